@@ -1,0 +1,1 @@
+//! Health, readiness, metrics, on a listener of their own.

@@ -1,0 +1,1 @@
+//! Builds the parts from the configuration and runs them.

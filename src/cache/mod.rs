@@ -1,0 +1,1 @@
+//! Media bytes: one fetch, many readers.

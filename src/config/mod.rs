@@ -1,0 +1,1 @@
+//! The whole configuration file, one field per part.

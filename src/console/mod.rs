@@ -1,0 +1,1 @@
+//! The console: see your cameras.

@@ -1,0 +1,1 @@
+//! A Kinesis Video Streams that runs on loopback.

@@ -1,0 +1,122 @@
+//! What makes one playback session another: its parameters, without `Expires` and without a token.
+//!
+//! These are the key under which viewers share an upstream session, and what a capability seals. All defaults of
+//! `KVS.md` 4.6 and 4.7 are filled in when they are made, so that equal wishes are equal values.
+
+use super::request::{PlaybackMode, SelectorType, TimeRange};
+use super::timestamp::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// HLS or DASH.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub enum Protocol {
+    /// HTTP Live Streaming.
+    #[serde(rename = "h")]
+    Hls,
+    /// MPEG-DASH.
+    #[serde(rename = "d")]
+    Dash,
+}
+
+impl Protocol {
+    /// `hls` or `dash`, as in paths and metric labels.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hls => "hls",
+            Self::Dash => "dash",
+        }
+    }
+}
+
+/// How HLS media is packed. DASH is always fragmented MP4.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub enum Container {
+    /// `FRAGMENTED_MP4`, one track per resource.
+    #[serde(rename = "m")]
+    FragmentedMp4,
+    /// `MPEG_TS`, tracks muxed.
+    #[serde(rename = "t")]
+    MpegTs,
+}
+
+impl Container {
+    /// As it is written on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::FragmentedMp4 => "FRAGMENTED_MP4",
+            Self::MpegTs => "MPEG_TS",
+        }
+    }
+}
+
+/// Where HLS playlists announce discontinuities.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub enum DiscontinuityMode {
+    /// Ahead of every fragment.
+    #[serde(rename = "a")]
+    Always,
+    /// Nowhere.
+    #[serde(rename = "n")]
+    Never,
+    /// At gaps and overlaps of more than 50 ms.
+    #[serde(rename = "o")]
+    OnDiscontinuity,
+}
+
+impl DiscontinuityMode {
+    /// As it is written on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Always => "ALWAYS",
+            Self::Never => "NEVER",
+            Self::OnDiscontinuity => "ON_DISCONTINUITY",
+        }
+    }
+}
+
+/// The parameters of a playback session, defaults filled in. Field names are short in the sealed form, which
+/// travels in every playback URL.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct SessionParameters {
+    /// HLS or DASH.
+    #[serde(rename = "p")]
+    pub protocol: Protocol,
+    /// LIVE, LIVE_REPLAY or ON_DEMAND.
+    #[serde(rename = "m")]
+    pub mode: PlaybackMode,
+    /// Whose clock orders the fragments.
+    #[serde(rename = "s")]
+    pub selector: SelectorType,
+    /// First instant; absent for LIVE.
+    #[serde(rename = "b", skip_serializing_if = "Option::is_none", default)]
+    pub start: Option<Timestamp>,
+    /// Last instant; absent for LIVE, optional for LIVE_REPLAY.
+    #[serde(rename = "e", skip_serializing_if = "Option::is_none", default)]
+    pub end: Option<Timestamp>,
+    /// fMP4 or TS; fMP4 for DASH.
+    #[serde(rename = "c")]
+    pub container: Container,
+    /// HLS only; `Never` for DASH.
+    #[serde(rename = "d")]
+    pub discontinuity: DiscontinuityMode,
+    /// PROGRAM-DATE-TIME in HLS, `kvs:ts` in DASH.
+    #[serde(rename = "t")]
+    pub show_timestamps: bool,
+    /// `kvs:fn` in DASH; HLS always shows the number in its URLs.
+    #[serde(rename = "f")]
+    pub show_numbers: bool,
+    /// Fragments per playlist or manifest, 1..5000.
+    #[serde(rename = "n")]
+    pub max_fragments: u16,
+}
+
+impl SessionParameters {
+    /// The footage it shows; `None` for LIVE.
+    #[must_use]
+    pub fn range(&self) -> Option<TimeRange> {
+        self.start.map(|start| TimeRange { start, end: self.end })
+    }
+}

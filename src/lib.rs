@@ -1,0 +1,36 @@
+//! kvs-edge: a caching, authenticating reverse proxy in front of Amazon Kinesis Video Streams archived media.
+//!
+//! It finds out who is asking, asks policy for a permit, and serves what was permitted from its cache, a shared
+//! session, or AWS. This file is the map: parts import from the floors below their own, and neighbours on a floor
+//! are strangers (`tests/it/architecture.rs` holds them to it).
+
+// start
+pub mod cli;
+
+// assemble
+pub mod app;
+
+// settings
+pub mod config;
+
+// answer
+pub mod admin;
+pub mod console;
+pub mod emulator;
+pub mod gateway;
+
+// parts
+pub mod cache;
+pub mod identity;
+pub mod playback;
+pub mod policy;
+pub mod sessions;
+pub mod upstream;
+
+// base
+pub mod aws;
+pub mod caller;
+pub mod kvs;
+pub mod net;
+pub mod setting;
+pub mod telemetry;

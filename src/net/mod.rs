@@ -1,0 +1,3 @@
+//! The network's rim: listeners, TLS, the pooled client, bodies, ranges.
+
+pub mod body;

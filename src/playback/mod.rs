@@ -1,0 +1,1 @@
+//! What a player may hold on to: capabilities and rewritten playlists.

@@ -1,0 +1,1 @@
+//! May they: Cedar decisions.

@@ -1,0 +1,1 @@
+//! KVS playback sessions opened once, shared by many viewers.

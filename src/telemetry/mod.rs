@@ -1,0 +1,1 @@
+//! Setting up the sinks: log, metrics, audit.
