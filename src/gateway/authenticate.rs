@@ -3,6 +3,7 @@
 use super::refusal::Error;
 use super::Gateway;
 use crate::caller::Caller;
+use crate::identity::Credential;
 use crate::kvs::{SessionParameters, StreamRef, Timestamp};
 use crate::net::listener::Peer;
 use crate::playback::{self, Statement};
@@ -45,8 +46,13 @@ pub const BINDING_COOKIE: &str = "kvs_edge_player";
 impl Gateway {
     /// Verifies the one token of a request.
     pub(super) async fn recognize(&self, parts: &Parts, now: Timestamp) -> Result<Authenticated, Error> {
-        let credential = self.sources.credential(&parts.headers, false)?;
-        Ok(Authenticated::Person(self.identity.verify(credential.token(), now).await?))
+        match self.sources.credential(&parts.headers, false)? {
+            Credential::Token(token) => {
+                Ok(Authenticated::Person(self.identity.verify(token.as_str(), now).await?))
+            }
+            // Given only for a path with a capability.
+            Credential::Capability => Err(Error::Unbound),
+        }
     }
 
     /// Opens the capability of a playback path.
@@ -57,6 +63,7 @@ impl Gateway {
         peer: &Peer,
         now: Timestamp,
     ) -> Result<Authenticated, Error> {
+        self.sources.credential(&parts.headers, true)?;
         let Statement { caller, stream, session, bind, .. } =
             self.keys.open(capability, now).map_err(Error::Capability)?;
         if !bind.is_none_or(|bind| bind.holds(peer.address, cookie(parts, BINDING_COOKIE))) {

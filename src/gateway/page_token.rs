@@ -23,7 +23,7 @@ struct Inside {
     token: String,
 }
 
-const PURPOSE: &str = "kvs-edge page token v1";
+const PURPOSE: &[u8] = b"kvs-edge page token v1";
 
 /// Replaces our token in a call by KVS's own, and fills in the footage that it continues.
 ///
