@@ -1,1 +1,3 @@
 //! The whole configuration file, one field per part.
+
+pub mod load;

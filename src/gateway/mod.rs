@@ -1,1 +1,220 @@
-//! The path of one request.
+//! The path of one request, a straight line: route, authenticate, read, authorize, answer, record.
+//!
+//! Each step is a file. A step gives the next one a value that it cannot do without: a [`Route`], a [`Caller`], a
+//! [`Request`], a [`Permit`]. `Permit` is made by policy alone and owns the request that was judged, so what was
+//! permitted is what is served, from the cache too (law 1).
+
+mod api;
+mod authenticate;
+mod body;
+mod cors;
+mod input;
+mod listing;
+mod media;
+pub mod metrics;
+mod origin;
+mod page_token;
+mod pages;
+mod playlist;
+mod read;
+mod record;
+mod refusal;
+mod reply;
+mod route;
+
+pub use body::Body;
+pub use cors::Cors;
+pub use input::Limits as InputLimits;
+pub use metrics::Metrics;
+pub use origin::KvsOrigin;
+pub use record::Record;
+
+use crate::cache::Cache;
+use crate::caller::Caller;
+use crate::identity::{Identity, Sources};
+use crate::kvs::{Request, StreamRef, Timestamp};
+use crate::net::listener::Peer;
+use crate::playback::{self, Keys};
+use crate::policy::{Permit, Policy, Scene, StreamFacts};
+use crate::sessions::Sessions;
+use crate::telemetry::audit;
+use crate::upstream::{Located, Upstream};
+use authenticate::Authenticated;
+use http::{Method, StatusCode};
+use refusal::Error;
+use reply::Reply;
+use route::{Page, Route};
+use std::sync::Arc;
+
+/// Everything that one generation of settings answers with. A reload builds a new one beside it.
+pub struct Gateway {
+    /// Who is asking.
+    pub identity: Arc<Identity>,
+    /// Where a token may stand in a request.
+    pub sources: Sources,
+    /// May they.
+    pub policy: Arc<Policy>,
+    /// Seals and opens capabilities.
+    pub keys: Arc<Keys>,
+    /// How capabilities are made.
+    pub playback: playback::Config,
+    /// Calls to KVS.
+    pub upstream: Upstream,
+    /// Media bytes.
+    pub cache: Cache,
+    /// Shared playback sessions.
+    pub sessions: Arc<Sessions<KvsOrigin>>,
+    /// All streams of all accounts, for a moment.
+    pub listing: listing::Listing,
+    /// What playback URLs and data endpoints begin with; no slash at its end.
+    pub public_url: Arc<str>,
+    /// Bounds on request bodies.
+    pub input: InputLimits,
+    /// Origins whose pages may call.
+    pub cors: Cors,
+    /// Where decisions are written down.
+    pub audit: Option<audit::Sink>,
+    /// Whether requests are refused while they cannot be.
+    pub audit_required: bool,
+    /// Whether access lines are written.
+    pub access_log: bool,
+    /// Our own numbers.
+    pub metrics: Metrics,
+    /// What the console tells pages about signing in.
+    pub console: Arc<serde_json::Value>,
+    /// The console's content security policy.
+    pub console_policy: http::HeaderValue,
+}
+
+/// A request whose body has not been read.
+pub type Incoming = http::Request<hyper::body::Incoming>;
+
+impl Gateway {
+    /// Answers one request. Never fails: a failure is an answer too.
+    pub async fn handle(&self, request: Incoming, peer: &Peer) -> http::Response<Body> {
+        let mut record = self.record(&request, peer);
+        let preflight = Cors::is_preflight(request.method(), request.headers());
+        let origin = self.cors.origin(request.headers());
+        let head_only = request.method() == Method::HEAD;
+        let reply = if preflight {
+            Reply::empty(StatusCode::NO_CONTENT)
+        } else {
+            match self.answer(request, peer, &mut record).await {
+                Ok(reply) => reply,
+                Err(error) => refusal::reply(&error, &mut record),
+            }
+        };
+        let mut reply = if head_only { reply.without_body() } else { reply };
+        self.cors.apply(origin.as_ref(), &mut reply.headers, preflight);
+        finish(reply, record)
+    }
+
+    /// The whole path, top to bottom.
+    async fn answer(&self, request: Incoming, peer: &Peer, record: &mut Record) -> Result<Reply, Error> {
+        let (parts, body) = request.into_parts();
+        let route = Route::find(&parts.method, parts.uri.path())?;
+        let now = record.at;
+        let who = match &route {
+            Route::Console(path) => return self.console(path, &parts, record).await,
+            Route::Playback { capability, .. } => self.open(capability, &parts, peer, now)?,
+            Route::Api(_) | Route::Page(_) => self.recognize(&parts, now).await?,
+        };
+        record.caller = Some(who.caller().clone());
+        let wanted = self.read(&route, &who, &parts, body, now).await?;
+        record.asked(&wanted);
+        let located = wanted.stream().map(|stream| self.upstream.locate(stream)).transpose()?;
+        let scene = self.scene(located.as_ref(), peer, now).await?;
+        let permit = self.policy.permit(who.caller().clone(), wanted, &scene);
+        let permit = self.judged(permit, &who, peer, record)?;
+        let ask = Ask { permit, located, scene, parts: &parts, now };
+        match route {
+            Route::Api(_) => self.api(ask, peer, record).await,
+            Route::Playback { .. } => self.play(ask, &who, record).await,
+            Route::Page(page) => self.page(page, ask, peer, record).await,
+            // Answered above: it shows nothing that belongs to anybody.
+            Route::Console(_) => Ok(Reply::empty(StatusCode::NOT_FOUND)),
+        }
+    }
+
+    fn record(&self, request: &Incoming, peer: &Peer) -> Box<Record> {
+        let id = crate::telemetry::trace::request_id();
+        let mut record = Box::new(Record::new(&self.metrics, id, peer.address, request.version()));
+        record.logged = self.access_log;
+        let header = |name: http::HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
+        record.user_agent = header(http::header::USER_AGENT).map(|agent| agent.chars().take(200).collect());
+        record
+    }
+
+    /// What policy may look at, apart from the caller. Facts are fetched only if a policy reads them.
+    async fn scene(&self, located: Option<&Located>, peer: &Peer, now: Timestamp) -> Result<Scene, Error> {
+        let Some(located) = located else { return Ok(Scene { now, source_ip: peer.address, stream: None }) };
+        let mut facts = StreamFacts {
+            name: located.stream().name().clone(),
+            region: located.region().into(),
+            account: located.account().map(Into::into),
+            arn: located.stream().arn().cloned(),
+            tags: None,
+        };
+        let reads = self.policy.reads();
+        if reads.arn || (reads.account && facts.account.is_none()) {
+            let description = self.upstream.describe(located).await?;
+            facts.account = Some(description.arn.account().into());
+            facts.arn = Some(description.arn.clone());
+        }
+        if reads.tags {
+            facts.tags = Some(self.upstream.tags(located).await?.as_ref().clone());
+        }
+        Ok(Scene { now, source_ip: peer.address, stream: Some(facts) })
+    }
+
+    /// Counts and writes down what policy said.
+    fn judged(
+        &self,
+        permit: Result<Permit, crate::policy::Denied>,
+        who: &Authenticated,
+        peer: &Peer,
+        record: &Record,
+    ) -> Result<Permit, Error> {
+        if permit.is_ok() {
+            record.decided("allow", "permitted");
+        }
+        // Playback repeats the decision of its session call many times a minute; `playlist` writes down watching.
+        if !matches!(who, Authenticated::Player(_)) || permit.is_err() {
+            self.write_audit(&permit, who, peer, record)?;
+        }
+        Ok(permit?)
+    }
+
+    /// The stream's ARN as KVS tells it: what caches key on.
+    async fn arn(&self, located: &Located) -> Result<crate::kvs::StreamArn, Error> {
+        Ok(self.upstream.describe(located).await?.arn.clone())
+    }
+}
+
+/// A permitted request with what its answer needs.
+struct Ask<'a> {
+    permit: Permit,
+    located: Option<Located>,
+    scene: Scene,
+    parts: &'a http::request::Parts,
+    now: Timestamp,
+}
+
+impl Ask<'_> {
+    fn caller(&self) -> &Arc<Caller> {
+        self.permit.caller()
+    }
+
+    fn request(&self) -> &Request {
+        self.permit.request()
+    }
+
+    /// Where the stream is served from.
+    fn located(&self) -> Result<&Located, Error> {
+        self.located.as_ref().ok_or_else(|| Error::Invalid(missing_stream()))
+    }
+
+    fn stream(&self) -> Option<&StreamRef> {
+        self.request().stream()
+    }
+}

@@ -1,3 +1,4 @@
 //! The network's rim: listeners, TLS, the pooled client, bodies, ranges.
 
 pub mod body;
+pub mod client;

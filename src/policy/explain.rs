@@ -1,0 +1,9 @@
+//! Why: placeholder.
+/// x
+pub struct Explanation;
+/// x
+pub struct Nearest;
+/// x
+pub struct Part;
+/// x
+pub struct Verdict;
