@@ -139,7 +139,9 @@ impl Sources {
             b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.') || (from_proxy && *b == b'=')
         };
         match std::str::from_utf8(bytes) {
-            Ok(text) if bytes.iter().all(fits) => Ok(Token { text: text.to_owned(), source }),
+            Ok(text) if !text.is_empty() && bytes.iter().all(fits) => {
+                Ok(Token { text: text.to_owned(), source })
+            }
             _ => Err(Error::refused(Reason::Malformed, format!("{source} holds what no JWT contains"))),
         }
     }

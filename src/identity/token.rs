@@ -34,6 +34,10 @@ pub(super) struct Unverified<'a> {
 
 impl<'a> Unverified<'a> {
     pub fn parse(token: &'a str) -> Result<Self, Error> {
+        let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'=' | b'.');
+        if !token.bytes().all(fits) {
+            return malformed("it holds what no JWT contains");
+        }
         let mut segments = token.split('.');
         let (Some(header), Some(payload), Some(signature)) =
             (segments.next(), segments.next(), segments.next())

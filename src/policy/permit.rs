@@ -84,6 +84,12 @@ impl Denied {
         self.0.request.operation()
     }
 
+    /// What is displayed, and why, with the names of policies: never for the client.
+    #[must_use]
+    pub fn for_log(&self) -> String {
+        format!("{self}: {}", self.0.reason)
+    }
+
     /// Why, for log and audit only.
     #[must_use]
     pub fn reason(&self) -> &Reason {

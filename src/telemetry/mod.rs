@@ -1,1 +1,3 @@
 //! Setting up the sinks: log, metrics, audit.
+
+pub mod audit;
