@@ -26,8 +26,8 @@ pub struct Player {
     pub stream: StreamRef,
     /// Which session.
     pub session: Arc<SessionParameters>,
-    /// Stands for this holder when viewers are counted: a digest, not the capability.
-    pub viewer: u64,
+    /// Stands for this holder in counts and logs: a digest of the capability, of no use to open anything.
+    pub viewing: Arc<str>,
 }
 
 impl Authenticated {
@@ -69,8 +69,8 @@ impl Gateway {
         if !bind.is_none_or(|bind| bind.holds(peer.address, cookie(parts, BINDING_COOKIE))) {
             return Err(Error::Unbound);
         }
-        let viewer = viewer(capability);
-        let player = Player { caller: Arc::new(caller), stream, session: Arc::new(session), viewer };
+        let viewing = viewing(capability);
+        let player = Player { caller: Arc::new(caller), stream, session: Arc::new(session), viewing };
         Ok(Authenticated::Player(Box::new(player)))
     }
 
@@ -99,10 +99,8 @@ pub fn cookie<'a>(parts: &'a Parts, name: &str) -> Option<&'a str> {
     found.next().is_none().then_some(value)
 }
 
-/// A number that stands for a capability without being one.
-fn viewer(capability: &str) -> u64 {
-    use std::hash::{DefaultHasher, Hash, Hasher};
-    let mut hasher = DefaultHasher::new();
-    capability.hash(&mut hasher);
-    hasher.finish()
+/// Sixteen hexadecimal digits that stand for a capability without being one.
+fn viewing(capability: &str) -> Arc<str> {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, capability.as_bytes());
+    digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>().into()
 }

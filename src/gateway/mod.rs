@@ -21,6 +21,7 @@ mod record;
 mod refusal;
 mod reply;
 mod route;
+mod witness;
 
 pub use body::Body;
 pub use cors::Cors;
@@ -28,6 +29,8 @@ pub use input::Limits as InputLimits;
 pub use metrics::Metrics;
 pub use origin::KvsOrigin;
 pub use record::Record;
+pub use listing::Listing;
+pub use witness::Witness;
 
 use crate::cache::Cache;
 use crate::caller::Caller;
@@ -37,13 +40,13 @@ use crate::net::listener::Peer;
 use crate::playback::{self, Keys};
 use crate::policy::{Permit, Policy, Scene, StreamFacts};
 use crate::sessions::Sessions;
-use crate::telemetry::audit;
 use crate::upstream::{Located, Upstream};
 use authenticate::Authenticated;
 use http::{Method, StatusCode};
 use refusal::Error;
 use reply::Reply;
-use route::{Page, Route};
+use route::Route;
+use witness::Told;
 use std::sync::Arc;
 
 /// Everything that one generation of settings answers with. A reload builds a new one beside it.
@@ -72,10 +75,8 @@ pub struct Gateway {
     pub input: InputLimits,
     /// Origins whose pages may call.
     pub cors: Cors,
-    /// Where decisions are written down.
-    pub audit: Option<audit::Sink>,
-    /// Whether requests are refused while they cannot be.
-    pub audit_required: bool,
+    /// Where decisions and watching are written down.
+    pub witness: Witness,
     /// Whether access lines are written.
     pub access_log: bool,
     /// Our own numbers.
@@ -124,12 +125,15 @@ impl Gateway {
         record.asked(&wanted);
         let located = wanted.stream().map(|stream| self.upstream.locate(stream)).transpose()?;
         let scene = self.scene(located.as_ref(), peer, now).await?;
-        let permit = self.policy.permit(who.caller().clone(), wanted, &scene);
-        let permit = self.judged(permit, &who, peer, record)?;
+        let told = Told::of(&wanted);
+        let judged = self.policy.permit(who.caller().clone(), wanted, &scene);
+        self.tell(&judged, &who, &told, record)?;
+        let permit = judged?;
+        record.decided("allow", "permitted");
         let ask = Ask { permit, located, scene, parts: &parts, now };
         match route {
             Route::Api(_) => self.api(ask, peer, record).await,
-            Route::Playback { .. } => self.play(ask, &who, record).await,
+            Route::Playback { .. } => self.play(ask, who, record).await,
             Route::Page(page) => self.page(page, ask, peer, record).await,
             // Answered above: it shows nothing that belongs to anybody.
             Route::Console(_) => Ok(Reply::empty(StatusCode::NOT_FOUND)),
@@ -165,24 +169,6 @@ impl Gateway {
             facts.tags = Some(self.upstream.tags(located).await?.as_ref().clone());
         }
         Ok(Scene { now, source_ip: peer.address, stream: Some(facts) })
-    }
-
-    /// Counts and writes down what policy said.
-    fn judged(
-        &self,
-        permit: Result<Permit, crate::policy::Denied>,
-        who: &Authenticated,
-        peer: &Peer,
-        record: &Record,
-    ) -> Result<Permit, Error> {
-        if permit.is_ok() {
-            record.decided("allow", "permitted");
-        }
-        // Playback repeats the decision of its session call many times a minute; `playlist` writes down watching.
-        if !matches!(who, Authenticated::Player(_)) || permit.is_err() {
-            self.write_audit(&permit, who, peer, record)?;
-        }
-        Ok(permit?)
     }
 
     /// The stream's ARN as KVS tells it: what caches key on.
