@@ -1,1 +1,3 @@
-//! Setting up the sinks: log, metrics, audit.
+//! Setting up the sinks: log, metrics, audit; and the ids that tie their lines together.
+
+pub mod trace;
