@@ -1,3 +1,9 @@
 //! Setting up the sinks: log, metrics, audit.
 
 pub mod audit;
+//! Setting up the sinks: log, metrics, audit; and the ids that tie their lines together.
+
+pub mod log;
+pub mod metrics;
+pub mod sink;
+pub mod trace;
