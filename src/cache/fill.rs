@@ -102,9 +102,9 @@ impl Fill {
 
     async fn attempt(&self, inner: &Inner, fetch: &Fetch) -> Result<(), End> {
         let Fetched { head, keep, body } = self.fetch(inner, fetch).await?;
-        let life = Life::new(keep, head.stored, inner.config.max_age.0);
         let mut share = inner.growing.share();
         let fits = head.length.is_none_or(|length| length <= inner.largest && share.grow_to(length));
+        let life = Life::new(keep, head.stored, inner.config.max_age.0).filter(|_| fits);
         self.with(|growth, wakes| {
             if !fits {
                 growth.stream(wakes);

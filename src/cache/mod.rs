@@ -4,6 +4,7 @@
 //! cache does not know where bytes come from (it is handed the fetch) nor who asks (law 1: whoever calls has a permit
 //! in hand). Trouble in a tier is a miss.
 //!
+//! - [`Key`] makes two requests the same bytes; [`freshness`] says how long those may be kept.
 //! - `fill` runs the one fetch over `growth`, the state that its readers share; `reader` reads it.
 //! - `memory` holds whole bodies; `store` is what lies below.
 
@@ -13,6 +14,7 @@ mod config;
 mod entry;
 mod fill;
 mod flights;
+pub mod freshness;
 mod growth;
 mod key;
 mod memory;

@@ -1,8 +1,6 @@
-//! Setting up the sinks: log, metrics, audit.
-
-pub mod audit;
 //! Setting up the sinks: log, metrics, audit; and the ids that tie their lines together.
 
+pub mod audit;
 pub mod log;
 pub mod metrics;
 pub mod sink;
