@@ -37,7 +37,8 @@ struct Key {
 
 enum Check {
     Public(ParsedPublicKey),
-    Shared(hmac::Key),
+    /// Boxed: many times the size of the other.
+    Shared(Box<hmac::Key>),
 }
 
 impl KeySet {
@@ -95,7 +96,10 @@ impl KeySet {
                 Algorithm::HS512 => hmac::HMAC_SHA512,
                 _ => continue,
             };
-            keys.push(Key { algorithm, check: Check::Shared(hmac::Key::new(hash, secret.expose())) });
+            keys.push(Key {
+                algorithm,
+                check: Check::Shared(Box::new(hmac::Key::new(hash, secret.expose()))),
+            });
         }
         Ok(Self { by_kid: HashMap::from([(None, keys)]), digest: [0; 32] })
     }
