@@ -8,7 +8,6 @@ use super::reply::{CACHE_STATUS, Reply, cache_status};
 use super::{Ask, Gateway, listing, page_token};
 use crate::kvs::operations::{GetImages, ListFragments};
 use crate::kvs::{Call, Operation, Protocol, Request, SessionParameters, StreamRef, TimeRange};
-use crate::net::listener::Peer;
 use crate::playback::{Bind, Binding, Statement};
 use crate::upstream::Answer;
 use http::header::{self, HeaderName, HeaderValue};
@@ -18,7 +17,7 @@ use serde_json::{Value, json};
 const LONGEST_JSON: usize = 160 << 20;
 
 impl Gateway {
-    pub(super) async fn api(&self, ask: Ask<'_>, peer: &Peer, record: &mut Record) -> Result<Reply, Error> {
+    pub(super) async fn api(&self, ask: Ask<'_>, record: &mut Record) -> Result<Reply, Error> {
         let Request::Call(call) = ask.request() else { return Err(super::route::Lost::Unknown.into()) };
         match call {
             Call::GetDataEndpoint(_) => Ok(Reply::json(&json!({ "DataEndpoint": &*self.public_url }))),
@@ -33,8 +32,8 @@ impl Gateway {
                 let found = self.clip(&ask, clip, record).await?;
                 record.cache = found.outcome.as_str();
                 let status = cache_status(found.outcome);
-                let content_type = found.reading.head().content_type.clone();
-                let body = Source::Cached(found.reading.body(None));
+                let content_type = found.entry.head().content_type.clone();
+                let body = Source::Cached(found.entry.body(None));
                 Ok(Reply::api(content_type, body).with(CACHE_STATUS, status))
             }
             Call::DescribeStream(_) | Call::GetMediaForFragmentList(_) => {
@@ -43,12 +42,12 @@ impl Gateway {
                 Ok(Reply::api(content_type, Source::Passing(answer.body)))
             }
             Call::GetHlsStreamingSessionUrl(url) => {
-                let (path, cookie) = self.session_url(&ask, &url.session, url.expires, peer, record).await?;
+                let (path, cookie) = self.session_url(&ask, &url.session, url.expires, record).await?;
                 let url = format!("{}{path}", self.public_url);
                 Ok(with_cookie(Reply::json(&json!({ "HLSStreamingSessionURL": url })), cookie))
             }
             Call::GetDashStreamingSessionUrl(url) => {
-                let (path, cookie) = self.session_url(&ask, &url.session, url.expires, peer, record).await?;
+                let (path, cookie) = self.session_url(&ask, &url.session, url.expires, record).await?;
                 let url = format!("{}{path}", self.public_url);
                 Ok(with_cookie(Reply::json(&json!({ "DASHStreamingSessionURL": url })), cookie))
             }
@@ -84,7 +83,6 @@ impl Gateway {
         ask: &Ask<'_>,
         session: &SessionParameters,
         expires: u32,
-        peer: &Peer,
         record: &mut Record,
     ) -> Result<(String, Option<String>), Error> {
         let located = ask.located()?;
@@ -94,7 +92,7 @@ impl Gateway {
         record.attempts = record.attempts.max(1);
         let (bind, cookie) = match self.playback.bind {
             Bind::None => (None, None),
-            Bind::Address => (Some(Binding::Address(peer.address)), None),
+            Bind::Address => (Some(Binding::Address(record.client)), None),
             Bind::Cookie => {
                 let value = super::authenticate::cookie(ask.parts, super::authenticate::BINDING_COOKIE);
                 let value = value.map_or_else(Binding::new_cookie, str::to_owned);

@@ -5,10 +5,10 @@ use super::Gateway;
 use crate::caller::Caller;
 use crate::identity::Credential;
 use crate::kvs::{SessionParameters, StreamRef, Timestamp};
-use crate::net::listener::Peer;
 use crate::playback::{self, Statement};
 use http::header;
 use http::request::Parts;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Somebody who was recognized.
@@ -60,13 +60,13 @@ impl Gateway {
         &self,
         capability: &str,
         parts: &Parts,
-        peer: &Peer,
+        client: IpAddr,
         now: Timestamp,
     ) -> Result<Authenticated, Error> {
         self.sources.credential(&parts.headers, true)?;
         let Statement { caller, stream, session, bind, .. } =
             self.keys.open(capability, now).map_err(Error::Capability)?;
-        if !bind.is_none_or(|bind| bind.holds(peer.address, cookie(parts, BINDING_COOKIE))) {
+        if !bind.is_none_or(|bind| bind.holds(client, cookie(parts, BINDING_COOKIE))) {
             return Err(Error::Unbound);
         }
         let viewing = viewing(capability);

@@ -8,7 +8,7 @@ use super::refusal::Error;
 use super::Gateway;
 use crate::caller::Caller;
 use crate::kvs::operations::ListStreams;
-use crate::kvs::{Operation, StreamArn, StreamName};
+use crate::kvs::{Call, Operation, StreamArn, StreamName, StreamRef};
 use crate::policy::{Question, Scene, StreamFacts};
 use crate::upstream;
 use base64::Engine as _;
@@ -22,6 +22,8 @@ use std::time::Duration;
 const FRESH: Duration = Duration::from_secs(10);
 /// A page of ListStreams if the request does not say.
 const PAGE: usize = 10_000;
+/// The longest page of KVS: 10,000 streams of some 600 bytes.
+const LONGEST_PAGE: usize = 16 << 20;
 
 /// One stream as KVS describes it.
 #[derive(Clone, Debug)]
@@ -32,6 +34,15 @@ pub struct Listed {
     pub arn: StreamArn,
     /// KVS's own members, as they came.
     pub members: Value,
+}
+
+impl Listed {
+    fn read(members: &Value) -> Option<Self> {
+        let text = |name: &str| members.get(name)?.as_str();
+        let name = StreamName::parse(text("StreamName")?).ok()?;
+        let arn = StreamArn::parse(text("StreamARN")?).ok()?;
+        Some(Self { name, arn, members: members.clone() })
+    }
 }
 
 /// The list, kept for a moment.
@@ -52,7 +63,7 @@ impl Gateway {
         let upstream = self.upstream.clone();
         let all = self.listing.all.try_get_with((), async move { fetch(&upstream).await }).await;
         let all = all.map_err(Error::Upstream)?;
-        let question = Question::about(Operation::DescribeStream);
+        let question = Question::about(Operation::ListStreams);
         let mut seen = Vec::new();
         for stream in all.iter() {
             let facts = self.facts(stream).await?;
@@ -67,7 +78,7 @@ impl Gateway {
     /// What policy may read of a listed stream.
     pub(super) async fn facts(&self, stream: &Listed) -> Result<StreamFacts, Error> {
         let tags = if self.policy.reads().tags {
-            let located = self.upstream.locate(&crate::kvs::StreamRef::Arn(stream.arn.clone()))?;
+            let located = self.upstream.locate(&StreamRef::Arn(stream.arn.clone()))?;
             Some(self.upstream.tags(&located).await?.as_ref().clone())
         } else {
             None
@@ -85,12 +96,23 @@ impl Gateway {
 /// Drains the list of every `[[aws]]` entry; what an entry does not serve is left out.
 async fn fetch(upstream: &upstream::Upstream) -> Result<Arc<Vec<Listed>>, upstream::Error> {
     let mut all: Vec<Listed> = Vec::new();
-    for members in upstream.list_streams().await? {
-        let text = |name: &str| members.get(name).and_then(Value::as_str).unwrap_or_default();
-        let (Ok(name), Ok(arn)) = (StreamName::parse(text("StreamName")), StreamArn::parse(text("StreamARN"))) else {
-            continue;
-        };
-        all.push(Listed { name, arn, members });
+    for entry in upstream.entries() {
+        let mut call = ListStreams { max_results: Some(10_000), ..ListStreams::default() };
+        loop {
+            let answer = upstream.call_entry(entry, &Call::ListStreams(call.clone()), "").await?;
+            let body = answer.bytes(LONGEST_PAGE).await?;
+            let json: Value = serde_json::from_slice(&body)
+                .map_err(|_| upstream::Error::BrokenAnswer("ListStreams did not answer with JSON".into()))?;
+            let page = json.get("StreamInfoList").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+            all.extend(page.iter().filter_map(Listed::read).filter(|stream| {
+                let located = upstream.locate(&StreamRef::Name(stream.name.clone()));
+                located.is_ok_and(|located| located.entry == *entry)
+            }));
+            match json.get("NextToken").and_then(Value::as_str) {
+                Some(token) if call.next_token.as_deref() != Some(token) => call.next_token = Some(token.to_owned()),
+                _ => break,
+            }
+        }
     }
     all.sort_by(|a, b| (&a.name, &a.arn).cmp(&(&b.name, &b.arn)));
     all.dedup_by(|a, b| a.arn == b.arn);

@@ -10,22 +10,32 @@ use super::reply::{self, Private, Reply};
 use super::{Ask, Gateway};
 use crate::cache::{Fetched, Found, Head, Keep, Key, Picture, freshness};
 use crate::kvs::operations::{GetClip, GetImages, ListFragments};
+use crate::cache::freshness::{Kind, Rules};
 use crate::kvs::{Call, Resource, SelectorType, Timestamp};
 use crate::net::body::whole;
 use crate::upstream::{self, Answer, Located, Upstream};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Duration;
 
+/// How old the newest picture may be before it is refreshed.
+const PICTURE_INTERVAL: Duration = Duration::from_secs(2);
 /// The longest page of ListFragments: 1,000 rows of some 300 bytes.
 const LONGEST_LIST: usize = 4 << 20;
 /// The longest answer of GetImages for a snapshot.
 const LONGEST_IMAGES: usize = 100 << 20;
 
 impl Gateway {
+    /// What decides how long answers are kept, for a stream of this retention.
+    fn rules(&self, retention_hours: Option<u32>) -> Rules {
+        let retention = retention_hours.map(|hours| Duration::from_secs(u64::from(hours) * 3600));
+        Rules::new(&self.cache_settings, retention)
+    }
+
     /// One init segment or fragment of a playback session.
     pub(super) async fn segment(
         &self,
@@ -61,15 +71,15 @@ impl Gateway {
             return Ok(found);
         }
         let (upstream, located, opened) = (self.upstream.clone(), located.clone(), at.opened.clone());
-        let resource = at.resource.clone();
+        let (resource, rules) = (at.resource.clone(), self.rules(None));
         let fetch = move || {
             let (upstream, located, opened, resource) =
                 (upstream.clone(), located.clone(), opened.clone(), resource.clone());
             async move {
                 let answer = upstream.fetch(&located, &opened.handle, &resource, 1).await?;
                 let now = Timestamp::now();
-                let keep = freshness::session_media(now, opened.expires);
-                Ok::<_, upstream::Error>(fetched(answer, keep, media_type(&resource), now))
+                let kind = Kind::Media { session_ends: opened.expires };
+                Ok::<_, upstream::Error>(fetched(answer, keep(kind, now, &rules), media_type(&resource), now))
             }
         };
         Ok(self.cache.get_or_fill(key, fetch).await?)
@@ -78,18 +88,19 @@ impl Gateway {
     /// A clip: kept if its footage has settled, else shared by those who ask while it is on its way.
     pub(super) async fn clip(&self, ask: &Ask<'_>, clip: &GetClip, record: &mut Record) -> Result<Found, Error> {
         let located = ask.located()?;
-        let arn = self.arn(located).await?;
+        let about = self.upstream.describe(located).await?;
+        let (arn, rules) = (about.arn.clone(), self.rules(Some(about.retention_hours)));
         let (kind, range) = (clip.selector.kind, clip.selector.range);
         let end = range.end.unwrap_or(range.start);
         let key = Key::clip(&arn, kind, range.start, end);
         let (upstream, located, call) = (self.upstream.clone(), located.clone(), Call::GetClip(clip.clone()));
-        let (subject, rules) = (ask.caller().subject.clone(), self.cache.rules());
+        let subject = ask.caller().subject.clone();
         let fetch = move || {
             let (upstream, located, call, subject) = (upstream.clone(), located.clone(), call.clone(), subject.clone());
             async move {
                 let answer = upstream.call(&located, &call, &subject).await?;
                 let now = Timestamp::now();
-                let keep = freshness::clip(&rules, now, end);
+                let keep = keep(Kind::Clip { range }, now, &rules);
                 Ok::<_, upstream::Error>(fetched(answer, keep, "video/mp4", now))
             }
         };
@@ -100,7 +111,8 @@ impl Gateway {
     /// The picture nearest to the end of the asked range, at or before it.
     pub(super) async fn picture(&self, ask: &Ask<'_>, images: &GetImages, latest: bool) -> Result<Found, Error> {
         let located = ask.located()?;
-        let arn = self.arn(located).await?;
+        let about = self.upstream.describe(located).await?;
+        let (arn, rules) = (about.arn.clone(), self.rules(Some(about.retention_hours)));
         let at = images.range.end.unwrap_or(ask.now);
         let picture = Picture {
             selector: images.selector,
@@ -112,7 +124,7 @@ impl Gateway {
         };
         let key = if latest { Key::latest_image(&arn, &picture) } else { Key::image(&arn, &picture) };
         let (upstream, located, images) = (self.upstream.clone(), located.clone(), images.clone());
-        let (subject, rules) = (ask.caller().subject.clone(), self.cache.rules());
+        let subject = ask.caller().subject.clone();
         let fetch = move || {
             let (upstream, located, subject) = (upstream.clone(), located.clone(), subject.clone());
             let mut images = images.clone();
@@ -123,7 +135,12 @@ impl Gateway {
                     images.range.end = Some(now);
                 }
                 let found = newest_picture(&upstream, &located, &images, &subject).await?;
-                let keep = if latest { freshness::latest_image() } else { freshness::image(&rules, now, at, found.is_some()) };
+                let kind = if latest {
+                    Kind::LatestImage { found: found.is_some(), interval: PICTURE_INTERVAL }
+                } else {
+                    Kind::Image { at, found: found.is_some() }
+                };
+                let keep = keep(kind, now, &rules);
                 let (instant, bytes) = found.unwrap_or((at, Bytes::new()));
                 let mut head = Head::new(HeaderValue::from_static("image/jpeg"), Some(bytes.len() as u64), now);
                 head.note = Some(instant.millis().to_string().into());
@@ -139,17 +156,19 @@ impl Gateway {
             return Err(Error::Query { name: "start", problem: "is required".into() });
         };
         let located = ask.located()?;
-        let arn = self.arn(located).await?;
+        let about = self.upstream.describe(located).await?;
+        let (arn, rules) = (about.arn.clone(), self.rules(Some(about.retention_hours)));
         let end = selector.range.end.unwrap_or(ask.now);
         let key = Key::fragment_list(&arn, selector.kind, selector.range.start, end);
         let (upstream, located, list) = (self.upstream.clone(), located.clone(), list.clone());
-        let (subject, rules) = (ask.caller().subject.clone(), self.cache.rules());
+        let subject = ask.caller().subject.clone();
         let fetch = move || {
             let (upstream, located, list, subject) = (upstream.clone(), located.clone(), list.clone(), subject.clone());
             async move {
                 let rows = drain(&upstream, &located, list.clone(), &subject).await?;
                 let now = Timestamp::now();
-                let keep = freshness::fragment_list(&rules, now, selector.kind, end);
+                let kind = Kind::FragmentList { selector: selector.kind, range: selector.range };
+                let keep = keep(kind, now, &rules);
                 let body: Bytes = json!({
                     "stream": list.stream.name().as_str(),
                     "start": selector.range.start.to_string(),
@@ -164,6 +183,11 @@ impl Gateway {
         };
         Ok(self.cache.get_or_fill(key, fetch).await?)
     }
+}
+
+/// How long an answer of status 200 is kept.
+fn keep(kind: Kind, now: Timestamp, rules: &Rules) -> Keep {
+    freshness::keep(kind, StatusCode::OK, now, rules)
 }
 
 fn fetched(answer: Answer, keep: Keep, content_type: &'static str, now: Timestamp) -> Fetched {

@@ -8,7 +8,6 @@ mod api;
 mod authenticate;
 mod body;
 mod cors;
-mod input;
 mod listing;
 mod media;
 pub mod metrics;
@@ -25,18 +24,17 @@ mod witness;
 
 pub use body::Body;
 pub use cors::Cors;
-pub use input::Limits as InputLimits;
 pub use metrics::Metrics;
 pub use origin::KvsOrigin;
 pub use record::Record;
 pub use listing::Listing;
 pub use witness::Witness;
 
-use crate::cache::Cache;
+use crate::cache::{self, Cache};
 use crate::caller::Caller;
 use crate::identity::{Identity, Sources};
 use crate::kvs::{Request, StreamRef, Timestamp};
-use crate::net::listener::Peer;
+use crate::net::listener::{Limits, Peer};
 use crate::playback::{self, Keys};
 use crate::policy::{Permit, Policy, Scene, StreamFacts};
 use crate::sessions::Sessions;
@@ -47,6 +45,7 @@ use refusal::Error;
 use reply::Reply;
 use route::Route;
 use witness::Told;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Everything that one generation of settings answers with. A reload builds a new one beside it.
@@ -68,11 +67,13 @@ pub struct Gateway {
     /// Shared playback sessions.
     pub sessions: Arc<Sessions<KvsOrigin>>,
     /// All streams of all accounts, for a moment.
-    pub listing: listing::Listing,
+    pub listing: Listing,
     /// What playback URLs and data endpoints begin with; no slash at its end.
     pub public_url: Arc<str>,
-    /// Bounds on request bodies.
-    pub input: InputLimits,
+    /// How long media is kept.
+    pub cache_settings: cache::Config,
+    /// Bounds on requests.
+    pub limits: Limits,
     /// Origins whose pages may call.
     pub cors: Cors,
     /// Where decisions and watching are written down.
@@ -100,7 +101,7 @@ impl Gateway {
         let reply = if preflight {
             Reply::empty(StatusCode::NO_CONTENT)
         } else {
-            match self.answer(request, peer, &mut record).await {
+            match self.answer(request, &mut record).await {
                 Ok(reply) => reply,
                 Err(error) => refusal::reply(&error, &mut record),
             }
@@ -111,20 +112,20 @@ impl Gateway {
     }
 
     /// The whole path, top to bottom.
-    async fn answer(&self, request: Incoming, peer: &Peer, record: &mut Record) -> Result<Reply, Error> {
+    async fn answer(&self, request: Incoming, record: &mut Record) -> Result<Reply, Error> {
         let (parts, body) = request.into_parts();
         let route = Route::find(&parts.method, parts.uri.path())?;
         let now = record.at;
         let who = match &route {
             Route::Console(path) => return self.console(path, &parts, record).await,
-            Route::Playback { capability, .. } => self.open(capability, &parts, peer, now)?,
+            Route::Playback { capability, .. } => self.open(capability, &parts, record.client, now)?,
             Route::Api(_) | Route::Page(_) => self.recognize(&parts, now).await?,
         };
         record.caller = Some(who.caller().clone());
         let wanted = self.read(&route, &who, &parts, body, now).await?;
         record.asked(&wanted);
         let located = wanted.stream().map(|stream| self.upstream.locate(stream)).transpose()?;
-        let scene = self.scene(located.as_ref(), peer, now).await?;
+        let scene = self.scene(located.as_ref(), record.client, now).await?;
         let told = Told::of(&wanted);
         let judged = self.policy.permit(who.caller().clone(), wanted, &scene);
         self.tell(&judged, &who, &told, record)?;
@@ -132,9 +133,9 @@ impl Gateway {
         record.decided("allow", "permitted");
         let ask = Ask { permit, located, scene, parts: &parts, now };
         match route {
-            Route::Api(_) => self.api(ask, peer, record).await,
+            Route::Api(_) => self.api(ask, record).await,
             Route::Playback { .. } => self.play(ask, who, record).await,
-            Route::Page(page) => self.page(page, ask, peer, record).await,
+            Route::Page(page) => self.page(page, ask, record).await,
             // Answered above: it shows nothing that belongs to anybody.
             Route::Console(_) => Ok(Reply::empty(StatusCode::NOT_FOUND)),
         }
@@ -142,7 +143,7 @@ impl Gateway {
 
     fn record(&self, request: &Incoming, peer: &Peer) -> Box<Record> {
         let id = crate::telemetry::trace::request_id();
-        let mut record = Box::new(Record::new(&self.metrics, id, peer.address, request.version()));
+        let mut record = Box::new(Record::new(&self.metrics, id, peer.address(request.headers()), request.version()));
         record.logged = self.access_log;
         let header = |name: http::HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
         record.user_agent = header(http::header::USER_AGENT).map(|agent| agent.chars().take(200).collect());
@@ -150,13 +151,13 @@ impl Gateway {
     }
 
     /// What policy may look at, apart from the caller. Facts are fetched only if a policy reads them.
-    async fn scene(&self, located: Option<&Located>, peer: &Peer, now: Timestamp) -> Result<Scene, Error> {
-        let Some(located) = located else { return Ok(Scene { now, source_ip: peer.address, stream: None }) };
+    async fn scene(&self, located: Option<&Located>, source_ip: IpAddr, now: Timestamp) -> Result<Scene, Error> {
+        let Some(located) = located else { return Ok(Scene { now, source_ip, stream: None }) };
         let mut facts = StreamFacts {
-            name: located.stream().name().clone(),
-            region: located.region().into(),
-            account: located.account().map(Into::into),
-            arn: located.stream().arn().cloned(),
+            name: located.stream.name().clone(),
+            region: located.region.clone(),
+            account: located.account.clone(),
+            arn: None,
             tags: None,
         };
         let reads = self.policy.reads();
@@ -168,7 +169,7 @@ impl Gateway {
         if reads.tags {
             facts.tags = Some(self.upstream.tags(located).await?.as_ref().clone());
         }
-        Ok(Scene { now, source_ip: peer.address, stream: Some(facts) })
+        Ok(Scene { now, source_ip, stream: Some(facts) })
     }
 
     /// The stream's ARN as KVS tells it: what caches key on.

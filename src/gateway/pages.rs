@@ -7,7 +7,6 @@ use super::route::Page;
 use super::{Ask, Gateway, api};
 use crate::console;
 use crate::kvs::{Call, Operation, Request, StreamName, TimeRange};
-use crate::net::listener::Peer;
 use crate::policy::{Question, Scene, StreamFacts};
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
@@ -22,7 +21,6 @@ impl Gateway {
         &self,
         page: Page,
         ask: Ask<'_>,
-        peer: &Peer,
         record: &mut Record,
     ) -> Result<Reply, Error> {
         let Request::Call(call) = ask.request() else { return Err(super::route::Lost::Unknown.into()) };
@@ -45,10 +43,10 @@ impl Gateway {
                 let latest = super::read::Query::of(ask.parts).text("at")?.is_none();
                 let found = self.picture(&ask, images, latest).await?;
                 record.cache = found.outcome.as_str();
-                if found.reading.length() == Some(0) {
+                if found.entry.length() == Some(0) {
                     return Err(Error::NoPicture(name.to_string()));
                 }
-                let instant = found.reading.head().note.as_deref().and_then(|note| note.parse().ok());
+                let instant = found.entry.head().note.as_deref().and_then(|note| note.parse().ok());
                 let keep = if latest { Private::For(1) } else { Private::Immutable };
                 let mut reply = reply::media(found, &ask.parts.method, &ask.parts.headers, keep, ask.now).await?;
                 if let Some(instant) = instant.map(crate::kvs::Timestamp::from_millis)
@@ -61,7 +59,7 @@ impl Gateway {
             (Page::Play { .. }, call) => {
                 let Some(session) = call.session() else { return Err(super::route::Lost::Unknown.into()) };
                 let expires = 43_200;
-                let (path, cookie) = self.session_url(&ask, session, expires, peer, record).await?;
+                let (path, cookie) = self.session_url(&ask, session, expires, record).await?;
                 let location = format!("{}{path}", base_path(&self.public_url));
                 let mut reply = Reply::empty(StatusCode::FOUND);
                 reply.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -85,6 +83,12 @@ impl Gateway {
 
     async fn stream_page(&self, ask: &Ask<'_>, name: &StreamName) -> Result<Reply, Error> {
         let description = self.upstream.describe(ask.located()?).await?;
+        let members = json!({
+            "Status": description.status,
+            "DataRetentionInHours": description.retention_hours,
+            "MediaType": description.media_type,
+            "CreationTime": description.created.map(crate::kvs::Timestamp::to_json),
+        });
         let mut facts = ask.scene.stream.clone().unwrap_or_else(|| StreamFacts {
             name: name.clone(),
             region: description.arn.region().into(),
@@ -93,7 +97,7 @@ impl Gateway {
             tags: None,
         });
         facts.arn = Some(description.arn.clone());
-        Ok(Reply::json(&self.describe(ask, facts, &description.members)))
+        Ok(Reply::json(&self.describe(ask, facts, &members)))
     }
 
     /// A stream as pages see it: KVS's description in plain words, and what the caller may do with it now.
@@ -117,7 +121,6 @@ impl Gateway {
             "created": created.map(|time| time.to_string()),
             "retention_hours": members.get("DataRetentionInHours"),
             "media_type": members.get("MediaType"),
-            "device_name": members.get("DeviceName"),
             "actions": actions,
         })
     }

@@ -5,7 +5,7 @@
 use super::authenticate::Authenticated;
 use super::refusal::Error;
 use super::route::{Lost, Page, Route};
-use super::{Gateway, input, page_token};
+use super::{Gateway, page_token};
 use crate::kvs::operations::{
     DescribeStream, FragmentSelector, GetClip, GetDashStreamingSessionUrl, GetHlsStreamingSessionUrl, GetImages,
     ImageFormat, ListFragments, ListStreams,
@@ -14,6 +14,7 @@ use crate::kvs::{
     Call, Container, DiscontinuityMode, PlaybackMode, Protocol, Request, Resource, SelectorType, SessionParameters,
     StreamName, StreamRef, TimeRange, Timestamp,
 };
+use crate::net::intake;
 use http::request::Parts;
 use std::time::Duration;
 
@@ -33,7 +34,7 @@ impl Gateway {
     ) -> Result<Request, Error> {
         match (route, who) {
             (Route::Api(operation), _) => {
-                let body = input::read(body, self.input).await?;
+                let body = intake::read(body, &self.limits).await?;
                 let call = Call::read(*operation, &body, now)?;
                 Ok(Request::Call(page_token::open(&self.keys, call)?))
             }

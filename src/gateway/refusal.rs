@@ -11,6 +11,7 @@ use super::route::Lost;
 use crate::cache::FillError;
 use crate::kvs::{Fault, Invalid};
 use crate::net::body::Broken;
+use crate::net::intake;
 use crate::{identity, playback, policy, upstream};
 use http::header::{self, HeaderName, HeaderValue};
 use http::StatusCode;
@@ -37,7 +38,7 @@ pub enum Error {
     Invalid(#[from] Invalid),
     /// The request's body is too large, too slow, or broke.
     #[error(transparent)]
-    Input(#[from] super::input::Error),
+    Input(#[from] intake::Error),
     /// The query of a plain GET.
     #[error("{name} {problem}")]
     Query {
@@ -114,7 +115,7 @@ impl Error {
             Self::Capability(error) => of_capability(error),
             Self::Unbound => face(StatusCode::FORBIDDEN, NOT_AUTHORIZED, self.to_string()),
             Self::Invalid(invalid) => face(StatusCode::BAD_REQUEST, INVALID, invalid.to_string()),
-            Self::Input(error) => face(error.status(), INVALID, error.to_string()),
+            Self::Input(error) => face(of_input(error), INVALID, error.to_string()),
             Self::Query { .. } | Self::PageToken => face(StatusCode::BAD_REQUEST, INVALID, self.to_string()),
             Self::Denied(denied) => face(StatusCode::FORBIDDEN, NOT_AUTHORIZED, denied.to_string()),
             Self::Upstream(error) => of_upstream(error),
@@ -134,6 +135,14 @@ impl Error {
             Self::Denied(denied) => Some(("deny", denied.reason().as_str())),
             _ => None,
         }
+    }
+}
+
+fn of_input(error: &intake::Error) -> StatusCode {
+    match error {
+        intake::Error::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        intake::Error::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
+        intake::Error::Broken => StatusCode::BAD_REQUEST,
     }
 }
 

@@ -108,18 +108,22 @@ pub async fn media(
     keep: Private,
     now: Timestamp,
 ) -> Result<Reply, Broken> {
-    let Found { outcome, reading } = found;
-    let wants_part = asked.contains_key(header::RANGE);
-    // Only a range needs the length ahead of the body; everyone else reads along while it grows.
-    let length = if wants_part { reading.known_length().await? } else { reading.length() };
+    let Found { outcome, entry: mut reading } = found;
+    let mut length = reading.length();
+    let mut selection = range::select(method, asked, reading.etag(), length);
+    if selection == Selection::NeedsLength {
+        // Only a range needs the length ahead of the body; everyone else reads along while it grows.
+        length = reading.known_length().await?;
+        selection = range::select(method, asked, reading.etag(), length);
+    }
     let mut reply = Reply::empty(StatusCode::OK);
     describe(&mut reply.headers, &reading, outcome, keep, now);
-    match range::evaluate(method == Method::GET, asked, reading.etag(), length) {
+    match selection {
         Selection::NotModified => {
             reply.status = StatusCode::NOT_MODIFIED;
             reply.headers.remove(header::CONTENT_TYPE);
         }
-        Selection::PreconditionFailed => {
+        Selection::Failed => {
             reply.status = StatusCode::PRECONDITION_FAILED;
             reply.headers.remove(header::CONTENT_TYPE);
         }
@@ -134,7 +138,7 @@ pub async fn media(
             reply.headers.insert(header::CONTENT_LENGTH, part.end.saturating_sub(part.start).into());
             reply.source = Source::Cached(reading.body(Some(part)));
         }
-        Selection::Whole => {
+        Selection::Whole | Selection::NeedsLength => {
             if let Some(length) = length {
                 reply.headers.insert(header::CONTENT_LENGTH, length.into());
             }
@@ -151,8 +155,8 @@ fn describe(headers: &mut HeaderMap, reading: &Reading, outcome: Outcome, keep: 
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(CACHE_STATUS, cache_status(outcome));
     headers.insert(header::AGE, reading.age(now).as_secs().into());
-    if let Some(etag) = reading.etag().and_then(|etag| HeaderValue::from_str(etag).ok()) {
-        headers.insert(header::ETAG, etag);
+    if let Some(etag) = reading.etag_value() {
+        headers.insert(header::ETAG, etag.clone());
     }
 }
 
