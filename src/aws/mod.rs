@@ -8,4 +8,4 @@ pub mod hosts;
 mod lent;
 pub mod sign;
 
-pub use lent::Transport;
+pub use lent::{Failure, Transport};
