@@ -86,7 +86,7 @@ impl Gateway {
         record: &mut Record,
     ) -> Result<(String, Option<String>), Error> {
         let located = ask.located()?;
-        let stream = self.lasting_name(ask).await;
+        let stream = self.lasting_name(ask).await?;
         let key = self.session_key(located, &stream, session);
         self.open_session(&key, ask.now).await?;
         record.attempts = record.attempts.max(1);
@@ -117,19 +117,14 @@ impl Gateway {
     }
 
     /// The stream by ARN, so that a capability dies with its stream; by name where KVS will not describe it to us.
-    async fn lasting_name(&self, ask: &Ask<'_>) -> StreamRef {
+    async fn lasting_name(&self, ask: &Ask<'_>) -> Result<StreamRef, Error> {
         let fallback = || ask.stream().cloned();
         let by_arn = match ask.located() {
             Ok(located) => self.arn(located).await.ok().map(StreamRef::Arn),
             Err(_) => None,
         };
-        by_arn.or_else(fallback).unwrap_or_else(|| unreachable_stream(ask))
+        by_arn.or_else(fallback).ok_or(Error::Lost(super::route::Lost::Unknown))
     }
-}
-
-fn unreachable_stream(ask: &Ask<'_>) -> StreamRef {
-    // Session calls always name a stream; reading them made sure.
-    ask.stream().cloned().expect("a session call names its stream")
 }
 
 fn paging(call: &Call) -> Option<(&StreamRef, crate::kvs::SelectorType, TimeRange)> {

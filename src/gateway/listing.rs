@@ -100,7 +100,8 @@ async fn fetch(upstream: &upstream::Upstream) -> Result<Arc<Vec<Listed>>, upstre
         let mut call = ListStreams { max_results: Some(10_000), ..ListStreams::default() };
         loop {
             let answer = upstream.call_entry(entry, &Call::ListStreams(call.clone()), "").await?;
-            let body = answer.bytes(LONGEST_PAGE).await?;
+            let body = answer.bytes(LONGEST_PAGE).await;
+            let body = body.map_err(|broken| upstream::Error::BrokenAnswer(broken.to_string()))?;
             let json: Value = serde_json::from_slice(&body)
                 .map_err(|_| upstream::Error::BrokenAnswer("ListStreams did not answer with JSON".into()))?;
             let page = json.get("StreamInfoList").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();

@@ -48,7 +48,7 @@ impl Gateway {
         let mut at = self.sessions.locate(session, resource, ask.now).await.map_err(Error::from)?;
         let mut found = self.fill_segment(located, &session.stream, &at).await;
         if let Err(Error::Upstream(error)) = &found
-            && error.session_is_over()
+            && is_over(error)
         {
             // Expired or evicted under us: reopen once for everybody, and ask again under the new session.
             self.sessions.reopen(session, &at.opened, ask.now).await;
@@ -190,6 +190,11 @@ fn keep(kind: Kind, now: Timestamp, rules: &Rules) -> Keep {
     freshness::keep(kind, StatusCode::OK, now, rules)
 }
 
+/// Whether another session may have what this one has not.
+fn is_over(error: &upstream::Error) -> bool {
+    matches!(error, upstream::Error::SessionExpired | upstream::Error::NoData(_))
+}
+
 fn fetched(answer: Answer, keep: Keep, content_type: &'static str, now: Timestamp) -> Fetched {
     let content_type = answer.content_type.unwrap_or(HeaderValue::from_static(content_type));
     Fetched { head: Head::new(content_type, answer.length, now), keep, body: answer.body }
@@ -211,7 +216,7 @@ async fn newest_picture(
     subject: &str,
 ) -> Result<Option<(Timestamp, Bytes)>, upstream::Error> {
     let answer = upstream.call(located, &Call::GetImages(images.clone()), subject).await?;
-    let body = answer.bytes(LONGEST_IMAGES).await?;
+    let body = answer.bytes(LONGEST_IMAGES).await.map_err(|broken| upstream::Error::BrokenAnswer(broken.to_string()))?;
     let json: Value = serde_json::from_slice(&body)
         .map_err(|_| upstream::Error::BrokenAnswer("GetImages did not answer with JSON".into()))?;
     let rows = json.get("Images").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
@@ -234,7 +239,7 @@ async fn drain(
     let mut rows: Vec<Row> = Vec::new();
     loop {
         let answer = upstream.call(located, &Call::ListFragments(list.clone()), subject).await?;
-        let body = answer.bytes(LONGEST_LIST).await?;
+        let body = answer.bytes(LONGEST_LIST).await.map_err(|broken| upstream::Error::BrokenAnswer(broken.to_string()))?;
         let json: Value = serde_json::from_slice(&body)
             .map_err(|_| upstream::Error::BrokenAnswer("ListFragments did not answer with JSON".into()))?;
         let page = json.get("Fragments").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();

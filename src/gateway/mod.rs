@@ -39,7 +39,6 @@ use crate::playback::{self, Keys};
 use crate::policy::{Permit, Policy, Scene, StreamFacts};
 use crate::sessions::Sessions;
 use crate::upstream::{Located, Upstream};
-use authenticate::Authenticated;
 use http::{Method, StatusCode};
 use refusal::Error;
 use reply::Reply;
@@ -187,6 +186,23 @@ struct Ask<'a> {
     now: Timestamp,
 }
 
+/// Puts an answer and its record together: the record is written when the body has gone.
+fn finish(reply: Reply, mut record: Box<Record>) -> http::Response<Body> {
+    record.status = reply.status.as_u16();
+    let id = http::HeaderValue::from_str(&record.request_id);
+    let mut response = http::Response::new(Body::new(reply.source, record));
+    *response.status_mut() = reply.status;
+    *response.headers_mut() = reply.headers;
+    let headers = response.headers_mut();
+    headers.insert(http::header::X_CONTENT_TYPE_OPTIONS, http::HeaderValue::from_static("nosniff"));
+    headers.insert(http::header::REFERRER_POLICY, http::HeaderValue::from_static("no-referrer"));
+    if let Ok(id) = id {
+        headers.insert(http::HeaderName::from_static("x-request-id"), id.clone());
+        headers.insert(reply::AMZN_REQUEST_ID, id);
+    }
+    response
+}
+
 impl Ask<'_> {
     fn caller(&self) -> &Arc<Caller> {
         self.permit.caller()
@@ -198,7 +214,7 @@ impl Ask<'_> {
 
     /// Where the stream is served from.
     fn located(&self) -> Result<&Located, Error> {
-        self.located.as_ref().ok_or_else(|| Error::Invalid(missing_stream()))
+        self.located.as_ref().ok_or(Error::Lost(route::Lost::Unknown))
     }
 
     fn stream(&self) -> Option<&StreamRef> {

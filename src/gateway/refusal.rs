@@ -117,6 +117,10 @@ impl Error {
             Self::Invalid(invalid) => face(StatusCode::BAD_REQUEST, INVALID, invalid.to_string()),
             Self::Input(error) => face(of_input(error), INVALID, error.to_string()),
             Self::Query { .. } | Self::PageToken => face(StatusCode::BAD_REQUEST, INVALID, self.to_string()),
+            Self::Denied(denied) if matches!(denied.reason(), policy::Reason::Unknown(_)) => {
+                let message = "what policy must know of the stream cannot be fetched at the moment; try again later";
+                face(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, message)
+            }
             Self::Denied(denied) => face(StatusCode::FORBIDDEN, NOT_AUTHORIZED, denied.to_string()),
             Self::Upstream(error) => of_upstream(error),
             Self::Rewrite(_) => face(StatusCode::BAD_GATEWAY, FAILURE, "KVS answered with a playlist that is not safe to pass on"),
@@ -177,10 +181,11 @@ fn of_upstream(error: &upstream::Error) -> Face {
     match error {
         E::Kvs(fault) => of_kvs(fault),
         E::NotServed(why) => face(StatusCode::FORBIDDEN, NOT_AUTHORIZED, why.to_string()),
-        E::Busy { retry_after } | E::Throttled { retry_after } => {
+        E::Busy { retry_after, .. } | E::Throttled { retry_after, .. } => {
             let message = "this stream is asked for more than Kinesis Video Streams allows; try again later";
             Face { retry_after: Some(*retry_after), ..face(StatusCode::TOO_MANY_REQUESTS, THROTTLED, message) }
         }
+        E::NoData(_) | E::SessionExpired => face(StatusCode::NOT_FOUND, NOT_FOUND, "there is no media for this at the moment"),
         E::CircuitOpen { retry_after } => Face {
             retry_after: Some(*retry_after),
             ..unavailable("Kinesis Video Streams is not answering; try again later")
@@ -254,7 +259,7 @@ pub fn reply(error: &Error, record: &mut Record) -> Reply {
 /// For the log: more than the caller is told.
 fn reason(error: &Error) -> String {
     match error {
-        Error::Denied(denied) => denied.for_log(),
+        Error::Denied(denied) => format!("{denied}: {}", denied.reason()),
         other => other.to_string(),
     }
 }

@@ -42,7 +42,7 @@ impl Gateway {
         };
         let policies = if policies.is_empty() { nobody } else { policies };
         let event = Event::Decision(Decision {
-            request_id: record.request_id.as_str(),
+            request_id: &record.request_id,
             caller: who.caller(),
             source_ip: record.client,
             action: request.action,
@@ -54,6 +54,12 @@ impl Gateway {
             policy_version: self.policy.version(),
         });
         self.witness.sink.write(&event, record.at).map_err(|_| Error::Audit)
+    }
+
+    /// Where the bytes of a resource count once they have left.
+    pub(super) fn viewing(&self, player: &Player, client: IpAddr) -> Viewing {
+        let watch = self.witness.watch.clone();
+        Viewing { watch, viewing: player.viewing.clone(), source_ip: client, footage: None }
     }
 
     /// Tells that somebody watches: the start, and a line each minute.

@@ -4,12 +4,14 @@
 //! request and must cost little. Spans are left out: an event says by its own fields what it belongs to (`request_id`).
 //! What is logged, and at which level, is decided where it happens; that nothing secret is, too.
 
+use super::audit;
 use super::sink::Sink;
 use crate::kvs::Timestamp;
 use crate::setting::Mistake;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::fmt::{self, Write as _};
+use std::path::Path;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
@@ -27,9 +29,9 @@ pub enum Format {
     Text,
 }
 
-/// The settings of the log; a part of `[log]`, next to the audit log's.
+/// Section `[log]`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// How lines look.
     pub format: Format,
@@ -38,15 +40,23 @@ pub struct Config {
     pub level: String,
     /// Whether callers appear as a hash instead of by name.
     pub hash_users: bool,
+    /// Where decisions are written down.
+    pub audit: audit::Config,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { format: Format::Json, level: "info".to_owned(), hash_users: false }
+        let audit = audit::Config::default();
+        Self { format: Format::Json, level: "info".to_owned(), hash_users: false, audit }
     }
 }
 
 impl Config {
+    /// Makes relative paths start at `folder`.
+    pub fn resolve(&mut self, folder: &Path) {
+        self.audit.resolve(folder);
+    }
+
     /// Everything that cannot be, at its key.
     #[must_use]
     pub fn check(&self) -> Vec<Mistake> {
