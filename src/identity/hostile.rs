@@ -376,6 +376,30 @@ async fn hostile_tokens_are_refused_each_for_its_reason() {
 }
 
 #[tokio::test]
+async fn a_padded_token_is_verified_as_it_was_signed_and_only_from_a_proxy() {
+    let world = World::new().await;
+    let header =
+        json!({ "alg": "ES256", "typ": "JWT", "kid": world.ec.kid(), "signer": "arn:aws:x" }).to_string();
+    let signed = format!("{}.{}", URL_SAFE.encode(header), URL_SAFE.encode(claims().to_string()));
+    assert!(signed.contains('='));
+    let signature = world.ec.sign_bytes(Algorithm::ES256, signed.as_bytes()).unwrap();
+    let token = format!("{signed}.{}", URL_SAFE.encode(signature));
+    let sources = Sources::new(&Config { headers: vec!["X-Amzn-Oidc-Data".into()], ..Config::default() });
+    let find = |name: &'static str, value: String| {
+        let headers =
+            http::HeaderMap::from_iter([(http::HeaderName::from_static(name), value.parse().unwrap())]);
+        sources.credential(&headers, false)
+    };
+    let Ok(Credential::Token(found)) = find("x-amzn-oidc-data", token.clone()) else { panic!("a token") };
+    assert_eq!(world.reason(found.as_str()).await, "accepted");
+    assert_eq!(world.reason(&token.replace('=', "")).await, "signature");
+    assert!(matches!(
+        find("authorization", format!("Bearer {token}")),
+        Err(Error::Refused { reason: Reason::Malformed, .. })
+    ));
+}
+
+#[tokio::test]
 async fn a_remembered_token_still_expires() {
     let world = World::new().await;
     let token = world.ec.sign(Algorithm::ES256, &claims()).unwrap();

@@ -35,6 +35,8 @@ pub type Fetch = Arc<
 pub(super) const COOLDOWN: Duration = Duration::from_millis(15_500);
 /// How long a request waits for a read under way.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How many requests wait at once; a server that hangs must not gather a crowd here.
+const MOST_WAITING: usize = 1000;
 /// How long one document may take.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// After a failure: at first, and at most.
@@ -117,13 +119,18 @@ impl KeyStore {
 
     /// A token names a key that is not here: waits for a read under way, or causes one if the cooldown allows.
     pub async fn look_again(&self) {
+        if self.reads.receiver_count() > MOST_WAITING {
+            return;
+        }
         let mut reads = self.reads.subscribe();
         {
             let mut state = self.state();
             let cool = state.forced.is_some_and(|at| at.elapsed() < COOLDOWN);
             if !state.reading && !state.asked {
                 if cool {
-                    state.missed = true;
+                    if !std::mem::replace(&mut state.missed, true) {
+                        self.wake.notify_one();
+                    }
                     return;
                 }
                 state.forced = Some(Instant::now());
@@ -195,34 +202,30 @@ impl KeyStore {
         }
     }
 
-    /// Until a read is due, asked for, or owed to a key that was missed during the cooldown.
     async fn wait_until(&self, due: Instant) {
-        loop {
-            let until = {
-                let mut state = self.state();
-                let owed = state.forced.map(|at| at + COOLDOWN).filter(|at| *at > Instant::now());
-                match owed {
-                    None if state.missed => {
-                        state.forced = Some(Instant::now());
-                        state.asked = true;
-                        None
-                    }
-                    _ if state.asked => None,
-                    Some(end) => Some(end.min(due)),
-                    None => Some(due),
-                }
-                .filter(|until| *until > Instant::now())
-                .or_else(|| {
-                    (state.asked, state.missed, state.reading) = (false, false, true);
-                    None
-                })
-            };
-            let Some(until) = until else { return };
+        while let Some(until) = self.begin_or_wait(due) {
             tokio::select! {
                 () = sleep_until(until) => {}
                 () = self.wake.notified() => {}
             }
         }
+    }
+
+    /// Begins a read that is due, asked for, or owed to a key that was missed during the cooldown; else tells until
+    /// when to wait.
+    fn begin_or_wait(&self, due: Instant) -> Option<Instant> {
+        let now = Instant::now();
+        let mut state = self.state();
+        let cool_until = state.forced.map_or(now, |at| at + COOLDOWN);
+        let owed = state.missed && cool_until <= now;
+        if owed {
+            state.forced = Some(now);
+        }
+        if owed || state.asked || due <= now {
+            (state.asked, state.missed, state.reading) = (false, false, true);
+            return None;
+        }
+        Some(if state.missed { due.min(cool_until) } else { due })
     }
 
     fn finish(&self, result: Result<Read, String>) {

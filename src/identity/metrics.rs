@@ -6,7 +6,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{GaugeVec, IntCounter, IntCounterVec, Opts, Registry};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
 
 /// The metrics of this part; issuers are few and come from the settings.
@@ -55,10 +55,25 @@ impl Metrics {
         Ok(Self { reads, ages })
     }
 
-    /// The handles of one issuer, at 0 from now on.
+    /// The handles of one issuer, at 0 from now on. Keys that were never read are as old as the wish for them.
     pub(super) fn issuer(&self, issuer: &str) -> IssuerMetrics {
         let reads = Read::ALL.map(|result| self.reads.with_label_values(&[issuer, result.as_str()]));
+        self.ages.last().entry(issuer.to_owned()).or_insert_with(Instant::now);
         IssuerMetrics { reads, issuer: issuer.to_owned(), ages: self.ages.clone() }
+    }
+
+    /// Drops the series of issuers that are no longer configured, or their age would raise alarms for ever.
+    pub(super) fn keep_only(&self, issuers: &[&str]) {
+        let gone = |name: &String| !issuers.contains(&name.as_str());
+        let names: Vec<String> = self.ages.last().keys().filter(|name| gone(name)).cloned().collect();
+        for name in names {
+            self.ages.last().remove(&name);
+            // Both fail only for series that are not there.
+            let _ = self.ages.gauge.remove_label_values(&[&name]);
+            for result in Read::ALL {
+                let _ = self.reads.remove_label_values(&[&name, result.as_str()]);
+            }
+        }
     }
 }
 
@@ -75,7 +90,7 @@ impl IssuerMetrics {
     }
 
     pub fn read_at(&self, when: Instant) {
-        self.ages.last.lock().unwrap_or_else(PoisonError::into_inner).insert(self.issuer.clone(), when);
+        self.ages.last().insert(self.issuer.clone(), when);
     }
 }
 
@@ -92,6 +107,10 @@ impl Ages {
             Opts::new("kvs_edge_jwks_age_seconds", "Seconds since an issuer's keys were last read well.");
         Ok(Self { gauge: GaugeVec::new(options, &["issuer"])?, last: Arc::default() })
     }
+
+    fn last(&self) -> MutexGuard<'_, BTreeMap<String, Instant>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Collector for Ages {
@@ -100,7 +119,7 @@ impl Collector for Ages {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        for (issuer, when) in self.last.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for (issuer, when) in self.last().iter() {
             self.gauge.with_label_values(&[issuer]).set(when.elapsed().as_secs_f64());
         }
         self.gauge.collect()

@@ -110,6 +110,11 @@ impl Identity {
             }
             stores.push(store);
         }
+        // What is in force from now on has series; a refused reload leaves the previous ones.
+        let in_force =
+            if mistakes.is_empty() { &stores[..] } else { previous.map_or(&[][..], |p| &p.issuers) };
+        let read = in_force.iter().filter(|store| store.is_read());
+        metrics.keep_only(&read.map(|store| store.config().issuer.as_str()).collect::<Vec<_>>());
         if !mistakes.is_empty() {
             return Err(mistakes);
         }

@@ -380,5 +380,10 @@ async fn reads_are_counted_and_the_age_is_right_when_somebody_looks() {
     ] {
         assert!(page.contains(&line), "{line} in {page}");
     }
-    drop(identity);
+    let mut other = config("");
+    other.issuer = "https://b.example.com/".into();
+    let again = identity.restart(&[other], &Config::default()).await.unwrap();
+    let page = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+    assert!(!page.contains(ISSUER) && page.contains("https://b.example.com/"), "{page}");
+    drop((identity, again));
 }
