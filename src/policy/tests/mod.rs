@@ -1,5 +1,7 @@
 //! What policies promise, one test per promise; the cookbook and random policies have files of their own.
 
+mod cookbook;
+mod explanations;
 mod harness;
 
 use super::*;
