@@ -11,7 +11,9 @@ use crate::caller::Caller;
 use crate::kvs::{ApiName, Operation, PlaybackMode, Request};
 use crate::setting::Mistake;
 use aws_lc_rs::digest;
-use cedar_policy::{ActionConstraint, Authorizer, Decision, Effect, Policy as Statute, PolicyId, PolicySet};
+use cedar_policy::{
+    ActionConstraint, Authorizer, Decision, Effect, Entities, Policy as Statute, PolicyId, PolicySet,
+};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -236,12 +238,7 @@ impl Policy {
         if let Some(fact) = book.reads.missing(stream) {
             return Ok(Judgement::Refused(Reason::Unknown(fact)));
         }
-        let (request, entities) = self.terms.request(
-            self.terms.caller(caller, &self.attributes)?,
-            operation,
-            self.terms.stream(stream, &self.config)?,
-            self.terms.context(caller, question, scene)?,
-        )?;
+        let (request, entities) = self.put(caller, operation, question, scene)?;
         let response = self.authorizer.is_authorized(&request, &book.set, &entities);
         let diagnostics = response.diagnostics();
         let errors: Arc<[Arc<str>]> = diagnostics
@@ -262,6 +259,23 @@ impl Policy {
             (Decision::Deny, true) => Judgement::Refused(Reason::NoPermit),
             (Decision::Deny, false) => Judgement::Refused(Reason::Forbidden(by.into())),
         })
+    }
+
+    /// A question in Cedar's terms.
+    pub(super) fn put(
+        &self,
+        caller: &Caller,
+        operation: Operation,
+        question: &Question,
+        scene: &Scene,
+    ) -> Result<(cedar_policy::Request, Entities), Unspeakable> {
+        let stream = scene.stream.as_ref().ok_or_else(|| Unspeakable::new("there is no stream to judge"))?;
+        self.terms.request(
+            self.terms.caller(caller, &self.attributes)?,
+            operation,
+            self.terms.stream(stream, &self.config)?,
+            self.terms.context(caller, question, scene)?,
+        )
     }
 
     pub(super) fn label(&self, id: &PolicyId) -> Arc<str> {

@@ -29,8 +29,14 @@ pub(super) struct Terms {
 #[error("{0}")]
 pub(super) struct Unspeakable(String);
 
+impl Unspeakable {
+    pub fn new(problem: impl std::fmt::Display) -> Self {
+        Self(problem.to_string())
+    }
+}
+
 fn unspeakable(error: impl std::fmt::Display) -> Unspeakable {
-    Unspeakable(error.to_string())
+    Unspeakable::new(error)
 }
 
 impl Terms {
@@ -61,6 +67,12 @@ impl Terms {
     pub fn is_in(&self, operation: Operation, group: &EntityUid) -> bool {
         let own = self.action(operation).uid();
         own == *group || self.defined.is_ancestor_of(group, &own)
+    }
+
+    /// The same, for a group by its name.
+    pub fn is_in_group(&self, operation: Operation, name: &str) -> bool {
+        let action = self.action(operation).uid().type_name().clone();
+        self.is_in(operation, &EntityUid::from_type_name_and_id(action, EntityId::new(name)))
     }
 
     /// The principal: its groups, and those of its claims that policies may read.

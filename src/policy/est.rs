@@ -72,6 +72,34 @@ pub(super) fn reads_context(policy: &Value) -> bool {
     found
 }
 
+/// The variables that an expression reads, with the attribute where only that is read.
+pub(super) fn attributes(node: &Value, found: &mut impl FnMut(&str, Option<&str>)) {
+    let variable = |node: &Value| node.get("Var").and_then(Value::as_str).map(str::to_owned);
+    if let Some(name) = variable(node) {
+        return found(&name, None);
+    }
+    for operator in [".", "has"] {
+        if let Some(inner) = node.get(operator)
+            && let Some(name) = variable(&inner["left"])
+        {
+            return found(&name, inner["attr"].as_str());
+        }
+    }
+    for operator in ["hasTag", "getTag"] {
+        if let Some(inner) = node.get(operator)
+            && let Some(name) = variable(&inner["left"])
+        {
+            found(&name, Some("tags"));
+            return attributes(&inner["right"], found);
+        }
+    }
+    match node {
+        Value::Array(list) => list.iter().for_each(|inner| attributes(inner, found)),
+        Value::Object(map) => map.values().for_each(|inner| attributes(inner, found)),
+        _ => {}
+    }
+}
+
 /// One part of a policy's conditions that must hold by itself.
 #[derive(Clone, Debug)]
 pub(super) struct Piece {

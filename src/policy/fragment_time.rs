@@ -9,7 +9,8 @@ use std::time::Duration;
 
 /// The server's time in a fragment number, if the number has the known structure and a time between the launch of
 /// KVS and an hour from `now`.
-pub(super) fn server_time(number: &FragmentNumber, now: Timestamp) -> Option<Timestamp> {
+#[must_use]
+pub fn server_time(number: &FragmentNumber, now: Timestamp) -> Option<Timestamp> {
     let limbs = binary(number.as_str())?;
     // Bit 156 is set, and none above it.
     if limbs[2] >> (156 - 128) != 1 {

@@ -24,7 +24,8 @@ mod text;
 
 pub use config::{AttributeType, Attributes, Config};
 pub use decide::Policy;
-pub use explain::{Explanation, Nearest, Part, Verdict};
+pub use explain::{Cited, Explanation, Nearest, Part, Verdict};
+pub use fragment_time::server_time;
 pub use permit::{Denied, Permit, Reason};
 pub use question::{Footage, Question, Scene, StreamFacts};
 

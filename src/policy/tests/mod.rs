@@ -1,5 +1,8 @@
 //! What policies promise, one test per promise; the cookbook and random policies have files of their own.
 
+mod agreement;
+mod cookbook;
+mod explanations;
 mod harness;
 
 use super::*;
