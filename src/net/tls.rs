@@ -66,7 +66,7 @@ impl Config {
 /// What the files hold, ready to use.
 pub struct Loaded {
     /// For the listener.
-    pub server: Arc<rustls::ServerConfig>,
+    pub config: Arc<rustls::ServerConfig>,
     /// When the first of the certificates expires.
     pub expires: Timestamp,
 }
@@ -116,7 +116,7 @@ pub fn load(config: &Config) -> Result<Loaded, Error> {
     };
     let mut server = builder.with_cert_resolver(Arc::new(ByName { first, more }));
     server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Loaded { server: Arc::new(server), expires })
+    Ok(Loaded { config: Arc::new(server), expires })
 }
 
 fn roots(file: &Path) -> Result<RootCertStore, Error> {
@@ -207,7 +207,7 @@ mod tests {
         config.resolve(folder.path());
         assert_eq!(config.files(), [one.certificate, one.key, two.certificate.clone(), two.key.clone()]);
         let loaded = load(&config).unwrap();
-        assert_eq!(loaded.server.alpn_protocols, [b"h2".to_vec(), b"http/1.1".to_vec()]);
+        assert_eq!(loaded.config.alpn_protocols, [b"h2".to_vec(), b"http/1.1".to_vec()]);
         assert!(loaded.expires > Timestamp::from_millis(1_700_000_000_000));
         let provider = rustls::crypto::aws_lc_rs::default_provider();
         let named = Named::load(&two.certificate, &two.key, &provider).unwrap();

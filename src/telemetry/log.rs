@@ -8,10 +8,12 @@ use super::audit;
 use super::sink::Sink;
 use crate::kvs::Timestamp;
 use crate::setting::Mistake;
+use prometheus::IntCounter;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::fmt::{self, Write as _};
 use std::path::Path;
+use std::time::Duration;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
@@ -29,25 +31,26 @@ pub enum Format {
     Text,
 }
 
-/// Section `[log]`.
+/// `[log]`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// How lines look.
+    /// How lines look. Does not change while the program runs.
     pub format: Format,
-    /// What is logged: a level, or levels by target, such as `info,kvs_edge::upstream=debug`. Access lines have the
-    /// target `access`, so `info,access=off` leaves them out.
+    /// What is logged: a level, or levels by target, such as `info,kvs_edge::upstream=debug`.
     pub level: String,
-    /// Whether callers appear as a hash instead of by name.
+    /// Whether every request leaves an access line.
+    pub access: bool,
+    /// Whether callers appear in it as a hash instead of by name.
     pub hash_users: bool,
-    /// Where decisions are written down.
+    /// Where the audit log goes.
     pub audit: audit::Config,
 }
 
 impl Default for Config {
     fn default() -> Self {
         let audit = audit::Config::default();
-        Self { format: Format::Json, level: "info".to_owned(), hash_users: false, audit }
+        Self { format: Format::Json, level: "info".to_owned(), access: true, hash_users: false, audit }
     }
 }
 
@@ -60,23 +63,17 @@ impl Config {
     /// Everything that cannot be, at its key.
     #[must_use]
     pub fn check(&self) -> Vec<Mistake> {
-        let how = "write a level (error, warn, info, debug, trace), or levels by target such as info,access=off";
+        let how = "write a level (error, warn, info, debug, trace), or levels by target such as info,kvs_edge=debug";
         let problem = filter(&self.level).err().map(|e| format!("`{}`: {e}: {how}", self.level));
         problem.map(|problem| Mistake::at("log.level", problem)).into_iter().collect()
     }
-
-    /// Whether access lines are written at all: whoever writes them may leave the work out.
-    #[must_use]
-    pub fn access(&self) -> bool {
-        !self.level.split(',').any(|directive| directive.trim() == "access=off")
-    }
 }
 
-/// Changes the level of a running log.
-#[derive(Clone)]
-pub struct Handle {
+/// The log while it lasts. Dropping it writes what is left.
+pub struct Guard {
     filter: reload::Handle<EnvFilter, Registry>,
     sink: Sink,
+    dropped: IntCounter,
 }
 
 /// Why there is no log.
@@ -91,31 +88,50 @@ pub enum Error {
     /// The log is gone.
     #[error("the log has ended")]
     Gone(#[from] reload::Error),
+    /// No thread can be started to write it.
+    #[error("the log cannot be written: {0}")]
+    Thread(#[from] std::io::Error),
+    /// Its counter cannot be made.
+    #[error(transparent)]
+    Counter(#[from] prometheus::Error),
 }
 
-/// Sets up the process's log. Keep the handle: it flushes.
+/// Sets up the process's log, on standard output.
 ///
 /// # Errors
 /// The level cannot be read, or there is a log already.
-pub fn init(config: &Config, sink: Sink) -> Result<Handle, Error> {
+pub fn init(config: &Config) -> Result<Guard, Error> {
+    let name = "kvs_edge_log_lines_dropped_total";
+    let dropped = IntCounter::new(name, "Log lines lost because standard output was too slow or gone")?;
+    let sink = Sink::new(std::io::stdout(), dropped.clone())?;
     let (filter, handle) = reload::Layer::new(filter(&config.level)?);
-    let lines = Lines { format: config.format, sink: sink.clone() };
-    tracing::subscriber::set_global_default(Registry::default().with(filter).with(lines))?;
-    Ok(Handle { filter: handle, sink })
+    let lines = Lines { format: config.format, hash_users: config.hash_users, sink: sink.clone() };
+    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(filter).with(lines))?;
+    Ok(Guard { filter: handle, sink, dropped })
 }
 
-impl Handle {
-    /// Takes over a new level. The format of a running log does not change.
+impl Guard {
+    /// Registers `kvs_edge_log_lines_dropped_total`.
+    ///
+    /// # Errors
+    /// The name is taken.
+    pub fn register(&self, registry: &prometheus::Registry) -> Result<(), prometheus::Error> {
+        registry.register(Box::new(self.dropped.clone()))
+    }
+
+    /// Takes over a new level; everything else stays as it was set up.
     ///
     /// # Errors
     /// The level cannot be read; the old one stays.
     pub fn reload(&self, config: &Config) -> Result<(), Error> {
         Ok(self.filter.reload(filter(&config.level)?)?)
     }
+}
 
-    /// Waits until all lines are out, for a moment at most: before the process ends.
-    pub fn flush(&self) {
-        self.sink.flush(std::time::Duration::from_secs(2));
+impl Drop for Guard {
+    /// Waits until all lines are out, for a moment at most.
+    fn drop(&mut self) {
+        self.sink.flush(Duration::from_secs(2));
     }
 }
 
@@ -126,6 +142,7 @@ fn filter(level: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseErr
 /// Makes lines of events.
 struct Lines {
     format: Format,
+    hash_users: bool,
     sink: Sink,
 }
 
@@ -138,20 +155,20 @@ impl<S: Subscriber> Layer<S> for Lines {
         LINE.with_borrow_mut(|line| {
             line.clear();
             match self.format {
-                Format::Json => write_json(line, event, Timestamp::now()),
-                Format::Text => write_text(line, event, Timestamp::now()),
+                Format::Json => write_json(line, event, Timestamp::now(), self.hash_users),
+                Format::Text => write_text(line, event, Timestamp::now(), self.hash_users),
             }
             self.sink.write(line.as_bytes());
         });
     }
 }
 
-fn write_json(line: &mut String, event: &Event<'_>, now: Timestamp) {
+fn write_json(line: &mut String, event: &Event<'_>, now: Timestamp, hash_users: bool) {
     let about = event.metadata();
     // Writing to a String does not fail, here and below.
     let _ = write!(line, "{{\"time\":\"{now}\",\"level\":\"{}\",\"target\":", level(about));
     quote(line, about.target());
-    event.record(&mut Json(line));
+    event.record(&mut Json(line, hash_users));
     line.push_str("}\n");
 }
 
@@ -166,7 +183,7 @@ fn level(about: &Metadata<'_>) -> &'static str {
 }
 
 /// Appends the fields of an event to a JSON object.
-struct Json<'l>(&'l mut String);
+struct Json<'l>(&'l mut String, bool);
 
 impl Json<'_> {
     fn name(&mut self, field: &Field) {
@@ -190,7 +207,11 @@ impl Visit for Json<'_> {
     }
     fn record_str(&mut self, field: &Field, value: &str) {
         self.name(field);
-        quote(self.0, value);
+        if self.1 && field.name() == USER {
+            quote(self.0, &hashed(value));
+        } else {
+            quote(self.0, value);
+        }
     }
     fn record_f64(&mut self, field: &Field, value: f64) {
         if value.is_finite() {
@@ -208,6 +229,19 @@ impl Visit for Json<'_> {
     fn record_bool(&mut self, field: &Field, value: bool) {
         self.plain(field, value);
     }
+}
+
+/// The field that names a caller.
+const USER: &str = "user_sub";
+
+/// Enough of a SHA-256 to tell callers apart, and the same on every replica. It hides names from casual readers; who
+/// has a list of all names can find them again.
+fn hashed(user: &str) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, user.as_bytes());
+    digest.as_ref()[..8].iter().fold(String::from("sha256:"), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn quote(line: &mut String, text: &str) {
@@ -237,15 +271,15 @@ impl fmt::Write for Escaped<'_> {
     }
 }
 
-fn write_text(line: &mut String, event: &Event<'_>, now: Timestamp) {
+fn write_text(line: &mut String, event: &Event<'_>, now: Timestamp, hash_users: bool) {
     let about = event.metadata();
     let _ = write!(line, "{now} {:5} {}", level(about).to_uppercase(), about.target());
-    event.record(&mut Text(line));
+    event.record(&mut Text(line, hash_users));
     line.push('\n');
 }
 
 /// Appends the fields of an event for people. Line breaks are escaped: an event is one line.
-struct Text<'l>(&'l mut String);
+struct Text<'l>(&'l mut String, bool);
 
 impl Visit for Text<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
@@ -255,6 +289,9 @@ impl Visit for Text<'_> {
         };
     }
     fn record_str(&mut self, field: &Field, value: &str) {
+        if self.1 && field.name() == USER {
+            return self.record_debug(field, &format_args!("{}", hashed(value)));
+        }
         let plain = !value.is_empty() && !value.bytes().any(|b| b <= b' ' || b == b'"' || b == b'=');
         if plain || field.name() == "message" {
             self.record_debug(field, &format_args!("{value}"));
@@ -282,11 +319,9 @@ impl fmt::Write for OneLine<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use prometheus::IntCounter;
     use proptest::prelude::*;
     use std::io;
     use std::sync::mpsc;
-    use std::time::Duration;
 
     struct Kept(mpsc::Sender<Vec<u8>>);
 
@@ -301,10 +336,10 @@ mod tests {
     }
 
     /// The lines that `log` makes.
-    fn logged(format: Format, log: impl FnOnce()) -> String {
+    fn logged(format: Format, hash_users: bool, log: impl FnOnce()) -> String {
         let (sender, received) = mpsc::channel();
         let sink = Sink::new(Kept(sender), IntCounter::new("dropped", "x").unwrap()).unwrap();
-        let lines = Lines { format, sink: sink.clone() };
+        let lines = Lines { format, hash_users, sink: sink.clone() };
         let filter = filter("info,access=off").unwrap();
         tracing::subscriber::with_default(Registry::default().with(filter).with(lines), log);
         sink.flush(Duration::from_secs(60));
@@ -324,7 +359,7 @@ mod tests {
 
     #[test]
     fn json_lines_are_json() {
-        let lines = logged(Format::Json, events);
+        let lines = logged(Format::Json, false, events);
         let line: serde_json::Value = serde_json::from_str(lines.trim_end()).unwrap();
         assert_eq!(lines.matches('\n').count(), 1, "{lines}");
         assert!(line["time"].as_str().unwrap().ends_with('Z'));
@@ -337,7 +372,7 @@ mod tests {
 
     #[test]
     fn text_lines_are_readable() {
-        let lines = logged(Format::Text, events);
+        let lines = logged(Format::Text, false, events);
         let (_, line) = lines.split_once(' ').unwrap();
         let expected = "INFO  app hello world status=200 took=1.25 aborted=false below=-3 \
                         name=\"a \\\"b\\\"\\n\\u{1}\\\\\u{e4}\" debug=Some(\"x\\\"y\")\n";
@@ -345,12 +380,21 @@ mod tests {
     }
 
     #[test]
+    fn users_are_hashed_when_wanted() {
+        for format in [Format::Json, Format::Text] {
+            let lines = logged(format, true, || tracing::info!(user_sub = Some("alice"), stream = "alice-cam", "x"));
+            assert!(lines.contains("sha256:2bd806c97f0e00af") && lines.matches("alice").count() == 1, "{lines}");
+        }
+    }
+
+    #[test]
     fn levels_are_checked_and_say_how() {
         assert_eq!(Config::default().check(), []);
         let bad = Config { level: "info,access=loud".to_owned(), ..Config::default() };
         assert!(bad.check()[0].problem.contains("write a level"));
-        assert!(Config::default().access());
-        assert!(!Config { level: "warn, access=off".to_owned(), ..Config::default() }.access());
+        let config: Config = toml::from_str("format = 'text'\naudit = 'stdout'\nlevel = 'warn'").unwrap();
+        assert_eq!((config.format, config.access), (Format::Text, true));
+        assert!(toml::from_str::<Config>("formt = 'text'").is_err());
     }
 
     proptest! {

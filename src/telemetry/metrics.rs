@@ -26,21 +26,43 @@ impl Default for Config {
     }
 }
 
-/// A registry that tells about the process and the build already.
-///
-/// # Errors
-/// Never in practice: the names are valid and new.
-pub fn registry() -> Result<Registry, prometheus::Error> {
-    let registry = Registry::new();
-    registry.register(Box::new(Process::new()?))?;
-    let build = IntGaugeVec::new(
-        Opts::new("kvs_edge_build_info", "Always 1; the labels say which build this is"),
-        &["version", "os", "arch"],
-    )?;
-    let labels = [env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH];
-    build.with_label_values(&labels).set(1);
-    registry.register(Box::new(build))?;
-    Ok(registry)
+/// The families of the program, and apart from them those that every process has.
+pub struct Registries {
+    own: Registry,
+    process: Registry,
+}
+
+impl Registries {
+    /// With the process and the build in them already.
+    ///
+    /// # Errors
+    /// Never in practice: the names are valid and new.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registries = Self { own: Registry::new(), process: Registry::new() };
+        registries.process.register(Box::new(Process::new()?))?;
+        let build = IntGaugeVec::new(
+            Opts::new("kvs_edge_build_info", "Always 1; the labels say which build this is"),
+            &["version", "os", "arch"],
+        )?;
+        let labels = [env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH];
+        build.with_label_values(&labels).set(1);
+        registries.own.register(Box::new(build))?;
+        Ok(registries)
+    }
+
+    /// Where parts register their families, with the prefix `kvs_edge_` in their names.
+    #[must_use]
+    pub fn own(&self) -> &Registry {
+        &self.own
+    }
+
+    /// Everything there is, now.
+    #[must_use]
+    pub fn gather(&self) -> Vec<MetricFamily> {
+        let mut families = self.own.gather();
+        families.extend(self.process.gather());
+        families
+    }
 }
 
 /// All families as Prometheus' text format, version 0.0.4.
@@ -182,7 +204,7 @@ mod tests {
 
     #[test]
     fn the_process_and_the_build_are_told() {
-        let text = text(&registry().unwrap().gather());
+        let text = text(&Registries::new().unwrap().gather());
         let value = |name: &str| -> f64 {
             let line = text.lines().find(|l| l.starts_with(&format!("{name} ")));
             line.unwrap_or_else(|| panic!("{name} is missing in {text}")).rsplit(' ').next().unwrap().parse().unwrap()

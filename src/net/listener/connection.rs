@@ -45,7 +45,7 @@ impl<H> Shared<H> {
     pub(super) fn new(terms: Terms, handler: H) -> Self {
         let limits = &terms.limits;
         Self {
-            watch: Arc::new(Watch::new(*limits, terms.metrics.clone())),
+            watch: Arc::new(Watch::new(limits.clone(), terms.metrics.clone())),
             handler,
             sizes: strict::Sizes {
                 url: limits.url.as_usize(),

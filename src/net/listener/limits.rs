@@ -4,7 +4,7 @@ use crate::setting::{ByteSize, Mistake, Span};
 use serde::{Deserialize, Serialize};
 
 /// `[limits]`. Every limit can be changed; zero never means "none".
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// All of a request's header lines with the request line; more is 431.

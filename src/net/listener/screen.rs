@@ -100,7 +100,7 @@ impl Screen {
                 }
                 At::Refused => return Err(Oddity),
                 _ => {
-                    if self.at == At::Between && !matches!(bytes[from], b'\r' | b'\n') {
+                    if self.at == At::Between && self.kept == 0 && !matches!(bytes[from], b'\r' | b'\n') {
                         self.at = At::RequestLine;
                     }
                     let Some(end) = memchr::memchr(b'\n', &bytes[from..]).map(|n| from + n) else {
@@ -147,7 +147,8 @@ impl Screen {
 
     fn line(&mut self, line: &[u8], cut: bool) -> Result<(), Oddity> {
         match self.at {
-            At::Between => {} // an empty line before a request; `\r` cannot be in the middle of it, or hyper refuses
+            At::Between if line.is_empty() => {} // before a request
+            At::Between => return Err(Oddity),
             At::RequestLine => {
                 if memchr::memchr(b'#', line).is_some() {
                     return Err(Oddity);
@@ -267,6 +268,7 @@ mod tests {
             "GET / HTTP/1.1\r\nHost: a\n\r\n",
             "GET / HTTP/1.1\r\nHost: a\r\n\n",
             "\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "\rGET / HTTP/1.1\r\nHost: a\r\n\r\n",
             "GET /#f HTTP/1.1\r\nHost: a\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a\r\n b\r\n\r\n",
             "POST / HTTP/1.1\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n",
