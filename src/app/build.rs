@@ -8,7 +8,6 @@ use crate::net::client::Limits;
 use crate::playback::Keys;
 use crate::policy::{AttributeType, Attributes, Policy};
 use crate::setting::Mistake;
-use crate::telemetry::audit;
 use crate::{console, net};
 use arc_swap::ArcSwap;
 use http::HeaderValue;
@@ -38,7 +37,8 @@ pub async fn gateway(
     }
     .map_err(wrong)?;
     let calls = lasting.calls(config).await.map_err(wrong)?;
-    let audit = audit::Sink::open(&config.log.audit, config.log.audit_required)
+    let witness = lasting
+        .witness(&config.log.audit)
         .map_err(|problem| wrong(vec![Mistake::at("log.audit", problem.to_string())]))?;
     Ok(Gateway {
         identity,
@@ -51,9 +51,10 @@ pub async fn gateway(
         cache: lasting.cache.clone(),
         listing: crate::gateway::Listing::default(),
         public_url: config.server.public_url.as_str().into(),
-        limits: config.limits.clone(),
+        cache_settings: config.cache.clone(),
+        limits: config.limits,
         cors: Cors::new(&config.server.cors_origins),
-        audit,
+        witness,
         access_log: config.log.access,
         metrics: lasting.gateway.clone(),
         console: Arc::new(console_settings(config)),
