@@ -1,1 +1,4 @@
 //! KVS playback sessions opened once, shared by many viewers.
+mod continuity;
+mod media_playlist;
+mod numbering;
