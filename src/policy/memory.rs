@@ -136,3 +136,75 @@ impl Equivalent<Key> for Asked<'_> {
         self.same(&key.asked())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::caller::Attribute;
+    use crate::kvs::{Operation, StreamName};
+    use crate::policy::Reason;
+    use std::cell::Cell;
+
+    fn caller() -> Caller {
+        Caller {
+            issuer: "https://login.example.com/".into(),
+            subject: "alice".into(),
+            token_id: None,
+            groups: [Arc::from("guards")].into(),
+            attributes: [("clearance".to_owned(), Attribute::Long(1))].into(),
+            expires: Timestamp::from_millis(1),
+        }
+    }
+
+    fn facts() -> StreamFacts {
+        let name = StreamName::parse("cam-1").unwrap();
+        StreamFacts { name, region: "eu-west-1".into(), account: None, arn: None, tags: Some([].into()) }
+    }
+
+    fn scene(stream: StreamFacts) -> Scene {
+        let now = Timestamp::from_millis(1_767_225_600_000);
+        Scene { now, source_ip: "10.0.0.1".parse().unwrap(), stream: Some(stream) }
+    }
+
+    #[test]
+    fn only_the_same_question_of_the_same_caller_is_remembered() {
+        let (memory, decided) = (Memory::new(), Cell::new(0));
+        let asks_anew = |caller: Caller, question: Question, scene: Scene| {
+            let before = decided.get();
+            memory.recall(&Arc::new(caller), question, &scene, |_| {
+                decided.set(before + 1);
+                Judgement::Refused(Reason::NoPermit)
+            });
+            decided.get() > before
+        };
+        let question = || Question::about(Operation::GetHlsStreamingSessionUrl);
+        assert!(asks_anew(caller(), question(), scene(facts())));
+        assert!(!asks_anew(caller(), question(), scene(facts())));
+        let renewed = Caller { token_id: Some("t".into()), expires: Timestamp::from_millis(2), ..caller() };
+        assert!(!asks_anew(renewed, question(), scene(facts())), "a renewed token is the same caller");
+        for other in [
+            Caller { subject: "bob".into(), ..caller() },
+            Caller { issuer: "https://other.example.net/".into(), ..caller() },
+            Caller { groups: [].into(), ..caller() },
+            Caller { groups: [Arc::from("guards"), Arc::from("more")].into(), ..caller() },
+            Caller { attributes: [].into(), ..caller() },
+            Caller { attributes: [("clearance".to_owned(), Attribute::Long(2))].into(), ..caller() },
+        ] {
+            assert!(asks_anew(other.clone(), question(), scene(facts())), "{other:?}");
+        }
+        for operation in [Operation::GetDashStreamingSessionUrl, Operation::GetClip] {
+            assert!(asks_anew(caller(), Question::about(operation), scene(facts())));
+        }
+        for other in [
+            StreamFacts { name: StreamName::parse("cam-2").unwrap(), ..facts() },
+            StreamFacts { region: "eu-west-2".into(), ..facts() },
+            StreamFacts { account: Some("1".into()), ..facts() },
+            StreamFacts { tags: None, ..facts() },
+            StreamFacts { tags: Some([("a".to_owned(), "b".to_owned())].into()), ..facts() },
+        ] {
+            assert!(asks_anew(caller(), question(), scene(other.clone())), "{other:?}");
+        }
+        let elsewhere = Scene { source_ip: "10.0.0.2".parse().unwrap(), ..scene(facts()) };
+        assert!(asks_anew(caller(), question(), elsewhere));
+    }
+}
