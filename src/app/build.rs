@@ -79,15 +79,21 @@ fn key_fetch(source: &Source) -> Result<identity::Fetch, Refused> {
     Ok(Arc::new(move |request| {
         let client = client.clone();
         Box::pin(async move {
-            client.fetch(request, &Limits::default(), 1 << 20).await.map_err(|error| error.to_string())
+            client.fetch(request, 1 << 20, &Limits::default()).await.map_err(|error| error.to_string())
         })
     }))
 }
 
 /// What the console must know before anybody has signed in.
 fn console_settings(config: &Config) -> serde_json::Value {
-    let issuers: Vec<_> = config.issuer.iter().filter_map(identity::IssuerConfig::sign_in).collect();
+    let issuers: Vec<_> = config.issuer.iter().filter_map(sign_in).collect();
     serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "issuers": issuers })
+}
+
+/// Where people sign in with an issuer, if it knows us.
+fn sign_in(issuer: &identity::IssuerConfig) -> Option<serde_json::Value> {
+    let client_id = issuer.client_id.as_deref()?;
+    Some(serde_json::json!({ "issuer": issuer.issuer, "client_id": client_id, "scope": "openid" }))
 }
 
 fn console_policy(_config: &Config) -> HeaderValue {
@@ -123,7 +129,7 @@ pub async fn check(source: &Source, online: bool) -> Result<String, Refused> {
     );
     if online {
         let mut problems = gateway.identity.problems();
-        if let Err(error) = gateway.upstream.list_streams().await {
+        if let Err(error) = gateway.listed().await {
             problems.push(format!("[[aws]]: {error}"));
         }
         if !problems.is_empty() {

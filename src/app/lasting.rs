@@ -60,7 +60,7 @@ impl Lasting {
             identity: identity::Metrics::register(registry)?,
             cache: cache::Cache::open(&config.cache, cache::Metrics::register(registry)?)?,
             upstream_metrics: upstream::Metrics::register_for(registry, config.metrics.max_streams)?,
-            session_metrics: sessions::Metrics::register(registry, label)?,
+            session_metrics: sessions::Metrics::register(registry, move |name| label(name).to_string())?,
             calls: Mutex::new(None),
             audit: Mutex::new(None),
             watch: Arc::new(audit::Watch::new()),
@@ -83,7 +83,7 @@ impl Lasting {
         let upstream =
             upstream::Upstream::start(&config.aws, &config.upstream, self.upstream_metrics.clone()).await?;
         let origin = KvsOrigin::new(upstream.clone());
-        let sessions = Sessions::new(origin, config.sessions.clone(), self.session_metrics.clone());
+        let sessions = Arc::new(Sessions::new(origin, config.sessions.clone(), self.session_metrics.clone()));
         let calls = Calls { upstream, sessions, made_of: Arc::new(made_of) };
         *self.calls.lock().unwrap_or_else(PoisonError::into_inner) = Some(calls.clone());
         Ok(calls)

@@ -6,7 +6,7 @@ use super::ConfigFile;
 use crate::app;
 use crate::caller::Caller;
 use crate::kvs::{Operation, PlaybackMode, StreamArn, StreamName, StreamRef, TimeRange, Timestamp};
-use crate::policy::{Footage, Question, Scene, StreamFacts};
+use crate::policy::{Footage, Question, Scene, StreamFacts, Verdict};
 use anyhow::{Context, bail};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -120,7 +120,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let scene = Scene { now, source_ip: args.source_ip, stream: Some(facts) };
         let explanation = gateway.policy.explain(&caller, &question, &scene);
         print!("{}", Told(&explanation));
-        Ok(ExitCode::from(u8::from(!explanation.permitted())))
+        Ok(ExitCode::from(u8::from(explanation.verdict != Verdict::Permitted)))
     })
 }
 
