@@ -19,7 +19,10 @@ async fn in_the_grace_work_is_taken_and_then_connections_go() {
     assert!(TcpStream::connect(edge.address).await.is_err(), "nothing new is accepted");
     busy.write_all(b"hello").await.unwrap();
     let answer = read_all(&mut busy).await;
-    assert!(answer.contains("connection: close") && answer.ends_with("hello"), "work under way is finished: {answer}");
+    assert!(
+        answer.contains("connection: close") && answer.ends_with("hello"),
+        "work under way is finished: {answer}"
+    );
     edge.serving.await.unwrap();
 }
 
@@ -74,7 +77,10 @@ async fn a_unix_socket_serves_too() {
     let handler = |request, peer| handle(Limits::default(), request, peer);
     let serving = tokio::spawn(serve(bound, Terms::plain(Limits::default()), handler, signal));
     let mut stream = tokio::net::UnixStream::connect(&path).await.unwrap();
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 203.0.113.7\r\nConnection: close\r\n\r\n").await.unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 203.0.113.7\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.ends_with("203.0.113.7 One None None"), "{answer}");

@@ -5,7 +5,13 @@ use super::*;
 #[tokio::test]
 async fn a_silent_client_is_let_go() {
     let edge = Edge::start(quick()).await;
-    for beginning in [&b""[..], b"G", b"GET / HTTP/1.1\r\nHost: a\r\n", b"PRI * HTTP/2.0\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+    for beginning in [
+        &b""[..],
+        b"G",
+        b"GET / HTTP/1.1\r\nHost: a\r\n",
+        b"PRI * HTTP/2.0\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ] {
         let before = edge.metrics.rejections(Rejection::HeaderTimeout);
         let answer = edge.exchange(beginning).await;
         assert!(!answer.contains("200 OK"), "{answer}");
@@ -79,7 +85,8 @@ async fn who_reads_too_slowly_is_cut() {
 #[tokio::test]
 async fn bodies_are_bounded_in_size_and_time() {
     let idle = Span(Duration::from_millis(100));
-    let edge = Edge::start(Limits { body_size: ByteSize(1024), body_read_idle: idle, ..Limits::default() }).await;
+    let edge =
+        Edge::start(Limits { body_size: ByteSize(1024), body_read_idle: idle, ..Limits::default() }).await;
     let head = |length: usize| format!("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
     // The answer arrives although the body was not read: the connection lingers.
     let mut large = head(1 << 20).into_bytes();
@@ -102,7 +109,8 @@ async fn the_last_request_of_a_connection_says_so() {
 
 #[tokio::test]
 async fn an_old_connection_ends_in_good_order() {
-    let edge = Edge::start(Limits { connection_age: Span(Duration::from_millis(300)), ..Limits::default() }).await;
+    let edge =
+        Edge::start(Limits { connection_age: Span(Duration::from_millis(300)), ..Limits::default() }).await;
     let mut stream = edge.connect().await;
     let mut answers = 0;
     loop {

@@ -17,6 +17,7 @@ use http::StatusCode;
 use http_body::Frame;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Context;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -26,13 +27,21 @@ struct Edge {
     address: SocketAddr,
     metrics: Metrics,
     drain: Drain,
+    /// Requests to `/wait` under way.
+    waiting: Arc<AtomicUsize>,
     serving: tokio::task::JoinHandle<()>,
 }
 
 /// Limits that tests can wait for.
 fn quick() -> Limits {
     let short = Span(Duration::from_millis(300));
-    Limits { header_read: short, tls_handshake: short, keep_alive_idle: short, write_stall: short, ..Limits::default() }
+    Limits {
+        header_read: short,
+        tls_handshake: short,
+        keep_alive_idle: short,
+        write_stall: short,
+        ..Limits::default()
+    }
 }
 
 impl Edge {
@@ -46,9 +55,18 @@ impl Edge {
         let (drain, signal) = drain::channel();
         let metrics = terms.metrics.clone();
         let limits = terms.limits.clone();
-        let handler = move |request, peer| handle(limits.clone(), request, peer);
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let counted = waiting.clone();
+        let handler = move |request: Request<Incoming>, peer| {
+            let counted = (request.uri().path() == "/wait").then(|| Counted::new(&counted));
+            let handled = handle(limits.clone(), request, peer);
+            async move {
+                let _counted = counted;
+                handled.await
+            }
+        };
         let serving = tokio::spawn(serve(bound, terms, handler, signal));
-        Self { address, metrics, drain, serving }
+        Self { address, metrics, drain, waiting, serving }
     }
 
     async fn connect(&self) -> TcpStream {
@@ -119,9 +137,26 @@ async fn handle(limits: Limits, request: Request<Incoming>, peer: Peer) -> Respo
         "/wait" => std::future::pending().await,
         _ => {
             let link = &peer.link;
-            let who = format!("{} {:?} {:?} {:?}", peer.address, link.http, link.tls, link.certificate_subject);
+            let who =
+                format!("{} {:?} {:?} {:?}", peer.address, link.http, link.tls, link.certificate_subject);
             Response::new(whole(who.into()))
         }
+    }
+}
+
+/// One more, until it is dropped.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

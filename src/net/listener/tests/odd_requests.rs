@@ -9,7 +9,10 @@ async fn ordinary_requests_share_a_connection() {
     for _ in 0..3 {
         stream.write_all(GET).await.unwrap();
         let answer = read_answer(&mut stream).await;
-        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("127.0.0.1 One None None"), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("127.0.0.1 One None None"),
+            "{answer}"
+        );
     }
     let two = [GET, GET_LAST].concat();
     stream.write_all(&two).await.unwrap();
@@ -35,12 +38,21 @@ async fn odd_requests_are_refused_and_closed() {
     let many = "a: b\r\n".repeat(70);
     for (status, request) in [
         // framing
-        (400, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
-        (400, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n"),
+        (
+            400,
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        ),
+        (
+            400,
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n",
+        ),
         (400, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n"),
         (400, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
         (400, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n"),
-        (400, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+        (
+            400,
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        ),
         (400, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n"),
         (400, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\x0bchunked\r\n\r\n0\r\n\r\n"),
         (400, "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
@@ -104,7 +116,9 @@ async fn odd_requests_are_refused_and_closed() {
     }
     assert_eq!(edge.metrics.rejections(Rejection::UrlTooLong), 1);
     assert_eq!(edge.metrics.rejections(Rejection::HeadersTooLarge), 3);
-    assert!(edge.metrics.rejections(Rejection::Malformed) > 25 && edge.metrics.rejections(Rejection::Strict) > 10);
+    assert!(
+        edge.metrics.rejections(Rejection::Malformed) > 25 && edge.metrics.rejections(Rejection::Strict) > 10
+    );
 }
 
 /// The same bytes in small pieces: what was not clear in one piece must not slip through between two.

@@ -9,7 +9,8 @@ fn terms(networks: &[&str], proxy_protocol: bool) -> Terms {
     Terms { trust, proxy_protocol, ..Terms::plain(limits) }
 }
 
-const FORWARDED: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 1.1.1.1, 203.0.113.7\r\nConnection: close\r\n\r\n";
+const FORWARDED: &[u8] =
+    b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 1.1.1.1, 203.0.113.7\r\nConnection: close\r\n\r\n";
 
 #[tokio::test]
 async fn strangers_are_not_believed() {
@@ -29,7 +30,10 @@ async fn the_proxy_protocol_says_whom_it_speaks_for() {
     let edge = Edge::with(terms(&["127.0.0.0/8"], true)).await;
     let line = b"PROXY TCP4 198.51.100.9 10.0.0.1 5000 443\r\n";
     let answer = edge.exchange(&[line, FORWARDED].concat()).await;
-    assert!(answer.ends_with("198.51.100.9 One None None"), "the client's own header is not believed: {answer}");
+    assert!(
+        answer.ends_with("198.51.100.9 One None None"),
+        "the client's own header is not believed: {answer}"
+    );
     assert_eq!(edge.exchange(GET_LAST).await, "", "without the header nobody is served");
     assert_eq!(edge.metrics.rejections(Rejection::ProxyProtocol), 1);
     // Now the limit counts by the client's address.
