@@ -52,7 +52,7 @@ pub async fn gateway(
         listing: crate::gateway::Listing::default(),
         public_url: config.server.public_url.as_str().into(),
         cache_settings: config.cache.clone(),
-        limits: config.limits,
+        limits: config.limits.clone(),
         cors: Cors::new(&config.server.cors_origins),
         witness,
         access_log: config.log.access,

@@ -82,7 +82,7 @@ pub async fn start(source: Source, logging: Logging) -> anyhow::Result<Running> 
     });
     let mut listeners = JoinSet::new();
     let terms = listener::Terms {
-        limits: config.limits,
+        limits: config.limits.clone(),
         tls,
         trust: Arc::new(config.server.trust()),
         proxy_protocol: config.server.proxy_protocol,
