@@ -39,7 +39,8 @@ pub trait Admin: Send + Sync + 'static {
     ///
     /// # Errors
     /// What is wrong with the wish.
-    fn warm(&self, wish: serde_json::Value) -> impl Future<Output = Result<serde_json::Value, String>> + Send;
+    fn warm(&self, wish: serde_json::Value)
+    -> impl Future<Output = Result<serde_json::Value, String>> + Send;
 }
 
 /// Serves operators until the drain is over. Unlike the public listener it keeps answering while connections drain:

@@ -168,7 +168,11 @@ mod tests {
             "[server]\n".to_owned()
         }
         async fn purge(&self, stream: &str) -> Result<usize, String> {
-            if stream.starts_with("arn:aws:kinesisvideo:") { Ok(3) } else { Err(format!("`{stream}` is no ARN")) }
+            if stream.starts_with("arn:aws:kinesisvideo:") {
+                Ok(3)
+            } else {
+                Err(format!("`{stream}` is no ARN"))
+            }
         }
         async fn reload(&self) -> Result<(), String> {
             Err("edge.toml:3:1: unknown key".to_owned())
@@ -214,9 +218,15 @@ mod tests {
         assert_eq!(status, StatusCode::NOT_FOUND);
         assert!(body.contains("GET /readyz") && body.contains("POST /reload"), "{body}");
         let (status, _, headers) = ask("GET", "/reload", "").await;
-        assert_eq!((status, &headers[header::ALLOW]), (StatusCode::METHOD_NOT_ALLOWED, &"POST".parse().unwrap()));
+        assert_eq!(
+            (status, &headers[header::ALLOW]),
+            (StatusCode::METHOD_NOT_ALLOWED, &"POST".parse().unwrap())
+        );
         let (status, _, headers) = ask("POST", "/metrics", "").await;
-        assert_eq!((status, &headers[header::ALLOW]), (StatusCode::METHOD_NOT_ALLOWED, &"GET, HEAD".parse().unwrap()));
+        assert_eq!(
+            (status, &headers[header::ALLOW]),
+            (StatusCode::METHOD_NOT_ALLOWED, &"GET, HEAD".parse().unwrap())
+        );
         let (status, body, _) = ask("POST", "/reload", "").await;
         assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
         assert!(body.contains("edge.toml:3:1"), "{body}");
@@ -230,8 +240,10 @@ mod tests {
         let request = Request::get("/readyz").body(Full::<Bytes>::default()).unwrap();
         let response = answer(&Fake { problems: vec!["draining".to_owned()] }, request).await;
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
-        let request =
-            Request::post("/reload").header("origin", "https://evil.example").body(Full::<Bytes>::default()).unwrap();
+        let request = Request::post("/reload")
+            .header("origin", "https://evil.example")
+            .body(Full::<Bytes>::default())
+            .unwrap();
         assert_eq!(answer(&Fake { problems: vec![] }, request).await.status(), StatusCode::FORBIDDEN);
     }
 }

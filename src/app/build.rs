@@ -8,7 +8,6 @@ use crate::net::client::Limits;
 use crate::playback::Keys;
 use crate::policy::{AttributeType, Attributes, Policy};
 use crate::setting::Mistake;
-use crate::telemetry::audit;
 use crate::{console, net};
 use arc_swap::ArcSwap;
 use http::HeaderValue;
@@ -38,7 +37,8 @@ pub async fn gateway(
     }
     .map_err(wrong)?;
     let calls = lasting.calls(config).await.map_err(wrong)?;
-    let audit = audit::Sink::open(&config.log.audit, config.log.audit_required)
+    let witness = lasting
+        .witness(&config.log.audit)
         .map_err(|problem| wrong(vec![Mistake::at("log.audit", problem.to_string())]))?;
     Ok(Gateway {
         identity,
@@ -51,9 +51,10 @@ pub async fn gateway(
         cache: lasting.cache.clone(),
         listing: crate::gateway::Listing::default(),
         public_url: config.server.public_url.as_str().into(),
+        cache_settings: config.cache.clone(),
         limits: config.limits.clone(),
         cors: Cors::new(&config.server.cors_origins),
-        audit,
+        witness,
         access_log: config.log.access,
         metrics: lasting.gateway.clone(),
         console: Arc::new(console_settings(config)),
@@ -78,15 +79,21 @@ fn key_fetch(source: &Source) -> Result<identity::Fetch, Refused> {
     Ok(Arc::new(move |request| {
         let client = client.clone();
         Box::pin(async move {
-            client.fetch(request, &Limits::default(), 1 << 20).await.map_err(|error| error.to_string())
+            client.fetch(request, 1 << 20, &Limits::default()).await.map_err(|error| error.to_string())
         })
     }))
 }
 
 /// What the console must know before anybody has signed in.
 fn console_settings(config: &Config) -> serde_json::Value {
-    let issuers: Vec<_> = config.issuer.iter().filter_map(identity::IssuerConfig::sign_in).collect();
+    let issuers: Vec<_> = config.issuer.iter().filter_map(sign_in).collect();
     serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "issuers": issuers })
+}
+
+/// Where people sign in with an issuer, if it knows us.
+fn sign_in(issuer: &identity::IssuerConfig) -> Option<serde_json::Value> {
+    let client_id = issuer.client_id.as_deref()?;
+    Some(serde_json::json!({ "issuer": issuer.issuer, "client_id": client_id, "scope": "openid" }))
 }
 
 fn console_policy(_config: &Config) -> HeaderValue {
@@ -122,7 +129,7 @@ pub async fn check(source: &Source, online: bool) -> Result<String, Refused> {
     );
     if online {
         let mut problems = gateway.identity.problems();
-        if let Err(error) = gateway.upstream.list_streams().await {
+        if let Err(error) = gateway.listed().await {
             problems.push(format!("[[aws]]: {error}"));
         }
         if !problems.is_empty() {

@@ -5,13 +5,14 @@
 
 use crate::config::Config;
 use crate::gateway::metrics::StreamLabel;
-use crate::gateway::{self, KvsOrigin};
+use crate::gateway::{self, KvsOrigin, Witness};
 use crate::net::client::{Client, Options};
 use crate::sessions::Sessions;
 use crate::setting::Mistake;
+use crate::telemetry::audit;
 use crate::telemetry::metrics::{Registries, StreamLabels};
 use crate::{cache, identity, net, sessions, upstream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The lasting parts.
 pub struct Lasting {
@@ -28,6 +29,8 @@ pub struct Lasting {
     upstream_metrics: upstream::Metrics,
     session_metrics: sessions::Metrics,
     calls: Mutex<Option<Calls>>,
+    audit: Mutex<Option<(audit::Config, Witness)>>,
+    watch: Arc<audit::Watch>,
 }
 
 /// The way to KVS and what was opened through it.
@@ -50,14 +53,17 @@ impl Lasting {
         let labels = Arc::new(StreamLabels::new(config.metrics.max_streams));
         let label: StreamLabel = Arc::new(move |name| labels.label(name));
         let registry = registries.own();
+        let gateway = gateway::Metrics::register(registry, label.clone())?;
         Ok(Self {
-            gateway: gateway::Metrics::register(registry, label.clone())?,
+            listener: net::listener::Metrics::register(registry, &gateway.rejected())?,
+            gateway,
             identity: identity::Metrics::register(registry)?,
-            listener: net::listener::Metrics::register(registry)?,
             cache: cache::Cache::open(&config.cache, cache::Metrics::register(registry)?)?,
             upstream_metrics: upstream::Metrics::register_for(registry, config.metrics.max_streams)?,
-            session_metrics: sessions::Metrics::register(registry, label)?,
+            session_metrics: sessions::Metrics::register(registry, move |name| label(name).to_string())?,
             calls: Mutex::new(None),
+            audit: Mutex::new(None),
+            watch: Arc::new(audit::Watch::new()),
             registries,
         })
     }
@@ -77,14 +83,30 @@ impl Lasting {
         let upstream =
             upstream::Upstream::start(&config.aws, &config.upstream, self.upstream_metrics.clone()).await?;
         let origin = KvsOrigin::new(upstream.clone());
-        let sessions = Sessions::new(origin, config.sessions.clone(), self.session_metrics.clone());
+        let sessions = Arc::new(Sessions::new(origin, config.sessions.clone(), self.session_metrics.clone()));
         let calls = Calls { upstream, sessions, made_of: Arc::new(made_of) };
-        *self.calls.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(calls.clone());
+        *self.calls.lock().unwrap_or_else(PoisonError::into_inner) = Some(calls.clone());
         Ok(calls)
     }
 
     fn current(&self) -> Option<Calls> {
-        self.calls.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The audit log for these settings: the one there is, if they did not change.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub fn witness(&self, config: &audit::Config) -> std::io::Result<Witness> {
+        let mut current = self.audit.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((made_of, witness)) = &*current
+            && made_of == config
+        {
+            return Ok(witness.clone());
+        }
+        let witness = Witness { sink: Arc::new(audit::Sink::open(config)?), watch: self.watch.clone() };
+        *current = Some((config.clone(), witness.clone()));
+        Ok(witness)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod build;
 mod lasting;
+mod operate;
 mod reload;
 
 use crate::admin;
@@ -37,6 +38,7 @@ pub struct Running {
     pub app: Arc<App>,
     drain: Drain,
     listeners: JoinSet<()>,
+    operators: JoinSet<()>,
     _log: Option<telemetry::log::Guard>,
 }
 
@@ -61,6 +63,9 @@ pub async fn start(source: Source, logging: Logging) -> anyhow::Result<Running> 
         Logging::Elsewhere => None,
     };
     let lasting = Lasting::new(&config)?;
+    if let Some(log) = &log {
+        log.register(lasting.registries.own())?;
+    }
     let gateway = build::gateway(&config, &source, &lasting, None).await?;
     let tls = build::tls(&config, &source)?;
     let public = listener::bind(&config.server.listen).await.context("server.listen")?;
@@ -93,9 +98,10 @@ pub async fn start(source: Source, logging: Logging) -> anyhow::Result<Running> 
         },
         signal.clone(),
     ));
-    listeners.spawn(admin::serve(operators, app.clone(), signal));
+    let mut operating = JoinSet::new();
+    operating.spawn(admin::serve(operators, app.clone(), signal));
     tracing::info!(listen = ?addresses, admin = ?admin_addresses, "serving");
-    Ok(Running { addresses, admin: admin_addresses, app, drain, listeners, _log: log })
+    Ok(Running { addresses, admin: admin_addresses, app, drain, listeners, operators: operating, _log: log })
 }
 
 /// Runs until a signal says otherwise, then drains.
@@ -112,13 +118,16 @@ impl Running {
     pub async fn drain(self) {
         let server = self.app.config.load().server.clone();
         tracing::info!(grace = %server.drain_grace, timeout = %server.drain_timeout, "draining");
-        let Self { drain, mut listeners, .. } = self;
+        let Self { drain, mut listeners, mut operators, .. } = self;
         let gone = async { while listeners.join_next().await.is_some() {} };
         tokio::select! {
             () = drain.run(server.drain_grace.0, server.drain_timeout.0, stop_signal()) => {}
             () = gone => {}
         }
+        // Operators are answered until the last client has gone.
+        drain.advance(drain::Phase::Ended);
         listeners.shutdown().await;
+        operators.shutdown().await;
         tracing::info!("ended");
     }
 }
@@ -144,6 +153,16 @@ impl App {
 pub async fn check(source: &Source, online: bool) -> Result<String, Refused> {
     install_crypto();
     build::check(source, online).await
+}
+
+/// A gateway that serves nobody, for questions about its settings.
+///
+/// # Errors
+/// The settings are refused.
+pub async fn offline(config: &Config, source: &Source) -> anyhow::Result<Gateway> {
+    install_crypto();
+    let lasting = Lasting::new(config)?;
+    Ok(build::gateway(config, source, &lasting, None).await?)
 }
 
 /// One crypto library for TLS, tokens and capabilities. A second call changes nothing.

@@ -58,11 +58,8 @@ Examples:
   In ~/.aws/config, for every SDK; the process runs when the SDK needs a token:
     [profile edge]
     region = eu-west-1
-    credential_process = kvs-edge credentials --token-command 'my-login print-token'
-    services = edge
-    [services edge]
-    kinesis_video =
-      endpoint_url = https://kvs-edge.example.com
+    endpoint_url = https://kvs-edge.example.com
+    credential_process = kvs-edge credentials --token-command \"my-login print-token\"
 
   A loopback endpoint, for tokens that live less than 20 minutes or are slow to get:
     kvs-edge credentials --token-file /var/run/secrets/tokens/kvs-edge --serve 127.0.0.1:9911

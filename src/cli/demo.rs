@@ -134,7 +134,7 @@ fn prepare(folder: &Path) -> anyhow::Result<()> {
             subject: name.to_owned(),
             groups: groups.iter().map(|group| (*group).to_owned()).collect(),
             ttl: TOKEN_LIFE,
-            now: Timestamp::now().into(),
+            now: Timestamp::now(),
         };
         secret(&folder.join(format!("{name}.jwt")), &issuer.mint(&claims)?)?;
     }
@@ -158,7 +158,7 @@ async fn wait_until_it_plays(public: SocketAddr, folder: &Path) -> anyhow::Resul
         let request = http::Request::get(format!("http://{public}/streams/cam-1/live.m3u8"))
             .header(http::header::AUTHORIZATION, format!("Bearer {token}"))
             .body(bytes::Bytes::new())?;
-        let answer = client.fetch(request, &Limits::default(), 1 << 20).await?;
+        let answer = client.fetch(request, 1 << 20, &Limits::default()).await?;
         let location = answer.headers().get(http::header::LOCATION).and_then(|value| value.to_str().ok());
         match location {
             Some(path) if path.starts_with('/') => return Ok(format!("http://{public}{path}")),

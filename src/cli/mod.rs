@@ -55,7 +55,7 @@ pub fn run() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Emulate(args) => emulate::run(&args),
         Command::Token(args) => token::run(&args),
-        Command::Credentials(args) => credentials::run(&args),
+        Command::Credentials(args) => runtime().and_then(|runtime| runtime.block_on(credentials::run(args))),
     };
     done.unwrap_or_else(|error| {
         // A refused configuration is a list of places; everything else is one sentence with its causes.

@@ -86,7 +86,6 @@ impl Config {
         self.identity.check(&mut mistakes);
         mistakes.extend(self.policy.check());
         mistakes.extend(self.playback.check());
-        mistakes.extend(self.sessions.check());
         self.cache.check(&mut mistakes);
         mistakes.extend(self.log.check());
         mistakes

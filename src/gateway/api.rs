@@ -87,7 +87,7 @@ impl Gateway {
     ) -> Result<(String, Option<String>), Error> {
         let located = ask.located()?;
         let stream = self.lasting_name(ask).await?;
-        let key = self.session_key(located, &stream, session);
+        let key = self.session_key(located, &stream, session, ask.now);
         self.open_session(&key, ask.now).await?;
         record.attempts = record.attempts.max(1);
         let (bind, cookie) = match self.playback.bind {

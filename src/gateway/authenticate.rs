@@ -26,6 +26,8 @@ pub struct Player {
     pub stream: StreamRef,
     /// Which session.
     pub session: Arc<SessionParameters>,
+    /// When the capability was made: a replay runs from then.
+    pub issued: Timestamp,
     /// Stands for this holder in counts and logs: a digest of the capability, of no use to open anything.
     pub viewing: Arc<str>,
 }
@@ -64,13 +66,13 @@ impl Gateway {
         now: Timestamp,
     ) -> Result<Authenticated, Error> {
         self.sources.credential(&parts.headers, true)?;
-        let Statement { caller, stream, session, bind, .. } =
+        let Statement { caller, stream, session, issued, bind, .. } =
             self.keys.open(capability, now).map_err(Error::Capability)?;
         if !bind.is_none_or(|bind| bind.holds(client, cookie(parts, BINDING_COOKIE))) {
             return Err(Error::Unbound);
         }
         let viewing = viewing(capability);
-        let player = Player { caller: Arc::new(caller), stream, session: Arc::new(session), viewing };
+        let player = Player { caller: Arc::new(caller), stream, session: Arc::new(session), issued, viewing };
         Ok(Authenticated::Player(Box::new(player)))
     }
 

@@ -75,6 +75,14 @@ impl Gateway {
         Ok(seen)
     }
 
+    /// Asks every `[[aws]]` entry for its streams; how many there are.
+    ///
+    /// # Errors
+    /// One of them does not answer.
+    pub async fn listed(&self) -> Result<usize, Arc<upstream::Error>> {
+        fetch(&self.upstream).await.map(|all| all.len()).map_err(Arc::new)
+    }
+
     /// What policy may read of a listed stream.
     pub(super) async fn facts(&self, stream: &Listed) -> Result<StreamFacts, Error> {
         let tags = if self.policy.reads().tags {

@@ -11,15 +11,15 @@ use super::{Ask, Gateway};
 use crate::cache::{Fetched, Found, Head, Keep, Key, Picture, freshness};
 use crate::kvs::operations::{GetClip, GetImages, ListFragments};
 use crate::cache::freshness::{Kind, Rules};
-use crate::kvs::{Call, Resource, SelectorType, Timestamp};
+use crate::kvs::{Call, Resource, SelectorType, StreamRef, Timestamp};
 use crate::net::body::whole;
-use crate::upstream::{self, Answer, Located, Upstream};
+use crate::sessions::SessionKey;
+use crate::upstream::{self, Answer, Located, SessionUrl, Upstream};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// How old the newest picture may be before it is refreshed.
@@ -40,20 +40,20 @@ impl Gateway {
     pub(super) async fn segment(
         &self,
         ask: &Ask<'_>,
-        session: &crate::sessions::SessionKey,
+        session: &SessionKey,
         resource: &Resource,
         record: &mut Record,
     ) -> Result<Reply, Error> {
         let located = ask.located()?;
-        let mut at = self.sessions.locate(session, resource, ask.now).await.map_err(Error::from)?;
-        let mut found = self.fill_segment(located, &session.stream, &at).await;
+        let mut at = self.sessions.locate(session, resource, ask.now).await?;
+        let mut found = self.fill_segment(located, session, &at).await;
         if let Err(Error::Upstream(error)) = &found
             && is_over(error)
         {
             // Expired or evicted under us: reopen once for everybody, and ask again under the new session.
-            self.sessions.reopen(session, &at.opened, ask.now).await;
-            at = self.sessions.locate(session, resource, ask.now).await.map_err(Error::from)?;
-            found = self.fill_segment(located, &session.stream, &at).await;
+            self.sessions.reopen(session, &at.session, ask.now).await?;
+            at = self.sessions.locate(session, resource, ask.now).await?;
+            found = self.fill_segment(located, session, &at).await;
         }
         let found = found?;
         record.cache = found.outcome.as_str();
@@ -63,14 +63,15 @@ impl Gateway {
     async fn fill_segment(
         &self,
         located: &Located,
-        stream: &Arc<str>,
-        at: &crate::sessions::Located<super::origin::Handle>,
+        session: &SessionKey,
+        at: &crate::sessions::Located<SessionUrl>,
     ) -> Result<Found, Error> {
-        let key = Key::resource(stream, &at.opened.id, &at.resource);
-        if let Some(found) = self.cache.get(&key) {
-            return Ok(found);
-        }
-        let (upstream, located, opened) = (self.upstream.clone(), located.clone(), at.opened.clone());
+        let stream = match &session.stream {
+            StreamRef::Arn(arn) => arn.as_str(),
+            StreamRef::Name(name) => name.as_str(),
+        };
+        let key = Key::resource(stream, &at.session.id, &at.resource);
+        let (upstream, located, opened) = (self.upstream.clone(), located.clone(), at.session.clone());
         let (resource, rules) = (at.resource.clone(), self.rules(None));
         let fetch = move || {
             let (upstream, located, opened, resource) =

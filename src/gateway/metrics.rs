@@ -34,6 +34,7 @@ pub struct Metrics {
     pub(super) first_byte: HistogramVec,
     pub(super) transfer: HistogramVec,
     pub(super) in_flight: IntGauge,
+    pub(super) rejected: IntCounterVec,
     pub(super) decisions: IntCounterVec,
     pub(super) stream_label: StreamLabel,
 }
@@ -84,11 +85,22 @@ impl Metrics {
                 opts!("kvs_edge_auth_decisions_total", "Decisions on who is asking and whether they may"),
                 &["result", "reason"],
             )?,
+            rejected: counter(
+                opts!("kvs_edge_requests_rejected_total", "Requests and connections refused to protect the service"),
+                &["reason"],
+            )?,
             in_flight,
             stream_label,
         };
         metrics.start_at_zero();
         Ok(metrics)
+    }
+
+    /// The family of `kvs_edge_requests_rejected_total`, for the listener, which refuses before the gateway sees
+    /// anything.
+    #[must_use]
+    pub fn rejected(&self) -> IntCounterVec {
+        self.rejected.clone()
     }
 
     fn start_at_zero(&self) {

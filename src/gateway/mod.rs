@@ -142,10 +142,10 @@ impl Gateway {
 
     fn record(&self, request: &Incoming, peer: &Peer) -> Box<Record> {
         let id = crate::telemetry::trace::request_id();
-        let mut record = Box::new(Record::new(&self.metrics, id, peer.address(request.headers()), request.version()));
+        let mut record = Box::new(Record::new(&self.metrics, id, peer.address, request.version()));
         record.logged = self.access_log;
         let header = |name: http::HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
-        record.user_agent = header(http::header::USER_AGENT).map(|agent| agent.chars().take(200).collect());
+        record.user_agent = header(http::header::USER_AGENT).map(|agent| agent.chars().take(200).collect::<String>().into());
         record
     }
 

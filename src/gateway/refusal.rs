@@ -12,7 +12,8 @@ use crate::cache::FillError;
 use crate::kvs::{Fault, Invalid};
 use crate::net::body::Broken;
 use crate::net::intake;
-use crate::{identity, playback, policy, upstream};
+use crate::gateway::origin::Failure;
+use crate::{identity, playback, policy, sessions, upstream};
 use http::header::{self, HeaderName, HeaderValue};
 use http::StatusCode;
 use std::sync::Arc;
@@ -59,6 +60,9 @@ pub enum Error {
     /// KVS's playlist or manifest cannot be passed on.
     #[error("{0}")]
     Rewrite(playback::Error),
+    /// The shared session has nothing for this request.
+    #[error(transparent)]
+    Session(sessions::Error<Failure>),
     /// A body broke before its first byte was sent.
     #[error(transparent)]
     Broken(#[from] Broken),
@@ -81,6 +85,16 @@ impl From<FillError<upstream::Error>> for Error {
         match error {
             FillError::Fetch(error) => Self::Upstream(error),
             FillError::Broken(broken) => Self::Broken(broken),
+        }
+    }
+}
+
+impl From<sessions::Error<Failure>> for Error {
+    fn from(error: sessions::Error<Failure>) -> Self {
+        match error {
+            sessions::Error::Origin(Failure::Upstream(error)) => Self::Upstream(error),
+            sessions::Error::Origin(Failure::Rewrite(error)) => Self::Rewrite(error),
+            other => Self::Session(other),
         }
     }
 }
@@ -124,6 +138,7 @@ impl Error {
             Self::Denied(denied) => face(StatusCode::FORBIDDEN, NOT_AUTHORIZED, denied.to_string()),
             Self::Upstream(error) => of_upstream(error),
             Self::Rewrite(_) => face(StatusCode::BAD_GATEWAY, FAILURE, "KVS answered with a playlist that is not safe to pass on"),
+            Self::Session(error) => of_session(error),
             Self::Broken(_) => face(StatusCode::BAD_GATEWAY, FAILURE, "KVS's answer ended early; try again"),
             Self::NoPicture(_) => face(StatusCode::NOT_FOUND, NOT_FOUND, self.to_string()),
             Self::Audit => face(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, "requests are refused while the audit log cannot be written"),
@@ -193,6 +208,18 @@ fn of_upstream(error: &upstream::Error) -> Face {
         E::Credentials(_) => unavailable("kvs-edge has no AWS credentials at the moment; try again later"),
         E::Timeout(_) => face(StatusCode::GATEWAY_TIMEOUT, UNAVAILABLE, "Kinesis Video Streams did not answer in time"),
         _ => face(StatusCode::BAD_GATEWAY, UNAVAILABLE, "Kinesis Video Streams cannot be reached or gave no usable answer"),
+    }
+}
+
+fn of_session(error: &sessions::Error<Failure>) -> Face {
+    use sessions::Error as E;
+    match error {
+        E::Gone => face(StatusCode::NOT_FOUND, NOT_FOUND, error.to_string()),
+        E::Slow(_) => face(StatusCode::GATEWAY_TIMEOUT, UNAVAILABLE, error.to_string()),
+        E::Full => face(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, error.to_string()),
+        E::Strange(_) | E::Origin(_) => {
+            face(StatusCode::BAD_GATEWAY, FAILURE, "KVS answered with a playlist that is not safe to pass on")
+        }
     }
 }
 

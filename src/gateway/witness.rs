@@ -8,8 +8,10 @@ use super::record::Record;
 use super::refusal::Error;
 use super::Gateway;
 use crate::caller::Caller;
-use crate::kvs::{Request, Timestamp};
+use crate::gateway::KvsOrigin;
+use crate::kvs::Request;
 use crate::policy::{Denied, Permit};
+use crate::sessions::{SessionKey, Sessions, ViewerId};
 use crate::telemetry::audit::{Decision, Event, Sink, Viewer, Watch};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -57,9 +59,15 @@ impl Gateway {
     }
 
     /// Where the bytes of a resource count once they have left.
-    pub(super) fn viewing(&self, player: &Player, client: IpAddr) -> Viewing {
-        let watch = self.witness.watch.clone();
-        Viewing { watch, viewing: player.viewing.clone(), source_ip: client, footage: None }
+    pub(super) fn viewing(&self, player: &Player, key: &SessionKey, viewer: ViewerId, client: IpAddr) -> Viewing {
+        Viewing {
+            watch: self.witness.watch.clone(),
+            sessions: self.sessions.clone(),
+            key: key.clone(),
+            viewer,
+            viewing: player.viewing.clone(),
+            source_ip: client,
+        }
     }
 
     /// Tells that somebody watches: the start, and a line each minute.
@@ -95,15 +103,18 @@ impl Told {
 /// Counts media bytes towards a viewing when they have left.
 #[derive(Clone)]
 pub struct Viewing {
-    pub(super) watch: Arc<Watch>,
-    pub(super) viewing: Arc<str>,
-    pub(super) source_ip: IpAddr,
-    pub(super) footage: Option<Timestamp>,
+    watch: Arc<Watch>,
+    sessions: Arc<Sessions<KvsOrigin>>,
+    key: SessionKey,
+    viewer: ViewerId,
+    viewing: Arc<str>,
+    source_ip: IpAddr,
 }
 
 impl Viewing {
     /// So many bytes left.
     pub fn shown(&self, bytes: u64) {
-        self.watch.shown(&self.viewing, self.source_ip, bytes, self.footage);
+        self.watch.shown(&self.viewing, self.source_ip, bytes, None);
+        self.sessions.watching(&self.key, self.viewer, bytes);
     }
 }

@@ -92,6 +92,21 @@ fn instant(claims: &Map<String, Value>, name: &str) -> Result<Option<Timestamp>,
     })
 }
 
+impl IssuerConfig {
+    /// The caller that these claims would make, were they in a token: for explaining decisions, not for making any.
+    ///
+    /// # Errors
+    /// What a real token with these claims would be refused for.
+    pub fn imagine(&self, claims: &Value, now: Timestamp) -> Result<Caller, Error> {
+        let Value::Object(claims) = claims else {
+            return Err(Error::refused(Reason::Malformed, "the claims are no JSON object"));
+        };
+        let caller = caller(claims, self)?;
+        let expires = if claims.contains_key("exp") { caller.expires } else { now.plus(self.max_lifetime.0) };
+        Ok(Caller { expires, ..caller })
+    }
+}
+
 /// The caller that a verified token speaks for.
 pub(super) fn caller(claims: &Map<String, Value>, rules: &IssuerConfig) -> Result<Caller, Error> {
     let expires = instant(claims, "exp")?.unwrap_or(Timestamp::from_millis(0));

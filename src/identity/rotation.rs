@@ -12,11 +12,13 @@ use tokio::time::{Instant, advance, sleep};
 const ISSUER: &str = "https://a.example.com/";
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
+type Asked = (Instant, Request<Bytes>);
+
 /// An issuer's server: what it answers now, and when it was asked.
 #[derive(Clone)]
 struct Server {
     answer: Arc<Mutex<Result<Response<Bytes>, String>>>,
-    asked: Arc<Mutex<Vec<(Instant, Request<Bytes>)>>>,
+    asked: Arc<Mutex<Vec<Asked>>>,
     latency: Duration,
 }
 

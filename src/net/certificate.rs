@@ -139,7 +139,8 @@ impl<'d> Der<'d> {
         let (&first, mut rest) = rest.split_first()?;
         let mut length = usize::from(first);
         if first >= 0x80 {
-            let (bytes, after) = rest.split_at_checked(usize::from(first & 0x7f)).filter(|(b, _)| b.len() <= 4)?;
+            let (bytes, after) =
+                rest.split_at_checked(usize::from(first & 0x7f)).filter(|(b, _)| b.len() <= 4)?;
             length = bytes.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
             rest = after;
         }

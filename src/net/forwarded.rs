@@ -189,12 +189,19 @@ mod tests {
 
     #[test]
     fn only_the_header_that_proxies_set_counts() {
-        let both = [("x-forwarded-for", "6.6.6.6"), ("forwarded", "for=\"[2001:db8::2]:99\";proto=https, For=10.1.1.1")];
+        let both = [
+            ("x-forwarded-for", "6.6.6.6"),
+            ("forwarded", "for=\"[2001:db8::2]:99\";proto=https, For=10.1.1.1"),
+        ];
         assert_eq!(client(Header::Forwarded, &["10.0.0.0/8"], &both), "2001:db8::2");
         assert_eq!(client(Header::XForwardedFor, &["10.0.0.0/8"], &both), "6.6.6.6");
         assert_eq!(client(Header::None, &["10.0.0.0/8"], &both), "10.0.0.1");
         for odd in ["for=_hidden", "for=unknown", "proto=https", "for=1.1.1.1;for=2.2.2.2", "for"] {
-            assert_eq!(client(Header::Forwarded, &["10.0.0.0/8"], &[("forwarded", odd)]), "10.0.0.1", "{odd}");
+            assert_eq!(
+                client(Header::Forwarded, &["10.0.0.0/8"], &[("forwarded", odd)]),
+                "10.0.0.1",
+                "{odd}"
+            );
         }
     }
 

@@ -37,7 +37,11 @@ pub async fn read<B: Body<Data = Bytes> + Unpin>(mut body: B, limits: &Limits) -
     tokio::time::timeout(total, collecting).await.unwrap_or(Err(Error::TooSlow(total)))
 }
 
-async fn collect<B: Body<Data = Bytes> + Unpin>(body: &mut B, most: usize, idle: Duration) -> Result<Bytes, Error> {
+async fn collect<B: Body<Data = Bytes> + Unpin>(
+    body: &mut B,
+    most: usize,
+    idle: Duration,
+) -> Result<Bytes, Error> {
     let mut first = Bytes::new();
     let mut more = BytesMut::new();
     loop {

@@ -44,7 +44,9 @@ pub enum Violation {
     #[error("the request target must be a path")]
     Target,
     /// The path has a form that two readers may take for different resources.
-    #[error("the path has an empty, `.` or `..` segment, a backslash, `;`, `%`, control character or encoded slash")]
+    #[error(
+        "the path has an empty, `.` or `..` segment, a backslash, `;`, `%`, control character or encoded slash"
+    )]
     Path,
     /// A header's name has an underscore, which some readers take for a hyphen.
     #[error("a header name has an underscore")]
@@ -254,18 +256,23 @@ mod tests {
             ("POST", "/", vec![host, ("content-length", "+5")], Violation::Length),
             ("POST", "/", vec![host, ("content-length", "5"), ("content-length", "5")], Violation::Length),
         ] {
-            assert_eq!(judge(method, target, &headers), Err(violation), "{method} {target:.40} {headers:.40?}");
+            assert_eq!(
+                judge(method, target, &headers),
+                Err(violation),
+                "{method} {target:.40} {headers:.40?}"
+            );
         }
     }
 
     #[test]
     fn a_path_has_one_reading() {
-        for good in ["/", "/a", "/a/", "/a/b.c", "/...", "/.a", "/a..", "/a%20b", "/%C3%A4", "/.well-known/x"] {
+        for good in ["/", "/a", "/a/", "/a/b.c", "/...", "/.a", "/a..", "/a%20b", "/%C3%A4", "/.well-known/x"]
+        {
             assert!(is_canonical(good), "{good}");
         }
         for bad in [
-            "//", "/a//b", "/.", "/..", "/a/../b", "/a/./b", "/a/..", "/%2e/", "/.%2E", "/a%2Fb", "/a%5cb", "/a\\b",
-            "/a;b", "/a%3bb", "/a%00", "/a%0d", "/%", "/%4", "/%zz", "/%252e", "/%7f", "/a%+1",
+            "//", "/a//b", "/.", "/..", "/a/../b", "/a/./b", "/a/..", "/%2e/", "/.%2E", "/a%2Fb", "/a%5cb",
+            "/a\\b", "/a;b", "/a%3bb", "/a%00", "/a%0d", "/%", "/%4", "/%zz", "/%252e", "/%7f", "/a%+1",
         ] {
             assert!(!is_canonical(bad), "{bad}");
         }

@@ -104,7 +104,8 @@ pub fn load(config: &Config) -> Result<Loaded, Error> {
     let more = more.collect::<Result<Vec<_>, _>>()?;
     let expires = more.iter().fold(first.expires, |least, named| least.min(named.expires));
 
-    let builder = rustls::ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
+    let builder = rustls::ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()?;
     let builder = match &config.client_ca {
         None => builder.with_no_client_auth(),
         Some(file) => {
@@ -146,7 +147,11 @@ struct Named {
 }
 
 impl Named {
-    fn load(certificate: &Path, key: &Path, provider: &rustls::crypto::CryptoProvider) -> Result<Self, Error> {
+    fn load(
+        certificate: &Path,
+        key: &Path,
+        provider: &rustls::crypto::CryptoProvider,
+    ) -> Result<Self, Error> {
         let chain = chain(certificate)?;
         let own = Certificate::read(&chain[0])
             .ok_or_else(|| Error::file(certificate, "its first certificate is malformed"))?;
@@ -160,9 +165,9 @@ impl Named {
 
     fn is_for(&self, wanted: &str) -> bool {
         self.names.iter().any(|name| match name.strip_prefix("*.") {
-            Some(rest) => wanted.split_once('.').is_some_and(|(label, tail)| {
-                !label.is_empty() && tail.eq_ignore_ascii_case(rest)
-            }),
+            Some(rest) => wanted
+                .split_once('.')
+                .is_some_and(|(label, tail)| !label.is_empty() && tail.eq_ignore_ascii_case(rest)),
             None => name.eq_ignore_ascii_case(wanted),
         })
     }
@@ -202,8 +207,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let one = write(folder.path(), "one", &["one.example"]);
         let two = write(folder.path(), "two", &["two.example", "*.two.example"]);
-        let mut config =
-            Config { certificate: "one.crt".into(), key: "one.key".into(), client_ca: None, more: vec![two.clone()] };
+        let mut config = Config {
+            certificate: "one.crt".into(),
+            key: "one.key".into(),
+            client_ca: None,
+            more: vec![two.clone()],
+        };
         config.resolve(folder.path());
         assert_eq!(config.files(), [one.certificate, one.key, two.certificate.clone(), two.key.clone()]);
         let loaded = load(&config).unwrap();
@@ -212,7 +221,9 @@ mod tests {
         let provider = rustls::crypto::aws_lc_rs::default_provider();
         let named = Named::load(&two.certificate, &two.key, &provider).unwrap();
         assert!(named.is_for("TWO.example") && named.is_for("a.two.example"));
-        assert!(!named.is_for("a.b.two.example") && !named.is_for("one.example") && !named.is_for(".two.example"));
+        assert!(
+            !named.is_for("a.b.two.example") && !named.is_for("one.example") && !named.is_for(".two.example")
+        );
     }
 
     #[test]

@@ -382,8 +382,12 @@ mod tests {
     #[test]
     fn users_are_hashed_when_wanted() {
         for format in [Format::Json, Format::Text] {
-            let lines = logged(format, true, || tracing::info!(user_sub = Some("alice"), stream = "alice-cam", "x"));
-            assert!(lines.contains("sha256:2bd806c97f0e00af") && lines.matches("alice").count() == 1, "{lines}");
+            let lines =
+                logged(format, true, || tracing::info!(user_sub = Some("alice"), stream = "alice-cam", "x"));
+            assert!(
+                lines.contains("sha256:2bd806c97f0e00af") && lines.matches("alice").count() == 1,
+                "{lines}"
+            );
         }
     }
 

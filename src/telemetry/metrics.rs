@@ -134,7 +134,10 @@ impl Process {
             most_files: Gauge::new("process_max_fds", "Most file descriptors that may be open")?,
             resident: Gauge::new("process_resident_memory_bytes", "Resident memory, in bytes")?,
             virtual_memory: Gauge::new("process_virtual_memory_bytes", "Virtual memory, in bytes")?,
-            started: Gauge::new("process_start_time_seconds", "When the process started, since 1970, in seconds")?,
+            started: Gauge::new(
+                "process_start_time_seconds",
+                "When the process started, since 1970, in seconds",
+            )?,
             threads: Gauge::new("process_threads", "Threads of the process")?,
         };
         process.read();
@@ -151,7 +154,9 @@ impl Process {
         if let Ok(files) = fs::read_dir("/proc/self/fd") {
             self.open_files.set(files.count() as f64);
         }
-        if let Some(most) = fs::read_to_string("/proc/self/limits").ok().and_then(|limits| most_files(&limits)) {
+        if let Some(most) =
+            fs::read_to_string("/proc/self/limits").ok().and_then(|limits| most_files(&limits))
+        {
             self.most_files.set(most);
         }
         let stat = fs::read_to_string("/proc/self/stat").ok()?;
@@ -173,7 +178,13 @@ impl Process {
 }
 
 fn most_files(limits: &str) -> Option<f64> {
-    limits.lines().find_map(|line| line.strip_prefix("Max open files"))?.split_whitespace().next()?.parse().ok()
+    limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?
+        .split_whitespace()
+        .next()?
+        .parse()
+        .ok()
 }
 
 impl Collector for Process {
@@ -207,7 +218,12 @@ mod tests {
         let text = text(&Registries::new().unwrap().gather());
         let value = |name: &str| -> f64 {
             let line = text.lines().find(|l| l.starts_with(&format!("{name} ")));
-            line.unwrap_or_else(|| panic!("{name} is missing in {text}")).rsplit(' ').next().unwrap().parse().unwrap()
+            line.unwrap_or_else(|| panic!("{name} is missing in {text}"))
+                .rsplit(' ')
+                .next()
+                .unwrap()
+                .parse()
+                .unwrap()
         };
         assert!(value("process_resident_memory_bytes") > 1e6);
         assert!(value("process_open_fds") > 2.0 && value("process_open_fds") <= value("process_max_fds"));

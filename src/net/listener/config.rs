@@ -92,7 +92,8 @@ impl ServerConfig {
             }
         }
         if self.drain_timeout.0 < self.drain_grace.0 {
-            let problem = format!("{} is shorter than drain_grace ({})", self.drain_timeout, self.drain_grace);
+            let problem =
+                format!("{} is shorter than drain_grace ({})", self.drain_timeout, self.drain_grace);
             wrong("server.drain_timeout", problem);
         }
         mistakes
@@ -107,7 +108,9 @@ fn public_url(text: &str) -> Result<(), String> {
         return Err(format!("`{text}` needs http:// or https:// and a host: {how}"));
     }
     if text.ends_with('/') || uri.query().is_some() || text.contains(['#', '@']) {
-        return Err(format!("`{text}` must not have a user, a query, a fragment or a slash at its end: {how}"));
+        return Err(format!(
+            "`{text}` must not have a user, a query, a fragment or a slash at its end: {how}"
+        ));
     }
     Ok(())
 }

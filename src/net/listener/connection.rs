@@ -208,7 +208,11 @@ where
 }
 
 /// Reads until it is clear whether HTTP/2 is spoken without having been agreed on. `None`: there is nothing to serve.
-async fn guess<T: AsyncRead + Unpin>(io: &mut T, pulse: &Pulse, ahead: &mut [u8; AHEAD]) -> Option<(usize, Http)> {
+async fn guess<T: AsyncRead + Unpin>(
+    io: &mut T,
+    pulse: &Pulse,
+    ahead: &mut [u8; AHEAD],
+) -> Option<(usize, Http)> {
     let mut taken = 0;
     loop {
         let mut reading = pin!(io.read(&mut ahead[taken..]));

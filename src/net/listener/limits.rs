@@ -135,7 +135,8 @@ impl Limits {
             ("write_window", self.write_window),
         ] {
             if span.0.is_zero() {
-                mistakes.push(Mistake::at(format!("limits.{key}"), "write a duration above zero, such as 10s"));
+                mistakes
+                    .push(Mistake::at(format!("limits.{key}"), "write a duration above zero, such as 10s"));
             }
         }
         mistakes
@@ -159,10 +160,15 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_refused_by_name() {
-        assert!(toml::from_str::<Limits>("header_blok = '1KiB'").unwrap_err().message().contains("header_blok"));
+        assert!(
+            toml::from_str::<Limits>("header_blok = '1KiB'").unwrap_err().message().contains("header_blok")
+        );
         let limits: Limits = toml::from_str("buffer = '1KiB'\nwrite_stall = '0s'").unwrap();
         let mistakes = limits.check();
         assert_eq!(mistakes.len(), 2);
-        assert_eq!(mistakes[0], Mistake::at("limits.buffer", "1024 is out of bounds: write 8192 to 16777216"));
+        assert_eq!(
+            mistakes[0],
+            Mistake::at("limits.buffer", "1024 is out of bounds: write 8192 to 16777216")
+        );
     }
 }

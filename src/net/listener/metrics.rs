@@ -106,7 +106,8 @@ impl Metrics {
     pub fn register(registry: &Registry, rejected: &IntCounterVec) -> Result<Self, prometheus::Error> {
         let open = IntGauge::new("kvs_edge_connections_open", "Connections of clients that are open")?;
         registry.register(Box::new(open.clone()))?;
-        let counters = Rejection::ALL.iter().map(|reason| rejected.get_metric_with_label_values(&[reason.as_str()]));
+        let counters =
+            Rejection::ALL.iter().map(|reason| rejected.get_metric_with_label_values(&[reason.as_str()]));
         Ok(Self { open, rejected: counters.collect::<Result<_, _>>()? })
     }
 
@@ -143,7 +144,8 @@ mod tests {
     #[test]
     fn every_reason_is_there_at_zero_and_counts_for_itself() {
         let registry = Registry::new();
-        let family = IntCounterVec::new(Opts::new("kvs_edge_requests_rejected_total", "x"), &["reason"]).unwrap();
+        let family =
+            IntCounterVec::new(Opts::new("kvs_edge_requests_rejected_total", "x"), &["reason"]).unwrap();
         registry.register(Box::new(family.clone())).unwrap();
         let metrics = Metrics::register(&registry, &family).unwrap();
         for (n, reason) in Rejection::ALL.into_iter().enumerate() {
@@ -151,7 +153,8 @@ mod tests {
         }
         metrics.reject(Rejection::Rate);
         assert_eq!((metrics.rejections(Rejection::Rate), metrics.rejections(Rejection::Overload)), (1, 0));
-        let rejected = registry.gather().into_iter().find(|f| f.name() == "kvs_edge_requests_rejected_total").unwrap();
+        let rejected =
+            registry.gather().into_iter().find(|f| f.name() == "kvs_edge_requests_rejected_total").unwrap();
         assert_eq!(rejected.get_metric().len(), Rejection::ALL.len());
     }
 }

@@ -85,7 +85,10 @@ impl Drop for OwnPath {
 }
 
 impl Door {
-    pub(super) fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<(Socket, Option<SocketAddr>)>> {
+    pub(super) fn poll_accept(
+        &self,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<(Socket, Option<SocketAddr>)>> {
         match self {
             Self::Tcp(listener) => listener.poll_accept(context).map_ok(|(stream, peer)| {
                 // Without it small answers wait for the peer's acknowledgement; nothing is lost when it fails.

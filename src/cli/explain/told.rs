@@ -1,4 +1,4 @@
-//! `kvs-edge explain`: may they, and why; the same decision as the gateway's, in words.
+//! An explanation in words.
 
 use crate::policy::{Explanation, Nearest, Part, Verdict};
 use std::fmt::{self, Write};

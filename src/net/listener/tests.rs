@@ -1,1 +1,0 @@
-//! The listener over real sockets.
