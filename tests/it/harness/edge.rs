@@ -49,6 +49,13 @@ impl Setup {
         self
     }
 
+    /// On a port that is known ahead, so that the public URL can be the one that clients reach.
+    pub fn reachable(self) -> Self {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        self.setting("SERVER__LISTEN", format!("127.0.0.1:{port}"))
+            .setting("SERVER__PUBLIC_URL", format!("http://127.0.0.1:{port}"))
+    }
+
     pub async fn start(self) -> Edge {
         let emulator = emulator::start(self.emulator.clone()).await.expect("the emulator starts");
         let folder = tempfile::tempdir().unwrap();
