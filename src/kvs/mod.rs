@@ -3,18 +3,30 @@
 //! Everything here is pure: text and bytes in, meaning out. Nothing here knows HTTP, sockets, callers or caches. The
 //! wire facts come from AWS's API model (2017-09-30) and published captures; each file names its section of
 //! `KVS.md`.
+//!
+//! ```
+//! use kvs_edge::kvs::{Call, Operation, Timestamp};
+//! let body = br#"{"StreamName":"cam-1","APIName":"GET_CLIP"}"#;
+//! let call = Call::read(Operation::GetDataEndpoint, body, Timestamp::now()).unwrap();
+//! assert_eq!(call.stream().unwrap().name().as_str(), "cam-1");
+//! ```
 
+mod fault;
 mod fragment;
+mod json;
 mod operation;
+pub mod operations;
 mod request;
 mod resource;
 mod session;
 mod stream;
 mod timestamp;
 
+pub use fault::Fault;
 pub use fragment::FragmentNumber;
+pub use json::{Invalid, Members};
 pub use operation::{ApiName, Operation};
-pub use request::{PlaybackMode, SelectorType, TimeRange};
+pub use request::{Call, PlaybackMode, Request, SelectorType, TimeRange};
 pub use resource::Resource;
 pub use session::{Container, DiscontinuityMode, Protocol, SessionParameters};
 pub use stream::{StreamArn, StreamName, StreamRef};

@@ -3,6 +3,8 @@
 //! These are the key under which viewers share an upstream session, and what a capability seals. All defaults of
 //! `KVS.md` 4.6 and 4.7 are filled in when they are made, so that equal wishes are equal values.
 
+use super::json::{Invalid, Members};
+use super::operations::{CLOCK_TOLERANCE, LONGEST_RANGE};
 use super::request::{PlaybackMode, SelectorType, TimeRange};
 use super::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -119,4 +121,79 @@ impl SessionParameters {
     pub fn range(&self) -> Option<TimeRange> {
         self.start.map(|start| TimeRange { start, end: self.end })
     }
+}
+
+/// The footage of a session request: mode, clock and range, with the rules of `KVS.md` 4.1 and 4.6 that HLS and DASH
+/// share.
+pub(super) struct Footage {
+    pub(super) mode: PlaybackMode,
+    pub(super) selector: SelectorType,
+    pub(super) start: Option<Timestamp>,
+    pub(super) end: Option<Timestamp>,
+}
+
+impl Footage {
+    pub(super) fn read(from: &Members<'_>, member: &str, now: Timestamp) -> Result<Self, Invalid> {
+        let modes = [PlaybackMode::Live, PlaybackMode::LiveReplay, PlaybackMode::OnDemand];
+        let mode = from.choice("PlaybackMode", &modes.map(|mode| (mode.as_str(), mode)))?;
+        let mode = mode.unwrap_or(PlaybackMode::Live);
+        let selector = from.object(member)?;
+        let kind = match &selector {
+            Some(selector) => selector.selector_type("FragmentSelectorType")?,
+            None => None,
+        };
+        let mut footage =
+            Self { mode, selector: kind.unwrap_or(SelectorType::Server), start: None, end: None };
+        match (mode, selector) {
+            (PlaybackMode::Live, Some(selector)) if selector.has("TimestampRange") => Err(Invalid::member(
+                selector.path("TimestampRange"),
+                "must be absent when PlaybackMode is LIVE",
+            )),
+            (PlaybackMode::Live, _) => Ok(footage),
+            (_, None) => {
+                Err(Invalid::member(member, format!("is required when PlaybackMode is {}", mode.as_str())))
+            }
+            (_, Some(selector)) => {
+                selector.required("FragmentSelectorType", kind)?;
+                footage.read_range(&selector, now)?;
+                Ok(footage)
+            }
+        }
+    }
+
+    fn read_range(&mut self, selector: &Members<'_>, now: Timestamp) -> Result<(), Invalid> {
+        let range = selector.required("TimestampRange", selector.object("TimestampRange")?)?;
+        let start = range.required("StartTimestamp", range.timestamp("StartTimestamp")?)?;
+        let mut end = range.timestamp("EndTimestamp")?;
+        if self.mode == PlaybackMode::OnDemand {
+            end = Some(range.required("EndTimestamp", end)?);
+        }
+        if let Some(end) = end {
+            let refuse = |problem| Err(Invalid::member(range.path("EndTimestamp"), problem));
+            if end <= start {
+                return refuse("must be after StartTimestamp");
+            }
+            if end > start.plus(LONGEST_RANGE) {
+                return refuse("must be at most 24 hours after StartTimestamp");
+            }
+            if self.selector == SelectorType::Server && end > now.plus(CLOCK_TOLERANCE) {
+                return refuse("must be in the past when selecting by SERVER_TIMESTAMP");
+            }
+        }
+        if self.selector == SelectorType::Server && start > now.plus(CLOCK_TOLERANCE) {
+            return Err(Invalid::member(range.path("StartTimestamp"), "must be in the past"));
+        }
+        (self.start, self.end) = (Some(start), end);
+        Ok(())
+    }
+
+    /// How many fragments a playlist or manifest shows if the request does not say.
+    pub(super) fn default_results(&self) -> u16 {
+        if self.mode == PlaybackMode::OnDemand { 1000 } else { 5 }
+    }
+}
+
+/// `Expires` in seconds.
+pub(super) fn expires(from: &Members<'_>) -> Result<u32, Invalid> {
+    Ok(from.integer("Expires", 300, 43_200)?.map_or(300, |seconds| seconds as u32))
 }

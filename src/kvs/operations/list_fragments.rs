@@ -1,0 +1,75 @@
+//! ListFragments (`KVS.md` 4.2).
+
+use super::{write_range, write_stream};
+use crate::kvs::json::{Invalid, Members};
+use crate::kvs::request::{SelectorType, TimeRange};
+use crate::kvs::stream::StreamRef;
+use serde_json::{Map, Value, json};
+
+/// Asks what is archived in a time range. Either a selector or a token is there.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct ListFragments {
+    /// Which stream.
+    pub stream: StreamRef,
+    /// Which fragments; absent only beside a token.
+    pub selector: Option<FragmentSelector>,
+    /// At most so many in a page, 1..1000. KVS charges this many points whatever it returns.
+    pub max_results: Option<u16>,
+    /// Where the last page ended.
+    pub next_token: Option<String>,
+}
+
+/// A closed range on one of the two clocks.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct FragmentSelector {
+    /// Whose clock.
+    pub kind: SelectorType,
+    /// From when to when; both ends are there.
+    pub range: TimeRange,
+}
+
+impl ListFragments {
+    pub(in crate::kvs) fn read(from: &Members<'_>) -> Result<Self, Invalid> {
+        let stream = from.required_stream()?;
+        let next_token = from.next_token(4096)?;
+        let selector = match from.object("FragmentSelector")? {
+            Some(selector) => Some(FragmentSelector::read(&selector)?),
+            // Without both, KVS answers 500 (KVS.md 4.2).
+            None if next_token.is_none() => {
+                return Err(Invalid::member("FragmentSelector", "is required unless NextToken is given"));
+            }
+            None => None,
+        };
+        let max_results = from.integer("MaxResults", 1, 1000)?.map(|n| n as u16);
+        Ok(Self { stream, selector, max_results, next_token })
+    }
+
+    pub(in crate::kvs) fn write(&self) -> Map<String, Value> {
+        let mut to = Map::new();
+        write_stream(&mut to, &self.stream);
+        if let Some(selector) = &self.selector {
+            to.insert("FragmentSelector".into(), selector.write());
+        }
+        if let Some(max) = self.max_results {
+            to.insert("MaxResults".into(), max.into());
+        }
+        if let Some(token) = &self.next_token {
+            to.insert("NextToken".into(), token.as_str().into());
+        }
+        to
+    }
+}
+
+impl FragmentSelector {
+    pub(super) fn read(from: &Members<'_>) -> Result<Self, Invalid> {
+        let kind = from.required("FragmentSelectorType", from.selector_type("FragmentSelectorType")?)?;
+        Ok(Self { kind, range: from.closed_range("TimestampRange")? })
+    }
+
+    pub(super) fn write(&self) -> Value {
+        json!({
+            "FragmentSelectorType": self.kind.as_str(),
+            "TimestampRange": write_range(self.range.start, self.range.end),
+        })
+    }
+}

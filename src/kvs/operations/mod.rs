@@ -1,0 +1,51 @@
+//! One operation, one file: its members with all bounds and cross-rules of `KVS.md` 2 and 4, read and written.
+//!
+//! `read` refuses what KVS would refuse, before anything goes upstream; `write` gives the canonical body with the
+//! members that were understood and nothing else.
+
+mod describe_stream;
+mod get_clip;
+mod get_dash_streaming_session_url;
+mod get_data_endpoint;
+mod get_hls_streaming_session_url;
+mod get_images;
+mod get_media_for_fragment_list;
+mod list_fragments;
+mod list_streams;
+
+pub use describe_stream::DescribeStream;
+pub use get_clip::GetClip;
+pub use get_dash_streaming_session_url::GetDashStreamingSessionUrl;
+pub use get_data_endpoint::GetDataEndpoint;
+pub use get_hls_streaming_session_url::GetHlsStreamingSessionUrl;
+pub use get_images::{GetImages, ImageFormat};
+pub use get_media_for_fragment_list::GetMediaForFragmentList;
+pub use list_fragments::{FragmentSelector, ListFragments};
+pub use list_streams::ListStreams;
+
+use super::stream::StreamRef;
+use super::timestamp::Timestamp;
+use serde_json::{Map, Value, json};
+use std::time::Duration;
+
+/// The longest range of a clip or session (`KVS.md` 4.1).
+pub(super) const LONGEST_RANGE: Duration = Duration::from_secs(24 * 3600);
+
+/// How far ahead of our clock a range that must lie in the past may end: clocks differ, and KVS has the last word.
+pub(super) const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
+
+/// `StreamARN` if it is known, else `StreamName`.
+fn write_stream(to: &mut Map<String, Value>, stream: &StreamRef) {
+    match stream {
+        StreamRef::Name(name) => to.insert("StreamName".into(), name.as_str().into()),
+        StreamRef::Arn(arn) => to.insert("StreamARN".into(), arn.as_str().into()),
+    };
+}
+
+fn write_range(start: Timestamp, end: Option<Timestamp>) -> Value {
+    let mut range = Map::from_iter([("StartTimestamp".to_owned(), start.to_json())]);
+    if let Some(end) = end {
+        range.insert("EndTimestamp".into(), end.to_json());
+    }
+    json!(range)
+}

@@ -1,0 +1,3 @@
+//! The one test program: each module is a promise, seen from outside.
+
+mod architecture;
