@@ -75,7 +75,11 @@ fn read_operation(text: &str) -> Result<Operation, String> {
 }
 
 fn read_stream(text: &str) -> Result<StreamRef, &'static str> {
-    if text.starts_with("arn:") { StreamArn::parse(text).map(StreamRef::Arn) } else { StreamName::parse(text).map(StreamRef::Name) }
+    if text.starts_with("arn:") {
+        StreamArn::parse(text).map(StreamRef::Arn)
+    } else {
+        StreamName::parse(text).map(StreamRef::Name)
+    }
 }
 
 fn read_mode(text: &str) -> Result<PlaybackMode, &'static str> {
@@ -126,14 +130,20 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 /// Session actions without a mode: LIVE without a range, ON_DEMAND with one.
 fn default_mode(action: Operation, range: bool) -> Option<PlaybackMode> {
-    let session = matches!(action, Operation::GetHlsStreamingSessionUrl | Operation::GetDashStreamingSessionUrl);
+    let session =
+        matches!(action, Operation::GetHlsStreamingSessionUrl | Operation::GetDashStreamingSessionUrl);
     session.then_some(if range { PlaybackMode::OnDemand } else { PlaybackMode::Live })
 }
 
 /// The caller that an issuer's claim map makes of these claims.
-fn imagined(config: &crate::config::Config, path: &std::path::Path, now: Timestamp) -> anyhow::Result<Caller> {
+fn imagined(
+    config: &crate::config::Config,
+    path: &std::path::Path,
+    now: Timestamp,
+) -> anyhow::Result<Caller> {
     let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let claims: Value = serde_json::from_slice(&text).with_context(|| format!("{} is not JSON", path.display()))?;
+    let claims: Value =
+        serde_json::from_slice(&text).with_context(|| format!("{} is not JSON", path.display()))?;
     let named = claims.get("iss").and_then(Value::as_str);
     let issuer = config.issuer.iter().find(|issuer| named.is_none_or(|name| name == issuer.issuer));
     let issuer = issuer.with_context(|| format!("no [[issuer]] is called {}", named.unwrap_or_default()))?;
