@@ -5,6 +5,8 @@ mod lasting;
 mod operate;
 mod reload;
 
+pub use build::policy;
+
 use crate::admin;
 use crate::config::{Config, Refused, Source};
 use crate::gateway::Gateway;
