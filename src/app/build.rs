@@ -9,7 +9,6 @@ use crate::playback::Keys;
 use crate::policy::{AttributeType, Attributes, Policy};
 use crate::setting::Mistake;
 use crate::{console, net};
-use arc_swap::ArcSwap;
 use http::HeaderValue;
 use std::sync::Arc;
 
@@ -113,11 +112,10 @@ fn console_policy(_config: &Config) -> HeaderValue {
 ///
 /// # Errors
 /// A file cannot be read or does not fit.
-pub fn tls(config: &Config, source: &Source) -> Result<Option<Arc<ArcSwap<rustls::ServerConfig>>>, Refused> {
+pub fn tls(config: &Config, source: &Source) -> Result<Option<net::tls::Loaded>, Refused> {
     let Some(tls) = &config.server.tls else { return Ok(None) };
-    let loaded = net::tls::load(tls)
-        .map_err(|error| source.locate(&[Mistake::at("server.tls", error.to_string())]))?;
-    Ok(Some(Arc::new(ArcSwap::new(loaded.config))))
+    let loaded = net::tls::load(tls);
+    loaded.map(Some).map_err(|error| source.locate(&[Mistake::at("server.tls", error.to_string())]))
 }
 
 /// Builds everything once and throws it away.
