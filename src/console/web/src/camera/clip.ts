@@ -21,11 +21,12 @@ export class ClipPanel {
   readonly root: HTMLElement;
   private readonly range = h('span', { class: 'clip-range' });
   private readonly size = h('span', { class: 'quiet' });
-  private readonly warning = h('p', { class: 'clip-warning', role: 'status', hidden: true });
+  private readonly problem = h('span', {});
   private readonly bar = h('progress', { class: 'clip-progress', max: '1', value: 0, hidden: true, 'aria-label': words.download });
   private readonly progress = h('span', { class: 'quiet', role: 'status' });
   private readonly download = h('button', { type: 'button', class: 'button primary', on: { click: () => void this.start() } }, icon('download'), h('span', {}, words.download));
-  private readonly cut = h('button', { type: 'button', class: 'button', on: { click: () => void this.start(true) } }, words.downloadCut);
+  private readonly cut = h('button', { type: 'button', class: 'button small', on: { click: () => void this.start(true) } }, words.downloadCut);
+  private readonly warning = h('p', { class: 'clip-warning', role: 'status', hidden: true }, icon('warning'), this.problem, this.cut);
   private readonly stop = h('button', { type: 'button', class: 'button', hidden: true, on: { click: () => this.running?.abort() } }, words.stop);
   private readonly clear = h('button', { type: 'button', class: 'button plain', on: { click: () => { this.marks.in = this.marks.out = undefined; this.changed(); } } }, words.clear);
   private running: AbortController | undefined;
@@ -47,7 +48,7 @@ export class ClipPanel {
     this.changed = changed;
     const button = (end: 'in' | 'out') => h('button', { type: 'button', class: 'button', title: `${words[end]} (${end === 'in' ? 'I' : 'O'})`, on: { click: () => set(end) } }, icon(end), h('span', {}, words[end]));
     this.root = h('section', { class: 'clip', 'aria-label': words.title },
-      h('div', { class: 'clip-row' }, button('in'), button('out'), this.range, this.size, h('span', { class: 'spring' }), this.bar, this.progress, this.clear, this.stop, this.cut, this.download),
+      h('div', { class: 'clip-row' }, button('in'), button('out'), this.range, this.size, h('span', { class: 'spring' }), this.bar, this.progress, this.clear, this.stop, this.download),
       this.warning);
     ends.add(() => { this.running?.abort(); clearTimeout(this.counting); });
     this.show();
@@ -82,7 +83,7 @@ export class ClipPanel {
 
   private warn(problem: string | undefined): void {
     this.warning.hidden = !problem;
-    say(this.warning, problem ?? '');
+    say(this.problem, problem ?? '');
   }
 
   private async count(from: number, to: number): Promise<void> {

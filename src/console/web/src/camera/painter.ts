@@ -85,8 +85,8 @@ function scale({ context, colours, picture, width, lane, x }: Pen): void {
     context.fillStyle = colours.line;
     context.fillRect(left, lane.top - 9, 1, 8);
     context.fillStyle = tick.strong ? colours.strong : colours.text;
-    const wide = context.measureText(tick.label).width;
-    context.fillText(tick.label, Math.min(Math.max(left - wide / 2, 2), width - wide - 2), lane.top - 13);
+    const half = context.measureText(tick.label).width / 2;
+    if (left >= half && left <= width - half) context.fillText(tick.label, left - half, lane.top - 13);
   }
 }
 

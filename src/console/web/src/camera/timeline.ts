@@ -8,7 +8,7 @@ import { iconButton } from '../shell';
 import { text } from '../text';
 import { clockMs, clockTime, dayOf, moment } from '../words';
 import { coloursOf, paint } from './painter';
-import type { Recordings } from './recordings';
+import { EXACT, type Recordings } from './recordings';
 import { contains, endOf, following, hold, timeAt, viewAt, xOf, zoom, type View } from './scale';
 import { snap, type Thumbnails } from './thumbnails';
 
@@ -33,6 +33,7 @@ export class Timeline {
   private readonly day = h('span', { class: 'timeline-day' });
   private readonly problem = h('span', { class: 'timeline-problem', role: 'status' });
   private readonly followButton = h('button', { type: 'button', class: 'button small', on: { click: () => this.followAgain() } }, words.follow);
+  private readonly legend = legend();
   private colours: ReturnType<typeof coloursOf> | undefined;
   private queued = false;
   private readonly recordings: Recordings;
@@ -55,7 +56,7 @@ export class Timeline {
       h('div', { class: 'timeline-head' }, this.day, this.problem, h('span', { class: 'spring' }), this.followButton, spans,
         iconButton('minus', words.zoomOut, () => this.zoomBy(2)), iconButton('plus', words.zoomIn, () => this.zoomBy(0.5))),
       h('div', { class: 'timeline-body' }, this.track, thumbnails.root),
-      h('p', { id: 'timeline-help', class: 'hidden-title' }, words.help), legend());
+      h('p', { id: 'timeline-help', class: 'hidden-title' }, words.help), this.legend.root);
     this.listen(ends);
     this.covers();
   }
@@ -234,6 +235,9 @@ export class Timeline {
     say(this.problem, recordings.allowed ? (recordings.failed ? words.failed : '') : words.noAccess);
     const at = this.playing.position();
     this.followButton.hidden = at === undefined || contains(view, at);
+    this.legend.sampled.hidden = view.span <= EXACT;
+    this.legend.expired.hidden = view.start >= recordings.oldest;
+    this.legend.marked.hidden = this.marks.in === undefined && this.marks.out === undefined;
   }
 
   private tell(at: number | undefined): void {
@@ -246,7 +250,9 @@ export class Timeline {
   }
 }
 
-function legend(): HTMLElement {
+function legend() {
   const entry = (kind: string, label: string) => h('span', { class: 'legend-entry' }, h('span', { class: `swatch ${kind}`, 'aria-hidden': 'true' }), label);
-  return h('div', { class: 'legend', 'aria-label': words.legend, role: 'group' }, entry('recorded', words.recorded), entry('gap', words.gap), entry('sampled', words.sampled), entry('expired', words.expired), entry('marked', words.selected));
+  const [sampled, expired, marked] = [entry('sampled', words.sampled), entry('expired', words.expired), entry('marked', words.selected)];
+  const root = h('div', { class: 'legend', 'aria-label': words.legend, role: 'group' }, entry('recorded', words.recorded), entry('gap', words.gap), sampled, expired, marked);
+  return { root, sampled, expired, marked };
 }
