@@ -51,6 +51,12 @@ impl Source {
         Ok(Self { path: path.to_owned(), text, environment })
     }
 
+    /// The file itself.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The folder that relative paths in the file start from.
     #[must_use]
     pub fn folder(&self) -> &Path {

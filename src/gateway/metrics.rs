@@ -1,6 +1,7 @@
 //! The gateway's own numbers: what was asked, how it was answered, and each byte that left (DESIGN.md 11).
 
 use crate::kvs::{Operation, Resource};
+use crate::{identity, policy};
 use prometheus::{
     HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, exponential_buckets, histogram_opts, opts,
 };
@@ -37,20 +38,6 @@ pub struct Metrics {
     pub(super) decisions: IntCounterVec,
     pub(super) stream_label: StreamLabel,
 }
-
-/// Reasons of `auth_decisions_total` that exist from the start.
-const REASONS: [(&str, &str); 10] = [
-    ("allow", "permitted"),
-    ("deny", "no_permit"),
-    ("deny", "forbidden"),
-    ("deny", "policy_error"),
-    ("deny", "missing"),
-    ("deny", "several"),
-    ("deny", "too_large"),
-    ("deny", "expired"),
-    ("deny", "capability"),
-    ("error", "keys_unavailable"),
-];
 
 impl Metrics {
     /// Registers the families and brings every series into being at 0.
@@ -94,13 +81,13 @@ impl Metrics {
                 ),
                 &["api"],
             )?,
-            rejected: counter(
-                opts!("kvs_edge_requests_rejected_total", "Requests and connections refused to protect the service"),
-                &["reason"],
-            )?,
             decisions: counter(
                 opts!("kvs_edge_auth_decisions_total", "Decisions on who is asking and whether they may"),
                 &["result", "reason"],
+            )?,
+            rejected: counter(
+                opts!("kvs_edge_requests_rejected_total", "Requests and connections refused to protect the service"),
+                &["reason"],
             )?,
             in_flight,
             stream_label,
@@ -128,7 +115,9 @@ impl Metrics {
                 self.requests.with_label_values(&[api, code, NO_CACHE]);
             }
         }
-        for (result, reason) in REASONS {
+        self.decisions.with_label_values(&["allow", "permitted"]);
+        for reason in identity::Error::words().chain(policy::Reason::WORDS).chain(["capability"]) {
+            let result = if reason == "keys_unavailable" { "error" } else { "deny" };
             self.decisions.with_label_values(&[result, reason]);
         }
     }

@@ -4,6 +4,7 @@
 //! The logic stays clear of counting; this file turns one record into metrics and the access line. It never holds a
 //! token, a capability or a KVS secret, so none can be logged.
 
+use super::witness::Viewing;
 use super::metrics::{Metrics, NO_CACHE, NO_STREAM, OTHER};
 use crate::caller::Caller;
 use crate::kvs::{Request, StreamName, TimeRange, Timestamp};
@@ -55,6 +56,8 @@ pub struct Record {
     pub upstream_millis: Option<u64>,
     /// Whether the access line is written.
     pub logged: bool,
+    /// Where media bytes count towards somebody's watching.
+    pub viewing: Option<Viewing>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -94,6 +97,7 @@ impl Record {
             upstream_request_id: None,
             upstream_millis: None,
             logged: true,
+            viewing: None,
         }
     }
 
@@ -145,6 +149,9 @@ impl Record {
         metrics.first_byte.with_label_values(&[self.api, self.cache]).observe(first_byte.as_secs_f64());
         if self.bytes > 0 {
             metrics.transfer.with_label_values(&[self.api]).observe(first.elapsed().as_secs_f64());
+        }
+        if let Some(viewing) = &self.viewing {
+            viewing.shown(self.bytes);
         }
         if self.logged {
             self.log(first_byte.as_secs_f64() * 1000.0);

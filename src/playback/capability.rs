@@ -1,0 +1,397 @@
+//! What a capability says: who may play which stream, with which session parameters, until when.
+//!
+//! It holds *parameters*, no KVS token and no host: whoever opens it can open or find the upstream session, and a
+//! policy can judge the caller's attributes again at each request. How it is sealed is in `keys`.
+
+use super::Error;
+use super::compact::{Reader, Writer};
+use crate::caller::{Attribute, Caller};
+use crate::kvs::{
+    Container, DiscontinuityMode, PlaybackMode, Protocol, SelectorType, SessionParameters, StreamArn,
+    StreamName, StreamRef, Timestamp,
+};
+use aws_lc_rs::digest;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// "This caller may play this stream with these parameters until then."
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Statement {
+    /// Who asked, as the verified token said; judged anew at each request.
+    pub caller: Caller,
+    /// What may be played. By ARN where it is known: names can be given again to another stream.
+    pub stream: StreamRef,
+    /// How.
+    pub session: SessionParameters,
+    /// When it was made. A LIVE_REPLAY begins here.
+    pub issued: Timestamp,
+    /// Its end, see [`super::lifetime`].
+    pub expires: Timestamp,
+    /// What the request must show besides the capability.
+    pub bind: Option<Binding>,
+}
+
+/// What ties a capability to the one who asked for it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Binding {
+    /// The client's address.
+    Address(IpAddr),
+    /// The digest of a cookie's value.
+    Cookie([u8; 16]),
+}
+
+impl Binding {
+    /// Binds to a cookie's value; only its digest is kept.
+    #[must_use]
+    pub fn cookie(value: &str) -> Self {
+        let digest = digest::digest(&digest::SHA256, value.as_bytes());
+        let mut short = [0; 16];
+        short.copy_from_slice(&digest.as_ref()[..16]);
+        Self::Cookie(short)
+    }
+
+    /// A fresh value for a binding cookie: 32 characters that nobody can guess.
+    ///
+    /// # Panics
+    /// If the system has no randomness to give, on which nothing here could go on.
+    #[must_use]
+    pub fn new_cookie() -> String {
+        use base64::Engine as _;
+        let mut random = [0_u8; 24];
+        aws_lc_rs::rand::fill(&mut random).expect("the system gives randomness");
+        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(random)
+    }
+
+    /// True if a request from `address` with binding cookie `cookie` is by the one who asked. An IPv4 address and
+    /// its IPv6-mapped form are the same.
+    #[must_use]
+    pub fn holds(&self, address: IpAddr, cookie: Option<&str>) -> bool {
+        match self {
+            Self::Address(bound) => bound.to_canonical() == address.to_canonical(),
+            Self::Cookie(_) => cookie.is_some_and(|value| Self::cookie(value) == *self),
+        }
+    }
+}
+
+/// The first byte: how the rest is written.
+const FORM: u8 = 1;
+
+/// Most ARNs begin so.
+const ARN_START: &str = "arn:aws:kinesisvideo:";
+
+impl Statement {
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let mut to = Writer::default();
+        to.byte(FORM);
+        to.number(self.issued.millis());
+        to.number(self.expires.millis());
+        write_binding(&mut to, self.bind.as_ref());
+        match &self.stream {
+            StreamRef::Name(name) => {
+                to.byte(0);
+                to.text(name.as_str());
+            }
+            StreamRef::Arn(arn) => match arn.as_str().strip_prefix(ARN_START) {
+                Some(rest) => {
+                    to.byte(2);
+                    to.text(rest);
+                }
+                None => {
+                    to.byte(1);
+                    to.text(arn.as_str());
+                }
+            },
+        }
+        write_session(&mut to, &self.session);
+        write_caller(&mut to, &self.caller);
+        to.finish()
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        let mut from = Reader(bytes);
+        if from.byte()? != FORM {
+            return Reader::broken();
+        }
+        let issued = Timestamp::from_millis(from.number()?);
+        let expires = Timestamp::from_millis(from.number()?);
+        let bind = read_binding(&mut from)?;
+        let kind = from.byte()?;
+        let text = from.text()?;
+        let stream = match kind {
+            0 => StreamName::parse(&text).map(StreamRef::Name),
+            1 => StreamArn::parse(&text).map(StreamRef::Arn),
+            2 => StreamArn::parse(&format!("{ARN_START}{text}")).map(StreamRef::Arn),
+            _ => return Reader::broken(),
+        };
+        let Ok(stream) = stream else { return Reader::broken() };
+        let session = read_session(&mut from)?;
+        let caller = read_caller(&mut from)?;
+        from.end()?;
+        Ok(Self { caller, stream, session, issued, expires, bind })
+    }
+}
+
+fn write_binding(to: &mut Writer, bind: Option<&Binding>) {
+    match bind {
+        None => to.byte(0),
+        Some(Binding::Address(IpAddr::V4(address))) => {
+            to.byte(1);
+            to.bytes(&address.octets());
+        }
+        Some(Binding::Address(IpAddr::V6(address))) => {
+            to.byte(1);
+            to.bytes(&address.octets());
+        }
+        Some(Binding::Cookie(digest)) => {
+            to.byte(2);
+            to.bytes(digest);
+        }
+    }
+}
+
+fn read_binding(from: &mut Reader<'_>) -> Result<Option<Binding>, Error> {
+    let kind = from.byte()?;
+    if kind == 0 {
+        return Ok(None);
+    }
+    let bytes = from.bytes()?;
+    let four: Result<[u8; 4], _> = bytes.try_into();
+    let sixteen: Result<[u8; 16], _> = bytes.try_into();
+    match (kind, four, sixteen) {
+        (1, Ok(octets), _) => Ok(Some(Binding::Address(octets.into()))),
+        (1, _, Ok(octets)) => Ok(Some(Binding::Address(octets.into()))),
+        (2, _, Ok(digest)) => Ok(Some(Binding::Cookie(digest))),
+        _ => Reader::broken(),
+    }
+}
+
+fn write_session(to: &mut Writer, session: &SessionParameters) {
+    let flag = |set: bool, bit: u8| u8::from(set) << bit;
+    let mode = match session.mode {
+        PlaybackMode::Live => 0,
+        PlaybackMode::LiveReplay => 1,
+        PlaybackMode::OnDemand => 2,
+    };
+    let discontinuity = match session.discontinuity {
+        DiscontinuityMode::Always => 0,
+        DiscontinuityMode::Never => 1,
+        DiscontinuityMode::OnDiscontinuity => 2,
+    };
+    to.byte(
+        flag(session.protocol == Protocol::Dash, 0)
+            | flag(session.selector == SelectorType::Server, 1)
+            | flag(session.container == Container::MpegTs, 2)
+            | flag(session.show_timestamps, 3)
+            | flag(session.show_numbers, 4)
+            | flag(session.start.is_some(), 5)
+            | flag(session.end.is_some(), 6),
+    );
+    to.byte(mode | discontinuity << 4);
+    to.number(u64::from(session.max_fragments));
+    for time in [session.start, session.end].into_iter().flatten() {
+        to.number(time.millis());
+    }
+}
+
+fn read_session(from: &mut Reader<'_>) -> Result<SessionParameters, Error> {
+    let flags = from.byte()?;
+    let flag = |bit: u8| flags >> bit & 1 == 1;
+    let modes = from.byte()?;
+    let mode = match modes & 15 {
+        0 => PlaybackMode::Live,
+        1 => PlaybackMode::LiveReplay,
+        2 => PlaybackMode::OnDemand,
+        _ => return Reader::broken(),
+    };
+    let discontinuity = match modes >> 4 {
+        0 => DiscontinuityMode::Always,
+        1 => DiscontinuityMode::Never,
+        2 => DiscontinuityMode::OnDiscontinuity,
+        _ => return Reader::broken(),
+    };
+    let Ok(max_fragments) = u16::try_from(from.number()?) else { return Reader::broken() };
+    let mut time = |present: bool| present.then(|| from.number().map(Timestamp::from_millis)).transpose();
+    Ok(SessionParameters {
+        protocol: if flag(0) { Protocol::Dash } else { Protocol::Hls },
+        mode,
+        selector: if flag(1) { SelectorType::Server } else { SelectorType::Producer },
+        start: time(flag(5))?,
+        end: time(flag(6))?,
+        container: if flag(2) { Container::MpegTs } else { Container::FragmentedMp4 },
+        discontinuity,
+        show_timestamps: flag(3),
+        show_numbers: flag(4),
+        max_fragments,
+    })
+}
+
+fn write_caller(to: &mut Writer, caller: &Caller) {
+    to.path(&caller.issuer);
+    to.text(&caller.subject);
+    match &caller.token_id {
+        None => to.byte(0),
+        Some(id) => {
+            to.byte(1);
+            to.text(id);
+        }
+    }
+    to.number(caller.expires.millis());
+    to.texts(caller.groups.iter().map(AsRef::as_ref));
+    to.number(caller.attributes.len() as u64);
+    for (name, value) in &caller.attributes {
+        to.text(name);
+        match value {
+            Attribute::Bool(value) => to.byte(u8::from(*value)),
+            Attribute::Long(value) => {
+                to.byte(2);
+                to.number(value.cast_unsigned());
+            }
+            Attribute::Text(value) => {
+                to.byte(3);
+                to.text(value);
+            }
+            Attribute::Texts(values) => {
+                to.byte(4);
+                to.texts(values.iter().map(String::as_str));
+            }
+        }
+    }
+}
+
+fn read_caller(from: &mut Reader<'_>) -> Result<Caller, Error> {
+    let issuer = from.path()?.into();
+    let subject = from.text()?.into();
+    let token_id = match from.byte()? {
+        0 => None,
+        1 => Some(from.text()?.into()),
+        _ => return Reader::broken(),
+    };
+    let expires = Timestamp::from_millis(from.number()?);
+    let groups = from.texts()?.into_iter().map(Arc::from).collect();
+    let mut attributes = std::collections::BTreeMap::new();
+    for _ in 0..from.length()? {
+        let name = from.text()?;
+        let value = match from.byte()? {
+            flag @ (0 | 1) => Attribute::Bool(flag == 1),
+            2 => Attribute::Long(from.number()?.cast_signed()),
+            3 => Attribute::Text(from.text()?),
+            4 => Attribute::Texts(from.texts()?.into_iter().collect()),
+            _ => return Reader::broken(),
+        };
+        attributes.insert(name, value);
+    }
+    Ok(Caller { issuer, subject, token_id, groups, attributes, expires })
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Anything that could be sealed.
+    pub(in crate::playback) fn any_statement() -> impl Strategy<Value = Statement> {
+        let value = prop_oneof![
+            any::<bool>().prop_map(Attribute::Bool),
+            any::<i64>().prop_map(Attribute::Long),
+            "\\PC{0,12}".prop_map(Attribute::Text),
+            proptest::collection::btree_set("[a-z]{0,8}", 0..4).prop_map(Attribute::Texts),
+        ];
+        let caller = (
+            "https://[a-z]{1,12}\\.example/",
+            "\\PC{1,20}",
+            proptest::option::of("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
+            proptest::collection::btree_set("[a-z\u{fc}/-]{0,12}", 0..6),
+            proptest::collection::btree_map("[a-z]{1,8}", value, 0..4),
+            0..4_000_000_000_000_u64,
+        )
+            .prop_map(|(issuer, subject, id, groups, attributes, expires)| Caller {
+                issuer: issuer.into(),
+                subject: subject.into(),
+                token_id: id.map(Into::into),
+                groups: groups.into_iter().map(Into::into).collect(),
+                attributes,
+                expires: Timestamp::from_millis(expires),
+            });
+        let stream = prop_oneof![
+            "[a-zA-Z0-9_.-]{1,40}".prop_map(|name| StreamRef::Name(StreamName::parse(&name).unwrap())),
+            "arn:aws(-cn)?:kinesisvideo:[a-z]{2}-west-1:[0-9]{12}:stream/[a-z-]{1,20}/[0-9]{13}"
+                .prop_map(|arn| StreamRef::Arn(StreamArn::parse(&arn).unwrap())),
+        ];
+        let time = || (0..4_000_000_000_000_u64).prop_map(Timestamp::from_millis);
+        let session = (
+            prop_oneof![Just(Protocol::Hls), Just(Protocol::Dash)],
+            prop_oneof![
+                Just(PlaybackMode::Live),
+                Just(PlaybackMode::LiveReplay),
+                Just(PlaybackMode::OnDemand)
+            ],
+            prop_oneof![Just(SelectorType::Server), Just(SelectorType::Producer)],
+            (proptest::option::of(time()), proptest::option::of(time())),
+            prop_oneof![Just(Container::FragmentedMp4), Just(Container::MpegTs)],
+            prop_oneof![
+                Just(DiscontinuityMode::Always),
+                Just(DiscontinuityMode::Never),
+                Just(DiscontinuityMode::OnDiscontinuity)
+            ],
+            any::<(bool, bool)>(),
+            1..=5000_u16,
+        )
+            .prop_map(
+                |(protocol, mode, selector, (start, end), container, discontinuity, show, n)| {
+                    SessionParameters {
+                        protocol,
+                        mode,
+                        selector,
+                        start,
+                        end,
+                        container,
+                        discontinuity,
+                        show_timestamps: show.0,
+                        show_numbers: show.1,
+                        max_fragments: n,
+                    }
+                },
+            );
+        let bind = proptest::option::of(prop_oneof![
+            any::<[u8; 4]>().prop_map(|a| Binding::Address(a.into())),
+            any::<[u8; 16]>().prop_map(|a| Binding::Address(a.into())),
+            any::<[u8; 16]>().prop_map(Binding::Cookie),
+        ]);
+        (caller, stream, session, time(), time(), bind).prop_map(
+            |(caller, stream, session, issued, expires, bind)| Statement {
+                caller,
+                stream,
+                session,
+                issued,
+                expires,
+                bind,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(statement in any_statement()) {
+            prop_assert_eq!(Statement::from_bytes(&statement.to_bytes()), Ok(statement));
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Statement::from_bytes(&bytes);
+            let _ = Statement::from_bytes(&[&[FORM], &bytes[..]].concat());
+        }
+    }
+
+    #[test]
+    fn a_binding_holds_for_its_owner_only() {
+        let here = Binding::Address("192.0.2.7".parse().unwrap());
+        assert!(here.holds("192.0.2.7".parse().unwrap(), None));
+        assert!(here.holds("::ffff:192.0.2.7".parse().unwrap(), None));
+        assert!(!here.holds("192.0.2.8".parse().unwrap(), None));
+        let value = Binding::new_cookie();
+        let cookie = Binding::cookie(&value);
+        assert!(cookie.holds("192.0.2.7".parse().unwrap(), Some(&value)));
+        assert!(!cookie.holds("192.0.2.7".parse().unwrap(), Some("guess")));
+        assert!(!cookie.holds("192.0.2.7".parse().unwrap(), None));
+    }
+}

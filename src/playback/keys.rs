@@ -1,0 +1,337 @@
+//! The keys of capabilities: the first seals, all of them open, so that keys rotate without a viewer noticing.
+//!
+//! AES-256-GCM-SIV by `aws-lc-rs`, which stays safe should two replicas draw the same nonce. The wire form is
+//! base64url of key id | nonce | ciphertext and tag. The id is derived from the key itself, so replicas agree on it
+//! without a number in the configuration.
+
+use super::capability::Statement;
+use super::{Config, Error};
+use crate::kvs::Timestamp;
+use crate::setting::{Mistake, Secret};
+use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use std::sync::OnceLock;
+use zeroize::Zeroizing;
+
+/// The configured keys. No `Debug`: there is nothing in it to show.
+pub struct Keys {
+    /// Never empty.
+    keys: Vec<Key>,
+    temporary: bool,
+}
+
+struct Key {
+    id: [u8; ID_LEN],
+    aead: LessSafeKey,
+}
+
+const ID_LEN: usize = 4;
+const TAG_LEN: usize = 16;
+/// A capability of 8 KiB fits no request line that we accept.
+const LONGEST: usize = 8 << 10;
+/// What is sealed can be opened only as what it is.
+const PURPOSE: &[u8] = b"kvs-edge capability v1";
+
+impl Keys {
+    /// Reads the keys that `config` names. Without any, makes one up that lasts as long as the process, and warns.
+    ///
+    /// # Errors
+    /// Each key that cannot be read or is too weak, and what to write instead.
+    pub fn load(config: &Config) -> Result<Self, Vec<Mistake>> {
+        let mut mistakes = Vec::new();
+        let mut keys: Vec<Key> = Vec::new();
+        for (at, source) in config.keys.iter().enumerate() {
+            match source.read().and_then(|secret| Key::from_secret(&secret)) {
+                // The same key twice would be found once anyway.
+                Ok(key) if keys.iter().any(|known| known.id == key.id) => {}
+                Ok(key) => keys.push(key),
+                Err(problem) => mistakes.push(Mistake::at(format!("playback.keys[{at}]"), problem)),
+            }
+        }
+        if !mistakes.is_empty() {
+            return Err(mistakes);
+        }
+        let temporary = keys.is_empty();
+        if temporary {
+            tracing::warn!(
+                "playback.keys is empty: a random key is used, so other replicas and the next start cannot open \
+                 playback URLs made now; set it to [\"env:KVS_EDGE_PLAYBACK_KEY\"], made by `openssl rand -base64 32`"
+            );
+            keys.push(Key::of_this_process());
+        }
+        Ok(Self { keys, temporary })
+    }
+
+    /// True if no key is configured, so that capabilities die with the process.
+    #[must_use]
+    pub fn temporary(&self) -> bool {
+        self.temporary
+    }
+
+    /// Seals a statement into one path segment of `[A-Za-z0-9_-]`.
+    ///
+    /// # Panics
+    /// If the system has no randomness to give, on which nothing here could go on.
+    #[must_use]
+    pub fn seal(&self, statement: &Statement) -> String {
+        URL_SAFE_NO_PAD.encode(self.seal_for(PURPOSE, &statement.to_bytes()))
+    }
+
+    /// Seals other small things that only we should read again, such as page tokens. What is sealed for one purpose
+    /// does not open for another.
+    ///
+    /// # Panics
+    /// If the system has no randomness to give, on which nothing here could go on.
+    #[must_use]
+    pub fn seal_for(&self, purpose: &[u8], plain: &[u8]) -> Vec<u8> {
+        let key = &self.keys[0];
+        let mut nonce = [0; NONCE_LEN];
+        aws_lc_rs::rand::fill(&mut nonce).expect("the system gives randomness");
+        let mut sealed = Vec::with_capacity(ID_LEN + NONCE_LEN + plain.len() + TAG_LEN);
+        sealed.extend_from_slice(&key.id);
+        sealed.extend_from_slice(&nonce);
+        sealed.extend_from_slice(plain);
+        let tag = key
+            .aead
+            .seal_in_place_separate_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(purpose),
+                &mut sealed[ID_LEN + NONCE_LEN..],
+            )
+            .expect("what is sealed is far below the 64 GiB that the cipher takes");
+        sealed.extend_from_slice(tag.as_ref());
+        sealed
+    }
+
+    /// Opens a path segment, if one of the keys sealed it and its time is not over.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`], [`Error::UnknownKey`] or [`Error::Expired`].
+    pub fn open(&self, segment: &str, now: Timestamp) -> Result<Statement, Error> {
+        const NOT_ONE: Error = Error::Malformed("this is not a playback capability");
+        if segment.len() > LONGEST {
+            return Err(NOT_ONE);
+        }
+        let mut sealed = URL_SAFE_NO_PAD.decode(segment).map_err(|_| NOT_ONE)?;
+        let plain = self.unseal(PURPOSE, &mut sealed)?;
+        let statement = Statement::from_bytes(plain)?;
+        if statement.expires <= now {
+            return Err(Error::Expired(statement.expires));
+        }
+        Ok(statement)
+    }
+
+    /// Opens what [`Keys::seal_for`] sealed for the same purpose.
+    #[must_use]
+    pub fn open_for(&self, purpose: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+        self.unseal(purpose, &mut sealed.to_vec()).ok().map(<[u8]>::to_vec)
+    }
+
+    fn unseal<'a>(&self, purpose: &[u8], sealed: &'a mut [u8]) -> Result<&'a [u8], Error> {
+        const NOT_ONE: Error = Error::Malformed("this is not a playback capability");
+        if sealed.len() < ID_LEN + NONCE_LEN + TAG_LEN {
+            return Err(NOT_ONE);
+        }
+        let (id, rest) = sealed.split_at_mut(ID_LEN);
+        let key = self.keys.iter().find(|key| key.id == *id).ok_or(Error::UnknownKey)?;
+        let (nonce, body) = rest.split_at_mut(NONCE_LEN);
+        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| NOT_ONE)?;
+        let plain = key.aead.open_in_place(nonce, Aad::from(purpose), body).map_err(|_| NOT_ONE)?;
+        Ok(plain)
+    }
+}
+
+impl Key {
+    /// Base64 or hexadecimal is decoded, other text taken as it is; 32 bytes are the least.
+    fn from_secret(secret: &Secret) -> Result<Self, String> {
+        const HOW: &str = "make one with `openssl rand -base64 32`";
+        let bytes = decoded(secret.expose());
+        if bytes.len() < 32 {
+            return Err(format!(
+                "a playback key needs at least 32 bytes, this one has {}: {HOW}",
+                bytes.len()
+            ));
+        }
+        let mut different = [false; 256];
+        for byte in bytes.iter() {
+            different[usize::from(*byte)] = true;
+        }
+        if different.iter().filter(|seen| **seen).count() < 8 {
+            return Err(format!("this playback key repeats itself and could be guessed: {HOW}"));
+        }
+        Ok(Self::derive(&bytes))
+    }
+
+    /// Stays the same over reloads.
+    fn of_this_process() -> Self {
+        static RANDOM: OnceLock<Zeroizing<[u8; 32]>> = OnceLock::new();
+        Self::derive(
+            RANDOM
+                .get_or_init(|| {
+                    let mut random = Zeroizing::new([0; 32]);
+                    aws_lc_rs::rand::fill(random.as_mut()).expect("the system gives randomness");
+                    random
+                })
+                .as_ref(),
+        )
+    }
+
+    fn derive(material: &[u8]) -> Self {
+        let root = Salt::new(HKDF_SHA256, b"kvs-edge playback").extract(material);
+        let mut key = Zeroizing::new([0; 32]);
+        let mut id = [0; 32];
+        for (purpose, out) in [(PURPOSE, key.as_mut()), (b"kvs-edge capability key id", &mut id)] {
+            root.expand(&[purpose], HKDF_SHA256)
+                .and_then(|okm| okm.fill(out))
+                .expect("32 bytes are one block of HKDF-SHA-256");
+        }
+        let aead = UnboundKey::new(&AES_256_GCM_SIV, key.as_ref()).expect("the key has 32 bytes");
+        let mut short = [0; ID_LEN];
+        short.copy_from_slice(&id[..ID_LEN]);
+        Self { id: short, aead: LessSafeKey::new(aead) }
+    }
+}
+
+fn decoded(text: &[u8]) -> Zeroizing<Vec<u8>> {
+    use base64::alphabet::{STANDARD, URL_SAFE};
+    use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+    let text = text.trim_ascii();
+    if text.len().is_multiple_of(2) && text.iter().all(u8::is_ascii_hexdigit) {
+        let value = |digit: u8| (digit as char).to_digit(16).unwrap_or(0) as u8;
+        return Zeroizing::new(text.chunks_exact(2).map(|d| value(d[0]) << 4 | value(d[1])).collect());
+    }
+    let lenient = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    for alphabet in [&STANDARD, &URL_SAFE] {
+        if let Ok(bytes) = GeneralPurpose::new(alphabet, lenient).decode(text) {
+            return Zeroizing::new(bytes);
+        }
+    }
+    Zeroizing::new(text.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::capability::tests::any_statement;
+    use super::*;
+    use crate::setting::SecretSource;
+    use proptest::prelude::*;
+
+    fn keys(materials: &[&str]) -> Keys {
+        let folder = tempfile::tempdir().unwrap();
+        let sources = materials.iter().enumerate().map(|(at, material)| {
+            let path = folder.path().join(at.to_string());
+            std::fs::write(&path, material).unwrap();
+            SecretSource::File(path)
+        });
+        Keys::load(&Config { keys: sources.collect(), ..Config::default() })
+            .unwrap_or_else(|m| panic!("{m:?}"))
+    }
+
+    const ONE: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+    const TWO: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n";
+
+    proptest! {
+        #[test]
+        fn sealed_then_opened_is_the_same(mut statement in any_statement()) {
+            let now = Timestamp::from_millis(1_000);
+            statement.expires = statement.expires.plus(std::time::Duration::from_secs(2));
+            let keys = keys(&[ONE]);
+            let sealed = keys.seal(&statement);
+            prop_assert!(sealed.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'));
+            prop_assert_eq!(keys.open(&sealed, now), Ok(statement));
+        }
+
+        #[test]
+        fn one_changed_bit_and_it_does_not_open(statement in any_statement(), at: usize, bit in 0..8_u8) {
+            let keys = keys(&[ONE]);
+            let mut bytes = URL_SAFE_NO_PAD.decode(keys.seal(&statement)).unwrap();
+            let at = at % bytes.len();
+            bytes[at] ^= 1 << bit;
+            prop_assert!(keys.open(&URL_SAFE_NO_PAD.encode(bytes), Timestamp::from_millis(0)).is_err());
+        }
+
+        #[test]
+        fn any_segment_is_refused_without_panic(segment in "\\PC{0,200}") {
+            prop_assert!(keys(&[ONE]).open(&segment, Timestamp::from_millis(0)).is_err());
+        }
+    }
+
+    fn statement() -> Statement {
+        let mut runner = proptest::test_runner::TestRunner::deterministic();
+        let mut statement = any_statement().new_tree(&mut runner).unwrap().current();
+        statement.expires = Timestamp::from_millis(5_000);
+        statement
+    }
+    use proptest::strategy::ValueTree as _;
+
+    #[test]
+    fn keys_rotate_in_pairs() {
+        let (old, both, new) = (keys(&[ONE]), keys(&[TWO, ONE]), keys(&[TWO]));
+        let now = Timestamp::from_millis(0);
+        let before = old.seal(&statement());
+        assert!(both.open(&before, now).is_ok());
+        assert_eq!(new.open(&before, now), Err(Error::UnknownKey));
+        let after = both.seal(&statement());
+        assert!(new.open(&after, now).is_ok());
+        assert_eq!(old.open(&after, now), Err(Error::UnknownKey));
+    }
+
+    #[test]
+    fn a_capability_ends_at_its_time() {
+        let keys = keys(&[ONE]);
+        let sealed = keys.seal(&statement());
+        assert!(keys.open(&sealed, Timestamp::from_millis(4_999)).is_ok());
+        let end = Timestamp::from_millis(5_000);
+        assert_eq!(keys.open(&sealed, end), Err(Error::Expired(end)));
+    }
+
+    #[test]
+    fn without_a_key_one_lasts_as_long_as_the_process() {
+        let (one, other) = (keys(&[]), keys(&[]));
+        assert!(one.temporary() && !keys(&[ONE]).temporary());
+        assert!(other.open(&one.seal(&statement()), Timestamp::from_millis(0)).is_ok());
+    }
+
+    #[test]
+    fn weak_keys_are_refused_with_the_remedy_and_not_repeated() {
+        for weak in ["hunter2", "c2hvcnQ=", "00112233445566778899aabbccddeeff", &"A".repeat(64)] {
+            let problem = Key::from_secret(&Secret::new(weak.as_bytes().to_vec())).err().unwrap();
+            assert!(problem.contains("openssl rand -base64 32") && !problem.contains(weak), "{problem}");
+        }
+        for strong in [ONE, TWO, "correct horse battery staple, and then some more!"] {
+            assert!(Key::from_secret(&Secret::new(strong.as_bytes().to_vec())).is_ok(), "{strong}");
+        }
+        let missing = Config { keys: vec![SecretSource::File("/nowhere".into())], ..Config::default() };
+        assert_eq!(
+            Keys::load(&missing).err().unwrap()[0].place,
+            crate::setting::Place::Key("playback.keys[0]".into())
+        );
+    }
+
+    #[test]
+    fn thirty_groups_fit_into_a_kilobyte() {
+        let mut statement = statement();
+        statement.caller.attributes.clear();
+        statement.bind = Some(super::super::Binding::Address([192, 0, 2, 7].into()));
+        statement.caller.issuer =
+            "https://login.example.com/0a1b2c3d-0000-4000-8000-000000000000/v2.0".into();
+        statement.caller.subject = "AAAAAAAAAAAAAAAAAAAAAIkzqFVrSaSaFHy782bbtaQ".into();
+        statement.caller.token_id = Some("7c9e6679-7425-40de-944b-e07fc1f90ae7".into());
+        statement.stream = crate::kvs::StreamRef::Arn(
+            crate::kvs::StreamArn::parse(
+                "arn:aws:kinesisvideo:eu-west-1:123456789012:stream/lobby-north-entrance-2/1720751492346",
+            )
+            .unwrap(),
+        );
+        statement.caller.groups = (0..30_u64)
+            .map(|n| format!("{:08x}-0000-4000-8000-{:012x}", n * 0x0123_4567, n).into())
+            .collect();
+        let uuids = keys(&[ONE]).seal(&statement).len();
+        statement.caller.groups =
+            (0..30).map(|n| format!("/departments/security/site-{n:02}/viewers").into()).collect();
+        let paths = keys(&[ONE]).seal(&statement).len();
+        assert!(uuids < 1024 && paths < 1024, "{uuids} {paths}");
+    }
+}

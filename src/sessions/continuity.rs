@@ -1,0 +1,400 @@
+//! What players of live HLS must not notice: that upstream sessions end, begin anew, gap and fail.
+//!
+//! Successive playlists of KVS, from one session after another, are merged into one playlist per track that a strict
+//! player follows. MEDIA-SEQUENCE never goes back: a fragment keeps the number it was first given. Fragments are
+//! matched by their number, which is the same in every session; else by PROGRAM-DATE-TIME; else what is listed is
+//! taken for new and a discontinuity is counted. EXT-X-DISCONTINUITY-SEQUENCE, which KVS leaves out, is maintained,
+//! and is the same on all tracks: what stands ahead of a fragment is decided once per fragment.
+//!
+//! Where a discontinuity stands, beyond KVS's own: where the fragments of one session end and another's begin,
+//! because `tfdt` is not proven equal across sessions (`KVS.md` 8), and after a gap in time of more than two target
+//! durations. Init segments of different sessions have different addresses, because KVS numbers them anew in each.
+//!
+//! Pure: playlists in, playlists out. Numbers begin as `numbering` says.
+
+use super::media_playlist::{Map, MediaPlaylist, Segment};
+use super::numbering;
+use crate::kvs::{FragmentNumber, Resource, Timestamp};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Which upstream session, counted from 1 in the order of opening.
+pub(super) type Generation = u32;
+
+/// One stream as its players see it, all tracks.
+pub(super) struct Timeline {
+    /// Fragments listed at most.
+    window: usize,
+    /// Fragments have a DISCONTINUITY each (`DiscontinuityMode::Always`).
+    always: bool,
+    /// LIVE never ends; LIVE_REPLAY may.
+    may_end: bool,
+    marks: BTreeMap<Position, Mark>,
+    tracks: BTreeMap<u8, Track>,
+    inits: Inits,
+}
+
+/// The order of fragments: by number where numbers are global, else by session first.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Position {
+    era: Generation,
+    number: FragmentNumber,
+}
+
+/// What was decided about a fragment, for all tracks.
+#[derive(Clone, Copy)]
+struct Mark {
+    /// The session that first listed it, and KVS's own sequence number there.
+    generation: Generation,
+    upstream: u64,
+    /// Its MEDIA-SEQUENCE where it was first listed.
+    sequence: u64,
+    /// A DISCONTINUITY stands ahead of it.
+    tagged: bool,
+    /// How many stand ahead of it in all.
+    index: u64,
+}
+
+/// One track's published playlist.
+struct Track {
+    target: u64,
+    listed: VecDeque<Listed>,
+    /// Generation and KVS's own sequence number of the last one listed.
+    upstream: (Generation, u64),
+    /// When something was listed last.
+    changed: Timestamp,
+    ended: bool,
+}
+
+struct Listed {
+    position: Position,
+    sequence: u64,
+    segment: Segment,
+}
+
+/// Marks older than the window that are kept for requests still under way.
+const REMEMBERED: usize = 256;
+
+impl Timeline {
+    pub(super) fn new(window: usize, always: bool, may_end: bool) -> Self {
+        let inits = Inits::default();
+        Self {
+            window: window.max(1),
+            always,
+            may_end,
+            marks: BTreeMap::new(),
+            tracks: BTreeMap::new(),
+            inits,
+        }
+    }
+
+    /// Merges what `generation` lists for `track` and gives what players shall see.
+    pub(super) fn merge(
+        &mut self,
+        track: u8,
+        generation: Generation,
+        playlist: &MediaPlaylist,
+        now: Timestamp,
+    ) -> Result<MediaPlaylist, &'static str> {
+        let offered = offered(generation, playlist)?;
+        let mut state = self.tracks.remove(&track).unwrap_or_else(|| Track {
+            target: 0,
+            listed: VecDeque::new(),
+            upstream: (generation, 0),
+            changed: now,
+            ended: false,
+        });
+        state.target = state.target.max(playlist.target);
+        let fresh = state.unseen(&offered, playlist, now, self.window);
+        if let [first, .., last] | [first @ last] = &offered[fresh..] {
+            let sequence = self.next_sequence(&mut state, generation, first, now);
+            state.upstream = (generation, last.upstream);
+            state.changed = now;
+            for (Offered { position, segment, upstream }, sequence) in offered[fresh..].iter().zip(sequence..)
+            {
+                let tagged = segment.discontinuity;
+                let place = Mark { generation, upstream: *upstream, sequence, tagged, index: 0 };
+                let mark = self.mark(position, segment, place, &state);
+                let mut segment = (*segment).clone();
+                segment.discontinuity = mark.tagged;
+                segment.map = segment.map.map(|map| self.inits.publish(generation, map, now));
+                state.listed.push_back(Listed { position: position.clone(), sequence, segment });
+            }
+        }
+        while state.listed.len() > self.window {
+            state.listed.pop_front();
+        }
+        state.ended |= playlist.ended && self.may_end;
+        let published = self.published(&state, playlist);
+        self.tracks.insert(track, state);
+        self.forget();
+        Ok(published)
+    }
+
+    /// Which session lists a fragment; the newest, if numbers are not global.
+    pub(super) fn generation(&self, number: &FragmentNumber) -> Option<Generation> {
+        self.marks
+            .iter()
+            .rev()
+            .find(|(position, _)| position.number == *number)
+            .map(|(_, mark)| mark.generation)
+    }
+
+    /// The init segment behind a published address: its session, and its name there.
+    pub(super) fn init(&self, published: &Resource) -> Option<(Generation, Resource)> {
+        self.inits.find(published)
+    }
+
+    /// The init segment last published for a track, for players that hold an address from before a restart.
+    pub(super) fn latest_init(&self, track: u8) -> Option<(Generation, Resource)> {
+        self.inits.latest(track)
+    }
+
+    /// The newest fragment listed, its own start if told and its length: where a replay has come to.
+    pub(super) fn newest(&self) -> Option<(FragmentNumber, Option<Timestamp>, u64)> {
+        let last =
+            self.tracks.values().filter_map(|track| track.listed.back()).max_by_key(|l| &l.position)?;
+        Some((last.position.number.clone(), last.segment.date, last.segment.millis))
+    }
+
+    /// The fragments that a track's players see, oldest first.
+    pub(super) fn fragments(&self, track: u8) -> Vec<Resource> {
+        let listed = self.tracks.get(&track).map(|track| &track.listed);
+        listed.into_iter().flatten().map(|listed| listed.segment.resource.clone()).collect()
+    }
+
+    fn next_sequence(
+        &self,
+        state: &mut Track,
+        generation: Generation,
+        first: &Offered<'_>,
+        now: Timestamp,
+    ) -> u64 {
+        let Some(last) = state.listed.back() else {
+            let alone = numbering::first_sequence(&first.position.number, first.segment.date, now);
+            return match self.marks.range(..=&first.position).next_back() {
+                None => alone,
+                Some((position, mark)) if *position == first.position => mark.sequence,
+                Some((_, mark)) if mark.generation == generation => {
+                    mark.sequence + first.upstream.saturating_sub(mark.upstream).max(1)
+                }
+                Some((_, mark)) => alone.max(mark.sequence + 1),
+            };
+        };
+        // Inside one session KVS's own count tells how many slid past unseen.
+        let (known, number) = state.upstream;
+        let step = first.upstream.saturating_sub(number);
+        let sequence = last.sequence + if known == generation { step.max(1) } else { 1 };
+        if sequence > last.sequence + 1 {
+            state.listed.clear();
+        }
+        sequence
+    }
+
+    /// Decides what stands ahead of a fragment, unless that is decided. `place` has all but the count.
+    fn mark(&mut self, position: &Position, segment: &Segment, place: Mark, state: &Track) -> Mark {
+        if let Some(mark) = self.marks.get(position) {
+            return *mark;
+        }
+        let before = self.marks.range(..position).next_back().map(|(_, mark)| *mark);
+        let after = self.marks.range(position..).next().map(|(_, mark)| *mark);
+        let mark = if self.always && place.tagged {
+            every(place, before, after)
+        } else {
+            now_and_then(place, before, after, || gap(state, segment))
+        };
+        self.marks.insert(position.clone(), mark);
+        mark
+    }
+
+    fn published(&self, state: &Track, playlist: &MediaPlaylist) -> MediaPlaylist {
+        let first = state.listed.front();
+        let sequence = first.map_or(playlist.sequence, |first| first.sequence);
+        let discontinuities = first
+            .and_then(|first| self.marks.get(&first.position))
+            .map_or(0, |mark| mark.index.saturating_sub(u64::from(mark.tagged)));
+        let segments = state.listed.iter().map(|listed| listed.segment.clone()).collect();
+        let mut published = playlist.with(state.target, sequence, discontinuities, segments);
+        published.ended = state.ended;
+        published
+    }
+
+    fn forget(&mut self) {
+        let listed = self.tracks.values().filter_map(|track| track.listed.front()).map(|l| &l.position).min();
+        let Some(oldest) = listed.cloned() else { return };
+        while self.marks.len() > self.window + REMEMBERED
+            && self.marks.first_key_value().is_some_and(|(first, _)| *first < oldest)
+        {
+            self.marks.pop_first();
+        }
+    }
+}
+
+impl Track {
+    /// Index of the first offered fragment that comes after everything listed; the number of them if none does.
+    fn unseen(
+        &self,
+        offered: &[Offered<'_>],
+        playlist: &MediaPlaylist,
+        now: Timestamp,
+        window: usize,
+    ) -> usize {
+        let newest = offered.len().saturating_sub(window);
+        if self.ended {
+            return offered.len();
+        }
+        let Some(last) = self.listed.back() else { return newest };
+        let by_number = offered.iter().rposition(|offered| offered.position <= last.position);
+        if let Some(at) = by_number {
+            return at + 1;
+        }
+        if offered.first().is_none_or(|offered| offered.position.era == last.position.era) {
+            return newest;
+        }
+        // Numbers of another session say nothing. Times do, if shown.
+        if let Some(date) = last.segment.date
+            && offered.iter().all(|offered| offered.segment.date.is_some())
+        {
+            let seen = offered.iter().rposition(|offered| offered.segment.date.is_some_and(|d| d <= date));
+            return seen.map_or(newest, |at| at + 1).max(newest);
+        }
+        // What can have come since, by its length.
+        let since = u64::try_from(self.changed.age(now).as_millis()).unwrap_or(u64::MAX);
+        let mut room = since.saturating_add(playlist.target * 500);
+        let fits = |offered: &&Offered<'_>| {
+            let fits = room >= offered.segment.millis;
+            room = room.saturating_sub(offered.segment.millis);
+            fits
+        };
+        (offered.len() - offered.iter().rev().take_while(fits).count()).max(newest)
+    }
+}
+
+/// A fragment as a session lists it.
+struct Offered<'a> {
+    position: Position,
+    segment: &'a Segment,
+    /// KVS's own sequence number.
+    upstream: u64,
+}
+
+fn offered(generation: Generation, playlist: &MediaPlaylist) -> Result<Vec<Offered<'_>>, &'static str> {
+    let mut offered: Vec<Offered<'_>> = Vec::with_capacity(playlist.segments.len());
+    for (segment, upstream) in playlist.segments.iter().zip(playlist.sequence..) {
+        let (Resource::Mp4Fragment { number, .. } | Resource::TsFragment { number }) = &segment.resource
+        else {
+            return Err("KVS's media playlist lists something that is no media");
+        };
+        let era = if numbering::is_global(number) { 0 } else { generation };
+        let position = Position { era, number: number.clone() };
+        // LIVE inserts nothing late (KVS.md 4.6). A list out of order would break every count, so what goes back is
+        // left out.
+        if offered.last().is_none_or(|last| last.position < position) {
+            offered.push(Offered { position, segment, upstream });
+        }
+    }
+    Ok(offered)
+}
+
+/// The count where each fragment has a discontinuity ahead of it: those that slid past unseen had theirs too.
+fn every(place: Mark, before: Option<Mark>, after: Option<Mark>) -> Mark {
+    let here = |mark: &Mark| mark.generation == place.generation;
+    let index = match (before, after) {
+        (Some(before), _) if here(&before) => {
+            before.index + place.upstream.saturating_sub(before.upstream).max(1)
+        }
+        (_, Some(after)) if here(&after) => {
+            after.index.saturating_sub(after.upstream.saturating_sub(place.upstream).max(1))
+        }
+        (Some(before), _) => before.index + 1,
+        (None, Some(after)) => after.index.saturating_sub(1),
+        (None, None) => place.sequence + 1,
+    };
+    Mark { index, ..place }
+}
+
+/// The count where discontinuities are rare.
+fn now_and_then(place: Mark, before: Option<Mark>, after: Option<Mark>, gap: impl Fn() -> bool) -> Mark {
+    match (before, after) {
+        // Another track went on without this fragment. What that one counted stands.
+        (Some(before), Some(_)) => Mark { tagged: false, index: before.index, ..place },
+        (None, Some(after)) => {
+            Mark { tagged: false, index: after.index.saturating_sub(u64::from(after.tagged)), ..place }
+        }
+        // Counted from the sequence number, which discontinuities cannot outrun: so that the count of a later
+        // process, which begins at a later fragment, is not below this one's.
+        (None, None) => Mark { index: place.sequence + u64::from(place.tagged), ..place },
+        (Some(before), None) => {
+            let tagged = place.tagged || before.generation != place.generation || gap();
+            Mark { tagged, index: before.index + u64::from(tagged), ..place }
+        }
+    }
+}
+
+/// True if the time between the last fragment listed and this one is longer than two target durations.
+fn gap(state: &Track, segment: &Segment) -> bool {
+    let Some((last, date)) = state.listed.back().and_then(|l| Some((&l.segment, l.segment.date?))) else {
+        return false;
+    };
+    let end = date.plus(std::time::Duration::from_millis(last.millis));
+    segment.date.is_some_and(|start| end.age(start).as_millis() > u128::from(state.target) * 2000)
+}
+
+/// Our addresses of init segments.
+#[derive(Default)]
+pub(super) struct Inits {
+    known: VecDeque<(u32, Generation, Resource)>,
+    last: u32,
+}
+
+/// Sessions of one stream that a player could still ask inits of.
+const INITS: usize = 64;
+
+impl Inits {
+    fn publish(&mut self, generation: Generation, map: Map, now: Timestamp) -> Map {
+        let published = self.address(generation, &map.resource, now);
+        map.at(published)
+    }
+
+    /// The published address of an init segment of a session.
+    pub(super) fn address(
+        &mut self,
+        generation: Generation,
+        upstream: &Resource,
+        now: Timestamp,
+    ) -> Resource {
+        let known = self.known.iter().find(|(_, of, resource)| *of == generation && resource == upstream);
+        let id = known.map(|(id, ..)| *id).unwrap_or_else(|| {
+            self.last = numbering::init_epoch(now).max(self.last.saturating_add(1));
+            self.known.push_back((self.last, generation, upstream.clone()));
+            if self.known.len() > INITS {
+                self.known.pop_front();
+            }
+            self.last
+        });
+        renumbered(upstream, id)
+    }
+
+    pub(super) fn find(&self, published: &Resource) -> Option<(Generation, Resource)> {
+        let (_, generation, upstream) =
+            self.known.iter().find(|(id, _, upstream)| renumbered(upstream, *id) == *published)?;
+        Some((*generation, upstream.clone()))
+    }
+
+    pub(super) fn latest(&self, track: u8) -> Option<(Generation, Resource)> {
+        let of_track =
+            |resource: &Resource| matches!(resource, Resource::InitSegment { track: t, .. } if *t == track);
+        let (_, generation, upstream) = self.known.iter().rev().find(|(.., resource)| of_track(resource))?;
+        Some((*generation, upstream.clone()))
+    }
+}
+
+fn renumbered(init: &Resource, id: u32) -> Resource {
+    let (protocol, track) = match init {
+        Resource::InitSegment { protocol, track, .. } => (*protocol, *track),
+        other => (other.protocol(), 1),
+    };
+    Resource::InitSegment { protocol, track, sequence: Some(id) }
+}
+
+#[cfg(test)]
+mod tests;

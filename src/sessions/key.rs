@@ -1,0 +1,149 @@
+//! What viewers share a session by, and how they are told apart.
+
+use crate::kvs::{PlaybackMode, Protocol, SessionParameters, StreamRef, Timestamp};
+use aws_lc_rs::digest;
+use std::sync::Arc;
+
+/// Viewers with equal keys share an upstream session. No user is part of it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct SessionKey {
+    /// Which `[[aws]]` entry.
+    pub entry: Arc<str>,
+    /// The stream.
+    pub stream: StreamRef,
+    /// Mode, range, container and the rest; LIVE windows clamped.
+    pub parameters: SessionParameters,
+    /// LIVE_REPLAY only: when it began to play, in whole seconds. A replay runs by the clock, so viewers share one only
+    /// if they began together.
+    pub born: Option<Timestamp>,
+}
+
+impl SessionKey {
+    /// The key for a capability `issued` then. LIVE lists 3 to `live_window` fragments.
+    #[must_use]
+    pub fn new(
+        entry: Arc<str>,
+        stream: StreamRef,
+        mut parameters: SessionParameters,
+        issued: Timestamp,
+        live_window: u16,
+    ) -> Self {
+        if parameters.mode == PlaybackMode::Live {
+            parameters.max_fragments = parameters.max_fragments.clamp(3, live_window.max(3));
+        }
+        let born = (parameters.mode == PlaybackMode::LiveReplay)
+            .then(|| Timestamp::from_millis(issued.millis() / 1000 * 1000));
+        Self { entry, stream, parameters, born }
+    }
+
+    /// True for LIVE and LIVE_REPLAY, whose playlists change.
+    #[must_use]
+    pub fn moves(&self) -> bool {
+        self.parameters.mode != PlaybackMode::OnDemand
+    }
+
+    /// The parameters to open an upstream session with. More is asked than the viewer sees: times and numbers of
+    /// fragments keep one session after another continuous. `reached` is where a replay has come to.
+    pub(super) fn upstream(&self, reached: Option<Timestamp>, now: Timestamp) -> SessionParameters {
+        let mut parameters = self.parameters.clone();
+        if self.moves() {
+            parameters.show_timestamps = true;
+            parameters.show_numbers = parameters.protocol == Protocol::Dash;
+        }
+        if let (Some(born), Some(start)) = (self.born, parameters.start) {
+            let reached = reached.unwrap_or_else(|| start.plus(born.age(now)));
+            let last = parameters.end.map_or(reached, |end| reached.min(end.minus(LAST)));
+            parameters.start = Some(last.max(start));
+        }
+        parameters
+    }
+}
+
+/// A replay that has come to its end is reopened at its last fragments: 20 s hold at least one.
+const LAST: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// Tells viewers apart without saying who they are.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ViewerId(u64);
+
+impl ViewerId {
+    /// From what only this viewer has: its capability, or issuer and subject.
+    #[must_use]
+    pub fn of(text: &str) -> Self {
+        let digest = digest::digest(&digest::SHA256, text.as_bytes());
+        Self(digest.as_ref()[..8].iter().fold(0, |id, byte| id << 8 | u64::from(*byte)))
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::kvs::{Container, DiscontinuityMode, SelectorType, StreamName};
+    use std::time::Duration;
+
+    pub(in crate::sessions) fn parameters(mode: PlaybackMode, protocol: Protocol) -> SessionParameters {
+        let start = (mode != PlaybackMode::Live).then(|| Timestamp::from_millis(1_767_225_600_000));
+        SessionParameters {
+            protocol,
+            mode,
+            selector: SelectorType::Server,
+            start,
+            end: start.filter(|_| mode == PlaybackMode::OnDemand).map(|s| s.plus(Duration::from_secs(600))),
+            container: Container::FragmentedMp4,
+            discontinuity: DiscontinuityMode::Never,
+            show_timestamps: false,
+            show_numbers: false,
+            max_fragments: 5,
+        }
+    }
+
+    pub(in crate::sessions) fn key(mode: PlaybackMode, protocol: Protocol) -> SessionKey {
+        let stream = StreamRef::Name(StreamName::parse("cam-1").unwrap());
+        SessionKey::new(
+            "main".into(),
+            stream,
+            parameters(mode, protocol),
+            Timestamp::from_millis(1_800_000_000_900),
+            5,
+        )
+    }
+
+    #[test]
+    fn live_windows_are_clamped_and_others_left() {
+        for (asked, window, given) in [(1, 5, 3), (5, 5, 5), (5000, 5, 5), (5000, 10, 10), (2, 3, 3)] {
+            let mut parameters = parameters(PlaybackMode::Live, Protocol::Hls);
+            parameters.max_fragments = asked;
+            let stream = StreamRef::Name(StreamName::parse("cam-1").unwrap());
+            let key = SessionKey::new("main".into(), stream, parameters, Timestamp::from_millis(0), window);
+            assert_eq!(key.parameters.max_fragments, given);
+        }
+        let mut whole = parameters(PlaybackMode::OnDemand, Protocol::Hls);
+        whole.max_fragments = 5000;
+        let stream = StreamRef::Name(StreamName::parse("cam-1").unwrap());
+        let key = SessionKey::new("main".into(), stream, whole, Timestamp::from_millis(0), 5);
+        assert_eq!((key.parameters.max_fragments, key.born), (5000, None));
+    }
+
+    #[test]
+    fn a_replay_goes_on_where_it_was_by_the_clock() {
+        let key = key(PlaybackMode::LiveReplay, Protocol::Hls);
+        assert_eq!(key.born, Some(Timestamp::from_millis(1_800_000_000_000)));
+        let (start, born) = (key.parameters.start.unwrap(), key.born.unwrap());
+        assert_eq!(key.upstream(None, born).start, Some(start));
+        let later = born.plus(Duration::from_secs(90));
+        assert_eq!(key.upstream(None, later).start, Some(start.plus(Duration::from_secs(90))));
+        let reached = start.plus(Duration::from_secs(50));
+        assert_eq!(key.upstream(Some(reached), later).start, Some(reached));
+        let mut ending = key.clone();
+        ending.parameters.end = Some(start.plus(Duration::from_secs(60)));
+        assert_eq!(ending.upstream(None, later).start, Some(start.plus(Duration::from_secs(40))));
+    }
+
+    #[test]
+    fn more_is_asked_than_shown_where_playlists_change() {
+        let live = key(PlaybackMode::Live, Protocol::Dash).upstream(None, Timestamp::from_millis(0));
+        assert!(live.show_timestamps && live.show_numbers);
+        let whole = key(PlaybackMode::OnDemand, Protocol::Dash);
+        assert_eq!(whole.upstream(None, Timestamp::from_millis(0)), whole.parameters);
+    }
+}

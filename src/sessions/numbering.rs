@@ -1,0 +1,151 @@
+//! Where our own numbers begin, so that a restarted or second kvs-edge goes on from where the other one is.
+//!
+//! Players hold MEDIA-SEQUENCE, DASH numbers and init addresses over a restart of ours, and take numbers that go back
+//! as the end of the stream. Without shared state a number must therefore follow from the fragment itself, or from
+//! the clock.
+//!
+//! *From the fragment.* Today's fragment numbers hold a counter that steps by one per fragment and jumps forward
+//! between producer runs (`KVS.md` 9.1: exact on every published row, but inferred). As MEDIA-SEQUENCE it gives the
+//! same number to the same fragment in every process. It is believed only if the rest of the number has the seen
+//! shape, its time included. Should it step by more than one, or jump, a restart moves numbers forward, never back:
+//! a playlist that counts on from an older fragment can only have counted less.
+//!
+//! *From the clock*, for numbers of any other shape: KVS takes at most 5 fragments a second, so counting fifths of a
+//! second outruns counting fragments, and a restart again moves numbers forward.
+
+use crate::kvs::{FragmentNumber, Timestamp};
+
+/// 2020-01-01T00:00:00Z. Counted from here, fifths of a second stay below 2^31 until 2033, which the smallest players
+/// need.
+const CLOCK_START: u64 = 1_577_836_800_000;
+const FIFTH: u64 = 200;
+/// Whatever lies beyond is not safe in players written in JavaScript.
+const LARGEST: u64 = 1 << 52;
+
+/// The MEDIA-SEQUENCE of a fragment nobody knows a number for yet. `date` is its own time, if told.
+pub(super) fn first_sequence(number: &FragmentNumber, date: Option<Timestamp>, now: Timestamp) -> u64 {
+    match parts(number) {
+        Some(parts) if parts.counter < LARGEST => parts.counter,
+        _ => clock(date.unwrap_or(now)),
+    }
+}
+
+/// A number that no earlier process can have reached by counting fragments.
+pub(super) fn clock(now: Timestamp) -> u64 {
+    now.millis().saturating_sub(CLOCK_START) / FIFTH
+}
+
+/// A number for an init segment, other than those of any earlier process: seconds, since they open less often.
+/// At most nine digits, which is what a resource's `SequenceNumber` may have.
+pub(super) fn init_epoch(now: Timestamp) -> u32 {
+    u32::try_from(now.millis().saturating_sub(CLOCK_START) / 1000 % 1_000_000_000).unwrap_or(0)
+}
+
+/// True for numbers that mean the same fragment in every session. In June 2019 KVS gave positions in the session
+/// instead (`KVS.md` 5), and those are short.
+pub(super) fn is_global(number: &FragmentNumber) -> bool {
+    number.as_str().len() >= 30
+}
+
+/// The server's time inside a number of the known shape.
+pub(super) fn server_time(number: &FragmentNumber) -> Option<Timestamp> {
+    parts(number).map(|parts| Timestamp::from_millis(parts.millis))
+}
+
+struct Parts {
+    counter: u64,
+    millis: u64,
+}
+
+/// `2^156 + (counter << 92) + (server ms << 28) + tail`, or `None` if it does not look like it.
+fn parts(number: &FragmentNumber) -> Option<Parts> {
+    const PLAUSIBLE: std::ops::Range<u64> = 1_483_228_800_000..4_102_444_800_000; // 2017 to 2100
+    let digits = number.as_str();
+    if digits.len() != 47 {
+        return None;
+    }
+    // 47 digits are less than 2^157, so five words hold them.
+    let mut words = [0_u32; 5];
+    for digit in digits.bytes() {
+        let mut carry = u64::from(digit - b'0');
+        for word in &mut words {
+            let sum = u64::from(*word) * 10 + carry;
+            *word = sum as u32;
+            carry = sum >> 32;
+        }
+    }
+    let bits = |from: usize| -> u64 {
+        let word = |at: usize| u128::from(words.get(at).copied().unwrap_or(0));
+        let at = from / 32;
+        ((word(at) | word(at + 1) << 32 | word(at + 2) << 64) >> (from % 32)) as u64
+    };
+    let (top, counter, millis) = (bits(156), bits(92), bits(28));
+    (top == 1 && PLAUSIBLE.contains(&millis)).then_some(Parts { counter, millis })
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A number of the seen shape.
+    pub(in crate::sessions) fn fragment(counter: u64, millis: u64, tail: u32) -> FragmentNumber {
+        let mut words = [0_u32; 5];
+        let mut set = |from: usize, value: u64| {
+            for bit in (0..64).filter(|bit| value >> bit & 1 == 1 && from + bit < 160) {
+                words[(from + bit) / 32] |= 1 << ((from + bit) % 32);
+            }
+        };
+        set(156, 1);
+        set(92, counter);
+        set(28, millis);
+        set(0, u64::from(tail & 0x0fff_ffff));
+        let mut digits = Vec::new();
+        while words.iter().any(|word| *word != 0) {
+            let mut rest = 0_u64;
+            for word in words.iter_mut().rev() {
+                let sum = rest << 32 | u64::from(*word);
+                *word = (sum / 10) as u32;
+                rest = sum % 10;
+            }
+            digits.push(b'0' + rest as u8);
+        }
+        digits.reverse();
+        FragmentNumber::parse(std::str::from_utf8(&digits).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_published_example_is_taken_apart() {
+        // KVS.md 9.1
+        let number = FragmentNumber::parse("91343852333185057105875891022195998207386831087").unwrap();
+        let parts = parts(&number).unwrap();
+        assert_eq!((parts.counter, parts.millis), (732_006, 1_643_353_247_067));
+        assert_eq!(first_sequence(&number, None, Timestamp::from_millis(0)), 732_006);
+    }
+
+    #[test]
+    fn other_shapes_count_by_the_clock() {
+        let now = Timestamp::from_millis(CLOCK_START + 1_000);
+        for other in ["7", "99999999999999999999999999999999999999999999999", &"9".repeat(60)] {
+            let number = FragmentNumber::parse(other).unwrap();
+            assert_eq!(first_sequence(&number, None, now), 5, "{other}");
+            assert_eq!(first_sequence(&number, Some(now.plus(std::time::Duration::from_secs(1))), now), 10);
+        }
+        assert_eq!(first_sequence(&FragmentNumber::parse("7").unwrap(), None, Timestamp::from_millis(0)), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_are_taken_apart_as_they_are_made(counter in 0..1_u64 << 60, millis in 1_500_000_000_000..4_000_000_000_000_u64, tail: u32) {
+            let number = fragment(counter, millis, tail);
+            let parts = parts(&number).unwrap();
+            prop_assert_eq!((parts.counter, parts.millis), (counter, millis));
+        }
+
+        #[test]
+        fn any_number_is_read_without_panic(digits in "[0-9]{1,128}") {
+            let number = FragmentNumber::parse(&digits).unwrap();
+            prop_assert!(first_sequence(&number, None, Timestamp::from_millis(u64::MAX)) < LARGEST);
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The way to KVS, handed in by the gateway.
+
+use super::pool::Located;
+use super::{SessionKey, Viewing};
+use crate::kvs::{Resource, SessionParameters, Timestamp};
+use std::future::Future;
+
+/// Opens upstream sessions and fetches their playlists.
+pub trait Origin: Send + Sync + 'static {
+    /// What reaches an opened session: host, token. Never shown.
+    type Handle: Send + Sync + 'static;
+    /// Why it failed. Told to every viewer that waits, hence `Clone`.
+    type Error: Clone + Send + Sync + 'static;
+
+    /// Opens an upstream session with exactly these parameters (which differ from the key's own), at the longest
+    /// `Expires`.
+    fn open(
+        &self,
+        key: &SessionKey,
+        parameters: &SessionParameters,
+    ) -> impl Future<Output = Result<Opened<Self::Handle>, Self::Error>> + Send;
+
+    /// Fetches a playlist or manifest and takes token and foreign matter out of it (`playback::rewrite`).
+    fn playlist(
+        &self,
+        key: &SessionKey,
+        session: &Self::Handle,
+        resource: &Resource,
+    ) -> impl Future<Output = Result<String, Self::Error>> + Send;
+
+    /// What a failure means for the session.
+    fn verdict(error: &Self::Error) -> Verdict;
+
+    /// Fetches a fragment into the cache, because viewers will ask for it. Dropped with the last viewer.
+    fn prefetch(&self, key: &SessionKey, located: Located<Self::Handle>) -> impl Future<Output = ()> + Send {
+        let _ = (key, located);
+        std::future::ready(())
+    }
+
+    /// A viewer has gone: for the audit log.
+    fn left(&self, viewing: Viewing) {
+        let _ = viewing;
+    }
+}
+
+/// An upstream session as its [`Origin`] opened it.
+pub struct Opened<H> {
+    /// Half of a cache key: unique per session, no secret.
+    pub id: String,
+    /// Its end.
+    pub expires: Timestamp,
+    /// The way to it.
+    pub handle: H,
+}
+
+/// What a failure means for a session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// The session is no more (403, or 404 of a session resource): open another.
+    Expired,
+    /// LIVE without fragments (404 "no fragments"): the camera may come back.
+    NoData,
+    /// Throttled, slow, broken on the way: the same again may work.
+    Transient,
+    /// Nothing will help: unknown stream, no right, unusable codec.
+    Fatal,
+}

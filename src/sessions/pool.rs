@@ -1,0 +1,193 @@
+//! All sessions: found by key, made on demand, kept alive while somebody watches, let go after.
+
+use super::key::{SessionKey, ViewerId};
+use super::metrics::Metrics;
+use super::origin::Origin;
+use super::shared::{Session, Shared, lock};
+use super::slot::Playlist;
+use super::viewers::{SessionInfo, Viewing};
+use super::{Config, Error};
+use crate::kvs::{Resource, Timestamp};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The pool. Cheap to clone; when the last clone is dropped, its tasks end.
+pub struct Sessions<O: Origin> {
+    inner: Arc<Inner<O>>,
+}
+
+impl<O: Origin> Clone for Sessions<O> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone() }
+    }
+}
+
+struct Inner<O: Origin> {
+    origin: Arc<O>,
+    config: Config,
+    metrics: Metrics,
+    shared: Mutex<HashMap<SessionKey, Arc<Shared<O>>>>,
+}
+
+/// What stands behind a published address.
+pub struct Located<H> {
+    /// The upstream session; its `id` and `resource` make the cache key.
+    pub opened: Arc<Session<H>>,
+    /// The resource by the name KVS knows it.
+    pub resource: Resource,
+}
+
+impl<H> Clone for Located<H> {
+    fn clone(&self) -> Self {
+        Self { opened: self.opened.clone(), resource: self.resource.clone() }
+    }
+}
+
+/// Viewers are counted out, and sessions let go, this often.
+const ROUND: Duration = Duration::from_secs(5);
+
+impl<O: Origin> Sessions<O> {
+    /// An empty pool.
+    #[must_use]
+    pub fn new(origin: O, config: Config, metrics: Metrics) -> Self {
+        let shared = Mutex::new(HashMap::new());
+        Self { inner: Arc::new(Inner { origin: Arc::new(origin), config, metrics, shared }) }
+    }
+
+    /// The playlist or manifest `resource` for a viewer: at most a second old where it changes, loaded once for all.
+    ///
+    /// # Errors
+    /// [`Error`], when there is nothing to show, not even an older one that still stands.
+    pub async fn playlist(
+        &self,
+        key: &SessionKey,
+        resource: &Resource,
+        viewer: ViewerId,
+        now: Timestamp,
+    ) -> Result<Playlist, Error<O::Error>> {
+        let shared = self.shared(key, now)?;
+        lock(&shared.viewers).seen(viewer, 0, Instant::now());
+        shared.playlist(resource).await
+    }
+
+    /// The upstream session for a key, opened if need be.
+    ///
+    /// # Errors
+    /// [`Error`], when none can be opened.
+    pub async fn session(
+        &self,
+        key: &SessionKey,
+        now: Timestamp,
+    ) -> Result<Arc<Session<O::Handle>>, Error<O::Error>> {
+        self.shared(key, now)?.session().await
+    }
+
+    /// Which upstream session and resource stand behind an address that a playlist of ours showed.
+    ///
+    /// # Errors
+    /// [`Error`], when no session can be opened; [`Error::Gone`] when the address outlived its session.
+    pub async fn locate(
+        &self,
+        key: &SessionKey,
+        resource: &Resource,
+        now: Timestamp,
+    ) -> Result<Located<O::Handle>, Error<O::Error>> {
+        let (opened, resource) = self.shared(key, now)?.behind(resource).await?;
+        Ok(Located { opened, resource })
+    }
+
+    /// Says that KVS refused `lost` (403 or 404 on media): another takes its place, once for all who say so. Then
+    /// [`Sessions::locate`] again. A session just opened is kept: it is not the session's fault, then.
+    ///
+    /// # Errors
+    /// [`Error`], when none can be opened.
+    pub async fn reopen(
+        &self,
+        key: &SessionKey,
+        lost: &Arc<Session<O::Handle>>,
+        now: Timestamp,
+    ) -> Result<Arc<Session<O::Handle>>, Error<O::Error>> {
+        let shared = self.shared(key, now)?;
+        if Shared::<O>::is_young(lost) {
+            return shared.session().await;
+        }
+        shared.replace(lost).await
+    }
+
+    /// Counts media bytes that went to a viewer.
+    pub fn watching(&self, key: &SessionKey, viewer: ViewerId, bytes: u64) {
+        if let Some(shared) = lock(&self.inner.shared).get(key) {
+            lock(&shared.viewers).seen(viewer, bytes, Instant::now());
+        }
+    }
+
+    /// Who watches what. No secrets.
+    #[must_use]
+    pub fn list(&self) -> Vec<SessionInfo> {
+        let shared: Vec<_> = lock(&self.inner.shared).values().cloned().collect();
+        let mut list: Vec<_> = shared.iter().map(|shared| shared.info()).collect();
+        list.sort_by(|a, b| (&a.stream, a.mode, a.protocol).cmp(&(&b.stream, b.mode, b.protocol)));
+        list
+    }
+
+    fn shared(&self, key: &SessionKey, now: Timestamp) -> Result<Arc<Shared<O>>, Error<O::Error>> {
+        let inner = &self.inner;
+        let mut all = lock(&inner.shared);
+        if let Some(shared) = all.get(key) {
+            shared.touch(now);
+            return Ok(shared.clone());
+        }
+        if all.len() >= inner.config.most {
+            return Err(Error::Full);
+        }
+        let shared =
+            Shared::new(key.clone(), inner.origin.clone(), inner.config.clone(), inner.metrics.clone(), now);
+        let shared = Arc::new(shared);
+        all.insert(key.clone(), shared.clone());
+        tokio::spawn(keep(Arc::downgrade(&shared), Arc::downgrade(inner)));
+        Ok(shared)
+    }
+}
+
+/// Renews a session ahead of its end, counts viewers out, and lets go of what nobody watches. Ends with the session.
+async fn keep<O: Origin>(shared: Weak<Shared<O>>, pool: Weak<Inner<O>>) {
+    loop {
+        let next = {
+            let Some(shared) = shared.upgrade() else { return };
+            let round = Instant::now() + ROUND;
+            shared.renewal().map_or(round, |renewal| renewal.clamp(Instant::now() + PAUSE, round))
+        };
+        tokio::time::sleep_until(next).await;
+        let (Some(shared), Some(pool)) = (shared.upgrade(), pool.upgrade()) else { return };
+        let timeout = shared.config.viewer_timeout.0;
+        part(&shared, Some(timeout));
+        if shared.idle() >= shared.config.idle.0 {
+            let mut all = lock(&pool.shared);
+            // Asked for again between the two lines above: kept.
+            if shared.idle() >= shared.config.idle.0 {
+                all.remove(&shared.key);
+                drop(all);
+                part(&shared, None);
+                return;
+            }
+        }
+        if shared.renewal().is_some_and(|renewal| renewal <= Instant::now()) {
+            shared.renew().await;
+        }
+    }
+}
+
+/// A renewal that failed is tried again after this.
+const PAUSE: Duration = Duration::from_secs(1);
+
+fn part<O: Origin>(shared: &Arc<Shared<O>>, timeout: Option<Duration>) {
+    let gone = lock(&shared.viewers).gone(timeout, Instant::now());
+    for (viewer, watched, bytes) in gone {
+        shared.origin.left(Viewing { key: shared.key.clone(), viewer, watched, bytes });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,412 @@
+use super::super::key::tests::key;
+use super::super::numbering::tests::fragment;
+use super::super::{Opened, Outcome, Verdict};
+use super::*;
+use crate::kvs::{PlaybackMode, Protocol, SessionParameters};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A KVS with one camera that makes a fragment every 2 s of (paused) time.
+struct Kvs {
+    start: Instant,
+    opens: AtomicU64,
+    loads: AtomicU64,
+    /// Sessions up to this number are no more.
+    dropped: AtomicU64,
+    lifetime: Duration,
+    faults: Mutex<Faults>,
+    asked: Mutex<Vec<SessionParameters>>,
+    gone: Mutex<Vec<Viewing>>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Faults {
+    silent: bool,
+    down: bool,
+    fatal: bool,
+    delay: Duration,
+}
+
+const EPOCH: u64 = 1_800_000_000_000;
+
+impl Kvs {
+    fn new(lifetime: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            start: Instant::now(),
+            opens: AtomicU64::new(0),
+            loads: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            lifetime,
+            faults: Mutex::default(),
+            asked: Mutex::default(),
+            gone: Mutex::default(),
+        })
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(EPOCH).plus(self.start.elapsed())
+    }
+
+    fn fault(&self, change: impl FnOnce(&mut Faults)) {
+        change(&mut lock(&self.faults));
+    }
+
+    async fn faulty(&self) -> Result<(), Failed> {
+        let faults = *lock(&self.faults);
+        tokio::time::sleep(faults.delay).await;
+        match faults {
+            Faults { fatal: true, .. } => Err(Failed(Verdict::Fatal)),
+            Faults { down: true, .. } => Err(Failed(Verdict::Transient)),
+            Faults { silent: true, .. } => Err(Failed(Verdict::NoData)),
+            _ => Ok(()),
+        }
+    }
+
+    fn opens(&self) -> u64 {
+        self.opens.load(Ordering::SeqCst)
+    }
+
+    fn loads(&self) -> u64 {
+        self.loads.load(Ordering::SeqCst)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+struct Failed(Verdict);
+
+struct Way(Arc<Kvs>);
+
+/// A session's number, when it opened, when it ends.
+type Handle = (u64, Instant, Instant);
+
+impl Origin for Way {
+    type Handle = Handle;
+    type Error = Failed;
+
+    async fn open(&self, _: &SessionKey, parameters: &SessionParameters) -> Result<Opened<Handle>, Failed> {
+        self.0.faulty().await?;
+        let number = self.0.opens.fetch_add(1, Ordering::SeqCst) + 1;
+        lock(&self.0.asked).push(parameters.clone());
+        let now = Instant::now();
+        let expires = self.0.now().plus(self.0.lifetime);
+        Ok(Opened { id: format!("s{number}"), expires, handle: (number, now, now + self.0.lifetime) })
+    }
+
+    async fn playlist(
+        &self,
+        key: &SessionKey,
+        handle: &Handle,
+        resource: &Resource,
+    ) -> Result<String, Failed> {
+        let kvs = &self.0;
+        kvs.loads.fetch_add(1, Ordering::SeqCst);
+        let (number, opened, until) = *handle;
+        if until <= Instant::now() || number <= kvs.dropped.load(Ordering::SeqCst) {
+            return Err(Failed(Verdict::Expired));
+        }
+        kvs.faulty().await?;
+        if !matches!(resource, Resource::MediaPlaylist { .. }) || !key.moves() {
+            return Ok(format!("#EXTM3U\n# {resource} of {number}\n"));
+        }
+        let made = |at: Instant| at.duration_since(kvs.start).as_secs() / 2 + 10;
+        let first = (made(Instant::now()) - 4).max(made(opened) - 4);
+        let mut text = format!(
+            "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:{}\n#EXT-X-MAP:URI=\"getMP4InitFragment.mp4?TrackNumber=1\"\n",
+            first - (made(opened) - 4)
+        );
+        for counter in first..=made(Instant::now()) {
+            let number = fragment(counter, EPOCH + counter * 2000, 3);
+            text += &format!("#EXTINF:2,\ngetMP4MediaFragment.mp4?FragmentNumber={number}&TrackNumber=1\n");
+        }
+        Ok(text)
+    }
+
+    fn verdict(error: &Failed) -> Verdict {
+        error.0
+    }
+
+    fn left(&self, viewing: Viewing) {
+        lock(&self.0.gone).push(viewing);
+    }
+}
+
+struct Edge {
+    kvs: Arc<Kvs>,
+    registry: prometheus::Registry,
+    sessions: Sessions<Way>,
+}
+
+const LIVE: Resource = Resource::MediaPlaylist { track: 1 };
+
+impl Edge {
+    fn start(lifetime: Duration) -> Self {
+        let kvs = Kvs::new(lifetime);
+        let registry = prometheus::Registry::new();
+        let metrics = Metrics::register(&registry, str::to_owned).unwrap();
+        let sessions = Sessions::new(Way(kvs.clone()), Config::default(), metrics);
+        Self { kvs, registry, sessions }
+    }
+
+    async fn load(
+        &self,
+        mode: PlaybackMode,
+        resource: &Resource,
+        viewer: &str,
+    ) -> Result<Playlist, Error<Failed>> {
+        self.sessions
+            .playlist(&key(mode, Protocol::Hls), resource, ViewerId::of(viewer), self.kvs.now())
+            .await
+    }
+
+    async fn live(&self) -> Result<Playlist, Error<Failed>> {
+        self.load(PlaybackMode::Live, &LIVE, "one").await
+    }
+
+    /// The media sequence number of the live playlist as it is now.
+    async fn sequence(&self) -> u64 {
+        sequence(&self.live().await.unwrap())
+    }
+
+    fn metric(&self, series: &str) -> i64 {
+        let text = prometheus::TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap();
+        let line =
+            text.lines().find(|line| line.starts_with(series)).unwrap_or_else(|| panic!("{series}\n{text}"));
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    }
+}
+
+fn sequence(playlist: &Playlist) -> u64 {
+    let text = std::str::from_utf8(&playlist.text).unwrap();
+    text.lines().find_map(|line| line.strip_prefix("#EXT-X-MEDIA-SEQUENCE:")).unwrap().parse().unwrap()
+}
+
+const HALF_A_DAY: Duration = Duration::from_secs(43_200);
+
+#[tokio::test(start_paused = true)]
+async fn a_crowd_that_comes_at_once_is_one_viewer_to_kvs() {
+    let edge = Arc::new(Edge::start(HALF_A_DAY));
+    edge.kvs.fault(|faults| faults.delay = Duration::from_millis(300));
+    let crowd: Vec<_> = (0..200)
+        .map(|n| {
+            let edge = edge.clone();
+            tokio::spawn(async move { edge.load(PlaybackMode::Live, &LIVE, &n.to_string()).await.unwrap() })
+        })
+        .collect();
+    let mut outcomes = Vec::new();
+    let mut texts = Vec::new();
+    for viewer in crowd {
+        let playlist = viewer.await.unwrap();
+        outcomes.push(playlist.outcome);
+        texts.push(playlist.text);
+    }
+    assert_eq!((edge.kvs.opens(), edge.kvs.loads()), (1, 1));
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == Outcome::Miss).count(), 1);
+    texts.dedup();
+    assert_eq!(texts.len(), 1, "the same bytes for all");
+    assert_eq!(edge.metric("kvs_edge_viewers_active{stream=\"cam-1\"}"), 200);
+    assert_eq!(edge.metric("kvs_edge_sessions_active{protocol=\"hls\"}"), 1);
+    assert_eq!(edge.sessions.list()[0].viewers, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_polls_are_at_most_one_a_second_and_never_older() {
+    let edge = Edge::start(HALF_A_DAY);
+    for poll in 0..300 {
+        let playlist = edge.live().await.unwrap();
+        assert!(playlist.age < SECOND && playlist.max_age <= SECOND, "{poll}: {playlist:?}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert_eq!(edge.kvs.opens(), 1);
+    assert!(edge.kvs.loads() <= 61, "{}", edge.kvs.loads());
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_that_expire_each_minute_are_renewed_ahead() {
+    let edge = Edge::start(Duration::from_secs(60));
+    let mut last = 0;
+    for _ in 0..1200 {
+        let playlist = edge.live().await.unwrap();
+        assert_ne!(playlist.outcome, Outcome::Stale);
+        assert!(sequence(&playlist) >= last);
+        last = sequence(&playlist);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    assert!(last > 290, "{last}");
+    assert_eq!(edge.metric("kvs_edge_session_renewals_total{result=\"reopened\"}"), 0);
+    assert!(edge.metric("kvs_edge_session_renewals_total{result=\"renewed\"}") >= 10);
+    assert!(edge.kvs.opens() <= 13);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_kvs_dropped_is_reopened_within_the_request() {
+    let edge = Edge::start(HALF_A_DAY);
+    let before = edge.sequence().await;
+    tokio::time::sleep(10 * SECOND).await;
+    edge.kvs.dropped.store(1, Ordering::SeqCst);
+    let playlist = edge.live().await.unwrap();
+    assert_eq!((playlist.outcome, sequence(&playlist)), (Outcome::Miss, before + 5));
+    assert_eq!(edge.kvs.opens(), 2);
+    assert_eq!(edge.metric("kvs_edge_session_renewals_total{result=\"reopened\"}"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_kvs_is_down_the_last_playlist_stands_three_target_durations() {
+    let edge = Edge::start(HALF_A_DAY);
+    let before = edge.sequence().await;
+    edge.kvs.fault(|faults| faults.down = true);
+    let mut stood = 0;
+    while let Ok(playlist) = edge.live().await {
+        assert_eq!(sequence(&playlist), before);
+        stood += 1;
+        tokio::time::sleep(SECOND / 2).await;
+    }
+    assert!((13..=16).contains(&stood), "{stood}");
+    assert!(edge.kvs.loads() <= 9, "asked once a second: {}", edge.kvs.loads());
+    assert_eq!(edge.live().await, Err(Error::Origin(Failed(Verdict::Transient))));
+    edge.kvs.fault(|faults| faults.down = false);
+    tokio::time::sleep(SECOND).await;
+    assert!(edge.sequence().await > before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_camera_keeps_its_playlist_and_comes_back_by_itself() {
+    let edge = Edge::start(HALF_A_DAY);
+    let before = edge.sequence().await;
+    edge.kvs.fault(|faults| faults.silent = true);
+    for _ in 0..90 {
+        let playlist = edge.live().await.unwrap();
+        assert_eq!(sequence(&playlist), before);
+        tokio::time::sleep(SECOND).await;
+    }
+    // Meanwhile KVS has forgotten the session.
+    edge.kvs.dropped.store(edge.kvs.opens(), Ordering::SeqCst);
+    edge.kvs.fault(|faults| faults.silent = false);
+    let playlist = edge.live().await.unwrap();
+    assert_eq!(playlist.outcome, Outcome::Miss);
+    assert!(sequence(&playlist) > before);
+    let text = String::from_utf8(playlist.text.to_vec()).unwrap();
+    assert!(text.contains("#EXT-X-DISCONTINUITY\n"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_kvs_delays_a_viewer_two_seconds_at_most() {
+    let edge = Edge::start(HALF_A_DAY);
+    edge.live().await.unwrap();
+    tokio::time::sleep(SECOND).await;
+    edge.kvs.fault(|faults| faults.delay = 3 * SECOND);
+    let asked = Instant::now();
+    let playlist = edge.live().await.unwrap();
+    assert_eq!((playlist.outcome, asked.elapsed()), (Outcome::Stale, 2 * SECOND));
+    // What was late is shown when it comes.
+    let playlist = edge.live().await.unwrap();
+    assert_eq!(playlist.outcome, Outcome::Collapsed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_helped_is_told_and_not_asked_for_again_at_once() {
+    let edge = Edge::start(HALF_A_DAY);
+    edge.live().await.unwrap();
+    tokio::time::sleep(SECOND).await;
+    edge.kvs.fault(|faults| faults.fatal = true);
+    for _ in 0..20 {
+        assert_eq!(edge.live().await, Err(Error::Origin(Failed(Verdict::Fatal))));
+    }
+    assert_eq!(edge.kvs.loads(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_viewer_who_leaves_does_not_stop_the_load() {
+    let edge = Arc::new(Edge::start(HALF_A_DAY));
+    edge.kvs.fault(|faults| faults.delay = SECOND);
+    let first = tokio::spawn({
+        let edge = edge.clone();
+        async move { edge.live().await }
+    });
+    tokio::time::sleep(SECOND / 2).await;
+    first.abort();
+    assert_eq!(edge.live().await.unwrap().outcome, Outcome::Collapsed);
+    assert_eq!((edge.kvs.opens(), edge.kvs.loads()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_nobody_watches_is_let_go() {
+    let edge = Edge::start(HALF_A_DAY);
+    edge.live().await.unwrap();
+    edge.sessions.watching(&key(PlaybackMode::Live, Protocol::Hls), ViewerId::of("one"), 1234);
+    tokio::time::sleep(40 * SECOND).await;
+    assert_eq!(edge.metric("kvs_edge_viewers_active{stream=\"cam-1\"}"), 0);
+    assert_eq!(edge.metric("kvs_edge_sessions_active{protocol=\"hls\"}"), 1);
+    tokio::time::sleep(40 * SECOND).await;
+    assert_eq!(edge.sessions.list(), []);
+    assert_eq!(edge.metric("kvs_edge_sessions_active{protocol=\"hls\"}"), 0);
+    let gone = std::mem::take(&mut *lock(&edge.kvs.gone));
+    assert_eq!((gone.len(), gone[0].bytes, gone[0].viewer), (1, 1234, ViewerId::of("one")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn published_addresses_lead_to_the_session_that_published_them() {
+    let edge = Edge::start(HALF_A_DAY);
+    let key = key(PlaybackMode::Live, Protocol::Hls);
+    let resources = |playlist: &Playlist| -> Vec<Resource> {
+        let text = String::from_utf8(playlist.text.to_vec()).unwrap();
+        let uris = text.lines().filter_map(|line| {
+            line.strip_prefix("#EXT-X-MAP:URI=\"")
+                .map(|uri| uri.trim_end_matches('"'))
+                .or((!line.starts_with('#')).then_some(line))
+        });
+        uris.map(|uri| {
+            let (file, query) = uri.split_once('?').unwrap();
+            Resource::parse(Protocol::Hls, file, query).unwrap()
+        })
+        .collect()
+    };
+    let old = resources(&edge.live().await.unwrap());
+    let behind = async |resource: &Resource| {
+        let located = edge.sessions.locate(&key, resource, edge.kvs.now()).await.unwrap();
+        (located.opened.id.to_string(), located.resource.to_string())
+    };
+    assert_eq!(behind(&old[0]).await, ("s1".to_owned(), "getMP4InitFragment.mp4?TrackNumber=1".to_owned()));
+    assert_eq!(behind(&old[1]).await, ("s1".to_owned(), old[1].to_string()));
+    // KVS refuses media: two viewers say so, one session is opened.
+    tokio::time::sleep(4 * SECOND).await;
+    let lost = edge.sessions.session(&key, edge.kvs.now()).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(&*edge.sessions.reopen(&key, &lost, edge.kvs.now()).await.unwrap().id, "s2");
+    }
+    let new = resources(&edge.live().await.unwrap());
+    assert_eq!(behind(new.last().unwrap()).await.0, "s2");
+    // The old addresses lead on.
+    assert_eq!(behind(&old[0]).await, ("s2".to_owned(), "getMP4InitFragment.mp4?TrackNumber=1".to_owned()));
+    assert_eq!(behind(&old[1]).await, ("s2".to_owned(), old[1].to_string()));
+    // A process that knows nothing of them finds its own counterpart.
+    let other = Edge::start(HALF_A_DAY);
+    let located = other.sessions.locate(&key, &old[0], other.kvs.now()).await.unwrap();
+    assert_eq!(located.resource.to_string(), "getMP4InitFragment.mp4?TrackNumber=1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn footage_is_loaded_once_and_outlives_its_session() {
+    let edge = Edge::start(Duration::from_secs(300));
+    let master = Resource::MasterPlaylist;
+    let first = edge.load(PlaybackMode::OnDemand, &LIVE, "one").await.unwrap();
+    edge.load(PlaybackMode::OnDemand, &master, "one").await.unwrap();
+    for _ in 0..100 {
+        let again = edge.load(PlaybackMode::OnDemand, &LIVE, "two").await.unwrap();
+        assert_eq!((again.outcome, &again.text), (Outcome::Hit, &first.text));
+        tokio::time::sleep(SECOND).await;
+    }
+    assert_eq!((edge.kvs.opens(), edge.kvs.loads()), (1, 2));
+    assert_eq!(lock(&edge.kvs.asked)[0].mode, PlaybackMode::OnDemand);
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_sessions_than_allowed_are_refused() {
+    let kvs = Kvs::new(HALF_A_DAY);
+    let metrics = Metrics::register(&prometheus::Registry::new(), str::to_owned).unwrap();
+    let config = Config { most: 1, ..Config::default() };
+    let sessions = Sessions::new(Way(kvs.clone()), config, metrics);
+    let (one, other) = (key(PlaybackMode::Live, Protocol::Hls), key(PlaybackMode::OnDemand, Protocol::Hls));
+    assert!(sessions.session(&one, kvs.now()).await.is_ok());
+    assert_eq!(sessions.session(&other, kvs.now()).await.err(), Some(Error::Full));
+}
