@@ -54,18 +54,39 @@ async function answer(request, response) {
   }
   if (path === '/' || path.startsWith('/console/') && existsSync(join(dist, path))) return file(path === '/' ? '/index.html' : path, response);
   if (path === '/console/config.json') return json(response, { version: '0.1.0', issuers: JSON.parse(process.env.MOCK_ISSUERS ?? '[]') });
-  if (path.startsWith('/hls/v1/')) return playback(path, query, response);
+  if (path.startsWith('/hls/v1/')) return playback(path, query, request.headers, response);
   const caller = authenticate(request);
   if (path === '/console/me') return json(response, { subject: caller.sub, issuer: caller.iss, groups: caller.groups ?? [], expires: new Date(caller.exp * 1000).toISOString() });
   if (path === '/streams') return json(response, { streams: shown.filter((camera) => !camera.denied).map(describe) });
+  if (path === '/getHLSStreamingSessionURL') return session(JSON.parse(await text(request)), caller, response);
   const [, , name, tail] = path.split('/');
   const camera = cameras.find((camera) => camera.name === decodeURIComponent(name ?? ''));
   if (!path.startsWith('/streams/') || !camera) throw wrong(404, 'ResourceNotFoundException', 'there is nothing at this path');
   if (camera.denied) throw wrong(403, 'NotAuthorizedException', `not permitted: GetHLSStreamingSessionURL on ${name}`);
-  return page(camera, tail, query, caller, response);
+  return page(camera, tail, query, response);
 }
 
-async function page(camera, tail, query, caller, response) {
+function session({ StreamName: name, PlaybackMode: mode, HLSFragmentSelector: selector }, caller, response) {
+  const now = Date.now();
+  const camera = cameras.find((camera) => camera.name === name);
+  if (!camera) throw wrong(404, 'ResourceNotFoundException', 'The requested stream is not found or not active.');
+  if (camera.denied) throw wrong(403, 'NotAuthorizedException', `not permitted: GetHLSStreamingSessionURL on ${name}`);
+  const live = mode === 'LIVE';
+  const { StartTimestamp, EndTimestamp } = selector?.TimestampRange ?? {};
+  const [start, end] = live ? [0, 0] : [StartTimestamp * 1000, EndTimestamp * 1000];
+  if (!live && !(end > start)) throw wrong(400, 'InvalidArgumentException', 'EndTimestamp must be after StartTimestamp');
+  if (!list(camera, live ? now - 30e3 : start, live ? now : end).length) throw wrong(404, 'ResourceNotFoundException', 'No fragments found in the stream for the streaming request.');
+  const capability = Buffer.from(JSON.stringify({ name, start, end, exp: caller.exp })).toString('base64url');
+  return json(response, { HLSStreamingSessionURL: `http://another.name.example/hls/v1/${capability}/getHLSMasterPlaylist.m3u8` });
+}
+
+async function text(request) {
+  let body = '';
+  for await (const chunk of request) body += chunk;
+  return body;
+}
+
+async function page(camera, tail, query, response) {
   const now = Date.now();
   const range = () => [time(query.get('start')), time(query.get('end'))];
   const may = (action) => { if (!(camera.actions ?? all).includes(action)) throw wrong(403, 'NotAuthorizedException', `not permitted: ${action} on ${camera.name}`); };
@@ -88,17 +109,6 @@ async function page(camera, tail, query, caller, response) {
       response.writeHead(200, { 'content-type': 'image/jpeg', 'cache-status': 'kvs-edge; hit' });
       return response.end(looks[camera.look].stills[index(at)]);
     }
-    case 'live.m3u8':
-    case 'vod.m3u8': {
-      may('GetHLSStreamingSessionURL');
-      const live = tail === 'live.m3u8';
-      const [start, end] = live ? [0, 0] : range();
-      if (!live && end <= start) throw wrong(400, 'InvalidArgumentException', 'end must be after start');
-      if (!list(camera, live ? now - 30e3 : start, live ? now : end).length) throw wrong(404, 'ResourceNotFoundException', 'No fragments found in the stream for the streaming request.');
-      const capability = Buffer.from(JSON.stringify({ name: camera.name, start, end, exp: caller.exp })).toString('base64url');
-      response.writeHead(302, { location: `/hls/v1/${capability}/getHLSMasterPlaylist.m3u8`, 'cache-control': 'no-store' });
-      return response.end();
-    }
     case 'clip.mp4': {
       may('GetClip');
       const [start, end] = range();
@@ -115,8 +125,9 @@ async function page(camera, tail, query, caller, response) {
   }
 }
 
-function playback(path, query, response) {
+function playback(path, query, headers, response) {
   const [, , , sealed, name] = path.split('/');
+  if (headers.authorization) throw wrong(400, 'InvalidArgumentException', 'two credentials in one request');
   const capability = JSON.parse(Buffer.from(sealed, 'base64url'));
   if (capability.exp * 1000 < Date.now()) throw wrong(403, 'NotAuthorizedException', 'this playback URL has expired');
   const camera = cameras.find((camera) => camera.name === capability.name);

@@ -4,14 +4,15 @@ import { noteDate } from './present';
 import { text } from './text';
 
 export interface Issuer {
-  readonly issuer: string; readonly client_id: string; readonly authorization_endpoint: string;
-  readonly token_endpoint: string; readonly scope: string;
+  readonly issuer: string; readonly client_id: string; readonly scope?: string;
+  /** Without the endpoints the page asks the issuer itself (OpenID Connect Discovery). */
+  readonly authorization_endpoint?: string; readonly token_endpoint?: string;
 }
 export interface Config { readonly version: string; readonly issuers: readonly Issuer[] }
 export interface Me { readonly subject: string; readonly issuer: string; readonly groups: readonly string[]; readonly expires?: string }
 export interface Stream {
-  readonly name: string; readonly arn: string; readonly status: string; readonly created: string;
-  readonly retention_hours: number; readonly media_type?: string; readonly actions: readonly string[];
+  readonly name: string; readonly arn: string; readonly status: string | null; readonly created: string | null;
+  readonly retention_hours: number | null; readonly media_type?: string | null; readonly actions: readonly string[];
 }
 /** One fragment: when it began at the server, how long it is (last frame minus first), how many bytes. Times in ms. */
 export interface Fragment { readonly number: string; readonly start: number; readonly length: number; readonly bytes: number }
@@ -66,13 +67,24 @@ export class Api {
     return (await this.get(this.path(name, 'snapshot.jpg', query), signal)).blob();
   }
 
-  /** The master playlist of live, or of a range, and the address that it has now: players need no header from there on. */
+  /**
+   * The master playlist of live, or of a range, and the address it has: a capability, so players need no header from there on.
+   * It is asked for by KVS's own call, since fetch would repeat our Authorization header after the redirect of `live.m3u8`,
+   * and two credentials in one request are refused. The parameters are those of `live.m3u8` and `vod.m3u8`, so that the
+   * console shares its sessions with everybody who opens those.
+   */
   async playlist(name: string, range: { start: number; end: number } | undefined, signal?: AbortSignal): Promise<Playlist> {
-    const path = range ? this.path(name, 'vod.m3u8', { start: iso(range.start), end: iso(range.end) }) : this.path(name, 'live.m3u8');
-    let answer = await this.raw(path, signal, this.authorization());
-    // fetch repeats our Authorization header after a redirect, where the capability in the path already says who asks.
-    if (answer.redirected && (answer.status === 400 || answer.status === 401)) answer = await this.raw(answer.url, signal, undefined);
-    return { url: answer.url, text: await (await this.checked(answer)).text() };
+    const seconds = range && { StartTimestamp: range.start / 1000, EndTimestamp: range.end / 1000 };
+    const asked = JSON.stringify({
+      StreamName: name, PlaybackMode: range ? 'ON_DEMAND' : 'LIVE', ContainerFormat: 'FRAGMENTED_MP4', DiscontinuityMode: 'ON_DISCONTINUITY', DisplayFragmentTimestamp: 'ALWAYS',
+      HLSFragmentSelector: { FragmentSelectorType: 'SERVER_TIMESTAMP', ...(seconds && { TimestampRange: seconds }) },
+      MaxMediaPlaylistFragmentResults: range ? 5000 : 5, Expires: 43200,
+    });
+    const answer = await this.checked(await this.raw('/getHLSStreamingSessionURL', signal, this.authorization(), asked));
+    const { HLSStreamingSessionURL: found } = await this.object<{ HLSStreamingSessionURL: string }>(answer);
+    // The gateway may be known by several names; the page stays with the one it came from.
+    const url = new URL(new URL(found, location.href).pathname, location.origin).href;
+    return { url, text: await (await this.checked(await this.raw(url, signal, undefined))).text() };
   }
 
   /** A clip as it streams in. */
@@ -95,9 +107,10 @@ export class Api {
     return this.checked(answer, quiet);
   }
 
-  private async raw(path: string, signal: AbortSignal | undefined, authorization: string | undefined): Promise<Response> {
+  private async raw(path: string, signal: AbortSignal | undefined, authorization: string | undefined, body?: string): Promise<Response> {
+    const headers = { ...(authorization && { authorization }), ...(body && { 'content-type': 'application/json' }) };
     try {
-      return await fetch(path, { ...(signal && { signal }), ...(authorization && { headers: { authorization } }), credentials: 'same-origin' });
+      return await fetch(path, { ...(signal && { signal }), ...(body && { method: 'POST', body }), headers, credentials: 'same-origin' });
     } catch (error) {
       if (signal?.aborted) throw error;
       throw new Refused(0, 'Network', text.errors.network);

@@ -53,7 +53,7 @@ function switcher(session: Session, name: string, ends: Ends): HTMLElement {
 
 function build(session: Session, root: HTMLElement, pill: HTMLElement, stream: Stream, address: CameraAddress, ends: Ends): void {
   const may = (action: string) => stream.actions.includes(action);
-  const recordings = new Recordings(session.api, stream.name, stream.retention_hours * 3600e3, may('ListFragments'));
+  const recordings = new Recordings(session.api, stream.name, (stream.retention_hours ?? 24) * 3600e3, may('ListFragments'));
   const deck = new Deck(session, stream, recordings, ends);
   const marks: Marks = { in: address.from, out: address.to };
   const marked = () => { clip.show(); timeline.draw(); };

@@ -9,7 +9,7 @@ import { messageOf, type Session } from '../session/session';
 import { notice } from '../shell';
 import { text } from '../text';
 import { bytes, duration, moment } from '../words';
-import { estimate, LONGEST, type Estimate } from './estimate';
+import { estimate, fileName, LONGEST, type Estimate } from './estimate';
 import type { Recordings } from './recordings';
 import type { Marks } from './timeline';
 
@@ -146,12 +146,6 @@ export class ClipPanel {
     say(this.progress, words.done(name));
     if (answer.headers.has('kvs-edge-truncated')) this.warn(words.truncated);
   }
-}
-
-/** `lobby_2026-11-22T10-00-00Z_60s.mp4`: sorts by time, and no file system minds it. */
-export function fileName(stream: string, from: number, to: number, part: number): string {
-  const start = new Date(Math.floor(from / 1000) * 1000).toISOString().replace('.000', '').replaceAll(':', '-');
-  return `${stream.replace(/[^\w.-]/g, '_')}_${start}_${Math.max(1, Math.round((to - from) / 1000))}s${part ? `_part${part}` : ''}.mp4`;
 }
 
 /** Hands a file to the viewer. */

@@ -61,3 +61,9 @@ function partsOf(inside: readonly Piece[], from: number, to: number): Part[] {
   }
   return parts;
 }
+
+/** `lobby_2026-11-22T10-00-00Z_60s.mp4`: sorts by time, and no file system minds it. */
+export function fileName(stream: string, from: number, to: number, part: number): string {
+  const start = new Date(Math.floor(from / 1000) * 1000).toISOString().replace('.000', '').replaceAll(':', '-');
+  return `${stream.replace(/[^\w.-]/g, '_')}_${start}_${Math.max(1, Math.round((to - from) / 1000))}s${part ? `_part${part}` : ''}.mp4`;
+}

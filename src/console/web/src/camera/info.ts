@@ -65,7 +65,7 @@ export class Info {
     put(words.bitrate, tally.rate ? text.units.mbits(((tally.rate * 8) / 1e6).toFixed(2)) : undefined);
     put(words.firstPicture, feed.firstPicture === undefined ? undefined : text.units.ms(Math.round(feed.firstPicture)));
     put(words.reopened, String(feed.reopened));
-    put(words.retention, duration(stream.retention_hours * 3600e3));
+    put(words.retention, stream.retention_hours ? duration(stream.retention_hours * 3600e3) : undefined);
     put(words.mayDo, stream.actions.map((action) => text.actions[action] ?? action).join(', '));
     const state = wordsOf(feed.state, now(), preferences.zone);
     say(this.why, [isFine(feed.state) ? words.fine : [state.title, state.detail].filter(Boolean).join('. '), feed.withoutSound].filter(Boolean).join(' '));

@@ -25,13 +25,29 @@ export async function departure(issuer: Issuer, redirect: string, hash: string, 
   const [state, verifier, nonce] = [random(), random(), random()];
   const trip: Trip = { issuer: issuer.issuer, verifier, nonce, hash };
   sessionStorage.setItem(place(state), JSON.stringify(trip));
-  const url = new URL(issuer.authorization_endpoint);
+  const url = new URL((await endpoints(issuer)).authorization_endpoint);
   const query = {
     response_type: 'code', client_id: issuer.client_id, redirect_uri: redirect, scope: issuer.scope || 'openid', state, nonce,
     code_challenge: await challenge(verifier), code_challenge_method: 'S256', ...(silent && { prompt: 'none' }),
   };
   for (const [key, value] of Object.entries(query)) url.searchParams.set(key, value);
   return url.href;
+}
+
+interface Endpoints { readonly authorization_endpoint: string; readonly token_endpoint: string }
+const discovered = new Map<string, Endpoints>();
+
+/** Where the issuer signs people in: as the gateway says, or as the issuer itself does. */
+async function endpoints(issuer: Issuer): Promise<Endpoints> {
+  const { authorization_endpoint, token_endpoint } = issuer;
+  if (authorization_endpoint && token_endpoint) return { authorization_endpoint, token_endpoint };
+  const known = discovered.get(issuer.issuer);
+  if (known) return known;
+  const answer = await fetch(`${issuer.issuer.replace(/\/$/, '')}/.well-known/openid-configuration`, { credentials: 'omit' });
+  const found = (await answer.json()) as Endpoints & { issuer: string };
+  if (found.issuer !== issuer.issuer) throw new Error(`the issuer calls itself ${found.issuer}`);
+  discovered.set(issuer.issuer, found);
+  return found;
 }
 
 /** Reads what came back, if anything did. */
@@ -62,7 +78,7 @@ export const refresh = (issuer: Issuer, token: string): Promise<Tokens> => trade
 
 async function trade(issuer: Issuer, form: Record<string, string>): Promise<Tokens> {
   const body = new URLSearchParams({ ...form, client_id: issuer.client_id });
-  const answer = await fetch(issuer.token_endpoint, { method: 'POST', body, credentials: 'omit' });
+  const answer = await fetch((await endpoints(issuer)).token_endpoint, { method: 'POST', body, credentials: 'omit' });
   const tokens = (await answer.json().catch(() => ({}))) as Tokens & { error?: string; error_description?: string };
   if (!answer.ok) throw new Error(tokens.error_description ?? tokens.error ?? `the issuer answered with ${answer.status}`);
   return tokens;
