@@ -1,1 +1,199 @@
-//! Builds the parts from the configuration and runs them.
+//! Builds the parts from the settings and runs them: build, run, drain, in that order.
+
+mod build;
+mod fixed;
+mod lasting;
+mod operate;
+mod reload;
+mod systemd;
+
+pub use build::policy;
+
+use crate::admin;
+use crate::config::{Config, Refused, Source};
+use crate::gateway::Gateway;
+use crate::net::drain::{self, Drain};
+use crate::net::listener;
+use crate::net::tls::Certificates;
+use crate::telemetry;
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use lasting::Lasting;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::task::JoinSet;
+
+/// The program while it runs.
+pub struct App {
+    gateway: ArcSwap<Gateway>,
+    config: ArcSwap<Config>,
+    source: Source,
+    lasting: Lasting,
+    reloads: reload::Reloads,
+    certificates: Certificates,
+    log_level: Option<telemetry::log::Level>,
+    /// As they were at the start, for what cannot change later.
+    started: Config,
+    draining: drain::Signal,
+}
+
+/// A started program. Dropping it cuts everybody off.
+pub struct Running {
+    /// Where clients are served.
+    pub addresses: Vec<SocketAddr>,
+    /// Where operators are.
+    pub admin: Vec<SocketAddr>,
+    /// Its state, for tests and the demo.
+    pub app: Arc<App>,
+    drain: Drain,
+    listeners: JoinSet<()>,
+    operators: JoinSet<()>,
+    _log: Option<telemetry::log::Guard>,
+}
+
+/// Whether to set up the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Logging {
+    /// As the settings say.
+    AsConfigured,
+    /// Somebody else has set one up.
+    Elsewhere,
+}
+
+/// Builds everything and starts to serve.
+///
+/// # Errors
+/// The settings are refused, or an address cannot be listened on.
+pub async fn start(source: Source, logging: Logging) -> anyhow::Result<Running> {
+    install_crypto();
+    let config = Config::load(&source)?;
+    let log = match logging {
+        Logging::AsConfigured => Some(telemetry::log::init(&config.log)?),
+        Logging::Elsewhere => None,
+    };
+    let lasting = Lasting::new(&config)?;
+    if let Some(log) = &log {
+        log.register(lasting.registries.own())?;
+    }
+    let gateway = build::gateway(&config, &source, &lasting, None).await?;
+    let certificates = Certificates::register(lasting.registries.own(), build::tls(&config, &source)?)?;
+    let public = listener::bind(&config.server.listen).await.context("server.listen")?;
+    let operators = listener::bind(&config.admin.places()).await.context("admin.listen")?;
+    let (drain, signal) = drain::channel();
+    let (addresses, admin_addresses) = (public.addresses(), operators.addresses());
+    let app = Arc::new(App {
+        reloads: reload::Reloads::register(lasting.registries.own())?,
+        gateway: ArcSwap::from_pointee(gateway),
+        config: ArcSwap::from_pointee(config.clone()),
+        started: config.clone(),
+        certificates,
+        log_level: log.as_ref().map(telemetry::log::Guard::level),
+        source,
+        lasting,
+        draining: signal.clone(),
+    });
+    let mut listeners = JoinSet::new();
+    let terms = listener::Terms {
+        limits: config.limits.clone(),
+        tls: app.certificates.current(),
+        trust: Arc::new(config.server.trust()),
+        proxy_protocol: config.server.proxy_protocol,
+        metrics: app.lasting.listener.clone(),
+    };
+    let serving = app.clone();
+    listeners.spawn(listener::serve(
+        public,
+        terms,
+        move |request, peer| {
+            let gateway = serving.gateway.load_full();
+            async move { gateway.handle(request, &peer).await }
+        },
+        signal.clone(),
+    ));
+    let mut operating = JoinSet::new();
+    operating.spawn(admin::serve(operators, app.clone(), signal));
+    tracing::info!(listen = ?addresses, admin = ?admin_addresses, "serving");
+    systemd::ready("serving");
+    Ok(Running { addresses, admin: admin_addresses, app, drain, listeners, operators: operating, _log: log })
+}
+
+/// Runs until a signal says otherwise, then drains.
+pub async fn until_stopped(running: Running) {
+    let reloading = running.app.clone();
+    let reloads = tokio::spawn(reload::on_signals_and_changes(reloading));
+    let watchdog = tokio::spawn(systemd::stay_alive());
+    stop_signal().await;
+    reloads.abort();
+    systemd::stopping();
+    running.drain().await;
+    watchdog.abort();
+}
+
+impl Running {
+    /// Drains: readiness fails at once, new work is taken for a while, then connections end as they fall idle.
+    pub async fn drain(self) {
+        let server = self.app.config.load().server.clone();
+        tracing::info!(grace = %server.drain_grace, timeout = %server.drain_timeout, "draining");
+        let Self { drain, mut listeners, mut operators, .. } = self;
+        let gone = async { while listeners.join_next().await.is_some() {} };
+        tokio::select! {
+            () = drain.run(server.drain_grace.0, server.drain_timeout.0, stop_signal()) => {}
+            () = gone => {}
+        }
+        // Operators are answered until the last client has gone.
+        drain.advance(drain::Phase::Ended);
+        listeners.shutdown().await;
+        operators.shutdown().await;
+        tracing::info!("ended");
+    }
+}
+
+impl App {
+    /// The settings in force.
+    #[must_use]
+    pub fn config(&self) -> Arc<Config> {
+        self.config.load_full()
+    }
+
+    /// The gateway in force.
+    #[must_use]
+    pub fn gateway(&self) -> Arc<Gateway> {
+        self.gateway.load_full()
+    }
+}
+
+/// Checks everything that `start` would build, without listening.
+///
+/// # Errors
+/// The settings are refused.
+pub async fn check(source: &Source, online: bool) -> Result<String, Refused> {
+    install_crypto();
+    build::check(source, online).await
+}
+
+/// A gateway that serves nobody, for questions about its settings.
+///
+/// # Errors
+/// The settings are refused.
+pub async fn offline(config: &Config, source: &Source) -> anyhow::Result<Gateway> {
+    install_crypto();
+    let lasting = Lasting::new(config)?;
+    Ok(build::gateway(config, source, &lasting, None).await?)
+}
+
+/// One crypto library for TLS, tokens and capabilities. A second call changes nothing.
+fn install_crypto() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
+/// SIGTERM or SIGINT.
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(mut terminate), Ok(mut interrupt)) => {
+            tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+        }
+        // Without signals only the end of the process ends it.
+        _ => std::future::pending().await,
+    }
+}

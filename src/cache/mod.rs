@@ -1,1 +1,331 @@
-//! Media bytes: one fetch, many readers.
+//! Media bytes: one fetch, many readers, nothing ever half (DESIGN.md 7).
+//!
+//! [`Cache::get_or_fill`] looks in memory, then on the disk, else joins the fetch under way, else starts one. The
+//! cache does not know where bytes come from (it is handed the fetch) nor who asks (law 1: whoever calls has a permit
+//! in hand). Trouble in a tier is a miss.
+//!
+//! - [`Key`] makes two requests the same bytes; [`freshness`] says how long those may be kept.
+//! - `fill` runs the one fetch over `growth`, the state that its readers share; `reader` reads it.
+//! - `memory` holds whole bodies; `store` is what lies below.
+
+mod budget;
+mod compact;
+mod config;
+mod entry;
+mod fill;
+mod flights;
+pub mod freshness;
+mod growth;
+mod key;
+mod memory;
+mod metrics;
+mod reader;
+mod store;
+mod sync;
+
+pub use config::{Config, DiskConfig};
+pub use entry::{Fetched, Head, Keep, Outcome, Tier};
+pub use key::{Key, Picture};
+pub use metrics::Metrics;
+pub use reader::{Reader, Reading};
+
+use crate::kvs::Timestamp;
+use crate::net::body::Broken;
+use budget::Budget;
+use entry::Entry;
+use fill::{Fetch, Fill, Seat};
+use flights::Flights;
+use growth::{Answer, Failure, Opening};
+use key::Target;
+use memory::Memory;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use store::{Disk, Loaded};
+use tracing::Instrument as _;
+
+/// The media cache. Clones are the same cache.
+#[derive(Clone)]
+pub struct Cache(Arc<Inner>);
+
+struct Inner {
+    config: Config,
+    /// The largest body that is kept.
+    largest: u64,
+    memory: Memory,
+    flights: Flights,
+    growing: Budget,
+    disk: Option<Disk>,
+    metrics: Metrics,
+    clock: Clock,
+}
+
+/// What a lookup found, and how.
+pub struct Found {
+    /// How it went, for the log, the metrics and `Cache-Status`.
+    pub outcome: Outcome,
+    /// The bytes, whole or on their way.
+    pub entry: Reading,
+}
+
+/// Why the cache could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It was opened outside a tokio runtime, in which its tasks live.
+    #[error("the cache needs a tokio runtime")]
+    NoRuntime,
+}
+
+/// Why there is no answer. Nothing was stored, and nothing was given out.
+#[derive(Debug, thiserror::Error)]
+pub enum FillError<E> {
+    /// What the fetch said; the same for all who waited for it.
+    #[error("{0}")]
+    Fetch(Arc<E>),
+    /// The fetch stalled or died before it answered.
+    #[error("the fetch gave no answer: {0}")]
+    Broken(Broken),
+}
+
+impl Cache {
+    /// Opens the cache.
+    ///
+    /// # Errors
+    /// There is no runtime.
+    pub fn open(config: &Config, metrics: Metrics) -> Result<Self, Error> {
+        Self::open_at(config, metrics, Clock::Wall)
+    }
+
+    fn open_at(config: &Config, metrics: Metrics, clock: Clock) -> Result<Self, Error> {
+        let runtime = tokio::runtime::Handle::try_current().map_err(|_| Error::NoRuntime)?;
+        let inner = Arc::new(Inner {
+            config: config.clone(),
+            largest: config.largest(),
+            memory: Memory::new(config.for_entries(), metrics.memory.clone()),
+            flights: Flights::default(),
+            disk: config.disk.as_ref().map(|disk| Disk::open(disk, &metrics)),
+            growing: Budget::new(config.for_fills(), metrics.growing.clone()),
+            metrics,
+            clock,
+        });
+        runtime.spawn(tidy(Arc::downgrade(&inner)));
+        Ok(Self(inner))
+    }
+
+    /// Looks for `key` in memory, then on the disk, else joins the fetch under way, else starts one with `fetch`.
+    ///
+    /// `fetch` may be called twice: a body that breaks before any reader has had a byte of it is fetched once more
+    /// for all of them together. It runs in a task of its own, which a caller who goes away does not stop. All
+    /// callers of one key must use the same error type.
+    ///
+    /// # Errors
+    /// The fetch failed; see [`FillError`].
+    pub async fn get_or_fill<F, Fut, E>(&self, key: Key, fetch: F) -> Result<Found, FillError<E>>
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Fetched, E>> + Send + 'static,
+        E: Send + Sync + 'static,
+    {
+        let found = match self.0.look(&key) {
+            Some((entry, true)) => Found::new(Outcome::Hit(Tier::Memory), entry),
+            Some((entry, false)) => {
+                drop(self.0.join_or_start(key, &erase(fetch), true));
+                Found::new(Outcome::Stale, entry)
+            }
+            None => self.fill(key, erase(fetch)).await.map_err(|error| error.typed())?,
+        };
+        self.0.metrics.count(found.outcome);
+        Ok(found)
+    }
+
+    /// What memory holds under `key` and is fresh. It neither waits nor counts.
+    #[must_use]
+    pub fn get(&self, key: &Key) -> Option<Found> {
+        let (entry, fresh) = self.0.look(key)?;
+        fresh.then(|| Found::new(Outcome::Hit(Tier::Memory), entry))
+    }
+
+    /// Removes everything of a stream, given by its ARN or its name, from every tier; tells how many entries that
+    /// were. Fetches under way finish for those who read them and are not stored; who asks next starts another.
+    pub fn purge(&self, stream: &str) -> usize {
+        let target = Target::of(stream);
+        let stop = || self.0.flights.purge(target).iter().for_each(|fill| fill.purge());
+        // A fill that comes to its end now either sees the mark, or has stored what is removed next. Between the two
+        // marks somebody may have begun to read from the disk what was purged there a moment later.
+        stop();
+        let on_disk = self.0.disk.as_ref().map_or(0, |disk| disk.purge(target));
+        stop();
+        on_disk + self.0.memory.purge(target)
+    }
+
+    /// Makes sure that `key` is held, and tells how many bytes were fetched for that.
+    ///
+    /// # Errors
+    /// The fetch failed, or its body broke.
+    pub async fn warm<F, Fut, E>(&self, key: Key, fetch: F) -> Result<u64, FillError<E>>
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Fetched, E>> + Send + 'static,
+        E: Send + Sync + 'static,
+    {
+        let found = self.get_or_fill(key, fetch).await?;
+        // Held already, or not to be held at all.
+        if matches!(found.outcome, Outcome::Hit(_) | Outcome::Stale | Outcome::Bypass) {
+            return Ok(0);
+        }
+        let mut reader = found.entry.body(None);
+        let mut bytes = 0;
+        while let Some(chunk) = reader.next().await {
+            bytes += chunk.map_err(FillError::Broken)?.len() as u64;
+        }
+        Ok(bytes)
+    }
+
+    async fn fill(&self, key: Key, fetch: Fetch) -> Result<Found, FillError<Untyped>> {
+        let patience = self.0.config.patience.0;
+        for _ in 0..2 {
+            let (seat, started) = match self.0.join_or_start(key, &fetch, false) {
+                Joined::Seat(seat, started) => (seat, started),
+                Joined::Held(entry) => return Ok(Found::new(Outcome::Hit(Tier::Memory), entry)),
+            };
+            match tokio::time::timeout(patience, seat.opening()).await {
+                Ok(opening) => return Found::opened(seat, opening, started),
+                // Together with all others who lose patience: the first frees the key, the next takes it.
+                Err(_) => seat.free_key(&self.0.flights),
+            }
+        }
+        Err(FillError::Broken(Broken::Stalled(patience)))
+    }
+}
+
+/// Where a request has found its place.
+enum Joined {
+    /// At a fill; true if it was started for this request.
+    Seat(Seat, bool),
+    /// It has become whole in the meantime.
+    Held(Arc<Entry>),
+}
+
+impl Inner {
+    /// What memory holds, and whether it is fresh.
+    fn look(&self, key: &Key) -> Option<(Arc<Entry>, bool)> {
+        let now = self.clock.now();
+        let entry = self.memory.get(key, now)?;
+        let fresh = entry.life.is_some_and(|life| now < life.fresh_until);
+        Some((entry, fresh))
+    }
+
+    fn join_or_start(self: &Arc<Self>, key: Key, fetch: &Fetch, refresh: bool) -> Joined {
+        let mut shard = self.flights.shard(&key);
+        if let Some(seat) = shard.get(&key).and_then(Fill::sit) {
+            return Joined::Seat(seat, false);
+        }
+        // A fill stores before it frees its key: what was on its way a moment ago is found here.
+        if let Some((entry, true)) = self.look(&key) {
+            return Joined::Held(entry);
+        }
+        let fill = Fill::new(key, refresh);
+        let seat = fill.sit().expect("a fill that has just begun has a place for everybody");
+        shard.insert(key, Arc::clone(&fill));
+        drop(shard);
+        tokio::spawn(fill.run(Arc::clone(self), Arc::clone(fetch)).in_current_span());
+        Joined::Seat(seat, true)
+    }
+
+    async fn load(&self, key: Key) -> Option<Loaded> {
+        self.disk.as_ref()?.load(key, self.clock.now(), &self.growing).await
+    }
+
+    fn store(&self, entry: &Arc<Entry>) {
+        self.memory.insert(Arc::clone(entry));
+        if let Some(disk) = &self.disk {
+            disk.store(entry, self.clock.now());
+        }
+    }
+}
+
+impl Found {
+    fn new(outcome: Outcome, entry: Arc<Entry>) -> Self {
+        Self { outcome, entry: Reading::whole_entry(entry) }
+    }
+
+    fn opened(seat: Seat, opening: Opening, started: bool) -> Result<Self, FillError<Untyped>> {
+        match opening {
+            Opening::Growing(opened) => {
+                let outcome = match (started, opened.life) {
+                    (false, _) => Outcome::Collapsed,
+                    (true, Some(_)) => Outcome::Miss,
+                    (true, None) => Outcome::Bypass,
+                };
+                Ok(Self { outcome, entry: Reading::growing(seat, opened) })
+            }
+            Opening::Answered(Answer::OnDisk(loaded)) => {
+                let entry = match loaded {
+                    Loaded::Whole(entry) => Reading::whole_entry(entry),
+                    Loaded::Open(file) => Reading::on_disk(file),
+                };
+                Ok(Self { outcome: Outcome::Hit(Tier::Disk), entry })
+            }
+            Opening::Answered(Answer::Failed(failure)) => Err(FillError::Fetch(Arc::new(Untyped(failure)))),
+            Opening::Broken(broken) => Err(FillError::Broken(broken)),
+        }
+    }
+}
+
+/// An error whose type has been put aside.
+struct Untyped(Failure);
+
+impl FillError<Untyped> {
+    fn typed<E: Send + Sync + 'static>(self) -> FillError<E> {
+        match self {
+            Self::Broken(broken) => FillError::Broken(broken),
+            Self::Fetch(failure) => match Arc::clone(&failure.0).downcast() {
+                Ok(error) => FillError::Fetch(error),
+                Err(_) => FillError::Broken(Broken::Refused("the fetch failed for somebody else".into())),
+            },
+        }
+    }
+}
+
+fn erase<F, Fut, E>(fetch: F) -> Fetch
+where
+    F: Fn() -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Fetched, E>> + Send + 'static,
+    E: Send + Sync + 'static,
+{
+    Arc::new(move || {
+        let fetching = fetch();
+        Box::pin(async move { fetching.await.map_err(|error| Arc::new(error) as Failure) })
+    })
+}
+
+/// Housekeeping, once a second, for as long as there is a cache.
+async fn tidy(cache: Weak<Inner>) {
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tick.tick().await;
+        let Some(inner) = cache.upgrade() else { return };
+        inner.memory.tidy();
+    }
+}
+
+/// The wall clock; tests bring their own.
+enum Clock {
+    Wall,
+    #[cfg(test)]
+    Set(Arc<std::sync::atomic::AtomicU64>),
+}
+
+impl Clock {
+    fn now(&self) -> Timestamp {
+        match self {
+            Self::Wall => Timestamp::now(),
+            #[cfg(test)]
+            Self::Set(millis) => Timestamp::from_millis(millis.load(std::sync::atomic::Ordering::Relaxed)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod soak;
+#[cfg(test)]
+mod tests;

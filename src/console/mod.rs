@@ -1,1 +1,165 @@
 //! The console: see your cameras.
+//!
+//! `web/` holds the page (TypeScript, hls.js, Vite); its build lands in `dist/` and `build.rs` puts that into the
+//! binary. Here a path becomes a [`Asset`] and the headers that keep the page honest are written down. Who may ask, and
+//! how an answer with `ETag` and caching is made of an asset, is the gateway's business; everything that the page shows
+//! it asks for with the viewer's own token, so the files themselves are no secret.
+
+include!(concat!(env!("OUT_DIR"), "/console_files.rs"));
+
+/// A file of the console, as it was built.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Asset {
+    /// The body.
+    pub bytes: &'static [u8],
+    /// The value of `Content-Type`.
+    pub content_type: &'static str,
+    /// Whether the name changes whenever the bytes do, so that it may be kept for ever.
+    pub immutable: bool,
+    /// A strong `ETag`, in its quotes.
+    pub etag: &'static str,
+}
+
+impl Asset {
+    /// The value of `Cache-Control`: for ever, or ask each time whether it is still the same.
+    #[must_use]
+    pub fn cache_control(&self) -> &'static str {
+        if self.immutable { "public, max-age=31536000, immutable" } else { "no-cache" }
+    }
+}
+
+/// Headers for every answer of the console, beside [`csp`]. Names are lower case.
+pub const SECURITY_HEADERS: &[(&str, &str)] = &[
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "SAMEORIGIN"),
+    ("referrer-policy", "no-referrer"),
+    ("cross-origin-opener-policy", "same-origin"),
+    ("cross-origin-resource-policy", "same-origin"),
+    (
+        "permissions-policy",
+        "camera=(), microphone=(), geolocation=(), payment=(), usb=(), serial=(), bluetooth=(), fullscreen=(self)",
+    ),
+];
+
+/// The file at a path: `/` is the page, `/console/…` its parts; `None` if there is none.
+///
+/// The path is the request's, without query, compared byte for byte.
+#[must_use]
+pub fn file(path: &str) -> Option<Asset> {
+    let wanted = match path {
+        "/" => "/index.html",
+        "/favicon.ico" => "/icon.svg",
+        _ if path.starts_with("/console/") => path,
+        _ => return None,
+    };
+    let (name, etag, bytes) = FILES.iter().find(|(name, ..)| *name == wanted)?;
+    Some(Asset { bytes, content_type: content_type(name), immutable: name.starts_with("/console/"), etag })
+}
+
+/// Whether the page was built into this binary; without it `/` says how to build it.
+#[must_use]
+pub fn built() -> bool {
+    FILES.len() > 1
+}
+
+/// The value of `Content-Security-Policy`.
+///
+/// Nothing inline, nothing from elsewhere, no string ever becomes markup. `extra_connect` names what the page talks to
+/// besides us: the endpoints of the issuers that people sign in with. Of each only the origin is kept, and what is no
+/// plain `http` or `https` origin is left out, since a stray `;` would end the directive. The same origins may be
+/// framed, which is how a session is renewed without anybody noticing; hence also `frame-ancestors 'self'`.
+#[must_use]
+pub fn csp(extra_connect: &[String]) -> String {
+    let mut origins: Vec<&str> = extra_connect.iter().filter_map(|url| origin(url)).collect();
+    origins.sort_unstable();
+    origins.dedup();
+    let elsewhere: String = origins.iter().flat_map(|origin| [" ", origin]).collect();
+    format!(
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; media-src 'self' blob:; \
+         connect-src 'self'{elsewhere}; frame-src 'self'{elsewhere}; frame-ancestors 'self'; base-uri 'none'; \
+         form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+    )
+}
+
+/// `https://host:port` of a URL, or nothing if that much is not plain.
+fn origin(url: &str) -> Option<&str> {
+    let authority = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
+    let host = &authority[..authority.find(['/', '?', '#']).unwrap_or(authority.len())];
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'[' | b']');
+    let whole = !host.is_empty() && host.bytes().all(plain);
+    whole.then(|| &url[..url.len() - authority.len() + host.len()])
+}
+
+fn content_type(name: &str) -> &'static str {
+    match name.rsplit_once('.').map_or("", |(_, extension)| extension) {
+        "html" => "text/html; charset=utf-8",
+        "js" => "text/javascript; charset=utf-8",
+        "css" => "text/css; charset=utf-8",
+        "svg" => "image/svg+xml",
+        "png" => "image/png",
+        "json" => "application/json",
+        "webmanifest" => "application/manifest+json",
+        _ => "application/octet-stream",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_is_always_there_and_asks_each_time() {
+        let page = file("/").unwrap();
+        assert_eq!(page.content_type, "text/html; charset=utf-8");
+        assert_eq!(page.cache_control(), "no-cache");
+        assert!(page.etag.starts_with('"') && page.etag.ends_with('"'));
+        let text = std::str::from_utf8(page.bytes).unwrap();
+        assert!(text.contains("kvs-edge"));
+        assert_eq!(text.contains("npm run build"), !built());
+    }
+
+    #[test]
+    fn only_named_files_are_served() {
+        for path in
+            ["", "/index.html", "/console/", "/console/../mod.rs", "/console/nothing.js", "/streams", "//"]
+        {
+            assert_eq!(file(path), None, "{path}");
+        }
+        for (name, ..) in FILES.iter().filter(|(name, ..)| name.starts_with("/console/")) {
+            let asset = file(name).unwrap();
+            assert!(asset.immutable && asset.cache_control().contains("immutable"));
+            assert_ne!(asset.content_type, "application/octet-stream", "{name}");
+        }
+    }
+
+    #[test]
+    fn nothing_inline_and_nothing_from_elsewhere() {
+        let strict = csp(&[]);
+        assert!(strict.starts_with("default-src 'none'; script-src 'self'; "));
+        assert!(strict.contains("connect-src 'self'; "));
+        assert!(!strict.contains("unsafe") && !strict.contains('*') && !strict.contains("data:"));
+        let page = std::str::from_utf8(file("/").unwrap().bytes).unwrap();
+        for inline in ["<style", "style=\"", "onclick", "<script>", "//cdn"] {
+            assert!(!page.contains(inline), "{inline}");
+        }
+    }
+
+    #[test]
+    fn issuers_are_reduced_to_origins_and_cannot_bend_the_policy() {
+        let urls = |list: &[&str]| list.iter().map(|url| (*url).to_owned()).collect::<Vec<_>>();
+        let policy = csp(&urls(&[
+            "https://login.example.com/token",
+            "https://login.example.com/authorize?x=1",
+            "http://127.0.0.1:9000",
+            "https://[::1]:8443/x",
+            "https://evil.example; script-src *",
+            "https://user@evil.example/",
+            "javascript:alert(1)",
+            "https://",
+        ]));
+        let expected = "'self' http://127.0.0.1:9000 https://[::1]:8443 https://login.example.com;";
+        assert!(policy.contains(&format!("connect-src {expected}")), "{policy}");
+        assert!(policy.contains(&format!("frame-src {expected}")), "{policy}");
+        assert!(!policy.contains("evil"));
+    }
+}

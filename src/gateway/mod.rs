@@ -1,1 +1,230 @@
-//! The path of one request.
+//! The path of one request, a straight line: route, authenticate, read, authorize, answer, record.
+//!
+//! Each step is a file. A step gives the next one a value that it cannot do without: a [`Route`], a [`Caller`], a
+//! [`Request`], a [`Permit`]. `Permit` is made by policy alone and owns the request that was judged, so what was
+//! permitted is what is served, from the cache too (law 1).
+
+mod api;
+mod authenticate;
+mod body;
+mod cors;
+mod listing;
+mod media;
+pub mod metrics;
+mod origin;
+mod page_token;
+mod pages;
+mod playlist;
+mod read;
+mod record;
+mod refusal;
+mod reply;
+mod route;
+mod witness;
+
+pub use body::Body;
+pub use cors::Cors;
+pub use listing::Listing;
+pub use metrics::Metrics;
+pub use origin::KvsOrigin;
+pub use record::Record;
+pub use witness::Witness;
+
+use crate::cache::{self, Cache};
+use crate::caller::Caller;
+use crate::identity::{Identity, Sources};
+use crate::kvs::{Request, StreamRef, Timestamp};
+use crate::net::listener::{Limits, Peer};
+use crate::playback::{self, Keys};
+use crate::policy::{Permit, Policy, Scene, StreamFacts};
+use crate::sessions::Sessions;
+use crate::upstream::{Located, Upstream};
+use http::{Method, StatusCode};
+use refusal::Error;
+use reply::Reply;
+use route::Route;
+use std::net::IpAddr;
+use std::sync::Arc;
+use witness::Told;
+
+/// Everything that one generation of settings answers with. A reload builds a new one beside it.
+pub struct Gateway {
+    /// Who is asking.
+    pub identity: Arc<Identity>,
+    /// Where a token may stand in a request.
+    pub sources: Sources,
+    /// May they.
+    pub policy: Arc<Policy>,
+    /// Seals and opens capabilities.
+    pub keys: Arc<Keys>,
+    /// How capabilities are made.
+    pub playback: playback::Config,
+    /// Calls to KVS.
+    pub upstream: Upstream,
+    /// Media bytes.
+    pub cache: Cache,
+    /// Shared playback sessions.
+    pub sessions: Arc<Sessions<KvsOrigin>>,
+    /// All streams of all accounts, for a moment.
+    pub listing: Listing,
+    /// What playback URLs and data endpoints begin with; no slash at its end.
+    pub public_url: Arc<str>,
+    /// How long media is kept.
+    pub cache_settings: cache::Config,
+    /// Bounds on requests.
+    pub limits: Limits,
+    /// Origins whose pages may call.
+    pub cors: Cors,
+    /// Where decisions and watching are written down.
+    pub witness: Witness,
+    /// Whether access lines are written.
+    pub access_log: bool,
+    /// Our own numbers.
+    pub metrics: Metrics,
+    /// What the console tells pages about signing in.
+    pub console: Arc<serde_json::Value>,
+    /// The console's content security policy.
+    pub console_policy: http::HeaderValue,
+}
+
+/// A request whose body has not been read.
+pub type Incoming = http::Request<hyper::body::Incoming>;
+
+impl Gateway {
+    /// Answers one request. Never fails: a failure is an answer too.
+    pub async fn handle(&self, request: Incoming, peer: &Peer) -> http::Response<Body> {
+        let mut record = self.record(&request, peer);
+        let preflight = Cors::is_preflight(request.method(), request.headers());
+        let origin = self.cors.origin(request.headers());
+        let head_only = request.method() == Method::HEAD;
+        let reply = if preflight {
+            Reply::empty(StatusCode::NO_CONTENT)
+        } else {
+            match self.answer(request, &mut record).await {
+                Ok(reply) => reply,
+                Err(error) => refusal::reply(&error, &mut record),
+            }
+        };
+        let mut reply = if head_only { reply.without_body() } else { reply };
+        self.cors.apply(origin.as_ref(), &mut reply.headers, preflight);
+        finish(reply, record)
+    }
+
+    /// The whole path, top to bottom.
+    async fn answer(&self, request: Incoming, record: &mut Record) -> Result<Reply, Error> {
+        let (parts, body) = request.into_parts();
+        let route = Route::find(&parts.method, parts.uri.path())?;
+        let now = record.at;
+        let who = match &route {
+            Route::Console(path) => return self.console(path, &parts, record).await,
+            Route::Playback { capability, .. } => self.open(capability, &parts, record.client, now)?,
+            Route::Api(_) | Route::Page(_) => self.recognize(&parts, now).await?,
+        };
+        record.caller = Some(who.caller().clone());
+        let wanted = self.read(&route, &who, &parts, body, now).await?;
+        record.asked(&wanted);
+        let located = wanted.stream().map(|stream| self.upstream.locate(stream)).transpose()?;
+        let scene = self.scene(located.as_ref(), record.client, now).await?;
+        let told = Told::of(&wanted);
+        let judged = self.policy.permit(who.caller().clone(), wanted, &scene);
+        self.tell(&judged, &who, &told, record)?;
+        let permit = judged?;
+        record.decided("allow", "permitted");
+        let ask = Ask { permit, located, scene, parts: &parts, now };
+        match route {
+            Route::Api(_) => self.api(ask, record).await,
+            Route::Playback { .. } => self.play(ask, who, record).await,
+            Route::Page(page) => self.page(page, ask, record).await,
+            // Answered above: it shows nothing that belongs to anybody.
+            Route::Console(_) => Ok(Reply::empty(StatusCode::NOT_FOUND)),
+        }
+    }
+
+    fn record(&self, request: &Incoming, peer: &Peer) -> Box<Record> {
+        let id = crate::telemetry::trace::request_id();
+        let mut record = Box::new(Record::new(&self.metrics, id, peer.address, request.version()));
+        record.logged = self.access_log;
+        let header =
+            |name: http::HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
+        record.user_agent =
+            header(http::header::USER_AGENT).map(|agent| agent.chars().take(200).collect::<String>().into());
+        record
+    }
+
+    /// What policy may look at, apart from the caller. Facts are fetched only if a policy reads them.
+    async fn scene(
+        &self,
+        located: Option<&Located>,
+        source_ip: IpAddr,
+        now: Timestamp,
+    ) -> Result<Scene, Error> {
+        let Some(located) = located else { return Ok(Scene { now, source_ip, stream: None }) };
+        let mut facts = StreamFacts {
+            name: located.stream.name().clone(),
+            region: located.region.clone(),
+            account: located.account.clone(),
+            arn: None,
+            tags: None,
+        };
+        let reads = self.policy.reads();
+        if reads.arn || (reads.account && facts.account.is_none()) {
+            let description = self.upstream.describe(located).await?;
+            facts.account = Some(description.arn.account().into());
+            facts.arn = Some(description.arn.clone());
+        }
+        if reads.tags {
+            facts.tags = Some(self.upstream.tags(located).await?.as_ref().clone());
+        }
+        Ok(Scene { now, source_ip, stream: Some(facts) })
+    }
+
+    /// The stream's ARN as KVS tells it: what caches key on.
+    async fn arn(&self, located: &Located) -> Result<crate::kvs::StreamArn, Error> {
+        Ok(self.upstream.describe(located).await?.arn.clone())
+    }
+}
+
+/// A permitted request with what its answer needs.
+struct Ask<'a> {
+    permit: Permit,
+    located: Option<Located>,
+    scene: Scene,
+    parts: &'a http::request::Parts,
+    now: Timestamp,
+}
+
+/// Puts an answer and its record together: the record is written when the body has gone.
+fn finish(reply: Reply, mut record: Box<Record>) -> http::Response<Body> {
+    record.status = reply.status.as_u16();
+    let id = http::HeaderValue::from_str(&record.request_id);
+    let mut response = http::Response::new(Body::new(reply.source, record));
+    *response.status_mut() = reply.status;
+    *response.headers_mut() = reply.headers;
+    let headers = response.headers_mut();
+    headers.insert(http::header::X_CONTENT_TYPE_OPTIONS, http::HeaderValue::from_static("nosniff"));
+    headers.insert(http::header::REFERRER_POLICY, http::HeaderValue::from_static("no-referrer"));
+    if let Ok(id) = id {
+        headers.insert(http::HeaderName::from_static("x-request-id"), id.clone());
+        headers.insert(reply::AMZN_REQUEST_ID, id);
+    }
+    response
+}
+
+impl Ask<'_> {
+    fn caller(&self) -> &Arc<Caller> {
+        self.permit.caller()
+    }
+
+    fn request(&self) -> &Request {
+        self.permit.request()
+    }
+
+    /// Where the stream is served from.
+    fn located(&self) -> Result<&Located, Error> {
+        self.located.as_ref().ok_or(Error::Lost(route::Lost::Unknown))
+    }
+
+    fn stream(&self) -> Option<&StreamRef> {
+        self.request().stream()
+    }
+}

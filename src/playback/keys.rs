@@ -76,24 +76,33 @@ impl Keys {
     /// If the system has no randomness to give, on which nothing here could go on.
     #[must_use]
     pub fn seal(&self, statement: &Statement) -> String {
+        URL_SAFE_NO_PAD.encode(self.seal_for(PURPOSE, &statement.to_bytes()))
+    }
+
+    /// Seals other small things that only we should read again, such as page tokens. What is sealed for one purpose
+    /// does not open for another.
+    ///
+    /// # Panics
+    /// If the system has no randomness to give, on which nothing here could go on.
+    #[must_use]
+    pub fn seal_for(&self, purpose: &[u8], plain: &[u8]) -> Vec<u8> {
         let key = &self.keys[0];
-        let plain = statement.to_bytes();
         let mut nonce = [0; NONCE_LEN];
         aws_lc_rs::rand::fill(&mut nonce).expect("the system gives randomness");
         let mut sealed = Vec::with_capacity(ID_LEN + NONCE_LEN + plain.len() + TAG_LEN);
         sealed.extend_from_slice(&key.id);
         sealed.extend_from_slice(&nonce);
-        sealed.extend_from_slice(&plain);
+        sealed.extend_from_slice(plain);
         let tag = key
             .aead
             .seal_in_place_separate_tag(
                 Nonce::assume_unique_for_key(nonce),
-                Aad::from(PURPOSE),
+                Aad::from(purpose),
                 &mut sealed[ID_LEN + NONCE_LEN..],
             )
-            .expect("a statement is far below the 64 GiB that the cipher takes");
+            .expect("what is sealed is far below the 64 GiB that the cipher takes");
         sealed.extend_from_slice(tag.as_ref());
-        URL_SAFE_NO_PAD.encode(sealed)
+        sealed
     }
 
     /// Opens a path segment, if one of the keys sealed it and its time is not over.
@@ -106,6 +115,22 @@ impl Keys {
             return Err(NOT_ONE);
         }
         let mut sealed = URL_SAFE_NO_PAD.decode(segment).map_err(|_| NOT_ONE)?;
+        let plain = self.unseal(PURPOSE, &mut sealed)?;
+        let statement = Statement::from_bytes(plain)?;
+        if statement.expires <= now {
+            return Err(Error::Expired(statement.expires));
+        }
+        Ok(statement)
+    }
+
+    /// Opens what [`Keys::seal_for`] sealed for the same purpose.
+    #[must_use]
+    pub fn open_for(&self, purpose: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+        self.unseal(purpose, &mut sealed.to_vec()).ok().map(<[u8]>::to_vec)
+    }
+
+    fn unseal<'a>(&self, purpose: &[u8], sealed: &'a mut [u8]) -> Result<&'a [u8], Error> {
+        const NOT_ONE: Error = Error::Malformed("this is not a playback capability");
         if sealed.len() < ID_LEN + NONCE_LEN + TAG_LEN {
             return Err(NOT_ONE);
         }
@@ -113,12 +138,8 @@ impl Keys {
         let key = self.keys.iter().find(|key| key.id == *id).ok_or(Error::UnknownKey)?;
         let (nonce, body) = rest.split_at_mut(NONCE_LEN);
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| NOT_ONE)?;
-        let plain = key.aead.open_in_place(nonce, Aad::from(PURPOSE), body).map_err(|_| NOT_ONE)?;
-        let statement = Statement::from_bytes(plain)?;
-        if statement.expires <= now {
-            return Err(Error::Expired(statement.expires));
-        }
-        Ok(statement)
+        let plain = key.aead.open_in_place(nonce, Aad::from(purpose), body).map_err(|_| NOT_ONE)?;
+        Ok(plain)
     }
 }
 

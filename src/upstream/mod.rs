@@ -1,1 +1,243 @@
-//! Calls to Kinesis Video Streams.
+//! Calls to Kinesis Video Streams: the one polite client that KVS sees, whatever the crowd does.
+//!
+//! [`Upstream::locate`] finds the account and region that serve a stream, [`Upstream::call`] makes one of the nine
+//! calls, [`Upstream::open_session`] and [`Upstream::fetch`] do playback. Each finds its endpoint, waits for its turn
+//! under KVS's quotas, signs, sends, and tries again where that helps and costs nobody anything. Requests are made
+//! from scratch, so nothing of a client's request but its meaning reaches KVS.
+//!
+//! Caches of media and shared sessions are other parts; they are handed calls of this one.
+
+mod answer;
+mod attempt;
+mod breaker;
+mod call;
+mod config;
+mod describe;
+mod endpoints;
+mod entry;
+mod error;
+mod globs;
+mod metrics;
+mod mkv;
+mod origin;
+mod quota;
+mod retry;
+mod session;
+mod single;
+
+pub use answer::Answer;
+pub use config::{Config, EntryConfig, Quotas, check};
+pub use describe::{Description, Tags};
+pub use error::Error;
+pub use metrics::Metrics;
+pub use mkv::{Chunk, Chunks, InBand};
+pub use session::{SessionToken, SessionUrl};
+
+use crate::aws::{Failure, Transport};
+use crate::kvs::operations::{GetClip, GetMediaForFragmentList};
+use crate::kvs::{Call, StreamRef};
+use crate::net::client::{self, Client, Limits, Options};
+use crate::setting::Mistake;
+use attempt::Expects;
+use call::Ask;
+use entry::Entry;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// KVS, as the rest of the program sees it. Clones share everything.
+#[derive(Clone)]
+pub struct Upstream(Arc<Inner>);
+
+struct Inner {
+    config: Config,
+    entries: Vec<Arc<Entry>>,
+    client: Client,
+    endpoints: endpoints::Endpoints,
+    descriptions: describe::Descriptions,
+    breakers: breaker::Breakers,
+    budget: retry::Budget,
+    quotas: quota::Quotas,
+    metrics: Metrics,
+}
+
+/// A stream, and the entry that serves it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Located {
+    /// The `[[aws]]` entry's name.
+    pub entry: Arc<str>,
+    /// The stream, as the request named it.
+    pub stream: StreamRef,
+    /// The entry's region.
+    pub region: Arc<str>,
+    /// The account, as far as it is known.
+    pub account: Option<Arc<str>>,
+}
+
+/// The most that a metadata or STS endpoint may answer.
+const SMALL: usize = 256 << 10;
+
+impl Upstream {
+    /// Makes the client. Credentials are asked for in the background at once; until they are there
+    /// [`Upstream::problems`] says so, and a call that needs them waits for them.
+    ///
+    /// # Errors
+    /// Every mistake of the settings.
+    pub async fn start(
+        entries: &[EntryConfig],
+        config: &Config,
+        metrics: Metrics,
+    ) -> Result<Self, Vec<Mistake>> {
+        let mut mistakes = Vec::new();
+        check(entries, &mut mistakes);
+        config.check(&mut mistakes);
+        if !mistakes.is_empty() {
+            return Err(mistakes);
+        }
+        let plain =
+            entries.iter().any(|e| e.endpoint_url.as_ref().is_some_and(|url| url.starts_with("http://")));
+        let options = Options {
+            allow_http: plain,
+            connect_timeout: config.connect_timeout.0,
+            idle: config.idle.0,
+            per_host: config.connections,
+        };
+        let broken = |error: client::Error| vec![Mistake::at("upstream", error.to_string())];
+        let client = Client::new(options).map_err(broken)?;
+        let transport = transport(Client::new(Options { allow_http: true, ..options }).map_err(broken)?);
+        let mut ready = Vec::new();
+        for (index, entry) in entries.iter().enumerate() {
+            // Boxed: AWS's chain is a large future.
+            match Box::pin(Entry::new(index, entry, transport.clone(), &metrics)).await {
+                Ok(entry) => ready.push(entry),
+                Err(mistake) => mistakes.push(mistake),
+            }
+        }
+        if !mistakes.is_empty() {
+            return Err(mistakes);
+        }
+        for entry in &ready {
+            let credentials = entry.credentials.clone();
+            // Ends by itself; its outcome is what `problems` tells.
+            tokio::spawn(async move { credentials.get().await.is_ok() });
+        }
+        Ok(Self(Arc::new(Inner {
+            entries: ready,
+            client,
+            endpoints: endpoints::Endpoints::new(config.endpoint_ttl.0, metrics.clone()),
+            descriptions: describe::Descriptions::default(),
+            breakers: breaker::Breakers::new(config.breaker_failures, config.breaker_pause.0),
+            budget: retry::Budget::new(config.retry_budget_percent, tokio::time::Instant::now()),
+            quotas: quota::Quotas::new(config.queue_wait.0, metrics.clone()),
+            config: config.clone(),
+            metrics,
+        })))
+    }
+
+    /// Finds the entry that serves a stream: by account and region if an ARN says them, else by name.
+    ///
+    /// # Errors
+    /// [`Error::NotServed`].
+    pub fn locate(&self, stream: &StreamRef) -> Result<Located, Error> {
+        let entry = entry::locate(&self.0.entries, stream)?;
+        Ok(Located {
+            entry: entry.name.clone(),
+            stream: stream.clone(),
+            region: entry.config.region.as_str().into(),
+            account: entry.account().map(Into::into),
+        })
+    }
+
+    /// Makes a call for `priority`, the principal whose turn it is: under a scarce quota principals take turns.
+    /// For ListStreams use [`Upstream::call_entry`].
+    ///
+    /// # Errors
+    /// As [`Error`] says. Nothing has been passed on then.
+    pub async fn call(&self, located: &Located, call: &Call, priority: &str) -> Result<Answer, Error> {
+        self.0.ask(self.entry(located)?, &Ask::of_call(&self.0, call, priority)).await
+    }
+
+    /// Fetches fragments one by one, for a cache that keeps them so. Unlike [`Upstream::call`], which breaks off at
+    /// one, it gives error chunks too, marked as such; a list that begins with one is asked for again for a few seconds.
+    ///
+    /// # Errors
+    /// As [`Upstream::call`]. A list of a single fragment that is not there: [`Error::Kvs`] with status 404.
+    pub async fn media(
+        &self,
+        located: &Located,
+        list: &GetMediaForFragmentList,
+        priority: &str,
+    ) -> Result<Chunks, Error> {
+        let entry = self.entry(located)?;
+        let mut ask = Ask::of_call(&self.0, &Call::GetMediaForFragmentList(list.clone()), priority);
+        ask.expects = Expects::Chunks;
+        let answer = match self.0.ask(entry, &ask).await {
+            Err(Error::Kvs(fault)) if fault.status == 404 && list.fragments.len() > 1 => {
+                ask.expects = Expects::Bytes; // the rest of the list may be there
+                self.0.ask(entry, &ask).await?
+            }
+            answer => answer?,
+        };
+        Ok(Chunks::of(answer.body))
+    }
+
+    /// Makes a call of an entry rather than a stream: ListStreams.
+    ///
+    /// # Errors
+    /// As [`Upstream::call`]; [`Error::NotServed`] if there is no such entry.
+    pub async fn call_entry(&self, entry: &str, call: &Call, priority: &str) -> Result<Answer, Error> {
+        let found = self.0.entries.iter().find(|e| &*e.name == entry);
+        let entry = found.ok_or_else(|| Error::NotServed(format!("there is no entry {entry}")))?;
+        self.0.ask(entry, &Ask::of_call(&self.0, call, priority)).await
+    }
+
+    /// The names of all entries, in the order of the configuration.
+    pub fn entries(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.0.entries.iter().map(|entry| &entry.name)
+    }
+
+    /// What keeps this part from being ready: entries whose credentials are not there.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        let problem = |entry: &Arc<Entry>| {
+            let why = entry.credentials.problem()?;
+            Some(format!("aws {}: no credentials: {why}", entry.name))
+        };
+        self.0.entries.iter().filter_map(problem).collect()
+    }
+
+    /// A clip turned out to have `fragments` fragments. It was charged for as many as could start in its range; the
+    /// rest goes back to the stream's quota.
+    pub fn settle_clip(&self, located: &Located, clip: &GetClip, fragments: u32) {
+        if let Ok(entry) = self.entry(located) {
+            let assumed = quota::Cost::clip_fragments(clip);
+            self.0.quotas.settle(entry, located.stream.name().as_str(), assumed, fragments);
+        }
+    }
+
+    /// Forgets endpoints of a stream, such as one that was deleted and made anew.
+    pub fn forget(&self, located: &Located) {
+        self.0.endpoints.forget(&located.entry, located.stream.name());
+    }
+
+    fn entry(&self, located: &Located) -> Result<&Arc<Entry>, Error> {
+        let found = self.0.entries.iter().find(|entry| entry.name == located.entry);
+        found.ok_or_else(|| Error::NotServed(format!("there is no entry {}", located.entry)))
+    }
+}
+
+/// Our client, lent to AWS's credential chain.
+fn transport(client: Client) -> Transport {
+    Arc::new(move |request, limit: Duration| {
+        let client = client.clone();
+        Box::pin(async move {
+            let limits = Limits { first_byte: limit, between_bytes: limit, whole: limit };
+            client.fetch(request, SMALL, &limits).await.map_err(|error| match error {
+                client::Error::Late(_) => Failure::Late(error.to_string()),
+                _ => Failure::Broken(error.to_string()),
+            })
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests;

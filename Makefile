@@ -1,0 +1,22 @@
+# The two commands: `make demo` and `make test`. Both install what they need and are quick the second time.
+SHELL := /bin/bash
+.PHONY: demo test check tools build
+
+# Everything runs from this checkout; nothing is installed outside target/ but Debian packages.
+VENV := target/venv
+
+demo: ## emulator, gateway and a development issuer on loopback, with three cameras
+	@scripts/tools demo
+	@echo "== building kvs-edge (the first time takes some minutes)"
+	@cargo build --bin kvs-edge
+	@exec target/debug/kvs-edge demo
+
+test: ## formatting, lints, all tests
+	@scripts/tools test
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	cargo test --doc --quiet
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cargo nextest run
+
+check: test ## the same, plus licences and sources of dependencies
+	cargo deny check bans licenses sources

@@ -1,0 +1,53 @@
+//! Puts what `src/console/web` has built into the binary, or, on a machine without Node, the page that says how to
+//! build it. Only lists files and writes a table; `src/console/mod.rs` gives it meaning.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
+
+fn main() -> io::Result<()> {
+    let console = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("src/console");
+    let dist = console.join("dist");
+    // Cargo runs a script again on every build while a path that it watches is missing; an empty folder is quiet.
+    // Where the source cannot be written, the only loss is that quiet.
+    let _ = fs::create_dir_all(&dist);
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=src/console/dist");
+    println!("cargo::rerun-if-changed=src/console/unbuilt.html");
+
+    let mut files = BTreeMap::new();
+    collect(&dist, "", &mut files)?;
+    if !files.contains_key("/index.html") {
+        files = BTreeMap::from([("/index.html".to_owned(), console.join("unbuilt.html"))]);
+    }
+    let mut table = String::from("static FILES: &[(&str, &str, &[u8])] = &[\n");
+    for (path, file) in &files {
+        let etag = format!("\"{:016x}\"", fnv(&fs::read(file)?));
+        writeln!(table, "    ({path:?}, {etag:?}, include_bytes!({file:?})),").expect("a string takes all");
+    }
+    table.push_str("];\n");
+    let out = PathBuf::from(env::var("OUT_DIR").expect("cargo sets it")).join("console_files.rs");
+    fs::write(out, table)
+}
+
+fn collect(folder: &Path, prefix: &str, files: &mut BTreeMap<String, PathBuf>) -> io::Result<()> {
+    let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
+    for entry in entries {
+        let entry = entry?;
+        let path = format!("{prefix}/{}", entry.file_name().to_string_lossy());
+        if entry.file_type()?.is_dir() {
+            collect(&entry.path(), &path, files)?;
+        } else if !path.contains("/.") {
+            files.insert(path, entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// FNV-1a: tells one build of a file from another, which is all that an `ETag` needs.
+fn fnv(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}

@@ -1,0 +1,249 @@
+//! What each path answers.
+
+use super::Admin;
+use crate::telemetry::metrics;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body::Body;
+use http_body_util::{BodyExt, Full, Limited};
+use serde_json::{Value, json};
+use std::error::Error;
+
+/// The pages, and how each is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Page {
+    Health,
+    Readiness,
+    Metrics,
+    Sessions,
+    Config,
+    Purge,
+    Reload,
+    Warm,
+}
+
+const PAGES: [(&str, Page, &str); 8] = [
+    ("/healthz", Page::Health, "GET"),
+    ("/readyz", Page::Readiness, "GET"),
+    ("/metrics", Page::Metrics, "GET"),
+    ("/sessions", Page::Sessions, "GET"),
+    ("/config", Page::Config, "GET"),
+    ("/cache/purge", Page::Purge, "POST"),
+    ("/cache/warm", Page::Warm, "POST"),
+    ("/reload", Page::Reload, "POST"),
+];
+
+/// The longest request body.
+const MOST: usize = 64 << 10;
+
+pub(super) async fn answer<A, B>(admin: &A, request: Request<B>) -> Response<Full<Bytes>>
+where
+    A: Admin,
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let head_only = request.method() == Method::HEAD;
+    let mut response = match route(request.method(), request.uri().path(), request.headers()) {
+        Ok(page) => show(admin, page, request).await,
+        Err(refused) => refused,
+    };
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    if head_only {
+        let length = HeaderValue::from(response.body().size_hint().lower());
+        response.headers_mut().insert(header::CONTENT_LENGTH, length);
+        *response.body_mut() = Full::default();
+    }
+    response
+}
+
+fn route(method: &Method, path: &str, headers: &HeaderMap) -> Result<Page, Response<Full<Bytes>>> {
+    let Some((_, page, wanted)) = PAGES.iter().find(|(at, ..)| *at == path) else {
+        let list: Vec<_> = PAGES.iter().map(|(path, _, method)| format!("{method} {path}")).collect();
+        return Err(reply(StatusCode::NOT_FOUND, json!({ "error": "there is no such page", "pages": list })));
+    };
+    if method.as_str() != *wanted && !(*wanted == "GET" && method == Method::HEAD) {
+        let mut refused = problem(StatusCode::METHOD_NOT_ALLOWED, &format!("{path} takes {wanted}"));
+        let allow = if *wanted == "GET" { "GET, HEAD" } else { "POST" };
+        refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+        return Err(refused);
+    }
+    if *wanted == "POST" && headers.contains_key(header::ORIGIN) {
+        // Browsers always say where a POST comes from, and no page has any business here.
+        return Err(problem(StatusCode::FORBIDDEN, "not from web pages"));
+    }
+    Ok(*page)
+}
+
+async fn show<A, B>(admin: &A, page: Page, request: Request<B>) -> Response<Full<Bytes>>
+where
+    A: Admin,
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    match page {
+        Page::Health => typed("text/plain; charset=utf-8", "alive\n".to_owned()),
+        Page::Readiness => {
+            let problems = admin.readiness();
+            let status = if problems.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+            reply(status, json!({ "ready": problems.is_empty(), "problems": problems }))
+        }
+        Page::Metrics => typed(metrics::CONTENT_TYPE, metrics::text(&admin.gather())),
+        Page::Sessions => reply(StatusCode::OK, admin.sessions()),
+        Page::Config => typed("application/toml; charset=utf-8", admin.config()),
+        Page::Purge => match stream_of(request.uri().query()) {
+            Some(stream) => done(admin.purge(&stream).await, |purged| json!({ "purged": purged })),
+            None => problem(StatusCode::BAD_REQUEST, "say which stream: /cache/purge?stream=ARN"),
+        },
+        Page::Reload => done(admin.reload().await, |()| json!({ "reloaded": true })),
+        Page::Warm => match wish_of(request.into_body()).await {
+            Ok(wish) => done(admin.warm(wish).await, |under_way| under_way),
+            Err(refused) => refused,
+        },
+    }
+}
+
+fn done<T>(outcome: Result<T, String>, show: impl FnOnce(T) -> Value) -> Response<Full<Bytes>> {
+    match outcome {
+        Ok(value) => reply(StatusCode::OK, show(value)),
+        Err(text) => problem(StatusCode::UNPROCESSABLE_ENTITY, &text),
+    }
+}
+
+/// The `stream` of a query string. ARNs need no percent signs, but some clients write `%3A` and `%2F`.
+fn stream_of(query: Option<&str>) -> Option<String> {
+    let value = query?.split('&').find_map(|pair| pair.strip_prefix("stream="))?;
+    let stream = value.replace("%3A", ":").replace("%3a", ":").replace("%2F", "/").replace("%2f", "/");
+    (!stream.is_empty() && !stream.contains('%')).then_some(stream)
+}
+
+async fn wish_of<B>(body: B) -> Result<Value, Response<Full<Bytes>>>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let Ok(body) = Limited::new(body, MOST).collect().await else {
+        return Err(problem(StatusCode::PAYLOAD_TOO_LARGE, "the body broke off or is larger than 64 KiB"));
+    };
+    serde_json::from_slice(&body.to_bytes())
+        .map_err(|e| problem(StatusCode::BAD_REQUEST, &format!("the body is no JSON: {e}")))
+}
+
+fn problem(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
+    reply(status, json!({ "error": text }))
+}
+
+fn reply(status: StatusCode, body: Value) -> Response<Full<Bytes>> {
+    let mut response = typed("application/json", format!("{body}\n"));
+    *response.status_mut() = status;
+    response
+}
+
+fn typed(content_type: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(body));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prometheus::proto::MetricFamily;
+
+    struct Fake {
+        problems: Vec<String>,
+    }
+
+    impl Admin for Fake {
+        fn readiness(&self) -> Vec<String> {
+            self.problems.clone()
+        }
+        fn gather(&self) -> Vec<MetricFamily> {
+            metrics::Registries::new().unwrap().gather()
+        }
+        fn sessions(&self) -> Value {
+            json!([])
+        }
+        fn config(&self) -> String {
+            "[server]\n".to_owned()
+        }
+        async fn purge(&self, stream: &str) -> Result<usize, String> {
+            if stream.starts_with("arn:aws:kinesisvideo:") {
+                Ok(3)
+            } else {
+                Err(format!("`{stream}` is no ARN"))
+            }
+        }
+        async fn reload(&self) -> Result<(), String> {
+            Err("edge.toml:3:1: unknown key".to_owned())
+        }
+        async fn warm(&self, wish: Value) -> Result<Value, String> {
+            Ok(wish)
+        }
+    }
+
+    async fn ask(method: &str, path: &str, body: &'static str) -> (StatusCode, String, HeaderMap) {
+        let request = Request::builder().method(method).uri(path).body(Full::from(body)).unwrap();
+        let (parts, body) = answer(&Fake { problems: vec![] }, request).await.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        (parts.status, String::from_utf8(body.to_vec()).unwrap(), parts.headers)
+    }
+
+    #[tokio::test]
+    async fn every_page_answers() {
+        for (path, expected) in [
+            ("/healthz", "alive\n"),
+            ("/readyz", "{\"ready\":true,\"problems\":[]}\n"),
+            ("/sessions", "[]\n"),
+            ("/config", "[server]\n"),
+        ] {
+            let (status, body, headers) = ask("GET", path, "").await;
+            assert_eq!((status, body.as_str()), (StatusCode::OK, expected), "{path}");
+            assert_eq!(headers[header::CACHE_CONTROL], "no-store");
+            let (status, nothing, headers) = ask("HEAD", path, "").await;
+            assert_eq!((status, nothing.as_str()), (StatusCode::OK, ""), "{path}");
+            assert_eq!(headers[header::CONTENT_LENGTH], expected.len().to_string().as_str());
+        }
+        let (_, metrics, headers) = ask("GET", "/metrics", "").await;
+        assert!(metrics.contains("kvs_edge_build_info{"));
+        assert_eq!(headers[header::CONTENT_TYPE], "text/plain; version=0.0.4");
+        let purge = "/cache/purge?stream=arn:aws:kinesisvideo:eu-west-1:1:stream%2Fcam%2F1";
+        assert_eq!(ask("POST", purge, "").await.1, "{\"purged\":3}\n");
+        assert_eq!(ask("POST", "/cache/warm", "{\"a\":1}").await.1, "{\"a\":1}\n");
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_is_said() {
+        let (status, body, _) = ask("GET", "/nowhere", "").await;
+        assert_eq!(status, StatusCode::NOT_FOUND);
+        assert!(body.contains("GET /readyz") && body.contains("POST /reload"), "{body}");
+        let (status, _, headers) = ask("GET", "/reload", "").await;
+        assert_eq!(
+            (status, &headers[header::ALLOW]),
+            (StatusCode::METHOD_NOT_ALLOWED, &"POST".parse().unwrap())
+        );
+        let (status, _, headers) = ask("POST", "/metrics", "").await;
+        assert_eq!(
+            (status, &headers[header::ALLOW]),
+            (StatusCode::METHOD_NOT_ALLOWED, &"GET, HEAD".parse().unwrap())
+        );
+        let (status, body, _) = ask("POST", "/reload", "").await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert!(body.contains("edge.toml:3:1"), "{body}");
+        assert_eq!(ask("POST", "/cache/purge", "").await.0, StatusCode::BAD_REQUEST);
+        assert_eq!(ask("POST", "/cache/purge?stream=x", "").await.0, StatusCode::UNPROCESSABLE_ENTITY);
+        assert_eq!(ask("POST", "/cache/warm", "{").await.0, StatusCode::BAD_REQUEST);
+    }
+
+    #[tokio::test]
+    async fn unready_says_why_and_pages_of_the_web_change_nothing() {
+        let request = Request::get("/readyz").body(Full::<Bytes>::default()).unwrap();
+        let response = answer(&Fake { problems: vec!["draining".to_owned()] }, request).await;
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let request = Request::post("/reload")
+            .header("origin", "https://evil.example")
+            .body(Full::<Bytes>::default())
+            .unwrap();
+        assert_eq!(answer(&Fake { problems: vec![] }, request).await.status(), StatusCode::FORBIDDEN);
+    }
+}

@@ -1,0 +1,149 @@
+//! Settings in, gateway out; and the same without serving, for `check`.
+
+use super::lasting::{Lasting, key_client};
+use crate::config::{Config, Refused, Source};
+use crate::gateway::{Cors, Gateway};
+use crate::identity::{self, Identity, Sources};
+use crate::net::client::Limits;
+use crate::playback::Keys;
+use crate::policy::{AttributeType, Attributes, Policy};
+use crate::setting::Mistake;
+use crate::{console, net};
+use http::HeaderValue;
+use std::sync::Arc;
+
+/// Builds a gateway. `previous` lends what need not be fetched again.
+///
+/// # Errors
+/// Everything that is wrong, each with its place.
+pub async fn gateway(
+    config: &Config,
+    source: &Source,
+    lasting: &Lasting,
+    previous: Option<&Gateway>,
+) -> Result<Gateway, Refused> {
+    let wrong = |mistakes: Vec<Mistake>| source.locate(&mistakes);
+    let policy = policy(config, source)?;
+    for warning in policy.warnings() {
+        tracing::warn!("{}", source.locate(std::slice::from_ref(warning)));
+    }
+    let keys = Keys::load(&config.playback).map_err(wrong)?;
+    let identity = match previous {
+        Some(previous) => previous.identity.restart(&config.issuer, &config.identity).await,
+        None => {
+            Identity::start(&config.issuer, &config.identity, key_fetch(source)?, lasting.identity.clone())
+                .await
+        }
+    }
+    .map_err(wrong)?;
+    let calls = lasting.calls(config).await.map_err(wrong)?;
+    let witness = lasting
+        .witness(&config.log.audit)
+        .map_err(|problem| wrong(vec![Mistake::at("log.audit", problem.to_string())]))?;
+    Ok(Gateway {
+        identity,
+        sources: Sources::new(&config.identity),
+        policy: Arc::new(policy),
+        keys: Arc::new(keys),
+        playback: config.playback.clone(),
+        upstream: calls.upstream,
+        sessions: calls.sessions,
+        cache: lasting.cache.clone(),
+        listing: crate::gateway::Listing::default(),
+        public_url: config.server.public_url.as_str().into(),
+        cache_settings: config.cache.clone(),
+        limits: config.limits.clone(),
+        cors: Cors::new(&config.server.cors_origins),
+        witness,
+        access_log: config.log.access,
+        metrics: lasting.gateway.clone(),
+        console: Arc::new(console_settings(config)),
+        console_policy: console_policy(config),
+    })
+}
+
+/// Loads the policies.
+///
+/// # Errors
+/// Every mistake in them, each with its place.
+pub fn policy(config: &Config, source: &Source) -> Result<Policy, Refused> {
+    Policy::load(&config.policy, &attributes(config)).map_err(|mistakes| source.locate(&mistakes))
+}
+
+/// The attributes that policies may read of a caller: all that any issuer maps.
+fn attributes(config: &Config) -> Attributes {
+    let mapped = config.issuer.iter().flat_map(|issuer| issuer.claims.attributes());
+    let kind = |kind| match kind {
+        identity::Kind::String => AttributeType::String,
+        identity::Kind::Set => AttributeType::Set,
+        identity::Kind::Long => AttributeType::Long,
+        identity::Kind::Bool => AttributeType::Bool,
+    };
+    Attributes(mapped.map(|(name, claim)| (name.to_owned(), kind(claim.kind))).collect())
+}
+
+fn key_fetch(source: &Source) -> Result<identity::Fetch, Refused> {
+    let client = key_client().map_err(|e| source.locate(&[Mistake::at("issuer", e.to_string())]))?;
+    Ok(Arc::new(move |request| {
+        let client = client.clone();
+        Box::pin(async move {
+            client.fetch(request, 1 << 20, &Limits::default()).await.map_err(|error| error.to_string())
+        })
+    }))
+}
+
+/// What the console must know before anybody has signed in.
+fn console_settings(config: &Config) -> serde_json::Value {
+    let issuers: Vec<_> = config.issuer.iter().filter_map(sign_in).collect();
+    serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "issuers": issuers })
+}
+
+/// Where people sign in with an issuer, if it knows us.
+fn sign_in(issuer: &identity::IssuerConfig) -> Option<serde_json::Value> {
+    let client_id = issuer.client_id.as_deref()?;
+    Some(serde_json::json!({ "issuer": issuer.issuer, "client_id": client_id, "scope": "openid" }))
+}
+
+fn console_policy(_config: &Config) -> HeaderValue {
+    HeaderValue::from_str(&console::csp(&[])).unwrap_or(HeaderValue::from_static("default-src 'none'"))
+}
+
+/// Loads certificates, if there are any.
+///
+/// # Errors
+/// A file cannot be read or does not fit.
+pub fn tls(config: &Config, source: &Source) -> Result<Option<net::tls::Loaded>, Refused> {
+    let Some(tls) = &config.server.tls else { return Ok(None) };
+    let loaded = net::tls::load(tls);
+    loaded.map(Some).map_err(|error| source.locate(&[Mistake::at("server.tls", error.to_string())]))
+}
+
+/// Builds everything once and throws it away.
+///
+/// # Errors
+/// Everything that is wrong, each with its place.
+pub async fn check(source: &Source, online: bool) -> Result<String, Refused> {
+    let config = Config::load(source)?;
+    let lasting = Lasting::new(&config)
+        .map_err(|error| Refused { lines: vec![format!("cannot set up: {error:#}")] })?;
+    let gateway = gateway(&config, source, &lasting, None).await?;
+    tls(&config, source)?;
+    let mut summary = format!(
+        "configuration is good: {} issuer(s), {} [[aws]] entry(ies), {} policy(ies) in {} file(s)",
+        config.issuer.len(),
+        config.aws.len(),
+        gateway.policy.len(),
+        gateway.policy.files().len(),
+    );
+    if online {
+        let mut problems = gateway.identity.problems();
+        if let Err(error) = gateway.listed().await {
+            problems.push(format!("[[aws]]: {error}"));
+        }
+        if !problems.is_empty() {
+            return Err(Refused { lines: problems });
+        }
+        summary.push_str("; keys, credentials and KVS answer");
+    }
+    Ok(summary)
+}

@@ -1,0 +1,124 @@
+//! What outlives a reload: counters, connections, cached media, KVS's endpoints and credentials, shared sessions.
+//!
+//! A reload that threw these away would be a restart with another name. Only when the settings of `[[aws]]` or
+//! `[upstream]` change are the calls to KVS, and the sessions opened through them, built anew.
+
+use crate::config::Config;
+use crate::gateway::metrics::StreamLabel;
+use crate::gateway::{self, KvsOrigin, Witness};
+use crate::net::client::{Client, Options};
+use crate::sessions::Sessions;
+use crate::setting::Mistake;
+use crate::telemetry::audit;
+use crate::telemetry::metrics::{Registries, StreamLabels};
+use crate::{cache, identity, net, sessions, upstream};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The lasting parts.
+pub struct Lasting {
+    /// Every metric family.
+    pub registries: Registries,
+    /// The gateway's own numbers.
+    pub gateway: gateway::Metrics,
+    /// Key sets' numbers.
+    pub identity: identity::Metrics,
+    /// The listener's numbers.
+    pub listener: net::listener::Metrics,
+    /// Media bytes.
+    pub cache: cache::Cache,
+    upstream_metrics: upstream::Metrics,
+    session_metrics: sessions::Metrics,
+    calls: Mutex<Option<Calls>>,
+    audit: Mutex<Option<(audit::Config, Witness)>>,
+    watch: Arc<audit::Watch>,
+}
+
+/// The way to KVS and what was opened through it.
+#[derive(Clone)]
+pub struct Calls {
+    /// Calls to KVS.
+    pub upstream: upstream::Upstream,
+    /// Shared sessions.
+    pub sessions: Arc<Sessions<KvsOrigin>>,
+    made_of: Arc<(Vec<upstream::EntryConfig>, upstream::Config, sessions::Config, u16)>,
+}
+
+impl Lasting {
+    /// Builds what lasts.
+    ///
+    /// # Errors
+    /// A metric is registered twice, or the cache cannot be opened.
+    pub fn new(config: &Config) -> anyhow::Result<Self> {
+        let registries = Registries::new()?;
+        let labels = Arc::new(StreamLabels::new(config.metrics.max_streams));
+        let label: StreamLabel = Arc::new(move |name| labels.label(name));
+        let registry = registries.own();
+        let gateway = gateway::Metrics::register(registry, label.clone())?;
+        Ok(Self {
+            listener: net::listener::Metrics::register(registry, &gateway.rejected())?,
+            gateway,
+            identity: identity::Metrics::register(registry)?,
+            cache: cache::Cache::open(&config.cache, cache::Metrics::register(registry)?)?,
+            upstream_metrics: upstream::Metrics::register_for(registry, config.metrics.max_streams)?,
+            session_metrics: sessions::Metrics::register(registry, move |name| label(name).to_string())?,
+            calls: Mutex::new(None),
+            audit: Mutex::new(None),
+            watch: Arc::new(audit::Watch::new()),
+            registries,
+        })
+    }
+
+    /// The calls for these settings: the ones there are, if nothing about them changed.
+    ///
+    /// # Errors
+    /// An entry cannot be used.
+    pub async fn calls(&self, config: &Config) -> Result<Calls, Vec<Mistake>> {
+        let made_of = (
+            config.aws.clone(),
+            config.upstream.clone(),
+            config.sessions.clone(),
+            config.playback.live_window,
+        );
+        if let Some(calls) = self.current()
+            && *calls.made_of == made_of
+        {
+            return Ok(calls);
+        }
+        let upstream =
+            upstream::Upstream::start(&config.aws, &config.upstream, self.upstream_metrics.clone()).await?;
+        let origin = KvsOrigin::new(upstream.clone());
+        let sessions = Arc::new(Sessions::new(origin, config.sessions.clone(), self.session_metrics.clone()));
+        let calls = Calls { upstream, sessions, made_of: Arc::new(made_of) };
+        *self.calls.lock().unwrap_or_else(PoisonError::into_inner) = Some(calls.clone());
+        Ok(calls)
+    }
+
+    fn current(&self) -> Option<Calls> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The audit log for these settings: the one there is, if they did not change.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub fn witness(&self, config: &audit::Config) -> std::io::Result<Witness> {
+        let mut current = self.audit.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((made_of, witness)) = &*current
+            && made_of == config
+        {
+            return Ok(witness.clone());
+        }
+        let witness = Witness { sink: Arc::new(audit::Sink::open(config)?), watch: self.watch.clone() };
+        *current = Some((config.clone(), witness.clone()));
+        Ok(witness)
+    }
+}
+
+/// The client that key sets are fetched with. Plain HTTP is allowed here; each issuer's settings decide whether it is
+/// for them.
+///
+/// # Errors
+/// TLS cannot be set up.
+pub fn key_client() -> Result<Client, net::client::Error> {
+    Client::new(Options { allow_http: true, ..Options::default() })
+}

@@ -1,0 +1,48 @@
+//! What operators see of the running program and do to it.
+
+use super::App;
+use crate::admin::Admin;
+use crate::kvs::StreamArn;
+use crate::net::drain::Phase;
+use prometheus::proto::MetricFamily;
+use serde_json::Value;
+
+impl Admin for App {
+    /// KVS being down is no reason: a fleet that fell out of its load balancer with KVS would not come back with it
+    /// (`HARDENING.md`, "Endpoints").
+    fn readiness(&self) -> Vec<String> {
+        let gateway = self.gateway();
+        let mut problems = gateway.identity.problems();
+        problems.extend(gateway.upstream.problems());
+        problems.extend(gateway.witness.sink.trouble().filter(|_| gateway.witness.sink.required()));
+        if self.draining.phase() > Phase::Running {
+            problems.push("draining".to_owned());
+        }
+        problems
+    }
+
+    fn gather(&self) -> Vec<MetricFamily> {
+        self.lasting.registries.gather()
+    }
+
+    fn sessions(&self) -> Value {
+        serde_json::to_value(self.gateway().sessions.list()).unwrap_or_default()
+    }
+
+    fn config(&self) -> String {
+        self.config().to_toml().unwrap_or_else(|error| format!("# cannot be shown: {error}\n"))
+    }
+
+    async fn purge(&self, stream: &str) -> Result<usize, String> {
+        StreamArn::parse(stream).map_err(|problem| format!("stream {problem}"))?;
+        Ok(self.lasting.cache.purge(stream))
+    }
+
+    async fn reload(&self) -> Result<(), String> {
+        self.reload().await
+    }
+
+    async fn warm(&self, _wish: Value) -> Result<Value, String> {
+        Err("warming the cache ahead is not there yet".to_owned())
+    }
+}

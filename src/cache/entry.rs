@@ -1,0 +1,280 @@
+//! The stored form of a response, and the words for what a fetch brings and what a lookup found.
+//!
+//! An [`Entry`] is whole and never changes: readers share its chunks without a lock. It knows its length and, once
+//! somebody asked, its entity tag.
+
+use super::Key;
+use crate::kvs::Timestamp;
+use crate::net::body::ByteStream;
+use aws_lc_rs::digest::{Context, SHA256};
+use bytes::Bytes;
+use http::HeaderValue;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// What is known of a body before its first byte.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Head {
+    /// Its `Content-Type`.
+    pub content_type: HeaderValue,
+    /// Its length in bytes, if KVS announced one. A body that turns out to be longer or shorter is broken.
+    pub length: Option<u64>,
+    /// When KVS answered: `Age` counts from here, and so do the durations of [`Keep`].
+    pub stored: Timestamp,
+    /// A short note of the fetcher's, kept with the body, such as the instant that a picture really shows. At most
+    /// 1 KiB; a longer one keeps the entry off the disk.
+    pub note: Option<Arc<str>>,
+}
+
+impl Head {
+    /// A head without a note.
+    #[must_use]
+    pub fn new(content_type: HeaderValue, length: Option<u64>, stored: Timestamp) -> Self {
+        Self { content_type, length, stored, note: None }
+    }
+
+    /// Whether a reader who was promised `self` may be given the body behind `other`.
+    pub(super) fn promises_the_same_as(&self, other: &Self) -> bool {
+        self.content_type == other.content_type && self.length == other.length && self.note == other.note
+    }
+}
+
+/// What a fetch brings.
+pub struct Fetched {
+    /// What is known ahead of the body.
+    pub head: Head,
+    /// How long it may be kept; see [`super::freshness`].
+    pub keep: Keep,
+    /// The body. An error in it means that nothing is stored, so whoever finds out at its very end that it is not
+    /// worth keeping says so by ending it with an error.
+    pub body: ByteStream,
+}
+
+/// How long a body may be kept, counted from [`Head::stored`]. `cache.max_age` bounds it further.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Keep {
+    /// For so long.
+    For(Duration),
+    /// Fresh for a while; after that still given out at once while one refresh runs.
+    Refresh {
+        /// How long it is fresh.
+        fresh: Duration,
+        /// How much longer it may be given out.
+        stale: Duration,
+    },
+    /// Not at all: everybody who asks while it is on its way shares it, and then it is gone.
+    No,
+}
+
+/// A tier of the cache.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Tier {
+    /// The first.
+    Memory,
+    /// The second.
+    Disk,
+}
+
+impl Tier {
+    /// As in metric labels and `Cache-Status`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Disk => "disk",
+        }
+    }
+}
+
+/// How a lookup went.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Outcome {
+    /// It was held.
+    Hit(Tier),
+    /// It was fetched for this request.
+    Miss,
+    /// It was on its way for somebody else.
+    Collapsed,
+    /// It was held, is past its freshness, and is being refreshed.
+    Stale,
+    /// It was fetched and will not be kept.
+    Bypass,
+}
+
+impl Outcome {
+    /// The word in metric labels, logs and `Cache-Status`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit(_) => "hit",
+            Self::Miss => "miss",
+            Self::Collapsed => "collapsed",
+            Self::Stale => "stale",
+            Self::Bypass => "bypass",
+        }
+    }
+
+    /// The value of `Cache-Status` (RFC 9211).
+    #[must_use]
+    pub const fn cache_status(self) -> &'static str {
+        match self {
+            Self::Hit(Tier::Memory) => "kvs-edge; hit; detail=memory",
+            Self::Hit(Tier::Disk) => "kvs-edge; hit; detail=disk",
+            Self::Miss => "kvs-edge; fwd=miss; stored",
+            Self::Collapsed => "kvs-edge; fwd=miss; collapsed",
+            Self::Stale => "kvs-edge; hit; detail=stale",
+            Self::Bypass => "kvs-edge; fwd=bypass",
+        }
+    }
+
+    /// All words.
+    pub const NAMES: [&'static str; 5] = ["hit", "miss", "collapsed", "stale", "bypass"];
+}
+
+/// From when to when an entry is good.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Life {
+    pub(super) fresh_until: Timestamp,
+    pub(super) expires: Timestamp,
+}
+
+impl Life {
+    /// The life that `keep` grants, at most `max_age` long; `None` for none.
+    pub(super) fn new(keep: Keep, stored: Timestamp, max_age: Duration) -> Option<Self> {
+        let (fresh, whole) = match keep {
+            Keep::For(fresh) => (fresh, fresh),
+            Keep::Refresh { fresh, stale } => (fresh, fresh.saturating_add(stale)),
+            Keep::No => return None,
+        };
+        let life =
+            Self { fresh_until: stored.plus(fresh.min(max_age)), expires: stored.plus(whole.min(max_age)) };
+        (life.expires > stored).then_some(life)
+    }
+}
+
+/// A whole body with its head.
+pub(super) struct Entry {
+    pub(super) key: Key,
+    /// Its length is always there.
+    pub(super) head: Arc<Head>,
+    pub(super) life: Option<Life>,
+    pieces: Box<[Bytes]>,
+    /// Where each piece ends.
+    ends: Box<[u64]>,
+    etag: OnceLock<HeaderValue>,
+}
+
+impl Entry {
+    /// Puts an entry together; its entity tag may be known already.
+    pub(super) fn new(
+        key: Key,
+        head: &Head,
+        life: Option<Life>,
+        pieces: Box<[Bytes]>,
+        etag: Option<HeaderValue>,
+    ) -> Self {
+        let mut end = 0;
+        let ends: Box<[u64]> = pieces
+            .iter()
+            .map(|piece| {
+                end += piece.len() as u64;
+                end
+            })
+            .collect();
+        let head = Arc::new(Head { length: Some(end), ..head.clone() });
+        let etag = etag.map(OnceLock::from).unwrap_or_default();
+        Self { key, head, life, pieces, ends, etag }
+    }
+
+    /// The body's length.
+    pub(super) fn length(&self) -> u64 {
+        self.ends.last().copied().unwrap_or(0)
+    }
+
+    pub(super) fn pieces(&self) -> &[Bytes] {
+        &self.pieces
+    }
+
+    /// Which piece holds byte `at`, and how far into it; past the end it is one past the last piece.
+    pub(super) fn find(&self, at: u64) -> (usize, usize) {
+        let index = self.ends.partition_point(|end| *end <= at);
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        (index, usize::try_from(at - start).unwrap_or(usize::MAX))
+    }
+
+    /// The strong entity tag, computed at most once. Bodies over [`LAZY`] come with theirs, so that asking is cheap.
+    pub(super) fn etag(&self) -> &HeaderValue {
+        self.etag.get_or_init(|| {
+            let mut context = Context::new(&SHA256);
+            self.pieces.iter().for_each(|piece| context.update(piece));
+            entity_tag(context.finish().as_ref())
+        })
+    }
+
+    /// What it costs to hold: its bytes, their handles, and moka's and our own bookkeeping.
+    pub(super) fn weight(&self) -> u64 {
+        let note = self.head.note.as_deref().map_or(0, str::len);
+        self.length() + (self.pieces.len() * PER_PIECE + PER_ENTRY + note) as u64
+    }
+}
+
+/// Up to this length the entity tag is computed when first asked for; a longer body is hashed as it arrives, because
+/// hashing it at once would hold up a worker for more than half a millisecond.
+pub(super) const LAZY: u64 = 1 << 20;
+
+/// A `Bytes`, its shared counter, its end, and what the allocator rounds up.
+const PER_PIECE: usize = 32 + 32 + 8 + 64;
+
+/// `Entry`, `Head`, a content type, an entity tag, and moka's hash slot, entry and two queue nodes.
+const PER_ENTRY: usize = 800;
+
+/// `"` + 32 hexadecimal digits + `"`: the first half of a SHA-256, so that equal tags mean equal bytes.
+pub(super) fn entity_tag(digest: &[u8]) -> HeaderValue {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = Vec::with_capacity(34);
+    text.push(b'"');
+    for byte in digest.iter().take(16) {
+        text.extend([DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+    }
+    text.push(b'"');
+    HeaderValue::from_maybe_shared(Bytes::from(text)).expect("quotes and hexadecimal digits are legal")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::key::tests_support::key;
+
+    fn entry(pieces: &[&'static str]) -> Entry {
+        let head = Head::new(HeaderValue::from_static("a/b"), None, Timestamp::from_millis(0));
+        let pieces = pieces.iter().map(|piece| Bytes::from_static(piece.as_bytes())).collect();
+        Entry::new(key(1), &head, None, pieces, None)
+    }
+
+    #[test]
+    fn the_entity_tag_depends_on_the_bytes_and_not_on_their_cuts() {
+        assert_eq!(entry(&["abc", "def"]).etag(), entry(&["a", "bcdef"]).etag());
+        assert_ne!(entry(&["abc"]).etag(), entry(&["abd"]).etag());
+        // echo -n abc | sha256sum
+        assert_eq!(entry(&["abc"]).etag(), "\"ba7816bf8f01cfea414140de5dae2223\"");
+    }
+
+    #[test]
+    fn every_byte_is_found_in_its_piece() {
+        let entry = entry(&["ab", "c", "def"]);
+        let found: Vec<_> = (0..7).map(|at| entry.find(at)).collect();
+        assert_eq!(found, [(0, 0), (0, 1), (1, 0), (2, 0), (2, 1), (2, 2), (3, 0)]);
+        assert_eq!(super::Entry::length(&entry), 6);
+    }
+
+    #[test]
+    fn no_life_is_longer_than_the_bound() {
+        let (at, hour) = (Timestamp::from_millis(1000), Duration::from_secs(3600));
+        let life = |keep| Life::new(keep, at, hour);
+        assert_eq!(life(Keep::No), None);
+        assert_eq!(life(Keep::For(Duration::ZERO)), None);
+        assert_eq!(life(Keep::For(hour * 9)).map(|life| life.expires), Some(at.plus(hour)));
+        let refreshed = life(Keep::Refresh { fresh: hour / 2, stale: hour }).unwrap();
+        assert_eq!((refreshed.fresh_until, refreshed.expires), (at.plus(hour / 2), at.plus(hour)));
+    }
+}

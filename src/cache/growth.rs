@@ -1,0 +1,509 @@
+//! A body that grows while it is read: the state behind one fill, without locks, clocks or tasks.
+//!
+//! Everything that can happen to a fill is a method here: somebody sits down or leaves, the head comes, a chunk comes,
+//! a reader asks for more, the body ends well or badly. A method that makes somebody's wait worth ending puts that
+//! waker into the [`Wakes`] it is given; `fill.rs` holds the lock and wakes after letting it go. That makes each
+//! interleaving of tasks a sequence of calls, which the tests here enumerate at random.
+//!
+//! Two regimes. A body that may be kept is held whole, so that anybody can start from its first byte at any time. A
+//! body that is too large streams: only what lies between the slowest and the fastest reader is held, at most a
+//! window, and the writer waits for room.
+
+use super::entry::{Entry, Head, Life};
+use super::store::Loaded;
+use crate::net::body::Broken;
+use bytes::Bytes;
+use std::any::Any;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+/// An error of the fetch, whatever its type.
+pub(super) type Failure = Arc<dyn Any + Send + Sync>;
+
+/// Whom to wake once the lock is let go.
+pub(super) type Wakes = Vec<Waker>;
+
+/// The state of one fill.
+pub(super) struct Growth {
+    phase: Phase,
+    opened: Option<Opened>,
+    /// What is held, without gaps: its first byte is `base`, its end `end`.
+    pieces: VecDeque<Piece>,
+    base: u64,
+    end: u64,
+    streams: bool,
+    seats: Vec<Option<Seat>>,
+    seated: usize,
+    /// Goes on without readers: a refresh or a warming.
+    pinned: bool,
+    /// A purge came by: finish for the readers, store nothing.
+    purged: bool,
+    writer: Option<Waker>,
+}
+
+enum Phase {
+    /// No answer yet.
+    Opening,
+    /// The head is known, the body comes.
+    Growing,
+    /// The body is whole; held as an entry unless it streamed.
+    Done(Option<Arc<Entry>>),
+    /// Answered without a body of its own.
+    Answered(Answer),
+    /// Ended badly.
+    Broken(Broken),
+    /// Everybody left.
+    Abandoned,
+}
+
+/// What a fill found instead of growing.
+#[derive(Clone)]
+pub(super) enum Answer {
+    /// The disk has it.
+    OnDisk(Loaded),
+    /// The fetch failed.
+    Failed(Failure),
+}
+
+/// What somebody who waits for a fill to open is told.
+#[derive(Clone)]
+pub(super) enum Opening {
+    /// It grows.
+    Growing(Opened),
+    /// It has another answer.
+    Answered(Answer),
+    /// It broke before it opened.
+    Broken(Broken),
+}
+
+/// A head, and how long its body will be kept, if at all.
+#[derive(Clone)]
+pub(super) struct Opened {
+    pub(super) head: Arc<Head>,
+    pub(super) life: Option<Life>,
+}
+
+struct Piece {
+    start: u64,
+    bytes: Bytes,
+}
+
+impl Piece {
+    fn end(&self) -> u64 {
+        self.start + self.bytes.len() as u64
+    }
+}
+
+/// A reader's place.
+#[derive(Default)]
+struct Seat {
+    /// The next byte it wants.
+    position: u64,
+    /// It knows the head.
+    informed: bool,
+    /// It has been given bytes.
+    served: bool,
+    /// It was cut off.
+    cut: Option<Broken>,
+    /// How long it has kept others waiting, in all.
+    held_back: Duration,
+    waker: Option<Waker>,
+}
+
+/// A reader's number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct SeatId(usize);
+
+/// What a reader gets.
+pub(super) enum Read {
+    /// Chunks were put into its hands.
+    Some,
+    /// Nothing yet; it will be woken.
+    Wait,
+    /// There is nothing more.
+    End,
+    /// The body is whole: read on from the entry, at the same position.
+    Whole(Arc<Entry>),
+    /// It will never be whole.
+    Broken(Broken),
+}
+
+impl Growth {
+    /// A fill that has just begun. `pinned` ones go on without readers.
+    pub(super) fn new(pinned: bool) -> Self {
+        Self {
+            phase: Phase::Opening,
+            opened: None,
+            pieces: VecDeque::new(),
+            base: 0,
+            end: 0,
+            streams: false,
+            seats: Vec::new(),
+            seated: 0,
+            pinned,
+            purged: false,
+            writer: None,
+        }
+    }
+
+    /// Takes a seat, if the body can still be read from its first byte.
+    pub(super) fn sit(&mut self, wakes: &mut Wakes) -> Option<SeatId> {
+        if self.base > 0 || self.purged || matches!(self.phase, Phase::Broken(_) | Phase::Abandoned) {
+            return None;
+        }
+        // Two readers have more room between them than one.
+        if self.streams {
+            wakes.extend(self.writer.take());
+        }
+        self.seated += 1;
+        let free = self.seats.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.seats.push(None);
+            self.seats.len() - 1
+        });
+        self.seats[free] = Some(Seat::default());
+        Some(SeatId(free))
+    }
+
+    /// Gives a seat back. A fill that nobody waits for and that is not past half is abandoned.
+    pub(super) fn leave(&mut self, seat: SeatId, wakes: &mut Wakes) {
+        if self.seats[seat.0].take().is_some() {
+            self.seated -= 1;
+        }
+        self.trim(wakes);
+        if self.seated > 0 || !matches!(self.phase, Phase::Opening | Phase::Growing) {
+            return;
+        }
+        if !self.worth_finishing() {
+            self.phase = Phase::Abandoned;
+            self.pieces.clear();
+            wakes.extend(self.writer.take());
+        }
+    }
+
+    /// Without readers only a body that will be stored is worth the rest of its bytes (DESIGN.md 7: "a fetch that is
+    /// past half goes on, another is dropped").
+    fn worth_finishing(&self) -> bool {
+        let stored = !self.streams && !self.purged && self.opened.as_ref().is_none_or(|o| o.life.is_some());
+        let length = self.opened.as_ref().and_then(|opened| opened.head.length);
+        let past_half = length.is_some_and(|length| self.end.saturating_mul(2) >= length);
+        stored && (self.pinned || past_half)
+    }
+
+    /// Waits for an answer.
+    pub(super) fn opening(&mut self, seat: SeatId, waker: &Waker) -> Option<Opening> {
+        let opening = match &self.phase {
+            Phase::Opening => {
+                self.register(seat, waker);
+                return None;
+            }
+            Phase::Growing | Phase::Abandoned => self.opened.clone().map(Opening::Growing),
+            Phase::Done(_) => self.opened.clone().map(Opening::Growing),
+            Phase::Answered(answer) => Some(Opening::Answered(answer.clone())),
+            Phase::Broken(broken) => Some(Opening::Broken(broken.clone())),
+        };
+        if let Some(seat) = &mut self.seats[seat.0] {
+            seat.informed = true;
+        }
+        Some(opening.unwrap_or_else(|| Opening::Broken(Broken::Cut("nobody waits for it".into()))))
+    }
+
+    /// Moves a reader who has had nothing yet to where its range begins.
+    pub(super) fn start_at(&mut self, seat: SeatId, position: u64, wakes: &mut Wakes) {
+        if let Some(seat) = &mut self.seats[seat.0] {
+            seat.position = position;
+        }
+        self.trim(wakes);
+    }
+
+    /// Puts chunks of `position..limit` into a reader's hands, at most `most` bytes beyond the first chunk.
+    pub(super) fn read(
+        &mut self,
+        seat: SeatId,
+        limit: u64,
+        most: u64,
+        hands: &mut VecDeque<Bytes>,
+        waker: &Waker,
+        wakes: &mut Wakes,
+    ) -> Read {
+        let Some(at) = self.seats[seat.0].as_ref() else { return Read::End };
+        if let Some(cut) = &at.cut {
+            return Read::Broken(cut.clone());
+        }
+        match &self.phase {
+            Phase::Broken(broken) => return Read::Broken(broken.clone()),
+            Phase::Abandoned => return Read::Broken(Broken::Cut("the fill was abandoned".into())),
+            Phase::Answered(_) => return Read::Broken(Broken::Cut("the second attempt failed".into())),
+            Phase::Done(Some(entry)) => return Read::Whole(Arc::clone(entry)),
+            Phase::Done(None) if at.position >= self.end => return Read::End,
+            Phase::Opening | Phase::Growing | Phase::Done(None) => {}
+        }
+        let position = at.position;
+        if position >= limit {
+            return Read::End;
+        }
+        if position >= self.end {
+            self.register(seat, waker);
+            return Read::Wait;
+        }
+        let reached = self.hand_over(position, limit, most, hands);
+        if let Some(seat) = &mut self.seats[seat.0] {
+            seat.position = reached;
+            seat.served = true;
+        }
+        self.trim(wakes);
+        Read::Some
+    }
+
+    fn hand_over(&self, position: u64, limit: u64, most: u64, hands: &mut VecDeque<Bytes>) -> u64 {
+        let first = self.pieces.partition_point(|piece| piece.end() <= position);
+        let mut reached = position;
+        for piece in self.pieces.range(first..) {
+            if reached >= limit || (reached > position && piece.end() - position > most) {
+                break;
+            }
+            // Both differences lie inside the piece, so they fit.
+            let from = (reached - piece.start) as usize;
+            let to = (limit.min(piece.end()) - piece.start) as usize;
+            hands.push_back(if from == 0 && to == piece.bytes.len() {
+                piece.bytes.clone()
+            } else {
+                piece.bytes.slice(from..to)
+            });
+            reached = piece.start + to as u64;
+        }
+        reached
+    }
+
+    /// The length, once it is certain: announced, or reached. `Err(None)`: it will not be known in time.
+    pub(super) fn length(&mut self, seat: SeatId, waker: &Waker) -> Option<Result<u64, Option<Broken>>> {
+        if let Some(length) = self.opened.as_ref().and_then(|opened| opened.head.length) {
+            return Some(Ok(length));
+        }
+        match &self.phase {
+            Phase::Done(_) => Some(Ok(self.end)),
+            Phase::Broken(broken) => Some(Err(Some(broken.clone()))),
+            Phase::Answered(_) | Phase::Abandoned => Some(Err(None)),
+            Phase::Opening | Phase::Growing if self.streams => Some(Err(None)),
+            Phase::Opening | Phase::Growing => {
+                self.register(seat, waker);
+                None
+            }
+        }
+    }
+
+    /// The entry, once the body is whole and held.
+    pub(super) fn entry(&self) -> Option<&Arc<Entry>> {
+        match &self.phase {
+            Phase::Done(entry) => entry.as_ref(),
+            _ => None,
+        }
+    }
+
+    // The writer's side.
+
+    /// The head has come. Readers who were promised something else by an earlier attempt are cut.
+    pub(super) fn open(&mut self, head: Head, life: Option<Life>, wakes: &mut Wakes) {
+        if !matches!(self.phase, Phase::Opening) {
+            return;
+        }
+        if let Some(before) = &self.opened
+            && !before.head.promises_the_same_as(&head)
+        {
+            for seat in self.seats.iter_mut().flatten().filter(|seat| seat.informed) {
+                seat.cut = Some(Broken::Cut("the second attempt brought something else".into()));
+            }
+        }
+        self.opened = Some(Opened { head: Arc::new(head), life });
+        self.phase = Phase::Growing;
+        self.wake_readers(wakes);
+    }
+
+    /// The fill found its answer without growing, or failed.
+    pub(super) fn answer(&mut self, answer: Answer, wakes: &mut Wakes) {
+        if matches!(self.phase, Phase::Opening) {
+            self.phase = Phase::Answered(answer);
+            self.wake_readers(wakes);
+        }
+    }
+
+    /// From here on only a window is held, and nobody new may start.
+    pub(super) fn stream(&mut self, wakes: &mut Wakes) {
+        self.streams = true;
+        self.trim(wakes);
+        // Whoever waits for a length will not get one.
+        self.wake_readers(wakes);
+    }
+
+    /// A chunk has come.
+    ///
+    /// # Errors
+    /// It is more than was announced.
+    pub(super) fn push(&mut self, bytes: Bytes, wakes: &mut Wakes) -> Result<(), Broken> {
+        let end = self.end + bytes.len() as u64;
+        let length = self.opened.as_ref().and_then(|opened| opened.head.length);
+        if length.is_some_and(|length| end > length) {
+            return Err(Broken::Cut(format!("more bytes came than the {} announced", length.unwrap_or(0))));
+        }
+        if !bytes.is_empty() {
+            self.pieces.push_back(Piece { start: self.end, bytes });
+            self.end = end;
+            self.wake_readers(wakes);
+            self.trim(wakes);
+        }
+        Ok(())
+    }
+
+    /// The pieces from the `from`-th on, for putting them together into one.
+    pub(super) fn tail(&self, from: usize) -> Vec<Bytes> {
+        self.pieces.range(from.min(self.pieces.len())..).map(|piece| piece.bytes.clone()).collect()
+    }
+
+    /// Puts `whole` in place of the pieces from the `from`-th on, whose bytes it has.
+    pub(super) fn replace_tail(&mut self, from: usize, whole: Bytes) {
+        if let Some(start) = self.pieces.get(from).map(|piece| piece.start)
+            && start + whole.len() as u64 == self.end
+        {
+            self.pieces.truncate(from);
+            self.pieces.push_back(Piece { start, bytes: whole });
+        }
+    }
+
+    /// Checks that the body has ended where it should.
+    ///
+    /// # Errors
+    /// It is less than was announced.
+    pub(super) fn complete(&self) -> Result<(), Broken> {
+        match self.opened.as_ref().and_then(|opened| opened.head.length) {
+            Some(length) if length != self.end => {
+                Err(Broken::Cut(format!("{} of {length} bytes came", self.end)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The body is whole.
+    pub(super) fn finish(&mut self, entry: Option<Arc<Entry>>, wakes: &mut Wakes) {
+        if matches!(self.phase, Phase::Growing) {
+            if entry.is_some() {
+                self.pieces.clear();
+            }
+            self.phase = Phase::Done(entry);
+            self.wake_readers(wakes);
+        }
+    }
+
+    /// The body broke. If `again` and there is somebody who has had nothing yet, those wait for a second attempt and
+    /// the others are cut; the answer is then true. Otherwise it is the end for all.
+    pub(super) fn fail(&mut self, broken: &Broken, again: bool, wakes: &mut Wakes) -> bool {
+        if !matches!(self.phase, Phase::Opening | Phase::Growing) {
+            return false;
+        }
+        let waiting = self.seats.iter().flatten().any(|seat| !seat.served && seat.cut.is_none());
+        let again = again && waiting && self.base == 0;
+        if again {
+            self.phase = Phase::Opening;
+            self.streams = false;
+            self.end = 0;
+            for seat in self.seats.iter_mut().flatten().filter(|seat| seat.served) {
+                seat.cut = Some(broken.clone());
+            }
+        } else {
+            self.phase = Phase::Broken(broken.clone());
+        }
+        self.pieces.clear();
+        self.wake_readers(wakes);
+        again
+    }
+
+    /// A purge: whatever comes is not stored, and nobody new may join.
+    pub(super) fn purge(&mut self) {
+        self.purged = true;
+    }
+
+    /// Whether a purge came by.
+    pub(super) fn purged(&self) -> bool {
+        self.purged
+    }
+
+    /// True once everybody has left; otherwise the writer is woken when they do, or when there is room.
+    pub(super) fn abandoned(&mut self, waker: &Waker) -> bool {
+        if matches!(self.phase, Phase::Abandoned) {
+            return true;
+        }
+        if !self.writer.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            self.writer = Some(waker.clone());
+        }
+        false
+    }
+
+    /// Whether the writer may bring more. One reader alone needs no slack; several get some, so that their paces may
+    /// differ for a while.
+    pub(super) fn has_room(&self, alone: u64, shared: u64) -> bool {
+        !self.streams || self.end - self.base < if self.seated > 1 { shared } else { alone }
+    }
+
+    /// The writer has waited for room for `waited`. Readers for whom others had to wait are charged with it, and cut
+    /// once they have used up their `patience`.
+    pub(super) fn charge(&mut self, waited: Duration, patience: Duration, wakes: &mut Wakes) {
+        let starving =
+            self.seats.iter().flatten().any(|seat| seat.cut.is_none() && seat.position >= self.end);
+        if !self.streams || !starving {
+            return;
+        }
+        let first = self.pieces.front().map_or(self.base, Piece::end);
+        for seat in self.seats.iter_mut().flatten() {
+            if seat.cut.is_none() && seat.position < first {
+                seat.held_back += waited;
+                if seat.held_back >= patience {
+                    seat.cut = Some(Broken::Stalled(seat.held_back));
+                    wakes.extend(seat.waker.take());
+                }
+            }
+        }
+        self.trim(wakes);
+    }
+
+    /// Bytes held.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> u64 {
+        self.pieces.iter().map(|piece| piece.bytes.len() as u64).sum()
+    }
+
+    /// Bytes that have come.
+    pub(super) fn arrived(&self) -> u64 {
+        self.end
+    }
+
+    /// Lets go of what every reader has had, if the body streams.
+    fn trim(&mut self, wakes: &mut Wakes) {
+        if !self.streams {
+            return;
+        }
+        let wanted = self.seats.iter().flatten().filter(|seat| seat.cut.is_none()).map(|seat| seat.position);
+        let needed = wanted.min().unwrap_or(u64::MAX).min(self.end);
+        let before = self.base;
+        while self.pieces.front().is_some_and(|piece| piece.end() <= needed) {
+            self.base = self.pieces.pop_front().map_or(self.base, |piece| piece.end());
+        }
+        if self.base > before {
+            wakes.extend(self.writer.take());
+        }
+    }
+
+    fn register(&mut self, seat: SeatId, waker: &Waker) {
+        if let Some(seat) = &mut self.seats[seat.0]
+            && !seat.waker.as_ref().is_some_and(|known| known.will_wake(waker))
+        {
+            seat.waker = Some(waker.clone());
+        }
+    }
+
+    fn wake_readers(&mut self, wakes: &mut Wakes) {
+        wakes.extend(self.seats.iter_mut().flatten().filter_map(|seat| seat.waker.take()));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,410 @@
+//! What makes two requests the same bytes (DESIGN.md 7, first table; `KVS.md` 8.1).
+//!
+//! A key is the SHA-256 of an injective encoding of what was asked, one constructor per row of the table. It never
+//! holds a user: who may see an entry is decided before the cache is reached (law 1). Beside the digest it carries
+//! two short tags of its stream, so that a purge finds every entry of a stream without the key growing a heap
+//! allocation.
+
+use crate::kvs::operations::ImageFormat;
+use crate::kvs::{FragmentNumber, Protocol, Resource, SelectorType, StreamArn, Timestamp};
+use aws_lc_rs::digest::{Context, SHA256};
+use std::fmt;
+use std::hash::{BuildHasher, Hash, Hasher};
+
+/// Names the bytes of one response.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Key {
+    pub(super) digest: [u8; 32],
+    /// The tag of the ARN; zero if the key was made from a bare name.
+    pub(super) arn: u64,
+    /// The tag of the stream's name.
+    pub(super) name: u64,
+}
+
+/// One still picture as it is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Picture {
+    /// Whose clock `at` is read on.
+    pub selector: SelectorType,
+    /// The instant.
+    pub at: Timestamp,
+    /// JPEG or PNG.
+    pub format: ImageFormat,
+    /// JPEG quality; absent means KVS's own default, which is 80, and the two are one picture.
+    pub quality: Option<u8>,
+    /// Width in pixels, if asked for.
+    pub width: Option<u16>,
+    /// Height in pixels, if asked for.
+    pub height: Option<u16>,
+}
+
+impl Key {
+    /// A resource of an upstream playback session: init, media, playlist, manifest. `stream` is the stream's ARN,
+    /// or its name where the ARN is not known; it is there for [`super::Cache::purge`] and is part of the key.
+    #[must_use]
+    pub fn resource(stream: &str, session: &str, resource: &Resource) -> Self {
+        let protocol = match resource.protocol() {
+            Protocol::Hls => b"h",
+            Protocol::Dash => b"d",
+        };
+        Encoding::new(Row::Resource, stream).part(session.as_bytes()).part(protocol).shown(resource).key()
+    }
+
+    /// One fragment as Matroska, the same for every session and caller.
+    #[must_use]
+    pub fn mkv(stream: &StreamArn, number: &FragmentNumber) -> Self {
+        Encoding::new(Row::Mkv, stream.as_str()).part(number.as_str().as_bytes()).key()
+    }
+
+    /// A clip.
+    #[must_use]
+    pub fn clip(stream: &StreamArn, selector: SelectorType, start: Timestamp, end: Timestamp) -> Self {
+        Encoding::new(Row::Clip, stream.as_str()).selector(selector).instant(start).instant(end).key()
+    }
+
+    /// A picture at an instant.
+    #[must_use]
+    pub fn image(stream: &StreamArn, picture: &Picture) -> Self {
+        Encoding::new(Row::Image, stream.as_str())
+            .selector(picture.selector)
+            .instant(picture.at)
+            .look(picture)
+            .key()
+    }
+
+    /// The newest picture of a camera, whatever its instant: `picture.at` does not count. Kept with
+    /// [`super::Keep::Refresh`], so that everybody who looks at a camera costs one call per interval.
+    #[must_use]
+    pub fn latest_image(stream: &StreamArn, picture: &Picture) -> Self {
+        Encoding::new(Row::LatestImage, stream.as_str()).selector(picture.selector).look(picture).key()
+    }
+
+    /// The fragments of a range, drained and sorted.
+    #[must_use]
+    pub fn fragment_list(
+        stream: &StreamArn,
+        selector: SelectorType,
+        start: Timestamp,
+        end: Timestamp,
+    ) -> Self {
+        Encoding::new(Row::FragmentList, stream.as_str()).selector(selector).instant(start).instant(end).key()
+    }
+
+    /// Whether a purge of `target` covers this key.
+    pub(super) fn is_of(&self, target: Target) -> bool {
+        match target {
+            Target::Name(name) => self.name == name,
+            Target::Arn { arn, name } => self.arn == arn || (self.arn == 0 && self.name == name),
+        }
+    }
+
+    /// The digest's first eight bytes, evenly spread.
+    pub(super) fn spread(&self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.digest;
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    }
+}
+
+/// Shows the digest's beginning, enough to follow one entry through a log.
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.spread().swap_bytes())
+    }
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.spread());
+    }
+}
+
+/// A digest needs no second hash.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Spread;
+
+/// Hands on the one `u64` it is given.
+#[derive(Default)]
+pub(super) struct AsIs(u64);
+
+impl BuildHasher for Spread {
+    type Hasher = AsIs;
+    fn build_hasher(&self) -> AsIs {
+        AsIs(0)
+    }
+}
+
+impl Hasher for AsIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = tag(bytes) ^ self.0.rotate_left(5);
+    }
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
+    }
+}
+
+/// Which entries a purge means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Target {
+    /// Every stream of this name.
+    Name(u64),
+    /// This very stream, and what is known of it by name alone.
+    Arn {
+        /// The ARN's tag.
+        arn: u64,
+        /// The name's tag.
+        name: u64,
+    },
+}
+
+impl Target {
+    /// Reads an ARN or a name.
+    pub(super) fn of(stream: &str) -> Self {
+        match StreamArn::parse(stream) {
+            Ok(arn) => Self::Arn { arn: tag(stream.as_bytes()), name: tag(arn.name().as_str().as_bytes()) },
+            Err(_) => Self::Name(tag(stream.as_bytes())),
+        }
+    }
+}
+
+/// FNV-1a, never zero. Stable for ever because it is stored on disk; a collision purges too much, never too little.
+fn tag(bytes: &[u8]) -> u64 {
+    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+    });
+    hash.max(1)
+}
+
+/// The rows of the table. Numbers are stored on disk inside digests: append, never renumber.
+#[derive(Clone, Copy)]
+enum Row {
+    Resource = 1,
+    Mkv = 2,
+    Clip = 3,
+    Image = 4,
+    LatestImage = 5,
+    FragmentList = 6,
+}
+
+/// Where encoded bytes go: the digest, or in tests a plain vector.
+trait Sink {
+    fn take(&mut self, bytes: &[u8]);
+}
+
+impl Sink for Context {
+    fn take(&mut self, bytes: &[u8]) {
+        self.update(bytes);
+    }
+}
+
+/// An encoding under way: the row, then each part behind its length, so that no two lists of parts are alike.
+struct Encoding<S> {
+    sink: S,
+    arn: u64,
+    name: u64,
+}
+
+impl Encoding<Context> {
+    fn new(row: Row, stream: &str) -> Self {
+        Self::into(Context::new(&SHA256), row, stream)
+    }
+
+    fn key(self) -> Key {
+        let mut digest = [0; 32];
+        digest.copy_from_slice(self.sink.finish().as_ref());
+        Key { digest, arn: self.arn, name: self.name }
+    }
+}
+
+impl<S: Sink> Encoding<S> {
+    fn into(mut sink: S, row: Row, stream: &str) -> Self {
+        sink.take(&[row as u8]);
+        let (arn, name) = match Target::of(stream) {
+            Target::Arn { arn, name } => (arn, name),
+            Target::Name(name) => (0, name),
+        };
+        Self { sink, arn, name }.part(stream.as_bytes())
+    }
+
+    fn part(mut self, bytes: &[u8]) -> Self {
+        self.sink.take(&(bytes.len() as u64).to_le_bytes());
+        self.sink.take(bytes);
+        self
+    }
+
+    /// The last part, written as text without a string in between. It needs no length: nothing follows it.
+    fn shown(mut self, value: impl fmt::Display) -> Self {
+        struct Pieces<'a, S>(&'a mut S);
+        impl<S: Sink> fmt::Write for Pieces<'_, S> {
+            fn write_str(&mut self, piece: &str) -> fmt::Result {
+                self.0.take(piece.as_bytes());
+                Ok(())
+            }
+        }
+        // Writing into a digest cannot fail.
+        let _ = fmt::Write::write_fmt(&mut Pieces(&mut self.sink), format_args!("{value}"));
+        self
+    }
+
+    fn selector(self, selector: SelectorType) -> Self {
+        self.part(selector.as_str().as_bytes())
+    }
+
+    fn instant(self, at: Timestamp) -> Self {
+        self.part(&at.millis().to_le_bytes())
+    }
+
+    fn look(self, picture: &Picture) -> Self {
+        let quality = match picture.format {
+            ImageFormat::Jpeg => picture.quality.unwrap_or(DEFAULT_QUALITY),
+            ImageFormat::Png => 0,
+        };
+        let side = |side: Option<u16>| side.unwrap_or(0).to_le_bytes();
+        self.part(picture.format.as_str().as_bytes())
+            .part(&[quality])
+            .part(&side(picture.width))
+            .part(&side(picture.height))
+    }
+}
+
+/// `KVS.md` 4.5: "JPEGQuality … default 80".
+const DEFAULT_QUALITY: u8 = 80;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    impl Sink for Vec<u8> {
+        fn take(&mut self, bytes: &[u8]) {
+            self.extend_from_slice(bytes);
+        }
+    }
+
+    /// Everything a key can be made from.
+    #[derive(Clone, PartialEq, Debug)]
+    enum Asked {
+        Resource(String, String, Resource),
+        Mkv(StreamArn, FragmentNumber),
+        Clip(StreamArn, SelectorType, u64, u64),
+        Image(StreamArn, Picture),
+        List(StreamArn, SelectorType, u64, u64),
+    }
+
+    fn key(asked: &Asked) -> Key {
+        let at = Timestamp::from_millis;
+        match asked {
+            Asked::Resource(stream, session, resource) => Key::resource(stream, session, resource),
+            Asked::Mkv(arn, number) => Key::mkv(arn, number),
+            Asked::Clip(arn, selector, start, end) => Key::clip(arn, *selector, at(*start), at(*end)),
+            Asked::Image(arn, picture) => Key::image(arn, picture),
+            Asked::List(arn, selector, start, end) => {
+                Key::fragment_list(arn, *selector, at(*start), at(*end))
+            }
+        }
+    }
+
+    fn arn() -> impl Strategy<Value = StreamArn> {
+        ("[ab]{1,2}", 1..3_u8).prop_map(|(name, created)| {
+            StreamArn::parse(&format!("arn:aws:kinesisvideo:eu-west-1:1:stream/{name}/{created}")).unwrap()
+        })
+    }
+
+    /// Few values each, so that equal and nearly equal requests come up often.
+    fn asked() -> impl Strategy<Value = Asked> {
+        let selector = prop_oneof![Just(SelectorType::Producer), Just(SelectorType::Server)];
+        let number = "[12]{1,3}".prop_map(|n| FragmentNumber::parse(&n).unwrap());
+        let protocol = prop_oneof![Just(Protocol::Hls), Just(Protocol::Dash)];
+        let resource =
+            prop_oneof![
+                Just(Resource::MasterPlaylist),
+                Just(Resource::Manifest),
+                (1..3_u8).prop_map(|track| Resource::MediaPlaylist { track }),
+                (protocol.clone(), 1..3_u8, proptest::option::of(0..2_u32)).prop_map(
+                    |(protocol, track, sequence)| Resource::InitSegment { protocol, track, sequence }
+                ),
+                (protocol, number.clone(), 1..3_u8)
+                    .prop_map(|(protocol, number, track)| Resource::Mp4Fragment { protocol, number, track }),
+            ];
+        let format = prop_oneof![Just(ImageFormat::Jpeg), Just(ImageFormat::Png)];
+        let picture = (selector.clone(), 0..3_u64, format, 1..3_u8, 1..3_u16, 1..3_u16).prop_map(
+            |(selector, at, format, quality, width, height)| Picture {
+                selector,
+                at: Timestamp::from_millis(at),
+                format,
+                quality: (format == ImageFormat::Jpeg).then_some(quality),
+                width: Some(width),
+                height: Some(height),
+            },
+        );
+        prop_oneof![
+            ("[ab]{1,2}", "[ab]{1,2}", resource).prop_map(|(s, i, r)| Asked::Resource(s, i, r)),
+            (arn(), number).prop_map(|(a, n)| Asked::Mkv(a, n)),
+            (arn(), selector.clone(), 0..3_u64, 0..3_u64).prop_map(|(a, s, b, e)| Asked::Clip(a, s, b, e)),
+            (arn(), picture).prop_map(|(a, p)| Asked::Image(a, p)),
+            (arn(), selector, 0..3_u64, 0..3_u64).prop_map(|(a, s, b, e)| Asked::List(a, s, b, e)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn different_requests_have_different_keys(one in asked(), two in asked()) {
+            prop_assert_eq!(key(&one) == key(&two), one == two);
+        }
+
+        #[test]
+        fn a_list_of_parts_is_never_encoded_like_another(
+            one in proptest::collection::vec("[ab]{0,3}", 1..4), two in proptest::collection::vec("[ab]{0,3}", 1..4)
+        ) {
+            let encode = |parts: &[String]| {
+                parts.iter().fold(Encoding::into(Vec::new(), Row::Mkv, "s"), |to, part| to.part(part.as_bytes())).sink
+            };
+            prop_assert_eq!(encode(&one) == encode(&two), one == two);
+        }
+    }
+
+    #[test]
+    fn a_purge_by_arn_reaches_what_is_known_by_name_and_spares_a_later_stream_of_that_name() {
+        let arn = |created: u32| {
+            StreamArn::parse(&format!("arn:aws:kinesisvideo:eu-west-1:1:stream/cam/{created}")).unwrap()
+        };
+        let number = FragmentNumber::parse("1").unwrap();
+        let (old, new) = (Key::mkv(&arn(1), &number), Key::mkv(&arn(2), &number));
+        let session = Key::resource("cam", "s1", &Resource::MasterPlaylist);
+        let other = Key::resource("cam2", "s1", &Resource::MasterPlaylist);
+        let hit = |target: &str| [old, new, session, other].map(|key| key.is_of(Target::of(target)));
+        assert_eq!(hit(arn(1).as_str()), [true, false, true, false]);
+        assert_eq!(hit("cam"), [true, true, true, false]);
+        assert_eq!(hit("unheard-of"), [false; 4]);
+    }
+
+    #[test]
+    fn the_default_quality_said_aloud_is_the_same_picture() {
+        let arn = StreamArn::parse("arn:aws:kinesisvideo:eu-west-1:1:stream/cam/1").unwrap();
+        let picture = |quality| Picture {
+            selector: SelectorType::Server,
+            at: Timestamp::from_millis(7),
+            format: ImageFormat::Jpeg,
+            quality,
+            width: None,
+            height: None,
+        };
+        assert_eq!(Key::image(&arn, &picture(None)), Key::image(&arn, &picture(Some(80))));
+        assert_ne!(Key::image(&arn, &picture(None)), Key::image(&arn, &picture(Some(81))));
+        assert_ne!(Key::image(&arn, &picture(None)), Key::latest_image(&arn, &picture(None)));
+    }
+}
+
+/// Keys for the tests of other files.
+#[cfg(test)]
+pub(super) mod tests_support {
+    use super::*;
+
+    /// A key that stands for the number, of the stream `cam`.
+    pub(crate) fn key(number: u64) -> Key {
+        let arn = StreamArn::parse("arn:aws:kinesisvideo:eu-west-1:1:stream/cam/1").unwrap();
+        Key::mkv(&arn, &FragmentNumber::parse(&number.to_string()).unwrap())
+    }
+}

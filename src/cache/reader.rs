@@ -1,0 +1,288 @@
+//! Reading what was found: a whole entry, or a body that still grows; all of it, or a range.
+//!
+//! [`Reading`] is what a lookup gives, before anything is promised to the client; [`Reader`] is the body that goes
+//! out. A reader of an entry touches no lock. A reader of a growing body becomes one as soon as the body is whole.
+
+use super::entry::{Entry, Head, Life};
+use super::fill::Seat;
+use super::growth::{Opened, Read};
+use super::store::OpenFile;
+use crate::kvs::Timestamp;
+use crate::net::body::Broken;
+use bytes::{Bytes, BytesMut};
+use http::HeaderValue;
+use http_body::{Body, Frame, SizeHint};
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+/// What a lookup found. Dropping it gives up the place at the fill.
+pub struct Reading(From);
+
+enum From {
+    Entry(Arc<Entry>),
+    Growing(Seat, Opened),
+    Disk(Arc<OpenFile>),
+}
+
+impl Reading {
+    pub(super) fn whole_entry(entry: Arc<Entry>) -> Self {
+        Self(From::Entry(entry))
+    }
+
+    pub(super) fn on_disk(file: Arc<OpenFile>) -> Self {
+        Self(From::Disk(file))
+    }
+
+    pub(super) fn growing(seat: Seat, opened: Opened) -> Self {
+        let mut reading = Self(From::Growing(seat, opened));
+        reading.settle();
+        reading
+    }
+
+    /// What was known ahead of the body. Its `length` is that which KVS announced, or the true one once it is known.
+    #[must_use]
+    pub fn head(&self) -> &Head {
+        match &self.0 {
+            From::Entry(entry) => &entry.head,
+            From::Growing(_, opened) => &opened.head,
+            From::Disk(file) => &file.header.head,
+        }
+    }
+
+    /// The length in bytes, if it is known now.
+    #[must_use]
+    pub fn length(&self) -> Option<u64> {
+        self.head().length
+    }
+
+    /// Waits until the length is known, which may take until the body is whole. `None`: it cannot be known before
+    /// the body has gone out, because the body is too large to be held; answer with all of it.
+    ///
+    /// # Errors
+    /// The body broke.
+    pub async fn known_length(&mut self) -> Result<Option<u64>, Broken> {
+        let From::Growing(seat, _) = &self.0 else { return Ok(self.length()) };
+        match seat.length().await {
+            Ok(length) => {
+                self.settle();
+                Ok(Some(length))
+            }
+            Err(None) => Ok(None),
+            Err(Some(broken)) => Err(broken),
+        }
+    }
+
+    /// The strong entity tag, quotes included; there is none before the body is whole.
+    #[must_use]
+    pub fn etag(&self) -> Option<&str> {
+        self.etag_value().and_then(|value| value.to_str().ok())
+    }
+
+    /// The strong entity tag as a header value. A body that is not kept has none: nobody could ask for it again.
+    #[must_use]
+    pub fn etag_value(&self) -> Option<&HeaderValue> {
+        match &self.0 {
+            From::Entry(entry) => entry.life.map(|_| entry.etag()),
+            From::Disk(file) => Some(&file.header.etag),
+            From::Growing(..) => None,
+        }
+    }
+
+    /// How long ago KVS answered.
+    #[must_use]
+    pub fn age(&self, now: Timestamp) -> Duration {
+        self.head().stored.age(now)
+    }
+
+    /// Until when it may be given out without asking again; `None` if it is not kept at all.
+    #[must_use]
+    pub fn expires(&self) -> Option<Timestamp> {
+        self.life().map(|life| life.fresh_until)
+    }
+
+    fn life(&self) -> Option<Life> {
+        match &self.0 {
+            From::Entry(entry) => entry.life,
+            From::Growing(_, opened) => opened.life,
+            From::Disk(file) => Some(file.header.life),
+        }
+    }
+
+    /// All chunks, if they are here.
+    #[must_use]
+    pub fn whole_bytes(&self) -> Option<&[Bytes]> {
+        match &self.0 {
+            From::Entry(entry) => Some(entry.pieces()),
+            From::Growing(..) | From::Disk(_) => None,
+        }
+    }
+
+    /// The body, or the bytes of it that lie in `range`. A range must lie inside the length if that is known; if it
+    /// is not, wait for [`Reading::known_length`] first, or the body may end before the range does.
+    #[must_use]
+    pub fn body(self, range: Option<Range<u64>>) -> Reader {
+        let length = self.length();
+        let range = range.unwrap_or(0..length.unwrap_or(u64::MAX));
+        let end = length.map_or(range.end, |length| range.end.min(length));
+        let start = range.start.min(end);
+        let source = match self.0 {
+            From::Entry(entry) => Source::entry(entry, start),
+            From::Growing(seat, _) => {
+                if start > 0 {
+                    seat.start_at(start);
+                }
+                Source::Growing { seat, hands: VecDeque::new() }
+            }
+            From::Disk(file) => Source::Disk { file, reading: None },
+        };
+        Reader { source, position: start, end }
+    }
+
+    /// The whole body in one piece.
+    ///
+    /// # Errors
+    /// The body broke, or is longer than `limit`.
+    pub async fn collect(self, limit: u64) -> Result<Bytes, Broken> {
+        if let Some([only]) = self.whole_bytes()
+            && only.len() as u64 <= limit
+        {
+            return Ok(only.clone());
+        }
+        let mut reader = self.body(None);
+        let mut whole = BytesMut::new();
+        while let Some(chunk) = reader.next().await {
+            let chunk = chunk?;
+            if (whole.len() + chunk.len()) as u64 > limit {
+                return Err(Broken::Refused(format!("the body is longer than {limit} bytes")));
+            }
+            whole.extend_from_slice(&chunk);
+        }
+        Ok(whole.freeze())
+    }
+
+    /// Becomes a reading of the entry if the body has become whole.
+    fn settle(&mut self) {
+        if let From::Growing(seat, _) = &self.0
+            && let Some(entry) = seat.entry()
+        {
+            self.0 = From::Entry(entry);
+        }
+    }
+}
+
+/// A body on its way to one client. It ends whole, or with an error.
+pub struct Reader {
+    source: Source,
+    /// The next byte.
+    position: u64,
+    /// One past the last byte, as far as is known; `u64::MAX` if it is not.
+    end: u64,
+}
+
+enum Source {
+    Entry { entry: Arc<Entry>, piece: usize, skip: usize },
+    Growing { seat: Seat, hands: VecDeque<Bytes> },
+    Disk { file: Arc<OpenFile>, reading: Option<FromFile> },
+    Ended,
+}
+
+/// A read of a file under way.
+type FromFile = Pin<Box<dyn Future<Output = Result<Bytes, Broken>> + Send>>;
+
+impl Source {
+    fn entry(entry: Arc<Entry>, at: u64) -> Self {
+        let (piece, skip) = entry.find(at);
+        Self::Entry { entry, piece, skip }
+    }
+}
+
+impl Reader {
+    /// The next chunk.
+    pub async fn next(&mut self) -> Option<Result<Bytes, Broken>> {
+        std::future::poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// The next chunk, polled.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+        loop {
+            if self.position >= self.end {
+                self.source = Source::Ended;
+            }
+            match &mut self.source {
+                Source::Ended => return Poll::Ready(None),
+                Source::Entry { entry, piece, skip } => {
+                    let Some(bytes) = entry.pieces().get(*piece) else {
+                        self.source = Source::Ended;
+                        continue;
+                    };
+                    let left = usize::try_from(self.end - self.position).unwrap_or(usize::MAX);
+                    let to = bytes.len().min(skip.saturating_add(left));
+                    let chunk =
+                        if *skip == 0 && to == bytes.len() { bytes.clone() } else { bytes.slice(*skip..to) };
+                    (*piece, *skip) = (*piece + 1, 0);
+                    return self.hand_out(chunk);
+                }
+                Source::Disk { file, reading } => {
+                    let range = self.position..self.end;
+                    let read = reading.get_or_insert_with(|| Box::pin(Arc::clone(file).read(range)));
+                    let read = ready!(read.as_mut().poll(cx));
+                    *reading = None;
+                    match read {
+                        Ok(chunk) => return self.hand_out(chunk),
+                        Err(broken) => return self.break_off(broken),
+                    }
+                }
+                Source::Growing { seat, hands } => {
+                    if let Some(chunk) = hands.pop_front() {
+                        return self.hand_out(chunk);
+                    }
+                    match seat.read(self.end, hands, cx) {
+                        Read::Some => {}
+                        Read::Wait => return Poll::Pending,
+                        Read::End => self.source = Source::Ended,
+                        Read::Whole(entry) => {
+                            self.end = self.end.min(entry.length());
+                            self.source = Source::entry(entry, self.position);
+                        }
+                        Read::Broken(broken) => return self.break_off(broken),
+                    }
+                }
+            }
+        }
+    }
+
+    fn break_off(&mut self, broken: Broken) -> Poll<Option<Result<Bytes, Broken>>> {
+        self.source = Source::Ended;
+        Poll::Ready(Some(Err(broken)))
+    }
+
+    fn hand_out(&mut self, chunk: Bytes) -> Poll<Option<Result<Bytes, Broken>>> {
+        self.position += chunk.len() as u64;
+        Poll::Ready(Some(Ok(chunk)))
+    }
+}
+
+impl Body for Reader {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        self.get_mut().poll_next(cx).map(|next| next.map(|chunk| chunk.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.source, Source::Ended) || self.position >= self.end
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.source {
+            Source::Ended => SizeHint::with_exact(0),
+            _ if self.end == u64::MAX => SizeHint::new(),
+            _ => SizeHint::with_exact(self.end - self.position),
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! `check`: is this configuration good?
+
+use super::ConfigFile;
+use crate::app;
+use std::process::ExitCode;
+
+/// Check a configuration: settings, secrets, keys, certificates and policies; exit 0, or 2 with the place of each fault
+#[derive(clap::Args)]
+#[command(after_help = "\
+Faults are printed one per line as file:line:column: key: problem.
+
+Examples:
+  kvs-edge check --config kvs-edge.toml
+  kvs-edge check --config kvs-edge.toml --online")]
+pub struct Args {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Also fetch key sets, obtain AWS credentials and call KVS once per [[aws]] entry
+    #[arg(long)]
+    online: bool,
+}
+
+/// Checks and prints a summary.
+///
+/// # Errors
+/// The configuration is refused.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let source = args.file.source()?;
+    super::runtime()?.block_on(async {
+        let summary = app::check(&source, args.online).await?;
+        println!("{summary}");
+        Ok(ExitCode::SUCCESS)
+    })
+}

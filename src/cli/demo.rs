@@ -1,0 +1,252 @@
+//! `demo`: emulator, gateway, console and a development issuer on loopback, and what to try with them.
+//!
+//! Everything it makes (keys, tokens, the configuration in force) lies in one folder, which it prints.
+
+use crate::app;
+use crate::emulator::{self, issuer};
+use crate::kvs::Timestamp;
+use crate::net::client::{Client, Limits, Options};
+use anyhow::{Context, bail};
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// Try it: emulator, gateway, console and a development issuer on loopback, with three cameras
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  kvs-edge demo --listen 127.0.0.1:8080")]
+pub struct Args {
+    /// Where the gateway listens
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Where its admin surface listens; a free port if this one is taken
+    #[arg(long, default_value = "127.0.0.1:9090")]
+    admin: SocketAddr,
+    /// Where the emulator listens; a free port if this one is taken
+    #[arg(long, default_value = "127.0.0.1:4567")]
+    emulator: SocketAddr,
+    /// Where keys, tokens and the configuration are put
+    #[arg(long, value_name = "FOLDER")]
+    folder: Option<PathBuf>,
+    /// Let the emulator take plans for faults
+    #[arg(long)]
+    allow_faults: bool,
+}
+
+const CONFIG: &str = include_str!("../../config/demo.toml");
+const POLICIES: &str = include_str!("../../config/policies/demo.cedar");
+const ISSUER: &str = "http://127.0.0.1/demo-issuer";
+const AUDIENCE: &str = "kvs-edge";
+/// How long the demo's tokens are good.
+const TOKEN_LIFE: Duration = Duration::from_secs(12 * 3600);
+/// Name, groups, and what they may do in words.
+const PEOPLE: [(&str, &[&str], &str); 3] = [
+    ("alice", &["investigators"], "every camera: live, archive, clips"),
+    ("vera", &["viewers"], "cam-1 and cam-2, clips of up to ten minutes"),
+    ("bob", &["guards"], "cam-1 live, nothing older"),
+];
+
+/// Runs the demo until it is told to stop.
+///
+/// # Errors
+/// An address is taken, or the folder cannot be written.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    super::runtime()?.block_on(demo(args))
+}
+
+async fn demo(args: &Args) -> anyhow::Result<ExitCode> {
+    let begun = Instant::now();
+    say("starting the emulator");
+    let emulator = start_emulator(args).await?;
+    say("making keys and tokens");
+    let folder = args.folder.clone().unwrap_or_else(|| std::env::temp_dir().join("kvs-edge-demo"));
+    prepare(&folder)?;
+    say("starting the gateway");
+    let admin = free_or_any(args.admin);
+    let environment = [
+        ("KVS_EDGE__SERVER__LISTEN", format!("\"{}\"", args.listen)),
+        ("KVS_EDGE__SERVER__PUBLIC_URL", format!("\"http://{}\"", args.listen)),
+        ("KVS_EDGE__ADMIN__LISTEN", format!("\"{admin}\"")),
+        ("KVS_EDGE__AWS__0__ENDPOINT_URL", format!("\"{}\"", emulator.url())),
+    ];
+    // The demo's own addresses hold also when the file is reloaded.
+    let overrides = environment.map(|(name, value)| (name.to_owned(), value));
+    let source = crate::config::Source::read(&folder.join("demo.toml"), overrides.into_iter())?;
+    let running = app::start(source, app::Logging::AsConfigured).await?;
+    let (public, admin) = (first(&running.addresses)?, first(&running.admin)?);
+    let play = wait_until_it_plays(public, &folder).await?;
+    write_snippets(&folder, public)?;
+    println!("{}", invitation(&folder, public, admin, &emulator.url(), &play, begun.elapsed()));
+    app::until_stopped(running).await;
+    emulator.stop();
+    Ok(ExitCode::SUCCESS)
+}
+
+fn say(step: &str) {
+    eprintln!("== {step}");
+}
+
+fn first(addresses: &[SocketAddr]) -> anyhow::Result<SocketAddr> {
+    addresses.first().copied().context("not listening on TCP")
+}
+
+async fn start_emulator(args: &Args) -> anyhow::Result<emulator::Emulator> {
+    let config = emulator::Config {
+        listen: free_or_any(args.emulator),
+        allow_faults: args.allow_faults,
+        ..emulator::Config::default()
+    };
+    emulator::start(config).await.context("the emulator cannot listen")
+}
+
+/// The address if nobody listens there, else any free port on the same interface.
+fn free_or_any(wanted: SocketAddr) -> SocketAddr {
+    match std::net::TcpListener::bind(wanted) {
+        Ok(_) => wanted,
+        Err(_) => SocketAddr::new(wanted.ip(), 0),
+    }
+}
+
+/// Fills the folder. Keys stay from one demo to the next, so that tokens and playback URLs do too.
+fn prepare(folder: &Path) -> anyhow::Result<()> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.with_context(|| format!("cannot make {}", folder.display()))?;
+    fs::create_dir_all(folder.join("policies"))?;
+    fs::write(folder.join("demo.toml"), CONFIG)?;
+    fs::write(folder.join("policies/demo.cedar"), POLICIES)?;
+    let defaults = emulator::Config::default();
+    secret(&folder.join("aws-access-key"), &defaults.access_key)?;
+    secret(&folder.join("aws-secret-key"), &defaults.secret_key)?;
+    let playback_key = folder.join("playback-key");
+    if !playback_key.exists() {
+        let mut random = [0; 32];
+        aws_lc_rs::rand::fill(&mut random).map_err(|_| anyhow::anyhow!("the system gives no randomness"))?;
+        use base64::Engine as _;
+        secret(&playback_key, &base64::engine::general_purpose::STANDARD.encode(random))?;
+    }
+    let issuer = issuer::Issuer::load_or_create(folder)?;
+    fs::write(folder.join("jwks.json"), issuer.jwks())?;
+    for (name, groups, _) in PEOPLE {
+        let claims = issuer::Claims {
+            issuer: ISSUER.to_owned(),
+            audience: AUDIENCE.to_owned(),
+            subject: name.to_owned(),
+            groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+            ttl: TOKEN_LIFE,
+            now: Timestamp::now(),
+        };
+        secret(&folder.join(format!("{name}.jwt")), &issuer.mint(&claims)?)?;
+    }
+    Ok(())
+}
+
+/// Writes a file that only its owner reads, without a line break at its end: SDKs take tokens as they are.
+fn secret(path: &Path, text: &str) -> anyhow::Result<()> {
+    use std::io::Write;
+    let mut options = fs::OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Asks for cam-1 like a player until a playlist comes; gives the playback URL.
+async fn wait_until_it_plays(public: SocketAddr, folder: &Path) -> anyhow::Result<String> {
+    let client = Client::new(Options { allow_http: true, ..Options::default() })?;
+    let token = fs::read_to_string(folder.join("alice.jwt"))?;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let request = http::Request::get(format!("http://{public}/streams/cam-1/live.m3u8"))
+            .header(http::header::AUTHORIZATION, format!("Bearer {token}"))
+            .body(bytes::Bytes::new())?;
+        let answer = client.fetch(request, 1 << 20, &Limits::default()).await?;
+        let location = answer.headers().get(http::header::LOCATION).and_then(|value| value.to_str().ok());
+        match location {
+            Some(path) if path.starts_with('/') => return Ok(format!("http://{public}{path}")),
+            Some(url) => return Ok(url.to_owned()),
+            None if Instant::now() > deadline => {
+                bail!("cam-1 does not play: {} {}", answer.status(), String::from_utf8_lossy(answer.body()))
+            }
+            None => tokio::time::sleep(Duration::from_millis(200)).await,
+        }
+    }
+}
+
+/// A script for an unmodified boto3, and the environment that it and the AWS CLI need.
+fn write_snippets(folder: &Path, public: SocketAddr) -> anyhow::Result<()> {
+    let environment = format!(
+        "export AWS_ENDPOINT_URL_KINESIS_VIDEO=http://{public}\n\
+         export AWS_ACCESS_KEY_ID=kvsedge AWS_SECRET_ACCESS_KEY=kvsedge\n\
+         export AWS_SESSION_TOKEN=$(cat {}/alice.jwt)\n\
+         export AWS_DEFAULT_REGION=eu-west-1\n",
+        folder.display()
+    );
+    fs::write(folder.join("env.sh"), environment)?;
+    fs::write(folder.join("clip.py"), CLIP_SCRIPT)?;
+    Ok(())
+}
+
+const CLIP_SCRIPT: &str = r#"# An unmodified boto3 script: GetDataEndpoint, then GetClip. The JWT travels as session token; see env.sh.
+import datetime
+import boto3
+
+now = datetime.datetime.now(datetime.timezone.utc)
+endpoint = boto3.client("kinesisvideo").get_data_endpoint(StreamName="cam-1", APIName="GET_CLIP")["DataEndpoint"]
+media = boto3.client("kinesis-video-archived-media", endpoint_url=endpoint)
+clip = media.get_clip(
+    StreamName="cam-1",
+    ClipFragmentSelector={
+        "FragmentSelectorType": "SERVER_TIMESTAMP",
+        "TimestampRange": {
+            "StartTimestamp": now - datetime.timedelta(seconds=70),
+            "EndTimestamp": now - datetime.timedelta(seconds=10),
+        },
+    },
+)
+with open("clip-boto3.mp4", "wb") as file:
+    for chunk in clip["Payload"].iter_chunks():
+        file.write(chunk)
+print("clip-boto3.mp4 from", endpoint)
+"#;
+
+fn invitation(
+    folder: &Path,
+    public: SocketAddr,
+    admin: SocketAddr,
+    emulator: &str,
+    play: &str,
+    took: Duration,
+) -> String {
+    let folder_shown = folder.display();
+    let people: String = PEOPLE
+        .iter()
+        .map(|(name, _, may)| format!("  {name:<6} {may:<44} {folder_shown}/{name}.jwt\n"))
+        .collect();
+    format!(
+        r#"
+kvs-edge demo is ready after {seconds:.1} s. Ctrl-C ends it.
+
+Open
+  console   http://{public}/
+  metrics   http://{admin}/metrics
+  emulator  {emulator} (what stands in for AWS)
+  settings  {folder_shown}/demo.toml and policies/demo.cedar (change them: they reload)
+
+People and their tokens, good for 12 hours
+{people}
+Save the last minute of a camera as a clip
+  curl -fsS -H "Authorization: Bearer $(cat {folder_shown}/alice.jwt)" -o clip.mp4 "http://{public}/streams/cam-1/clip.mp4?start=$(date -d '-70 sec' +%s)&end=$(date -d '-10 sec' +%s)"
+
+Watch live in ffplay, VLC or mpv (this address is a key to cam-1, good for 12 hours)
+  ffplay "{play}"
+
+An unmodified AWS SDK or CLI
+  . {folder_shown}/env.sh && python3 {folder_shown}/clip.py
+  . {folder_shown}/env.sh && aws kinesisvideo list-streams
+
+See what it counts
+  curl -s http://{admin}/metrics | grep kvs_edge_outgoing_bytes_total | grep -v ' 0$'
+"#,
+        seconds = took.as_secs_f64()
+    )
+}

@@ -1,0 +1,52 @@
+//! `emulate`: a local Kinesis Video Streams.
+
+use crate::emulator;
+use anyhow::Context;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Run a Kinesis Video Streams on loopback: real H.264 and AAC, SigV4 checked, faults on request
+#[derive(clap::Args)]
+#[command(after_help = "\
+Sign requests with the printed keys, service kinesisvideo. With --allow-faults, plan misbehaviour:
+  curl -X POST http://127.0.0.1:4567/_emulator/faults \\
+    -d '{\"operation\":\"GetClip\",\"fault\":{\"kind\":\"delay\",\"millis\":500},\"times\":1}'
+
+Example:
+  kvs-edge emulate --listen 127.0.0.1:4567")]
+pub struct Args {
+    /// Where to listen
+    #[arg(long, default_value = "127.0.0.1:4567")]
+    listen: SocketAddr,
+    /// Settings of the emulator itself, as TOML
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Take plans for faults at /_emulator/faults, from loopback only
+    #[arg(long)]
+    allow_faults: bool,
+}
+
+/// Emulates until it is told to stop.
+///
+/// # Errors
+/// The settings are wrong, or the address is taken.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let mut config: emulator::Config = match &args.config {
+        Some(path) => super::source(path)?.parse()?,
+        None => emulator::Config::default(),
+    };
+    config.listen = args.listen;
+    config.allow_faults |= args.allow_faults;
+    super::runtime()?.block_on(async {
+        let (access_key, secret_key, region) =
+            (config.access_key.clone(), config.secret_key.clone(), config.region.clone());
+        let running =
+            emulator::start(config).await.with_context(|| format!("cannot listen on {}", args.listen))?;
+        println!("emulator on {}, region {region}", running.url());
+        println!("AWS_ACCESS_KEY_ID={access_key} AWS_SECRET_ACCESS_KEY={secret_key} AWS_REGION={region}");
+        tokio::signal::ctrl_c().await?;
+        running.stop();
+        Ok(ExitCode::SUCCESS)
+    })
+}

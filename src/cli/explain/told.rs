@@ -1,0 +1,71 @@
+//! An explanation in words.
+
+use crate::policy::{Explanation, Nearest, Part, Reason, Verdict};
+use std::fmt::{self, Write};
+
+/// An explanation as people read it.
+pub struct Told<'a>(pub &'a Explanation);
+
+impl fmt::Display for Told<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Explanation { verdict, decided_by, nearest, facts } = self.0;
+        match verdict {
+            Verdict::Permitted => writeln!(f, "PERMIT")?,
+            Verdict::Denied(reason) => writeln!(f, "DENY: {reason}")?,
+        }
+        if *verdict == Verdict::Denied(Reason::Unknown("tags")) {
+            writeln!(f, "(The gateway asks KVS for them; here say --tag KEY=VALUE or --untagged.)")?;
+        }
+        for policy in decided_by {
+            writeln!(f, "\n{}:{}: {}", policy.path.display(), policy.line, policy.id)?;
+            writeln!(f, "{}", indented(&policy.text))?;
+        }
+        if !nearest.is_empty() {
+            writeln!(f, "\nThe permits that come nearest, and what they ask for:")?;
+        }
+        for near in nearest {
+            self.near(near, f)?;
+        }
+        writeln!(f, "\nWhat the policies were told:")?;
+        let width = facts.keys().map(String::len).max().unwrap_or_default();
+        for (name, value) in facts {
+            writeln!(f, "  {name:width$}  {value}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Told<'_> {
+    fn near(&self, near: &Nearest, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "\n{}:{}: {}", near.policy.path.display(), near.policy.line, near.policy.id)?;
+        for part in &near.parts {
+            let word = match &part.holds {
+                Ok(true) => "holds  ",
+                Ok(false) => "FAILS  ",
+                Err(_) => "BREAKS ",
+            };
+            writeln!(f, "  {word} {}", part.text.replace('\n', "\n          "))?;
+            if part.holds != Ok(true) {
+                write!(f, "{}", self.why(part))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn why(&self, part: &Part) -> String {
+        let mut lines = String::new();
+        if let Err(problem) = &part.holds {
+            let _ = writeln!(lines, "            {problem}");
+        }
+        for name in &part.reads {
+            if let Some(value) = self.0.facts.get(name) {
+                let _ = writeln!(lines, "            {name} is {value}");
+            }
+        }
+        lines
+    }
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,30 @@
+//! `serve`: the gateway.
+
+use super::ConfigFile;
+use crate::app;
+use std::process::ExitCode;
+
+/// Run the gateway
+#[derive(clap::Args)]
+#[command(after_help = "\
+SIGTERM and SIGINT drain and end it (a second one ends it at once); SIGHUP reloads the configuration.
+
+Example:
+  kvs-edge serve --config /etc/kvs-edge/kvs-edge.toml")]
+pub struct Args {
+    #[command(flatten)]
+    file: ConfigFile,
+}
+
+/// Serves until it is told to stop.
+///
+/// # Errors
+/// The configuration is refused, or an address cannot be listened on.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let source = args.file.source()?;
+    super::runtime()?.block_on(async {
+        let running = app::start(source, app::Logging::AsConfigured).await?;
+        app::until_stopped(running).await;
+        Ok(ExitCode::SUCCESS)
+    })
+}

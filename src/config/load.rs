@@ -1,0 +1,332 @@
+//! Reading the file: TOML, then the environment over it, then meaning; each fault with file, line and column.
+//!
+//! Every key can be set as `KVS_EDGE__SECTION__KEY` (`KVS_EDGE__AWS__0__REGION` for a list). A variable's value is
+//! read as TOML where that succeeds and as plain text otherwise, so neither `512MiB` nor `["a", "b"]` needs quoting
+//! beyond the shell's. What a setting means is checked by the part that owns it; this file finds the places.
+
+use crate::setting::{Mistake, Place};
+use serde::de::DeserializeOwned;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use toml::de::{DeTable, DeValue};
+use toml::{Table, Value};
+
+/// The prefix of variables that are settings.
+pub const ENVIRONMENT_PREFIX: &str = "KVS_EDGE__";
+
+/// A configuration file that cannot be used, with everything that is wrong with it.
+#[derive(Debug)]
+pub struct Refused {
+    /// One line each: `file:line:column: key: problem`.
+    pub lines: Vec<String>,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.lines.join("\n"))
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// A configuration file's text: finds the places of its keys.
+pub struct Source {
+    path: PathBuf,
+    text: String,
+    environment: Vec<(String, String)>,
+}
+
+impl Source {
+    /// Reads the file; `environment` is what may override it.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn read(path: &Path, environment: impl Iterator<Item = (String, String)>) -> Result<Self, Refused> {
+        let text = std::fs::read_to_string(path).map_err(|error| Refused {
+            lines: vec![format!("{}: cannot be read: {error}; --config FILE names it", path.display())],
+        })?;
+        let mut environment: Vec<_> =
+            environment.filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX)).collect();
+        environment.sort();
+        Ok(Self { path: path.to_owned(), text, environment })
+    }
+
+    /// The file itself.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The folder that relative paths in the file start from.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        match self.path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        }
+    }
+
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// Bad TOML, an unknown key, a wrong type or a malformed value, with its place.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Refused> {
+        let mut table: Table = toml::from_str(&self.text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start);
+            self.refused(vec![format!("{}: {}", self.place_of_offset(at), error.message())])
+        })?;
+        for (name, value) in &self.environment {
+            set(&mut table, &environment_path(name), environment_value(value))
+                .map_err(|problem| self.refused(vec![format!("environment variable {name}: {problem}")]))?;
+        }
+        serde_path_to_error::deserialize(Value::Table(table)).map_err(|error| {
+            let path = error.path().to_string();
+            let inner = error.into_inner();
+            let problem = with_suggestion(inner.message());
+            let key = misspelt(&path, inner.message());
+            self.refused(vec![format!("{}: {problem}", self.place(&key))])
+        })
+    }
+
+    /// Turns mistakes found by the parts into lines with places.
+    #[must_use]
+    pub fn locate(&self, mistakes: &[Mistake]) -> Refused {
+        let line = |mistake: &Mistake| match &mistake.place {
+            Place::Key(key) => format!("{}: {}", self.place(key), mistake.problem),
+            Place::File { path, line, column } => {
+                format!("{}:{line}:{column}: {}", path.display(), mistake.problem)
+            }
+        };
+        self.refused(mistakes.iter().map(line).collect())
+    }
+
+    fn refused(&self, lines: Vec<String>) -> Refused {
+        Refused { lines }
+    }
+
+    /// `file:line:column: key`, or the environment variable that set it.
+    fn place(&self, key: &str) -> String {
+        let wanted: Vec<String> = segments(key);
+        for (name, _) in &self.environment {
+            let set: Vec<String> = environment_path(name);
+            if !wanted.is_empty() && wanted.starts_with(&set) {
+                return format!("environment variable {name}: {key}");
+            }
+        }
+        let offset = DeTable::parse(&self.text).ok().and_then(|root| offset_of(root.get_ref(), &wanted));
+        let place = self.place_of_offset(offset.unwrap_or(0));
+        if key.is_empty() || key == "." { place } else { format!("{place}: {key}") }
+    }
+
+    fn place_of_offset(&self, offset: usize) -> String {
+        let before = &self.text[..offset.min(self.text.len())];
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().map_or(0, |tail| tail.chars().count()) + 1;
+        format!("{}:{line}:{column}", self.path.display())
+    }
+}
+
+/// `issuer[0].jwks` → `issuer`, `0`, `jwks`.
+fn segments(key: &str) -> Vec<String> {
+    key.split(['.', '[', ']']).filter(|part| !part.is_empty()).map(str::to_owned).collect()
+}
+
+/// `KVS_EDGE__AWS__0__REGION` → `aws`, `0`, `region`.
+fn environment_path(name: &str) -> Vec<String> {
+    name[ENVIRONMENT_PREFIX.len()..].split("__").map(str::to_lowercase).collect()
+}
+
+fn environment_value(text: &str) -> Value {
+    toml::from_str::<Table>(&format!("value = {text}"))
+        .ok()
+        .and_then(|mut table| table.remove("value"))
+        .unwrap_or_else(|| Value::String(text.to_owned()))
+}
+
+/// Puts a value at a path, making tables and appending to lists on the way.
+fn set(table: &mut Table, path: &[String], value: Value) -> Result<(), String> {
+    let Some((key, rest)) = path.split_first().filter(|(key, _)| !key.is_empty()) else {
+        return Err("names no setting; write KVS_EDGE__SECTION__KEY".into());
+    };
+    let Some(next) = rest.first() else {
+        table.insert(key.clone(), value);
+        return Ok(());
+    };
+    let index: Option<usize> = next.parse().ok();
+    let fresh = if index.is_some() { Value::Array(Vec::new()) } else { Value::Table(Table::new()) };
+    match (table.entry(key.clone()).or_insert(fresh), index) {
+        (Value::Table(inner), _) => set(inner, rest, value),
+        (Value::Array(list), Some(index)) => set_in_list(list, index, &rest[1..], value),
+        _ => Err(format!("{key} is no table")),
+    }
+}
+
+fn set_in_list(list: &mut Vec<Value>, index: usize, rest: &[String], value: Value) -> Result<(), String> {
+    if index > list.len() {
+        return Err(format!("index {index} leaves a hole: the list has {} members", list.len()));
+    }
+    if index == list.len() {
+        list.push(if rest.is_empty() { value.clone() } else { Value::Table(Table::new()) });
+    }
+    match (&mut list[index], rest.is_empty()) {
+        (slot, true) => {
+            *slot = value;
+            Ok(())
+        }
+        (Value::Table(inner), false) => set(inner, rest, value),
+        _ => Err(format!("member {index} is no table")),
+    }
+}
+
+/// Where a key is written; if it is not, where the deepest table on the way to it is.
+fn offset_of(table: &DeTable<'_>, path: &[String]) -> Option<usize> {
+    let (key, rest) = path.split_first()?;
+    let (name, value) = table.iter().find(|(name, _)| name.get_ref().as_ref() == key.as_str())?;
+    let here = name.span().start;
+    let deeper = match value.get_ref() {
+        DeValue::Table(inner) => offset_of(inner, rest),
+        DeValue::Array(list) => rest.split_first().and_then(|(index, rest)| {
+            let member = list.get(index.parse::<usize>().ok()?)?;
+            match member.get_ref() {
+                DeValue::Table(inner) => offset_of(inner, rest).or(Some(member.span().start)),
+                _ => Some(member.span().start),
+            }
+        }),
+        _ => None,
+    };
+    deeper.or(Some(here))
+}
+
+/// serde names the table in which an unknown field sits; the field itself is in the message.
+fn misspelt(path: &str, message: &str) -> String {
+    let Some(field) = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next()) else {
+        return path.to_owned();
+    };
+    if path == "." || path.is_empty() {
+        field.to_owned()
+    } else if path == field || path.ends_with(&format!(".{field}")) {
+        path.to_owned()
+    } else {
+        format!("{path}.{field}")
+    }
+}
+
+/// Adds "did you mean" to serde's list of known fields.
+fn with_suggestion(message: &str) -> String {
+    let message = message.trim_end();
+    let words: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    let Some((wrong, known)) = words.split_first().filter(|_| message.starts_with("unknown")) else {
+        return message.to_owned();
+    };
+    let near = known.iter().map(|word| (distance(wrong, word), *word)).min();
+    match near {
+        Some((steps, word)) if steps <= 2 || word.contains(wrong) => {
+            format!("{message}; did you mean `{word}`?")
+        }
+        _ => message.to_owned(),
+    }
+}
+
+/// Levenshtein distance: how many letters to change, add or drop.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.chars().enumerate() {
+            let substituted = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(row[j + 1] + 1);
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::setting::{ByteSize, Span};
+    use serde::Deserialize;
+
+    #[derive(Deserialize, Debug)]
+    #[serde(deny_unknown_fields)]
+    struct Sample {
+        cache: Cache,
+        #[serde(default)]
+        aws: Vec<Aws>,
+    }
+    #[derive(Deserialize, Debug)]
+    #[serde(deny_unknown_fields)]
+    struct Cache {
+        memory: ByteSize,
+        #[serde(default)]
+        settle: Option<Span>,
+    }
+    #[derive(Deserialize, Debug)]
+    #[serde(deny_unknown_fields)]
+    struct Aws {
+        region: String,
+    }
+
+    fn source(text: &str, environment: &[(&str, &str)]) -> Source {
+        let environment =
+            environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Source { path: "edge.toml".into(), text: text.to_owned(), environment }
+    }
+
+    fn refusal(text: &str, environment: &[(&str, &str)]) -> String {
+        source(text, environment).parse::<Sample>().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn each_fault_names_file_line_column_and_what_to_write() {
+        for (text, expected) in [
+            ("[cache]\nmemroy = '1MiB'\n", "edge.toml:2:1: cache.memroy: unknown field `memroy`"),
+            ("[cache]\nmemroy = '1MiB'\n", "did you mean `memory`?"),
+            (
+                "[cache]\nmemory = '1MB of it'\n",
+                "edge.toml:2:1: cache.memory: `1MB of it`: write a size such as",
+            ),
+            ("[cache]\nmemory = 5\n", "edge.toml:2:1: cache.memory: invalid type: integer `5`"),
+            ("[cache]\nmemory = '1MiB'\n[[aws]]\nregion = 1\n", "edge.toml:4:1: aws[0].region: invalid type"),
+            (
+                "[cache]\nmemory = '1MiB'\n[[aws]]\nregin = 'x'\n",
+                "edge.toml:4:1: aws[0].regin: unknown field",
+            ),
+            ("[cache\n", "edge.toml:1:7: "),
+            ("[caches]\n", "edge.toml:1:2: caches: unknown field `caches`"),
+        ] {
+            let error = refusal(text, &[]);
+            assert!(error.contains(expected), "{error}\nshould hold {expected}");
+        }
+    }
+
+    #[test]
+    fn the_environment_overrides_the_file_and_answers_for_its_own_faults() {
+        let text = "[cache]\nmemory = '1MiB'\n";
+        let environment = [
+            ("KVS_EDGE__CACHE__MEMORY", "512MiB"),
+            ("KVS_EDGE__CACHE__SETTLE", "60s"),
+            ("KVS_EDGE__AWS__0__REGION", "eu-west-1"),
+        ];
+        let sample: Sample = source(text, &environment).parse().unwrap();
+        assert_eq!(sample.cache.memory, ByteSize(512 << 20));
+        assert_eq!(sample.cache.settle, Some(Span::seconds(60)));
+        assert_eq!(sample.aws[0].region, "eu-west-1");
+        let error = refusal(text, &[("KVS_EDGE__CACHE__MEMORY", "much")]);
+        assert!(
+            error.starts_with("environment variable KVS_EDGE__CACHE__MEMORY: cache.memory: `much`"),
+            "{error}"
+        );
+        assert!(refusal(text, &[("KVS_EDGE__AWS__3__REGION", "x")]).contains("leaves a hole"));
+    }
+
+    #[test]
+    fn a_mistake_found_later_gets_its_line() {
+        let source = source("[cache]\nmemory = '1MiB'\n\n[[aws]]\nregion = 'x'\n", &[]);
+        let found = source.locate(&[Mistake::at("aws[0].region", "is no region")]);
+        assert_eq!(found.to_string(), "edge.toml:5:1: aws[0].region: is no region");
+        let missing = source.locate(&[Mistake::at("aws[0].account", "is required")]);
+        assert!(missing.to_string().starts_with("edge.toml:4:"), "{missing}");
+    }
+}

@@ -1,0 +1,161 @@
+//! What the emulator says: an answer, or a refusal in KVS's error shape (KVS.md 3.4, 3.5, 3.6).
+
+use super::json::Json;
+use super::world::Connection;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use std::collections::BTreeMap;
+
+/// What KVS says to a path or a letter case that it does not know, with status 200: exactly these 90 bytes.
+pub(super) const UNKNOWN_OPERATION: &str =
+    r#"{"Output":{"__type":"com.amazon.coral.service#UnknownOperationException"},"Version":"1.0"}"#;
+
+/// A complete answer, before the network has a say.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) content_type: &'static str,
+    /// The value of `x-amzn-ErrorType`.
+    pub(super) error_type: Option<String>,
+    /// More headers, which take the place of those that every answer has.
+    pub(super) headers: HeaderMap,
+    pub(super) content: Content,
+    /// Held until the body has left.
+    pub(super) connection: Option<Connection>,
+}
+
+/// The body.
+pub(super) enum Content {
+    /// Sent with its length.
+    Whole(Bytes),
+    /// Sent chunked, length unknown.
+    Parts(Box<dyn Iterator<Item = Bytes> + Send>),
+}
+
+impl Answer {
+    /// 200 with bytes.
+    pub(super) fn bytes(content_type: &'static str, bytes: impl Into<Bytes>) -> Self {
+        Self {
+            status: StatusCode::OK,
+            content_type,
+            error_type: None,
+            headers: HeaderMap::new(),
+            content: Content::Whole(bytes.into()),
+            connection: None,
+        }
+    }
+
+    /// 200 with JSON.
+    pub(super) fn json(json: &Json) -> Self {
+        Self::bytes("application/json", json.to_string())
+    }
+
+    /// 200, streamed.
+    pub(super) fn parts(
+        content_type: &'static str,
+        parts: impl Iterator<Item = Bytes> + Send + 'static,
+    ) -> Self {
+        Self { content: Content::Parts(Box::new(parts)), ..Self::bytes(content_type, Bytes::new()) }
+    }
+
+    /// Anything.
+    pub(super) fn raw(status: u16, headers: &BTreeMap<String, String>, body: &str) -> Self {
+        let mut answer = Self::bytes("application/json", body.to_owned());
+        answer.status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        for (name, value) in headers {
+            if let (Ok(name), Ok(value)) =
+                (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value))
+            {
+                answer.headers.insert(name, value);
+            }
+        }
+        answer
+    }
+
+    /// The 90 bytes.
+    pub(super) fn unknown_operation() -> Self {
+        Self::bytes("application/json", UNKNOWN_OPERATION)
+    }
+}
+
+/// Why not.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Refusal {
+    pub(super) status: u16,
+    pub(super) kind: String,
+    pub(super) message: String,
+}
+
+/// The tail of `x-amzn-ErrorType` for modelled errors.
+const SERVICE_URI: &str = "http://kinesisvideo.amazonaws.com/doc/2017-09-30/";
+/// The tail when the front end refuses before the service is asked.
+const FRONT_URI: &str = "http://internal.amazon.com/coral/com.amazon.coral.service/";
+
+impl Refusal {
+    pub(super) fn new(status: u16, kind: &str, message: impl Into<String>) -> Self {
+        Self { status, kind: kind.into(), message: message.into() }
+    }
+
+    /// 400 InvalidArgumentException.
+    pub(super) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(400, "InvalidArgumentException", message)
+    }
+
+    /// 404 ResourceNotFoundException.
+    pub(super) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(404, "ResourceNotFoundException", message)
+    }
+
+    /// 404: no such stream.
+    pub(super) fn no_stream() -> Self {
+        Self::not_found("The requested stream is not found or not active.")
+    }
+
+    /// 403 with a type of the front end.
+    pub(super) fn denied(kind: &str, message: impl Into<String>) -> Self {
+        Self::new(403, kind, message)
+    }
+
+    /// 400 ClientLimitExceededException.
+    pub(super) fn limit(message: impl Into<String>) -> Self {
+        Self::new(400, "ClientLimitExceededException", message)
+    }
+
+    /// Whether this is a throttle.
+    pub(super) fn is_throttle(&self) -> bool {
+        matches!(
+            self.kind.as_str(),
+            "ClientLimitExceededException" | "ConnectionLimitExceededException" | "ThrottlingException"
+        )
+    }
+
+    /// The error on the wire.
+    pub(super) fn answer(&self) -> Answer {
+        let uri = if self.status == 403 { FRONT_URI } else { SERVICE_URI };
+        Answer {
+            status: StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            error_type: Some(format!("{}:{uri}", self.kind)),
+            ..Answer::json(&Json::object([("Message", Json::text(self.message.clone()))]))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unknown_operation_is_ninety_bytes() {
+        assert_eq!(UNKNOWN_OPERATION.len(), 90);
+    }
+
+    #[test]
+    fn an_error_carries_its_type_with_a_tail_and_its_message_with_a_capital() {
+        let answer = Refusal::not_found("none").answer();
+        assert_eq!(
+            answer.error_type.as_deref(),
+            Some("ResourceNotFoundException:http://kinesisvideo.amazonaws.com/doc/2017-09-30/")
+        );
+        let Content::Whole(body) = answer.content else { panic!("errors are whole") };
+        assert_eq!(body, r#"{"Message":"none"}"#);
+    }
+}

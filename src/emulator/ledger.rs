@@ -1,0 +1,57 @@
+//! What reached the emulator: requests, bytes and throttles per operation and stream, and how often each playback
+//! resource was asked for. Tests read it at `/_emulator/requests`.
+
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Counters of one operation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Count {
+    /// Requests that arrived, whatever became of them.
+    pub(super) requests: u64,
+    /// Body bytes that were handed to the network.
+    pub(super) bytes: u64,
+    /// Answers that said "too much".
+    pub(super) throttled: u64,
+    /// Answers with status 400 or above, throttles included.
+    pub(super) failed: u64,
+}
+
+/// Everything since the start, or since it was last reset.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Ledger {
+    total: BTreeMap<String, Count>,
+    streams: BTreeMap<String, BTreeMap<String, Count>>,
+    resources: BTreeMap<String, u64>,
+    clients_headers_seen: BTreeSet<String>,
+}
+
+impl Ledger {
+    /// Changes the counters of an operation, in the total and for its stream if that is known.
+    pub(super) fn count(&mut self, operation: &str, stream: Option<&str>, change: impl Fn(&mut Count)) {
+        change(self.total.entry(operation.to_owned()).or_default());
+        if let Some(stream) = stream {
+            let operations = self.streams.entry(stream.to_owned()).or_default();
+            change(operations.entry(operation.to_owned()).or_default());
+        }
+    }
+
+    /// A playback resource was asked for.
+    pub(super) fn resource(&mut self, name: String) {
+        *self.resources.entry(name).or_default() += 1;
+    }
+
+    /// Header names of a signed request.
+    pub(super) fn headers<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
+        for name in names {
+            if !self.clients_headers_seen.contains(name) {
+                self.clients_headers_seen.insert(name.to_owned());
+            }
+        }
+    }
+
+    /// As JSON.
+    pub(super) fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+}

@@ -1,0 +1,178 @@
+//! Answers the nine calls.
+
+use super::authenticate::lifetime;
+use super::body::Source;
+use super::record::Record;
+use super::refusal::Error;
+use super::reply::{CACHE_STATUS, Reply, cache_status};
+use super::{Ask, Gateway, listing, page_token};
+use crate::kvs::operations::{GetImages, ListFragments};
+use crate::kvs::{Call, Operation, Protocol, Request, SessionParameters, StreamRef, TimeRange};
+use crate::playback::{Bind, Binding, Statement};
+use crate::upstream::Answer;
+use http::header::{self, HeaderName, HeaderValue};
+use serde_json::{Value, json};
+
+/// The longest JSON answer that is read whole: 25 images of 6 MiB never come near it in practice.
+const LONGEST_JSON: usize = 160 << 20;
+
+impl Gateway {
+    pub(super) async fn api(&self, ask: Ask<'_>, record: &mut Record) -> Result<Reply, Error> {
+        let Request::Call(call) = ask.request() else { return Err(super::route::Lost::Unknown.into()) };
+        match call {
+            Call::GetDataEndpoint(_) => Ok(Reply::json(&json!({ "DataEndpoint": &*self.public_url }))),
+            Call::ListStreams(list) => {
+                let seen = self.visible(ask.caller(), &ask.scene).await?;
+                let (streams, token) = listing::page(seen, list)?;
+                let streams: Vec<Value> = streams.into_iter().map(|stream| stream.members).collect();
+                Ok(Reply::json(&json!({ "StreamInfoList": streams, "NextToken": token })))
+            }
+            Call::ListFragments(_) | Call::GetImages(_) => self.paged(&ask, call, record).await,
+            Call::GetClip(clip) => {
+                let found = self.clip(&ask, clip, record).await?;
+                record.cache = found.outcome.as_str();
+                let status = cache_status(found.outcome);
+                let content_type = found.entry.head().content_type.clone();
+                let body = Source::Cached(found.entry.body(None));
+                Ok(Reply::api(content_type, body).with(CACHE_STATUS, status))
+            }
+            Call::DescribeStream(_) | Call::GetMediaForFragmentList(_) => {
+                let answer = self.ask_kvs(&ask, call, record).await?;
+                let content_type = content_type(&answer, call.operation());
+                Ok(Reply::api(content_type, Source::Passing(answer.body)))
+            }
+            Call::GetHlsStreamingSessionUrl(url) => {
+                let (path, cookie) = self.session_url(&ask, &url.session, url.expires, record).await?;
+                let url = format!("{}{path}", self.public_url);
+                Ok(with_cookie(Reply::json(&json!({ "HLSStreamingSessionURL": url })), cookie))
+            }
+            Call::GetDashStreamingSessionUrl(url) => {
+                let (path, cookie) = self.session_url(&ask, &url.session, url.expires, record).await?;
+                let url = format!("{}{path}", self.public_url);
+                Ok(with_cookie(Reply::json(&json!({ "DASHStreamingSessionURL": url })), cookie))
+            }
+        }
+    }
+
+    /// Asks KVS and notes on the record what came of it.
+    pub(super) async fn ask_kvs(
+        &self,
+        ask: &Ask<'_>,
+        call: &Call,
+        record: &mut Record,
+    ) -> Result<Answer, Error> {
+        let started = std::time::Instant::now();
+        let answer = self.upstream.call(ask.located()?, call, &ask.caller().subject).await?;
+        record.attempts += answer.attempts;
+        record.upstream_request_id.clone_from(&answer.request_id);
+        record.upstream_millis = u64::try_from(started.elapsed().as_millis()).ok();
+        Ok(answer)
+    }
+
+    /// A call whose answer goes on with a token: the token is sealed into one of ours.
+    async fn paged(&self, ask: &Ask<'_>, call: &Call, record: &mut Record) -> Result<Reply, Error> {
+        let answer = self.ask_kvs(ask, call, record).await?;
+        let body = answer.bytes(LONGEST_JSON).await?;
+        let mut json: Value = serde_json::from_slice(&body).map_err(|_| broken_json(call.operation()))?;
+        if let (Some(token), Some((stream, kind, range))) =
+            (json.get("NextToken").and_then(Value::as_str), paging(call))
+        {
+            json["NextToken"] = page_token::seal(&self.keys, stream, kind, range, token).into();
+            return Ok(Reply::json(&json));
+        }
+        Ok(Reply::api(HeaderValue::from_static("application/json"), Source::Whole(body)))
+    }
+
+    /// Opens the shared session, so that the caller learns here whether there is anything to play, and seals the way
+    /// to it: a path that begins with a slash, and a cookie if capabilities are bound to one.
+    pub(super) async fn session_url(
+        &self,
+        ask: &Ask<'_>,
+        session: &SessionParameters,
+        expires: u32,
+        record: &mut Record,
+    ) -> Result<(String, Option<String>), Error> {
+        let located = ask.located()?;
+        let stream = self.lasting_name(ask).await?;
+        let key = self.session_key(located, &stream, session, ask.now);
+        self.open_session(&key, ask.now).await?;
+        record.attempts = record.attempts.max(1);
+        let (bind, cookie) = match self.playback.bind {
+            Bind::None => (None, None),
+            Bind::Address => (Some(Binding::Address(record.client)), None),
+            Bind::Cookie => {
+                let value = super::authenticate::cookie(ask.parts, super::authenticate::BINDING_COOKIE);
+                let value = value.map_or_else(Binding::new_cookie, str::to_owned);
+                (Some(Binding::cookie(&value)), Some(value))
+            }
+        };
+        let caller = ask.caller();
+        let statement = Statement {
+            caller: caller.as_ref().clone(),
+            stream,
+            session: session.clone(),
+            issued: ask.now,
+            expires: lifetime(ask.now, expires, caller, &self.playback),
+            bind,
+        };
+        let capability = self.seal(&statement);
+        let file = match session.protocol {
+            Protocol::Hls => "getHLSMasterPlaylist.m3u8",
+            Protocol::Dash => "getDASHManifest.mpd",
+        };
+        Ok((format!("/{}/v1/{capability}/{file}", session.protocol.as_str()), cookie))
+    }
+
+    /// The stream by ARN, so that a capability dies with its stream; by name where KVS will not describe it to us.
+    async fn lasting_name(&self, ask: &Ask<'_>) -> Result<StreamRef, Error> {
+        let fallback = || ask.stream().cloned();
+        let by_arn = match ask.located() {
+            Ok(located) => self.arn(located).await.ok().map(StreamRef::Arn),
+            Err(_) => None,
+        };
+        by_arn.or_else(fallback).ok_or(Error::Lost(super::route::Lost::Unknown))
+    }
+}
+
+fn paging(call: &Call) -> Option<(&StreamRef, crate::kvs::SelectorType, TimeRange)> {
+    match call {
+        Call::ListFragments(ListFragments { stream, selector: Some(selector), .. }) => {
+            Some((stream, selector.kind, selector.range))
+        }
+        Call::GetImages(GetImages { stream, selector, range, .. }) => Some((stream, *selector, *range)),
+        _ => None,
+    }
+}
+
+fn broken_json(operation: Operation) -> Error {
+    crate::upstream::Error::BrokenAnswer(format!("{operation} did not answer with JSON")).into()
+}
+
+/// KVS's own type where it is a plausible one (`KVS.md` 3.4).
+fn content_type(answer: &Answer, operation: Operation) -> HeaderValue {
+    answer.content_type.clone().unwrap_or_else(|| {
+        HeaderValue::from_static(match operation {
+            Operation::GetMediaForFragmentList => "video/webm",
+            Operation::GetClip => "video/mp4",
+            _ => "application/json",
+        })
+    })
+}
+
+/// Ties a browser to its capabilities: sent on playback paths only, out of reach for scripts.
+pub fn with_cookie(mut reply: Reply, value: Option<String>) -> Reply {
+    let Some(value) = value else { return reply };
+    for path in ["/hls/", "/dash/"] {
+        let line = format!(
+            "{}={value}; Path={path}; HttpOnly; Secure; SameSite=None; Max-Age=43200",
+            super::authenticate::BINDING_COOKIE
+        );
+        if let Ok(line) = HeaderValue::from_str(&line) {
+            reply.headers.append(header::SET_COOKIE, line);
+        }
+    }
+    reply
+}
+
+/// Set when KVS cut a clip short (`KVS.md` 4.4).
+pub const TRUNCATED: HeaderName = HeaderName::from_static("kvs-edge-truncated");

@@ -1,0 +1,108 @@
+//! Who is asking: a token's owner, or the holder of a playback capability.
+
+use super::Gateway;
+use super::refusal::Error;
+use crate::caller::Caller;
+use crate::identity::Credential;
+use crate::kvs::{SessionParameters, StreamRef, Timestamp};
+use crate::playback::{self, Statement};
+use http::header;
+use http::request::Parts;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Somebody who was recognized.
+pub enum Authenticated {
+    /// By a verified token.
+    Person(Arc<Caller>),
+    /// By a capability, which also says what may be played.
+    Player(Box<Player>),
+}
+
+/// The holder of a capability.
+pub struct Player {
+    caller: Arc<Caller>,
+    /// Which stream.
+    pub stream: StreamRef,
+    /// Which session.
+    pub session: Arc<SessionParameters>,
+    /// When the capability was made: a replay runs from then.
+    pub issued: Timestamp,
+    /// Stands for this holder in counts and logs: a digest of the capability, of no use to open anything.
+    pub viewing: Arc<str>,
+}
+
+impl Authenticated {
+    /// Who it is.
+    pub fn caller(&self) -> &Arc<Caller> {
+        match self {
+            Self::Person(caller) => caller,
+            Self::Player(player) => &player.caller,
+        }
+    }
+}
+
+/// The cookie that ties capabilities to a browser (`playback.bind = "cookie"`).
+pub const BINDING_COOKIE: &str = "kvs_edge_player";
+
+impl Gateway {
+    /// Verifies the one token of a request.
+    pub(super) async fn recognize(&self, parts: &Parts, now: Timestamp) -> Result<Authenticated, Error> {
+        match self.sources.credential(&parts.headers, false)? {
+            Credential::Token(token) => {
+                Ok(Authenticated::Person(self.identity.verify(token.as_str(), now).await?))
+            }
+            // Given only for a path with a capability.
+            Credential::Capability => Err(Error::Unbound),
+        }
+    }
+
+    /// Opens the capability of a playback path.
+    pub(super) fn open(
+        &self,
+        capability: &str,
+        parts: &Parts,
+        client: IpAddr,
+        now: Timestamp,
+    ) -> Result<Authenticated, Error> {
+        self.sources.credential(&parts.headers, true)?;
+        let Statement { caller, stream, session, issued, bind, .. } =
+            self.keys.open(capability, now).map_err(Error::Capability)?;
+        if !bind.is_none_or(|bind| bind.holds(client, cookie(parts, BINDING_COOKIE))) {
+            return Err(Error::Unbound);
+        }
+        let viewing = viewing(capability);
+        let player = Player { caller: Arc::new(caller), stream, session: Arc::new(session), issued, viewing };
+        Ok(Authenticated::Player(Box::new(player)))
+    }
+
+    /// A capability for a caller to play a session.
+    pub(super) fn seal(&self, statement: &Statement) -> String {
+        self.keys.seal(statement)
+    }
+}
+
+/// Until when a capability lives that is asked for now.
+pub fn lifetime(now: Timestamp, seconds: u32, caller: &Caller, config: &playback::Config) -> Timestamp {
+    playback::lifetime(now, std::time::Duration::from_secs(u64::from(seconds)), caller.expires, config)
+}
+
+/// The value of one cookie, if the request has exactly one of that name.
+pub fn cookie<'a>(parts: &'a Parts, name: &str) -> Option<&'a str> {
+    let mut found = parts
+        .headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .filter(|(key, _)| *key == name);
+    let (_, value) = found.next()?;
+    found.next().is_none().then_some(value)
+}
+
+/// Sixteen hexadecimal digits that stand for a capability without being one.
+fn viewing(capability: &str) -> Arc<str> {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, capability.as_bytes());
+    digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>().into()
+}

@@ -1,0 +1,319 @@
+//! Answers cacheable bytes: playback media, clips, pictures, fragment lists.
+//!
+//! Everything here has been permitted: it takes an [`Ask`]. Keys come from what was understood, never from what the
+//! client wrote (`cache::Key`), and what KVS answered is kept only as long as `cache::freshness` says.
+
+use super::read::PICTURE_SPAN;
+use super::record::Record;
+use super::refusal::Error;
+use super::reply::{self, Private, Reply};
+use super::{Ask, Gateway};
+use crate::cache::freshness::{Kind, Rules};
+use crate::cache::{Fetched, Found, Head, Keep, Key, Picture, freshness};
+use crate::kvs::operations::{GetClip, GetImages, ListFragments};
+use crate::kvs::{Call, Resource, SelectorType, StreamRef, Timestamp};
+use crate::net::body::whole;
+use crate::sessions::SessionKey;
+use crate::upstream::{self, Answer, Located, SessionUrl, Upstream};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// How old the newest picture may be before it is refreshed.
+const PICTURE_INTERVAL: Duration = Duration::from_secs(2);
+/// The longest page of ListFragments: 1,000 rows of some 300 bytes.
+const LONGEST_LIST: usize = 4 << 20;
+/// The longest answer of GetImages for a snapshot.
+const LONGEST_IMAGES: usize = 100 << 20;
+
+impl Gateway {
+    /// What decides how long answers are kept, for a stream of this retention.
+    fn rules(&self, retention_hours: Option<u32>) -> Rules {
+        let retention = retention_hours.map(|hours| Duration::from_secs(u64::from(hours) * 3600));
+        Rules::new(&self.cache_settings, retention)
+    }
+
+    /// One init segment or fragment of a playback session.
+    pub(super) async fn segment(
+        &self,
+        ask: &Ask<'_>,
+        session: &SessionKey,
+        resource: &Resource,
+        record: &mut Record,
+    ) -> Result<Reply, Error> {
+        let located = ask.located()?;
+        let mut at = self.sessions.locate(session, resource, ask.now).await?;
+        let mut found = self.fill_segment(located, session, &at).await;
+        if let Err(Error::Upstream(error)) = &found
+            && is_over(error)
+        {
+            // Expired or evicted under us: reopen once for everybody, and ask again under the new session.
+            self.sessions.reopen(session, &at.opened, ask.now).await?;
+            at = self.sessions.locate(session, resource, ask.now).await?;
+            found = self.fill_segment(located, session, &at).await;
+        }
+        let found = found?;
+        record.cache = found.outcome.as_str();
+        Ok(reply::media(found, &ask.parts.method, &ask.parts.headers, Private::Immutable, ask.now).await?)
+    }
+
+    async fn fill_segment(
+        &self,
+        located: &Located,
+        session: &SessionKey,
+        at: &crate::sessions::Located<SessionUrl>,
+    ) -> Result<Found, Error> {
+        let stream = match &session.stream {
+            StreamRef::Arn(arn) => arn.as_str(),
+            StreamRef::Name(name) => name.as_str(),
+        };
+        let key = Key::resource(stream, &at.opened.id, &at.resource);
+        let (upstream, located, opened) = (self.upstream.clone(), located.clone(), at.opened.clone());
+        let (resource, rules) = (at.resource.clone(), self.rules(None));
+        let fetch = move || {
+            let (upstream, located, opened, resource) =
+                (upstream.clone(), located.clone(), opened.clone(), resource.clone());
+            async move {
+                let answer = upstream.fetch(&located, &opened.handle, &resource, 1).await?;
+                let now = Timestamp::now();
+                let kind = Kind::Media { session_ends: opened.expires };
+                Ok::<_, upstream::Error>(fetched(answer, keep(kind, now, &rules), media_type(&resource), now))
+            }
+        };
+        Ok(self.cache.get_or_fill(key, fetch).await?)
+    }
+
+    /// A clip: kept if its footage has settled, else shared by those who ask while it is on its way.
+    pub(super) async fn clip(
+        &self,
+        ask: &Ask<'_>,
+        clip: &GetClip,
+        record: &mut Record,
+    ) -> Result<Found, Error> {
+        let located = ask.located()?;
+        let about = self.upstream.describe(located).await?;
+        let (arn, rules) = (about.arn.clone(), self.rules(Some(about.retention_hours)));
+        let (kind, range) = (clip.selector.kind, clip.selector.range);
+        let end = range.end.unwrap_or(range.start);
+        let key = Key::clip(&arn, kind, range.start, end);
+        let (upstream, located, call) = (self.upstream.clone(), located.clone(), Call::GetClip(clip.clone()));
+        let subject = ask.caller().subject.clone();
+        let fetch = move || {
+            let (upstream, located, call, subject) =
+                (upstream.clone(), located.clone(), call.clone(), subject.clone());
+            async move {
+                let answer = upstream.call(&located, &call, &subject).await?;
+                let now = Timestamp::now();
+                let keep = keep(Kind::Clip { range }, now, &rules);
+                Ok::<_, upstream::Error>(fetched(answer, keep, "video/mp4", now))
+            }
+        };
+        record.attempts = record.attempts.max(1);
+        Ok(self.cache.get_or_fill(key, fetch).await?)
+    }
+
+    /// The picture nearest to the end of the asked range, at or before it.
+    pub(super) async fn picture(
+        &self,
+        ask: &Ask<'_>,
+        images: &GetImages,
+        latest: bool,
+    ) -> Result<Found, Error> {
+        let located = ask.located()?;
+        let about = self.upstream.describe(located).await?;
+        let (arn, rules) = (about.arn.clone(), self.rules(Some(about.retention_hours)));
+        let at = images.range.end.unwrap_or(ask.now);
+        let picture = Picture {
+            selector: images.selector,
+            at,
+            format: images.format,
+            quality: images.quality,
+            width: images.width,
+            height: images.height,
+        };
+        let key = if latest { Key::latest_image(&arn, &picture) } else { Key::image(&arn, &picture) };
+        let (upstream, located, images) = (self.upstream.clone(), located.clone(), images.clone());
+        let subject = ask.caller().subject.clone();
+        let fetch = move || {
+            let (upstream, located, subject) = (upstream.clone(), located.clone(), subject.clone());
+            let mut images = images.clone();
+            async move {
+                let now = Timestamp::now();
+                if latest {
+                    images.range.start = now.minus(PICTURE_SPAN);
+                    images.range.end = Some(now);
+                }
+                let found = newest_picture(&upstream, &located, &images, &subject).await?;
+                let kind = if latest {
+                    Kind::LatestImage { found: found.is_some(), interval: PICTURE_INTERVAL }
+                } else {
+                    Kind::Image { at, found: found.is_some() }
+                };
+                let keep = keep(kind, now, &rules);
+                let (instant, bytes) = found.unwrap_or((at, Bytes::new()));
+                let mut head =
+                    Head::new(HeaderValue::from_static("image/jpeg"), Some(bytes.len() as u64), now);
+                head.note = Some(instant.millis().to_string().into());
+                Ok::<_, upstream::Error>(Fetched { head, keep, body: whole(bytes) })
+            }
+        };
+        Ok(self.cache.get_or_fill(key, fetch).await?)
+    }
+
+    /// All fragments of a range, drained and sorted, as our JSON.
+    pub(super) async fn fragment_list(&self, ask: &Ask<'_>, list: &ListFragments) -> Result<Found, Error> {
+        let Some(selector) = list.selector else {
+            return Err(Error::Query { name: "start", problem: "is required".into() });
+        };
+        let located = ask.located()?;
+        let about = self.upstream.describe(located).await?;
+        let (arn, rules) = (about.arn.clone(), self.rules(Some(about.retention_hours)));
+        let end = selector.range.end.unwrap_or(ask.now);
+        let key = Key::fragment_list(&arn, selector.kind, selector.range.start, end);
+        let (upstream, located, list) = (self.upstream.clone(), located.clone(), list.clone());
+        let subject = ask.caller().subject.clone();
+        let fetch = move || {
+            let (upstream, located, list, subject) =
+                (upstream.clone(), located.clone(), list.clone(), subject.clone());
+            async move {
+                let rows = drain(&upstream, &located, list.clone(), &subject).await?;
+                let now = Timestamp::now();
+                let kind = Kind::FragmentList { selector: selector.kind, range: selector.range };
+                let keep = keep(kind, now, &rules);
+                let body: Bytes = json!({
+                    "stream": list.stream.name().as_str(),
+                    "start": selector.range.start.to_string(),
+                    "end": end.to_string(),
+                    "fragments": rows,
+                })
+                .to_string()
+                .into();
+                let head =
+                    Head::new(HeaderValue::from_static("application/json"), Some(body.len() as u64), now);
+                Ok::<_, upstream::Error>(Fetched { head, keep, body: whole(body) })
+            }
+        };
+        Ok(self.cache.get_or_fill(key, fetch).await?)
+    }
+}
+
+/// How long an answer of status 200 is kept.
+fn keep(kind: Kind, now: Timestamp, rules: &Rules) -> Keep {
+    freshness::keep(kind, StatusCode::OK, now, rules)
+}
+
+/// Whether another session may have what this one has not.
+fn is_over(error: &upstream::Error) -> bool {
+    matches!(error, upstream::Error::SessionExpired | upstream::Error::NoData(_))
+}
+
+fn fetched(answer: Answer, keep: Keep, content_type: &'static str, now: Timestamp) -> Fetched {
+    let content_type = answer.content_type.unwrap_or(HeaderValue::from_static(content_type));
+    Fetched { head: Head::new(content_type, answer.length, now), keep, body: answer.body }
+}
+
+/// Players dispatch on the type; KVS's own were never captured (`KVS.md` 5).
+fn media_type(resource: &Resource) -> &'static str {
+    match resource {
+        Resource::TsFragment { .. } => "video/mp2t",
+        _ => "video/mp4",
+    }
+}
+
+/// Asks for the pictures of a range and takes the last one that is one.
+async fn newest_picture(
+    upstream: &Upstream,
+    located: &Located,
+    images: &GetImages,
+    subject: &str,
+) -> Result<Option<(Timestamp, Bytes)>, upstream::Error> {
+    let answer = upstream.call(located, &Call::GetImages(images.clone()), subject).await?;
+    let body = answer
+        .bytes(LONGEST_IMAGES)
+        .await
+        .map_err(|broken| upstream::Error::BrokenAnswer(broken.to_string()))?;
+    let json: Value = serde_json::from_slice(&body)
+        .map_err(|_| upstream::Error::BrokenAnswer("GetImages did not answer with JSON".into()))?;
+    let rows = json.get("Images").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let shown = rows.iter().rev().find_map(|row| {
+        let content = row.get("ImageContent")?.as_str()?;
+        let at = Timestamp::from_seconds(row.get("TimeStamp")?.as_f64()?).ok()?;
+        Some((at, Bytes::from(STANDARD.decode(content).ok()?)))
+    });
+    Ok(shown)
+}
+
+/// Follows NextToken to the end. KVS gives no order (`KVS.md` 4.2): we sort by start, then by number.
+async fn drain(
+    upstream: &Upstream,
+    located: &Located,
+    mut list: ListFragments,
+    subject: &str,
+) -> Result<Vec<Value>, upstream::Error> {
+    let kind = list.selector.map_or(SelectorType::Server, |selector| selector.kind);
+    let mut rows: Vec<Row> = Vec::new();
+    loop {
+        let answer = upstream.call(located, &Call::ListFragments(list.clone()), subject).await?;
+        let body = answer
+            .bytes(LONGEST_LIST)
+            .await
+            .map_err(|broken| upstream::Error::BrokenAnswer(broken.to_string()))?;
+        let json: Value = serde_json::from_slice(&body)
+            .map_err(|_| upstream::Error::BrokenAnswer("ListFragments did not answer with JSON".into()))?;
+        let page = json.get("Fragments").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        rows.extend(page.iter().filter_map(Row::read));
+        match json.get("NextToken").and_then(Value::as_str) {
+            // The same token again would never end.
+            Some(token) if list.next_token.as_deref() != Some(token) => {
+                list.next_token = Some(token.to_owned())
+            }
+            _ => break,
+        }
+    }
+    rows.sort_by(|a, b| (a.start(kind), &a.number).cmp(&(b.start(kind), &b.number)));
+    rows.dedup_by(|a, b| a.number == b.number);
+    Ok(rows.iter().map(Row::show).collect())
+}
+
+/// One row of ListFragments.
+struct Row {
+    number: crate::kvs::FragmentNumber,
+    server: Timestamp,
+    producer: Timestamp,
+    length: u64,
+    bytes: u64,
+}
+
+impl Row {
+    fn read(value: &Value) -> Option<Self> {
+        let time = |name: &str| Timestamp::from_seconds(value.get(name)?.as_f64()?).ok();
+        let count = |name: &str| value.get(name).and_then(Value::as_f64).map_or(0, |number| number as u64);
+        Some(Self {
+            number: crate::kvs::FragmentNumber::parse(value.get("FragmentNumber")?.as_str()?).ok()?,
+            server: time("ServerTimestamp")?,
+            producer: time("ProducerTimestamp")?,
+            length: count("FragmentLengthInMilliseconds"),
+            bytes: count("FragmentSizeInBytes"),
+        })
+    }
+
+    fn start(&self, kind: SelectorType) -> Timestamp {
+        match kind {
+            SelectorType::Server => self.server,
+            SelectorType::Producer => self.producer,
+        }
+    }
+
+    fn show(&self) -> Value {
+        json!({
+            "number": self.number.as_str(),
+            "server_start": self.server.to_string(),
+            "producer_start": self.producer.to_string(),
+            "length_ms": self.length,
+            "bytes": self.bytes,
+        })
+    }
+}

@@ -1,0 +1,102 @@
+//! How `sessions` reaches KVS: opens a session, loads a playlist, and takes the secrets out of it before anybody else
+//! sees it.
+
+use crate::kvs::{Resource, SessionParameters, StreamRef};
+use crate::playback;
+use crate::sessions::{Opened, Origin, SessionKey, Verdict};
+use crate::upstream::{self, SessionUrl, Upstream};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The longest playlist that is read: 5,000 fragments of some 250 bytes, and room.
+const LONGEST: usize = 4 << 20;
+/// As long as KVS lets a session live (`KVS.md` 4.6).
+const EXPIRES: Duration = Duration::from_secs(43_200);
+/// Who waits for a place under the quotas on behalf of all viewers.
+const EVERYBODY: &str = "shared playback sessions";
+
+/// KVS behind the shared sessions.
+pub struct KvsOrigin {
+    upstream: Upstream,
+}
+
+/// Why there is no session or playlist.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Failure {
+    /// KVS, or the way to it.
+    #[error(transparent)]
+    Upstream(Arc<upstream::Error>),
+    /// The playlist cannot be passed on.
+    #[error(transparent)]
+    Rewrite(playback::Error),
+}
+
+impl From<upstream::Error> for Failure {
+    fn from(error: upstream::Error) -> Self {
+        Self::Upstream(Arc::new(error))
+    }
+}
+
+impl KvsOrigin {
+    /// Over these calls.
+    #[must_use]
+    pub fn new(upstream: Upstream) -> Self {
+        Self { upstream }
+    }
+
+    /// The entry was found when the request was located, by the same stream.
+    fn locate(&self, stream: &StreamRef) -> Result<upstream::Located, upstream::Error> {
+        self.upstream.locate(stream)
+    }
+}
+
+impl Origin for KvsOrigin {
+    type Handle = SessionUrl;
+    type Error = Failure;
+
+    async fn open(
+        &self,
+        key: &SessionKey,
+        parameters: &SessionParameters,
+    ) -> Result<Opened<SessionUrl>, Failure> {
+        let located = self.locate(&key.stream)?;
+        let url = self.upstream.open_session(&located, parameters, EXPIRES, EVERYBODY).await?;
+        Ok(Opened { id: url.id.to_string(), expires: url.expires, handle: url })
+    }
+
+    async fn playlist(
+        &self,
+        key: &SessionKey,
+        session: &SessionUrl,
+        resource: &Resource,
+    ) -> Result<String, Failure> {
+        let located = self.locate(&key.stream)?;
+        let answer = self.upstream.fetch(&located, session, resource, key.parameters.max_fragments).await?;
+        let bytes = answer
+            .bytes(LONGEST)
+            .await
+            .map_err(|broken| upstream::Error::BrokenAnswer(broken.to_string()))?;
+        let text = std::str::from_utf8(&bytes)
+            .map_err(|_| upstream::Error::BrokenAnswer("a playlist is not UTF-8".to_owned()))?;
+        let (host, token) = session.secret_parts();
+        let host = host.split_once("://").map_or(host.as_str(), |(_, host)| host).trim_end_matches('/');
+        playback::rewrite(resource, text, &[token.expose(), host]).map_err(Failure::Rewrite)
+    }
+
+    fn verdict(error: &Failure) -> Verdict {
+        use upstream::Error as E;
+        match error {
+            Failure::Rewrite(_) => Verdict::Fatal,
+            Failure::Upstream(error) => match &**error {
+                E::SessionExpired => Verdict::Expired,
+                E::NoData(_) => Verdict::NoData,
+                E::Kvs(fault) if fault.is_not_found() => Verdict::NoData,
+                E::Kvs(fault) if fault.is_throttle() || fault.is_trouble() || fault.is_refusal() => {
+                    Verdict::Transient
+                }
+                E::Kvs(_) | E::NotServed(_) => Verdict::Fatal,
+                _ => Verdict::Transient,
+            },
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Answers the plain GETs under `/streams`, and what the console asks about itself.
+
+use super::record::Record;
+use super::refusal::Error;
+use super::reply::{self, Private, Reply};
+use super::route::Page;
+use super::{Ask, Gateway, api};
+use crate::console;
+use crate::kvs::{Call, Operation, Request, StreamName, TimeRange};
+use crate::policy::{Question, Scene, StreamFacts};
+use http::StatusCode;
+use http::header::{self, HeaderName, HeaderValue};
+use http::request::Parts;
+use serde_json::{Value, json};
+
+/// The instant that a picture shows, in RFC 3339: rarely exactly the one that was asked for.
+const PICTURE_TIME: HeaderName = HeaderName::from_static("kvs-edge-image-time");
+
+impl Gateway {
+    pub(super) async fn page(&self, page: Page, ask: Ask<'_>, record: &mut Record) -> Result<Reply, Error> {
+        let Request::Call(call) = ask.request() else { return Err(super::route::Lost::Unknown.into()) };
+        match (page, call) {
+            (Page::Streams, _) => self.streams_page(&ask).await,
+            (Page::Stream(name), _) => self.stream_page(&ask, &name).await,
+            (Page::Fragments(_), Call::ListFragments(list)) => {
+                let found = self.fragment_list(&ask, list).await?;
+                record.cache = found.outcome.as_str();
+                Ok(reply::media(found, &ask.parts.method, &ask.parts.headers, Private::For(2), ask.now)
+                    .await?)
+            }
+            (Page::Clip(name), Call::GetClip(clip)) => {
+                let found = self.clip(&ask, clip, record).await?;
+                record.cache = found.outcome.as_str();
+                let keep = Private::Immutable;
+                let reply = reply::media(found, &ask.parts.method, &ask.parts.headers, keep, ask.now).await?;
+                Ok(reply.with(header::CONTENT_DISPOSITION, file_name(&name, clip.selector.range)))
+            }
+            (Page::Snapshot(name), Call::GetImages(images)) => {
+                let latest = super::read::Query::of(ask.parts).text("at")?.is_none();
+                let found = self.picture(&ask, images, latest).await?;
+                record.cache = found.outcome.as_str();
+                if found.entry.length() == Some(0) {
+                    return Err(Error::NoPicture(name.to_string()));
+                }
+                let instant = found.entry.head().note.as_deref().and_then(|note| note.parse().ok());
+                let keep = if latest { Private::For(1) } else { Private::Immutable };
+                let mut reply =
+                    reply::media(found, &ask.parts.method, &ask.parts.headers, keep, ask.now).await?;
+                if let Some(instant) = instant.map(crate::kvs::Timestamp::from_millis)
+                    && let Ok(value) = HeaderValue::from_str(&instant.to_string())
+                {
+                    reply.headers.insert(PICTURE_TIME, value);
+                }
+                Ok(reply)
+            }
+            (Page::Play { .. }, call) => {
+                let Some(session) = call.session() else { return Err(super::route::Lost::Unknown.into()) };
+                let expires = 43_200;
+                let (path, cookie) = self.session_url(&ask, session, expires, record).await?;
+                let location = format!("{}{path}", base_path(&self.public_url));
+                let mut reply = Reply::empty(StatusCode::FOUND);
+                reply.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+                if let Ok(location) = HeaderValue::from_str(&location) {
+                    reply.headers.insert(header::LOCATION, location);
+                }
+                Ok(api::with_cookie(reply, cookie))
+            }
+            _ => Err(super::route::Lost::Unknown.into()),
+        }
+    }
+
+    async fn streams_page(&self, ask: &Ask<'_>) -> Result<Reply, Error> {
+        let mut shown = Vec::new();
+        for stream in self.visible(ask.caller(), &ask.scene).await? {
+            let facts = self.facts(&stream).await?;
+            shown.push(self.describe(ask, facts, &stream.members));
+        }
+        Ok(Reply::json(&json!({ "streams": shown })))
+    }
+
+    async fn stream_page(&self, ask: &Ask<'_>, name: &StreamName) -> Result<Reply, Error> {
+        let description = self.upstream.describe(ask.located()?).await?;
+        let members = json!({
+            "Status": description.status,
+            "DataRetentionInHours": description.retention_hours,
+            "MediaType": description.media_type,
+            "CreationTime": description.created.map(crate::kvs::Timestamp::to_json),
+        });
+        let mut facts = ask.scene.stream.clone().unwrap_or_else(|| StreamFacts {
+            name: name.clone(),
+            region: description.arn.region().into(),
+            account: None,
+            arn: None,
+            tags: None,
+        });
+        facts.arn = Some(description.arn.clone());
+        Ok(Reply::json(&self.describe(ask, facts, &members)))
+    }
+
+    /// A stream as pages see it: KVS's description in plain words, and what the caller may do with it now.
+    fn describe(&self, ask: &Ask<'_>, facts: StreamFacts, members: &Value) -> Value {
+        let created = members.get("CreationTime").and_then(Value::as_f64);
+        let created = created.and_then(|seconds| crate::kvs::Timestamp::from_seconds(seconds).ok());
+        let arn = facts.arn.as_ref().map(ToString::to_string);
+        let name = facts.name.to_string();
+        let scene = Scene { stream: Some(facts), ..ask.scene.clone() };
+        let may =
+            |operation: &Operation| self.policy.allows(ask.caller(), &Question::about(*operation), &scene);
+        let actions: Vec<&str> = Operation::ALL
+            .iter()
+            .filter(|operation| !matches!(operation, Operation::ListStreams | Operation::GetDataEndpoint))
+            .filter(|operation| may(operation))
+            .map(|operation| operation.name())
+            .collect();
+        json!({
+            "name": name,
+            "arn": arn,
+            "status": members.get("Status"),
+            "created": created.map(|time| time.to_string()),
+            "retention_hours": members.get("DataRetentionInHours"),
+            "media_type": members.get("MediaType"),
+            "actions": actions,
+        })
+    }
+
+    /// The console's files, which belong to nobody, and what it must know about itself and its user.
+    pub(super) async fn console(
+        &self,
+        path: &str,
+        parts: &Parts,
+        record: &mut Record,
+    ) -> Result<Reply, Error> {
+        record.api = super::metrics::CONSOLE;
+        match path {
+            "/console/config.json" => return Ok(Reply::json(&self.console)),
+            "/console/me" => {
+                let who = self.recognize(parts, record.at).await?;
+                let caller = who.caller();
+                return Ok(Reply::json(&json!({
+                    "subject": &*caller.subject,
+                    "issuer": &*caller.issuer,
+                    "groups": &caller.groups,
+                    "expires": caller.expires.to_string(),
+                })));
+            }
+            _ => {}
+        }
+        let asset = console::file(path).ok_or(super::route::Lost::Unknown)?;
+        let mut reply = reply::text(bytes::Bytes::from_static(asset.bytes), asset.content_type);
+        let keep = if asset.immutable { "public, max-age=31536000, immutable" } else { "no-cache" };
+        reply.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(keep));
+        reply.headers.insert(header::CONTENT_SECURITY_POLICY, self.console_policy.clone());
+        if let Ok(etag) = HeaderValue::from_str(asset.etag) {
+            if parts.headers.get(header::IF_NONE_MATCH) == Some(&etag) {
+                reply.status = StatusCode::NOT_MODIFIED;
+                reply.source = super::body::Source::Empty;
+            }
+            reply.headers.insert(header::ETAG, etag);
+        }
+        Ok(reply)
+    }
+}
+
+/// `attachment; filename="cam-1_2026-01-01T00-00-00Z.mp4"`: a name's characters need no quoting.
+fn file_name(stream: &StreamName, range: TimeRange) -> HeaderValue {
+    let start: String = range.start.to_string().replace(':', "-");
+    let text = format!("attachment; filename=\"{stream}_{start}.mp4\"");
+    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("attachment"))
+}
+
+/// What stands between host and our own paths, if kvs-edge is published under a folder.
+fn base_path(public_url: &str) -> &str {
+    let after_scheme = public_url.split_once("://").map_or(public_url, |(_, rest)| rest);
+    after_scheme.find('/').map_or("", |at| after_scheme[at..].trim_end_matches('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_in_the_public_url_is_kept() {
+        assert_eq!(base_path("http://127.0.0.1:8080"), "");
+        assert_eq!(base_path("https://video.example.com/kvs"), "/kvs");
+    }
+}

@@ -1,0 +1,102 @@
+//! Answers players: playlists and manifests rewritten, media from the cache.
+//!
+//! A playlist is the same bytes for every viewer of a session, since the capability is in the path and every URI in
+//! it is relative. It is not kept by browsers: a live one changes every second, and any of them must stop when the
+//! viewer's right to it does.
+
+use super::authenticate::Authenticated;
+use super::record::Record;
+use super::refusal::Error;
+use super::reply::{self, CACHE_STATUS, Reply};
+use super::{Ask, Gateway};
+use crate::kvs::{Request, Resource, SessionParameters, StreamRef, Timestamp};
+use crate::sessions::{Outcome, SessionKey, ViewerId};
+use crate::upstream::Located;
+use http::StatusCode;
+use http::header::{self, HeaderValue};
+
+impl Gateway {
+    pub(super) async fn play(
+        &self,
+        ask: Ask<'_>,
+        who: Authenticated,
+        record: &mut Record,
+    ) -> Result<Reply, Error> {
+        let (Request::Playback { stream, session, resource }, Authenticated::Player(player)) =
+            (ask.request(), &who)
+        else {
+            return Err(super::route::Lost::Unknown.into());
+        };
+        self.watched(player, ask.caller(), record)?;
+        let key = self.session_key(ask.located()?, stream, session, player.issued);
+        let viewer = ViewerId::of(&player.viewing);
+        if resource.is_playlist() {
+            return self.playlist(&ask, &key, resource, viewer, record).await;
+        }
+        record.viewing = Some(self.viewing(player, &key, viewer, record.client));
+        self.segment(&ask, &key, resource, record).await
+    }
+
+    async fn playlist(
+        &self,
+        ask: &Ask<'_>,
+        key: &SessionKey,
+        resource: &Resource,
+        viewer: ViewerId,
+        record: &mut Record,
+    ) -> Result<Reply, Error> {
+        let playlist = self.sessions.playlist(key, resource, viewer, ask.now).await?;
+        let (word, status) = outcome(playlist.outcome);
+        record.cache = word;
+        let kind = if matches!(resource, Resource::Manifest) {
+            "application/dash+xml"
+        } else {
+            "application/vnd.apple.mpegurl"
+        };
+        let mut reply = reply::text(playlist.text.clone(), kind);
+        reply.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+        reply.headers.insert(header::AGE, playlist.age.as_secs().into());
+        reply.headers.insert(CACHE_STATUS, HeaderValue::from_static(status));
+        if let Ok(etag) = HeaderValue::from_str(&playlist.etag) {
+            if ask.parts.headers.get(header::IF_NONE_MATCH) == Some(&etag) {
+                reply.status = StatusCode::NOT_MODIFIED;
+                reply.source = super::body::Source::Empty;
+            }
+            reply.headers.insert(header::ETAG, etag);
+        }
+        Ok(reply)
+    }
+
+    /// What tells one shared session from another. LIVE windows are clamped here, so that a viewer who asks for
+    /// 5,000 fragments shares the session of those who ask for five.
+    pub(super) fn session_key(
+        &self,
+        located: &Located,
+        stream: &StreamRef,
+        session: &SessionParameters,
+        issued: Timestamp,
+    ) -> SessionKey {
+        SessionKey::new(
+            located.entry.clone(),
+            stream.clone(),
+            session.clone(),
+            issued,
+            self.playback.live_window,
+        )
+    }
+
+    /// Makes sure that there is something to play.
+    pub(super) async fn open_session(&self, key: &SessionKey, now: Timestamp) -> Result<(), Error> {
+        Ok(self.sessions.session(key, now).await.map(drop)?)
+    }
+}
+
+/// The word for a playlist's outcome, and its `Cache-Status` (RFC 9211).
+fn outcome(outcome: Outcome) -> (&'static str, &'static str) {
+    match outcome {
+        Outcome::Hit => ("hit", "kvs-edge; hit"),
+        Outcome::Miss => ("miss", "kvs-edge; fwd=miss; stored"),
+        Outcome::Collapsed => ("collapsed", "kvs-edge; fwd=miss; collapsed"),
+        Outcome::Stale => ("stale", "kvs-edge; hit; detail=stale"),
+    }
+}

@@ -1,0 +1,265 @@
+//! What is asked: a route, a body and a query become one [`Request`].
+//!
+//! A plain GET is the same request as the call it stands for, so policy, caches and counters know only nine calls.
+
+use super::authenticate::Authenticated;
+use super::refusal::Error;
+use super::route::{Lost, Page, Route};
+use super::{Gateway, page_token};
+use crate::kvs::operations::{
+    DescribeStream, FragmentSelector, GetClip, GetDashStreamingSessionUrl, GetHlsStreamingSessionUrl,
+    GetImages, ImageFormat, ListFragments, ListStreams,
+};
+use crate::kvs::{
+    Call, Container, DiscontinuityMode, PlaybackMode, Protocol, Request, Resource, SelectorType,
+    SessionParameters, StreamName, StreamRef, TimeRange, Timestamp,
+};
+use crate::net::intake;
+use http::request::Parts;
+use std::time::Duration;
+
+/// Expires of a session behind a stable address: as long as KVS allows; `playback.max_ttl` and the token bound it.
+const PAGE_EXPIRES: u32 = 43_200;
+/// How far around an instant a picture is looked for: a fragment may last 20 s (`KVS.md` 4.1).
+pub const PICTURE_SPAN: Duration = Duration::from_secs(24);
+
+impl Gateway {
+    pub(super) async fn read(
+        &self,
+        route: &Route<'_>,
+        who: &Authenticated,
+        parts: &Parts,
+        body: hyper::body::Incoming,
+        now: Timestamp,
+    ) -> Result<Request, Error> {
+        match (route, who) {
+            (Route::Api(operation), _) => {
+                let body = intake::read(body, &self.limits).await?;
+                let call = Call::read(*operation, &body, now)?;
+                Ok(Request::Call(page_token::open(&self.keys, call)?))
+            }
+            (Route::Playback { protocol, file, .. }, Authenticated::Player(player)) => {
+                let query = parts.uri.query().unwrap_or_default();
+                let resource = Resource::parse(*protocol, file, query)
+                    .filter(|_| *protocol == player.session.protocol)
+                    .ok_or(Lost::Unknown)?;
+                let (stream, session) = (player.stream.clone(), player.session.clone());
+                Ok(Request::Playback { stream, session, resource })
+            }
+            (Route::Page(page), _) => read_page(page, &Query::of(parts), now).map(Request::Call),
+            (Route::Playback { .. } | Route::Console(_), _) => Err(Lost::Unknown.into()),
+        }
+    }
+}
+
+fn read_page(page: &Page, query: &Query<'_>, now: Timestamp) -> Result<Call, Error> {
+    let named = |name: &StreamName| StreamRef::Name(name.clone());
+    Ok(match page {
+        Page::Streams => Call::ListStreams(ListStreams::default()),
+        Page::Stream(name) => Call::DescribeStream(DescribeStream { stream: named(name) }),
+        Page::Fragments(name) => {
+            let selector = Some(FragmentSelector { kind: query.selector()?, range: query.range(now)? });
+            Call::ListFragments(ListFragments {
+                stream: named(name),
+                selector,
+                max_results: Some(1000),
+                next_token: None,
+            })
+        }
+        Page::Clip(name) => {
+            let selector = FragmentSelector { kind: query.selector()?, range: query.range(now)? };
+            let clip = GetClip { stream: named(name), selector };
+            clip.check(now)?;
+            Call::GetClip(clip)
+        }
+        Page::Snapshot(name) => Call::GetImages(snapshot(named(name), query, now)?),
+        Page::Play { stream, protocol, live } => play(named(stream), *protocol, *live, query, now)?,
+    })
+}
+
+/// The pictures around an instant: the answer picks the nearest one at or before it.
+fn snapshot(stream: StreamRef, query: &Query<'_>, now: Timestamp) -> Result<GetImages, Error> {
+    let at = query.time("at")?.unwrap_or(now);
+    let call = GetImages {
+        stream,
+        selector: query.selector()?,
+        range: TimeRange { start: at.minus(PICTURE_SPAN), end: Some(at) },
+        sampling_interval: Some(2000),
+        format: ImageFormat::Jpeg,
+        quality: None,
+        width: query.number("width", 1, 3840)?,
+        height: query.number("height", 1, 2160)?,
+        max_results: Some(13),
+        next_token: None,
+    };
+    call.check()?;
+    Ok(call)
+}
+
+fn play(
+    stream: StreamRef,
+    protocol: Protocol,
+    live: bool,
+    query: &Query<'_>,
+    now: Timestamp,
+) -> Result<Call, Error> {
+    let range = if live { None } else { Some(query.range(now)?) };
+    let session = SessionParameters {
+        protocol,
+        mode: if live { PlaybackMode::Live } else { PlaybackMode::OnDemand },
+        selector: query.selector()?,
+        start: range.map(|range| range.start),
+        end: range.and_then(|range| range.end),
+        container: Container::FragmentedMp4,
+        // Calmer for players than KVS's default of ALWAYS (`KVS.md` trap 22).
+        discontinuity: if protocol == Protocol::Hls {
+            DiscontinuityMode::OnDiscontinuity
+        } else {
+            DiscontinuityMode::Never
+        },
+        show_timestamps: true,
+        show_numbers: false,
+        max_fragments: if live { 5 } else { 5000 },
+    };
+    let expires = PAGE_EXPIRES;
+    Ok(match protocol {
+        Protocol::Hls => {
+            Call::GetHlsStreamingSessionUrl(GetHlsStreamingSessionUrl { stream, session, expires })
+        }
+        Protocol::Dash => {
+            Call::GetDashStreamingSessionUrl(GetDashStreamingSessionUrl { stream, session, expires })
+        }
+    })
+}
+
+/// The query of a plain GET.
+pub struct Query<'a>(&'a str);
+
+impl<'a> Query<'a> {
+    /// Of this request.
+    pub fn of(parts: &'a Parts) -> Self {
+        Self(parts.uri.query().unwrap_or_default())
+    }
+
+    /// A parameter, percent-decoded.
+    ///
+    /// # Errors
+    /// It is there twice, or its encoding is broken.
+    pub fn text(&self, name: &'static str) -> Result<Option<String>, Error> {
+        let mut values = self
+            .0
+            .split('&')
+            .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+            .filter(|(key, _)| *key == name);
+        let Some((_, value)) = values.next() else { return Ok(None) };
+        if values.next().is_some() {
+            return Err(Error::Query { name, problem: "is given twice".into() });
+        }
+        let wrong = || Error::Query { name, problem: "is not percent-encoded text".into() };
+        decode(value).map(Some).ok_or_else(wrong)
+    }
+
+    /// A time: RFC 3339 or epoch seconds.
+    ///
+    /// # Errors
+    /// Neither of the two.
+    pub fn time(&self, name: &'static str) -> Result<Option<Timestamp>, Error> {
+        let Some(text) = self.text(name)? else { return Ok(None) };
+        Timestamp::parse(&text).map(Some).map_err(|problem| Error::Query { name, problem: problem.into() })
+    }
+
+    /// A whole number within bounds.
+    ///
+    /// # Errors
+    /// Something else.
+    pub fn number(&self, name: &'static str, min: u16, max: u16) -> Result<Option<u16>, Error> {
+        let Some(text) = self.text(name)? else { return Ok(None) };
+        let number = text.parse().ok().filter(|number| (min..=max).contains(number));
+        number.map(Some).ok_or_else(|| Error::Query { name, problem: format!("must be from {min} to {max}") })
+    }
+
+    fn range(&self, now: Timestamp) -> Result<TimeRange, Error> {
+        let missing =
+            |name| Error::Query { name, problem: "is required: RFC 3339 or seconds since 1970".into() };
+        let start = self.time("start")?.ok_or_else(|| missing("start"))?;
+        let end = self.time("end")?.unwrap_or(now);
+        if end <= start {
+            return Err(Error::Query { name: "end", problem: "must be after start".into() });
+        }
+        Ok(TimeRange { start, end: Some(end) })
+    }
+
+    fn selector(&self) -> Result<SelectorType, Error> {
+        match self.text("clock")?.as_deref() {
+            None | Some("server") => Ok(SelectorType::Server),
+            Some("producer") => Ok(SelectorType::Producer),
+            Some(_) => Err(Error::Query { name: "clock", problem: "must be server or producer".into() }),
+        }
+    }
+}
+
+/// Percent-decoding; `+` stays, since RFC 3339 offsets have it.
+fn decode(text: &str) -> Option<String> {
+    if !text.contains('%') {
+        return Some(text.to_owned());
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let mut digit = || char::from(rest.next()?).to_digit(16);
+            bytes.push(u8::try_from(digit()? * 16 + digit()?).ok()?);
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_767_225_660_000);
+
+    #[test]
+    fn a_page_is_the_call_that_it_stands_for() {
+        let cam = StreamName::parse("cam-1").unwrap();
+        let query = Query("start=2026-01-01T00:00:00Z&end=1767225630.5");
+        let Call::GetClip(clip) = read_page(&Page::Clip(cam.clone()), &query, NOW).unwrap() else { panic!() };
+        assert_eq!(clip.selector.range.start.millis(), 1_767_225_600_000);
+        assert_eq!(clip.selector.range.end.unwrap().millis(), 1_767_225_630_500);
+        let query = Query("at=2026-01-01T01%3A00%3A00%2B01:00&width=320&height=180");
+        let Call::GetImages(images) = read_page(&Page::Snapshot(cam), &query, NOW).unwrap() else { panic!() };
+        assert_eq!(images.range.end.unwrap().millis(), 1_767_225_600_000);
+    }
+
+    #[test]
+    fn a_wrong_query_names_the_parameter() {
+        let cam = StreamName::parse("cam-1").unwrap();
+        for (page, query, expected) in [
+            (Page::Clip(cam.clone()), "", "start is required"),
+            (Page::Clip(cam.clone()), "start=yesterday", "start must be RFC 3339"),
+            (Page::Clip(cam.clone()), "start=10&end=5", "end must be after start"),
+            (Page::Clip(cam.clone()), "start=10&start=11", "start is given twice"),
+            (Page::Clip(cam.clone()), "start=10&end=100000", "at most 24 hours"),
+            (Page::Snapshot(cam.clone()), "width=0&height=5", "width must be from 1 to 3840"),
+            (Page::Fragments(cam), "start=10&clock=moon", "clock must be server or producer"),
+        ] {
+            let error = read_page(&page, &Query(query), NOW).unwrap_err().to_string();
+            assert!(error.contains(expected), "{query}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_query_is_read_or_refused_without_panic(query in "\\PC{0,60}") {
+            let cam = StreamName::parse("cam-1").unwrap();
+            for page in [Page::Clip(cam.clone()), Page::Snapshot(cam.clone()), Page::Fragments(cam.clone())] {
+                let _ = read_page(&page, &Query(&query), NOW);
+            }
+            let _ = read_page(&Page::Clip(cam), &Query(&format!("start={query}")), NOW);
+        }
+    }
+}

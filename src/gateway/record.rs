@@ -1,0 +1,209 @@
+//! What happened to a request: filled in by the steps, written once, when the last byte has left or the client has
+//! gone.
+//!
+//! The logic stays clear of counting; this file turns one record into metrics and the access line. It never holds a
+//! token, a capability or a KVS secret, so none can be logged.
+
+use super::metrics::{Metrics, NO_CACHE, NO_STREAM, OTHER};
+use super::witness::Viewing;
+use crate::caller::Caller;
+use crate::kvs::{Request, StreamName, TimeRange, Timestamp};
+use crate::net::body::Broken;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The facts about one request.
+pub struct Record {
+    metrics: Metrics,
+    started: Instant,
+    first_byte: Option<Instant>,
+    bytes: u64,
+    ending: Ending,
+    /// What people quote to support.
+    pub request_id: Arc<str>,
+    /// The caller's trace, from `traceparent`.
+    pub trace_id: Option<Arc<str>>,
+    /// Who is at the other end.
+    pub client: IpAddr,
+    /// `HTTP/1.1` or `HTTP/2.0`.
+    pub protocol: http::Version,
+    /// The client's `User-Agent`, cut to a sane length.
+    pub user_agent: Option<Arc<str>>,
+    /// When it came, on the wall clock.
+    pub at: Timestamp,
+    /// CloudWatch's name for what was asked.
+    pub api: &'static str,
+    /// Which stream.
+    pub stream: Option<StreamName>,
+    /// Which footage.
+    pub range: Option<TimeRange>,
+    /// Who asked, once known.
+    pub caller: Option<Arc<Caller>>,
+    /// The answer's status.
+    pub status: u16,
+    /// The exception's name in an error answer.
+    pub error_type: Option<String>,
+    /// The reason in our own words; for the log only.
+    pub reason: Option<String>,
+    /// What the cache did.
+    pub cache: &'static str,
+    /// How often KVS was asked.
+    pub attempts: u32,
+    /// KVS's own request id, for its support.
+    pub upstream_request_id: Option<String>,
+    /// How long KVS took to answer.
+    pub upstream_millis: Option<u64>,
+    /// Whether the access line is written.
+    pub logged: bool,
+    /// Where media bytes count towards somebody's watching.
+    pub viewing: Option<Viewing>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// Bytes are still to come; if the record is written so, the client went away.
+    Open,
+    Whole,
+    Broken,
+}
+
+impl Record {
+    /// A record of a request that has just arrived.
+    #[must_use]
+    pub fn new(metrics: &Metrics, request_id: Arc<str>, client: IpAddr, protocol: http::Version) -> Self {
+        metrics.in_flight.inc();
+        Self {
+            metrics: metrics.clone(),
+            started: Instant::now(),
+            first_byte: None,
+            bytes: 0,
+            ending: Ending::Open,
+            request_id,
+            trace_id: None,
+            client,
+            protocol,
+            user_agent: None,
+            at: Timestamp::now(),
+            api: OTHER,
+            stream: None,
+            range: None,
+            caller: None,
+            status: 0,
+            error_type: None,
+            reason: None,
+            cache: NO_CACHE,
+            attempts: 0,
+            upstream_request_id: None,
+            upstream_millis: None,
+            logged: true,
+            viewing: None,
+        }
+    }
+
+    /// Notes what is asked, once it has been understood.
+    pub fn asked(&mut self, request: &Request) {
+        self.api = request.api();
+        self.stream = request.stream().map(|stream| stream.name().clone());
+        self.range = request.range();
+    }
+
+    /// Counts a decision on who is asking and whether they may.
+    pub fn decided(&self, result: &str, reason: &str) {
+        self.metrics.decisions.with_label_values(&[result, reason]).inc();
+    }
+
+    /// Bytes went to the socket.
+    pub(super) fn sent(&mut self, bytes: usize) {
+        if self.first_byte.is_none() {
+            self.first_byte = Some(Instant::now());
+        }
+        self.bytes += bytes as u64;
+    }
+
+    /// The source of the body failed; the connection will be aborted.
+    pub(super) fn broke(&mut self, broken: &Broken) {
+        self.ending = Ending::Broken;
+        self.reason = Some(broken.to_string());
+    }
+
+    /// The last byte left.
+    pub(super) fn ended(&mut self) {
+        if self.ending == Ending::Open {
+            self.ending = Ending::Whole;
+        }
+    }
+
+    /// Writes everything down. Called once, by the body when it goes.
+    pub(super) fn write(&self) {
+        let metrics = &self.metrics;
+        metrics.in_flight.dec();
+        let label = self
+            .stream
+            .as_ref()
+            .map_or_else(|| NO_STREAM.into(), |name| (metrics.stream_label)(name.as_str()));
+        if self.bytes > 0 {
+            metrics.outgoing_bytes.with_label_values(&[self.api, &label, self.cache]).inc_by(self.bytes);
+        }
+        let mut digits = [0; 3];
+        metrics.requests.with_label_values(&[self.api, code(self.status, &mut digits), self.cache]).inc();
+        let first = self.first_byte.unwrap_or_else(Instant::now);
+        let first_byte = first.duration_since(self.started);
+        metrics.first_byte.with_label_values(&[self.api, self.cache]).observe(first_byte.as_secs_f64());
+        if self.bytes > 0 {
+            metrics.transfer.with_label_values(&[self.api]).observe(first.elapsed().as_secs_f64());
+        }
+        if let Some(viewing) = &self.viewing {
+            viewing.shown(self.bytes);
+        }
+        if self.logged {
+            self.log(first_byte.as_secs_f64() * 1000.0);
+        }
+    }
+
+    fn log(&self, first_byte_millis: f64) {
+        let caller = self.caller.as_deref();
+        tracing::info!(
+            target: "access",
+            request_id = %self.request_id,
+            trace_id = self.trace_id.as_deref(),
+            client_ip = %self.client,
+            user_sub = caller.map(|caller| &*caller.subject),
+            issuer = caller.map(|caller| &*caller.issuer),
+            op = self.api,
+            stream = self.stream.as_ref().map(StreamName::as_str),
+            range = self.range.map(show_range),
+            status = self.status,
+            error_type = self.error_type.as_deref(),
+            reason = self.reason.as_deref(),
+            bytes_out = self.bytes,
+            duration_ms = millis(self.started.elapsed().as_secs_f64() * 1000.0),
+            ttfb_ms = millis(first_byte_millis),
+            cache = self.cache,
+            attempts = self.attempts,
+            upstream_request_id = self.upstream_request_id.as_deref(),
+            upstream_ms = self.upstream_millis,
+            aborted = self.ending != Ending::Whole,
+            protocol = ?self.protocol,
+            user_agent = self.user_agent.as_deref(),
+        );
+    }
+}
+
+/// Three decimals are enough for a log.
+fn millis(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
+fn show_range(range: TimeRange) -> String {
+    match range.end {
+        Some(end) => format!("{}/{end}", range.start),
+        None => format!("{}/..", range.start),
+    }
+}
+
+fn code(status: u16, digits: &mut [u8; 3]) -> &str {
+    let digit = |value: u16| b'0' + (value % 10) as u8;
+    *digits = [digit(status / 100), digit(status / 10), digit(status)];
+    std::str::from_utf8(digits).unwrap_or("000")
+}

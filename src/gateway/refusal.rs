@@ -1,0 +1,328 @@
+//! Every failure's face to the outside: status, exception name, message, and the word under which it is counted.
+//!
+//! One exhaustive match, so that a new kind of failure compiles only once somebody has decided how it looks. The
+//! shape is KVS's own (`KVS.md` 3.5), so that SDKs raise their typed exceptions. A message says what the caller can
+//! do; what only operators should know goes to the log.
+
+use super::body::Source;
+use super::record::Record;
+use super::reply::Reply;
+use super::route::Lost;
+use crate::cache::FillError;
+use crate::gateway::origin::Failure;
+use crate::kvs::{Fault, Invalid};
+use crate::net::body::Broken;
+use crate::net::intake;
+use crate::{identity, playback, policy, sessions, upstream};
+use http::StatusCode;
+use http::header::{self, HeaderName, HeaderValue};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Why a request got no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nothing is there.
+    #[error(transparent)]
+    Lost(#[from] Lost),
+    /// Nobody, or nobody we know, is asking.
+    #[error(transparent)]
+    Identity(#[from] identity::Error),
+    /// The playback capability does not open, or is bound to somebody else.
+    #[error("{0}")]
+    Capability(playback::Error),
+    /// The capability is bound to an address or a cookie that this request does not show.
+    #[error("this playback URL belongs to another client")]
+    Unbound,
+    /// The request is not one that KVS would take.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// The request's body is too large, too slow, or broke.
+    #[error(transparent)]
+    Input(#[from] intake::Error),
+    /// The query of a plain GET.
+    #[error("{name} {problem}")]
+    Query {
+        /// Which parameter.
+        name: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A page token that we did not give out for this stream and caller.
+    #[error("NextToken was not given out for this request")]
+    PageToken,
+    /// Policy says no.
+    #[error(transparent)]
+    Denied(#[from] policy::Denied),
+    /// KVS, or the way to it.
+    #[error(transparent)]
+    Upstream(Arc<upstream::Error>),
+    /// KVS's playlist or manifest cannot be passed on.
+    #[error("{0}")]
+    Rewrite(playback::Error),
+    /// The shared session has nothing for this request.
+    #[error(transparent)]
+    Session(sessions::Error<Failure>),
+    /// A body broke before its first byte was sent.
+    #[error(transparent)]
+    Broken(#[from] Broken),
+    /// There is no picture at that instant.
+    #[error("there is no picture of {0} at that time")]
+    NoPicture(String),
+    /// The audit log cannot be written, and it is required.
+    #[error("the audit log cannot be written")]
+    Audit,
+}
+
+impl From<upstream::Error> for Error {
+    fn from(error: upstream::Error) -> Self {
+        Self::Upstream(Arc::new(error))
+    }
+}
+
+impl From<FillError<upstream::Error>> for Error {
+    fn from(error: FillError<upstream::Error>) -> Self {
+        match error {
+            FillError::Fetch(error) => Self::Upstream(error),
+            FillError::Broken(broken) => Self::Broken(broken),
+        }
+    }
+}
+
+impl From<sessions::Error<Failure>> for Error {
+    fn from(error: sessions::Error<Failure>) -> Self {
+        match error {
+            sessions::Error::Origin(Failure::Upstream(error)) => Self::Upstream(error),
+            sessions::Error::Origin(Failure::Rewrite(error)) => Self::Rewrite(error),
+            other => Self::Session(other),
+        }
+    }
+}
+
+/// How a failure looks from outside.
+struct Face {
+    status: StatusCode,
+    kind: String,
+    message: String,
+    retry_after: Option<Duration>,
+}
+
+fn face(status: StatusCode, kind: &str, message: impl Into<String>) -> Face {
+    Face { status, kind: kind.to_owned(), message: message.into(), retry_after: None }
+}
+
+/// Too many requests in a word that every SDK retries by itself (`HARDENING.md`, "Throttling").
+const THROTTLED: &str = "ThrottlingException";
+const INVALID: &str = "InvalidArgumentException";
+const NOT_AUTHORIZED: &str = "NotAuthorizedException";
+const NOT_FOUND: &str = "ResourceNotFoundException";
+const UNAVAILABLE: &str = "ServiceUnavailableException";
+const FAILURE: &str = "InternalFailure";
+
+impl Error {
+    fn face(&self) -> Face {
+        match self {
+            Self::Lost(lost @ Lost::Method { .. }) => {
+                face(StatusCode::METHOD_NOT_ALLOWED, INVALID, lost.to_string())
+            }
+            Self::Lost(lost @ Lost::StreamName(..)) => {
+                face(StatusCode::BAD_REQUEST, INVALID, lost.to_string())
+            }
+            Self::Lost(lost) => face(StatusCode::NOT_FOUND, "UnknownOperationException", lost.to_string()),
+            Self::Identity(error) => of_identity(error),
+            Self::Capability(error) => of_capability(error),
+            Self::Unbound => face(StatusCode::FORBIDDEN, NOT_AUTHORIZED, self.to_string()),
+            Self::Invalid(invalid) => face(StatusCode::BAD_REQUEST, INVALID, invalid.to_string()),
+            Self::Input(error) => face(of_input(error), INVALID, error.to_string()),
+            Self::Query { .. } | Self::PageToken => face(StatusCode::BAD_REQUEST, INVALID, self.to_string()),
+            Self::Denied(denied) if matches!(denied.reason(), policy::Reason::Unknown(_)) => {
+                let message =
+                    "what policy must know of the stream cannot be fetched at the moment; try again later";
+                face(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, message)
+            }
+            Self::Denied(denied) => face(StatusCode::FORBIDDEN, NOT_AUTHORIZED, denied.to_string()),
+            Self::Upstream(error) => of_upstream(error),
+            Self::Rewrite(_) => face(
+                StatusCode::BAD_GATEWAY,
+                FAILURE,
+                "KVS answered with a playlist that is not safe to pass on",
+            ),
+            Self::Session(error) => of_session(error),
+            Self::Broken(_) => face(StatusCode::BAD_GATEWAY, FAILURE, "KVS's answer ended early; try again"),
+            Self::NoPicture(_) => face(StatusCode::NOT_FOUND, NOT_FOUND, self.to_string()),
+            Self::Audit => face(
+                StatusCode::SERVICE_UNAVAILABLE,
+                UNAVAILABLE,
+                "requests are refused while the audit log cannot be written",
+            ),
+        }
+    }
+
+    /// The word under which a refused caller is counted, and whether it was us who failed.
+    fn decision(&self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Identity(error @ identity::Error::KeysUnavailable { .. }) => {
+                Some(("error", error.as_str()))
+            }
+            Self::Identity(error) => Some(("deny", error.as_str())),
+            Self::Capability(_) | Self::Unbound => Some(("deny", "capability")),
+            Self::Denied(denied) => Some(("deny", denied.reason().as_str())),
+            _ => None,
+        }
+    }
+}
+
+fn of_input(error: &intake::Error) -> StatusCode {
+    match error {
+        intake::Error::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        intake::Error::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
+        intake::Error::Broken => StatusCode::BAD_REQUEST,
+    }
+}
+
+fn of_identity(error: &identity::Error) -> Face {
+    use identity::Error as E;
+    match error {
+        E::Missing { .. } => face(StatusCode::UNAUTHORIZED, NOT_AUTHORIZED, error.to_string()),
+        // Which rule a token broke helps its owner; what it said is for the log.
+        E::Refused { reason, .. } => face(StatusCode::UNAUTHORIZED, NOT_AUTHORIZED, reason.to_string()),
+        E::Several { .. } => face(StatusCode::BAD_REQUEST, INVALID, error.to_string()),
+        E::TooLarge { .. } => face(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, INVALID, error.to_string()),
+        E::KeysUnavailable { issuer, .. } => face(
+            StatusCode::SERVICE_UNAVAILABLE,
+            UNAVAILABLE,
+            format!("the keys of issuer {issuer} are not available; try again later"),
+        ),
+    }
+}
+
+fn of_capability(error: &playback::Error) -> Face {
+    let message = match error {
+        playback::Error::Expired(_) => "this playback URL has expired; ask for a new one".to_owned(),
+        playback::Error::UnknownKey => {
+            "this playback URL was made with a key that is gone; ask for a new one".to_owned()
+        }
+        _ => "this is not a playback URL of kvs-edge".to_owned(),
+    };
+    face(StatusCode::FORBIDDEN, NOT_AUTHORIZED, message)
+}
+
+fn of_upstream(error: &upstream::Error) -> Face {
+    use upstream::Error as E;
+    let unavailable = |message: &str| face(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, message);
+    match error {
+        E::Kvs(fault) => of_kvs(fault),
+        E::NotServed(why) => face(StatusCode::FORBIDDEN, NOT_AUTHORIZED, why.to_string()),
+        E::Busy { retry_after, .. } | E::Throttled { retry_after, .. } => {
+            let message = "this stream is asked for more than Kinesis Video Streams allows; try again later";
+            Face {
+                retry_after: Some(*retry_after),
+                ..face(StatusCode::TOO_MANY_REQUESTS, THROTTLED, message)
+            }
+        }
+        E::NoData(_) | E::SessionExpired => {
+            face(StatusCode::NOT_FOUND, NOT_FOUND, "there is no media for this at the moment")
+        }
+        E::CircuitOpen { retry_after } => Face {
+            retry_after: Some(*retry_after),
+            ..unavailable("Kinesis Video Streams is not answering; try again later")
+        },
+        E::Credentials(_) => unavailable("kvs-edge has no AWS credentials at the moment; try again later"),
+        E::Timeout(_) => {
+            face(StatusCode::GATEWAY_TIMEOUT, UNAVAILABLE, "Kinesis Video Streams did not answer in time")
+        }
+        _ => face(
+            StatusCode::BAD_GATEWAY,
+            UNAVAILABLE,
+            "Kinesis Video Streams cannot be reached or gave no usable answer",
+        ),
+    }
+}
+
+fn of_session(error: &sessions::Error<Failure>) -> Face {
+    use sessions::Error as E;
+    match error {
+        E::Gone => face(StatusCode::NOT_FOUND, NOT_FOUND, error.to_string()),
+        E::Slow(_) => face(StatusCode::GATEWAY_TIMEOUT, UNAVAILABLE, error.to_string()),
+        E::Full => face(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, error.to_string()),
+        E::Strange(_) | E::Origin(_) => {
+            face(StatusCode::BAD_GATEWAY, FAILURE, "KVS answered with a playlist that is not safe to pass on")
+        }
+    }
+}
+
+/// KVS's own answer, in KVS's own words, unless it refused *us*: that is not the caller's fault.
+fn of_kvs(fault: &Fault) -> Face {
+    if fault.is_throttle() {
+        let message = "Kinesis Video Streams is limiting requests for this stream; try again later";
+        return Face {
+            retry_after: Some(Duration::from_secs(1)),
+            ..face(StatusCode::TOO_MANY_REQUESTS, THROTTLED, message)
+        };
+    }
+    if fault.is_refusal() {
+        return face(
+            StatusCode::BAD_GATEWAY,
+            FAILURE,
+            "Kinesis Video Streams refused kvs-edge's own credentials or permissions",
+        );
+    }
+    let status = StatusCode::from_u16(fault.status).unwrap_or(StatusCode::BAD_GATEWAY);
+    if fault.is_trouble() || status.is_success() {
+        return face(
+            StatusCode::BAD_GATEWAY,
+            FAILURE,
+            "Kinesis Video Streams had an internal failure; try again",
+        );
+    }
+    face(status, &fault.kind, fault.message.clone())
+}
+
+/// Turns a failure into an answer, notes it on the record and, where an operator must know, in the log.
+pub fn reply(error: &Error, record: &mut Record) -> Reply {
+    let face = error.face();
+    if let Some((result, reason)) = error.decision() {
+        record.decided(result, reason);
+    }
+    record.error_type = Some(face.kind.clone());
+    record.reason = Some(reason(error));
+    if face.status.is_server_error() {
+        tracing::warn!(request_id = %record.request_id, op = record.api, status = face.status.as_u16(), error = %reason(error), "request failed");
+    }
+    let body = serde_json::json!({ "Message": face.message }).to_string();
+    let mut reply = Reply::empty(face.status);
+    let headers = &mut reply.headers;
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Ok(kind) = HeaderValue::from_str(&face.kind) {
+        headers.insert(HeaderName::from_static("x-amzn-errortype"), kind);
+    }
+    if let Some(wait) = face.retry_after {
+        let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        headers.insert(header::RETRY_AFTER, millis.div_ceil(1000).max(1).into());
+        headers.insert(HeaderName::from_static("x-amz-retry-after"), millis.into());
+    }
+    match error {
+        Error::Lost(Lost::Method { allow }) => {
+            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        }
+        Error::Identity(identity::Error::Missing { .. }) => {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"kvs-edge\""));
+        }
+        Error::Identity(identity::Error::Refused { .. }) => {
+            const INVALID_TOKEN: &str = "Bearer realm=\"kvs-edge\", error=\"invalid_token\"";
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(INVALID_TOKEN));
+        }
+        _ => {}
+    }
+    reply.source = Source::Whole(body.into());
+    reply
+}
+
+/// For the log: more than the caller is told.
+fn reason(error: &Error) -> String {
+    match error {
+        Error::Denied(denied) => format!("{denied}: {}", denied.reason()),
+        other => other.to_string(),
+    }
+}

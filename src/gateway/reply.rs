@@ -1,0 +1,193 @@
+//! Answers: status, headers and where the body comes from; and the HTTP of cached media.
+//!
+//! Headers are set here from an allow-list of our own making; nothing that KVS sent is passed on but content types.
+
+use super::body::Source;
+use crate::cache::{Found, Outcome, Reading};
+use crate::kvs::Timestamp;
+use crate::net::body::Broken;
+use crate::net::range::{self, Selection};
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Method, StatusCode};
+
+/// An answer that has no record yet.
+pub struct Reply {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub source: Source,
+}
+
+/// RFC 9211: how our cache handled the request.
+pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+/// KVS's and our own request id.
+pub const AMZN_REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+
+impl Reply {
+    /// An empty answer.
+    #[must_use]
+    pub fn empty(status: StatusCode) -> Self {
+        Self { status, headers: HeaderMap::new(), source: Source::Empty }
+    }
+
+    /// JSON at hand. It describes the present, so nobody keeps it.
+    #[must_use]
+    pub fn json(value: &serde_json::Value) -> Self {
+        Self::api(HeaderValue::from_static("application/json"), Source::Whole(value.to_string().into()))
+    }
+
+    /// The answer to a call: made for this caller, now.
+    #[must_use]
+    pub fn api(content_type: HeaderValue, source: Source) -> Self {
+        let mut reply = Self::empty(StatusCode::OK);
+        reply.headers.insert(header::CONTENT_TYPE, content_type);
+        reply.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        reply.source = source;
+        reply
+    }
+
+    /// The same answer with one more header.
+    #[must_use]
+    pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// For HEAD: the same head, with the length that the body would have, and no body.
+    #[must_use]
+    pub fn without_body(mut self) -> Self {
+        let length = match &self.source {
+            Source::Empty => None,
+            Source::Whole(bytes) => Some(bytes.len() as u64),
+            Source::Cached(reader) => http_body::Body::size_hint(reader).exact(),
+            Source::Passing(stream) => http_body::Body::size_hint(stream).exact(),
+        };
+        if let Some(length) = length
+            && !self.headers.contains_key(header::CONTENT_LENGTH)
+        {
+            self.headers.insert(header::CONTENT_LENGTH, length.into());
+        }
+        self.source = Source::Empty;
+        self
+    }
+}
+
+/// How clients may keep a body that only its caller may see.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Private {
+    /// It never changes: as long as we keep it ourselves.
+    Immutable,
+    /// For so many seconds.
+    For(u64),
+    /// Not at all.
+    Never,
+}
+
+impl Private {
+    fn header(self, left: Option<u64>) -> HeaderValue {
+        let text = match self {
+            Self::Immutable => format!("private, max-age={}, immutable", left.unwrap_or(0)),
+            Self::For(seconds) => format!("private, max-age={seconds}"),
+            Self::Never => return HeaderValue::from_static("no-store"),
+        };
+        HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("no-store"))
+    }
+}
+
+/// Answers a GET or HEAD for cached media: conditional requests, one range, and what the cache did.
+///
+/// # Errors
+/// The body broke while its length had to be waited for.
+pub async fn media(
+    found: Found,
+    method: &Method,
+    asked: &HeaderMap,
+    keep: Private,
+    now: Timestamp,
+) -> Result<Reply, Broken> {
+    let Found { outcome, entry: mut reading } = found;
+    let mut length = reading.length();
+    let mut selection = range::select(method, asked, reading.etag(), length);
+    if selection == Selection::NeedsLength {
+        // Only a range needs the length ahead of the body; everyone else reads along while it grows.
+        length = reading.known_length().await?;
+        selection = range::select(method, asked, reading.etag(), length);
+    }
+    let mut reply = Reply::empty(StatusCode::OK);
+    describe(&mut reply.headers, &reading, outcome, keep, now);
+    match selection {
+        Selection::NotModified => {
+            reply.status = StatusCode::NOT_MODIFIED;
+            reply.headers.remove(header::CONTENT_TYPE);
+        }
+        Selection::Failed => {
+            reply.status = StatusCode::PRECONDITION_FAILED;
+            reply.headers.remove(header::CONTENT_TYPE);
+        }
+        Selection::Unsatisfiable => {
+            reply.status = StatusCode::RANGE_NOT_SATISFIABLE;
+            reply.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            content_range(&mut reply.headers, "*", length);
+        }
+        Selection::Part(part) => {
+            reply.status = StatusCode::PARTIAL_CONTENT;
+            content_range(
+                &mut reply.headers,
+                &format!("{}-{}", part.start, part.end.saturating_sub(1)),
+                length,
+            );
+            reply.headers.insert(header::CONTENT_LENGTH, part.end.saturating_sub(part.start).into());
+            reply.source = Source::Cached(reading.body(Some(part)));
+        }
+        Selection::Whole | Selection::NeedsLength => {
+            if let Some(length) = length {
+                reply.headers.insert(header::CONTENT_LENGTH, length.into());
+            }
+            reply.source = Source::Cached(reading.body(None));
+        }
+    }
+    Ok(if method == Method::HEAD { reply.without_body() } else { reply })
+}
+
+fn describe(headers: &mut HeaderMap, reading: &Reading, outcome: Outcome, keep: Private, now: Timestamp) {
+    let left = reading.expires().map(|expires| now.age(expires).as_secs());
+    headers.insert(header::CONTENT_TYPE, reading.head().content_type.clone());
+    headers.insert(header::CACHE_CONTROL, keep.header(left));
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(CACHE_STATUS, cache_status(outcome));
+    headers.insert(header::AGE, reading.age(now).as_secs().into());
+    if let Some(etag) = reading.etag_value() {
+        headers.insert(header::ETAG, etag.clone());
+    }
+}
+
+/// RFC 9211 section 2.
+#[must_use]
+pub fn cache_status(outcome: Outcome) -> HeaderValue {
+    HeaderValue::from_static(match outcome {
+        Outcome::Hit(_) => "kvs-edge; hit",
+        Outcome::Miss => "kvs-edge; fwd=uri-miss; stored",
+        Outcome::Collapsed => "kvs-edge; fwd=uri-miss; collapsed",
+        Outcome::Stale => "kvs-edge; hit; detail=stale",
+        Outcome::Bypass => "kvs-edge; fwd=bypass",
+    })
+}
+
+fn content_range(headers: &mut HeaderMap, part: &str, length: Option<u64>) {
+    let total = length.map_or_else(|| "*".to_owned(), |length| length.to_string());
+    if let Ok(value) = HeaderValue::from_str(&format!("bytes {part}/{total}")) {
+        headers.insert(header::CONTENT_RANGE, value);
+    }
+}
+
+/// A text that is answered whole, such as a playlist: with its length, and a tag to ask again by.
+#[must_use]
+pub fn text(bytes: Bytes, content_type: &'static str) -> Reply {
+    let mut reply = Reply::empty(StatusCode::OK);
+    reply.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    reply.source = Source::Whole(bytes);
+    reply
+}

@@ -1,0 +1,215 @@
+//! What a method and a path mean.
+//!
+//! Pure: a path is read once, here, and everything after speaks of the [`Route`]. Paths are compared exactly as they
+//! arrive; nothing is decoded or normalised, since every path that means something is plain ASCII, and a second
+//! reading of the same path is how proxies are tricked (`HARDENING.md`, "Lessons").
+
+use crate::kvs::{Operation, Protocol, StreamName};
+use http::Method;
+
+/// Where a request leads.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Route<'a> {
+    /// One of the nine calls.
+    Api(Operation),
+    /// A resource of a playback session.
+    Playback {
+        /// HLS or DASH.
+        protocol: Protocol,
+        /// The sealed capability, still shut.
+        capability: &'a str,
+        /// The file name of the resource.
+        file: &'a str,
+    },
+    /// A plain GET for pages and people.
+    Page(Page),
+    /// The console and its files.
+    Console(&'a str),
+}
+
+/// The plain GETs of DESIGN.md 3.3.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Page {
+    /// The caller's streams.
+    Streams,
+    /// One stream's description.
+    Stream(StreamName),
+    /// What is archived.
+    Fragments(StreamName),
+    /// A time range as MP4.
+    Clip(StreamName),
+    /// One picture.
+    Snapshot(StreamName),
+    /// The way to a fresh playback URL.
+    Play {
+        /// Which stream.
+        stream: StreamName,
+        /// HLS or DASH.
+        protocol: Protocol,
+        /// Live, or a range.
+        live: bool,
+    },
+}
+
+/// Why a request leads nowhere.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Lost {
+    /// Nothing is here.
+    #[error("there is nothing at this path; the calls are {}", calls())]
+    Unknown,
+    /// The path of a call in another letter case, which KVS would answer with an empty success (`KVS.md` 3.6).
+    #[error("paths are case-sensitive: this call's path is {right}")]
+    LetterCase {
+        /// The path to use.
+        right: &'static str,
+    },
+    /// Something is here, but not for this method.
+    #[error("this path takes {allow}")]
+    Method {
+        /// What to use, as the `Allow` header says it.
+        allow: &'static str,
+    },
+    /// A path under `/streams/` whose name no stream can have.
+    #[error("{0:?} is no stream name: it {1}")]
+    StreamName(String, &'static str),
+}
+
+fn calls() -> String {
+    Operation::ALL.map(Operation::path).join(", ")
+}
+
+const READ: &str = "GET, HEAD";
+
+impl<'a> Route<'a> {
+    /// Reads a method and a path.
+    ///
+    /// # Errors
+    /// Nothing is there, or not for this method.
+    pub fn find(method: &Method, path: &'a str) -> Result<Self, Lost> {
+        if let Some(operation) = Operation::from_path(path) {
+            return if method == Method::POST {
+                Ok(Self::Api(operation))
+            } else {
+                Err(Lost::Method { allow: "POST" })
+            };
+        }
+        let route = Self::readable(path)?;
+        if matches!(*method, Method::GET | Method::HEAD) {
+            Ok(route)
+        } else {
+            Err(Lost::Method { allow: READ })
+        }
+    }
+
+    fn readable(path: &'a str) -> Result<Self, Lost> {
+        if let Some(rest) = path.strip_prefix("/hls/v1/") {
+            return playback(Protocol::Hls, rest);
+        }
+        if let Some(rest) = path.strip_prefix("/dash/v1/") {
+            return playback(Protocol::Dash, rest);
+        }
+        if path == "/streams" || path == "/streams/" {
+            return Ok(Self::Page(Page::Streams));
+        }
+        if let Some(rest) = path.strip_prefix("/streams/") {
+            return page(rest).map(Self::Page);
+        }
+        if path == "/" || path.starts_with("/console/") || path == "/favicon.ico" {
+            return Ok(Self::Console(path));
+        }
+        let right =
+            Operation::ALL.map(Operation::path).into_iter().find(|right| right.eq_ignore_ascii_case(path));
+        Err(right.map_or(Lost::Unknown, |right| Lost::LetterCase { right }))
+    }
+}
+
+fn playback(protocol: Protocol, rest: &str) -> Result<Route<'_>, Lost> {
+    let (capability, file) = rest.split_once('/').ok_or(Lost::Unknown)?;
+    if capability.is_empty() || file.is_empty() || file.contains('/') {
+        return Err(Lost::Unknown);
+    }
+    Ok(Route::Playback { protocol, capability, file })
+}
+
+fn page(rest: &str) -> Result<Page, Lost> {
+    let (name, tail) = rest.split_once('/').unwrap_or((rest, ""));
+    let stream = StreamName::parse(name).map_err(|problem| Lost::StreamName(name.to_owned(), problem))?;
+    let play = |protocol, live| Page::Play { stream: stream.clone(), protocol, live };
+    Ok(match tail {
+        "" if !rest.ends_with('/') => Page::Stream(stream),
+        "fragments" => Page::Fragments(stream),
+        "clip.mp4" => Page::Clip(stream),
+        "snapshot.jpg" => Page::Snapshot(stream),
+        "live.m3u8" => play(Protocol::Hls, true),
+        "vod.m3u8" => play(Protocol::Hls, false),
+        "live.mpd" => play(Protocol::Dash, true),
+        "vod.mpd" => play(Protocol::Dash, false),
+        _ => return Err(Lost::Unknown),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn every_path_of_the_contract_leads_somewhere() {
+        for operation in Operation::ALL {
+            assert_eq!(Route::find(&Method::POST, operation.path()), Ok(Route::Api(operation)));
+        }
+        let cam = StreamName::parse("cam-1").unwrap();
+        for (path, page) in [
+            ("/streams", Page::Streams),
+            ("/streams/cam-1", Page::Stream(cam.clone())),
+            ("/streams/cam-1/fragments", Page::Fragments(cam.clone())),
+            ("/streams/cam-1/clip.mp4", Page::Clip(cam.clone())),
+            ("/streams/cam-1/snapshot.jpg", Page::Snapshot(cam.clone())),
+            (
+                "/streams/cam-1/live.m3u8",
+                Page::Play { stream: cam.clone(), protocol: Protocol::Hls, live: true },
+            ),
+            (
+                "/streams/cam-1/vod.mpd",
+                Page::Play { stream: cam.clone(), protocol: Protocol::Dash, live: false },
+            ),
+        ] {
+            assert_eq!(Route::find(&Method::GET, path), Ok(Route::Page(page)), "{path}");
+        }
+        let expected =
+            Route::Playback { protocol: Protocol::Hls, capability: "c4p", file: "getHLSMasterPlaylist.m3u8" };
+        assert_eq!(Route::find(&Method::GET, "/hls/v1/c4p/getHLSMasterPlaylist.m3u8"), Ok(expected));
+    }
+
+    #[test]
+    fn what_leads_nowhere_says_what_to_do() {
+        let lost = |method: Method, path: &str| Route::find(&method, path).unwrap_err();
+        assert_eq!(lost(Method::POST, "/GetClip"), Lost::LetterCase { right: "/getClip" });
+        assert_eq!(
+            lost(Method::GET, "/gethlsstreamingsessionurl"),
+            Lost::LetterCase { right: "/getHLSStreamingSessionURL" }
+        );
+        assert_eq!(lost(Method::GET, "/getClip"), Lost::Method { allow: "POST" });
+        assert_eq!(lost(Method::POST, "/streams"), Lost::Method { allow: "GET, HEAD" });
+        assert!(lost(Method::POST, "/putMedia").to_string().contains("/getMediaForFragmentList"));
+        assert!(lost(Method::GET, "/streams/a%20b").to_string().contains("no stream name"));
+        for path in [
+            "/hls/v1/x",
+            "/hls/v1//f",
+            "/hls/v1/a/b/c",
+            "/streams/cam-1/",
+            "/streams/cam-1/x",
+            "",
+            "/getClip/",
+        ] {
+            assert_eq!(lost(Method::GET, path), Lost::Unknown, "{path}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_path_is_read_or_refused_without_panic(path in "/\\PC{0,60}") {
+            let _ = Route::find(&Method::GET, &path);
+        }
+    }
+}

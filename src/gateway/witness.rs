@@ -1,0 +1,134 @@
+//! What the audit log is told: each decision that is not a repeat, and who watches what.
+//!
+//! A player repeats the decision of its session call several times a second; of those only refusals are told, and
+//! the watching itself, by `audit::Watch`.
+
+use super::Gateway;
+use super::authenticate::{Authenticated, Player};
+use super::record::Record;
+use super::refusal::Error;
+use crate::caller::Caller;
+use crate::gateway::KvsOrigin;
+use crate::kvs::Request;
+use crate::policy::{Denied, Permit};
+use crate::sessions::{SessionKey, Sessions, ViewerId};
+use crate::telemetry::audit::{Decision, Event, Sink, Viewer, Watch};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Where decisions and watching are written down.
+#[derive(Clone)]
+pub struct Witness {
+    /// The log.
+    pub sink: Arc<Sink>,
+    /// Who is watching now.
+    pub watch: Arc<Watch>,
+}
+
+impl Gateway {
+    /// Tells of a decision.
+    pub(super) fn tell(
+        &self,
+        judged: &Result<Permit, Denied>,
+        who: &Authenticated,
+        request: &Told,
+        record: &Record,
+    ) -> Result<(), Error> {
+        if judged.is_ok() && matches!(who, Authenticated::Player(_)) {
+            return Ok(());
+        }
+        let nobody: Arc<[Arc<str>]> = Arc::from([]);
+        let (outcome, policies) = match judged {
+            Ok(permit) => (Ok(()), permit.decided_by().clone()),
+            Err(denied) => (Err(denied.reason().as_str()), denied.reason().policies().to_vec().into()),
+        };
+        let policies = if policies.is_empty() { nobody } else { policies };
+        let event = Event::Decision(Decision {
+            request_id: &record.request_id,
+            caller: who.caller(),
+            source_ip: record.client,
+            action: request.action,
+            stream: record.stream.as_ref(),
+            mode: request.mode,
+            range: record.range,
+            outcome,
+            policies: &policies,
+            policy_version: self.policy.version(),
+        });
+        self.witness.sink.write(&event, record.at).map_err(|_| Error::Audit)
+    }
+
+    /// Where the bytes of a resource count once they have left.
+    pub(super) fn viewing(
+        &self,
+        player: &Player,
+        key: &SessionKey,
+        viewer: ViewerId,
+        client: IpAddr,
+    ) -> Viewing {
+        Viewing {
+            watch: self.witness.watch.clone(),
+            sessions: self.sessions.clone(),
+            key: key.clone(),
+            viewer,
+            viewing: player.viewing.clone(),
+            source_ip: client,
+        }
+    }
+
+    /// Tells that somebody watches: the start, and a line each minute.
+    pub(super) fn watched(
+        &self,
+        player: &Player,
+        caller: &Arc<Caller>,
+        record: &Record,
+    ) -> Result<(), Error> {
+        let Some(stream) = record.stream.clone() else { return Ok(()) };
+        let viewer = Viewer {
+            viewing: player.viewing.clone(),
+            caller: caller.clone(),
+            source_ip: record.client,
+            protocol: player.session.protocol.as_str(),
+            stream,
+            mode: player.session.mode,
+            policy_version: self.policy.version().into(),
+        };
+        let sink = &self.witness.sink;
+        self.witness
+            .watch
+            .asked(&viewer, record.at, |event| sink.write(event, record.at))
+            .map_err(|_| Error::Audit)
+    }
+}
+
+/// What a decision was about, taken before policy takes the request.
+pub struct Told {
+    action: &'static str,
+    mode: Option<crate::kvs::PlaybackMode>,
+}
+
+impl Told {
+    /// Of this request.
+    pub fn of(request: &Request) -> Self {
+        Self { action: request.operation().name(), mode: request.mode() }
+    }
+}
+
+/// Counts media bytes towards a viewing when they have left.
+#[derive(Clone)]
+pub struct Viewing {
+    watch: Arc<Watch>,
+    sessions: Arc<Sessions<KvsOrigin>>,
+    key: SessionKey,
+    viewer: ViewerId,
+    viewing: Arc<str>,
+    source_ip: IpAddr,
+}
+
+impl Viewing {
+    /// So many bytes left.
+    pub fn shown(&self, bytes: u64) {
+        self.watch.shown(&self.viewing, self.source_ip, bytes, None);
+        self.sessions.watching(&self.key, self.viewer, bytes);
+    }
+}

@@ -1,0 +1,365 @@
+//! An issuer's keys, ready to verify with: a JWKS document read strictly, or a shared secret.
+//!
+//! A key serves only algorithms of its own kind (RSA, the curve, Ed25519) that the issuer's settings allow, and only
+//! the one that it names in `alg` if it names one. Symmetric keys in a public document are never used, nor keys marked
+//! for another use. Keys of a kind that is unknown here are passed over; a document without one usable key is refused,
+//! so that it never replaces good keys.
+
+use super::algorithm::{Algorithm, Family};
+use super::json::{self, Fault};
+use crate::setting::Secret;
+use aws_lc_rs::signature::{
+    self as sig, ParsedPublicKey, RsaParameters, RsaPublicKeyComponents, VerificationAlgorithm,
+};
+use aws_lc_rs::{digest, hmac};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Map, Value};
+use std::collections::HashMap;
+
+/// The longest key document that is read.
+pub(super) const LONGEST: usize = 1 << 20;
+/// The most keys in one; providers publish two to ten.
+const MOST: usize = 200;
+
+/// The usable keys of one issuer.
+pub(super) struct KeySet {
+    /// By exact `kid`; keys without one under `None`.
+    by_kid: HashMap<Option<String>, Vec<Key>>,
+    /// Tells whether another set has the same usable keys.
+    digest: [u8; 32],
+}
+
+struct Key {
+    algorithm: Algorithm,
+    check: Check,
+}
+
+enum Check {
+    Public(ParsedPublicKey),
+    /// Boxed: many times the size of the other.
+    Shared(Box<hmac::Key>),
+}
+
+impl KeySet {
+    /// Reads a JWKS document (RFC 7517 5).
+    ///
+    /// # Errors
+    /// Says why it holds no usable key.
+    pub fn from_jwks(document: &[u8], allowed: &[Algorithm]) -> Result<Self, String> {
+        if document.len() > LONGEST {
+            return Err(format!("longer than {LONGEST} bytes"));
+        }
+        let members = json::object(document).map_err(|fault| match fault {
+            Fault::Twice => "a member occurs twice".to_owned(),
+            Fault::Bad(how) => how,
+        })?;
+        let Some(Value::Array(list)) = members.get("keys") else {
+            return Err("no `keys` array: not a JWKS".into());
+        };
+        if list.len() > MOST {
+            return Err(format!("more than {MOST} keys"));
+        }
+        let mut by_kid: HashMap<Option<String>, Vec<Key>> = HashMap::new();
+        let mut passed_over = Vec::new();
+        for (index, jwk) in list.iter().enumerate() {
+            let kid = jwk.get("kid").and_then(Value::as_str).map(str::to_owned);
+            match read_key(jwk, allowed) {
+                Ok(keys) => by_kid.entry(kid).or_default().extend(keys),
+                Err(why) => passed_over.push(format!("key {}: {why}", index + 1)),
+            }
+        }
+        if by_kid.is_empty() {
+            let why = if passed_over.is_empty() { "`keys` is empty".into() } else { passed_over.join("; ") };
+            return Err(format!("no usable key ({why})"));
+        }
+        for why in passed_over {
+            tracing::debug!("passed over in a JWKS: {why}");
+        }
+        Ok(Self { by_kid, digest: fingerprint(list) })
+    }
+
+    /// The one key that a shared secret is, whatever `kid` its tokens name.
+    ///
+    /// # Errors
+    /// Says how long the secret must be.
+    pub fn from_secret(secret: &Secret, allowed: &[Algorithm]) -> Result<Self, String> {
+        let mut keys = Vec::new();
+        for &algorithm in allowed {
+            let least = algorithm.secret_bytes();
+            if secret.expose().len() < least {
+                return Err(format!("the secret is shorter than the {least} bytes that {algorithm} needs"));
+            }
+            let hash = match algorithm {
+                Algorithm::HS256 => hmac::HMAC_SHA256,
+                Algorithm::HS384 => hmac::HMAC_SHA384,
+                Algorithm::HS512 => hmac::HMAC_SHA512,
+                _ => continue,
+            };
+            keys.push(Key {
+                algorithm,
+                check: Check::Shared(Box::new(hmac::Key::new(hash, secret.expose()))),
+            });
+        }
+        Ok(Self { by_kid: HashMap::from([(None, keys)]), digest: [0; 32] })
+    }
+
+    /// Whether a key fits both `kid`, exactly, and the algorithm.
+    pub fn has(&self, kid: Option<&str>, algorithm: Algorithm, missing_kid: bool) -> bool {
+        self.fitting(kid, algorithm, missing_kid).next().is_some()
+    }
+
+    /// Whether a fitting key made this signature.
+    pub fn verify(
+        &self,
+        kid: Option<&str>,
+        algorithm: Algorithm,
+        missing_kid: bool,
+        signed: &[u8],
+        signature: &[u8],
+    ) -> bool {
+        self.fitting(kid, algorithm, missing_kid).any(|key| match &key.check {
+            Check::Public(public) => public.verify_sig(signed, signature).is_ok(),
+            Check::Shared(secret) => hmac::verify(secret, signed, signature).is_ok(),
+        })
+    }
+
+    /// Whether the other set has the same keys.
+    pub fn same_as(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+
+    fn fitting(
+        &self,
+        kid: Option<&str>,
+        algorithm: Algorithm,
+        missing_kid: bool,
+    ) -> impl Iterator<Item = &Key> {
+        let named = match kid {
+            _ if algorithm.is_shared_secret() => self.by_kid.get(&None),
+            Some(kid) => self.by_kid.get(&Some(kid.to_owned())),
+            None => None,
+        };
+        let fits = move |key: &&Key| key.algorithm == algorithm;
+        let mut any = self.by_kid.values().flatten().filter(fits);
+        // Without `kid`, only a key that has no rival: trying several would let the token choose.
+        let only = match (kid, any.next(), any.next()) {
+            (None, Some(key), None) if missing_kid && named.is_none() => Some(key),
+            _ => None,
+        };
+        named.into_iter().flatten().filter(fits).chain(only)
+    }
+}
+
+/// What the document says about keys, so that a reformatted one is no rotation.
+fn fingerprint(list: &[Value]) -> [u8; 32] {
+    let mut lines: Vec<String> = list.iter().map(Value::to_string).collect();
+    lines.sort_unstable();
+    let hash = digest::digest(&digest::SHA256, lines.join("\n").as_bytes());
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(hash.as_ref());
+    bytes
+}
+
+/// One JWK, once for each allowed algorithm that it serves.
+fn read_key(jwk: &Value, allowed: &[Algorithm]) -> Result<Vec<Key>, String> {
+    let Value::Object(jwk) = jwk else { return Err("not an object".into()) };
+    if jwk.contains_key("d") || jwk.contains_key("k") {
+        return Err("it is published with its private half, so anybody can sign with it".into());
+    }
+    if jwk.get("use").is_some_and(|it| it != "sig") {
+        return Err("it is not for signatures".into());
+    }
+    if let Some(operations) = jwk.get("key_ops")
+        && !operations.as_array().is_some_and(|list| list.iter().any(|it| it == "verify"))
+    {
+        return Err("it is not for verifying".into());
+    }
+    let named = match jwk.get("alg") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(name)) => Some(Algorithm::parse(name).ok_or("its algorithm is not known here")?),
+        Some(_) => return Err("its `alg` is not text".into()),
+    };
+    let candidates = allowed.iter().copied().filter(|a| named.is_none_or(|named| named == *a));
+    let mut keys = Vec::new();
+    for algorithm in candidates {
+        if let Some(public) = read_public(jwk, algorithm)? {
+            keys.push(Key { algorithm, check: Check::Public(public) });
+        }
+    }
+    if keys.is_empty() { Err("it fits none of the issuer's `algorithms`".into()) } else { Ok(keys) }
+}
+
+/// The public key if it is of the algorithm's kind.
+fn read_public(jwk: &Map<String, Value>, algorithm: Algorithm) -> Result<Option<ParsedPublicKey>, String> {
+    let member = |name: &str| -> Result<Vec<u8>, String> {
+        let text = jwk.get(name).and_then(Value::as_str).ok_or_else(|| format!("no `{name}`"))?;
+        URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|_| format!("`{name}` is not base64url"))
+    };
+    let parse = |how: &'static dyn VerificationAlgorithm, bytes: &[u8]| {
+        ParsedPublicKey::new(how, bytes).map(Some).map_err(|_| "its numbers are no key".to_owned())
+    };
+    let kind = jwk.get("kty").and_then(Value::as_str);
+    let curve = jwk.get("crv").and_then(Value::as_str);
+    match (kind, algorithm.family()) {
+        (Some("RSA"), Family::Rsa) => {
+            let unsigned = |bytes: Vec<u8>| bytes[bytes.iter().take_while(|b| **b == 0).count()..].to_vec();
+            let parts = RsaPublicKeyComponents { n: unsigned(member("n")?), e: unsigned(member("e")?) };
+            // aws-lc would refuse such a key at each signature; say so once instead.
+            let bits = parts.n.len() * 8 - parts.n.first().map_or(0, |b| b.leading_zeros() as usize);
+            if !(2048..=8192).contains(&bits) {
+                return Err(format!("an RSA key of {bits} bits; 2048 to 8192 are accepted"));
+            }
+            let public = parts.to_parsed_public_key(rsa(algorithm)).map_err(|_| "its numbers are no key")?;
+            Ok(Some(public))
+        }
+        (Some("EC"), Family::Ec) => {
+            let (name, bytes, how): (_, _, &'static dyn VerificationAlgorithm) = match algorithm {
+                Algorithm::ES256 => ("P-256", 32, &sig::ECDSA_P256_SHA256_FIXED),
+                Algorithm::ES384 => ("P-384", 48, &sig::ECDSA_P384_SHA384_FIXED),
+                _ => ("P-521", 66, &sig::ECDSA_P521_SHA512_FIXED),
+            };
+            if curve != Some(name) {
+                return Ok(None);
+            }
+            let (x, y) = (member("x")?, member("y")?);
+            if x.len() != bytes || y.len() != bytes {
+                return Err(format!("`x` and `y` are not {bytes} bytes long"));
+            }
+            parse(how, &[&[4], &x[..], &y[..]].concat())
+        }
+        (Some("OKP"), Family::Ed25519) if curve == Some("Ed25519") => parse(&sig::ED25519, &member("x")?),
+        _ => Ok(None),
+    }
+}
+
+fn rsa(algorithm: Algorithm) -> &'static RsaParameters {
+    match algorithm {
+        Algorithm::RS384 => &sig::RSA_PKCS1_2048_8192_SHA384,
+        Algorithm::RS512 => &sig::RSA_PKCS1_2048_8192_SHA512,
+        Algorithm::PS256 => &sig::RSA_PSS_2048_8192_SHA256,
+        Algorithm::PS384 => &sig::RSA_PSS_2048_8192_SHA384,
+        Algorithm::PS512 => &sig::RSA_PSS_2048_8192_SHA512,
+        _ => &sig::RSA_PKCS1_2048_8192_SHA256,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::mint::{Kind, SigningKey};
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    const ALL: &[Algorithm] = &Algorithm::ALL;
+
+    fn set(keys: Vec<Value>) -> Result<KeySet, String> {
+        KeySet::from_jwks(json!({ "keys": keys }).to_string().as_bytes(), ALL)
+    }
+
+    #[test]
+    fn every_kind_of_key_verifies_its_own_and_nothing_else() {
+        let keys: Vec<_> = Kind::ALL.into_iter().map(|kind| SigningKey::generate(kind).unwrap()).collect();
+        let all = set(keys.iter().map(SigningKey::jwk).collect()).unwrap();
+        for key in &keys {
+            for &algorithm in key.algorithms() {
+                let signature = key.sign_bytes(algorithm, b"message").unwrap();
+                let kid = key.kid();
+                assert!(all.verify(Some(kid), algorithm, false, b"message", &signature), "{algorithm}");
+                assert!(!all.verify(Some(kid), algorithm, false, b"massage", &signature));
+                assert!(!all.verify(Some("other"), algorithm, false, b"message", &signature));
+                assert!(!all.verify(None, algorithm, false, b"message", &signature));
+                for other in ALL.iter().filter(|a| **a != algorithm) {
+                    assert!(
+                        !all.verify(Some(kid), *other, false, b"message", &signature),
+                        "{algorithm} as {other}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_that_names_its_algorithm_serves_no_other() {
+        let key = SigningKey::generate(Kind::Rsa).unwrap();
+        let mut jwk = key.jwk();
+        jwk["alg"] = "PS256".into();
+        let set = set(vec![jwk]).unwrap();
+        assert!(set.has(Some(key.kid()), Algorithm::PS256, false));
+        assert!(!set.has(Some(key.kid()), Algorithm::RS256, false));
+    }
+
+    #[test]
+    fn without_kid_only_a_key_without_rival_and_only_if_allowed() {
+        let (one, two) =
+            (SigningKey::generate(Kind::P256).unwrap(), SigningKey::generate(Kind::P256).unwrap());
+        let alone = set(vec![one.jwk()]).unwrap();
+        assert!(!alone.has(None, Algorithm::ES256, false));
+        assert!(alone.has(None, Algorithm::ES256, true));
+        let both = set(vec![one.jwk(), two.jwk()]).unwrap();
+        assert!(!both.has(None, Algorithm::ES256, true));
+    }
+
+    #[test]
+    fn documents_without_a_usable_key_are_refused_with_the_reason() {
+        let good = SigningKey::generate(Kind::P256).unwrap().jwk();
+        let with = |name: &str, value: Value| {
+            let mut jwk = good.clone();
+            jwk.as_object_mut().unwrap().remove("alg");
+            jwk[name] = value;
+            json!({ "keys": [jwk] }).to_string()
+        };
+        for (document, why) in [
+            ("{}".into(), "no `keys`"),
+            (r#"{"keys":[]}"#.into(), "empty"),
+            (r#"{"keys":{}}"#.into(), "no `keys`"),
+            ("<html>".into(), "not JSON"),
+            (String::new(), "not JSON"),
+            (format!(r#"{{"keys":[],"keys":[{good}]}}"#), "twice"),
+            (json!({ "keys": [{ "kty": "oct", "k": "AAAA", "kid": "x" }] }).to_string(), "private half"),
+            (with("use", "enc".into()), "not for signatures"),
+            (with("key_ops", json!(["encrypt"])), "not for verifying"),
+            (with("alg", "ES384".into()), "fits none"),
+            (with("alg", "ECDH-ES".into()), "not known"),
+            (with("crv", "P-384".into()), "bytes long"),
+            (with("crv", "secp256k1".into()), "fits none"),
+            (with("kty", "RSA".into()), "no `n`"),
+            (with("x", "AAAA".into()), "32 bytes"),
+            (with("y", good["x"].clone()), "no key"),
+            (with("d", "AAAA".into()), "private half"),
+        ] {
+            let error = KeySet::from_jwks(document.as_bytes(), ALL).err().unwrap_or_default();
+            assert!(error.contains(why), "{document}: {error}");
+        }
+        let huge = format!(r#"{{"keys":[{good}],"x":"{}"}}"#, "x".repeat(LONGEST));
+        assert!(KeySet::from_jwks(huge.as_bytes(), ALL).is_err());
+    }
+
+    #[test]
+    fn short_rsa_keys_are_passed_over_and_good_ones_beside_them_used() {
+        let n = URL_SAFE_NO_PAD.encode([0xff; 128]);
+        let short = json!({ "kty": "RSA", "kid": "short", "n": n, "e": "AQAB" });
+        let good = SigningKey::generate(Kind::P256).unwrap();
+        let set = set(vec![short, json!({ "kty": "new", "kid": "n" }), json!(7), good.jwk()]).unwrap();
+        assert!(set.has(Some(good.kid()), Algorithm::ES256, false));
+        assert!(!set.has(Some("short"), Algorithm::RS256, false));
+    }
+
+    #[test]
+    fn secrets_have_a_least_length() {
+        let secret = |n| Secret::new(vec![7; n]);
+        assert!(KeySet::from_secret(&secret(31), &[Algorithm::HS256]).is_err());
+        assert!(KeySet::from_secret(&secret(63), &[Algorithm::HS256, Algorithm::HS512]).is_err());
+        assert!(KeySet::from_secret(&secret(64), &[Algorithm::HS256, Algorithm::HS512]).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn any_document_is_read_or_refused_without_panic(
+            kty in "(RSA|EC|OKP|oct)", crv in "(P-256|P-384|P-521|Ed25519)", n in "[A-Za-z0-9_-]{0,360}", x in "[A-Za-z0-9_-]{43}",
+        ) {
+            let jwk = json!({ "kty": kty, "crv": crv, "kid": "k", "n": n, "e": "AQAB", "x": x, "y": x });
+            let _ = set(vec![jwk]);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! What identity counts: reads of key documents, and how old the keys are.
+//!
+//! The age is computed when somebody looks, so that it is right between two reads.
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{GaugeVec, IntCounter, IntCounterVec, Opts, Registry};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::time::Instant;
+
+/// The metrics of this part; issuers are few and come from the settings.
+#[derive(Clone)]
+pub struct Metrics {
+    reads: IntCounterVec,
+    ages: Ages,
+}
+
+/// How a read of a key document ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Read {
+    Changed,
+    Unchanged,
+    Failed,
+}
+
+impl Read {
+    const ALL: [Self; 3] = [Self::Changed, Self::Unchanged, Self::Failed];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Changed => "changed",
+            Self::Unchanged => "unchanged",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl Metrics {
+    /// Registers them.
+    ///
+    /// # Errors
+    /// If one is registered already.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let reads = IntCounterVec::new(
+            Opts::new(
+                "kvs_edge_jwks_refresh_total",
+                "Reads of an issuer's keys, by result: changed, unchanged, failed.",
+            ),
+            &["issuer", "result"],
+        )?;
+        let ages = Ages::new()?;
+        registry.register(Box::new(reads.clone()))?;
+        registry.register(Box::new(ages.clone()))?;
+        Ok(Self { reads, ages })
+    }
+
+    /// The handles of one issuer, at 0 from now on. Keys that were never read are as old as the wish for them.
+    pub(super) fn issuer(&self, issuer: &str) -> IssuerMetrics {
+        let reads = Read::ALL.map(|result| self.reads.with_label_values(&[issuer, result.as_str()]));
+        self.ages.last().entry(issuer.to_owned()).or_insert_with(Instant::now);
+        IssuerMetrics { reads, issuer: issuer.to_owned(), ages: self.ages.clone() }
+    }
+
+    /// Drops the series of issuers that are no longer configured, or their age would raise alarms for ever.
+    pub(super) fn keep_only(&self, issuers: &[&str]) {
+        let gone = |name: &String| !issuers.contains(&name.as_str());
+        let names: Vec<String> = self.ages.last().keys().filter(|name| gone(name)).cloned().collect();
+        for name in names {
+            self.ages.last().remove(&name);
+            // Both fail only for series that are not there.
+            let _ = self.ages.gauge.remove_label_values(&[&name]);
+            for result in Read::ALL {
+                let _ = self.reads.remove_label_values(&[&name, result.as_str()]);
+            }
+        }
+    }
+}
+
+/// The handles of one issuer.
+pub(super) struct IssuerMetrics {
+    reads: [IntCounter; 3],
+    issuer: String,
+    ages: Ages,
+}
+
+impl IssuerMetrics {
+    pub fn count(&self, outcome: Read) {
+        self.reads[outcome as usize].inc();
+    }
+
+    pub fn read_at(&self, when: Instant) {
+        self.ages.last().insert(self.issuer.clone(), when);
+    }
+}
+
+/// A gauge that is computed when it is read.
+#[derive(Clone)]
+struct Ages {
+    gauge: GaugeVec,
+    last: Arc<Mutex<BTreeMap<String, Instant>>>,
+}
+
+impl Ages {
+    fn new() -> Result<Self, prometheus::Error> {
+        let options =
+            Opts::new("kvs_edge_jwks_age_seconds", "Seconds since an issuer's keys were last read well.");
+        Ok(Self { gauge: GaugeVec::new(options, &["issuer"])?, last: Arc::default() })
+    }
+
+    fn last(&self) -> MutexGuard<'_, BTreeMap<String, Instant>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Collector for Ages {
+    fn desc(&self) -> Vec<&Desc> {
+        self.gauge.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        for (issuer, when) in self.last().iter() {
+            self.gauge.with_label_values(&[issuer]).set(when.elapsed().as_secs_f64());
+        }
+        self.gauge.collect()
+    }
+}

@@ -1,0 +1,72 @@
+//! Tokens that were verified, by the SHA-256 of their every byte, so that the next request costs a hash and a look-up
+//! instead of a signature.
+//!
+//! What is remembered holds until `exp`, or until the issuer's keys change; both are checked again at each look-up, so
+//! that the bound in here is memory's only.
+
+use super::claims::Window;
+use crate::caller::Caller;
+use aws_lc_rs::digest;
+use moka::Expiry;
+use moka::sync::Cache;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How many tokens are remembered; some 500 bytes each.
+const MOST: u64 = 10_000;
+
+/// A token's digest.
+pub(super) type Digest = [u8; 32];
+
+/// A verified token.
+pub(super) struct Known {
+    pub caller: Arc<Caller>,
+    pub window: Window,
+    /// Whose, by its place in the settings.
+    pub issuer: usize,
+    /// The generation of the keys that verified it.
+    pub generation: u64,
+    /// How long it may stay.
+    pub keep: Duration,
+}
+
+/// The verified tokens.
+pub(super) struct Remembered(Cache<Digest, Arc<Known>>);
+
+impl Remembered {
+    pub fn new() -> Self {
+        Self(Cache::builder().max_capacity(MOST).expire_after(UntilItEnds).build())
+    }
+
+    pub fn digest(token: &str) -> Digest {
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
+        bytes
+    }
+
+    pub fn get(&self, digest: &Digest) -> Option<Arc<Known>> {
+        self.0.get(digest)
+    }
+
+    pub fn insert(&self, digest: Digest, known: Known) {
+        self.0.insert(digest, Arc::new(known));
+    }
+}
+
+struct UntilItEnds;
+
+impl Expiry<Digest, Arc<Known>> for UntilItEnds {
+    fn expire_after_create(&self, _: &Digest, known: &Arc<Known>, _: Instant) -> Option<Duration> {
+        Some(known.keep)
+    }
+
+    fn expire_after_update(
+        &self,
+        _: &Digest,
+        known: &Arc<Known>,
+        _: Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        Some(known.keep)
+    }
+}

@@ -1,0 +1,360 @@
+//! Where a request carries its token: exactly one place, or the request is refused.
+//!
+//! Every value of a repeated header counts for itself. Two credentials are refused even if they are equal, because the
+//! next reader on the way may pick another one than we do (RFC 6750 2, RFC 8725).
+//!
+//! A playback capability in the path is a credential too. Beside it, what a browser or an access proxy adds to every
+//! request by itself (the configured headers and the cookie) is not looked at: a console behind such a proxy could
+//! play nothing otherwise. What a client must add on purpose (`Authorization`, `X-Amz-Security-Token`) makes two.
+
+use super::config::Config;
+use super::error::{Error, Reason};
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, COOKIE, HeaderName};
+use std::fmt;
+
+/// How a request says who sends it.
+pub enum Credential {
+    /// By the playback capability in its path.
+    Capability,
+    /// By a token.
+    Token(Token),
+}
+
+/// A token as it arrived, not verified. Shows only where it came from.
+#[derive(Clone)]
+pub struct Token {
+    text: String,
+    source: String,
+}
+
+impl Token {
+    /// The token, for `Identity::verify`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Where it was found, in words: `Authorization: Bearer`, `X-Amz-Security-Token`, a header's name, `cookie NAME`.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Token(*** from {})", self.source)
+    }
+}
+
+/// The places where a token may be, from the settings.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    headers: Vec<(HeaderName, String)>,
+    cookie: Option<String>,
+    limit: usize,
+}
+
+const BEARER: &str = "Authorization: Bearer";
+const SECURITY_TOKEN: &str = "X-Amz-Security-Token";
+const CAPABILITY: &str = "a playback capability in the path";
+
+impl Sources {
+    /// From settings that were checked; a header name that is none is left out.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        let header = |name: &String| Some((HeaderName::from_bytes(name.as_bytes()).ok()?, name.clone()));
+        Self {
+            headers: config.headers.iter().filter_map(header).collect(),
+            cookie: config.cookie.clone(),
+            limit: config.max_token.as_usize(),
+        }
+    }
+
+    /// The one credential of a request.
+    ///
+    /// # Errors
+    /// `Missing`, `Several`, `TooLarge`, or `Refused` as malformed when a place holds what cannot be a token.
+    pub fn credential(&self, headers: &HeaderMap, capability_in_path: bool) -> Result<Credential, Error> {
+        let mut found = Found::default();
+        let signed = found.authorization(headers);
+        for value in headers.get_all(SECURITY_TOKEN) {
+            found.add(SECURITY_TOKEN, value.as_bytes());
+        }
+        if capability_in_path {
+            return match found.places() {
+                places if places.is_empty() => Ok(Credential::Capability),
+                mut places => {
+                    places.push(CAPABILITY.to_owned());
+                    Err(Error::Several { found: places })
+                }
+            };
+        }
+        for (header, name) in &self.headers {
+            for value in headers.get_all(header) {
+                found.add(name, value.as_bytes());
+            }
+        }
+        if let Some(cookie) = &self.cookie {
+            found.cookies(headers, cookie);
+        }
+        self.only(found, signed).map(Credential::Token)
+    }
+
+    /// Headers that carry tokens and must be removed before anything goes on: all of them.
+    pub fn to_strip(&self) -> impl Iterator<Item = HeaderName> + '_ {
+        let fixed = [AUTHORIZATION, HeaderName::from_static("x-amz-security-token"), COOKIE];
+        fixed.into_iter().chain(self.headers.iter().map(|(header, _)| header.clone()))
+    }
+
+    /// Where a token may be, in words, for people who send none.
+    #[must_use]
+    pub fn explain(&self) -> String {
+        let mut places =
+            vec![BEARER.to_owned(), format!("{SECURITY_TOKEN} (the session token of an AWS SDK)")];
+        places.extend(self.headers.iter().map(|(_, name)| name.clone()));
+        places.extend(self.cookie.iter().map(|name| format!("cookie {name}")));
+        places.join(", ")
+    }
+
+    fn only(&self, found: Found<'_>, signed: bool) -> Result<Token, Error> {
+        let mut all = found.0;
+        let Some((source, bytes)) = all.pop() else {
+            return Err(Error::Missing { hint: if signed { SIGNED_HINT } else { HINT } });
+        };
+        if !all.is_empty() {
+            all.push((source, bytes));
+            return Err(Error::Several { found: Found(all).places() });
+        }
+        if source == SECURITY_TOKEN && !signed {
+            return Err(Error::Missing { hint: UNSIGNED_HINT });
+        }
+        if bytes.len() > self.limit {
+            return Err(Error::TooLarge { bytes: bytes.len(), limit: self.limit });
+        }
+        let from_proxy = self.headers.iter().any(|(_, name)| *name == source);
+        // Only the load balancer's header pads its segments; elsewhere `=` belongs to no token.
+        let fits = |b: &u8| {
+            b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.') || (from_proxy && *b == b'=')
+        };
+        match std::str::from_utf8(bytes) {
+            Ok(text) if !text.is_empty() && bytes.iter().all(fits) => {
+                Ok(Token { text: text.to_owned(), source })
+            }
+            _ => Err(Error::refused(Reason::Malformed, format!("{source} holds what no JWT contains"))),
+        }
+    }
+}
+
+const HINT: &str = "send a JWT as `Authorization: Bearer …`, or as the session token of an AWS SDK";
+const SIGNED_HINT: &str =
+    "the request has an AWS signature but no session token; set AWS_SESSION_TOKEN to the JWT";
+const UNSIGNED_HINT: &str = "X-Amz-Security-Token counts only beside `Authorization: AWS4-HMAC-SHA256 …`; send `Authorization: Bearer …`";
+
+/// What was found, and where.
+#[derive(Default)]
+struct Found<'a>(Vec<(String, &'a [u8])>);
+
+impl<'a> Found<'a> {
+    fn add(&mut self, place: &str, value: &'a [u8]) {
+        let value = value.trim_ascii();
+        // Access proxies set an empty header for a caller they do not know.
+        if !value.is_empty() {
+            self.0.push((place.to_owned(), value));
+        }
+    }
+
+    /// Bearer tokens; tells whether the request bears an AWS signature. Other schemes are not ours to judge.
+    fn authorization(&mut self, headers: &'a HeaderMap) -> bool {
+        let mut signed = false;
+        for value in headers.get_all(AUTHORIZATION) {
+            let value = value.as_bytes().trim_ascii();
+            let end = value.iter().position(|b| b.is_ascii_whitespace()).unwrap_or(value.len());
+            let (scheme, rest) = value.split_at(end);
+            if scheme.eq_ignore_ascii_case(b"Bearer") {
+                // Also when nothing follows: that is a broken credential, not an absent one.
+                self.0.push((BEARER.to_owned(), rest.trim_ascii()));
+            }
+            signed |= scheme == b"AWS4-HMAC-SHA256";
+        }
+        signed
+    }
+
+    /// Cookies of exactly this name (RFC 6265 4.2.1); nothing is unquoted or decoded.
+    fn cookies(&mut self, headers: &'a HeaderMap, name: &str) {
+        let place = format!("cookie {name}");
+        for header in headers.get_all(COOKIE) {
+            for pair in header.as_bytes().split(|b| *b == b';') {
+                let pair = pair.trim_ascii();
+                if let Some(value) =
+                    pair.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"="))
+                {
+                    self.add(&place, value);
+                }
+            }
+        }
+    }
+
+    fn places(&self) -> Vec<String> {
+        self.0.iter().map(|(place, _)| place.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::setting::ByteSize;
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    fn sources() -> Sources {
+        Sources::new(&Config {
+            headers: vec!["X-Amzn-Oidc-Data".into(), "Cf-Access-Jwt-Assertion".into()],
+            cookie: Some("CF_Authorization".into()),
+            max_token: ByteSize(1024),
+        })
+    }
+
+    fn headers(list: &[(&str, &str)]) -> HeaderMap {
+        list.iter()
+            .map(|(n, v)| (HeaderName::from_bytes(n.as_bytes()).unwrap(), HeaderValue::from_str(v).unwrap()))
+            .fold(HeaderMap::new(), |mut all, (name, value)| {
+                all.append(name, value);
+                all
+            })
+    }
+
+    fn told(list: &[(&str, &str)], capability: bool) -> String {
+        match sources().credential(&headers(list), capability) {
+            Ok(Credential::Capability) => "capability".into(),
+            Ok(Credential::Token(token)) => format!("{} from {}", token.as_str(), token.source()),
+            Err(Error::Several { found }) => format!("several: {}", found.join(", ")),
+            Err(Error::Missing { hint }) => format!("missing: {hint}"),
+            Err(e) => e.as_str().into(),
+        }
+    }
+
+    const AWS: (&str, &str) =
+        ("authorization", "AWS4-HMAC-SHA256 Credential=kvsedge/20260101/eu-west-1/x/aws4_request");
+
+    #[test]
+    fn each_place_gives_its_token() {
+        for (list, expected) in [
+            (vec![("authorization", "Bearer a.b.c")], "a.b.c from Authorization: Bearer"),
+            (vec![("authorization", "bEARER   a.b.c ")], "a.b.c from Authorization: Bearer"),
+            (vec![AWS, ("x-amz-security-token", "a.b.c")], "a.b.c from X-Amz-Security-Token"),
+            (vec![("x-amzn-oidc-data", "a==.b=.c")], "a==.b=.c from X-Amzn-Oidc-Data"),
+            (
+                vec![("cf-access-jwt-assertion", ""), AWS, ("x-amz-security-token", "a.b.c")],
+                "a.b.c from X-Amz-Security-Token",
+            ),
+            (vec![AWS, ("cf-access-jwt-assertion", "a.b.c")], "a.b.c from Cf-Access-Jwt-Assertion"),
+            (
+                vec![("authorization", "Basic eDp5"), ("cf-access-jwt-assertion", "a.b.c")],
+                "a.b.c from Cf-Access-Jwt-Assertion",
+            ),
+            (vec![("cookie", "x=1; CF_Authorization=a.b.c;y=2")], "a.b.c from cookie CF_Authorization"),
+        ] {
+            assert_eq!(told(&list, false), expected);
+        }
+    }
+
+    #[test]
+    fn two_credentials_are_refused_and_named_even_if_equal() {
+        let bearer = ("authorization", "Bearer a.b.c");
+        for (list, expected) in [
+            (vec![bearer, bearer], "several: Authorization: Bearer, Authorization: Bearer"),
+            (
+                vec![bearer, ("x-amz-security-token", "a.b.c")],
+                "several: Authorization: Bearer, X-Amz-Security-Token",
+            ),
+            (
+                vec![bearer, AWS, ("x-amz-security-token", "d.e.f")],
+                "several: Authorization: Bearer, X-Amz-Security-Token",
+            ),
+            (
+                vec![AWS, ("x-amz-security-token", "a.b.c"), ("x-amz-security-token", "a.b.c")],
+                "several: X-Amz-Security-Token, X-Amz-Security-Token",
+            ),
+            (vec![bearer, ("x-amzn-oidc-data", "a.b.c")], "several: Authorization: Bearer, X-Amzn-Oidc-Data"),
+            (
+                vec![("cookie", "CF_Authorization=a.b.c; CF_Authorization=a.b.c")],
+                "several: cookie CF_Authorization, cookie CF_Authorization",
+            ),
+            (
+                vec![("cookie", "CF_Authorization=a.b.c"), ("cf-access-jwt-assertion", "a.b.c")],
+                "several: Cf-Access-Jwt-Assertion, cookie CF_Authorization",
+            ),
+        ] {
+            assert_eq!(told(&list, false), expected);
+        }
+    }
+
+    #[test]
+    fn beside_a_capability_only_what_comes_by_itself_is_ignored() {
+        assert_eq!(told(&[], true), "capability");
+        assert_eq!(
+            told(&[("cookie", "CF_Authorization=a.b.c"), ("cf-access-jwt-assertion", "a.b.c")], true),
+            "capability"
+        );
+        assert_eq!(told(&[("authorization", "Basic eDp5")], true), "capability");
+        assert_eq!(
+            told(&[("authorization", "Bearer a.b.c")], true),
+            "several: Authorization: Bearer, a playback capability in the path"
+        );
+        assert!(told(&[AWS, ("x-amz-security-token", "a.b.c")], true).starts_with("several"));
+    }
+
+    #[test]
+    fn what_is_missing_is_explained() {
+        assert!(told(&[], false).contains("Authorization: Bearer"));
+        assert!(told(&[AWS], false).contains("AWS_SESSION_TOKEN"));
+        assert!(told(&[("x-amz-security-token", "a.b.c")], false).contains("AWS4-HMAC-SHA256"));
+        assert!(told(&[("authorization", "Basic eDp5")], false).starts_with("missing"));
+        assert!(
+            told(&[("cookie", "cf_authorization=a.b.c; xCF_Authorization=a.b.c")], false)
+                .starts_with("missing")
+        );
+        assert!(sources().explain().contains("cookie CF_Authorization"));
+    }
+
+    #[test]
+    fn what_cannot_be_a_token_is_malformed_and_what_is_long_is_too_large() {
+        let long = format!("Bearer {}", "a".repeat(1025));
+        assert_eq!(told(&[("authorization", &long)], false), "too_large");
+        for list in [
+            [("authorization", "Bearer")],
+            [("authorization", "Bearer a.b.c, Bearer d.e.f")],
+            [("authorization", "Bearer a.b.c=")],
+            [("authorization", "Bearer \"a.b.c\"")],
+            [("cookie", "CF_Authorization=\"a.b.c\"")],
+        ] {
+            assert_eq!(told(&list, false), "malformed", "{list:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_does_not_show() {
+        let Ok(Credential::Token(token)) =
+            sources().credential(&headers(&[("authorization", "Bearer a.b.c")]), false)
+        else {
+            panic!("one token");
+        };
+        assert_eq!(format!("{token:?}"), "Token(*** from Authorization: Bearer)");
+    }
+
+    proptest! {
+        #[test]
+        fn any_headers_are_judged_without_panic(values in prop::collection::vec((0..5usize, "[ -~\u{e9}]{0,40}"), 0..5), capability: bool) {
+            let names = ["authorization", "x-amz-security-token", "cookie", "x-amzn-oidc-data", "cf-access-jwt-assertion"];
+            let mut all = HeaderMap::new();
+            for (which, value) in values {
+                if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
+                    all.append(names[which], value);
+                }
+            }
+            let _ = sources().credential(&all, capability);
+        }
+    }
+}

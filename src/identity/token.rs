@@ -1,0 +1,176 @@
+//! Takes a compact JWS apart, strictly, and believes nothing in it.
+//!
+//! The rules of RFC 8725 that need no key are all here: three segments of canonical base64url, JSON without repeated
+//! members, no encryption, compression, extension or nesting. Headers that carry or point to keys (`jku`, `jwk`, `x5u`,
+//! `x5c`) are never looked at.
+
+use super::algorithm::Algorithm;
+use super::error::{Error, Reason, quoted};
+use super::json::{self, Fault};
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use serde_json::{Map, Value};
+
+/// base64url: bits left over must be zero; padding may be absent, or complete as `X-Amzn-Oidc-Data` writes it. The
+/// signature covers the segments as written, so a token has no second spelling.
+const BASE64URL: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::URL_SAFE,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(false)
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// A token taken apart; nothing in it has been verified.
+pub(super) struct Unverified<'a> {
+    pub algorithm: Algorithm,
+    pub kid: Option<String>,
+    pub typ: Option<String>,
+    pub claims: Map<String, Value>,
+    /// What the signature covers.
+    pub signed: &'a [u8],
+    pub signature: Vec<u8>,
+}
+
+impl<'a> Unverified<'a> {
+    pub fn parse(token: &'a str) -> Result<Self, Error> {
+        let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'=' | b'.');
+        if !token.bytes().all(fits) {
+            return malformed("it holds what no JWT contains");
+        }
+        let mut segments = token.split('.');
+        let (Some(header), Some(payload), Some(signature)) =
+            (segments.next(), segments.next(), segments.next())
+        else {
+            return malformed("not three segments");
+        };
+        match segments.count() {
+            0 => {}
+            2 => return Err(Error::refused(Reason::Encrypted, "five segments")),
+            _ => return malformed("not three segments"),
+        }
+        let signed = &token.as_bytes()[..header.len() + 1 + payload.len()];
+        let mut header = object(header, "header")?;
+        let algorithm = read_header(&header)?;
+        let claims = object(payload, "payload")?;
+        let signature = decode(signature, "signature")?;
+        let (kid, typ) = (text(&mut header, "kid")?, text(&mut header, "typ")?);
+        Ok(Self { algorithm, kid, typ, claims, signed, signature })
+    }
+
+    /// `iss`, which picks the issuer whose rules and keys then apply.
+    pub fn issuer(&self) -> Option<&str> {
+        self.claims.get("iss")?.as_str()
+    }
+}
+
+fn read_header(header: &Map<String, Value>) -> Result<Algorithm, Error> {
+    let has = |name: &str| header.contains_key(name);
+    if has("enc") {
+        return Err(Error::refused(Reason::Encrypted, "`enc` in the header"));
+    }
+    if has("zip") {
+        return Err(Error::refused(Reason::Compressed, "`zip` in the header"));
+    }
+    if has("crit") || has("b64") {
+        return Err(Error::refused(Reason::Critical, "`crit` or `b64` in the header"));
+    }
+    if let Some(content) = header.get("cty") {
+        let Some(content) = content.as_str() else { return malformed("`cty` is not text") };
+        if is_media_type(content, "JWT") {
+            return Err(Error::refused(Reason::Nested, "`cty` is JWT"));
+        }
+    }
+    match header.get("alg") {
+        Some(Value::String(name)) => Algorithm::parse(name)
+            .ok_or_else(|| Error::refused(Reason::Algorithm, format!("unknown algorithm {}", quoted(name)))),
+        _ => malformed("`alg` is absent or not text"),
+    }
+}
+
+/// Media types of tokens: letter case and a leading `application/` do not matter (RFC 7515 4.1.9).
+pub(super) fn is_media_type(found: &str, wanted: &str) -> bool {
+    let short = |t: &'_ str| -> String {
+        let t = t.to_ascii_lowercase();
+        t.strip_prefix("application/").map_or_else(|| t.clone(), str::to_owned)
+    };
+    short(found) == short(wanted)
+}
+
+fn object(segment: &str, which: &str) -> Result<Map<String, Value>, Error> {
+    json::object(&decode(segment, which)?).map_err(|fault| match fault {
+        Fault::Twice => Error::refused(Reason::Duplicate, format!("in the {which}")),
+        Fault::Bad(how) => Error::refused(Reason::Malformed, format!("the {which} is {how}")),
+    })
+}
+
+fn decode(segment: &str, which: &str) -> Result<Vec<u8>, Error> {
+    let unpadded = segment.trim_end_matches('=');
+    if unpadded.len() != segment.len() && !segment.len().is_multiple_of(4) {
+        return malformed(&format!("the {which} has wrong padding"));
+    }
+    BASE64URL
+        .decode(segment)
+        .map_err(|_| Error::refused(Reason::Malformed, format!("the {which} is not base64url")))
+}
+
+fn text(header: &mut Map<String, Value>, name: &str) -> Result<Option<String>, Error> {
+    match header.remove(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => malformed(&format!("`{name}` is not text")),
+    }
+}
+
+fn malformed<T>(detail: &str) -> Result<T, Error> {
+    Err(Error::refused(Reason::Malformed, detail))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
+    use proptest::prelude::*;
+
+    fn reason(token: &str) -> Option<Reason> {
+        match Unverified::parse(token) {
+            Err(Error::Refused { reason, .. }) => Some(reason),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn padded_segments_are_read_as_the_load_balancer_writes_them() {
+        let b64 = |text: &str| URL_SAFE.encode(text);
+        let token = format!("{}.{}.{}", b64(r#"{"alg":"ES256"}"#), b64(r#"{"iss":"a"}"#), b64("sig!"));
+        assert!(token.contains('='));
+        let read = Unverified::parse(&token).unwrap();
+        assert_eq!(read.issuer(), Some("a"));
+        assert!(token.as_bytes().starts_with(read.signed));
+        assert_eq!(reason(&token.replace("==", "=")), Some(Reason::Malformed));
+    }
+
+    #[test]
+    fn bits_left_over_must_be_zero() {
+        let head = URL_SAFE_NO_PAD.encode(r#"{"alg":"ES256" }"#);
+        assert_eq!(head.len() % 4, 2);
+        let claims = URL_SAFE_NO_PAD.encode("{}");
+        assert_eq!(reason(&format!("{head}.{claims}.AA")), None);
+        assert_eq!(reason(&format!("{head}.{claims}.AB")), Some(Reason::Malformed));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused_without_panic(text in "\\PC{0,60}") { let _ = Unverified::parse(&text); }
+
+        #[test]
+        fn any_segments_are_read_or_refused_without_panic(
+            header in "\\{\"(alg|kid|typ|crit|zip|cty)\":(\"[A-Za-z0-9]{0,6}\"|null|\\[\\]|1)\\}",
+            payload: Vec<u8>, signature: Vec<u8>,
+        ) {
+            let b64 = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+            let token = format!("{}.{}.{}", b64(header.as_bytes()), b64(&payload), b64(&signature));
+            let _ = Unverified::parse(&token);
+        }
+    }
+}

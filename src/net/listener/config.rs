@@ -1,0 +1,243 @@
+//! `[server]`: where to listen, as whom, behind whom.
+
+use crate::net::forwarded::{Header, Network, Trust};
+use crate::net::tls;
+use crate::setting::{Mistake, Span};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// `[server]`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerConfig {
+    /// Where to listen: one place or several.
+    #[serde(deserialize_with = "one_or_many")]
+    pub listen: Vec<Place>,
+    /// What playback URLs and `getDataEndpoint` begin with: scheme, host and, if need be, port and a base path;
+    /// no slash at its end.
+    pub public_url: String,
+    /// TLS, on TCP places; without it the listener speaks plain HTTP.
+    pub tls: Option<tls::Config>,
+    /// Proxies whose word on the client's address counts.
+    pub trusted_proxies: Vec<Network>,
+    /// The header in which they give it.
+    pub forwarded: Header,
+    /// Whether connections of trusted proxies begin with a PROXY protocol header, version 1 or 2. Others are refused.
+    pub proxy_protocol: bool,
+    /// Origins of web pages that may call from a browser, exactly as browsers write them.
+    pub cors_origins: Vec<String>,
+    /// At a drain's start, how long new work is still taken while readiness already fails.
+    pub drain_grace: Span,
+    /// From a drain's start to its end, open connections or not.
+    pub drain_timeout: Span,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            listen: vec![Place::Tcp("127.0.0.1:8080".to_owned())],
+            public_url: "http://127.0.0.1:8080".to_owned(),
+            tls: None,
+            trusted_proxies: Vec::new(),
+            forwarded: Header::default(),
+            proxy_protocol: false,
+            cors_origins: Vec::new(),
+            drain_grace: Span::seconds(5),
+            drain_timeout: Span::seconds(30),
+        }
+    }
+}
+
+impl ServerConfig {
+    /// Makes relative paths start at `folder`.
+    pub fn resolve(&mut self, folder: &Path) {
+        if let Some(tls) = &mut self.tls {
+            tls.resolve(folder);
+        }
+        for place in &mut self.listen {
+            if let Place::Unix(path) = place {
+                *path = folder.join(&*path);
+            }
+        }
+    }
+
+    /// Whom to believe about the client's address.
+    #[must_use]
+    pub fn trust(&self) -> Trust {
+        Trust::new(self.trusted_proxies.clone(), self.forwarded)
+    }
+
+    /// Everything that cannot be, each at its key. Files are not opened here.
+    #[must_use]
+    pub fn check(&self) -> Vec<Mistake> {
+        let mut mistakes = Vec::new();
+        let mut wrong = |key: &str, problem: String| mistakes.push(Mistake::at(key, problem));
+        if self.listen.is_empty() {
+            wrong("server.listen", "there is no place to listen: write \"127.0.0.1:8080\"".to_owned());
+        }
+        if let Err(problem) = public_url(&self.public_url) {
+            wrong("server.public_url", problem);
+        }
+        if self.proxy_protocol && self.trusted_proxies.is_empty() {
+            let problem = "nobody is trusted to send it: name the proxies in server.trusted_proxies";
+            wrong("server.proxy_protocol", problem.to_owned());
+        }
+        for (n, origin) in self.cors_origins.iter().enumerate() {
+            if !is_origin(origin) {
+                let how = "an origin is scheme, host and port only, such as https://app.example.com, with no `*` and \
+                           no slash at the end";
+                wrong(&format!("server.cors_origins[{n}]"), format!("`{origin}`: {how}"));
+            }
+        }
+        if self.drain_timeout.0 < self.drain_grace.0 {
+            let problem =
+                format!("{} is shorter than drain_grace ({})", self.drain_timeout, self.drain_grace);
+            wrong("server.drain_timeout", problem);
+        }
+        mistakes
+    }
+}
+
+fn public_url(text: &str) -> Result<(), String> {
+    let how = "write where clients reach this server, such as https://video.example.com";
+    let uri: http::Uri = text.parse().map_err(|e| format!("`{text}` is no URL ({e}): {how}"))?;
+    let known = matches!(uri.scheme_str(), Some("http" | "https"));
+    if !known || uri.host().is_none_or(str::is_empty) {
+        return Err(format!("`{text}` needs http:// or https:// and a host: {how}"));
+    }
+    if text.ends_with('/') || uri.query().is_some() || text.contains(['#', '@']) {
+        return Err(format!(
+            "`{text}` must not have a user, a query, a fragment or a slash at its end: {how}"
+        ));
+    }
+    Ok(())
+}
+
+fn is_origin(text: &str) -> bool {
+    text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).is_some_and(|host| {
+        !host.is_empty() && host.parse::<http::uri::Authority>().is_ok() && !host.contains(['@', '*'])
+    })
+}
+
+/// A place to listen: `host:port`, `unix:PATH`, or `systemd` (sockets handed over at start).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// `host:port`; port 0 is any free port.
+    Tcp(String),
+    /// A Unix socket. Its peers count as trusted proxies: whoever may open the file may speak for clients.
+    Unix(PathBuf),
+    /// Every socket that systemd hands over.
+    Systemd,
+}
+
+impl Place {
+    /// Reads a place.
+    ///
+    /// # Errors
+    /// Says how places are written.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        const HOW: &str = "write host:port such as 0.0.0.0:8080 or [::]:8080, unix:PATH, or systemd";
+        if text == "systemd" {
+            return Ok(Self::Systemd);
+        }
+        if let Some(path) = text.strip_prefix("unix:") {
+            return if path.is_empty() { Err(HOW) } else { Ok(Self::Unix(path.into())) };
+        }
+        let (host, port) = text.rsplit_once(':').ok_or(HOW)?;
+        let bracketed = host.starts_with('[') && host.ends_with(']');
+        if host.is_empty() || port.parse::<u16>().is_err() || (host.contains(':') && !bracketed) {
+            return Err(HOW);
+        }
+        Ok(Self::Tcp(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => f.write_str(address),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Systemd => f.write_str("systemd"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Place {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        Self::parse(&text).map_err(|how| D::Error::custom(format!("`{text}`: {how}")))
+    }
+}
+
+impl Serialize for Place {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+fn one_or_many<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Place>, D::Error> {
+    struct Either;
+    impl<'de> serde::de::Visitor<'de> for Either {
+        type Value = Vec<Place>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("one place to listen or a list of them, such as \"127.0.0.1:8080\"")
+        }
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+            let place = Place::parse(text).map_err(|how| E::custom(format!("`{text}`: {how}")))?;
+            Ok(vec![place])
+        }
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut places = Vec::new();
+            while let Some(place) = list.next_element()? {
+                places.push(place);
+            }
+            Ok(places)
+        }
+    }
+    from.deserialize_any(Either)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_section_is_read() {
+        let config: ServerConfig = toml::from_str(
+            "listen = '0.0.0.0:8443'\npublic_url = 'https://video.example.com'\n\
+             tls = { certificate = 'tls.crt', key = 'tls.key', client_ca = 'ca.crt' }\n\
+             trusted_proxies = ['10.0.0.0/8']\ncors_origins = ['https://app.example.com']\n\
+             drain_grace = '5s'\ndrain_timeout = '30s'",
+        )
+        .unwrap();
+        assert_eq!(config.check(), []);
+        assert_eq!(config.listen, [Place::Tcp("0.0.0.0:8443".to_owned())]);
+        let again: ServerConfig = toml::from_str(&toml::to_string(&config).unwrap()).unwrap();
+        assert_eq!(again, config);
+        let many: ServerConfig =
+            toml::from_str("listen = ['[::]:80', 'unix:/run/edge.sock', 'systemd', 'localhost:0']").unwrap();
+        assert_eq!(many.listen.len(), 4);
+        assert_eq!(ServerConfig::default().check(), []);
+    }
+
+    #[test]
+    fn mistakes_say_where_and_what_instead() {
+        let config: ServerConfig = toml::from_str(
+            "listen = []\npublic_url = 'video.example.com/'\nproxy_protocol = true\n\
+             cors_origins = ['*', 'https://app.example.com/']\ndrain_grace = '40s'",
+        )
+        .unwrap();
+        let keys: Vec<_> = config.check().into_iter().map(|m| format!("{:?}", m.place)).collect();
+        assert_eq!(keys.len(), 6, "{keys:?}");
+        for bad in ["8080", ":8080", "1.2.3.4:99999", "::1:80", "unix:"] {
+            let error = toml::from_str::<ServerConfig>(&format!("listen = '{bad}'")).unwrap_err();
+            assert!(error.message().contains("host:port"), "{error}");
+        }
+        for bad in ["ftp://x", "https://x/?a", "https://u@x", "https://", "https://x/#f"] {
+            assert!(public_url(bad).is_err(), "{bad}");
+        }
+        assert_eq!(public_url("https://x.example/base"), Ok(()));
+    }
+}

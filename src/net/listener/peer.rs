@@ -1,0 +1,76 @@
+//! Who is at the other end, as far as the network knows.
+
+use crate::net::forwarded::Trust;
+use http::HeaderMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// The HTTP that a connection speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Http {
+    /// HTTP/1.0 or HTTP/1.1.
+    One,
+    /// HTTP/2.
+    Two,
+}
+
+impl Http {
+    /// As the access log shows it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::One => "HTTP/1.1",
+            Self::Two => "HTTP/2",
+        }
+    }
+}
+
+/// What is known of a connection, the same for all its requests.
+#[derive(Debug)]
+pub struct Link {
+    /// The peer, or whom it speaks for by the PROXY protocol; loopback on a Unix socket.
+    pub address: IpAddr,
+    /// The other end of the socket; none on a Unix socket.
+    pub socket: Option<SocketAddr>,
+    /// What was agreed on by ALPN or guessed from the first bytes.
+    pub http: Http,
+    /// `TLSv1_3` or `TLSv1_2`; none without TLS.
+    pub tls: Option<&'static str>,
+    /// The subject of the client certificate, which was verified.
+    pub certificate_subject: Option<Arc<str>>,
+    /// Set when `address` is a trusted proxy, whose word on the client counts.
+    pub(super) trust: Option<Arc<Trust>>,
+}
+
+/// Who sends a request.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// The client: the other end of the connection, or whom trusted proxies name in the request's headers.
+    pub address: IpAddr,
+    /// The connection he came by.
+    pub link: Arc<Link>,
+}
+
+impl Peer {
+    pub(super) fn of(link: &Arc<Link>, headers: &HeaderMap) -> Self {
+        let address = match &link.trust {
+            None => link.address,
+            Some(trust) => trust.client(link.address, headers),
+        };
+        Self { address, link: link.clone() }
+    }
+
+    /// Somebody at `address`, without a connection: for tests of what lies above the listener.
+    #[must_use]
+    pub fn at(address: IpAddr) -> Self {
+        let (socket, tls, certificate_subject, trust) = (None, None, None, None);
+        let link = Link { address, socket, http: Http::One, tls, certificate_subject, trust };
+        Self { address, link: Arc::new(link) }
+    }
+
+    /// Whether a trusted proxy sent the request, so that its `x-request-id` and the like may be taken over.
+    #[must_use]
+    pub fn is_trusted_proxy(&self) -> bool {
+        self.link.trust.is_some()
+    }
+}

@@ -1,0 +1,103 @@
+//! A response body under way, with the note on its end: whoever drops it, a request has ended.
+
+use super::pulse::Pulse;
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+/// One request under way.
+pub(super) struct Flight {
+    pulse: Arc<Pulse>,
+    /// A chunk was given and the next one not asked for.
+    offering: bool,
+    whole: bool,
+}
+
+impl Flight {
+    pub(super) fn new(pulse: Arc<Pulse>) -> Self {
+        Self { pulse, offering: false, whole: false }
+    }
+
+    /// The answer is complete, or has no body.
+    pub(super) fn land(&mut self) {
+        self.whole = true;
+    }
+
+    fn asked(&mut self) {
+        self.pulse.asked(self.offering);
+        self.offering = false;
+    }
+
+    fn gave(&mut self) {
+        self.pulse.gave();
+        self.offering = true;
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.pulse.end(self.whole, self.offering);
+    }
+}
+
+/// The handler's body, or a few bytes of our own.
+pub(super) enum Content<B> {
+    Handler(B),
+    Own(Option<Bytes>),
+}
+
+/// What hyper gets.
+pub(super) struct Reply<B> {
+    content: Content<B>,
+    flight: Flight,
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Reply<B> {
+    pub(super) fn new(content: Content<B>, flight: Flight) -> Self {
+        let mut reply = Self { content, flight };
+        if reply.is_end_stream() {
+            reply.flight.land();
+        }
+        reply
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Reply<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let this = &mut *self;
+        this.flight.asked();
+        let polled = match &mut this.content {
+            Content::Handler(body) => Pin::new(body).poll_frame(context),
+            Content::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+        };
+        match &polled {
+            Poll::Ready(None) => this.flight.land(),
+            Poll::Ready(Some(Ok(_))) if this.is_end_stream() => this.flight.land(),
+            Poll::Ready(Some(Ok(_))) => this.flight.gave(),
+            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Handler(body) => body.is_end_stream(),
+            Content::Own(bytes) => bytes.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Handler(body) => body.size_hint(),
+            Content::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! Requests that a careful server does not take, judged on what was parsed.
+//!
+//! Every rule here closes a door between two readers of the same request: a front proxy and us, the policy and the
+//! router, the router and KVS. What the parsed request no longer shows is caught earlier (`net::listener::screen` has
+//! the table of who catches what). Routes, methods per route and authentication are the gateway's.
+
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, UPGRADE};
+use http::uri::Authority;
+use http::{HeaderMap, Method, Request, StatusCode, Uri, Version};
+
+/// Sizes that the HTTP library does not check by itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// The request target, in bytes.
+    pub url: usize,
+    /// One header's name and value, in bytes.
+    pub one_header: usize,
+    /// How many header lines.
+    pub header_count: usize,
+}
+
+/// Why a request is not taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Violation {
+    /// CONNECT or TRACE.
+    #[error("the method is not supported")]
+    Method,
+    /// An `Upgrade` header.
+    #[error("Upgrade is not supported")]
+    Upgrade,
+    /// An expectation other than `100-continue`.
+    #[error("the only expectation supported is 100-continue")]
+    Expectation,
+    /// The request target is too long.
+    #[error("the URL is too long")]
+    UrlTooLong,
+    /// A header is too long, or there are too many.
+    #[error("the headers are too large")]
+    HeadersTooLarge,
+    /// `Host` is missing, repeated, malformed, or differs from the request target.
+    #[error("the Host header is missing, repeated, malformed or differs from the URL")]
+    Host,
+    /// The request target is neither a path nor a URL.
+    #[error("the request target must be a path")]
+    Target,
+    /// The path has a form that two readers may take for different resources.
+    #[error(
+        "the path has an empty, `.` or `..` segment, a backslash, `;`, `%`, control character or encoded slash"
+    )]
+    Path,
+    /// A header's name has an underscore, which some readers take for a hyphen.
+    #[error("a header name has an underscore")]
+    Underscore,
+    /// `Content-Length` is repeated or no number.
+    #[error("Content-Length is repeated or not a number")]
+    Length,
+}
+
+impl Violation {
+    /// What to answer with.
+    #[must_use]
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::Method | Self::Upgrade => StatusCode::NOT_IMPLEMENTED,
+            Self::Expectation => StatusCode::EXPECTATION_FAILED,
+            Self::UrlTooLong => StatusCode::URI_TOO_LONG,
+            Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            _ => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+/// Looks at everything but the body.
+///
+/// # Errors
+/// The first violation found.
+pub fn check<B>(request: &Request<B>, sizes: &Sizes) -> Result<(), Violation> {
+    if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
+        return Err(Violation::Method);
+    }
+    check_headers(request.headers(), sizes)?;
+    check_target(request.uri(), sizes)?;
+    check_host(request)
+}
+
+fn check_headers(headers: &HeaderMap, sizes: &Sizes) -> Result<(), Violation> {
+    if headers.len() > sizes.header_count {
+        return Err(Violation::HeadersTooLarge);
+    }
+    for (name, value) in headers {
+        if name.as_str().len() + value.len() > sizes.one_header {
+            return Err(Violation::HeadersTooLarge);
+        }
+        if name.as_str().as_bytes().contains(&b'_') {
+            return Err(Violation::Underscore);
+        }
+    }
+    if headers.contains_key(UPGRADE) {
+        return Err(Violation::Upgrade);
+    }
+    if let Some(value) = headers.get(EXPECT)
+        && !value.as_bytes().eq_ignore_ascii_case(b"100-continue")
+    {
+        return Err(Violation::Expectation);
+    }
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    if let Some(length) = lengths.next() {
+        let number = !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit);
+        if !number || lengths.next().is_some() {
+            return Err(Violation::Length);
+        }
+    }
+    Ok(())
+}
+
+fn check_target(uri: &Uri, sizes: &Sizes) -> Result<(), Violation> {
+    let Some(target) = uri.path_and_query() else { return Err(Violation::Target) };
+    let length = target.as_str().len() + uri.authority().map_or(0, |a| a.as_str().len());
+    if length > sizes.url {
+        return Err(Violation::UrlTooLong);
+    }
+    if !matches!(uri.scheme_str(), None | Some("http" | "https")) {
+        return Err(Violation::Target);
+    }
+    if !target.path().starts_with('/') {
+        return Err(Violation::Target); // `*`, or an authority
+    }
+    if is_canonical(target.path()) { Ok(()) } else { Err(Violation::Path) }
+}
+
+/// Whether a path has exactly one reading.
+#[must_use]
+pub fn is_canonical(path: &str) -> bool {
+    let bytes = path.as_bytes();
+    let mut at = 0;
+    let mut segment = Segment::Empty;
+    while at < bytes.len() {
+        let (byte, taken) = match bytes[at] {
+            b'%' => {
+                let Some(byte) = encoded(&bytes[at..]) else { return false };
+                if matches!(byte, b'/' | b'\\' | b'%' | b';') {
+                    return false;
+                }
+                (byte, 3)
+            }
+            byte => (byte, 1),
+        };
+        match byte {
+            b'/' if at == 0 => segment = Segment::Empty,
+            b'/' if segment == Segment::Other => segment = Segment::Empty,
+            b'/' | b'\\' | b';' | 0..=0x1f | 0x7f => return false,
+            b'.' => segment = segment.with_dot(),
+            _ => segment = Segment::Other,
+        }
+        at += taken;
+    }
+    !matches!(segment, Segment::Dot | Segment::Dots)
+}
+
+/// What a path segment is so far.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Segment {
+    Empty,
+    Dot,
+    Dots,
+    Other,
+}
+
+impl Segment {
+    fn with_dot(self) -> Self {
+        match self {
+            Self::Empty => Self::Dot,
+            Self::Dot => Self::Dots,
+            Self::Dots | Self::Other => Self::Other,
+        }
+    }
+}
+
+fn encoded(bytes: &[u8]) -> Option<u8> {
+    let digit = |at: usize| bytes.get(at).and_then(|b| (*b as char).to_digit(16));
+    u8::try_from(digit(1)? * 16 + digit(2)?).ok()
+}
+
+fn check_host<B>(request: &Request<B>) -> Result<(), Violation> {
+    let target = request.uri().authority();
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let host = match hosts.next() {
+        Some(host) => Some(host.to_str().ok().filter(|h| is_host(h)).ok_or(Violation::Host)?),
+        None => None,
+    };
+    if hosts.next().is_some() || target.is_some_and(|t| !is_host(t.as_str())) {
+        return Err(Violation::Host);
+    }
+    match (host, target.map(Authority::as_str)) {
+        (Some(host), Some(target)) if !host.eq_ignore_ascii_case(target) => Err(Violation::Host),
+        (None, None) if request.version() != Version::HTTP_10 => Err(Violation::Host),
+        (None, Some(_)) if request.version() == Version::HTTP_11 => Err(Violation::Host),
+        _ => Ok(()),
+    }
+}
+
+/// Host and port, nothing else.
+fn is_host(text: &str) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b':' | b'[' | b']'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SIZES: Sizes = Sizes { url: 8192, one_header: 16384, header_count: 64 };
+
+    fn judge(method: &str, target: &str, headers: &[(&str, &str)]) -> Result<(), Violation> {
+        let mut request = Request::builder().method(method).uri(target);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        check(&request.body(()).unwrap(), &SIZES)
+    }
+
+    #[test]
+    fn ordinary_requests_pass() {
+        let host = ("host", "edge.example:8443");
+        assert_eq!(judge("GET", "/hls/v1/abc_-123/getMP4MediaFragment.mp4?a=%2F;b", &[host]), Ok(()));
+        assert_eq!(judge("POST", "/getClip", &[host, ("content-length", "10")]), Ok(()));
+        assert_eq!(judge("GET", "http://edge.example:8443/", &[host]), Ok(()));
+        assert_eq!(judge("PUT", "/x", &[host, ("expect", "100-Continue")]), Ok(()));
+        assert_eq!(judge("GET", "/", &[("host", "[::1]:80")]), Ok(()));
+    }
+
+    #[test]
+    fn odd_requests_do_not() {
+        let host = ("host", "a");
+        let long = "x".repeat(9000);
+        let longer = "x".repeat(17000);
+        for (method, target, headers, violation) in [
+            ("TRACE", "/", vec![host], Violation::Method),
+            ("CONNECT", "a:80", vec![host], Violation::Method),
+            ("GET", "/", vec![host, ("upgrade", "h2c")], Violation::Upgrade),
+            ("GET", "/", vec![host, ("expect", "200-maybe")], Violation::Expectation),
+            ("GET", &format!("/{long}"), vec![host], Violation::UrlTooLong),
+            ("GET", "/", vec![host, ("x-a", &longer)], Violation::HeadersTooLarge),
+            ("GET", "/", vec![], Violation::Host),
+            ("GET", "/", vec![host, host], Violation::Host),
+            ("GET", "/", vec![("host", "")], Violation::Host),
+            ("GET", "/", vec![("host", "a/b")], Violation::Host),
+            ("GET", "/", vec![("host", "u@a")], Violation::Host),
+            ("GET", "http://b/", vec![host], Violation::Host),
+            ("GET", "http://b/", vec![], Violation::Host),
+            ("GET", "http://u@a/", vec![host], Violation::Host),
+            ("GET", "ftp://a/", vec![host], Violation::Target),
+            ("OPTIONS", "*", vec![host], Violation::Target),
+            ("GET", "/", vec![host, ("x_forwarded_for", "1.1.1.1")], Violation::Underscore),
+            ("POST", "/", vec![host, ("content-length", "+5")], Violation::Length),
+            ("POST", "/", vec![host, ("content-length", "5"), ("content-length", "5")], Violation::Length),
+        ] {
+            assert_eq!(
+                judge(method, target, &headers),
+                Err(violation),
+                "{method} {target:.40} {headers:.40?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_path_has_one_reading() {
+        for good in ["/", "/a", "/a/", "/a/b.c", "/...", "/.a", "/a..", "/a%20b", "/%C3%A4", "/.well-known/x"]
+        {
+            assert!(is_canonical(good), "{good}");
+        }
+        for bad in [
+            "//", "/a//b", "/.", "/..", "/a/../b", "/a/./b", "/a/..", "/%2e/", "/.%2E", "/a%2Fb", "/a%5cb",
+            "/a\\b", "/a;b", "/a%3bb", "/a%00", "/a%0d", "/%", "/%4", "/%zz", "/%252e", "/%7f", "/a%+1",
+        ] {
+            assert!(!is_canonical(bad), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn canonical_paths_stay_what_they_are_when_normalised(path in "(/[a-c.%2eF5;\\\\]{0,6}){1,4}") {
+            if is_canonical(&path) {
+                let decoded = path.replace("%2e", ".").replace("%2E", ".");
+                for segment in decoded[1..].split('/') {
+                    prop_assert!(segment != "." && segment != "..");
+                }
+                prop_assert!(!decoded.contains("//") && !decoded.contains('\\') && !decoded.contains(';'));
+            }
+        }
+    }
+}

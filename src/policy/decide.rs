@@ -1,0 +1,342 @@
+//! The decision: a caller, a request and a scene in; a permit or the reason why not out.
+
+use super::config::{Attributes, Config};
+use super::entities::{Terms, Unspeakable};
+use super::load::{self, Loaded, Statement};
+use super::memory::Memory;
+use super::permit::{Denied, Permit, Reason};
+use super::question::{self, Question, Scene};
+use super::{Reads, est};
+use crate::caller::Caller;
+use crate::kvs::{ApiName, Operation, PlaybackMode, Request};
+use crate::setting::Mistake;
+use aws_lc_rs::digest;
+use cedar_policy::{
+    ActionConstraint, Authorizer, Decision, Effect, Entities, Policy as Statute, PolicyId, PolicySet,
+};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A set of policies in force. A reload makes another one.
+pub struct Policy {
+    pub(super) config: Config,
+    pub(super) attributes: Attributes,
+    pub(super) terms: Terms,
+    pub(super) authorizer: Authorizer,
+    pub(super) statements: Vec<Statement>,
+    /// Per operation, in the order of [`Operation::ALL`], the policies whose scope names it.
+    by_operation: Vec<Book>,
+    /// Who may get an operation under some circumstances or other.
+    reach: Book,
+    /// `id (file:line)` of each policy.
+    labels: HashMap<PolicyId, Arc<str>>,
+    /// Some `forbid` names ListStreams itself.
+    forbids_listing: bool,
+    reads: Reads,
+    version: String,
+    files: Vec<PathBuf>,
+    warnings: Vec<Mistake>,
+    memory: Memory,
+}
+
+/// Policies to ask, and the facts about streams that they read.
+pub(super) struct Book {
+    pub set: PolicySet,
+    pub reads: Reads,
+}
+
+/// What Cedar said.
+#[derive(Clone, Debug)]
+pub(super) enum Judgement {
+    Permitted(Arc<[Arc<str>]>),
+    Refused(Reason),
+}
+
+impl Policy {
+    /// Reads and checks the policies.
+    ///
+    /// # Errors
+    /// Every mistake that was found, those in policies with file, line and column.
+    pub fn load(config: &Config, attributes: &Attributes) -> Result<Self, Vec<Mistake>> {
+        let loaded = load::load(config, attributes)?;
+        let internal = |error: &dyn std::fmt::Display| vec![Mistake::at("policy", error.to_string())];
+        let terms = Terms::new(&loaded.schema).map_err(|error| internal(&error))?;
+        let of = |operation| {
+            let own = loaded.statements.iter().filter(|s| concerns(&s.policy, operation, &terms));
+            let reads = own.clone().fold(Reads::default(), |all, s| all.or(est::reads(&s.est)));
+            match PolicySet::from_policies(own.map(|s| s.policy.clone())) {
+                Ok(set) => Ok(Book { set, reads }),
+                Err(error) => Err(internal(&error)),
+            }
+        };
+        let by_operation = Operation::ALL.into_iter().map(of).collect::<Result<Vec<_>, _>>()?;
+        let reads = by_operation.iter().fold(Reads::default(), |all, book| all.or(book.reads));
+        let listing = terms.action(Operation::ListStreams).uid();
+        Ok(Self {
+            by_operation,
+            reach: Book { set: reach(&loaded.statements).map_err(|error| internal(&error))?, reads },
+            labels: loaded.statements.iter().map(|s| (s.id().clone(), label(s))).collect(),
+            forbids_listing: loaded.statements.iter().any(|s| {
+                s.policy.effect() == Effect::Forbid && s.policy.entity_literals().contains(&listing)
+            }),
+            reads,
+            version: version(config, &loaded),
+            files: loaded.files.into_iter().map(|(path, _)| path).collect(),
+            warnings: loaded.warnings,
+            statements: loaded.statements,
+            authorizer: Authorizer::new(),
+            config: config.clone(),
+            attributes: attributes.clone(),
+            memory: Memory::new(),
+            terms,
+        })
+    }
+
+    /// Twelve characters that differ where policies, stream sets or claims differ.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Which facts about streams must be known to decide.
+    #[must_use]
+    pub fn reads(&self) -> Reads {
+        self.reads
+    }
+
+    /// The files that were read.
+    #[must_use]
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
+    /// How many policies are in force.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.statements.len()
+    }
+
+    /// True if nobody may do anything.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.statements.is_empty()
+    }
+
+    /// What is strange in the policies and still allowed, such as texts in mixed scripts.
+    #[must_use]
+    pub fn warnings(&self) -> &[Mistake] {
+        &self.warnings
+    }
+
+    /// Decides. Decisions for playback are remembered for 5 s.
+    ///
+    /// # Errors
+    /// Not permitted, or forbidden, or not decidable; [`Denied::reason`] says which.
+    pub fn permit(&self, caller: Arc<Caller>, request: Request, scene: &Scene) -> Result<Permit, Denied> {
+        let judgement = self.judge_request(&caller, &request, scene);
+        match &*judgement {
+            Judgement::Permitted(by) => Ok(Permit::new(caller, request, by.clone())),
+            Judgement::Refused(reason) => Err(Denied::new(caller, request, reason.clone())),
+        }
+    }
+
+    /// True if the caller may. For [`Operation::ListStreams`] with a stream in the scene: may the caller see it in
+    /// a list, which needs DescribeStream and no `forbid` of ListStreams.
+    #[must_use]
+    pub fn allows(&self, caller: &Caller, question: &Question, scene: &Scene) -> bool {
+        matches!(self.judge(caller, question, scene), Judgement::Permitted(_))
+    }
+
+    fn judge_request(&self, caller: &Arc<Caller>, request: &Request, scene: &Scene) -> Arc<Judgement> {
+        let other = || Arc::new(Judgement::Refused(Reason::OtherStream));
+        match (request.stream(), &scene.stream) {
+            (Some(named), Some(facts)) if !facts.describe(named) => return other(),
+            (Some(_), None) => return other(),
+            // Whoever is authenticated may ask; the answer is filtered.
+            (None, _) => return Arc::new(Judgement::Permitted(Arc::new([]))),
+            (Some(_), Some(_)) => {}
+        }
+        let question = Question::of(request, scene.now);
+        if !matches!(request, Request::Playback { .. }) {
+            return Arc::new(self.judge(caller, &question, scene));
+        }
+        if let Some(footage) = question::stray(request, scene.now) {
+            let mode = Some(PlaybackMode::OnDemand);
+            let apart = Question { footage, mode, ..question.clone() };
+            let judgement = self.judge(caller, &apart, scene);
+            if matches!(judgement, Judgement::Refused(_)) {
+                return Arc::new(judgement);
+            }
+        }
+        self.memory.recall(caller, question, scene, |question| self.judge(caller, question, scene))
+    }
+
+    /// Decides a question without memory.
+    pub(super) fn judge(&self, caller: &Caller, question: &Question, scene: &Scene) -> Judgement {
+        let decided = match question.operation {
+            Operation::ListStreams if scene.stream.is_none() => return Judgement::Permitted(Arc::new([])),
+            Operation::ListStreams => self.judge_listing(caller, question, scene),
+            Operation::GetDataEndpoint => self.judge_endpoint(caller, question, scene),
+            operation => self.ask(self.policies_of(operation), caller, operation, question, scene),
+        };
+        decided
+            .unwrap_or_else(|error| Judgement::Refused(Reason::Failed(Arc::new([error.to_string().into()]))))
+    }
+
+    /// May a stream be seen in a list: DescribeStream decides, and whoever forbids ListStreams by name is heard.
+    fn judge_listing(
+        &self,
+        caller: &Caller,
+        question: &Question,
+        scene: &Scene,
+    ) -> Result<Judgement, Unspeakable> {
+        if self.forbids_listing {
+            let operation = Operation::ListStreams;
+            let listing = self.ask(self.policies_of(operation), caller, operation, question, scene)?;
+            if matches!(&listing, Judgement::Refused(reason) if *reason != Reason::NoPermit) {
+                return Ok(listing);
+            }
+        }
+        let operation = Operation::DescribeStream;
+        self.ask(self.policies_of(operation), caller, operation, question, scene)
+    }
+
+    /// May the caller learn an endpoint: our own address. SDKs ask for it ahead of every call, so whoever may make
+    /// that call under some circumstances may ask, beside those who may GetDataEndpoint itself.
+    fn judge_endpoint(
+        &self,
+        caller: &Caller,
+        question: &Question,
+        scene: &Scene,
+    ) -> Result<Judgement, Unspeakable> {
+        let operation = Operation::GetDataEndpoint;
+        let own = self.ask(self.policies_of(operation), caller, operation, question, scene)?;
+        match (&own, question.endpoint_of.and_then(operation_behind)) {
+            (Judgement::Refused(Reason::NoPermit), Some(behind)) => {
+                self.ask(&self.reach, caller, behind, question, scene)
+            }
+            _ => Ok(own),
+        }
+    }
+
+    pub(super) fn policies_of(&self, operation: Operation) -> &Book {
+        let index = Operation::ALL.iter().position(|known| *known == operation).unwrap_or_default();
+        &self.by_operation[index]
+    }
+
+    /// Puts it to Cedar. Any error is a refusal, since Cedar leaves out a `forbid` that fails.
+    fn ask(
+        &self,
+        book: &Book,
+        caller: &Caller,
+        operation: Operation,
+        question: &Question,
+        scene: &Scene,
+    ) -> Result<Judgement, Unspeakable> {
+        let Some(stream) = &scene.stream else { return Ok(Judgement::Refused(Reason::OtherStream)) };
+        if let Some(fact) = book.reads.missing(stream) {
+            return Ok(Judgement::Refused(Reason::Unknown(fact)));
+        }
+        let (request, entities) = self.put(caller, operation, question, scene)?;
+        let response = self.authorizer.is_authorized(&request, &book.set, &entities);
+        let diagnostics = response.diagnostics();
+        let errors: Arc<[Arc<str>]> = diagnostics
+            .errors()
+            .map(|error| match error {
+                cedar_policy::AuthorizationError::PolicyEvaluationError(inner) => {
+                    format!("{}: {}", self.label(inner.policy_id()), inner.inner()).into()
+                }
+            })
+            .collect();
+        if !errors.is_empty() {
+            return Ok(Judgement::Refused(Reason::Failed(errors)));
+        }
+        let mut by: Vec<Arc<str>> = diagnostics.reason().map(|id| self.label(id)).collect();
+        by.sort();
+        Ok(match (response.decision(), by.is_empty()) {
+            (Decision::Allow, _) => Judgement::Permitted(by.into()),
+            (Decision::Deny, true) => Judgement::Refused(Reason::NoPermit),
+            (Decision::Deny, false) => Judgement::Refused(Reason::Forbidden(by.into())),
+        })
+    }
+
+    /// A question in Cedar's terms.
+    pub(super) fn put(
+        &self,
+        caller: &Caller,
+        operation: Operation,
+        question: &Question,
+        scene: &Scene,
+    ) -> Result<(cedar_policy::Request, Entities), Unspeakable> {
+        let stream = scene.stream.as_ref().ok_or_else(|| Unspeakable::new("there is no stream to judge"))?;
+        self.terms.request(
+            self.terms.caller(caller, &self.attributes)?,
+            operation,
+            self.terms.stream(stream, &self.config)?,
+            self.terms.context(caller, question, scene)?,
+        )
+    }
+
+    pub(super) fn label(&self, id: &PolicyId) -> Arc<str> {
+        self.labels.get(id).cloned().unwrap_or_else(|| id.to_string().into())
+    }
+}
+
+/// The operation that an API name stands for, if kvs-edge answers it.
+fn operation_behind(api: ApiName) -> Option<Operation> {
+    Operation::ALL.into_iter().find(|operation| operation.api_name() == Some(api))
+}
+
+/// True unless the policy's scope rules this operation out. What is left out could not have applied.
+fn concerns(policy: &Statute, operation: Operation, terms: &Terms) -> bool {
+    match policy.action_constraint() {
+        ActionConstraint::Any => true,
+        ActionConstraint::Eq(only) => terms.is_in(operation, &only),
+        ActionConstraint::In(groups) => groups.iter().any(|group| terms.is_in(operation, group)),
+    }
+}
+
+/// The policies without what depends on circumstances: permits lose those conditions, and a `forbid` that has any is
+/// left out.
+fn reach(statements: &[Statement]) -> Result<PolicySet, String> {
+    let mut set = PolicySet::new();
+    for statement in statements {
+        let mut pieces = est::pieces(&statement.est);
+        let all = pieces.len();
+        pieces.retain(|piece| !est::reads_context(&piece.body));
+        if pieces.len() < all && statement.policy.effect() == Effect::Forbid {
+            continue;
+        }
+        let est = est::with_conditions(&statement.est, &pieces);
+        let policy =
+            Statute::from_json(Some(statement.id().clone()), est).map_err(|error| error.to_string())?;
+        set.add(policy).map_err(|error| error.to_string())?;
+    }
+    Ok(set)
+}
+
+fn label(statement: &Statement) -> Arc<str> {
+    let file = statement.path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    format!("{} ({file}:{})", statement.id(), statement.line).into()
+}
+
+fn version(config: &Config, loaded: &Loaded) -> String {
+    let mut hash = digest::Context::new(&digest::SHA256);
+    let mut part = |text: &str| {
+        hash.update(&(text.len() as u64).to_be_bytes());
+        hash.update(text.as_bytes());
+    };
+    part(&loaded.schema_text);
+    for (name, patterns) in &config.stream_sets {
+        part(name);
+        patterns.iter().for_each(|pattern| part(pattern));
+        part("");
+    }
+    for (path, text) in &loaded.files {
+        // The name, not the folder: replicas may keep the same policies in different places.
+        part(&Path::new(path).file_name().map(|name| name.to_string_lossy()).unwrap_or_default());
+        part(text);
+    }
+    hash.finish().as_ref()[..6].iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,176 @@
+//! A question in Cedar's terms: the three entities it needs, and its context.
+//!
+//! Only this caller, this stream and this action are handed to Cedar, each with its groups; cost does not grow with
+//! streams or users. Identifiers are built from values, never by putting text together.
+
+use super::config::{AttributeType, Attributes, Config};
+use super::question::{Question, Scene, StreamFacts};
+use crate::caller::{Attribute, Caller};
+use crate::kvs::Operation;
+use cedar_policy::{
+    Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression, Schema,
+};
+use std::collections::HashMap;
+
+/// Makes Cedar's terms; the names and actions are made once.
+pub(super) struct Terms {
+    user: EntityTypeName,
+    group: EntityTypeName,
+    stream: EntityTypeName,
+    stream_set: EntityTypeName,
+    /// In the order of [`Operation::ALL`].
+    actions: Vec<Entity>,
+    /// The same, and the groups that they are in.
+    defined: Entities,
+}
+
+/// A value that cannot be put to Cedar. None is expected: values are checked where they enter.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Unspeakable(String);
+
+impl Unspeakable {
+    pub fn new(problem: impl std::fmt::Display) -> Self {
+        Self(problem.to_string())
+    }
+}
+
+fn unspeakable(error: impl std::fmt::Display) -> Unspeakable {
+    Unspeakable::new(error)
+}
+
+impl Terms {
+    pub fn new(schema: &Schema) -> Result<Self, Unspeakable> {
+        let name = |text: &str| text.parse::<EntityTypeName>().map_err(unspeakable);
+        let action = name("Action")?;
+        let defined = schema.action_entities().map_err(unspeakable)?;
+        let actions = Operation::ALL.map(|operation| {
+            let uid = EntityUid::from_type_name_and_id(action.clone(), EntityId::new(operation.name()));
+            defined.get(&uid).cloned().ok_or_else(|| unspeakable(format!("{uid} is not in the schema")))
+        });
+        Ok(Self {
+            user: name("User")?,
+            group: name("Group")?,
+            stream: name("Stream")?,
+            stream_set: name("StreamSet")?,
+            actions: actions.into_iter().collect::<Result<_, _>>()?,
+            defined,
+        })
+    }
+
+    /// The action of an operation, with the groups that it is in.
+    pub fn action(&self, operation: Operation) -> &Entity {
+        &self.actions[Operation::ALL.iter().position(|known| *known == operation).unwrap_or_default()]
+    }
+
+    /// True if the operation's action is this one, or in this group of actions.
+    pub fn is_in(&self, operation: Operation, group: &EntityUid) -> bool {
+        let own = self.action(operation).uid();
+        own == *group || self.defined.is_ancestor_of(group, &own)
+    }
+
+    /// The same, for a group by its name.
+    pub fn is_in_group(&self, operation: Operation, name: &str) -> bool {
+        let action = self.action(operation).uid().type_name().clone();
+        self.is_in(operation, &EntityUid::from_type_name_and_id(action, EntityId::new(name)))
+    }
+
+    /// The principal: its groups, and those of its claims that policies may read.
+    pub fn caller(&self, caller: &Caller, attributes: &Attributes) -> Result<Entity, Unspeakable> {
+        let id = EntityUid::from_type_name_and_id(self.user.clone(), EntityId::new(&*caller.subject));
+        let groups = caller
+            .groups
+            .iter()
+            .map(|group| EntityUid::from_type_name_and_id(self.group.clone(), EntityId::new(&**group)))
+            .collect();
+        let mut values = HashMap::new();
+        for (name, kind) in &attributes.0 {
+            if let Some(value) = caller.attributes.get(name) {
+                values.insert(name.clone(), claim(name, value, *kind)?);
+            }
+        }
+        Entity::new(id, values, groups).map_err(unspeakable)
+    }
+
+    /// The resource: its sets, and what is known of it.
+    pub fn stream(&self, stream: &StreamFacts, config: &Config) -> Result<Entity, Unspeakable> {
+        let text = |value: &str| RestrictedExpression::new_string(value.to_owned());
+        let id = EntityUid::from_type_name_and_id(self.stream.clone(), EntityId::new(stream.name.as_str()));
+        let sets = config
+            .sets_of(stream.name.as_str())
+            .map(|set| EntityUid::from_type_name_and_id(self.stream_set.clone(), EntityId::new(set)))
+            .collect();
+        let mut values = HashMap::from([
+            ("name".to_owned(), text(stream.name.as_str())),
+            ("region".to_owned(), text(&stream.region)),
+        ]);
+        if let Some(account) = &stream.account {
+            values.insert("account".into(), text(account));
+        }
+        if let Some(arn) = &stream.arn {
+            values.insert("arn".into(), text(arn.as_str()));
+        }
+        let Some(tags) = &stream.tags else { return Entity::new(id, values, sets).map_err(unspeakable) };
+        let pairs =
+            tags.iter().map(|(key, value)| RestrictedExpression::new_string(format!("{key}={value}")));
+        values.insert("tags".into(), RestrictedExpression::new_set(pairs));
+        let tags = tags.iter().map(|(key, value)| (key.clone(), text(value)));
+        Entity::new_with_tags(id, values, sets, tags).map_err(unspeakable)
+    }
+
+    /// What conditions read as `context`.
+    pub fn context(
+        &self,
+        caller: &Caller,
+        question: &Question,
+        scene: &Scene,
+    ) -> Result<Context, Unspeakable> {
+        let text = |value: &str| RestrictedExpression::new_string(value.to_owned());
+        let ages = question.footage.ages(scene.now);
+        Context::from_pairs([
+            ("mode".to_owned(), text(question.mode().as_str())),
+            ("start_age".to_owned(), RestrictedExpression::new_long(ages.start)),
+            ("end_age".to_owned(), RestrictedExpression::new_long(ages.end)),
+            ("duration".to_owned(), RestrictedExpression::new_long(ages.duration)),
+            // Behind a dual-stack listener an IPv4 client is `::ffff:a.b.c.d`; policies name it a.b.c.d.
+            (
+                "source_ip".to_owned(),
+                RestrictedExpression::new_ip(scene.source_ip.to_canonical().to_string()),
+            ),
+            ("now".to_owned(), RestrictedExpression::new_datetime(scene.now.to_string())),
+            ("issuer".to_owned(), text(&caller.issuer)),
+        ])
+        .map_err(unspeakable)
+    }
+
+    /// Everything that Cedar needs to decide.
+    pub fn request(
+        &self,
+        caller: Entity,
+        operation: Operation,
+        stream: Entity,
+        context: Context,
+    ) -> Result<(Request, Entities), Unspeakable> {
+        let action = self.action(operation).clone();
+        let request = Request::new(caller.uid(), action.uid(), stream.uid(), context, None);
+        let request = request.map_err(unspeakable)?;
+        let entities = Entities::from_entities([caller, action, stream], None).map_err(unspeakable)?;
+        Ok((request, entities))
+    }
+}
+
+fn claim(name: &str, value: &Attribute, kind: AttributeType) -> Result<RestrictedExpression, Unspeakable> {
+    Ok(match (value, kind) {
+        (Attribute::Text(text), AttributeType::String) => RestrictedExpression::new_string(text.clone()),
+        (Attribute::Texts(texts), AttributeType::Set) => RestrictedExpression::new_set(
+            texts.iter().map(|text| RestrictedExpression::new_string(text.clone())),
+        ),
+        (Attribute::Long(number), AttributeType::Long) => RestrictedExpression::new_long(*number),
+        (Attribute::Bool(truth), AttributeType::Bool) => RestrictedExpression::new_bool(*truth),
+        // A capability of before a reload may carry the claim in its former type. Leaving it out would let a
+        // `forbid` that reads it pass.
+        _ => {
+            return Err(unspeakable(format!("the caller's `{name}` is not of the type {}", kind.in_cedar())));
+        }
+    })
+}

@@ -1,0 +1,164 @@
+//! The outcome of a decision: a permit that owns what it permits, or a denial that knows why.
+
+use crate::caller::Caller;
+use crate::kvs::{Operation, Request, StreamRef};
+use std::fmt;
+use std::sync::Arc;
+
+/// Policy's word that this caller may have what this request asks for, now. Made only by [`super::Policy`].
+#[derive(Debug)]
+pub struct Permit {
+    caller: Arc<Caller>,
+    request: Request,
+    decided_by: Arc<[Arc<str>]>,
+}
+
+impl Permit {
+    pub(super) fn new(caller: Arc<Caller>, request: Request, decided_by: Arc<[Arc<str>]>) -> Self {
+        Self { caller, request, decided_by }
+    }
+
+    /// Who may.
+    #[must_use]
+    pub fn caller(&self) -> &Arc<Caller> {
+        &self.caller
+    }
+
+    /// What they may have.
+    #[must_use]
+    pub fn request(&self) -> &Request {
+        &self.request
+    }
+
+    /// Of which stream; `None` for ListStreams.
+    #[must_use]
+    pub fn stream(&self) -> Option<&StreamRef> {
+        self.request.stream()
+    }
+
+    /// The policies that permitted it, as `id (file:line)`, for the audit log. Empty for ListStreams, whose answer
+    /// is filtered stream by stream.
+    #[must_use]
+    pub fn decided_by(&self) -> &Arc<[Arc<str>]> {
+        &self.decided_by
+    }
+
+    /// Caller and request, for the step that uses the permit up.
+    #[must_use]
+    pub fn into_parts(self) -> (Arc<Caller>, Request) {
+        (self.caller, self.request)
+    }
+}
+
+/// Policy's refusal. What is displayed is for the client: it names action and stream, never a policy.
+#[derive(Debug)]
+pub struct Denied(Box<Refused>);
+
+#[derive(Debug)]
+struct Refused {
+    caller: Arc<Caller>,
+    request: Request,
+    reason: Reason,
+}
+
+impl Denied {
+    pub(super) fn new(caller: Arc<Caller>, request: Request, reason: Reason) -> Self {
+        Self(Box::new(Refused { caller, request, reason }))
+    }
+
+    /// Who was refused.
+    #[must_use]
+    pub fn caller(&self) -> &Arc<Caller> {
+        &self.0.caller
+    }
+
+    /// What was refused.
+    #[must_use]
+    pub fn request(&self) -> &Request {
+        &self.0.request
+    }
+
+    /// The action that was refused.
+    #[must_use]
+    pub fn operation(&self) -> Operation {
+        self.0.request.operation()
+    }
+
+    /// What is displayed, and why, with the names of policies: never for the client.
+    #[must_use]
+    pub fn for_log(&self) -> String {
+        format!("{self}: {}", self.0.reason)
+    }
+
+    /// Why, for log and audit only.
+    #[must_use]
+    pub fn reason(&self) -> &Reason {
+        &self.0.reason
+    }
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not authorized to perform kinesisvideo:{}", self.operation())?;
+        match self.0.request.stream() {
+            Some(stream) => write!(f, " on stream {}", stream.name()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Denied {}
+
+/// Why something was denied.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Reason {
+    /// No policy permits it.
+    NoPermit,
+    /// These policies forbid it, as `id (file:line)`.
+    Forbidden(Arc<[Arc<str>]>),
+    /// The facts are about another stream than the request names: another account, region or creation time.
+    OtherStream,
+    /// A policy reads this fact about the stream and it could not be learnt; trying again may help.
+    Unknown(&'static str),
+    /// Policies failed while they were evaluated, each with its place.
+    Failed(Arc<[Arc<str>]>),
+}
+
+impl Reason {
+    /// One word, for metrics and logs.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::NoPermit => "no_permit",
+            Self::Forbidden(_) => "forbidden",
+            Self::OtherStream => "other_stream",
+            Self::Unknown(_) => "unknown_fact",
+            Self::Failed(_) => "policy_failed",
+        }
+    }
+
+    /// All words of [`Reason::as_str`].
+    pub const WORDS: [&'static str; 5] =
+        ["no_permit", "forbidden", "other_stream", "unknown_fact", "policy_failed"];
+
+    /// The policies behind it, as `id (file:line)`, for the audit log.
+    #[must_use]
+    pub fn policies(&self) -> &[Arc<str>] {
+        match self {
+            Self::Forbidden(policies) | Self::Failed(policies) => policies,
+            Self::NoPermit | Self::OtherStream | Self::Unknown(_) => &[],
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoPermit => f.write_str("no policy permits it"),
+            Self::Forbidden(policies) => write!(f, "forbidden by {}", policies.join(", ")),
+            Self::OtherStream => f.write_str("the ARN is not that of the stream which would be used"),
+            Self::Unknown(fact) => write!(f, "policies read the stream's {fact}, which could not be learnt"),
+            Self::Failed(policies) => write!(f, "failed while evaluated: {}", policies.join("; ")),
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! What policy is asked, apart from who asks: which action, on which stream, over which footage, from where, when.
+//!
+//! Everything that a condition can read is worked out here, without Cedar. Where a request does not say which
+//! footage it will show, it is judged as if it showed all of it.
+
+use super::fragment_time::server_time;
+use crate::kvs::{
+    ApiName, Call, FragmentNumber, Operation, PlaybackMode, Request, StreamArn, StreamName, StreamRef,
+    TimeRange, Timestamp,
+};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What is asked.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Question {
+    /// The action.
+    pub operation: Operation,
+    /// For GetDataEndpoint, the API whose endpoint is asked for.
+    pub endpoint_of: Option<ApiName>,
+    /// The playback mode, for session calls and playback.
+    pub mode: Option<PlaybackMode>,
+    /// Which footage the answer would show.
+    pub footage: Footage,
+}
+
+/// Which footage an answer would show.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Footage {
+    /// None, or what the camera sees now: LIVE sessions and descriptions.
+    Now,
+    /// A range of the archive.
+    Range(TimeRange),
+    /// Nobody can tell before the answer: judged as everything from 1970 until now.
+    Unknown,
+}
+
+/// Where, when and on which stream.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Scene {
+    /// The present.
+    pub now: Timestamp,
+    /// The client's address, behind trusted proxies the one that they report.
+    pub source_ip: IpAddr,
+    /// The stream; `None` only for ListStreams.
+    pub stream: Option<StreamFacts>,
+}
+
+/// What is known of a stream. Facts that no policy reads ([`super::Policy::reads`]) need not be fetched.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct StreamFacts {
+    /// Its name.
+    pub name: StreamName,
+    /// Its region: the ARN's, or that of the `[[aws]]` entry that serves it.
+    pub region: Arc<str>,
+    /// Its account, if known.
+    pub account: Option<Arc<str>>,
+    /// Its ARN as KVS tells it, if known: a caller may write any creation time into one.
+    pub arn: Option<StreamArn>,
+    /// Its tags, if they were fetched; `None` is not "no tags".
+    pub tags: Option<BTreeMap<String, String>>,
+}
+
+impl Question {
+    /// An action that shows no footage.
+    #[must_use]
+    pub const fn about(operation: Operation) -> Self {
+        Self { operation, endpoint_of: None, mode: None, footage: Footage::Now }
+    }
+
+    /// What a request asks, judged at `now`.
+    #[must_use]
+    pub fn of(request: &Request, now: Timestamp) -> Self {
+        let endpoint_of = match request {
+            Request::Call(Call::GetDataEndpoint(call)) => Some(call.api),
+            _ => None,
+        };
+        let (operation, mode) = (request.operation(), request.mode());
+        let footage = match request {
+            Request::Call(Call::GetMediaForFragmentList(call)) => Footage::of_fragments(&call.fragments, now),
+            _ => Footage::of(operation, mode, request.range()),
+        };
+        Self { operation, endpoint_of, mode, footage }
+    }
+
+    /// LIVE, LIVE_REPLAY or ON_DEMAND, as `context.mode`. What is no playback is judged as ON_DEMAND if it shows
+    /// footage and as LIVE if it shows none.
+    pub(super) fn mode(&self) -> PlaybackMode {
+        self.mode.unwrap_or(match self.footage {
+            Footage::Now => PlaybackMode::Live,
+            Footage::Range(_) | Footage::Unknown => PlaybackMode::OnDemand,
+        })
+    }
+}
+
+impl Footage {
+    /// What an operation shows: without a range it is now for LIVE and for descriptions, else unknown.
+    #[must_use]
+    pub fn of(operation: Operation, mode: Option<PlaybackMode>, range: Option<TimeRange>) -> Self {
+        let shows_none = matches!(
+            operation,
+            Operation::DescribeStream | Operation::ListStreams | Operation::GetDataEndpoint
+        );
+        match range {
+            Some(range) => Self::Range(range),
+            None if shows_none || mode == Some(PlaybackMode::Live) => Self::Now,
+            None => Self::Unknown,
+        }
+    }
+
+    /// From the oldest to the newest of these fragments, by the server time that their numbers carry.
+    #[must_use]
+    pub fn of_fragments(fragments: &[FragmentNumber], now: Timestamp) -> Self {
+        let times: Option<Vec<Timestamp>> = fragments.iter().map(|number| server_time(number, now)).collect();
+        let bounds = times.and_then(|times| Some((*times.iter().min()?, *times.iter().max()?)));
+        bounds.map_or(Self::Unknown, |(start, end)| Self::Range(TimeRange { start, end: Some(end) }))
+    }
+
+    /// How old it is and how long, seen from `now`.
+    pub(super) fn ages(self, now: Timestamp) -> Ages {
+        match self {
+            Self::Now => Ages { start: 0, end: 0, duration: 0 },
+            Self::Unknown => {
+                let all = age(Timestamp::from_millis(0), now);
+                Ages { start: all, end: 0, duration: all }
+            }
+            Self::Range(range) => {
+                // LIVE_REPLAY without an end catches up with the present.
+                let end = range.end.unwrap_or_else(|| now.max(range.start));
+                let millis = signed(end) - signed(range.start);
+                Ages {
+                    start: age(range.start, now),
+                    end: age(end, now),
+                    // Upwards: 3600.5 s is more than an hour.
+                    duration: -(-millis).div_euclid(1000),
+                }
+            }
+        }
+    }
+}
+
+/// `context.start_age`, `end_age` and `duration`, in seconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Ages {
+    pub start: i64,
+    pub end: i64,
+    pub duration: i64,
+}
+
+/// Whole seconds, downwards, so that "the last day" still holds when the request has travelled for half a second.
+/// Negative for what lies ahead.
+fn age(time: Timestamp, now: Timestamp) -> i64 {
+    (signed(now) - signed(time)).div_euclid(1000)
+}
+
+fn signed(time: Timestamp) -> i64 {
+    // A timestamp ends with the year 9999, far inside i64.
+    i64::try_from(time.millis()).unwrap_or(i64::MAX)
+}
+
+/// A fragment of a playback session that its session need not contain: LIVE sessions and server-time ranges say
+/// which fragments they show, so a number from elsewhere is judged by its own time as well.
+///
+/// KVS sells any fragment of a stream to whoever has a session token; a viewer of LIVE who kept yesterday's numbers
+/// would otherwise fetch yesterday. Numbers whose structure is not the known one are left to the session.
+pub(super) fn stray(request: &Request, now: Timestamp) -> Option<Footage> {
+    use crate::kvs::{Protocol, Resource, SelectorType};
+    let Request::Playback { session, resource, .. } = request else { return None };
+    let number = match resource {
+        // DASH numbers are positions in the session.
+        Resource::Mp4Fragment { protocol: Protocol::Hls, number, .. } | Resource::TsFragment { number } => {
+            number
+        }
+        _ => return None,
+    };
+    let time = server_time(number, now)?;
+    let inside = match (session.mode, session.selector, session.range()) {
+        (PlaybackMode::Live, _, _) | (_, _, None) => time >= now.minus(LIVE_REACH),
+        (_, SelectorType::Server, Some(range)) => {
+            time >= range.start.minus(SLACK) && range.end.is_none_or(|end| time <= end.plus(SLACK))
+        }
+        // Footage reaches the server after it was made: at once or, buffered, much later.
+        (_, SelectorType::Producer, Some(range)) => time >= range.start.minus(SLACK),
+    };
+    (!inside).then_some(Footage::Range(TimeRange { start: time, end: Some(time) }))
+}
+
+/// A live window of 10 fragments of 20 s, seen by a player that lags or was paused for a while.
+const LIVE_REACH: Duration = Duration::from_secs(15 * 60);
+/// A fragment is at most 20 s long and the last one is kept whole; clocks differ.
+const SLACK: Duration = Duration::from_secs(120);
+
+impl StreamFacts {
+    /// True if these facts are about the stream that a request names, by whatever it names it.
+    pub(super) fn describe(&self, named: &StreamRef) -> bool {
+        let Some(arn) = named.arn() else { return self.name == *named.name() };
+        self.name == *arn.name()
+            && *self.region == *arn.region()
+            && self.account.as_deref().is_none_or(|account| account == arn.account())
+            && self.arn.as_ref().is_none_or(|known| known == arn)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
+
+    fn range(start_ago: u64, end_ago: Option<u64>) -> Footage {
+        let back = |millis| NOW.minus(Duration::from_millis(millis));
+        Footage::Range(TimeRange { start: back(start_ago), end: end_ago.map(back) })
+    }
+
+    #[test]
+    fn ages_are_whole_seconds_and_what_is_unknown_is_everything() {
+        for (footage, start, end, duration) in [
+            (Footage::Now, 0, 0, 0),
+            (range(86_400_000, Some(0)), 86_400, 0, 86_400),
+            (range(86_400_999, Some(400)), 86_400, 0, 86_401),
+            (range(86_401_000, Some(1_000)), 86_401, 1, 86_400),
+            (range(7_200_000, None), 7_200, 0, 7_200),
+            (Footage::Unknown, 1_767_225_600, 0, 1_767_225_600),
+        ] {
+            assert_eq!(footage.ages(NOW), Ages { start, end, duration }, "{footage:?}");
+        }
+        let ahead = TimeRange { start: NOW.plus(Duration::from_secs(60)), end: None };
+        assert_eq!(Footage::Range(ahead).ages(NOW), Ages { start: -60, end: -60, duration: 0 });
+    }
+
+    #[test]
+    fn facts_must_be_about_the_stream_that_was_named() {
+        let arn = |text: &str| StreamRef::Arn(StreamArn::parse(text).unwrap());
+        let facts = StreamFacts {
+            name: StreamName::parse("cam-1").unwrap(),
+            region: "eu-west-1".into(),
+            account: Some("111122223333".into()),
+            arn: None,
+            tags: None,
+        };
+        assert!(facts.describe(&StreamRef::Name(StreamName::parse("cam-1").unwrap())));
+        assert!(!facts.describe(&StreamRef::Name(StreamName::parse("Cam-1").unwrap())));
+        let right = "arn:aws:kinesisvideo:eu-west-1:111122223333:stream/cam-1/1720751492346";
+        assert!(facts.describe(&arn(right)));
+        for (from, to) in [("eu-west-1", "eu-west-2"), ("111122223333", "444455556666"), ("cam-1", "cam-2")] {
+            assert!(!facts.describe(&arn(&right.replace(from, to))), "{to}");
+        }
+        let known = StreamFacts { arn: Some(StreamArn::parse(right).unwrap()), ..facts };
+        assert!(known.describe(&arn(right)));
+        assert!(!known.describe(&arn(&right.replace("1720751492346", "1"))));
+    }
+}

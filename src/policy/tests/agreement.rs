@@ -1,0 +1,298 @@
+//! Random policies, callers and requests: what is permitted is what Cedar decides on a request that was built another
+//! way, from JSON against the schema, with the policies as they are written and all of them in one set.
+
+use super::harness::*;
+use crate::caller::{Attribute, Caller};
+use crate::kvs::{Operation, StreamArn};
+use crate::policy::{Policy, Question, Scene, Verdict, schema};
+use cedar_policy::{Authorizer, Context, Decision, Entities, PolicySet, Request, Schema};
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use serde_json::{Value, json};
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+const GROUPS: [&str; 3] = ["guards", "clerks", "\u{1f6a8} \"night\" \\ shift"];
+const SUBJECTS: [&str; 3] = ["alice", "bob", "User::\"alice\""];
+const STREAMS: [&str; 4] = ["lobby-1", "lobby-2", "vault-1", "Lobby-1"];
+const ISSUERS: [&str; 2] = ["https://login.example.com/", "https://other.example.net/"];
+
+/// Conditions that type-check by themselves; what some lack is guarded.
+const CONDITIONS: [&str; 25] = [
+    r#"context.mode == "LIVE""#,
+    r#"context.mode != "ON_DEMAND""#,
+    "context.start_age <= 3600",
+    "context.end_age >= 600",
+    "context.duration < 1200",
+    "context.start_age - context.end_age == context.duration",
+    r#"context.mode == "LIVE" || context.start_age <= 86400"#,
+    r#"context.source_ip.isInRange(ip("10.0.0.0/8"))"#,
+    "context.source_ip.isIpv6()",
+    r#"context.now.toTime() >= duration("22h")"#,
+    r#"context.now < datetime("2026-01-01T12:00:00Z")"#,
+    r#"context.issuer == "https://login.example.com/""#,
+    r#"resource.name like "*-1""#,
+    r#"resource.region == "eu-west-1""#,
+    r#"resource.account == "111122223333""#,
+    r#"resource.arn like "*:stream/lobby-*""#,
+    r#"resource.tags.contains("site=berlin")"#,
+    r#"resource.hasTag("site") && resource.getTag("site") == "berlin""#,
+    r#"resource in StreamSet::"lobby""#,
+    r#"principal in Group::"clerks""#,
+    r#"principal has clearance && principal.clearance > 2"#,
+    r#"principal has sites && resource.hasTag("site") && principal.sites.contains(resource.getTag("site"))"#,
+    r#"action in Action::"View""#,
+    r#"action == Action::"GetClip""#,
+    r#"principal == User::"alice""#,
+];
+
+fn policy_text() -> impl Strategy<Value = String> {
+    let principal = prop_oneof![
+        Just("principal".to_owned()),
+        prop::sample::select(&GROUPS[..]).prop_map(|group| format!("principal in Group::{group:?}")),
+        prop::sample::select(&SUBJECTS[..]).prop_map(|user| format!("principal == User::{user:?}")),
+    ];
+    let operation =
+        || prop::sample::select(&Operation::ALL[..]).prop_map(|o| format!("Action::\"{}\"", o.name()));
+    let group = || {
+        prop::sample::select(&["View", "Download", "Describe"][..]).prop_map(|g| format!("Action::\"{g}\""))
+    };
+    let action = prop_oneof![
+        Just("action".to_owned()),
+        group().prop_map(|group| format!("action in {group}")),
+        operation().prop_map(|only| format!("action == {only}")),
+        (group(), operation()).prop_map(|(a, b)| format!("action in [{a}, {b}]")),
+    ];
+    let resource = prop_oneof![
+        Just("resource".to_owned()),
+        prop::sample::select(&["lobby", "vault", "all"][..])
+            .prop_map(|set| format!("resource in StreamSet::{set:?}")),
+        prop::sample::select(&STREAMS[..]).prop_map(|name| format!("resource == Stream::{name:?}")),
+    ];
+    let condition = || {
+        let kind = prop::sample::select(&["when", "unless"][..]);
+        let body = prop::collection::vec(prop::sample::select(&CONDITIONS[..]), 1..3);
+        (kind, body, prop::sample::select(&[" && ", " || "][..])).prop_map(|(kind, body, joint)| {
+            let body: Vec<_> = body.into_iter().map(|term| format!("({term})")).collect();
+            format!(" {kind} {{ {} }}", body.join(joint))
+        })
+    };
+    let conditions = prop::collection::vec(condition(), 0..3).prop_map(|all| all.concat());
+    // More permits than forbids, or nearly all is denied.
+    let effect = prop::sample::select(&["permit", "permit", "permit", "forbid"][..]);
+    let composed = (effect, principal, action, resource, conditions)
+        .prop_map(|(effect, p, a, r, conditions)| format!("{effect} ({p}, {a}, {r}){conditions};\n"));
+    prop_oneof![
+        8 => composed,
+        1 => Just("permit (principal, action, resource);\n".to_owned()),
+        // Fails by overflow for what is older than some 1,000 s.
+        1 => Just("forbid (principal, action, resource) when { context.start_age * 9223372036854775 < 0 };\n".to_owned()),
+    ]
+}
+
+fn any_caller() -> impl Strategy<Value = Caller> {
+    let sites = prop::collection::btree_set(
+        prop::sample::select(&["berlin", "kiel"][..]).prop_map(str::to_owned),
+        0..3,
+    );
+    (
+        prop::sample::select(&SUBJECTS[..]),
+        prop::sample::subsequence(&GROUPS[..], 0..=3),
+        prop::sample::select(&ISSUERS[..]),
+        prop::option::of(0..5_i64),
+        prop::option::of(sites),
+    )
+        .prop_map(|(subject, groups, issuer, clearance, sites)| {
+            let mut caller = Caller::clone(&caller(subject, &groups));
+            caller.issuer = issuer.into();
+            caller.attributes.extend(clearance.map(|n| ("clearance".to_owned(), Attribute::Long(n))));
+            caller.attributes.extend(sites.map(|set| ("sites".to_owned(), Attribute::Texts(set))));
+            caller
+        })
+}
+
+/// A call that shows footage, with the mode and the range that it shows, told apart from [`Question`].
+#[derive(Clone, Debug)]
+struct Asked {
+    operation: Operation,
+    mode: &'static str,
+    range: Option<(u64, u64)>,
+}
+
+fn asked() -> impl Strategy<Value = Asked> {
+    let range = || (0..4000_u64, 0..4000_u64).prop_map(|(end, length)| Some((end + length + 1, end)));
+    prop_oneof![
+        Just(Asked { operation: Operation::GetHlsStreamingSessionUrl, mode: "LIVE", range: None }),
+        range().prop_map(|range| Asked {
+            operation: Operation::GetHlsStreamingSessionUrl,
+            mode: "ON_DEMAND",
+            range
+        }),
+        range().prop_map(|range| Asked { operation: Operation::GetClip, mode: "ON_DEMAND", range }),
+        range().prop_map(|range| Asked { operation: Operation::ListFragments, mode: "ON_DEMAND", range }),
+        Just(Asked { operation: Operation::DescribeStream, mode: "LIVE", range: None }),
+    ]
+}
+
+fn any_scene() -> impl Strategy<Value = Scene> {
+    let tags = prop::collection::btree_map(
+        prop::sample::select(&["site", "floor"][..]).prop_map(str::to_owned),
+        prop::sample::select(&["berlin", "kiel"][..]).prop_map(str::to_owned),
+        0..3,
+    );
+    let ips = ["10.0.0.1", "192.0.2.1", "2001:db8::1", "::ffff:10.9.9.9"];
+    (prop::sample::select(&STREAMS[..]), tags, prop::sample::select(ips.to_vec()), 0..86_400_000_u64)
+        .prop_map(|(stream, tags, ip, later): (&str, BTreeMap<String, String>, &str, u64)| {
+            let mut scene = scene(stream);
+            scene.source_ip = ip.parse().unwrap();
+            scene.now = scene.now.plus(std::time::Duration::from_millis(later));
+            let facts = scene.stream.as_mut().unwrap();
+            let arn = format!("arn:aws:kinesisvideo:eu-west-1:111122223333:stream/{stream}/1720751492346");
+            facts.account = Some("111122223333".into());
+            facts.arn = Some(StreamArn::parse(&arn).unwrap());
+            facts.tags = Some(tags);
+            scene
+        })
+}
+
+/// The decision on the same facts, by way of JSON. `None` where a policy fails to evaluate.
+fn independently(
+    text: &str,
+    schema: &Schema,
+    caller: &Caller,
+    asked: &Asked,
+    scene: &Scene,
+) -> Option<Decision> {
+    let facts = scene.stream.as_ref().unwrap();
+    let uid = |kind: &str, id: &str| json!({"type": kind, "id": id});
+    let mut attributes = serde_json::Map::new();
+    for (name, value) in &caller.attributes {
+        attributes.insert(
+            name.clone(),
+            match value {
+                Attribute::Long(n) => json!(n),
+                Attribute::Texts(set) => json!(set),
+                other => panic!("{other:?}"),
+            },
+        );
+    }
+    let tags = facts.tags.clone().unwrap();
+    let sets: Vec<Value> = [
+        ("lobby", facts.name.as_str().starts_with("lobby-")),
+        ("vault", facts.name.as_str().starts_with("vault-")),
+        ("all", true),
+    ]
+    .into_iter()
+    .filter(|(_, member)| *member)
+    .map(|(set, _)| uid("StreamSet", set))
+    .collect();
+    let entities = json!([
+        {"uid": uid("User", &caller.subject), "attrs": attributes, "parents": caller.groups.iter().map(|g| uid("Group", g)).collect::<Vec<_>>()},
+        {"uid": uid("Stream", facts.name.as_str()), "parents": sets, "tags": tags, "attrs": {
+            "name": facts.name.as_str(), "region": &*facts.region, "account": facts.account.as_deref().unwrap(),
+            "arn": facts.arn.as_ref().unwrap().as_str(),
+            "tags": tags.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>(),
+        }},
+    ]);
+    let now = scene.now.millis() as i64;
+    let age = |seconds: u64| (now - (scene.now.millis() as i64 - seconds as i64 * 1000)) / 1000;
+    let (start, end) = asked.range.unwrap_or((0, 0));
+    let context = json!({
+        "mode": asked.mode, "start_age": age(start), "end_age": age(end), "duration": start - end,
+        "source_ip": {"__extn": {"fn": "ip", "arg": scene.source_ip.to_canonical().to_string()}},
+        "now": {"__extn": {"fn": "datetime", "arg": scene.now.to_string()}},
+        "issuer": &*caller.issuer,
+    });
+    let action = format!("Action::\"{}\"", asked.operation.name()).parse().unwrap();
+    let context = Context::from_json_value(context, Some((schema, &action))).unwrap();
+    let entity = |kind: &str, id: &str| cedar_policy::EntityUid::from_json(uid(kind, id)).unwrap();
+    let request = Request::new(
+        entity("User", &caller.subject),
+        action,
+        entity("Stream", facts.name.as_str()),
+        context,
+        Some(schema),
+    );
+    // With a schema, this adds the actions and their groups and checks every type.
+    let entities = Entities::from_json_value(entities, Some(schema)).unwrap();
+    let policies: PolicySet = text.parse().unwrap();
+    let response = Authorizer::new().is_authorized(&request.unwrap(), &policies, &entities);
+    let failed = response.diagnostics().errors().next().is_some();
+    (!failed).then_some(response.decision())
+}
+
+fn request_of(asked: &Asked, scene: &Scene) -> crate::kvs::Request {
+    let stream = scene.stream.as_ref().unwrap().name.as_str();
+    let ago =
+        |seconds: u64| serde_json::Number::from_f64((scene.now.millis() - seconds * 1000) as f64 / 1000.0);
+    let mut body = json!({"StreamName": stream});
+    let (member, mode) = match asked.operation {
+        Operation::GetHlsStreamingSessionUrl => ("HLSFragmentSelector", Some(asked.mode)),
+        Operation::GetClip => ("ClipFragmentSelector", None),
+        _ => ("FragmentSelector", None),
+    };
+    if let Some(mode) = mode {
+        body["PlaybackMode"] = mode.into();
+    }
+    if let Some((start, end)) = asked.range {
+        body[member] = json!({"FragmentSelectorType": "SERVER_TIMESTAMP", "TimestampRange":
+            {"StartTimestamp": ago(start), "EndTimestamp": ago(end)}});
+    }
+    let call = crate::kvs::Call::read(asked.operation, body.to_string().as_bytes(), scene.now);
+    crate::kvs::Request::Call(call.map_err(|e| format!("{body} {e:?}")).unwrap())
+}
+
+fn loaded(policies: &[String]) -> Option<(Policy, String)> {
+    let text = policies.concat();
+    // Some combinations can never apply and are refused; they are no policies.
+    load(&text).ok().map(|policy| (policy, text))
+}
+
+#[test]
+fn what_is_permitted_is_what_cedar_decides() {
+    let policies = prop::collection::vec(policy_text(), 1..5);
+    let tries = prop::collection::vec((any_caller(), asked(), any_scene()), 8);
+    let (permitted, denied) = (Cell::new(0), Cell::new(0));
+    let config = ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() };
+    let agreed = TestRunner::new(config).run(&(policies, tries), |(policies, tries)| {
+        let Some((policy, text)) = loaded(&policies) else { return Ok(()) };
+        let (schema, _) = schema::build(&policy.config, &policy.attributes).unwrap();
+        for (caller, asked, scene) in tries {
+            let expected = independently(&text, &schema, &caller, &asked, &scene) == Some(Decision::Allow);
+            agrees(&policy, Arc::new(caller), &asked, &scene, expected)
+                .map_err(|what| TestCaseError::fail(format!("{what}: {text} {asked:?} {scene:?}")))?;
+            let count = if expected { &permitted } else { &denied };
+            count.set(count.get() + 1);
+        }
+        Ok(())
+    });
+    agreed.unwrap();
+    assert!(permitted.get() > 20 && denied.get() > 100, "{permitted:?} {denied:?}: this tries too little");
+}
+
+fn agrees(
+    policy: &Policy,
+    caller: Arc<Caller>,
+    asked: &Asked,
+    scene: &Scene,
+    expected: bool,
+) -> Result<(), &'static str> {
+    let same = |found: bool, what| if found == expected { Ok(()) } else { Err(what) };
+    let request = request_of(asked, scene);
+    same(policy.permit(caller.clone(), request.clone(), scene).is_ok(), "permit")?;
+    let question = Question::of(&request, scene.now);
+    same(policy.allows(&caller, &question, scene), "allows")?;
+    same(policy.explain(&caller, &question, scene).verdict == Verdict::Permitted, "explain")?;
+    // Playback of a session is what opening it is, remembered or not.
+    if let crate::kvs::Request::Call(call) = &request
+        && let Some(session) = call.session()
+    {
+        let play = playback(session.clone(), crate::kvs::Resource::MasterPlaylist);
+        for what in ["playback", "remembered playback"] {
+            let play = play(scene.stream.as_ref().unwrap().name.as_str());
+            same(policy.permit(caller.clone(), play, scene).is_ok(), what)?;
+        }
+    }
+    Ok(())
+}

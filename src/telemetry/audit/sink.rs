@@ -1,0 +1,332 @@
+//! Where audit lines go: a bounded queue and one thread that writes, so that a slow disk never holds up a request.
+//!
+//! A line is written whole: after a failure the thread tries again until it succeeds, from the byte where it stopped,
+//! and nothing follows before. While it fails, a required log refuses further entries, which stops the requests
+//! behind them; one that is not required drops them and tells how many once it can.
+
+use super::{Config, Event, Target};
+use crate::kvs::Timestamp;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// The audit log. Dropping it ends its thread once the queue is written, or at once if it cannot be.
+pub struct Sink {
+    queue: Option<SyncSender<String>>,
+    shared: Arc<Shared>,
+    required: bool,
+    ended: Mutex<Receiver<()>>,
+}
+
+/// The audit log cannot be written, and is required.
+#[derive(Debug, thiserror::Error)]
+#[error("the audit log cannot be written")]
+pub struct Unavailable;
+
+#[derive(Default)]
+struct Shared {
+    failing: AtomicBool,
+    closing: AtomicBool,
+    lost: AtomicU64,
+    why: Mutex<Option<String>>,
+}
+
+/// Some 10 MB of lines: seconds of a busy edge.
+const QUEUE: usize = 20_000;
+const RETRY: Duration = Duration::from_millis(250);
+/// How often the file is looked for under its name: logrotate moves it away.
+const LOOK: Duration = Duration::from_secs(1);
+
+impl Sink {
+    /// Opens the sink and starts its thread.
+    ///
+    /// # Errors
+    /// The file cannot be opened for appending.
+    pub fn open(config: &Config) -> io::Result<Self> {
+        let output: Box<dyn Output> = match &config.to {
+            Target::Stdout => Box::new(Stdout),
+            Target::File(path) => Box::new(Appended::open(path)?),
+        };
+        Self::start(output, config.required)
+    }
+
+    fn start(output: Box<dyn Output>, required: bool) -> io::Result<Self> {
+        let (queue, lines) = sync_channel(QUEUE);
+        let (ending, ended) = sync_channel(1);
+        let shared = Arc::new(Shared::default());
+        let writer = Writer { output, shared: shared.clone(), lines };
+        std::thread::Builder::new().name("audit".into()).spawn(move || {
+            writer.run();
+            drop(ending);
+        })?;
+        Ok(Self { queue: Some(queue), shared, required, ended: Mutex::new(ended) })
+    }
+
+    /// Writes an entry, in the order of calls. Never waits.
+    ///
+    /// # Errors
+    /// The log is required and cannot be written now: what the entry tells of must not happen.
+    pub fn write(&self, event: &Event<'_>, time: Timestamp) -> Result<(), Unavailable> {
+        let failing = self.shared.failing.load(Ordering::Acquire);
+        if failing && self.required {
+            return Err(Unavailable);
+        }
+        let queued = self.queue.as_ref().is_some_and(|queue| queue.try_send(event.line(time)).is_ok());
+        match (queued, self.required) {
+            (true, _) => Ok(()),
+            (false, true) => Err(Unavailable),
+            (false, false) => {
+                self.shared.lost.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
+        }
+    }
+
+    /// Why lines cannot be written now, for `/readyz`; `None` if they can.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.shared.why.lock().unwrap_or_else(|held| held.into_inner()).clone()
+    }
+
+    /// Whether requests must be refused while there is trouble.
+    #[must_use]
+    pub fn required(&self) -> bool {
+        self.required
+    }
+
+    /// Takes no more entries and waits until all are written, at most so long. False if they were not.
+    pub fn close(mut self, patience: Duration) -> bool {
+        self.queue = None;
+        let ended = self.ended.lock().unwrap_or_else(|held| held.into_inner());
+        let written = matches!(ended.recv_timeout(patience), Err(RecvTimeoutError::Disconnected));
+        written && !self.shared.failing.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        self.shared.closing.store(true, Ordering::Release);
+    }
+}
+
+struct Writer {
+    output: Box<dyn Output>,
+    shared: Arc<Shared>,
+    lines: Receiver<String>,
+}
+
+impl Writer {
+    fn run(mut self) {
+        while let Ok(line) = self.lines.recv() {
+            if !self.insist(line) {
+                return;
+            }
+            let lost = self.shared.lost.swap(0, Ordering::Relaxed);
+            if lost > 0 && !self.insist(Event::Lost(lost).line(Timestamp::now())) {
+                return;
+            }
+        }
+    }
+
+    /// Writes a line, however often it takes. False if the sink closes before it succeeds.
+    fn insist(&mut self, mut line: String) -> bool {
+        line.push('\n');
+        let mut written = 0;
+        loop {
+            match self.output.append(line.as_bytes(), &mut written) {
+                Ok(()) => {
+                    if self.shared.failing.swap(false, Ordering::AcqRel) {
+                        self.tell(None);
+                        tracing::warn!("the audit log can be written again");
+                    }
+                    return true;
+                }
+                Err(error) => {
+                    if !self.shared.failing.swap(true, Ordering::AcqRel) {
+                        tracing::error!(%error, "the audit log cannot be written");
+                        self.tell(Some(format!("the audit log cannot be written: {error}")));
+                    }
+                }
+            }
+            if self.shared.closing.load(Ordering::Acquire) {
+                return false;
+            }
+            std::thread::sleep(RETRY);
+        }
+    }
+
+    fn tell(&self, why: Option<String>) {
+        *self.shared.why.lock().unwrap_or_else(|held| held.into_inner()) = why;
+    }
+}
+
+/// Something that lines are appended to.
+trait Output: Send {
+    /// Writes `line` from `written` on and moves `written` along.
+    fn append(&mut self, line: &[u8], written: &mut usize) -> io::Result<()>;
+}
+
+fn push(to: &mut impl Write, line: &[u8], written: &mut usize) -> io::Result<()> {
+    while *written < line.len() {
+        match to.write(&line[*written..]) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => *written += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    to.flush()
+}
+
+struct Stdout;
+
+impl Output for Stdout {
+    fn append(&mut self, line: &[u8], written: &mut usize) -> io::Result<()> {
+        push(&mut io::stdout().lock(), line, written)
+    }
+}
+
+/// A file that is opened anew when its name no longer leads to it.
+struct Appended {
+    path: PathBuf,
+    file: File,
+    looked: Instant,
+}
+
+impl Appended {
+    fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), file: Self::file(path)?, looked: Instant::now() })
+    }
+
+    fn file(path: &Path) -> io::Result<File> {
+        OpenOptions::new().append(true).create(true).mode(0o640).open(path)
+    }
+
+    fn moved(&self) -> bool {
+        match (std::fs::metadata(&self.path), self.file.metadata()) {
+            (Ok(there), Ok(ours)) => (there.dev(), there.ino()) != (ours.dev(), ours.ino()),
+            _ => true,
+        }
+    }
+}
+
+impl Output for Appended {
+    fn append(&mut self, line: &[u8], written: &mut usize) -> io::Result<()> {
+        if self.looked.elapsed() >= LOOK {
+            self.looked = Instant::now();
+            if self.moved() {
+                self.file = Self::file(&self.path)?;
+                // In a new file the line begins again.
+                *written = 0;
+            }
+        }
+        push(&mut self.file, line, written)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes so many bytes, then fails until it may go on.
+    struct Narrow {
+        kept: Arc<Mutex<Vec<u8>>>,
+        room: Arc<Mutex<usize>>,
+    }
+
+    impl Write for Narrow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut room = self.room.lock().unwrap();
+            let count = bytes.len().min(*room);
+            if count == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            *room -= count;
+            self.kept.lock().unwrap().extend_from_slice(&bytes[..count]);
+            Ok(count)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Output for Narrow {
+        fn append(&mut self, line: &[u8], written: &mut usize) -> io::Result<()> {
+            push(self, line, written)
+        }
+    }
+
+    fn narrow(room: usize, required: bool) -> (Sink, Arc<Mutex<Vec<u8>>>, Arc<Mutex<usize>>) {
+        let (kept, room) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(room)));
+        let output = Narrow { kept: kept.clone(), room: room.clone() };
+        (Sink::start(Box::new(output), required).unwrap(), kept, room)
+    }
+
+    fn wait(condition: impl Fn() -> bool) {
+        let patience = Instant::now() + Duration::from_secs(20);
+        while !condition() {
+            assert!(Instant::now() < patience, "waited in vain");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    const NOW: Timestamp = Timestamp::from_millis(0);
+
+    #[test]
+    fn a_required_log_refuses_while_it_cannot_be_written_and_recovers_whole() {
+        let (sink, kept, room) = narrow(10, true);
+        sink.write(&Event::Lost(1), NOW).unwrap();
+        wait(|| sink.trouble().is_some());
+        assert!(sink.write(&Event::Lost(2), NOW).is_err());
+        *room.lock().unwrap() = usize::MAX;
+        wait(|| sink.trouble().is_none());
+        sink.write(&Event::Lost(3), NOW).unwrap();
+        assert!(sink.close(Duration::from_secs(20)));
+        let kept = String::from_utf8(kept.lock().unwrap().clone()).unwrap();
+        let lines: Vec<_> = kept.lines().map(str::to_owned).collect();
+        assert_eq!(lines, [Event::Lost(1).line(NOW), Event::Lost(3).line(NOW)]);
+    }
+
+    #[test]
+    fn a_log_that_is_not_required_counts_what_it_loses() {
+        let (sink, kept, room) = narrow(10, false);
+        sink.write(&Event::Lost(1), NOW).unwrap();
+        wait(|| sink.trouble().is_some());
+        for _ in 0..QUEUE + 7 {
+            sink.write(&Event::Lost(2), NOW).unwrap();
+        }
+        *room.lock().unwrap() = usize::MAX;
+        assert!(sink.close(Duration::from_secs(60)));
+        let kept = String::from_utf8(kept.lock().unwrap().clone()).unwrap();
+        assert!(kept.lines().nth(1).unwrap().ends_with(r#""event":"lost","lines":7}"#), "{kept:.300}");
+        assert_eq!(kept.lines().count(), QUEUE + 2);
+    }
+
+    #[test]
+    fn a_file_that_is_moved_away_is_followed_by_a_new_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.log");
+        let sink = Sink::open(&Config { to: Target::File(path.clone()), required: true }).unwrap();
+        sink.write(&Event::Lost(1), NOW).unwrap();
+        wait(|| std::fs::read_to_string(&path).unwrap().ends_with('\n'));
+        std::fs::rename(&path, folder.path().join("audit.log.1")).unwrap();
+        wait(|| {
+            sink.write(&Event::Lost(2), NOW).unwrap();
+            path.exists()
+        });
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o640 & !umask());
+        assert!(Sink::open(&Config { to: Target::File(folder.path().into()), required: true }).is_err());
+    }
+
+    /// What the test's environment takes off the mode of new files.
+    fn umask() -> u32 {
+        let all = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+        !tempfile::Builder::new().permissions(all).tempfile().unwrap().as_file().metadata().unwrap().mode()
+            & 0o777
+    }
+}

@@ -1,0 +1,258 @@
+//! Who is watching: turns the many requests of a player into a start, a line per minute and an end.
+//!
+//! A viewing is one capability at one address. What it showed is told by the fragments that left: their times where
+//! they are known, and their bytes.
+
+use super::{Event, Playback};
+use crate::caller::Caller;
+use crate::kvs::{PlaybackMode, StreamName, Timestamp};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+/// All viewings of this process.
+#[derive(Default)]
+pub struct Watch {
+    open: Mutex<HashMap<(Arc<str>, IpAddr), Viewing>>,
+}
+
+/// What is the same throughout a viewing.
+#[derive(Clone, Debug)]
+pub struct Viewer {
+    /// Tells this viewing from others, such as a hash of the capability.
+    pub viewing: Arc<str>,
+    /// Who watches.
+    pub caller: Arc<Caller>,
+    /// From where.
+    pub source_ip: IpAddr,
+    /// `hls` or `dash`.
+    pub protocol: &'static str,
+    /// Which stream.
+    pub stream: StreamName,
+    /// Live or archive.
+    pub mode: PlaybackMode,
+    /// The policies in force when it started.
+    pub policy_version: Arc<str>,
+}
+
+struct Viewing {
+    viewer: Viewer,
+    started: Timestamp,
+    seen: Timestamp,
+    told: Timestamp,
+    /// Since the last line, and in all.
+    minute: Shown,
+    all: Shown,
+}
+
+/// What was shown.
+#[derive(Clone, Copy, Default)]
+struct Shown {
+    footage: Option<(Timestamp, Timestamp)>,
+    bytes: u64,
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+/// Longer than any player waits between two loads of a playlist; a pause of this length is an end.
+const GONE: Duration = Duration::from_secs(90);
+
+impl Watch {
+    /// No viewings yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Notes that a viewing asks for something; `write` is given its start, if this is it, or its minute. If `write`
+    /// refuses the start, the viewing has not started.
+    ///
+    /// # Errors
+    /// What `write` answers.
+    pub fn asked<E>(
+        &self,
+        viewer: &Viewer,
+        now: Timestamp,
+        write: impl FnOnce(&Event<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let key = (viewer.viewing.clone(), viewer.source_ip);
+        let mut open = self.open();
+        let Some(viewing) = open.get_mut(&key) else {
+            let viewing = Viewing {
+                viewer: viewer.clone(),
+                started: now,
+                seen: now,
+                told: now,
+                minute: Shown::default(),
+                all: Shown::default(),
+            };
+            write(&Event::PlaybackStart(viewing.playback(&viewing.all, now, now)))?;
+            open.insert(key, viewing);
+            return Ok(());
+        };
+        viewing.seen = now;
+        if viewing.told.age(now) < MINUTE {
+            return Ok(());
+        }
+        write(&Event::PlaybackMinute(viewing.playback(&viewing.minute, viewing.told, now)))?;
+        viewing.minute = Shown::default();
+        viewing.told = now;
+        Ok(())
+    }
+
+    /// Notes bytes that left, and the time of the footage in them if it is known.
+    pub fn shown(&self, viewing: &Arc<str>, source_ip: IpAddr, bytes: u64, footage: Option<Timestamp>) {
+        if let Some(viewing) = self.open().get_mut(&(viewing.clone(), source_ip)) {
+            viewing.minute.add(bytes, footage);
+            viewing.all.add(bytes, footage);
+        }
+    }
+
+    /// Ends the viewings that have asked for nothing in a while; call it every few seconds.
+    pub fn sweep(&self, now: Timestamp, mut write: impl FnMut(&Event<'_>)) {
+        self.open().retain(|_, viewing| {
+            let stays = viewing.seen.age(now) < GONE;
+            if !stays {
+                write(&Event::PlaybackEnd(viewing.playback(&viewing.all, viewing.started, viewing.seen)));
+            }
+            stays
+        });
+    }
+
+    /// Ends all viewings, when the process stops.
+    pub fn end(&self, mut write: impl FnMut(&Event<'_>)) {
+        for (_, viewing) in self.open().drain() {
+            write(&Event::PlaybackEnd(viewing.playback(&viewing.all, viewing.started, viewing.seen)));
+        }
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashMap<(Arc<str>, IpAddr), Viewing>> {
+        // Counters stay meaningful if a panic elsewhere poisoned the lock.
+        self.open.lock().unwrap_or_else(|held| held.into_inner())
+    }
+}
+
+impl Viewing {
+    fn playback<'a>(&'a self, shown: &Shown, since: Timestamp, until: Timestamp) -> Playback<'a> {
+        Playback {
+            viewing: &self.viewer.viewing,
+            caller: &self.viewer.caller,
+            source_ip: self.viewer.source_ip,
+            protocol: self.viewer.protocol,
+            stream: &self.viewer.stream,
+            mode: self.viewer.mode,
+            footage: shown.footage,
+            seconds: since.age(until).as_secs(),
+            bytes: shown.bytes,
+            policy_version: &self.viewer.policy_version,
+        }
+    }
+}
+
+impl Shown {
+    fn add(&mut self, bytes: u64, footage: Option<Timestamp>) {
+        self.bytes += bytes;
+        if let Some(time) = footage {
+            let (from, to) = self.footage.unwrap_or((time, time));
+            self.footage = Some((from.min(time), to.max(time)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::convert::Infallible;
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_millis(1_767_225_600_000 + seconds * 1000)
+    }
+
+    fn viewer() -> Viewer {
+        let caller = Caller {
+            issuer: "https://login.example.com/".into(),
+            subject: "alice".into(),
+            token_id: None,
+            groups: Default::default(),
+            attributes: Default::default(),
+            expires: at(3600),
+        };
+        Viewer {
+            viewing: "v-1".into(),
+            caller: caller.into(),
+            source_ip: "10.0.0.1".parse().unwrap(),
+            protocol: "hls",
+            stream: StreamName::parse("cam-1").unwrap(),
+            mode: PlaybackMode::Live,
+            policy_version: "0".into(),
+        }
+    }
+
+    #[test]
+    fn a_player_leaves_a_start_a_line_a_minute_and_an_end() {
+        let (watch, viewer) = (Watch::new(), viewer());
+        let mut lines: Vec<serde_json::Value> = Vec::new();
+        let mut tell = |event: &Event<'_>| {
+            lines.push(serde_json::from_str(&event.line(at(0))).unwrap());
+            Ok::<(), Infallible>(())
+        };
+        for second in (0..=130).step_by(2) {
+            watch.asked(&viewer, at(second), &mut tell).unwrap();
+            watch.shown(&viewer.viewing, viewer.source_ip, 100, Some(at(second)));
+        }
+        watch.sweep(at(219), |event| tell(event).unwrap());
+        watch.sweep(at(220), |event| tell(event).unwrap());
+        watch.sweep(at(400), |event| tell(event).unwrap());
+        watch.asked(&viewer, at(500), &mut tell).unwrap();
+        watch.end(|event| tell(event).unwrap());
+        let told: Vec<_> = lines
+            .iter()
+            .map(|line| {
+                let number = |key: &str| line[key].as_u64().unwrap();
+                let minute = |key: &str| line[key].as_str().map_or("", |time| &time[14..19]).to_owned();
+                (
+                    line["event"].as_str().unwrap(),
+                    number("seconds"),
+                    number("bytes"),
+                    minute("from"),
+                    minute("to"),
+                )
+            })
+            .collect();
+        let line = |event, seconds, bytes, from: &str, to: &str| {
+            (event, seconds, bytes, from.to_owned(), to.to_owned())
+        };
+        assert_eq!(
+            told,
+            [
+                line("playback_start", 0, 0, "", ""),
+                line("playback", 60, 3000, "00:00", "00:58"),
+                line("playback", 60, 3000, "01:00", "01:58"),
+                line("playback_end", 130, 6600, "00:00", "02:10"),
+                line("playback_start", 0, 0, "", ""),
+                line("playback_end", 0, 0, "", ""),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_start_that_cannot_be_written_is_asked_for_again() {
+        let (watch, viewer) = (Watch::new(), viewer());
+        assert_eq!(watch.asked(&viewer, at(0), |_| Err("full")), Err("full"));
+        let mut events = 0;
+        watch
+            .asked(&viewer, at(1), |event| {
+                events += 1;
+                assert_eq!(event.name(), "playback_start");
+                Ok::<(), ()>(())
+            })
+            .unwrap();
+        watch
+            .asked(&viewer, at(2), |_| {
+                events += 1;
+                Ok::<(), ()>(())
+            })
+            .unwrap();
+        assert_eq!(events, 1);
+    }
+}

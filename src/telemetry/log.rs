@@ -1,0 +1,424 @@
+//! The log: one line per event, JSON for machines or text for people, to standard output, never in anybody's way.
+//!
+//! The lines are made here, not by `tracing-subscriber`'s formatter, because the access line is written for every
+//! request and must cost little. Spans are left out: an event says by its own fields what it belongs to (`request_id`).
+//! What is logged, and at which level, is decided where it happens; that nothing secret is, too.
+
+use super::audit;
+use super::sink::Sink;
+use crate::kvs::Timestamp;
+use crate::setting::Mistake;
+use prometheus::IntCounter;
+use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
+use std::fmt::{self, Write as _};
+use std::path::Path;
+use std::time::Duration;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Metadata, Subscriber};
+use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::{Registry, reload};
+
+/// How lines look.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// One JSON object a line.
+    #[default]
+    Json,
+    /// Time, level, target, message, `name=value`.
+    Text,
+}
+
+/// `[log]`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// How lines look. Does not change while the program runs.
+    pub format: Format,
+    /// What is logged: a level, or levels by target, such as `info,kvs_edge::upstream=debug`.
+    pub level: String,
+    /// Whether every request leaves an access line.
+    pub access: bool,
+    /// Whether callers appear in it as a hash instead of by name.
+    pub hash_users: bool,
+    /// Where the audit log goes.
+    pub audit: audit::Config,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let audit = audit::Config::default();
+        Self { format: Format::Json, level: "info".to_owned(), access: true, hash_users: false, audit }
+    }
+}
+
+impl Config {
+    /// Makes relative paths start at `folder`.
+    pub fn resolve(&mut self, folder: &Path) {
+        self.audit.resolve(folder);
+    }
+
+    /// Everything that cannot be, at its key.
+    #[must_use]
+    pub fn check(&self) -> Vec<Mistake> {
+        let how = "write a level (error, warn, info, debug, trace), or levels by target such as info,kvs_edge=debug";
+        let problem = filter(&self.level).err().map(|e| format!("`{}`: {e}: {how}", self.level));
+        problem.map(|problem| Mistake::at("log.level", problem)).into_iter().collect()
+    }
+}
+
+/// The log while it lasts. Dropping it writes what is left.
+pub struct Guard {
+    filter: reload::Handle<EnvFilter, Registry>,
+    sink: Sink,
+    dropped: IntCounter,
+}
+
+/// Why there is no log.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The level cannot be read.
+    #[error("log.level: {0}")]
+    Level(#[from] tracing_subscriber::filter::ParseError),
+    /// There is a log already.
+    #[error("the log is set up already")]
+    Twice(#[from] tracing::subscriber::SetGlobalDefaultError),
+    /// The log is gone.
+    #[error("the log has ended")]
+    Gone(#[from] reload::Error),
+    /// No thread can be started to write it.
+    #[error("the log cannot be written: {0}")]
+    Thread(#[from] std::io::Error),
+    /// Its counter cannot be made.
+    #[error(transparent)]
+    Counter(#[from] prometheus::Error),
+}
+
+/// Sets up the process's log, on standard output.
+///
+/// # Errors
+/// The level cannot be read, or there is a log already.
+pub fn init(config: &Config) -> Result<Guard, Error> {
+    let name = "kvs_edge_log_lines_dropped_total";
+    let dropped = IntCounter::new(name, "Log lines lost because standard output was too slow or gone")?;
+    let sink = Sink::new(std::io::stdout(), dropped.clone())?;
+    let (filter, handle) = reload::Layer::new(filter(&config.level)?);
+    let lines = Lines { format: config.format, hash_users: config.hash_users, sink: sink.clone() };
+    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(filter).with(lines))?;
+    Ok(Guard { filter: handle, sink, dropped })
+}
+
+impl Guard {
+    /// Registers `kvs_edge_log_lines_dropped_total`.
+    ///
+    /// # Errors
+    /// The name is taken.
+    pub fn register(&self, registry: &prometheus::Registry) -> Result<(), prometheus::Error> {
+        registry.register(Box::new(self.dropped.clone()))
+    }
+
+    /// What changes the level while the program runs.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        Level(self.filter.clone())
+    }
+}
+
+/// The level of a running log.
+#[derive(Clone)]
+pub struct Level(reload::Handle<EnvFilter, Registry>);
+
+impl Level {
+    /// Takes over a new level; everything else stays as it was set up.
+    ///
+    /// # Errors
+    /// The level cannot be read; the old one stays.
+    pub fn set(&self, config: &Config) -> Result<(), Error> {
+        Ok(self.0.reload(filter(&config.level)?)?)
+    }
+}
+
+impl Drop for Guard {
+    /// Waits until all lines are out, for a moment at most.
+    fn drop(&mut self) {
+        self.sink.flush(Duration::from_secs(2));
+    }
+}
+
+fn filter(level: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseError> {
+    EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(level)
+}
+
+/// Makes lines of events.
+struct Lines {
+    format: Format,
+    hash_users: bool,
+    sink: Sink,
+}
+
+thread_local! {
+    static LINE: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+impl<S: Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        LINE.with_borrow_mut(|line| {
+            line.clear();
+            match self.format {
+                Format::Json => write_json(line, event, Timestamp::now(), self.hash_users),
+                Format::Text => write_text(line, event, Timestamp::now(), self.hash_users),
+            }
+            self.sink.write(line.as_bytes());
+        });
+    }
+}
+
+fn write_json(line: &mut String, event: &Event<'_>, now: Timestamp, hash_users: bool) {
+    let about = event.metadata();
+    // Writing to a String does not fail, here and below.
+    let _ = write!(line, "{{\"time\":\"{now}\",\"level\":\"{}\",\"target\":", level(about));
+    quote(line, about.target());
+    event.record(&mut Json(line, hash_users));
+    line.push_str("}\n");
+}
+
+fn level(about: &Metadata<'_>) -> &'static str {
+    match *about.level() {
+        tracing::Level::ERROR => "error",
+        tracing::Level::WARN => "warn",
+        tracing::Level::INFO => "info",
+        tracing::Level::DEBUG => "debug",
+        tracing::Level::TRACE => "trace",
+    }
+}
+
+/// Appends the fields of an event to a JSON object.
+struct Json<'l>(&'l mut String, bool);
+
+impl Json<'_> {
+    fn name(&mut self, field: &Field) {
+        self.0.push(',');
+        quote(self.0, field.name());
+        self.0.push(':');
+    }
+
+    fn plain(&mut self, field: &Field, value: impl fmt::Display) {
+        self.name(field);
+        let _ = write!(self.0, "{value}");
+    }
+}
+
+impl Visit for Json<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.name(field);
+        self.0.push('"');
+        let _ = write!(Escaped(self.0), "{value:?}");
+        self.0.push('"');
+    }
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.name(field);
+        if self.1 && field.name() == USER {
+            quote(self.0, &hashed(value));
+        } else {
+            quote(self.0, value);
+        }
+    }
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        if value.is_finite() {
+            self.plain(field, value);
+        } else {
+            self.plain(field, "null");
+        }
+    }
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.plain(field, value);
+    }
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.plain(field, value);
+    }
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.plain(field, value);
+    }
+}
+
+/// The field that names a caller.
+const USER: &str = "user_sub";
+
+/// Enough of a SHA-256 to tell callers apart, and the same on every replica. It hides names from casual readers; who
+/// has a list of all names can find them again.
+fn hashed(user: &str) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, user.as_bytes());
+    digest.as_ref()[..8].iter().fold(String::from("sha256:"), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn quote(line: &mut String, text: &str) {
+    line.push('"');
+    let _ = Escaped(line).write_str(text);
+    line.push('"');
+}
+
+/// Writes text as the inside of a JSON string.
+struct Escaped<'l>(&'l mut String);
+
+impl fmt::Write for Escaped<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut rest = text;
+        while let Some(at) = rest.bytes().position(|b| b < 0x20 || b == b'"' || b == b'\\') {
+            self.0.push_str(&rest[..at]);
+            match rest.as_bytes()[at] {
+                b'"' => self.0.push_str("\\\""),
+                b'\\' => self.0.push_str("\\\\"),
+                b'\n' => self.0.push_str("\\n"),
+                control => write!(self.0, "\\u{control:04x}")?,
+            }
+            rest = &rest[at + 1..];
+        }
+        self.0.push_str(rest);
+        Ok(())
+    }
+}
+
+fn write_text(line: &mut String, event: &Event<'_>, now: Timestamp, hash_users: bool) {
+    let about = event.metadata();
+    let _ = write!(line, "{now} {:5} {}", level(about).to_uppercase(), about.target());
+    event.record(&mut Text(line, hash_users));
+    line.push('\n');
+}
+
+/// Appends the fields of an event for people. Line breaks are escaped: an event is one line.
+struct Text<'l>(&'l mut String, bool);
+
+impl Visit for Text<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let _ = match field.name() {
+            "message" => write!(OneLine(self.0), " {value:?}"),
+            name => write!(OneLine(self.0), " {name}={value:?}"),
+        };
+    }
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if self.1 && field.name() == USER {
+            return self.record_debug(field, &format_args!("{}", hashed(value)));
+        }
+        let plain = !value.is_empty() && !value.bytes().any(|b| b <= b' ' || b == b'"' || b == b'=');
+        if plain || field.name() == "message" {
+            self.record_debug(field, &format_args!("{value}"));
+        } else {
+            self.record_debug(field, &value);
+        }
+    }
+}
+
+struct OneLine<'l>(&'l mut String);
+
+impl fmt::Write for OneLine<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for character in text.chars() {
+            if character.is_control() {
+                write!(self.0, "{}", character.escape_default())?;
+            } else {
+                self.0.push(character);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::io;
+    use std::sync::mpsc;
+
+    struct Kept(mpsc::Sender<Vec<u8>>);
+
+    impl io::Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.send(bytes.to_vec()).map_err(|_| io::Error::other("gone"))?;
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The lines that `log` makes.
+    fn logged(format: Format, hash_users: bool, log: impl FnOnce()) -> String {
+        let (sender, received) = mpsc::channel();
+        let sink = Sink::new(Kept(sender), IntCounter::new("dropped", "x").unwrap()).unwrap();
+        let lines = Lines { format, hash_users, sink: sink.clone() };
+        let filter = filter("info,access=off").unwrap();
+        tracing::subscriber::with_default(Registry::default().with(filter).with(lines), log);
+        sink.flush(Duration::from_secs(60));
+        String::from_utf8(received.try_iter().flatten().collect()).unwrap()
+    }
+
+    fn events() {
+        let nobody: Option<&str> = None;
+        tracing::info!(
+            target: "app",
+            status = 200_u16, took = 1.25, aborted = false, below = -3, name = "a \"b\"\n\u{1}\\\u{e4}", nobody,
+            debug = ?Some("x\"y"), "hello {}", "world"
+        );
+        tracing::info!(target: "access", "left out");
+        tracing::debug!("left out");
+    }
+
+    #[test]
+    fn json_lines_are_json() {
+        let lines = logged(Format::Json, false, events);
+        let line: serde_json::Value = serde_json::from_str(lines.trim_end()).unwrap();
+        assert_eq!(lines.matches('\n').count(), 1, "{lines}");
+        assert!(line["time"].as_str().unwrap().ends_with('Z'));
+        let expected = serde_json::json!({
+            "time": line["time"], "level": "info", "target": "app", "message": "hello world", "status": 200,
+            "took": 1.25, "aborted": false, "below": -3, "name": "a \"b\"\n\u{1}\\\u{e4}", "debug": "Some(\"x\\\"y\")",
+        });
+        assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn text_lines_are_readable() {
+        let lines = logged(Format::Text, false, events);
+        let (_, line) = lines.split_once(' ').unwrap();
+        let expected = "INFO  app hello world status=200 took=1.25 aborted=false below=-3 \
+                        name=\"a \\\"b\\\"\\n\\u{1}\\\\\u{e4}\" debug=Some(\"x\\\"y\")\n";
+        assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn users_are_hashed_when_wanted() {
+        for format in [Format::Json, Format::Text] {
+            let lines =
+                logged(format, true, || tracing::info!(user_sub = Some("alice"), stream = "alice-cam", "x"));
+            assert!(
+                lines.contains("sha256:2bd806c97f0e00af") && lines.matches("alice").count() == 1,
+                "{lines}"
+            );
+        }
+    }
+
+    #[test]
+    fn levels_are_checked_and_say_how() {
+        assert_eq!(Config::default().check(), []);
+        let bad = Config { level: "info,access=loud".to_owned(), ..Config::default() };
+        assert!(bad.check()[0].problem.contains("write a level"));
+        let config: Config = toml::from_str("format = 'text'\naudit = 'stdout'\nlevel = 'warn'").unwrap();
+        assert_eq!((config.format, config.access), (Format::Text, true));
+        assert!(toml::from_str::<Config>("formt = 'text'").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_one_json_string(text in ".{0,40}") {
+            let mut line = String::new();
+            quote(&mut line, &text);
+            prop_assert_eq!(serde_json::from_str::<String>(&line).unwrap(), text);
+        }
+    }
+}

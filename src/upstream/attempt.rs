@@ -1,0 +1,276 @@
+//! One request to KVS and what came of it. Retries are decided in `retry` and made in `call`.
+//!
+//! A status of 200 proves little with KVS: the body of 90 bytes that says "unknown operation" has it too
+//! (`KVS.md` 3.6). So the head of a body is held back and looked at before the answer counts as one, which also lets a
+//! small answer that was cut be asked for again before a client has seen any of it.
+
+use super::mkv;
+use crate::kvs::Fault;
+use crate::net::body::{Broken, ByteStream};
+use crate::net::client::{self, Client, Limits};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+/// Why an attempt gave nothing. Texts are free of hosts.
+#[derive(Clone, Debug)]
+pub(super) enum Failure {
+    /// KVS answered with an error. If it told the time: by how many seconds its clock is ahead of ours.
+    Fault { fault: Fault, ahead_seconds: Option<i64> },
+    /// The 90-byte success.
+    WrongHost,
+    /// No connection.
+    Connect(String),
+    /// The connection broke before anything could be passed on.
+    Reset(String),
+    /// Too late.
+    Late(Duration),
+    /// Not what this call answers with.
+    Garbled(String),
+    /// Nothing was sent, or what came is refused: a redirect.
+    Refused(&'static str),
+    /// The first fragment of a list is not there, or not there yet.
+    FragmentNotFound(String),
+}
+
+/// What a call answers with, which decides how much of its body is held back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Expects {
+    /// A JSON object; held back whole up to so many bytes.
+    Json(usize),
+    /// Media or a playlist, passed on from the first byte.
+    Bytes,
+    /// Matroska chunks, none of which may be an error.
+    Mkv,
+    /// Matroska chunks, of which the first must not be an error.
+    Chunks,
+}
+
+/// A good answer's head, and its body from the first byte.
+pub(super) struct Received {
+    pub(super) content_type: Option<HeaderValue>,
+    pub(super) length: Option<u64>,
+    pub(super) request_id: Option<String>,
+    pub(super) body: ByteStream,
+}
+
+/// What is held back of a body that does not look like media.
+const SUSPECT: usize = 1025;
+/// The most of an error's body that is read.
+const ERROR_BODY: usize = 64 << 10;
+
+/// Sends `request` and looks at what comes back. Gives the status, or what came instead, for the metric too.
+pub(super) async fn attempt(
+    client: &Client,
+    request: Request<Bytes>,
+    limits: &Limits,
+    expects: Expects,
+) -> (&'static str, Result<Received, Failure>) {
+    let host = request.uri().host().unwrap_or_default().to_owned();
+    let scrub = |text: String| if host.is_empty() { text } else { text.replace(&host, "the endpoint") };
+    let response = match client.send(request, limits).await {
+        Ok(response) => response,
+        Err(error) => {
+            return match error {
+                client::Error::Connect(text) => ("connect", Err(Failure::Connect(scrub(text)))),
+                client::Error::Late(limit) => ("timeout", Err(Failure::Late(limit))),
+                client::Error::Refused(text) => ("broken", Err(Failure::Refused(text))),
+                client::Error::Reset(text) => ("reset", Err(Failure::Reset(scrub(text)))),
+                other => ("broken", Err(Failure::Garbled(scrub(other.to_string())))),
+            };
+        }
+    };
+    let (head, body) = response.into_parts();
+    let request_id = text(&head.headers, &["x-amzn-requestid", "x-amz-requestid", "x-amz-request-id"]);
+    if head.status != StatusCode::OK {
+        let failed = refused(head.status, &head.headers, request_id, body).await;
+        return (code(head.status), Err(failed));
+    }
+    let received = received(head.headers, request_id, body, expects).await;
+    (if matches!(received, Err(Failure::Reset(_))) { "reset" } else { "200" }, received)
+}
+
+async fn refused(
+    status: StatusCode,
+    headers: &HeaderMap,
+    request_id: Option<String>,
+    body: ByteStream,
+) -> Failure {
+    if status.is_redirection() {
+        return Failure::Refused("KVS answered with a redirect, which is never followed");
+    }
+    if status.is_success() || status.is_informational() {
+        return Failure::Garbled(format!("status {} is none that KVS gives", status.as_u16()));
+    }
+    let body = match hold(body, ERROR_BODY).await {
+        Ok(held) => held.bytes(),
+        Err(_) => Bytes::new(), // the status says enough
+    };
+    let kind = text(headers, &["x-amzn-errortype", "x-amz-errortype"]);
+    let fault = Fault::read(status.as_u16(), kind.as_deref(), request_id.as_deref(), &body);
+    Failure::Fault { fault, ahead_seconds: ahead(headers, SystemTime::now()) }
+}
+
+async fn received(
+    headers: HeaderMap,
+    request_id: Option<String>,
+    body: ByteStream,
+    expects: Expects,
+) -> Result<Received, Failure> {
+    let content_type = headers.get(header::CONTENT_TYPE).cloned();
+    let announced = body.size_hint().exact();
+    let is_json = content_type.as_ref().is_some_and(|t| t.as_bytes().starts_with(b"application/json"));
+    let at_most = match expects {
+        Expects::Json(bytes) => bytes,
+        _ if is_json || content_type.is_none() || announced.is_some_and(|n| n < SUSPECT as u64) => SUSPECT,
+        _ => 0,
+    };
+    let held = match hold(body, at_most).await {
+        Ok(held) => held,
+        Err(Broken::Stalled(limit) | Broken::TooLong(limit)) => return Err(Failure::Late(limit)),
+        Err(broken) => return Err(Failure::Reset(broken.to_string())),
+    };
+    let start = held.bytes();
+    if held.rest.is_none() && Fault::is_unknown_operation(&start) {
+        return Err(Failure::WrongHost);
+    }
+    let opens = start.iter().find(|b| !b.is_ascii_whitespace());
+    match expects {
+        Expects::Json(_) if opens != Some(&b'{') => return Err(Failure::Garbled("no JSON object".into())),
+        Expects::Bytes | Expects::Mkv | Expects::Chunks if is_json => {
+            return Err(Failure::Garbled("JSON where media was asked for".into()));
+        }
+        _ => {}
+    }
+    let length = if held.rest.is_none() { Some(start.len() as u64) } else { announced };
+    let body = held.into_body();
+    let looked = match expects {
+        Expects::Mkv => mkv::checked(body).await,
+        Expects::Chunks => mkv::begun(body).await,
+        Expects::Json(_) | Expects::Bytes => Ok(body),
+    };
+    let body = looked.map_err(|refusal| match refusal {
+        mkv::Refusal::NotFound(number) => Failure::FragmentNotFound(number),
+        mkv::Refusal::Trouble(why) => Failure::Reset(why),
+        mkv::Refusal::Broken(Broken::Stalled(limit) | Broken::TooLong(limit)) => Failure::Late(limit),
+        mkv::Refusal::Broken(Broken::Refused(why)) => Failure::Garbled(why),
+        mkv::Refusal::Broken(broken) => Failure::Reset(broken.to_string()),
+    })?;
+    Ok(Received { content_type, length, request_id, body })
+}
+
+fn text(headers: &HeaderMap, names: &[&str]) -> Option<String> {
+    names.iter().find_map(|name| Some(headers.get(*name)?.to_str().ok()?.to_owned()))
+}
+
+/// By how many seconds the answer's `Date` is ahead of our clock.
+fn ahead(headers: &HeaderMap, now: SystemTime) -> Option<i64> {
+    let date = httpdate::parse_http_date(headers.get(header::DATE)?.to_str().ok()?).ok()?;
+    let seconds = |length: Duration| i64::try_from(length.as_secs()).ok();
+    match date.duration_since(now) {
+        Ok(ahead) => seconds(ahead),
+        Err(behind) => seconds(behind.duration()).map(|s| -s),
+    }
+}
+
+/// The metric's label for a status; the usual ones are constants.
+fn code(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        400 => "400",
+        401 => "401",
+        403 => "403",
+        404 => "404",
+        429 => "429",
+        500 => "500",
+        502 => "502",
+        503 => "503",
+        504 => "504",
+        300..=399 => "3xx",
+        405..=499 | 402 => "4xx",
+        501 | 505..=599 => "5xx",
+        _ => "broken",
+    }
+}
+
+/// The start of a body, and the rest if there is more.
+pub(super) struct Held {
+    pub(super) chunks: VecDeque<Bytes>,
+    pub(super) rest: Option<ByteStream>,
+}
+
+/// Reads until more than `at_most` bytes are there, or the end.
+pub(super) async fn hold(mut body: ByteStream, at_most: usize) -> Result<Held, Broken> {
+    let mut chunks = VecDeque::new();
+    let mut size = 0;
+    while size <= at_most {
+        if at_most == 0 {
+            return Ok(Held { chunks, rest: Some(body) });
+        }
+        match body.frame().await {
+            None => return Ok(Held { chunks, rest: None }),
+            Some(frame) => {
+                if let Ok(chunk) = frame?.into_data() {
+                    size += chunk.len();
+                    chunks.push_back(chunk);
+                }
+            }
+        }
+    }
+    Ok(Held { chunks, rest: Some(body) })
+}
+
+impl Held {
+    /// What was held back, in one piece.
+    pub(super) fn bytes(&self) -> Bytes {
+        match self.chunks.len() {
+            0 => Bytes::new(),
+            1 => self.chunks[0].clone(),
+            _ => {
+                let mut all = BytesMut::with_capacity(self.chunks.iter().map(Bytes::len).sum());
+                self.chunks.iter().for_each(|chunk| all.extend_from_slice(chunk));
+                all.freeze()
+            }
+        }
+    }
+
+    /// The whole body again.
+    pub(super) fn into_body(self) -> ByteStream {
+        self.boxed_unsync()
+    }
+}
+
+impl Body for Held {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if let Some(chunk) = self.chunks.pop_front() {
+            return Poll::Ready(Some(Ok(Frame::data(chunk))));
+        }
+        match &mut self.rest {
+            None => Poll::Ready(None),
+            Some(rest) => Pin::new(rest).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.chunks.is_empty() && self.rest.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let held: u64 = self.chunks.iter().map(|chunk| chunk.len() as u64).sum();
+        match self.rest.as_ref().map(|rest| rest.size_hint().exact()) {
+            None => SizeHint::with_exact(held),
+            Some(Some(left)) => SizeHint::with_exact(held + left),
+            Some(None) => SizeHint::new(),
+        }
+    }
+}

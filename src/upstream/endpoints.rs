@@ -1,0 +1,307 @@
+//! Data endpoints: GetDataEndpoint's answers, remembered per entry, stream and API (`DESIGN.md` 6).
+//!
+//! GetDataEndpoint allows five requests a second per stream and is the first thing that people exhaust, so an answer
+//! serves for 40 minutes, is renewed in the background after that, and is kept for as long as it works while the
+//! control plane is down. A sign that it no longer serves the stream asks once more, for all who saw that sign at
+//! once; ten seconds of peace follow when the answer is the same.
+
+use super::error::Error;
+use super::metrics::Metrics;
+use super::origin::Origin;
+use super::single::{Single, Work};
+use crate::kvs::{ApiName, StreamName};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// What an endpoint is for.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Key {
+    pub(super) entry: Arc<str>,
+    pub(super) stream: StreamName,
+    pub(super) api: ApiName,
+}
+
+/// An endpoint that KVS gave us.
+#[derive(Debug)]
+pub(super) struct Endpoint {
+    pub(super) origin: Origin,
+    since: Instant,
+    /// Milliseconds after `since` until which nobody needs to ask again.
+    quiet: AtomicU64,
+}
+
+impl Endpoint {
+    fn is_quiet(&self, now: Instant) -> bool {
+        let age = now.saturating_duration_since(self.since);
+        age < Duration::from_millis(self.quiet.load(Ordering::Relaxed))
+    }
+
+    fn keep_quiet(&self, now: Instant, length: Duration) {
+        let until = now.saturating_duration_since(self.since) + length;
+        self.quiet.fetch_max(u64::try_from(until.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
+
+/// The memory.
+#[derive(Clone)]
+pub(super) struct Endpoints(Arc<Inner>);
+
+struct Inner {
+    kept: moka::sync::Cache<Key, Arc<Endpoint>>,
+    flights: Single<Key, Result<Arc<Endpoint>, Error>>,
+    ttl: Duration,
+    metrics: Metrics,
+}
+
+/// How long a renewal that failed, or that changed nothing, is not tried again.
+const PEACE: Duration = Duration::from_secs(10);
+/// How many endpoints are remembered, and how long one is that nobody uses.
+const MOST: u64 = 200_000;
+const UNUSED: Duration = Duration::from_secs(24 * 3600);
+
+impl Endpoints {
+    pub(super) fn new(ttl: Duration, metrics: Metrics) -> Self {
+        let kept = moka::sync::Cache::builder().max_capacity(MOST).time_to_idle(UNUSED).build();
+        Self(Arc::new(Inner { kept, flights: Single::default(), ttl, metrics }))
+    }
+
+    /// The endpoint, from memory if there is one; `ask` calls KVS.
+    ///
+    /// # Errors
+    /// KVS's, when there is nothing in memory.
+    pub(super) async fn find(
+        &self,
+        key: &Key,
+        ask: impl FnOnce() -> Work<Result<Origin, Error>>,
+    ) -> Result<Arc<Endpoint>, Error> {
+        let this = &self.0;
+        let Some(endpoint) = this.kept.get(key) else {
+            this.metrics.looked_up("miss");
+            return self.ask(key, ask).await;
+        };
+        let now = Instant::now();
+        if now.saturating_duration_since(endpoint.since) < this.ttl {
+            this.metrics.looked_up("hit");
+        } else {
+            this.metrics.looked_up("stale");
+            if !endpoint.is_quiet(now) {
+                endpoint.keep_quiet(now, PEACE);
+                this.flights.start(key, || self.flight(key.clone(), ask()));
+            }
+        }
+        Ok(endpoint)
+    }
+
+    /// Asks KVS again because `doubted` does not seem to serve the stream. `sure`: it surely does not. Gives the
+    /// endpoint to go on with, or `None` if there is no new knowledge.
+    pub(super) async fn doubt(
+        &self,
+        key: &Key,
+        doubted: &Arc<Endpoint>,
+        sure: bool,
+        ask: impl FnOnce() -> Work<Result<Origin, Error>>,
+    ) -> Option<Arc<Endpoint>> {
+        if let Some(newer) = self.0.kept.get(key)
+            && newer.since > doubted.since
+        {
+            return (sure || newer.origin != doubted.origin).then_some(newer);
+        }
+        if !sure && doubted.is_quiet(Instant::now()) {
+            return None;
+        }
+        let found = self.ask(key, ask).await.ok()?;
+        if found.origin == doubted.origin {
+            found.keep_quiet(Instant::now(), PEACE);
+            return sure.then_some(found);
+        }
+        self.0.metrics.looked_up("moved");
+        Some(found)
+    }
+
+    /// Forgets everything about a stream, such as one that was deleted.
+    pub(super) fn forget(&self, entry: &Arc<str>, stream: &StreamName) {
+        for api in ApiName::ALL {
+            self.0.kept.invalidate(&Key { entry: entry.clone(), stream: stream.clone(), api });
+        }
+    }
+
+    async fn ask(
+        &self,
+        key: &Key,
+        ask: impl FnOnce() -> Work<Result<Origin, Error>>,
+    ) -> Result<Arc<Endpoint>, Error> {
+        let landed = self.0.flights.join(key, || self.flight(key.clone(), ask())).await;
+        landed.unwrap_or_else(|| Err(Error::BrokenAnswer("looking up the endpoint failed".into())))
+    }
+
+    fn flight(&self, key: Key, asking: Work<Result<Origin, Error>>) -> Work<Result<Arc<Endpoint>, Error>> {
+        let this = Arc::clone(&self.0);
+        Box::pin(async move {
+            match asking.await {
+                Ok(origin) => {
+                    let endpoint = Endpoint { origin, since: Instant::now(), quiet: AtomicU64::new(0) };
+                    let endpoint = Arc::new(endpoint);
+                    this.kept.insert(key, Arc::clone(&endpoint));
+                    Ok(endpoint)
+                }
+                Err(error) => {
+                    this.metrics.looked_up("error");
+                    if !error.is_outage() {
+                        this.kept.invalidate(&key); // KVS says that there is no such stream
+                    }
+                    Err(error)
+                }
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kvs::Fault;
+    use std::sync::Mutex;
+
+    const TTL: Duration = Duration::from_secs(2400);
+
+    struct Kvs {
+        endpoints: Endpoints,
+        asked: Arc<AtomicU64>,
+        says: Arc<Mutex<Result<&'static str, Error>>>,
+    }
+
+    impl Kvs {
+        fn new(says: &'static str) -> Self {
+            let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+            let endpoints = Endpoints::new(TTL, metrics);
+            Self { endpoints, asked: Arc::default(), says: Arc::new(Mutex::new(Ok(says))) }
+        }
+
+        fn say(&self, says: Result<&'static str, Error>) {
+            *self.says.lock().unwrap() = says;
+        }
+
+        fn ask(&self) -> impl FnOnce() -> Work<Result<Origin, Error>> + use<> {
+            let (asked, says) = (self.asked.clone(), self.says.clone());
+            move || {
+                Box::pin(async move {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    asked.fetch_add(1, Ordering::SeqCst);
+                    says.lock().unwrap().clone().map(|url| Origin::parse(url).unwrap())
+                })
+            }
+        }
+
+        async fn find(&self) -> Result<Arc<Endpoint>, Error> {
+            self.endpoints.find(&key(), self.ask()).await
+        }
+
+        fn asked(&self) -> u64 {
+            self.asked.load(Ordering::SeqCst)
+        }
+    }
+
+    fn key() -> Key {
+        Key { entry: "main".into(), stream: StreamName::parse("cam-1").unwrap(), api: ApiName::GetClip }
+    }
+
+    fn not_found() -> Error {
+        Error::Kvs(Fault {
+            status: 404,
+            kind: "ResourceNotFoundException".into(),
+            message: String::new(),
+            request_id: None,
+        })
+    }
+
+    fn down() -> Error {
+        Error::Unreachable("down".into())
+    }
+
+    async fn settle() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hundred_viewers_who_come_together_cost_one_call() {
+        let kvs = Arc::new(Kvs::new("https://a"));
+        let viewers: Vec<_> = (0..100)
+            .map(|_| kvs.clone())
+            .map(|kvs| tokio::spawn(async move { kvs.find().await.is_ok() }))
+            .collect();
+        for viewer in viewers {
+            assert!(viewer.await.unwrap());
+        }
+        assert_eq!(kvs.asked(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_old_endpoint_serves_while_it_is_renewed_and_while_the_control_plane_is_down() {
+        let kvs = Kvs::new("https://a");
+        kvs.find().await.unwrap();
+        tokio::time::advance(TTL).await;
+        kvs.say(Err(down()));
+        for _ in 0..10 {
+            assert_eq!(kvs.find().await.unwrap().origin.host(), "a");
+        }
+        settle().await;
+        assert_eq!(kvs.asked(), 2, "one attempt to renew");
+        kvs.find().await.unwrap();
+        settle().await;
+        assert_eq!(kvs.asked(), 2, "then peace");
+        tokio::time::advance(PEACE).await;
+        kvs.say(Ok("https://b"));
+        assert_eq!(kvs.find().await.unwrap().origin.host(), "a", "nobody waits");
+        settle().await;
+        assert_eq!(kvs.find().await.unwrap().origin.host(), "b");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_moved_endpoint_is_asked_for_once_by_all_who_doubt() {
+        let kvs = Arc::new(Kvs::new("https://a"));
+        let old = kvs.find().await.unwrap();
+        kvs.say(Ok("https://b"));
+        let doubters: Vec<_> = (0..20)
+            .map(|_| {
+                let (kvs, old) = (kvs.clone(), old.clone());
+                tokio::spawn(async move { kvs.endpoints.doubt(&key(), &old, false, kvs.ask()).await })
+            })
+            .collect();
+        for doubter in doubters {
+            assert_eq!(doubter.await.unwrap().unwrap().origin.host(), "b");
+        }
+        assert_eq!(kvs.asked(), 2);
+        let late = kvs.endpoints.doubt(&key(), &old, true, kvs.ask()).await.unwrap();
+        assert_eq!((late.origin.host(), kvs.asked()), ("b", 2), "who doubts late takes what is known");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_doubt_that_was_wrong_is_not_repeated_for_a_while() {
+        let kvs = Kvs::new("https://a");
+        let old = kvs.find().await.unwrap();
+        assert!(kvs.endpoints.doubt(&key(), &old, false, kvs.ask()).await.is_none());
+        let same = kvs.find().await.unwrap();
+        assert!(kvs.endpoints.doubt(&key(), &same, false, kvs.ask()).await.is_none());
+        assert_eq!(kvs.asked(), 2);
+        tokio::time::advance(PEACE).await;
+        assert!(
+            kvs.endpoints.doubt(&key(), &same, true, kvs.ask()).await.is_some(),
+            "sure of it: worth a try"
+        );
+        assert_eq!(kvs.asked(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_is_gone_is_forgotten_an_outage_forgets_nothing() {
+        let kvs = Kvs::new("https://a");
+        let old = kvs.find().await.unwrap();
+        kvs.say(Err(down()));
+        assert!(kvs.endpoints.doubt(&key(), &old, true, kvs.ask()).await.is_none());
+        assert!(kvs.find().await.is_ok());
+        kvs.say(Err(not_found()));
+        assert!(kvs.endpoints.doubt(&key(), &old, true, kvs.ask()).await.is_none());
+        assert!(matches!(kvs.find().await, Err(Error::Kvs(_))));
+    }
+}

@@ -1,0 +1,154 @@
+//! An `[[aws]]` entry at work: its hosts, its credentials, its clock; and which entry serves a stream.
+
+use super::config::EntryConfig;
+use super::error::Error;
+use super::globs;
+use super::metrics::Metrics;
+use super::origin::{Guard, Origin};
+use crate::aws::credentials::{self, Cached, Role, Source};
+use crate::aws::{Transport, hosts};
+use crate::kvs::{StreamArn, StreamRef};
+use crate::setting::{Mistake, SecretSource};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
+
+/// One account and region.
+pub(super) struct Entry {
+    pub(super) index: usize,
+    pub(super) name: Arc<str>,
+    pub(super) config: EntryConfig,
+    pub(super) control: Origin,
+    pub(super) guard: Guard,
+    pub(super) credentials: Arc<Cached>,
+    /// The account, once KVS has told it.
+    learned: OnceLock<String>,
+    /// Seconds by which KVS's clock is ahead of ours.
+    ahead: AtomicI64,
+}
+
+impl Entry {
+    pub(super) async fn new(
+        index: usize,
+        config: &EntryConfig,
+        transport: Transport,
+        metrics: &Metrics,
+    ) -> Result<Arc<Self>, Mistake> {
+        let at = |key: &str, problem: &str| Mistake::at(format!("aws[{index}].{key}"), problem);
+        let endpoint = match config.endpoint_url.as_deref().map(Origin::parse) {
+            Some(None) => {
+                return Err(at("endpoint_url", "must be http://host[:port] or https://host[:port]"));
+            }
+            Some(some) => some,
+            None => None,
+        };
+        let control = match &endpoint {
+            Some(origin) => origin.clone(),
+            None => hosts::control(&config.region, config.fips, config.dual_stack)
+                .ok()
+                .and_then(|host| Origin::https(&host))
+                .ok_or_else(|| at("region", "must be a region's name, such as eu-west-1"))?,
+        };
+        let source = Source {
+            region: config.region.clone(),
+            profile: config.profile.clone(),
+            keys: keys(config).map_err(|(key, problem)| at(key, &problem))?,
+            role: config.role_arn.clone().map(|arn| Role {
+                arn,
+                external_id: config.external_id.clone(),
+                session_name: config.session_name.clone().unwrap_or_else(|| "kvs-edge".to_owned()),
+            }),
+            sts_endpoint: config.sts_endpoint_url.clone(),
+        };
+        let provider = credentials::provider(&source, transport)
+            .await
+            .map_err(|error| at("profile", &error.to_string()))?;
+        Ok(Arc::new(Self {
+            index,
+            name: config.name.as_str().into(),
+            control,
+            guard: Guard::new(&config.region, endpoint),
+            credentials: Cached::new(provider, metrics.expiry(&config.name)),
+            learned: OnceLock::new(),
+            ahead: AtomicI64::new(0),
+            config: config.clone(),
+        }))
+    }
+
+    /// The account, as far as it is known.
+    pub(super) fn account(&self) -> Option<&str> {
+        self.config.known_account().or_else(|| self.learned.get().map(String::as_str))
+    }
+
+    /// KVS has shown an ARN of this entry's account.
+    pub(super) fn learn(&self, arn: &StreamArn) {
+        if self.account().is_none() && arn.region() == self.config.region {
+            let _ = self.learned.set(arn.account().to_owned());
+        }
+    }
+
+    /// The time to sign with.
+    pub(super) fn now(&self) -> SystemTime {
+        let ahead = self.ahead.load(Ordering::Relaxed);
+        let by = Duration::from_secs(ahead.unsigned_abs());
+        if ahead < 0 { SystemTime::now() - by } else { SystemTime::now() + by }
+    }
+
+    pub(super) fn set_clock(&self, ahead_seconds: i64) {
+        tracing::warn!(aws = %self.name, ahead_seconds, "our clock differs from KVS's; signing with KVS's");
+        self.ahead.store(ahead_seconds, Ordering::Relaxed);
+    }
+
+    /// How well this entry fits a stream: not at all, by region and account only, or by a glob too.
+    fn fit(&self, stream: &StreamRef) -> Option<bool> {
+        let named = self.config.streams.iter().any(|glob| globs::matches(glob, stream.name().as_str()));
+        match stream {
+            StreamRef::Name(_) => named.then_some(true),
+            StreamRef::Arn(arn) => {
+                let ours = arn.region() == self.config.region
+                    && arn.partition() == hosts::partition(&self.config.region)
+                    && self.account().is_none_or(|account| account == arn.account());
+                (ours && (named || self.config.streams.is_empty())).then_some(named)
+            }
+        }
+    }
+}
+
+type Unreadable = (&'static str, String);
+
+fn keys(config: &EntryConfig) -> Result<Option<(String, String)>, Unreadable> {
+    let read = |key: &'static str, source: &SecretSource| {
+        let secret = source.read().map_err(|problem| (key, problem))?;
+        String::from_utf8(secret.expose().to_vec()).map_err(|_| (key, "is not text".to_owned()))
+    };
+    match (&config.access_key_id, &config.secret_access_key) {
+        (Some(id), Some(secret)) => {
+            Ok(Some((read("access_key_id", id)?, read("secret_access_key", secret)?)))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Finds the entry that serves a stream. With an ARN an entry that names the stream by a glob goes before one that
+/// takes every ARN of its account, and a known account before an unknown one.
+///
+/// # Errors
+/// [`Error::NotServed`], with what would help.
+pub(super) fn locate<'a>(entries: &'a [Arc<Entry>], stream: &StreamRef) -> Result<&'a Arc<Entry>, Error> {
+    entries
+        .iter()
+        .filter_map(|entry| Some((entry.fit(stream)?, entry.account().is_some(), entry)))
+        .max_by_key(|(named, known, entry)| (*named, *known, std::cmp::Reverse(entry.index)))
+        .map(|(_, _, entry)| entry)
+        .ok_or_else(|| {
+            Error::NotServed(match stream {
+                StreamRef::Name(name) => format!("stream {name} is not served here"),
+                StreamRef::Arn(arn) => format!(
+                    "stream {} of account {} in {} is not served here",
+                    arn.name(),
+                    arn.account(),
+                    arn.region()
+                ),
+            })
+        })
+}

@@ -1,0 +1,362 @@
+//! What is worth another try, when, and what has to change before it. Decisions only; `call` acts on them.
+//!
+//! The rules are `KVS.md` 6. A throttle is a 400 that no SDK retries, so it gets the longer ladder, and costs nothing of
+//! the budget: the local buckets slow down with it. Everything else gets two tries more, paid from a budget of 20 %
+//! of the calls, so that a failing KVS is not asked three times as much. All waits are full jitter. Nothing is tried
+//! again once a byte has been passed on.
+
+use super::attempt::Failure;
+use super::config::Config;
+use crate::kvs::Fault;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Why something was sent again; the metric's label.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Reason {
+    Throttled,
+    Trouble,
+    Connect,
+    Reset,
+    /// The 90-byte success, or another sign that the endpoint does not serve the stream.
+    Moved,
+    Credentials,
+    Clock,
+    /// An in-band FRAGMENT_NOT_FOUND of a fragment that may only just be arriving.
+    FragmentNotFound,
+}
+
+impl Reason {
+    pub(super) const ALL: [Self; 8] = [
+        Self::Throttled,
+        Self::Trouble,
+        Self::Connect,
+        Self::Reset,
+        Self::Moved,
+        Self::Credentials,
+        Self::Clock,
+        Self::FragmentNotFound,
+    ];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Throttled => "throttled",
+            Self::Trouble => "server_error",
+            Self::Connect => "connect",
+            Self::Reset => "reset",
+            Self::Moved => "endpoint_moved",
+            Self::Credentials => "credentials",
+            Self::Clock => "clock_skew",
+            Self::FragmentNotFound => "fragment_not_found",
+        }
+    }
+}
+
+/// What has happened to a call so far.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Tries {
+    /// Tries again after failures other than throttles.
+    pub failed: u32,
+    /// Tries again after throttles.
+    pub throttled: u32,
+    /// Tries again for a fragment that is not there yet.
+    pub missing: u32,
+    /// The endpoint was resolved anew.
+    pub moved: bool,
+    /// The credentials were renewed.
+    pub renewed: bool,
+    /// The clock was set.
+    pub set_clock: bool,
+}
+
+impl Tries {
+    /// One more, for this reason.
+    pub(super) fn count(&mut self, reason: Reason) {
+        match reason {
+            Reason::Throttled => self.throttled += 1,
+            Reason::FragmentNotFound => self.missing += 1,
+            _ => self.failed += 1,
+        }
+    }
+}
+
+/// What to do about a failure.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Next {
+    /// Pass it on.
+    Give,
+    /// Try again after a wait of at most this; the real one is random.
+    Again { at_most: Duration, reason: Reason, paid: bool },
+    /// Ask for the endpoint again, then try again at once. `sure` if even the same endpoint is worth it.
+    Resolve { sure: bool },
+    /// Renew the credentials, then try again at once.
+    Renew,
+    /// Sign with the clock of KVS, then try again at once.
+    SetClock { ahead_seconds: i64 },
+}
+
+/// First waits and the most a wait can be.
+const FAILURE_WAIT: Duration = Duration::from_millis(100);
+const THROTTLE_WAIT: Duration = Duration::from_millis(200);
+const LONGEST_WAIT: Duration = Duration::from_secs(4);
+/// How often, and after how long, a missing fragment is asked for again: it is written within a second or so.
+const FRAGMENT_TRIES: u32 = 4;
+const FRAGMENT_WAIT: Duration = Duration::from_millis(500);
+/// Clocks may differ by 15 minutes for AWS (`KVS.md` 3.3); below this, skew is not the reason.
+const SKEW: i64 = 240;
+
+/// Decides. `data` if the endpoint came from GetDataEndpoint, and can therefore be stale.
+pub(super) fn next(failure: &Failure, tries: Tries, data: bool, config: &Config) -> Next {
+    let again = |reason| {
+        if tries.failed < config.retries {
+            let at_most = doubled(FAILURE_WAIT, tries.failed);
+            Next::Again { at_most, reason, paid: true }
+        } else {
+            Next::Give
+        }
+    };
+    match failure {
+        Failure::Fault { fault, ahead_seconds } => match verdict(fault, *ahead_seconds) {
+            Verdict::Throttle if tries.throttled < config.throttle_retries => {
+                let at_most = doubled(THROTTLE_WAIT, tries.throttled);
+                Next::Again { at_most, reason: Reason::Throttled, paid: false }
+            }
+            Verdict::Trouble => again(Reason::Trouble),
+            Verdict::Skewed(ahead_seconds) if !tries.set_clock => Next::SetClock { ahead_seconds },
+            Verdict::Expired if !tries.renewed => Next::Renew,
+            Verdict::Moved { sure } if data && !tries.moved => Next::Resolve { sure },
+            _ => Next::Give,
+        },
+        Failure::WrongHost if data && !tries.moved => Next::Resolve { sure: true },
+        Failure::Connect(_) if data && !tries.moved && tries.failed < config.retries => {
+            Next::Resolve { sure: true }
+        }
+        Failure::Connect(_) => again(Reason::Connect),
+        Failure::Reset(_) => again(Reason::Reset),
+        Failure::FragmentNotFound(_) if tries.missing < FRAGMENT_TRIES => Next::Again {
+            at_most: doubled(FRAGMENT_WAIT, tries.missing),
+            reason: Reason::FragmentNotFound,
+            paid: false,
+        },
+        Failure::WrongHost
+        | Failure::FragmentNotFound(_)
+        | Failure::Late(_)
+        | Failure::Garbled(_)
+        | Failure::Refused(_) => Next::Give,
+    }
+}
+
+/// A random wait: a share, from 0 to 1, of the most it may be.
+pub(super) fn jittered(at_most: Duration, share: f64) -> Duration {
+    at_most.mul_f64(share.clamp(0.0, 1.0))
+}
+
+/// When to tell a caller to come back after a throttle that outlasted us.
+pub(super) const COME_BACK: Duration = Duration::from_secs(2);
+
+fn doubled(first: Duration, times: u32) -> Duration {
+    first.saturating_mul(2_u32.saturating_pow(times)).min(LONGEST_WAIT)
+}
+
+enum Verdict {
+    Throttle,
+    Trouble,
+    Expired,
+    Skewed(i64),
+    Moved { sure: bool },
+    Final,
+}
+
+fn verdict(fault: &Fault, ahead_seconds: Option<i64>) -> Verdict {
+    let about_time = fault.is_expired_credentials()
+        || matches!(
+            fault.kind.as_str(),
+            "InvalidSignatureException"
+                | "SignatureDoesNotMatch"
+                | "RequestTimeTooSkewed"
+                | "RequestInTheFuture"
+        );
+    if fault.is_throttle() {
+        Verdict::Throttle
+    } else if fault.is_trouble() {
+        Verdict::Trouble
+    } else if about_time && let Some(ahead) = ahead_seconds.filter(|ahead| ahead.abs() >= SKEW) {
+        Verdict::Skewed(ahead)
+    } else if fault.is_expired_credentials() {
+        Verdict::Expired
+    } else if fault.kind == "InvalidEndpointException"
+        || fault.message.starts_with("Unable to determine service")
+    {
+        Verdict::Moved { sure: true }
+    } else if matches!(fault.status, 403 | 404) && !fault.message.starts_with("No fragments found") {
+        // A stream that moved to another cell looks like a stream that is not there, or not ours.
+        Verdict::Moved { sure: false }
+    } else {
+        Verdict::Final
+    }
+}
+
+/// The retry budget: every call earns a share of a retry, every retry costs one; half a retry a second is there
+/// anyway, so that a quiet gateway can try again too.
+#[derive(Debug)]
+pub(super) struct Budget {
+    balance: Mutex<(f64, Instant)>,
+    share: f64,
+}
+
+const SAVED_AT_MOST: f64 = 100.0;
+const FLOOR: f64 = 10.0;
+const FLOOR_PER_SECOND: f64 = 0.5;
+
+impl Budget {
+    pub(super) fn new(percent: u32, now: Instant) -> Self {
+        Self { balance: Mutex::new((FLOOR, now)), share: f64::from(percent.min(100)) / 100.0 }
+    }
+
+    /// A call begins.
+    pub(super) fn earn(&self, now: Instant) {
+        let mut balance = self.settled(now);
+        balance.0 = (balance.0 + self.share).min(SAVED_AT_MOST);
+    }
+
+    /// Takes the price of one retry; false if it is not there.
+    pub(super) fn pay(&self, now: Instant) -> bool {
+        let mut balance = self.settled(now);
+        let enough = balance.0 >= 1.0 - 1e-9;
+        if enough {
+            balance.0 -= 1.0;
+        }
+        enough
+    }
+
+    fn settled(&self, now: Instant) -> std::sync::MutexGuard<'_, (f64, Instant)> {
+        let mut balance = self.balance.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = now.saturating_duration_since(balance.1).as_secs_f64();
+        balance.1 = now;
+        if balance.0 < FLOOR {
+            balance.0 = (balance.0 + FLOOR_PER_SECOND * since).min(FLOOR);
+        }
+        balance
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(status: u16, kind: &str, message: &str) -> Failure {
+        let fault = Fault { status, kind: kind.into(), message: message.into(), request_id: None };
+        Failure::Fault { fault, ahead_seconds: Some(0) }
+    }
+
+    fn decide(failure: &Failure, tries: Tries) -> Next {
+        next(failure, tries, true, &Config::default())
+    }
+
+    #[test]
+    fn throttles_climb_a_ladder_of_their_own_and_cost_nothing() {
+        let failure = fault(400, "ClientLimitExceededException", "");
+        let mut tries = Tries { failed: 2, ..Tries::default() };
+        let mut waits = Vec::new();
+        while let Next::Again { at_most, reason: Reason::Throttled, paid: false } = decide(&failure, tries) {
+            waits.push(at_most.as_millis());
+            tries.throttled += 1;
+        }
+        assert_eq!(waits, [200, 400, 800, 1600, 3200]);
+    }
+
+    #[test]
+    fn trouble_and_broken_connections_get_two_paid_tries() {
+        for failure in
+            [fault(500, "InternalFailure", ""), fault(503, "UnknownError", ""), Failure::Reset("x".into())]
+        {
+            let mut tries = Tries::default();
+            for wait in [100, 200] {
+                let Next::Again { at_most, paid: true, .. } = decide(&failure, tries) else {
+                    panic!("{failure:?}")
+                };
+                assert_eq!(at_most.as_millis(), wait);
+                tries.failed += 1;
+            }
+            assert_eq!(decide(&failure, tries), Next::Give);
+        }
+    }
+
+    #[test]
+    fn signs_of_a_moved_endpoint_ask_for_it_again_once() {
+        for (failure, sure) in [
+            (Failure::WrongHost, true),
+            (Failure::Connect("refused".into()), true),
+            (fault(403, "AccessDeniedException", "Unable to determine service/operation name"), true),
+            (fault(400, "InvalidEndpointException", ""), true),
+            (
+                fault(404, "ResourceNotFoundException", "The requested stream is not found or not active."),
+                false,
+            ),
+            (fault(403, "AccessDeniedException", "User is not authorized"), false),
+        ] {
+            assert_eq!(decide(&failure, Tries::default()), Next::Resolve { sure }, "{failure:?}");
+            let again = decide(&failure, Tries { moved: true, ..Tries::default() });
+            assert!(!matches!(again, Next::Resolve { .. }), "{failure:?}");
+            let control = next(&failure, Tries::default(), false, &Config::default());
+            assert!(!matches!(control, Next::Resolve { .. }), "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn what_kvs_means_is_passed_on() {
+        for failure in [
+            fault(404, "ResourceNotFoundException", "No fragments found in the stream for the clip request."),
+            fault(400, "InvalidArgumentException", "x"),
+            fault(400, "NoDataRetentionException", ""),
+            fault(401, "NotAuthorizedException", ""),
+            Failure::Late(Duration::from_secs(1)),
+            Failure::Garbled("x".into()),
+        ] {
+            assert_eq!(decide(&failure, Tries::default()), Next::Give, "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn expired_credentials_are_renewed_once_and_a_wrong_clock_is_set_once() {
+        let expired = fault(403, "ExpiredTokenException", "");
+        assert_eq!(decide(&expired, Tries::default()), Next::Renew);
+        assert_eq!(decide(&expired, Tries { renewed: true, ..Tries::default() }), Next::Give);
+        let Failure::Fault { fault, .. } = fault(403, "InvalidSignatureException", "Signature expired")
+        else {
+            panic!()
+        };
+        let skewed = Failure::Fault { fault, ahead_seconds: Some(-900) };
+        assert_eq!(decide(&skewed, Tries::default()), Next::SetClock { ahead_seconds: -900 });
+        let set = Tries { set_clock: true, moved: true, ..Tries::default() };
+        assert_eq!(decide(&skewed, set), Next::Give);
+    }
+
+    #[test]
+    fn a_missing_fragment_is_asked_for_for_a_few_seconds() {
+        let missing = Failure::FragmentNotFound("1".into());
+        let mut tries = Tries::default();
+        let mut longest = Duration::ZERO;
+        while let Next::Again { at_most, reason: Reason::FragmentNotFound, .. } = decide(&missing, tries) {
+            longest += at_most;
+            tries.missing += 1;
+        }
+        assert!((Duration::from_secs(3)..Duration::from_secs(10)).contains(&longest), "{longest:?}");
+    }
+
+    #[test]
+    fn the_budget_allows_a_fifth_and_a_little_at_first() {
+        let now = Instant::now();
+        let budget = Budget::new(20, now);
+        let paid = std::iter::repeat_with(|| budget.pay(now)).take(50).filter(|paid| *paid).count();
+        assert_eq!(paid, 10);
+        let mut paid = 0;
+        for _ in 0..1000 {
+            budget.earn(now);
+            paid += u32::from(budget.pay(now));
+        }
+        assert_eq!(paid, 200);
+        assert!(!budget.pay(now) && budget.pay(now + Duration::from_secs(2)));
+    }
+}

@@ -1,0 +1,222 @@
+//! Playback sessions of KVS: opening one, and fetching its resources.
+//!
+//! The URL that KVS gives is a credential in a query parameter. It is taken apart at once: the host passes the same
+//! guard as a data endpoint, the token becomes a type that cannot be shown, and an id is made that can be.
+
+use super::answer::Answer;
+use super::attempt::Expects;
+use super::call::{Ask, To, json};
+use super::error::Error;
+use super::origin::Origin;
+use super::quota::Cost;
+use super::{Located, Upstream};
+use crate::kvs::operations::{GetDashStreamingSessionUrl, GetHlsStreamingSessionUrl};
+use crate::kvs::{Call, Protocol, Resource, SessionParameters, Timestamp};
+use bytes::Bytes;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use zeroize::Zeroizing;
+
+/// A session's token, byte for byte as KVS wrote it. No `Debug`, no `Display` (law 3).
+#[derive(Clone)]
+pub struct SessionToken(Arc<Zeroizing<String>>);
+
+impl SessionToken {
+    /// The token, for the one place that needs it: a request to KVS, or the sealed store that replicas share.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+/// An open session of KVS. Clones share it.
+#[derive(Clone)]
+pub struct SessionUrl {
+    origin: Origin,
+    token: SessionToken,
+    /// When KVS ends it.
+    pub expires: Timestamp,
+    /// What tells it from other sessions, in cache keys: a digest of the token, which does not give it away.
+    pub id: Arc<str>,
+}
+
+/// Shows the id only.
+impl fmt::Debug for SessionUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionUrl").field("id", &self.id).field("expires", &self.expires).finish()
+    }
+}
+
+impl SessionUrl {
+    fn new(origin: Origin, token: &str, expires: Timestamp) -> Self {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes());
+        let id = digest.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        Self {
+            origin,
+            token: SessionToken(Arc::new(Zeroizing::new(token.to_owned()))),
+            expires,
+            id: id.into(),
+        }
+    }
+
+    /// The base address and the token, for a store that other replicas read. Both are secrets of KVS.
+    #[must_use]
+    pub fn secret_parts(&self) -> (String, SessionToken) {
+        let base = self.origin.uri("/").map(|uri| uri.to_string()).unwrap_or_default();
+        (base, self.token.clone())
+    }
+}
+
+impl Upstream {
+    /// Opens a session that lives for `expires` (300 s to 43,200 s; bounds are enforced here).
+    ///
+    /// # Errors
+    /// As [`Upstream::call`]; [`Error::BrokenAnswer`] if KVS names a host that it may not.
+    pub async fn open_session(
+        &self,
+        located: &Located,
+        parameters: &SessionParameters,
+        expires: Duration,
+        priority: &str,
+    ) -> Result<SessionUrl, Error> {
+        let seconds = expires.as_secs().clamp(300, 43_200);
+        let (stream, session) = (located.stream.clone(), parameters.clone());
+        let expires = u32::try_from(seconds).unwrap_or(43_200);
+        let (call, member, path) = match parameters.protocol {
+            Protocol::Hls => (
+                Call::GetHlsStreamingSessionUrl(GetHlsStreamingSessionUrl { stream, session, expires }),
+                "HLSStreamingSessionURL",
+                path(&Resource::MasterPlaylist),
+            ),
+            Protocol::Dash => (
+                Call::GetDashStreamingSessionUrl(GetDashStreamingSessionUrl { stream, session, expires }),
+                "DASHStreamingSessionURL",
+                path(&Resource::Manifest),
+            ),
+        };
+        // Before asking: KVS counts from when it makes the session.
+        let end = Timestamp::now().plus(Duration::from_secs(seconds));
+        let json = json(self.call(located, &call, priority).await?).await?;
+        let url = json.get(member).and_then(|url| url.as_str());
+        let (origin, token) = url
+            .and_then(|url| read(url, &path))
+            .ok_or_else(|| Error::BrokenAnswer(format!("no usable {member}")))?;
+        self.entry(located)?.guard.allow(&origin).map_err(|why| Error::BrokenAnswer(why.into()))?;
+        Ok(SessionUrl::new(origin, &token, end))
+    }
+
+    /// A session that another replica opened, from [`SessionUrl::secret_parts`]; its host passes the guard again.
+    ///
+    /// # Errors
+    /// [`Error::BrokenAnswer`] if the parts are no session of this entry.
+    pub fn restore_session(
+        &self,
+        located: &Located,
+        base: &str,
+        token: &str,
+        expires: Timestamp,
+    ) -> Result<SessionUrl, Error> {
+        let origin = Origin::parse(base)
+            .filter(|_| is_token(token))
+            .ok_or_else(|| Error::BrokenAnswer("a stored session is malformed".into()))?;
+        self.entry(located)?.guard.allow(&origin).map_err(|why| Error::BrokenAnswer(why.into()))?;
+        Ok(SessionUrl::new(origin, token, expires))
+    }
+
+    /// Fetches a resource of a session. `max_fragments` is the session's own, which a playlist is charged by.
+    ///
+    /// # Errors
+    /// [`Error::SessionExpired`] on 401 and 403, [`Error::NoData`] on 404, else as [`Upstream::call`].
+    pub async fn fetch(
+        &self,
+        located: &Located,
+        session: &SessionUrl,
+        resource: &Resource,
+        max_fragments: u16,
+    ) -> Result<Answer, Error> {
+        let inner = &self.0;
+        let entry = self.entry(located)?;
+        let query = resource.upstream_query(session.token.expose());
+        let ask = Ask {
+            api: resource.name(),
+            stream: Some(located.stream.name().clone()),
+            to: To::Playback {
+                origin: session.origin.clone(),
+                path_and_query: format!("{}?{query}", path(resource)),
+            },
+            body: Bytes::new(),
+            limits: inner.limits(inner.config.first_byte.0, inner.config.playback_deadline.0),
+            expects: Expects::Bytes,
+            cost: Cost::of_resource(resource, max_fragments, &session.id),
+            principal: "".into(),
+        };
+        inner.ask(entry, &ask).await.map_err(|error| match error {
+            Error::Kvs(fault) if matches!(fault.status, 401 | 403) => Error::SessionExpired,
+            Error::Kvs(fault) if fault.status == 404 => Error::NoData(fault.message),
+            other => other,
+        })
+    }
+}
+
+/// HLS and DASH have folders of their own (`KVS.md` 5).
+fn path(resource: &Resource) -> String {
+    format!("/{}/v1/{}", resource.protocol().as_str(), resource.file())
+}
+
+/// Takes a session URL apart: its origin, and its token as it stands in the query.
+fn read(url: &str, path: &str) -> Option<(Origin, String)> {
+    let (origin, rest) = Origin::split(url)?;
+    if rest.path() != path {
+        return None;
+    }
+    let mut tokens = rest.query()?.split('&').filter_map(|pair| pair.strip_prefix("SessionToken="));
+    let token = tokens.next()?;
+    (tokens.next().is_none() && is_token(token)).then(|| (origin, token.to_owned()))
+}
+
+/// Bytes that can stand in a query as they are (`KVS.md` 5.1: base64url with `~`; mocks use standard base64).
+fn is_token(token: &str) -> bool {
+    let fine = |b: u8| {
+        b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'~' | b'.' | b'+' | b'/' | b'=' | b'%')
+    };
+    (1..=2048).contains(&token.len()) && token.bytes().all(fine)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const PATH: &str = "/hls/v1/getHLSMasterPlaylist.m3u8";
+
+    #[test]
+    fn a_session_url_is_taken_apart_and_its_token_kept_to_the_byte() {
+        let (origin, token) = read(&format!("https://h{PATH}?SessionToken=CiA_-x~"), PATH).unwrap();
+        assert_eq!((origin.host(), token.as_str()), ("h", "CiA_-x~"));
+        for bad in [
+            format!("https://h{PATH}"),
+            format!("https://h{PATH}?SessionToken="),
+            format!("https://h{PATH}?SessionToken=a&SessionToken=b"),
+            format!("https://u:p@h{PATH}?SessionToken=a"),
+            "https://h/other?SessionToken=a".to_owned(),
+            format!("{PATH}?SessionToken=a"),
+        ] {
+            assert!(read(&bad, PATH).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn nothing_shows_a_token() {
+        let origin = Origin::parse("https://secret-host").unwrap();
+        let session = SessionUrl::new(origin, "SECRET~", Timestamp::from_millis(0));
+        let shown = format!("{session:?}");
+        assert!(!shown.contains("SECRET") && !shown.contains("secret-host"), "{shown}");
+        assert_eq!(session.id.len(), 32);
+    }
+
+    proptest! {
+        #[test]
+        fn any_url_is_read_or_refused_without_panic(url in "\\PC{0,80}") { let _ = read(&url, PATH); }
+    }
+}

@@ -1,0 +1,127 @@
+//! The floors of the house, held to by reading every `crate::` path in `src/`. Changing the table is a design
+//! decision, made in the same commit as the code that needs it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Top floor first. A part imports from the floors below its own; neighbours are strangers.
+const FLOORS: &[(&str, &[&str])] = &[
+    ("start", &["main", "lib", "cli"]),
+    ("assemble", &["app"]),
+    ("settings", &["config"]),
+    ("answer", &["gateway", "admin", "console", "emulator"]),
+    ("parts", &["identity", "policy", "playback", "cache", "upstream", "sessions"]),
+    ("base", &["kvs", "aws", "net", "telemetry", "caller", "setting"]),
+];
+
+/// Inside the ground floor the bricks have an order too: what may lean on what.
+const BASE: &[(&str, &[&str])] = &[
+    ("aws", &["kvs", "net", "setting"]),
+    ("net", &["setting", "telemetry"]),
+    ("telemetry", &["setting", "kvs", "caller"]),
+    ("caller", &["kvs"]),
+    ("kvs", &[]),
+    ("setting", &[]),
+];
+
+#[test]
+fn every_import_points_down() {
+    let mut wrong = Vec::new();
+    for file in sources() {
+        let part = part_of(&file);
+        let text = fs::read_to_string(&file).unwrap();
+        for (number, line) in text.lines().enumerate() {
+            for target in crate_paths(line) {
+                if target != part && !may_import(&part, &target) {
+                    wrong.push(format!("{}:{}: {part} imports {target}", file.display(), number + 1));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "these imports point sideways or up:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_emulator_knows_no_part_of_ours() {
+    for file in sources().into_iter().filter(|file| part_of(file) == "emulator") {
+        for line in fs::read_to_string(&file).unwrap().lines() {
+            let base: BTreeSet<_> = ["net", "setting", "telemetry", "emulator", "kvs"].into();
+            for target in crate_paths(line) {
+                assert!(base.contains(target.as_str()), "{}: {line}", file.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn every_file_says_what_it_is_for() {
+    let silent: Vec<_> =
+        sources().into_iter().filter(|file| !fs::read_to_string(file).unwrap().starts_with("//!")).collect();
+    assert!(silent.is_empty(), "files without an opening //! comment: {silent:?}");
+}
+
+#[test]
+fn every_part_stands_on_a_floor() {
+    let floors: BTreeSet<_> = FLOORS.iter().flat_map(|(_, parts)| parts.iter().copied()).collect();
+    for file in sources() {
+        assert!(floors.contains(part_of(&file).as_str()), "{} belongs to no floor", file.display());
+    }
+}
+
+fn may_import(from: &str, to: &str) -> bool {
+    let floor = |part: &str| FLOORS.iter().position(|(_, parts)| parts.contains(&part));
+    match (floor(from), floor(to)) {
+        (Some(upper), Some(lower)) if lower > upper => true,
+        (Some(same), Some(other)) if same == other && same == FLOORS.len() - 1 => {
+            BASE.iter().any(|(part, below)| *part == from && below.contains(&to))
+        }
+        _ => false,
+    }
+}
+
+/// Parts named after `crate::` (or `kvs_edge::`) in a line of code; comments do not count.
+fn crate_paths(line: &str) -> Vec<String> {
+    let code = line.split("//").next().unwrap_or_default();
+    let mut found = Vec::new();
+    for prefix in ["crate::", "kvs_edge::"] {
+        for (at, _) in code.match_indices(prefix) {
+            let rest = &code[at + prefix.len()..];
+            if let Some(group) = rest.strip_prefix('{') {
+                let first_words =
+                    group.split([',', '}']).map(|word| word.trim().split("::").next().unwrap_or_default());
+                found.extend(first_words.filter(|word| !word.is_empty()).map(str::to_owned));
+            } else {
+                found.push(rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect());
+            }
+        }
+    }
+    found
+}
+
+fn part_of(file: &Path) -> String {
+    let relative = file.strip_prefix(root()).unwrap();
+    let first = relative.components().next().unwrap().as_os_str().to_str().unwrap();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+fn sources() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with("node_modules") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
