@@ -32,7 +32,8 @@ pub async fn gateway(
     let identity = match previous {
         Some(previous) => previous.identity.restart(&config.issuer, &config.identity).await,
         None => {
-            Identity::start(&config.issuer, &config.identity, key_fetch(source)?, lasting.identity.clone()).await
+            Identity::start(&config.issuer, &config.identity, key_fetch(source)?, lasting.identity.clone())
+                .await
         }
     }
     .map_err(wrong)?;
@@ -114,7 +115,8 @@ fn console_policy(_config: &Config) -> HeaderValue {
 /// A file cannot be read or does not fit.
 pub fn tls(config: &Config, source: &Source) -> Result<Option<Arc<ArcSwap<rustls::ServerConfig>>>, Refused> {
     let Some(tls) = &config.server.tls else { return Ok(None) };
-    let loaded = net::tls::load(tls).map_err(|error| source.locate(&[Mistake::at("server.tls", error.to_string())]))?;
+    let loaded = net::tls::load(tls)
+        .map_err(|error| source.locate(&[Mistake::at("server.tls", error.to_string())]))?;
     Ok(Some(Arc::new(ArcSwap::new(loaded.config))))
 }
 

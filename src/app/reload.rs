@@ -27,7 +27,10 @@ impl Reloads {
             Ok(gauge)
         };
         let reloads = Self {
-            successful: gauge("kvs_edge_config_last_reload_successful", "1 if the last reload succeeded, else 0")?,
+            successful: gauge(
+                "kvs_edge_config_last_reload_successful",
+                "1 if the last reload succeeded, else 0",
+            )?,
             last_success: gauge(
                 "kvs_edge_config_last_reload_success_timestamp_seconds",
                 "When settings were last taken into force",
@@ -40,7 +43,8 @@ impl Reloads {
 
     fn succeeded(&self) {
         self.successful.set(1);
-        self.last_success.set(i64::try_from(crate::kvs::Timestamp::now().millis() / 1000).unwrap_or(i64::MAX));
+        self.last_success
+            .set(i64::try_from(crate::kvs::Timestamp::now().millis() / 1000).unwrap_or(i64::MAX));
     }
 }
 
@@ -66,7 +70,8 @@ impl App {
     }
 
     async fn rebuild(&self) -> Result<(), String> {
-        let source = Source::read(self.source.path(), std::env::vars()).map_err(|refused| refused.to_string())?;
+        let source =
+            Source::read(self.source.path(), std::env::vars()).map_err(|refused| refused.to_string())?;
         let config = Config::load(&source).map_err(|refused| refused.to_string())?;
         let previous = self.gateway();
         let gateway = build::gateway(&config, &source, &self.lasting, Some(&previous))

@@ -9,7 +9,7 @@ use std::time::Duration;
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Memory for bodies, three quarters for whole ones and one for those that are still growing.
+    /// Memory for bodies: three quarters for whole ones, one quarter for those that still grow.
     pub memory: ByteSize,
     /// Nothing is kept longer.
     pub max_age: Span,
@@ -111,7 +111,8 @@ impl Config {
 
     /// The largest body that is kept.
     pub(super) fn largest(&self) -> u64 {
-        self.max_object.0.min(self.for_fills())
+        // An entry weighs a little more than its bytes, and a third of what whole ones may take is the most it gets.
+        self.max_object.0.min(self.for_fills() - self.for_fills() / 16)
     }
 }
 

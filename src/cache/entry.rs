@@ -165,13 +165,13 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Puts an entry together. `digest` is the SHA-256 of the body, if somebody has already paid for it.
+    /// Puts an entry together; its entity tag may be known already.
     pub(super) fn new(
         key: Key,
         head: &Head,
         life: Option<Life>,
         pieces: Box<[Bytes]>,
-        digest: Option<&[u8]>,
+        etag: Option<HeaderValue>,
     ) -> Self {
         let mut end = 0;
         let ends: Box<[u64]> = pieces
@@ -182,7 +182,7 @@ impl Entry {
             })
             .collect();
         let head = Arc::new(Head { length: Some(end), ..head.clone() });
-        let etag = digest.map(|digest| OnceLock::from(entity_tag(digest))).unwrap_or_default();
+        let etag = etag.map(OnceLock::from).unwrap_or_default();
         Self { key, head, life, pieces, ends, etag }
     }
 

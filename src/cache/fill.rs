@@ -6,9 +6,10 @@
 
 use super::budget::Share;
 use super::compact::Compactor;
-use super::entry::{Entry, Fetched, Head, Life};
+use super::entry::{Entry, Fetched, Head, Life, entity_tag};
 use super::flights::Flights;
 use super::growth::{Answer, Failure, Growth, Opening, Read, SeatId, Wakes};
+use super::store::Loaded;
 use super::sync::{Mutex, lock};
 use super::{Inner, Key};
 use crate::net::body::{Broken, ByteStream};
@@ -67,9 +68,9 @@ impl Fill {
 
     /// Fetches, at most twice, and stores.
     pub(super) async fn run(self: Arc<Self>, inner: Arc<Inner>, fetch: Fetch) {
-        let last_word = LastWord { fill: &self, inner: &inner };
-        if let Some(entry) = inner.from_below(&self.key).await {
-            last_word.fill.answer_from_below(&inner, entry);
+        let _last_word = LastWord { fill: &self, inner: &inner };
+        if let Some(loaded) = inner.from_disk(self.key).await {
+            self.answer_from_disk(&inner, loaded);
             return;
         }
         for again in [true, false] {
@@ -85,17 +86,15 @@ impl Fill {
         }
     }
 
-    fn answer_from_below(&self, inner: &Inner, found: super::FromBelow) {
+    /// What came whole from the disk is in memory from here on.
+    fn answer_from_disk(&self, inner: &Inner, loaded: Loaded) {
         self.with(|growth, wakes| {
-            let answer = match found {
-                super::FromBelow::Whole(entry, tier) => {
-                    if !growth.purged() {
-                        inner.memory.insert(Arc::clone(&entry));
-                    }
-                    Answer::Stored(entry, tier)
-                }
-            };
-            growth.answer(answer, wakes);
+            if let Loaded::Whole(entry) = &loaded
+                && !growth.purged()
+            {
+                inner.memory.insert(Arc::clone(entry));
+            }
+            growth.answer(Answer::OnDisk(loaded), wakes);
         });
         inner.memory.settle();
     }
@@ -232,8 +231,8 @@ impl Fill {
             compactor.advance(whole);
         }
         let pieces = lock(&self.growth).tail(0).into_boxed_slice();
-        let digest = compactor.digest();
-        let entry = Arc::new(Entry::new(self.key, head, life, pieces, digest.as_ref().map(AsRef::as_ref)));
+        let etag = compactor.digest().map(|digest| entity_tag(digest.as_ref()));
+        let entry = Arc::new(Entry::new(self.key, head, life, pieces, etag));
         // Under the lock, so that a purge comes either before, and nothing is stored, or after, and finds it.
         self.with(|growth, wakes| {
             if life.is_some() && !growth.purged() {

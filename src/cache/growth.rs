@@ -9,7 +9,8 @@
 //! body that is too large streams: only what lies between the slowest and the fastest reader is held, at most a
 //! window, and the writer waits for room.
 
-use super::entry::{Entry, Head, Life, Tier};
+use super::entry::{Entry, Head, Life};
+use super::store::Loaded;
 use crate::net::body::Broken;
 use bytes::Bytes;
 use std::any::Any;
@@ -60,8 +61,8 @@ enum Phase {
 /// What a fill found instead of growing.
 #[derive(Clone)]
 pub(super) enum Answer {
-    /// A lower tier had it and it is in memory now.
-    Stored(Arc<Entry>, Tier),
+    /// The disk has it.
+    OnDisk(Loaded),
     /// The fetch failed.
     Failed(Failure),
 }

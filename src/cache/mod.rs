@@ -20,6 +20,7 @@ mod key;
 mod memory;
 mod metrics;
 mod reader;
+mod store;
 mod sync;
 
 pub use config::{Config, DiskConfig};
@@ -39,6 +40,7 @@ use key::Target;
 use memory::Memory;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
+use store::{Disk, Loaded};
 use tracing::Instrument as _;
 
 /// The media cache. Clones are the same cache.
@@ -52,6 +54,7 @@ struct Inner {
     memory: Memory,
     flights: Flights,
     growing: Budget,
+    disk: Option<Disk>,
     metrics: Metrics,
     clock: Clock,
 }
@@ -83,12 +86,6 @@ pub enum FillError<E> {
     Broken(Broken),
 }
 
-/// What a lower tier gave.
-enum FromBelow {
-    /// A whole entry.
-    Whole(Arc<Entry>, Tier),
-}
-
 impl Cache {
     /// Opens the cache.
     ///
@@ -105,6 +102,7 @@ impl Cache {
             largest: config.largest(),
             memory: Memory::new(config.for_entries(), metrics.memory.clone()),
             flights: Flights::default(),
+            disk: config.disk.as_ref().map(|disk| Disk::open(disk, &metrics)),
             growing: Budget::new(config.for_fills(), metrics.growing.clone()),
             metrics,
             clock,
@@ -150,9 +148,13 @@ impl Cache {
     /// were. Fetches under way finish for those who read them and are not stored; who asks next starts another.
     pub fn purge(&self, stream: &str) -> usize {
         let target = Target::of(stream);
-        // In this order: a fill that comes to its end now either sees the mark, or has stored what we remove next.
-        self.0.flights.purge(target).iter().for_each(|fill| fill.purge());
-        self.0.memory.purge(target)
+        let stop = || self.0.flights.purge(target).iter().for_each(|fill| fill.purge());
+        // A fill that comes to its end now either sees the mark, or has stored what is removed next. Between the two
+        // marks somebody may have begun to read from the disk what was purged there a moment later.
+        stop();
+        let on_disk = self.0.disk.as_ref().map_or(0, |disk| disk.purge(target));
+        stop();
+        on_disk + self.0.memory.purge(target)
     }
 
     /// Makes sure that `key` is held, and tells how many bytes were fetched for that.
@@ -228,12 +230,15 @@ impl Inner {
         Joined::Seat(seat, true)
     }
 
-    async fn from_below(&self, _key: &Key) -> Option<FromBelow> {
-        None
+    async fn from_disk(&self, key: Key) -> Option<Loaded> {
+        self.disk.as_ref()?.load(key, self.clock.now(), &self.growing).await
     }
 
     fn store(&self, entry: &Arc<Entry>) {
         self.memory.insert(Arc::clone(entry));
+        if let Some(disk) = &self.disk {
+            disk.store(entry, self.clock.now());
+        }
     }
 }
 
@@ -252,7 +257,13 @@ impl Found {
                 };
                 Ok(Self { outcome, entry: Reading::growing(seat, opened) })
             }
-            Opening::Answered(Answer::Stored(entry, tier)) => Ok(Self::new(Outcome::Hit(tier), entry)),
+            Opening::Answered(Answer::OnDisk(loaded)) => {
+                let entry = match loaded {
+                    Loaded::Whole(entry) => Reading::whole_entry(entry),
+                    Loaded::Open(file) => Reading::on_disk(file),
+                };
+                Ok(Self { outcome: Outcome::Hit(Tier::Disk), entry })
+            }
             Opening::Answered(Answer::Failed(failure)) => Err(FillError::Fetch(Arc::new(Untyped(failure)))),
             Opening::Broken(broken) => Err(FillError::Broken(broken)),
         }

@@ -6,6 +6,7 @@
 use super::entry::{Entry, Head, Life};
 use super::fill::Seat;
 use super::growth::{Opened, Read};
+use super::store::OpenFile;
 use crate::kvs::Timestamp;
 use crate::net::body::Broken;
 use bytes::{Bytes, BytesMut};
@@ -15,7 +16,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 /// What a lookup found. Dropping it gives up the place at the fill.
@@ -24,11 +25,16 @@ pub struct Reading(From);
 enum From {
     Entry(Arc<Entry>),
     Growing(Seat, Opened),
+    Disk(Arc<OpenFile>),
 }
 
 impl Reading {
     pub(super) fn whole_entry(entry: Arc<Entry>) -> Self {
         Self(From::Entry(entry))
+    }
+
+    pub(super) fn on_disk(file: Arc<OpenFile>) -> Self {
+        Self(From::Disk(file))
     }
 
     pub(super) fn growing(seat: Seat, opened: Opened) -> Self {
@@ -43,6 +49,7 @@ impl Reading {
         match &self.0 {
             From::Entry(entry) => &entry.head,
             From::Growing(_, opened) => &opened.head,
+            From::Disk(file) => &file.header.head,
         }
     }
 
@@ -80,6 +87,7 @@ impl Reading {
     pub fn etag_value(&self) -> Option<&HeaderValue> {
         match &self.0 {
             From::Entry(entry) => Some(entry.etag()),
+            From::Disk(file) => Some(&file.header.etag),
             From::Growing(..) => None,
         }
     }
@@ -100,6 +108,7 @@ impl Reading {
         match &self.0 {
             From::Entry(entry) => entry.life,
             From::Growing(_, opened) => opened.life,
+            From::Disk(file) => Some(file.header.life),
         }
     }
 
@@ -108,7 +117,7 @@ impl Reading {
     pub fn whole_bytes(&self) -> Option<&[Bytes]> {
         match &self.0 {
             From::Entry(entry) => Some(entry.pieces()),
-            From::Growing(..) => None,
+            From::Growing(..) | From::Disk(_) => None,
         }
     }
 
@@ -128,6 +137,7 @@ impl Reading {
                 }
                 Source::Growing { seat, hands: VecDeque::new() }
             }
+            From::Disk(file) => Source::Disk { file, reading: None },
         };
         Reader { source, position: start, end }
     }
@@ -176,8 +186,12 @@ pub struct Reader {
 enum Source {
     Entry { entry: Arc<Entry>, piece: usize, skip: usize },
     Growing { seat: Seat, hands: VecDeque<Bytes> },
+    Disk { file: Arc<OpenFile>, reading: Option<FromFile> },
     Ended,
 }
+
+/// A read of a file under way.
+type FromFile = Pin<Box<dyn Future<Output = Result<Bytes, Broken>> + Send>>;
 
 impl Source {
     fn entry(entry: Arc<Entry>, at: u64) -> Self {
@@ -212,6 +226,16 @@ impl Reader {
                     (*piece, *skip) = (*piece + 1, 0);
                     return self.hand_out(chunk);
                 }
+                Source::Disk { file, reading } => {
+                    let range = self.position..self.end;
+                    let read = reading.get_or_insert_with(|| Box::pin(Arc::clone(file).read(range)));
+                    let read = ready!(read.as_mut().poll(cx));
+                    *reading = None;
+                    match read {
+                        Ok(chunk) => return self.hand_out(chunk),
+                        Err(broken) => return self.break_off(broken),
+                    }
+                }
                 Source::Growing { seat, hands } => {
                     if let Some(chunk) = hands.pop_front() {
                         return self.hand_out(chunk);
@@ -224,14 +248,16 @@ impl Reader {
                             self.end = self.end.min(entry.length());
                             self.source = Source::entry(entry, self.position);
                         }
-                        Read::Broken(broken) => {
-                            self.source = Source::Ended;
-                            return Poll::Ready(Some(Err(broken)));
-                        }
+                        Read::Broken(broken) => return self.break_off(broken),
                     }
                 }
             }
         }
+    }
+
+    fn break_off(&mut self, broken: Broken) -> Poll<Option<Result<Bytes, Broken>>> {
+        self.source = Source::Ended;
+        Poll::Ready(Some(Err(broken)))
     }
 
     fn hand_out(&mut self, chunk: Bytes) -> Poll<Option<Result<Bytes, Broken>>> {

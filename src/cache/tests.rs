@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 const DAY: Duration = Duration::from_secs(86_400);
 
 pub(super) struct Bench {
-    pub(super) cache: Cache,
+    pub(crate) cache: Cache,
     pub(super) clock: Arc<AtomicU64>,
     pub(super) registry: prometheus::Registry,
 }

@@ -42,9 +42,10 @@ const AUDIENCE: &str = "kvs-edge";
 /// How long the demo's tokens are good.
 const TOKEN_LIFE: Duration = Duration::from_secs(12 * 3600);
 /// Name, groups, and what they may do in words.
-const PEOPLE: [(&str, &[&str], &str); 2] = [
+const PEOPLE: [(&str, &[&str], &str); 3] = [
     ("alice", &["investigators"], "every camera: live, archive, clips"),
-    ("bob", &["guards"], "cam-1 live and its last 24 hours, no clips"),
+    ("vera", &["viewers"], "cam-1 and cam-2, clips of up to ten minutes"),
+    ("bob", &["guards"], "cam-1 live, nothing older"),
 ];
 
 /// Runs the demo until it is told to stop.

@@ -3,7 +3,8 @@
 use super::json::Json;
 use super::world::Connection;
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use std::collections::BTreeMap;
 
 /// What KVS says to a path or a letter case that it does not know, with status 200: exactly these 90 bytes.
 pub(super) const UNKNOWN_OPERATION: &str =
@@ -15,6 +16,8 @@ pub(super) struct Answer {
     pub(super) content_type: &'static str,
     /// The value of `x-amzn-ErrorType`.
     pub(super) error_type: Option<String>,
+    /// More headers, which take the place of those that every answer has.
+    pub(super) headers: HeaderMap,
     pub(super) content: Content,
     /// Held until the body has left.
     pub(super) connection: Option<Connection>,
@@ -35,6 +38,7 @@ impl Answer {
             status: StatusCode::OK,
             content_type,
             error_type: None,
+            headers: HeaderMap::new(),
             content: Content::Whole(bytes.into()),
             connection: None,
         }
@@ -51,6 +55,20 @@ impl Answer {
         parts: impl Iterator<Item = Bytes> + Send + 'static,
     ) -> Self {
         Self { content: Content::Parts(Box::new(parts)), ..Self::bytes(content_type, Bytes::new()) }
+    }
+
+    /// Anything.
+    pub(super) fn raw(status: u16, headers: &BTreeMap<String, String>, body: &str) -> Self {
+        let mut answer = Self::bytes("application/json", body.to_owned());
+        answer.status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        for (name, value) in headers {
+            if let (Ok(name), Ok(value)) =
+                (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value))
+            {
+                answer.headers.insert(name, value);
+            }
+        }
+        answer
     }
 
     /// The 90 bytes.

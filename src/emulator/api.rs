@@ -10,7 +10,7 @@ use super::outgoing::{Cut, Entry, Outgoing};
 use super::session::Session;
 use super::signature::{self, Scope};
 use super::world::{Tenant, World, now};
-use super::{operator, playback};
+use super::{credentials, operator, playback};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, header};
@@ -68,7 +68,9 @@ pub(super) async fn handle(
         Ok(body) => body.to_bytes(),
         Err(_) => return Ok(respond(Refusal::new(413, "RequestEntityTooLarge", "").answer(), None)),
     };
-    if let Some(answer) = operator::answer(world, peer, &parts, &body) {
+    let aside = operator::answer(world, peer, &parts, &body)
+        .or_else(|| credentials::answer(world, peer, &parts, &body));
+    if let Some(answer) = aside {
         return Ok(respond(answer, None));
     }
     if parts.method == Method::OPTIONS {
@@ -146,6 +148,7 @@ async fn planned(
             Fault::Status { status, kind, message } => {
                 return Ok(Some(Refusal::new(*status, kind, message).answer()));
             }
+            Fault::Raw { status, headers, body } => return Ok(Some(Answer::raw(*status, headers, body))),
             Fault::Reset { after_bytes: 0 } => {
                 reset.arm();
                 return Err(reset.clone());
@@ -228,6 +231,7 @@ fn respond(answer: Answer, entry: Option<Entry>) -> Response<Outgoing> {
         header::ACCESS_CONTROL_EXPOSE_HEADERS,
         HeaderValue::from_static("x-amzn-RequestId,x-amzn-ErrorType,x-amzn-ErrorMessage,Date"),
     );
+    headers.extend(answer.headers);
     response
 }
 

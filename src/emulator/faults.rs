@@ -6,6 +6,7 @@
 
 use super::number::mix;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// One line of the plan.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -45,6 +46,14 @@ pub(super) enum Fault {
         kind: String,
         #[serde(default)]
         message: String,
+    },
+    /// This answer, word for word: for shapes that KVS has had or may have.
+    Raw {
+        status: u16,
+        #[serde(default)]
+        headers: BTreeMap<String, String>,
+        #[serde(default)]
+        body: String,
     },
     /// The connection is reset after so many bytes of the body; 0 resets it instead of an answer.
     Reset {
@@ -176,6 +185,7 @@ mod tests {
         for fault in [
             r#"{"kind":"delay","millis":5}"#,
             r#"{"kind":"status","status":503,"type":"InternalFailure","message":"x"}"#,
+            r#"{"kind":"raw","status":403,"headers":{"x-amz-errortype":"E"},"body":"<xml/>"}"#,
             r#"{"kind":"reset","after_bytes":7}"#,
             r#"{"kind":"truncate","after_bytes":7}"#,
             r#"{"kind":"trickle","bytes_per_second":9}"#,

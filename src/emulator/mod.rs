@@ -11,6 +11,7 @@ mod answer;
 mod api;
 mod archive;
 mod calls;
+mod credentials;
 mod faults;
 pub mod issuer;
 mod json;
@@ -171,23 +172,24 @@ pub async fn start(config: Config) -> Result<Emulator, Error> {
     let separate = config.separate_data_plane;
     let public = config.public_endpoint.clone();
     let world = Arc::new(world::World::new(config, world::now()));
-    let mut data_address = address;
-    let mut tasks = Vec::new();
     if separate {
-        let data = bind(SocketAddr::new(address.ip(), 0)).await?;
-        data_address = local_address(&data)?;
-        tasks.push(tokio::spawn(server::serve(data, Plane::Data, world.clone())));
+        server::move_data_plane(&world, address.ip()).map_err(|source| Error::Listen { address, source })?;
+    } else {
+        world.set_endpoint(format!("http://{address}"));
+    }
+    if let Some(public) = public {
+        world.set_endpoint(public);
     }
     let plane = if separate { Plane::Control } else { Plane::Both };
-    tasks.push(tokio::spawn(server::serve(listener, plane, world.clone())));
-    world.set_endpoint(public.unwrap_or_else(|| format!("http://{data_address}")));
-    Ok(Emulator { address, tasks })
+    let task = tokio::spawn(server::serve(listener, plane, world.clone()));
+    Ok(Emulator { address, world, task })
 }
 
 /// A running emulator. Dropping it stops it, connections included.
 pub struct Emulator {
     address: SocketAddr,
-    tasks: Vec<JoinHandle<()>>,
+    world: Arc<world::World>,
+    task: JoinHandle<()>,
 }
 
 impl Emulator {
@@ -205,9 +207,7 @@ impl Emulator {
 
     /// Waits until it is stopped, which it is not by itself.
     pub async fn wait(mut self) {
-        for task in &mut self.tasks {
-            let _ = task.await;
-        }
+        let _ = (&mut self.task).await;
     }
 
     /// Stops it at once.
@@ -216,7 +216,8 @@ impl Emulator {
 
 impl Drop for Emulator {
     fn drop(&mut self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
+        self.task.abort();
+        self.world.set_data_plane(None);
     }
 }
 

@@ -3,17 +3,20 @@
 use super::answer::{Answer, Refusal};
 use super::archive::{Backfill, Millis};
 use super::faults::{Fault, Rule};
+use super::json::Json;
 use super::operation::Operation;
 use super::world::{World, now};
+use super::{credentials, server};
 use bytes::Bytes;
 use http::Method;
 use http::request::Parts;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// Answers what is for the operator; `None` is for everybody else.
-pub(super) fn answer(world: &World, peer: SocketAddr, parts: &Parts, body: &Bytes) -> Option<Answer> {
+pub(super) fn answer(world: &Arc<World>, peer: SocketAddr, parts: &Parts, body: &Bytes) -> Option<Answer> {
     let path = parts.uri.path().strip_prefix("/_emulator/")?;
     if !peer.ip().is_loopback() {
         return Some(Answer::unknown_operation());
@@ -34,6 +37,16 @@ pub(super) fn answer(world: &World, peer: SocketAddr, parts: &Parts, body: &Byte
             Ok(json("{}"))
         }
         (&Method::GET, "health") => Ok(json("{}")),
+        (&Method::GET, "credentials") => Ok(credentials::container(world)),
+        (&Method::DELETE, "credentials") => {
+            world.expire_keys();
+            Ok(json("{}"))
+        }
+        (&Method::DELETE, "sessions") => {
+            world.expire_sessions(None);
+            Ok(json("{}"))
+        }
+        (&Method::POST, "endpoint") => move_endpoint(world, body),
         (&Method::POST, path) => match path.strip_prefix("streams/") {
             Some(name) => change(world, name, body),
             None => Err(Refusal::not_found("no such thing")),
@@ -56,15 +69,37 @@ fn plan(world: &World, body: &Bytes) -> Result<Answer, Refusal> {
         if rule.operation != "*" && !Operation::is_name(&rule.operation) {
             return Err(Refusal::invalid(format!("no operation is named '{}'", rule.operation)));
         }
-        if let Fault::Status { status, .. } = rule.fault
-            && !(400..=599).contains(&status)
+        if let Fault::Status { status, .. } | Fault::Raw { status, .. } = rule.fault
+            && !(200..=599).contains(&status)
         {
-            return Err(Refusal::invalid("a fault's status is between 400 and 599"));
+            return Err(Refusal::invalid("a fault's status is between 200 and 599"));
         }
     }
     let mut plan = world.plan();
     rules.into_iter().for_each(|rule| plan.add(rule));
     Ok(json(plan.to_json()))
+}
+
+/// Where GetDataEndpoint sends clients from now on.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Endpoint {
+    /// Anywhere, such as a host that does not exist.
+    url: Option<String>,
+}
+
+/// To another URL, or, with none given, the data plane itself moves to another port and its old one is closed.
+fn move_endpoint(world: &Arc<World>, body: &Bytes) -> Result<Answer, Refusal> {
+    let endpoint: Endpoint = read(body)?;
+    match endpoint.url {
+        Some(url) => world.set_endpoint(url),
+        None if world.config.separate_data_plane => {
+            server::move_data_plane(world, world.config.listen.ip())
+                .map_err(|e| Refusal::new(500, "InternalFailure", e.to_string()))?;
+        }
+        None => return Err(Refusal::invalid("the data plane moves only if separate_data_plane is set")),
+    }
+    Ok(Answer::json(&Json::object([("DataEndpoint", Json::Text(world.endpoint()))])))
 }
 
 /// What may be changed about a stream. Times are seconds since the epoch.

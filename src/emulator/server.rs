@@ -7,7 +7,7 @@ use super::operation::Plane;
 use super::world::World;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +19,19 @@ use tokio::task::JoinSet;
 
 /// An idle connection is kept this long.
 const IDLE: Duration = Duration::from_secs(60);
+
+/// Opens the data plane at a new port of this address and closes the old one, connections included.
+///
+/// # Errors
+/// When no port can be had.
+pub(super) fn move_data_plane(world: &Arc<World>, ip: IpAddr) -> std::io::Result<()> {
+    let listener = std::net::TcpListener::bind((ip, 0))?;
+    listener.set_nonblocking(true)?;
+    let listener = TcpListener::from_std(listener)?;
+    world.set_endpoint(format!("http://{}", listener.local_addr()?));
+    world.set_data_plane(Some(tokio::spawn(serve(listener, Plane::Data, world.clone()))));
+    Ok(())
+}
 
 /// Accepts until dropped; connections end with it.
 pub(super) async fn serve(listener: TcpListener, plane: Plane, world: Arc<World>) {

@@ -30,7 +30,7 @@ pub(super) enum Mode {
 pub(super) enum Discontinuity {
     Always,
     Never,
-    OnDiscontinuity,
+    AtJumps,
 }
 
 /// What was asked for.
@@ -99,7 +99,8 @@ impl Session {
                 let all = stream.archive.range(Selector::Server, self.first.server, now, now);
                 only_newer(all, selector)
             }
-            Mode::OnDemand { from, to } => stream.pass(selector, from, to, now),
+            // Immutable: what it was when the session was opened.
+            Mode::OnDemand { from, to } => stream.pass(selector, from, to, self.created),
             Mode::LiveReplay { from, to } => {
                 // Without an end it runs until the session expires.
                 only_newer(stream.pass(selector, from, to.unwrap_or(now), now), selector)

@@ -3,6 +3,7 @@
 use super::*;
 
 mod client;
+mod clients;
 mod faults;
 mod video;
 mod wire;

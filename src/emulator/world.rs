@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use tokio::task::JoinHandle;
 
 /// Expired sessions are remembered this long, so that they are told from ones that never were.
 const REMEMBER_MILLIS: Millis = 3_600_000;
@@ -35,6 +36,8 @@ pub(super) struct World {
     ledger: Mutex<Ledger>,
     /// What GetDataEndpoint answers.
     endpoint: Mutex<String>,
+    /// The listener of the data plane, if that is apart.
+    data_plane: Mutex<Option<JoinHandle<()>>>,
     /// Bodies of GetMediaForFragmentList under way, per stream.
     connections: Mutex<HashMap<(Tenant, String), Arc<AtomicUsize>>>,
 }
@@ -72,6 +75,7 @@ impl World {
             plan: Mutex::default(),
             ledger: Mutex::default(),
             endpoint: Mutex::default(),
+            data_plane: Mutex::default(),
             connections: Mutex::default(),
         }
     }
@@ -90,6 +94,13 @@ impl World {
 
     pub(super) fn set_endpoint(&self, endpoint: String) {
         *locked(&self.endpoint) = endpoint;
+    }
+
+    /// Puts another data plane in the place of the old one, which ends.
+    pub(super) fn set_data_plane(&self, task: Option<JoinHandle<()>>) {
+        if let Some(old) = std::mem::replace(&mut *locked(&self.data_plane), task) {
+            old.abort();
+        }
     }
 
     /// The keys with this access key ID: those of an account, or temporary ones.

@@ -180,6 +180,21 @@ impl IssuerConfig {
                 let problem = "this issuer is configured above; one [[issuer]] each";
                 mistakes.push(Mistake::at(format!("issuer[{index}].issuer"), problem));
             }
+            one.check_types(&issuers[..index], index, mistakes);
+        }
+    }
+
+    /// Policies are written once for all issuers, so an attribute has one type.
+    fn check_types(&self, earlier: &[Self], index: usize, mistakes: &mut Vec<Mistake>) {
+        for (name, claim) in self.claims.attributes() {
+            let differs = |other: &&Self| {
+                other.claims.attributes().any(|(its, theirs)| its == name && theirs.kind != claim.kind)
+            };
+            if let Some(other) = earlier.iter().find(differs) {
+                let problem =
+                    format!("issuer {} maps it to another type; use one type or another name", other.issuer);
+                mistakes.push(Mistake::at(format!("issuer[{index}].claims.{name}"), problem));
+            }
         }
     }
 
@@ -374,6 +389,26 @@ mod tests {
         let mut found = Vec::new();
         IssuerConfig::check_all(&[issuer.clone(), issuer], &mut found);
         assert_eq!(found.len(), 1);
+    }
+
+    #[test]
+    fn an_attribute_has_one_type_for_all_issuers() {
+        let issuer = |name: &str, kind: &str| -> IssuerConfig {
+            let claims = format!("[claims]\nlevel = {{ pointer = '/{name}', type = '{kind}' }}");
+            let text = GOOD.replace("claims = {", "# ").replace("https://login", &format!("https://{name}"));
+            toml::from_str(&format!("{text}\n{claims}")).unwrap()
+        };
+        let check = |issuers: &[IssuerConfig]| {
+            let mut found = Vec::new();
+            IssuerConfig::check_all(issuers, &mut found);
+            found
+        };
+        assert_eq!(check(&[issuer("a", "long"), issuer("b", "long")]), []);
+        let found = check(&[issuer("a", "long"), issuer("b", "string")]);
+        assert!(
+            found.len() == 1 && format!("{:?}", found[0].place).contains("issuer[1].claims.level"),
+            "{found:?}"
+        );
     }
 
     #[test]

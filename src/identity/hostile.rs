@@ -409,3 +409,20 @@ async fn a_remembered_token_still_expires() {
     let error = world.identity.verify(&token, later(630)).await.unwrap_err();
     assert_eq!(error.as_str(), "expired");
 }
+
+#[test]
+fn a_good_token_with_any_one_byte_changed_is_refused() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let world = runtime.block_on(World::new());
+    let good = world.ec.sign(Algorithm::ES256, &claims()).unwrap();
+    assert_eq!(runtime.block_on(world.reason(&good)), "accepted");
+    for at in 0..good.len() {
+        for new in [b'A', b'_', b'z', b'.', b'=', b' ', 0x7f] {
+            let mut bytes = good.clone().into_bytes();
+            if std::mem::replace(&mut bytes[at], new) != new {
+                let changed = String::from_utf8(bytes).unwrap();
+                assert_ne!(runtime.block_on(world.reason(&changed)), "accepted", "byte {at}");
+            }
+        }
+    }
+}

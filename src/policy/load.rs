@@ -269,5 +269,5 @@ fn without_id(message: &str) -> String {
 
 /// `policy7` → 7: how Cedar numbers the policies of a text.
 fn position(id: &PolicyId) -> Option<usize> {
-    id.to_string().strip_prefix("policy")?.parse().ok()
+    <_ as AsRef<str>>::as_ref(id).strip_prefix("policy")?.parse().ok()
 }

@@ -34,14 +34,14 @@ struct Inner<O: Origin> {
 /// What stands behind a published address.
 pub struct Located<H> {
     /// The upstream session; its `id` and `resource` make the cache key.
-    pub session: Arc<Session<H>>,
+    pub opened: Arc<Session<H>>,
     /// The resource by the name KVS knows it.
     pub resource: Resource,
 }
 
 impl<H> Clone for Located<H> {
     fn clone(&self) -> Self {
-        Self { session: self.session.clone(), resource: self.resource.clone() }
+        Self { opened: self.opened.clone(), resource: self.resource.clone() }
     }
 }
 
@@ -94,8 +94,8 @@ impl<O: Origin> Sessions<O> {
         resource: &Resource,
         now: Timestamp,
     ) -> Result<Located<O::Handle>, Error<O::Error>> {
-        let (session, resource) = self.shared(key, now)?.behind(resource).await?;
-        Ok(Located { session, resource })
+        let (opened, resource) = self.shared(key, now)?.behind(resource).await?;
+        Ok(Located { opened, resource })
     }
 
     /// Says that KVS refused `lost` (403 or 404 on media): another takes its place, once for all who say so. Then

@@ -39,6 +39,30 @@ pub enum Outcome {
     Stale,
 }
 
+impl Outcome {
+    /// The word for logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+            Self::Collapsed => "collapsed",
+            Self::Stale => "stale",
+        }
+    }
+
+    /// The value of `Cache-Status` (RFC 9211).
+    #[must_use]
+    pub const fn cache_status(self) -> &'static str {
+        match self {
+            Self::Hit => "kvs-edge; hit; detail=session",
+            Self::Miss => "kvs-edge; fwd=miss; stored",
+            Self::Collapsed => "kvs-edge; fwd=miss; collapsed",
+            Self::Stale => "kvs-edge; hit; detail=stale",
+        }
+    }
+}
+
 /// A playlist as it is kept.
 #[derive(Clone)]
 pub(super) struct Published {

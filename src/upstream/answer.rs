@@ -1,13 +1,13 @@
 //! A good answer of KVS, under way.
 
 use super::attempt::Received;
+use super::quota::Turn;
 use crate::net::body::{Broken, ByteStream};
 use bytes::Bytes;
 use http::HeaderValue;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use prometheus::IntCounter;
-use std::any::Any;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -38,12 +38,7 @@ impl std::fmt::Debug for Answer {
 
 impl Answer {
     /// `held` is kept until the body is dropped or ends, such as a place among five connections.
-    pub(super) fn new(
-        received: Received,
-        attempts: u32,
-        bytes: IntCounter,
-        held: Option<Box<dyn Any + Send>>,
-    ) -> Self {
+    pub(super) fn new(received: Received, attempts: u32, bytes: IntCounter, held: Turn) -> Self {
         let body = Counted { inner: received.body, bytes, held };
         Self {
             content_type: received.content_type,
@@ -71,7 +66,7 @@ impl Answer {
 struct Counted {
     inner: ByteStream,
     bytes: IntCounter,
-    held: Option<Box<dyn Any + Send>>,
+    held: Turn,
 }
 
 impl Body for Counted {

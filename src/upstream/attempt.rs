@@ -45,8 +45,10 @@ pub(super) enum Expects {
     Json(usize),
     /// Media or a playlist, passed on from the first byte.
     Bytes,
-    /// Matroska chunks, of which the first must not be an error.
+    /// Matroska chunks, none of which may be an error.
     Mkv,
+    /// Matroska chunks, of which the first must not be an error.
+    Chunks,
 }
 
 /// A good answer's head, and its body from the first byte.
@@ -140,21 +142,25 @@ async fn received(
     let opens = start.iter().find(|b| !b.is_ascii_whitespace());
     match expects {
         Expects::Json(_) if opens != Some(&b'{') => return Err(Failure::Garbled("no JSON object".into())),
-        Expects::Bytes | Expects::Mkv if is_json => {
+        Expects::Bytes | Expects::Mkv | Expects::Chunks if is_json => {
             return Err(Failure::Garbled("JSON where media was asked for".into()));
         }
         _ => {}
     }
     let length = if held.rest.is_none() { Some(start.len() as u64) } else { announced };
-    let mut body = held.into_body();
-    if expects == Expects::Mkv {
-        body = mkv::checked(body).await.map_err(|refusal| match refusal {
-            mkv::Refusal::NotFound(number) => Failure::FragmentNotFound(number),
-            mkv::Refusal::Broken(Broken::Stalled(limit) | Broken::TooLong(limit)) => Failure::Late(limit),
-            mkv::Refusal::Broken(Broken::Refused(why)) => Failure::Garbled(why),
-            mkv::Refusal::Broken(broken) => Failure::Reset(broken.to_string()),
-        })?;
-    }
+    let body = held.into_body();
+    let looked = match expects {
+        Expects::Mkv => mkv::checked(body).await,
+        Expects::Chunks => mkv::begun(body).await,
+        Expects::Json(_) | Expects::Bytes => Ok(body),
+    };
+    let body = looked.map_err(|refusal| match refusal {
+        mkv::Refusal::NotFound(number) => Failure::FragmentNotFound(number),
+        mkv::Refusal::Trouble(why) => Failure::Reset(why),
+        mkv::Refusal::Broken(Broken::Stalled(limit) | Broken::TooLong(limit)) => Failure::Late(limit),
+        mkv::Refusal::Broken(Broken::Refused(why)) => Failure::Garbled(why),
+        mkv::Refusal::Broken(broken) => Failure::Reset(broken.to_string()),
+    })?;
     Ok(Received { content_type, length, request_id, body })
 }
 

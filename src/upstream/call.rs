@@ -9,7 +9,7 @@ use super::endpoints::{Endpoint, Key};
 use super::entry::Entry;
 use super::error::Error;
 use super::origin::Origin;
-use super::quota::Cost;
+use super::quota::{Cost, Turn};
 use super::retry::{self, Next, Tries};
 use super::single::Work;
 use crate::aws::sign::{Scope, sign};
@@ -19,7 +19,6 @@ use crate::net::client::Limits;
 use aws_credential_types::Credentials;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, header};
-use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -59,9 +58,6 @@ struct Once {
     /// What it was signed with.
     keys: Option<Arc<Credentials>>,
 }
-
-/// Something to hold while an answer is under way.
-type Turn = Option<Box<dyn Any + Send>>;
 
 /// Up to this size a JSON answer is held back whole, so that a cut one is asked for again unseen.
 const SMALL_JSON: usize = 1 << 20;

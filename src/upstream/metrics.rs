@@ -3,7 +3,7 @@
 use crate::kvs::{Operation, Resource};
 use prometheus::core::Collector;
 use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
 };
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,7 +25,7 @@ struct Inner {
     requests: IntCounterVec,
     retries: IntCounterVec,
     points: IntCounterVec,
-    utilization: GaugeVec,
+    utilization: OnScrape,
     lookups: IntCounterVec,
     expiry: GaugeVec,
     apis: HashMap<&'static str, Api>,
@@ -108,10 +108,12 @@ impl Metrics {
                 "Points of KVS's quotas that were used",
                 &["stream", "kind"],
             )?,
-            utilization: gauge(
-                "quota_utilization_ratio",
-                "Share of a stream's quota of points that is used at the moment, 0 to 1",
-                &["stream", "kind"],
+            utilization: added(
+                registry,
+                OnScrape::new(opts(
+                    "quota_utilization_ratio",
+                    "Share of a stream's quota of points that was used within the last second, 0 to 1",
+                ))?,
             )?,
             expiry: gauge(
                 "credentials_expiry_timestamp_seconds",
@@ -174,8 +176,16 @@ impl Metrics {
         self.0.points.with_label_values(&[self.stream(stream), kind])
     }
 
-    pub(super) fn utilization(&self, stream: &str, kind: &str) -> Gauge {
-        self.0.utilization.with_label_values(&[self.stream(stream), kind])
+    /// What tells how much of each stream's points is used, asked whenever metrics are read.
+    pub(super) fn on_scrape(&self, ask: Ask) {
+        let metrics = Arc::downgrade(&self.0);
+        self.0.utilization.ask(Box::new(move |values| {
+            let Some(inner) = metrics.upgrade() else { return };
+            let metrics = Metrics(inner);
+            ask(&|stream, kind, ratio| {
+                values.with_label_values(&[metrics.stream(stream), kind]).set(ratio);
+            });
+        }));
     }
 
     /// What credentials report when there is a new set of an entry.
@@ -185,5 +195,42 @@ impl Metrics {
             let seconds = end.and_then(|end| end.duration_since(UNIX_EPOCH).ok());
             gauge.set(seconds.map_or(f64::INFINITY, |seconds| seconds.as_secs_f64()));
         })
+    }
+}
+
+/// Sets one stream's ratio of one kind.
+pub(super) type Set<'a> = &'a dyn Fn(&str, &str, f64);
+/// Told to set all of them.
+pub(super) type Ask = Box<dyn Fn(Set<'_>) + Send + Sync>;
+
+type Fill = Box<dyn Fn(&GaugeVec) + Send + Sync>;
+
+/// Gauges that are worked out when they are read; set at each use they would show the last use for ever.
+#[derive(Clone)]
+struct OnScrape {
+    values: GaugeVec,
+    fill: Arc<Mutex<Option<Fill>>>,
+}
+
+impl OnScrape {
+    fn new(opts: Opts) -> Result<Self, prometheus::Error> {
+        Ok(Self { values: GaugeVec::new(opts, &["stream", "kind"])?, fill: Arc::default() })
+    }
+
+    fn ask(&self, fill: Fill) {
+        *self.fill.lock().unwrap_or_else(PoisonError::into_inner) = Some(fill);
+    }
+}
+
+impl Collector for OnScrape {
+    fn desc(&self) -> Vec<&prometheus::core::Desc> {
+        self.values.desc()
+    }
+
+    fn collect(&self) -> Vec<prometheus::proto::MetricFamily> {
+        if let Some(fill) = &*self.fill.lock().unwrap_or_else(PoisonError::into_inner) {
+            fill(&self.values);
+        }
+        self.values.collect()
     }
 }

@@ -30,12 +30,15 @@ pub use config::{Config, EntryConfig, Quotas, check};
 pub use describe::{Description, Tags};
 pub use error::Error;
 pub use metrics::Metrics;
+pub use mkv::{Chunk, Chunks, InBand};
 pub use session::{SessionToken, SessionUrl};
 
 use crate::aws::{Failure, Transport};
+use crate::kvs::operations::{GetClip, GetMediaForFragmentList};
 use crate::kvs::{Call, StreamRef};
 use crate::net::client::{self, Client, Limits, Options};
 use crate::setting::Mistake;
+use attempt::Expects;
 use call::Ask;
 use entry::Entry;
 use std::sync::Arc;
@@ -123,7 +126,7 @@ impl Upstream {
             descriptions: describe::Descriptions::default(),
             breakers: breaker::Breakers::new(config.breaker_failures, config.breaker_pause.0),
             budget: retry::Budget::new(config.retry_budget_percent, tokio::time::Instant::now()),
-            quotas: quota::Quotas::default(),
+            quotas: quota::Quotas::new(config.queue_wait.0, metrics.clone()),
             config: config.clone(),
             metrics,
         })))
@@ -152,6 +155,30 @@ impl Upstream {
         self.0.ask(self.entry(located)?, &Ask::of_call(&self.0, call, priority)).await
     }
 
+    /// Fetches fragments one by one, for a cache that keeps them so. Unlike [`Upstream::call`], which breaks off at
+    /// one, it gives error chunks too, marked as such; a list that begins with one is asked for again for a few seconds.
+    ///
+    /// # Errors
+    /// As [`Upstream::call`]. A list of a single fragment that is not there: [`Error::Kvs`] with status 404.
+    pub async fn media(
+        &self,
+        located: &Located,
+        list: &GetMediaForFragmentList,
+        priority: &str,
+    ) -> Result<Chunks, Error> {
+        let entry = self.entry(located)?;
+        let mut ask = Ask::of_call(&self.0, &Call::GetMediaForFragmentList(list.clone()), priority);
+        ask.expects = Expects::Chunks;
+        let answer = match self.0.ask(entry, &ask).await {
+            Err(Error::Kvs(fault)) if fault.status == 404 && list.fragments.len() > 1 => {
+                ask.expects = Expects::Bytes; // the rest of the list may be there
+                self.0.ask(entry, &ask).await?
+            }
+            answer => answer?,
+        };
+        Ok(Chunks::of(answer.body))
+    }
+
     /// Makes a call of an entry rather than a stream: ListStreams.
     ///
     /// # Errors
@@ -175,6 +202,15 @@ impl Upstream {
             Some(format!("aws {}: no credentials: {why}", entry.name))
         };
         self.0.entries.iter().filter_map(problem).collect()
+    }
+
+    /// A clip turned out to have `fragments` fragments. It was charged for as many as could start in its range; the
+    /// rest goes back to the stream's quota.
+    pub fn settle_clip(&self, located: &Located, clip: &GetClip, fragments: u32) {
+        if let Ok(entry) = self.entry(located) {
+            let assumed = quota::Cost::clip_fragments(clip);
+            self.0.quotas.settle(entry, located.stream.name().as_str(), assumed, fragments);
+        }
     }
 
     /// Forgets endpoints of a stream, such as one that was deleted and made anew.

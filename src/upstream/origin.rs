@@ -59,10 +59,6 @@ impl Origin {
         Uri::builder().scheme(scheme).authority(self.authority.clone()).path_and_query(rest).build().ok()
     }
 
-    pub(super) fn is_plain(&self) -> bool {
-        self.plain
-    }
-
     pub(super) fn host(&self) -> &str {
         self.authority.host()
     }

@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 mod faults;
+mod media;
 mod session;
 
 /// A KVS that answers each path from a script, then with its usual answer.

@@ -28,7 +28,7 @@ pub(super) fn get_hls_streaming_session_url(call: &Call<'_>) -> Result<Answer, R
         parameters.transport_stream = container == Some("MPEG_TS");
         parameters.discontinuity = match (discontinuity, parameters.selector) {
             (Some("ALWAYS"), _) | (None, Selector::Server) => Discontinuity::Always,
-            (Some("ON_DISCONTINUITY"), _) => Discontinuity::OnDiscontinuity,
+            (Some("ON_DISCONTINUITY"), _) => Discontinuity::AtJumps,
             _ => Discontinuity::Never,
         };
     })

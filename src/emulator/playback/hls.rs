@@ -100,7 +100,7 @@ fn segment(
     });
     let discontinuity = match parameters.discontinuity {
         Discontinuity::Always => true,
-        Discontinuity::OnDiscontinuity => jump || new_codec,
+        Discontinuity::AtJumps => jump || new_codec,
         Discontinuity::Never => new_codec,
     };
     if discontinuity {

@@ -123,20 +123,18 @@ impl Play<'_> {
         let text = value(self.query, "FragmentNumber")
             .ok_or_else(|| Refusal::invalid("FragmentNumber must be specified."))?;
         let fragments = self.session.fragments(self.stream, self.now);
-        let found = match self.session.parameters.protocol {
+        let place = match self.session.parameters.protocol {
             // DASH numbers the fragments of the session from 1.
-            Protocol::Dash => {
-                let place: Option<usize> = text.parse().ok();
-                let place = place.and_then(|n| n.checked_sub(1)).filter(|n| *n < fragments.len());
-                place.ok_or(Number::parse(text))
-            }
+            Protocol::Dash => text.parse().ok().and_then(|number: usize| number.checked_sub(1)),
             Protocol::Hls => {
-                let number = Number::parse(text);
-                fragments.iter().position(|f| Some(f.number) == number).ok_or(number)
+                Number::parse(text).and_then(|number| fragments.iter().position(|f| f.number == number))
             }
         };
-        let place = found.map_err(|_| Refusal::not_found("The requested fragment is not found."))?;
-        Ok((place, fragments[place]))
+        // A session may outlive what it lists: retention goes on.
+        let kept = |f: &&Fragment| self.stream.archive.find(f.number, self.now).is_some();
+        place
+            .and_then(|place| Some((place, *fragments.get(place).filter(kept)?)))
+            .ok_or_else(|| Refusal::not_found("The requested fragment is not found."))
     }
 
     /// The init fragment of a track, as it was in the asked-for codec epoch of the session.

@@ -17,6 +17,7 @@ pub(super) struct Kvs {
     pub(super) emulator: Emulator,
     pub(super) region: String,
     pub(super) service: String,
+    pub(super) content_type: &'static str,
     pub(super) access_key: String,
     pub(super) secret_key: String,
     pub(super) token: Option<String>,
@@ -55,8 +56,8 @@ impl Kvs {
         let (region, access_key) = (config.region.clone(), config.access_key.clone());
         let secret_key = config.secret_key.clone();
         let emulator = start(config).await.unwrap();
-        let service = "kinesisvideo".into();
-        Self { emulator, region, service, access_key, secret_key, token: None, time: None }
+        let (service, content_type) = ("kinesisvideo".into(), "application/json");
+        Self { emulator, region, service, content_type, access_key, secret_key, token: None, time: None }
     }
 
     /// A signed call.
@@ -88,12 +89,12 @@ impl Kvs {
             .unwrap()
             .into();
         let uri = format!("{url}{path}");
-        let headers = [("content-type", "application/json")];
+        let headers = [("content-type", self.content_type)];
         let signable = SignableBody::Bytes(body.as_bytes());
         let signable = SignableRequest::new("POST", &uri, headers.into_iter(), signable).unwrap();
         let (instructions, _) = sign(signable, &params).unwrap().into_parts();
         let mut request = Request::post(&uri)
-            .header("content-type", "application/json")
+            .header("content-type", self.content_type)
             .body(Full::from(body.clone()))
             .unwrap();
         instructions.apply_to_request_http1x(&mut request);

@@ -364,7 +364,7 @@ async fn published_addresses_lead_to_the_session_that_published_them() {
     let old = resources(&edge.live().await.unwrap());
     let behind = async |resource: &Resource| {
         let located = edge.sessions.locate(&key, resource, edge.kvs.now()).await.unwrap();
-        (located.session.id.to_string(), located.resource.to_string())
+        (located.opened.id.to_string(), located.resource.to_string())
     };
     assert_eq!(behind(&old[0]).await, ("s1".to_owned(), "getMP4InitFragment.mp4?TrackNumber=1".to_owned()));
     assert_eq!(behind(&old[1]).await, ("s1".to_owned(), old[1].to_string()));

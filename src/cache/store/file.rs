@@ -1,0 +1,349 @@
+//! One stored object, one file: a header that says what the bytes are, then the bytes.
+//!
+//! The header carries format version, key, lengths, life, entity tag and one CRC-32 for each 64 KiB block of the body,
+//! and ends with a CRC-32 of itself. So a file proves that it is whole, that it is the right one, and that each block
+//! is as it was written; any single wrong byte is found for certain, and a range is checked by reading its blocks
+//! alone. All functions here block.
+
+use crate::cache::Key;
+use crate::cache::entry::{Entry, Head, Life};
+use crate::kvs::Timestamp;
+use bytes::Bytes;
+use crc32fast::Hasher;
+use http::HeaderValue;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+use std::sync::Arc;
+
+/// What a file begins with; its last byte is the version of the format.
+const MAGIC: [u8; 8] = *b"KVSEDGE\x01";
+
+/// The unit of checking.
+pub(super) const BLOCK: u64 = 64 << 10;
+
+/// Lengths and numbers ahead of the texts.
+const FIXED: usize = 116;
+
+/// No header is longer: texts of at most 64 KiB each and the checksums of 16 GiB.
+const LONGEST_HEADER: u32 = 4 << 20;
+
+/// What a header says.
+#[derive(Clone)]
+pub(in crate::cache) struct Header {
+    pub(super) key: Key,
+    pub(in crate::cache) head: Arc<Head>,
+    pub(in crate::cache) life: Life,
+    pub(in crate::cache) etag: HeaderValue,
+    pub(super) length: u64,
+    /// Where the body begins.
+    body_at: u64,
+    /// One checksum for each block.
+    sums: Arc<[u32]>,
+}
+
+/// A file's identity and state: changed since it was checked means to be checked again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Stamp {
+    inode: u64,
+    length: u64,
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    pub(super) fn of(file: &File) -> io::Result<Self> {
+        let meta = file.metadata()?;
+        Ok(Self { inode: meta.ino(), length: meta.len(), changed: (meta.mtime(), meta.mtime_nsec()) })
+    }
+}
+
+/// The file is not what it should be.
+fn damaged(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+/// Writes an entry to `path` by way of `draft`: the name appears when the file is whole.
+pub(super) fn write(entry: &Entry, life: Life, draft: &Path, path: &Path) -> io::Result<Stamp> {
+    let written = || -> io::Result<Stamp> {
+        let mut file = File::create_new(draft)?;
+        file.write_all(&header(entry, life)?)?;
+        entry.pieces().iter().try_for_each(|piece| file.write_all(piece))?;
+        let stamp = Stamp::of(&file)?;
+        fs::rename(draft, path)?;
+        Ok(stamp)
+    };
+    written().inspect_err(|_| drop(fs::remove_file(draft)))
+}
+
+/// How large the file of an entry will be, in bytes.
+pub(super) fn size(entry: &Entry) -> u64 {
+    let texts = entry.head.content_type.len() + entry.head.note.as_deref().map_or(0, str::len);
+    entry.length() + (FIXED + texts) as u64 + (entry.length().div_ceil(BLOCK) + 1) * 4
+}
+
+fn header(entry: &Entry, life: Life) -> io::Result<Vec<u8>> {
+    let too_long = |_| io::Error::other("a text is too long to be stored");
+    let (kind, note) =
+        (entry.head.content_type.as_bytes(), entry.head.note.as_deref().unwrap_or("").as_bytes());
+    let length = usize::try_from(size(entry) - entry.length()).map_err(io::Error::other)?;
+    let mut to = Vec::with_capacity(length);
+    to.extend_from_slice(&MAGIC);
+    to.extend_from_slice(&u32::try_from(length).map_err(io::Error::other)?.to_le_bytes());
+    to.extend_from_slice(&u32::from(entry.head.note.is_some()).to_le_bytes());
+    for number in
+        [entry.length(), entry.head.stored.millis(), life.fresh_until.millis(), life.expires.millis()]
+    {
+        to.extend_from_slice(&number.to_le_bytes());
+    }
+    to.extend_from_slice(&entry.key.digest);
+    to.extend_from_slice(&entry.key.arn.to_le_bytes());
+    to.extend_from_slice(&entry.key.name.to_le_bytes());
+    to.extend_from_slice(&tag_bytes(entry.etag()).ok_or_else(|| damaged("not an entity tag of ours"))?);
+    to.extend_from_slice(&u16::try_from(kind.len()).map_err(too_long)?.to_le_bytes());
+    to.extend_from_slice(&u16::try_from(note.len()).map_err(too_long)?.to_le_bytes());
+    debug_assert_eq!(to.len(), FIXED);
+    to.extend_from_slice(kind);
+    to.extend_from_slice(note);
+    sums(entry.pieces()).iter().for_each(|sum| to.extend_from_slice(&sum.to_le_bytes()));
+    let own = crc32fast::hash(&to);
+    to.extend_from_slice(&own.to_le_bytes());
+    Ok(to)
+}
+
+/// The checksums of a body's blocks, wherever its pieces are cut.
+fn sums(pieces: &[Bytes]) -> Vec<u32> {
+    let (mut sums, mut hasher, mut room) = (Vec::new(), Hasher::new(), BLOCK as usize);
+    for piece in pieces {
+        let mut rest = &piece[..];
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(rest.len().min(room));
+            hasher.update(now);
+            (rest, room) = (later, room - now.len());
+            if room == 0 {
+                sums.push(std::mem::take(&mut hasher).finalize());
+                room = BLOCK as usize;
+            }
+        }
+    }
+    if room < BLOCK as usize {
+        sums.push(hasher.finalize());
+    }
+    sums
+}
+
+impl Header {
+    /// Reads and checks a header, and that the file is as long as it says.
+    pub(super) fn read(file: &File) -> io::Result<Self> {
+        let mut fixed = [0; FIXED];
+        file.read_exact_at(&mut fixed, 0)?;
+        if fixed[..8] != MAGIC {
+            return Err(damaged("another format"));
+        }
+        let length = u32_at(&fixed, 8);
+        if length < FIXED as u32 + 4 || length > LONGEST_HEADER {
+            return Err(damaged("an impossible header"));
+        }
+        let mut all = vec![0; length as usize];
+        file.read_exact_at(&mut all, 0)?;
+        let (all, own) = all.split_at(length as usize - 4);
+        if crc32fast::hash(all) != u32_at(own, 0) {
+            return Err(damaged("the header's checksum"));
+        }
+        let header = Self::parse(all, u64::from(length)).ok_or_else(|| damaged("the header's lengths"))?;
+        if file.metadata()?.len() != header.body_at + header.length {
+            return Err(damaged("the file's length"));
+        }
+        Ok(header)
+    }
+
+    /// Reads a header that is as it was written.
+    fn parse(all: &[u8], body_at: u64) -> Option<Self> {
+        let number = |at| u64_at(all, at);
+        let [length, stored, fresh_until, expires] = [16, 24, 32, 40].map(number);
+        let mut key = Key { digest: [0; 32], arn: number(80), name: number(88) };
+        key.digest.copy_from_slice(&all[48..80]);
+        let texts = [112, 114].map(|at| usize::from(u16::from_le_bytes([all[at], all[at + 1]])));
+        let (kind, rest) = all[FIXED..].split_at_checked(texts[0])?;
+        let (note, rest) = rest.split_at_checked(texts[1])?;
+        if rest.len() as u64 != length.div_ceil(BLOCK) * 4 {
+            return None;
+        }
+        let noted = u32_at(all, 12) == 1;
+        let head = Head {
+            content_type: HeaderValue::from_bytes(kind).ok()?,
+            length: Some(length),
+            stored: Timestamp::from_millis(stored),
+            note: if noted { Some(std::str::from_utf8(note).ok()?.into()) } else { None },
+        };
+        let at = Timestamp::from_millis;
+        Some(Self {
+            key,
+            head: Arc::new(head),
+            life: Life { fresh_until: at(fresh_until), expires: at(expires) },
+            etag: crate::cache::entry::entity_tag(&all[96..112]),
+            length,
+            body_at,
+            sums: rest.chunks_exact(4).map(|sum| u32_at(sum, 0)).collect(),
+        })
+    }
+
+    /// How large the file is.
+    pub(super) fn size(&self) -> u64 {
+        self.body_at + self.length
+    }
+
+    /// Reads and checks the blocks that hold `range`, at most `most` bytes of them, and gives the range's bytes in
+    /// those, from its start on.
+    pub(super) fn read_range(&self, file: &File, range: Range<u64>, most: u64) -> io::Result<Bytes> {
+        let first = range.start / BLOCK;
+        let from = first * BLOCK;
+        let to = range.end.min(from + most.max(BLOCK)).next_multiple_of(BLOCK).min(self.length);
+        let mut bytes = vec![0; usize::try_from(to - from).map_err(io::Error::other)?];
+        file.read_exact_at(&mut bytes, self.body_at + from)?;
+        let sums = &self.sums[usize::try_from(first).map_err(io::Error::other)?..];
+        let sound = bytes.chunks(BLOCK as usize).zip(sums).all(|(block, sum)| crc32fast::hash(block) == *sum);
+        if !sound {
+            return Err(damaged("a block's checksum"));
+        }
+        let (skip, end) = (range.start - from, range.end.min(to) - from);
+        Ok(Bytes::from(bytes).slice(skip as usize..end as usize))
+    }
+
+    /// Reads and checks the whole body.
+    pub(super) fn read_whole(&self, file: &File) -> io::Result<Entry> {
+        let starts = (0..self.length).step_by(PIECE as usize);
+        let pieces = starts.map(|at| self.read_range(file, at..self.length.min(at + PIECE), PIECE));
+        let pieces: Box<[Bytes]> = pieces.collect::<io::Result<_>>()?;
+        Ok(Entry::new(self.key, &self.head, Some(self.life), pieces, Some(self.etag.clone())))
+    }
+
+    /// Checks the whole body without keeping it.
+    pub(super) fn check(&self, file: &File) -> io::Result<()> {
+        let mut starts = (0..self.length).step_by(PIECE as usize);
+        starts.try_for_each(|at| self.read_range(file, at..self.length.min(at + PIECE), PIECE).map(drop))
+    }
+}
+
+/// What is read at once, a multiple of the block.
+pub(super) const PIECE: u64 = 4 * BLOCK;
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    bytes[at..at + 8].iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    bytes[at..at + 4].iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte))
+}
+
+/// The sixteen bytes behind an entity tag.
+fn tag_bytes(etag: &HeaderValue) -> Option<[u8; 16]> {
+    let digits = etag.as_bytes().strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    let mut bytes = [0; 16];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    (digits.len() == 32).then_some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::key::tests_support::key;
+    use proptest::prelude::*;
+
+    fn entry(body: &[u8], cuts: &[usize], note: Option<&str>) -> Entry {
+        let mut rest = Bytes::copy_from_slice(body);
+        let mut pieces: Vec<Bytes> = cuts.iter().map(|cut| rest.split_to((*cut).min(rest.len()))).collect();
+        pieces.push(rest);
+        let mut head = Head::new(HeaderValue::from_static("video/mp4"), None, Timestamp::from_millis(5));
+        head.note = note.map(Into::into);
+        Entry::new(key(1), &head, Some(life()), pieces.into(), None)
+    }
+
+    fn life() -> Life {
+        Life { fresh_until: Timestamp::from_millis(6), expires: Timestamp::from_millis(7) }
+    }
+
+    fn body(length: usize) -> Vec<u8> {
+        (0..length).map(|at| (at * 31 % 251) as u8).collect()
+    }
+
+    fn stored(entry: &Entry) -> (tempfile::TempDir, std::path::PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        write(entry, life(), &folder.path().join("x.tmp"), &path).unwrap();
+        (folder, path)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
+        #[test]
+        fn what_is_written_is_read_whole_and_by_range(
+            length in prop_oneof![0..300_usize, 65_530..65_545_usize, 0..400_000_usize],
+            cuts in proptest::collection::vec(0..100_000_usize, 0..5), start in 0..400_000_u64, size in 0..300_000_u64,
+            note in proptest::option::of("\\PC{0,9}"),
+        ) {
+            let body = body(length);
+            let entry = entry(&body, &cuts, note.as_deref());
+            let (_folder, path) = stored(&entry);
+            let file = File::open(&path).unwrap();
+            prop_assert_eq!(file.metadata().unwrap().len(), super::size(&entry));
+            let header = Header::read(&file).unwrap();
+            header.check(&file).unwrap();
+            let read = header.read_whole(&file).unwrap();
+            prop_assert!(read.pieces().concat() == body);
+            prop_assert_eq!(&*read.head, &*entry.head);
+            prop_assert_eq!((read.etag(), read.life, read.key), (entry.etag(), entry.life, entry.key));
+            let range = start.min(length as u64)..(start + size).min(length as u64);
+            if !range.is_empty() {
+                let mut got = Vec::new();
+                while (got.len() as u64) < range.end - range.start {
+                    let from = range.start + got.len() as u64;
+                    got.extend_from_slice(&header.read_range(&file, from..range.end, PIECE).unwrap());
+                }
+                prop_assert!(got == body[range.start as usize..range.end as usize]);
+            }
+        }
+
+        #[test]
+        fn a_flipped_byte_anywhere_is_never_given_out(
+            length in 0..200_000_usize, at: prop::sample::Index, flip in 1..=255_u8
+        ) {
+            let body = body(length);
+            let (_folder, path) = stored(&entry(&body, &[], Some("n")));
+            let mut bytes = fs::read(&path).unwrap();
+            let at = at.index(bytes.len());
+            bytes[at] ^= flip;
+            fs::write(&path, &bytes).unwrap();
+            let file = File::open(&path).unwrap();
+            prop_assert!(Header::read(&file).and_then(|header| header.read_whole(&file)).is_err());
+        }
+
+        #[test]
+        fn a_file_of_any_length_but_its_own_is_refused(cut: prop::sample::Index, more: bool) {
+            let (_folder, path) = stored(&entry(&body(70_000), &[], None));
+            let mut bytes = fs::read(&path).unwrap();
+            if more { bytes.push(0) } else { bytes.truncate(cut.index(bytes.len())) }
+            fs::write(&path, &bytes).unwrap();
+            prop_assert!(Header::read(&File::open(&path).unwrap()).is_err());
+        }
+
+        #[test]
+        fn any_bytes_are_refused_without_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..400), magic: bool) {
+            let folder = tempfile::tempdir().unwrap();
+            if magic && bytes.len() > 12 {
+                bytes[..8].copy_from_slice(&MAGIC);
+                let length = bytes.len() as u32;
+                bytes[8..12].copy_from_slice(&length.to_le_bytes());
+                let at = bytes.len() - 4;
+                let own = crc32fast::hash(&bytes[..at]);
+                bytes[at..].copy_from_slice(&own.to_le_bytes());
+            }
+            fs::write(folder.path().join("x"), &bytes).unwrap();
+            let file = File::open(folder.path().join("x")).unwrap();
+            let _ = Header::read(&file).and_then(|header| header.read_whole(&file));
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! A token bucket that is waited for in fair turns.
+//!
+//! It holds one second's worth, as KVS's does. A fifth of it stays in reserve, because requests that leave here evenly
+//! arrive there in bunches: without the reserve, network jitter alone makes KVS throttle a client that keeps to the
+//! rate. A request larger than the bucket may run it into debt once it is full; KVS takes lists of 1,000 fragments at
+//! 500 points a second, so it does that too.
+
+use super::fair::Turns;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+/// One bucket.
+pub(super) struct Bucket {
+    what: &'static str,
+    /// Per second, and the most it holds.
+    rate: f64,
+    state: Mutex<State>,
+}
+
+struct State {
+    level: f64,
+    at: Instant,
+    turns: Turns<Waiter>,
+    /// A task hands out turns while somebody waits.
+    handing_out: bool,
+    meter: Meter,
+}
+
+struct Waiter {
+    cost: f64,
+    turn: oneshot::Sender<()>,
+}
+
+/// How much of the bucket is not used for small requests.
+const RESERVE: f64 = 0.2;
+/// More waiters than this, of one principal or of all, are refused at once.
+const MOST_OF_ONE: usize = 256;
+const MOST: usize = 4096;
+
+impl Bucket {
+    pub(super) fn new(what: &'static str, per_second: u32) -> Arc<Self> {
+        let rate = f64::from(per_second.max(1));
+        let now = Instant::now();
+        let state = State {
+            level: rate,
+            at: now,
+            turns: Turns::default(),
+            handing_out: false,
+            meter: Meter::new(now),
+        };
+        Arc::new(Self { what, rate, state: Mutex::new(state) })
+    }
+
+    pub(super) fn what(&self) -> &'static str {
+        self.what
+    }
+
+    /// Takes `cost`, waiting for a turn until `deadline` at most.
+    ///
+    /// # Errors
+    /// When to come again: at once if the wait would surely be too long.
+    pub(super) async fn take(
+        self: &Arc<Self>,
+        cost: u32,
+        principal: &Arc<str>,
+        deadline: Instant,
+    ) -> Result<(), Duration> {
+        let cost = f64::from(cost);
+        let turn = {
+            let mut state = self.lock();
+            self.refill(&mut state);
+            if state.turns.len() == 0 && state.level >= self.needs(cost) {
+                state.spend(cost);
+                return Ok(());
+            }
+            self.line_up(&mut state, cost, principal, deadline)?
+        };
+        match tokio::time::timeout_at(deadline, turn).await {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(self.wait(&self.lock(), cost, principal).max(Duration::from_millis(500))),
+        }
+    }
+
+    /// Gives back what was taken and not used.
+    pub(super) fn give_back(&self, cost: u32) {
+        let mut state = self.lock();
+        state.level = (state.level + f64::from(cost)).min(self.rate);
+        state.meter.add(-f64::from(cost), Instant::now());
+    }
+
+    /// KVS says that there is nothing left.
+    pub(super) fn empty(&self) {
+        let mut state = self.lock();
+        self.refill(&mut state);
+        state.level = state.level.min(0.0);
+    }
+
+    /// What was taken within about the last second, as a share of what may be.
+    pub(super) fn utilization(&self) -> f64 {
+        (self.lock().meter.last_second(Instant::now()) / self.rate).clamp(0.0, 1.0)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refill(&self, state: &mut State) {
+        let now = Instant::now();
+        let since = now.saturating_duration_since(state.at).as_secs_f64();
+        state.level = (state.level + since * self.rate).min(self.rate);
+        state.at = now;
+    }
+
+    /// The level at which a request of this cost may go.
+    fn needs(&self, cost: f64) -> f64 {
+        // A bucket of one or two has no fifth to spare.
+        (cost + (self.rate * RESERVE).floor()).min(self.rate)
+    }
+
+    fn line_up(
+        self: &Arc<Self>,
+        state: &mut State,
+        cost: f64,
+        principal: &Arc<str>,
+        deadline: Instant,
+    ) -> Result<oneshot::Receiver<()>, Duration> {
+        if state.turns.len() >= MOST || state.turns.of(principal) >= MOST_OF_ONE {
+            state.turns.retain(|waiter| !waiter.turn.is_closed());
+        }
+        let wait = self.wait(state, cost, principal);
+        let full = state.turns.len() >= MOST || state.turns.of(principal) >= MOST_OF_ONE;
+        if full || Instant::now() + wait > deadline {
+            return Err(wait.max(Duration::from_millis(500)));
+        }
+        let (turn, mine) = oneshot::channel();
+        state.turns.push(principal, Waiter { cost, turn });
+        if !state.handing_out {
+            state.handing_out = true;
+            // Ends when nobody waits any more, which the waiters' deadlines bound.
+            tokio::spawn(hand_out(Arc::clone(self)));
+        }
+        Ok(mine)
+    }
+
+    /// How long a request of this principal will wait: everybody's requests count up to as much as his own, since
+    /// principals take turns.
+    fn wait(&self, state: &State, cost: f64, principal: &str) -> Duration {
+        let queued = |of: &str| {
+            let mut queues = state.turns.queues().filter(|(principal, _)| *principal == of);
+            queues.next().map_or(0.0, |(_, queue)| queue.iter().map(|waiter| waiter.cost).sum())
+        };
+        let mine = queued(principal) + cost;
+        let others: f64 = state
+            .turns
+            .queues()
+            .filter(|(other, _)| *other != principal)
+            .map(|(_, queue)| queue.iter().map(|waiter| waiter.cost).sum::<f64>().min(mine))
+            .sum();
+        let ahead = mine - cost + others;
+        let missing = ahead + self.needs(cost) - state.level;
+        Duration::from_secs_f64((missing / self.rate).clamp(0.0, 3600.0))
+    }
+}
+
+impl State {
+    fn spend(&mut self, cost: f64) {
+        self.level -= cost;
+        let now = self.at;
+        self.meter.add(cost, now);
+    }
+}
+
+/// Hands out turns as the bucket fills, until nobody waits.
+async fn hand_out(bucket: Arc<Bucket>) {
+    loop {
+        let pause = {
+            let mut state = bucket.lock();
+            bucket.refill(&mut state);
+            loop {
+                let Some(next) = state.turns.peek() else {
+                    state.handing_out = false;
+                    return;
+                };
+                if next.turn.is_closed() {
+                    state.turns.pop(); // he left
+                    continue;
+                }
+                let missing = bucket.needs(next.cost) - state.level;
+                if missing > 1e-9 {
+                    break Duration::from_secs_f64(missing / bucket.rate);
+                }
+                if let Some(waiter) = state.turns.pop()
+                    && waiter.turn.send(()).is_ok()
+                {
+                    state.spend(waiter.cost);
+                }
+            }
+        };
+        tokio::time::sleep(pause.max(Duration::from_millis(1))).await;
+    }
+}
+
+/// Counts over about a second: this one, and what still counts of the last one.
+struct Meter {
+    start: Instant,
+    current: f64,
+    last: f64,
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+impl Meter {
+    fn new(now: Instant) -> Self {
+        Self { start: now, current: 0.0, last: 0.0 }
+    }
+
+    fn add(&mut self, cost: f64, now: Instant) {
+        self.turn_over(now);
+        self.current += cost;
+    }
+
+    fn last_second(&mut self, now: Instant) -> f64 {
+        self.turn_over(now);
+        let into = now.saturating_duration_since(self.start).as_secs_f64().min(1.0);
+        self.current + self.last * (1.0 - into)
+    }
+
+    fn turn_over(&mut self, now: Instant) {
+        let age = now.saturating_duration_since(self.start);
+        if age >= SECOND * 2 {
+            *self = Self::new(now);
+        } else if age >= SECOND {
+            *self = Self { start: self.start + SECOND, current: 0.0, last: self.current };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(5)
+    }
+
+    fn who(name: &str) -> Arc<str> {
+        name.into()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_passes_and_then_the_rate_holds() {
+        let bucket = Bucket::new("x", 5);
+        let start = Instant::now();
+        let mut times = Vec::new();
+        for _ in 0..9 {
+            bucket.take(1, &who("a"), soon()).await.unwrap();
+            times.push(start.elapsed().as_millis() / 100);
+        }
+        assert_eq!(times, [0, 0, 0, 0, 2, 4, 6, 8, 10], "four at once, then one each 200 ms");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn over_any_time_no_more_passes_than_kvs_allows() {
+        let bucket = Bucket::new("x", 500);
+        let passed = Arc::new(Mutex::new(0));
+        let start = Instant::now();
+        let tasks: Vec<_> = (0..300_u32)
+            .map(|i| {
+                let (bucket, passed) = (bucket.clone(), passed.clone());
+                tokio::spawn(async move {
+                    let cost = i % 13 + 1;
+                    if bucket.take(cost, &who(&(i % 10).to_string()), soon()).await.is_ok() {
+                        *passed.lock().unwrap() += cost;
+                        let allowed = 500.0 + 500.0 * start.elapsed().as_secs_f64();
+                        assert!(f64::from(*passed.lock().unwrap()) <= allowed);
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        assert!(*passed.lock().unwrap() > 2000, "{}", passed.lock().unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_greedy_user_does_not_starve_another() {
+        let bucket = Bucket::new("x", 5);
+        for _ in 0..30 {
+            let bucket = bucket.clone();
+            tokio::spawn(async move { bucket.take(1, &who("greedy"), soon()).await });
+        }
+        tokio::task::yield_now().await;
+        let start = Instant::now();
+        bucket.take(1, &who("modest"), soon()).await.unwrap();
+        assert!(start.elapsed() < Duration::from_millis(700), "{:?}", start.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hopeless_wait_is_refused_at_once_with_the_time_to_come_again() {
+        let bucket = Bucket::new("x", 5);
+        let start = Instant::now();
+        let mut refused = Vec::new();
+        let mut waiting = Vec::new();
+        for _ in 0..40 {
+            let bucket = bucket.clone();
+            waiting.push(tokio::spawn(async move { bucket.take(1, &who("a"), soon()).await }));
+            tokio::task::yield_now().await;
+        }
+        for one in waiting {
+            if let Err(again) = one.await.unwrap() {
+                refused.push(again);
+            }
+        }
+        // Four at once and five a second for five seconds.
+        assert!((10..=12).contains(&refused.len()), "{}", refused.len());
+        assert!(refused.iter().all(|again| *again >= Duration::from_millis(500)), "{refused:?}");
+        assert!(start.elapsed() <= Duration::from_secs(5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_leaves_costs_nothing() {
+        let bucket = Bucket::new("x", 5);
+        for _ in 0..4 {
+            bucket.take(1, &who("a"), soon()).await.unwrap();
+        }
+        for _ in 0..20 {
+            let leaver = {
+                let bucket = bucket.clone();
+                tokio::spawn(async move { bucket.take(1, &who("b"), soon()).await })
+            };
+            tokio::task::yield_now().await;
+            leaver.abort();
+        }
+        let start = Instant::now();
+        bucket.take(1, &who("a"), soon()).await.unwrap();
+        assert!(start.elapsed() <= Duration::from_millis(210), "{:?}", start.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_larger_than_the_bucket_waits_for_a_full_one_and_leaves_a_debt() {
+        let bucket = Bucket::new("x", 500);
+        bucket.take(1000, &who("a"), soon()).await.unwrap();
+        let start = Instant::now();
+        bucket.take(100, &who("a"), soon()).await.unwrap();
+        assert_eq!(start.elapsed().as_millis(), 1400, "500 of debt, 100 of cost, 100 of reserve");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn utilization_follows_use() {
+        let bucket = Bucket::new("x", 100);
+        assert!(bucket.utilization() < 0.01);
+        bucket.take(50, &who("a"), soon()).await.unwrap();
+        assert!((0.4..0.6).contains(&bucket.utilization()));
+        tokio::time::advance(Duration::from_secs(3)).await;
+        assert!(bucket.utilization() < 0.01);
+        bucket.take(10, &who("a"), soon()).await.unwrap();
+        bucket.give_back(10);
+        assert!(bucket.utilization() < 0.01);
+    }
+}

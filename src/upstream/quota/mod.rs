@@ -1,0 +1,253 @@
+//! KVS's quotas, kept from our side: requests wait here, in fair turns, instead of being throttled there.
+//!
+//! The numbers and what each call is charged are `KVS.md` 6 and 5.7: two buckets of points per stream, requests per
+//! second per stream, account and session, and five connections per stream for media. A call passes every bucket
+//! that it is charged to before each attempt. If the wait is too long, what it took already is given back and the caller
+//! is told when to come again.
+
+mod bucket;
+mod cost;
+mod fair;
+mod slots;
+
+pub(super) use cost::Cost;
+
+use super::call::Ask;
+use super::config;
+use super::entry::Entry;
+use super::error::Error;
+use super::metrics::Metrics;
+use bucket::Bucket;
+use cost::{Rate, SessionRate};
+use slots::{Slot, Slots};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// All buckets of all entries.
+pub(super) struct Quotas {
+    patience: Duration,
+    streams: Arc<moka::sync::Cache<(Arc<str>, Arc<str>), Arc<Stream>>>,
+    accounts: moka::sync::Cache<Arc<str>, Arc<Account>>,
+    sessions: moka::sync::Cache<Arc<str>, Arc<Session>>,
+    metrics: Metrics,
+}
+
+/// What is counted per stream.
+struct Stream {
+    metadata: Arc<Bucket>,
+    media: Arc<Bucket>,
+    endpoint: Arc<Bucket>,
+    describe: Arc<Bucket>,
+    tags: Arc<Bucket>,
+    hls: Arc<Bucket>,
+    dash: Arc<Bucket>,
+    connections: Arc<Slots>,
+}
+
+/// What is counted per account and region.
+struct Account {
+    endpoint: Arc<Bucket>,
+    describe: Arc<Bucket>,
+    tags: Arc<Bucket>,
+    list: Arc<Bucket>,
+}
+
+/// What is counted per playback session.
+struct Session {
+    master: Arc<Bucket>,
+    playlist: Arc<Bucket>,
+    init: Arc<Bucket>,
+    media: Arc<Bucket>,
+}
+
+/// A place among the connections of a stream, if the call needs one; given back when dropped.
+pub(super) type Turn = Option<Slot>;
+
+/// Buckets that nobody used for so long are full, and forgotten.
+const UNUSED: Duration = Duration::from_secs(600);
+const MOST: u64 = 100_000;
+
+impl Quotas {
+    pub(super) fn new(patience: Duration, metrics: Metrics) -> Self {
+        fn memory<K: std::hash::Hash + Eq + Send + Sync + 'static, V: Clone + Send + Sync + 'static>()
+        -> moka::sync::Cache<K, V> {
+            moka::sync::Cache::builder().max_capacity(MOST).time_to_idle(UNUSED).build()
+        }
+        let streams: Arc<moka::sync::Cache<(Arc<str>, Arc<str>), Arc<Stream>>> = Arc::new(memory());
+        let watched = Arc::downgrade(&streams);
+        metrics.on_scrape(Box::new(move |set| {
+            for (key, stream) in watched.upgrade().iter().flat_map(|streams| streams.iter()) {
+                set(&key.1, "metadata", stream.metadata.utilization());
+                set(&key.1, "media", stream.media.utilization());
+            }
+        }));
+        Self { patience, streams, accounts: memory(), sessions: memory(), metrics }
+    }
+
+    /// Waits for the call's turn in every bucket.
+    ///
+    /// # Errors
+    /// [`Error::Busy`], and nothing is taken then.
+    pub(super) async fn turn(&self, entry: &Entry, ask: &Ask) -> Result<Turn, Error> {
+        let deadline = Instant::now() + self.patience;
+        let mut taken = Taken::default();
+        for (bucket, cost) in self.buckets(entry, ask) {
+            if let Err(retry_after) = bucket.take(cost, &ask.principal, deadline).await {
+                return Err(Error::Busy { retry_after, what: bucket.what() });
+            }
+            taken.0.push((bucket, cost));
+        }
+        let slot = match &ask.stream {
+            Some(stream) if ask.cost.connection => {
+                let slots = &self.stream(entry, stream.as_str()).connections;
+                let busy = |retry_after| Error::Busy { retry_after, what: slots.what() };
+                Some(slots.take(&ask.principal, deadline).await.map_err(busy)?)
+            }
+            _ => None,
+        };
+        taken.0.clear(); // spent, not to be given back
+        self.count(ask);
+        Ok(slot)
+    }
+
+    /// KVS throttled a call all the same: somebody else uses the stream too. What it was charged to starts empty.
+    pub(super) fn throttled(&self, entry: &Entry, ask: &Ask) {
+        for (bucket, _) in self.buckets(entry, ask) {
+            bucket.empty();
+        }
+    }
+
+    /// A clip was charged for `assumed` fragments and had `actual` ones.
+    pub(super) fn settle(&self, entry: &Entry, stream: &str, assumed: u32, actual: u32) {
+        let stream = self.stream(entry, stream);
+        stream.metadata.give_back(assumed.saturating_sub(actual));
+        stream.media.give_back(assumed.saturating_sub(actual));
+    }
+
+    /// What a call is charged to, and how much.
+    fn buckets(&self, entry: &Entry, ask: &Ask) -> Vec<(Arc<Bucket>, u32)> {
+        let cost = &ask.cost;
+        let mut buckets = Vec::with_capacity(4);
+        if let Some((id, rate)) = &cost.session {
+            let session = self.session(entry, id);
+            let bucket = match rate {
+                SessionRate::Master => &session.master,
+                SessionRate::Playlist => &session.playlist,
+                SessionRate::Init => &session.init,
+                SessionRate::Media => &session.media,
+            };
+            buckets.push((bucket.clone(), 1));
+        }
+        if let Some(bucket) = cost.rate.and_then(|rate| self.account(entry).of(rate)) {
+            buckets.push((bucket, 1));
+        }
+        if let Some(stream) = &ask.stream {
+            let stream = self.stream(entry, stream.as_str());
+            buckets.extend(cost.rate.and_then(|rate| stream.of(rate)).map(|bucket| (bucket, 1)));
+            if cost.metadata > 0 {
+                buckets.push((stream.metadata.clone(), cost.metadata));
+            }
+            if cost.media > 0 {
+                buckets.push((stream.media.clone(), cost.media));
+            }
+        }
+        buckets
+    }
+
+    fn stream(&self, entry: &Entry, name: &str) -> Arc<Stream> {
+        let key = (entry.name.clone(), name.into());
+        self.streams.get_with(key, || Arc::new(Stream::new(&entry.config.quotas)))
+    }
+
+    /// Entries of one account and region share what KVS counts per account.
+    fn account(&self, entry: &Entry) -> Arc<Account> {
+        let account = entry.config.known_account().unwrap_or(&entry.name);
+        let key = format!("{}/{account}", entry.config.region).into();
+        self.accounts.get_with(key, || Arc::new(Account::new(&entry.config.quotas)))
+    }
+
+    fn session(&self, entry: &Entry, id: &Arc<str>) -> Arc<Session> {
+        self.sessions.get_with(id.clone(), || Arc::new(Session::new(&entry.config.quotas)))
+    }
+
+    fn count(&self, ask: &Ask) {
+        let Some(stream) = &ask.stream else { return };
+        for (kind, points) in [("metadata", ask.cost.metadata), ("media", ask.cost.media)] {
+            if points > 0 {
+                self.metrics.points(stream.as_str(), kind).inc_by(points.into());
+            }
+        }
+    }
+}
+
+/// What a call took so far; given back if it does not get all that it needs, or leaves while it waits.
+#[derive(Default)]
+struct Taken(Vec<(Arc<Bucket>, u32)>);
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        for (bucket, cost) in &self.0 {
+            bucket.give_back(*cost);
+        }
+    }
+}
+
+impl Stream {
+    fn new(quotas: &config::Quotas) -> Self {
+        Self {
+            metadata: Bucket::new("metadata points", quotas.metadata_points),
+            media: Bucket::new("media points", quotas.media_points),
+            endpoint: Bucket::new("GetDataEndpoint", quotas.endpoint_tps),
+            describe: Bucket::new("DescribeStream", quotas.describe_tps),
+            tags: Bucket::new("ListTagsForStream", quotas.describe_tps),
+            hls: Bucket::new("GetHLSStreamingSessionURL", quotas.session_url_tps),
+            dash: Bucket::new("GetDASHStreamingSessionURL", quotas.session_url_tps),
+            connections: Slots::new("GetMediaForFragmentList connection", quotas.media_connections),
+        }
+    }
+
+    fn of(&self, rate: Rate) -> Option<Arc<Bucket>> {
+        match rate {
+            Rate::Endpoint => Some(self.endpoint.clone()),
+            Rate::Describe => Some(self.describe.clone()),
+            Rate::Tags => Some(self.tags.clone()),
+            Rate::HlsUrl => Some(self.hls.clone()),
+            Rate::DashUrl => Some(self.dash.clone()),
+            Rate::ListStreams => None,
+        }
+    }
+}
+
+impl Account {
+    fn new(quotas: &config::Quotas) -> Self {
+        Self {
+            endpoint: Bucket::new("account's GetDataEndpoint", quotas.account_tps),
+            describe: Bucket::new("account's DescribeStream", quotas.account_tps),
+            // "Other control-plane APIs" share the number of ListStreams (KVS.md 6).
+            tags: Bucket::new("account's ListTagsForStream", quotas.account_list_tps),
+            list: Bucket::new("account's ListStreams", quotas.account_list_tps),
+        }
+    }
+
+    fn of(&self, rate: Rate) -> Option<Arc<Bucket>> {
+        match rate {
+            Rate::Endpoint => Some(self.endpoint.clone()),
+            Rate::Describe => Some(self.describe.clone()),
+            Rate::Tags => Some(self.tags.clone()),
+            Rate::ListStreams => Some(self.list.clone()),
+            Rate::HlsUrl | Rate::DashUrl => None,
+        }
+    }
+}
+
+impl Session {
+    fn new(quotas: &config::Quotas) -> Self {
+        Self {
+            master: Bucket::new("session's master playlist", quotas.session_playlist_tps),
+            playlist: Bucket::new("session's playlist", quotas.session_playlist_tps),
+            init: Bucket::new("session's init segment", quotas.session_playlist_tps),
+            media: Bucket::new("session's media segment", quotas.session_media_tps),
+        }
+    }
+}
