@@ -1,3 +1,4 @@
 //! The one test program: each module is a promise, seen from outside.
 
 mod architecture;
+mod upstream;
