@@ -2,3 +2,5 @@
 
 mod architecture;
 mod upstream;
+mod first_light;
+mod harness;
