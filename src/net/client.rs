@@ -105,6 +105,7 @@ pub enum Error {
 #[derive(Clone)]
 pub struct Client {
     pool: legacy::Client<Bounded<HttpsConnector<HttpConnector>>, Full<Bytes>>,
+    tls: ClientConfig,
     allow_http: bool,
 }
 
@@ -139,13 +140,19 @@ impl Client {
         Ok(Self::over(options, tls_versions()?.with_root_certificates(roots).with_no_client_auth()))
     }
 
+    /// Another pool with the same trust; reading the system's certificates takes its time.
+    #[must_use]
+    pub fn sibling(&self, options: Options) -> Self {
+        Self::over(options, self.tls.clone())
+    }
+
     fn over(options: Options, tls: ClientConfig) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false); // or https:// is refused before TLS
         tcp.set_nodelay(true);
         tcp.set_keepalive(Some(Duration::from_secs(60)));
         tcp.set_connect_timeout(Some(options.connect_timeout));
-        let https = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls);
+        let https = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls.clone());
         let https = if options.allow_http { https.https_or_http() } else { https.https_only() };
         let inner = https.enable_http1().wrap_connector(tcp);
         let pool = legacy::Client::builder(TokioExecutor::new())
@@ -155,7 +162,7 @@ impl Client {
             .timer(TokioTimer::new())
             .http1_max_buf_size(256 << 10)
             .build(Bounded { inner, limit: options.connect_timeout });
-        Self { pool, allow_http: options.allow_http }
+        Self { pool, tls, allow_http: options.allow_http }
     }
 
     /// Sends a request with an absolute URI and waits for the response's head. Dropping the future, or later the

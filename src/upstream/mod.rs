@@ -101,9 +101,9 @@ impl Upstream {
             idle: config.idle.0,
             per_host: config.connections,
         };
-        let broken = |error: client::Error| vec![Mistake::at("upstream", error.to_string())];
-        let client = Client::new(options).map_err(broken)?;
-        let transport = transport(Client::new(Options { allow_http: true, ..options }).map_err(broken)?);
+        let client =
+            Client::new(options).map_err(|error| vec![Mistake::at("upstream", error.to_string())])?;
+        let transport = transport(client.sibling(Options { allow_http: true, ..options }));
         let mut ready = Vec::new();
         for (index, entry) in entries.iter().enumerate() {
             // Boxed: AWS's chain is a large future.
