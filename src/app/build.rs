@@ -23,7 +23,7 @@ pub async fn gateway(
     previous: Option<&Gateway>,
 ) -> Result<Gateway, Refused> {
     let wrong = |mistakes: Vec<Mistake>| source.locate(&mistakes);
-    let policy = Policy::load(&config.policy, &attributes(config)).map_err(wrong)?;
+    let policy = policy(config, source)?;
     for warning in policy.warnings() {
         tracing::warn!("{}", source.locate(std::slice::from_ref(warning)));
     }
@@ -60,6 +60,14 @@ pub async fn gateway(
         console: Arc::new(console_settings(config)),
         console_policy: console_policy(config),
     })
+}
+
+/// Loads the policies.
+///
+/// # Errors
+/// Every mistake in them, each with its place.
+pub fn policy(config: &Config, source: &Source) -> Result<Policy, Refused> {
+    Policy::load(&config.policy, &attributes(config)).map_err(|mistakes| source.locate(&mistakes))
 }
 
 /// The attributes that policies may read of a caller: all that any issuer maps.

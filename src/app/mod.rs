@@ -7,6 +7,8 @@ mod operate;
 mod reload;
 mod systemd;
 
+pub use build::policy;
+
 use crate::admin;
 use crate::config::{Config, Refused, Source};
 use crate::gateway::Gateway;

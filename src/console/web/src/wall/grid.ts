@@ -1,0 +1,37 @@
+// How many columns make the tiles largest. Pure.
+
+/** Below this a screen is a telephone's: tiles take its width, and it scrolls. */
+const NARROW = 640;
+
+/** Columns for `n` tiles of 16:9 in a space, keeping tiles at least `least` px wide; the rest scrolls. */
+export function columns(n: number, width: number, height: number, gap: number, least = 150): number {
+  if (width < NARROW) return n <= 4 || width < 300 ? 1 : 2;
+  const most = Math.max(1, Math.floor((width + gap) / (least + gap)));
+  let best = 1;
+  let bestArea = 0;
+  for (let count = 1; count <= Math.min(Math.max(1, n), most); count++) {
+    const rows = Math.ceil(n / count);
+    const byWidth = (width - gap * (count - 1)) / count;
+    const byHeight = ((height - gap * (rows - 1)) / rows) * (16 / 9);
+    const tile = Math.min(byWidth, byHeight);
+    // A little scrolling beats postage stamps.
+    const shown = tile < least ? Math.min(byWidth, least) : tile;
+    if (shown > bestArea + 0.5) { best = count; bestArea = shown; }
+  }
+  return best;
+}
+
+/** The width of one tile so that all rows fit; not below `least`. */
+export function tileWidth(n: number, count: number, width: number, height: number, gap: number, least = 150): number {
+  if (width < NARROW) return Math.floor((width - gap * (count - 1)) / count);
+  const rows = Math.ceil(Math.max(1, n) / count);
+  const byWidth = (width - gap * (count - 1)) / count;
+  const byHeight = ((height - gap * (rows - 1)) / rows) * (16 / 9);
+  return Math.floor(Math.max(Math.min(byWidth, byHeight), Math.min(byWidth, least)));
+}
+
+/** The cameras that match every word of a query, in any order. */
+export function matching<T extends { readonly name: string }>(streams: readonly T[], query: string): T[] {
+  const wanted = query.toLowerCase().split(/\s+/).filter(Boolean);
+  return streams.filter(({ name }) => wanted.every((word) => name.toLowerCase().includes(word)));
+}

@@ -1,0 +1,92 @@
+// One camera on the wall: a still at once, moving pictures while the tile is on the screen, and always words.
+
+import { type Stream } from '../api';
+import { writeAddress } from '../address';
+import { h, mark, say, Ends } from '../dom';
+import { icon } from '../icons';
+import { Feed } from '../play/feed';
+import { isFine, wordsOf } from '../play/state';
+import { Stage } from '../play/stage';
+import { now } from '../present';
+import { learnShape, preferences, shapeOf } from '../preferences';
+import type { Session } from '../session/session';
+import { iconButton, toggleFullScreen } from '../shell';
+import { text } from '../text';
+
+/** Tiles that left the screen for less than this are not worth opening again, in ms. */
+const LINGER = 1500;
+
+export class Tile {
+  readonly root: HTMLElement;
+  readonly feed: Feed;
+  private readonly stage = new Stage();
+  private readonly ends = new Ends();
+  private readonly title = h('span', { class: 'state-title' });
+  private readonly detail = h('span', { class: 'state-detail' });
+  private readonly dot = h('span', { class: 'dot', 'aria-hidden': 'true' });
+  private leaving: ReturnType<typeof setTimeout> | undefined;
+  private asked = false;
+  private readonly session: Session;
+  private readonly stream: Stream;
+
+  constructor(session: Session, stream: Stream) {
+    this.session = session;
+    this.stream = stream;
+    const link = h('a', { class: 'tile-link', href: writeAddress({ view: 'camera', name: stream.name }), 'aria-label': text.wall.open(stream.name) });
+    const status = h('div', { class: 'tile-status' }, this.dot, this.title);
+    const full = iconButton('full', `${text.wall.enlarge}: ${stream.name}`, () => void toggleFullScreen(this.root), { class: 'icon-button tile-full' });
+    this.root = h('article', { class: 'tile', 'data-stream': stream.name, 'aria-label': stream.name },
+      this.stage.root, h('div', { class: 'tile-words' }, icon('noSignal'), h('strong', {}), this.detail),
+      h('div', { class: 'tile-foot' }, h('h2', { class: 'tile-name' }, stream.name), status), link, full);
+    this.feed = new Feed(session, this.stage, stream, false, {
+      changed: () => this.show(),
+      first: (ms) => { this.root.dataset['firstPictureMs'] ??= String(Math.round(ms)); performance.mark(`first-picture:${stream.name}`); },
+    });
+    this.ends.every(1000, () => this.show());
+    this.ends.add(() => this.feed.close());
+    this.ends.add(() => this.stage.close());
+    this.show();
+  }
+
+  /** Comes onto the screen, or leaves it. */
+  visible(on: boolean): void {
+    clearTimeout(this.leaving);
+    if (!on) { this.leaving = setTimeout(() => this.feed.stop(), LINGER); return; }
+    if (this.feed.wish) return;
+    this.feed.play({ is: 'live' });
+    void this.still();
+  }
+
+  close(): void {
+    clearTimeout(this.leaving);
+    this.ends.all();
+    this.root.remove();
+  }
+
+  /** The picture that bridges the time until the video runs. */
+  private async still(): Promise<void> {
+    if (this.asked || !this.stream.actions.includes('GetImages')) return;
+    this.asked = true;
+    try {
+      const shape = shapeOf(this.stream.name);
+      const picture = await this.session.api.snapshot(this.stream.name, { maxAge: 30, ...(shape && { width: 640, height: Math.round(640 / shape) }) }, this.ends.signal);
+      const { width, height } = await createImageBitmap(picture);
+      learnShape(this.stream.name, width, height);
+      if (this.feed.firstPicture === undefined) this.stage.poster(picture);
+    } catch { /* the words say what is wrong, if it is more than this picture */ }
+  }
+
+  private show(): void {
+    const { state } = this.feed;
+    const words = wordsOf(state, now(), preferences.zone);
+    say(this.title, words.title);
+    say(this.detail, words.detail);
+    say(this.root.querySelector('.tile-words strong') as HTMLElement, words.title);
+    mark(this.root, 'data-state', state.is);
+    mark(this.root, 'data-tone', words.tone);
+    // Loud words over the picture only where the picture alone would mislead.
+    const loud = !(isFine(state) || state.is === 'paused' || state.is === 'delayed' || state.is === 'stills' || (state.is === 'opening' && now() - state.since < 4000));
+    mark(this.root, 'data-loud', loud);
+    this.root.title = words.detail;
+  }
+}

@@ -1,0 +1,18 @@
+// Debian's Chromium under playwright-core, which lives with the page's own dependencies in src/console/web.
+
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+
+const require = createRequire(new URL('../../src/console/web/package.json', import.meta.url));
+const { chromium } = require('playwright-core');
+
+/** A browser; whoever asks closes it. */
+export const launch = () => chromium.launch({
+  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+  args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--autoplay-policy=no-user-gesture-required'],
+});
+
+/** axe-core's source, to be run inside a page. */
+export const axeSource = () => require('node:fs').readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8');
+export const resolveFromWeb = (name) => require.resolve(name);
+export const here = fileURLToPath(new URL('.', import.meta.url));
