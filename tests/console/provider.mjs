@@ -9,7 +9,7 @@ export async function startProvider({ port, redirect, seconds }) {
   let issued = 0;
   const audience = 'kvs-edge';
   const provider = new Provider(`http://127.0.0.1:${port}`, {
-    clients: [{ client_id: 'console', token_endpoint_auth_method: 'none', redirect_uris: [redirect], grant_types: ['authorization_code'], response_types: ['code'], application_type: 'native' }],
+    clients: [{ client_id: 'console', token_endpoint_auth_method: 'none', redirect_uris: [redirect], grant_types: ['authorization_code'], response_types: ['code'] }],
     pkce: { required: () => true },
     clientBasedCORS: (_ctx, origin) => origin === new URL(redirect).origin,
     ttl: { AccessToken: seconds, IdToken: seconds, Session: 3600, Grant: 3600, Interaction: 600, AuthorizationCode: 60 },

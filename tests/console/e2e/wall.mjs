@@ -66,7 +66,7 @@ export const tests = [
       await page.locator('.search-field').fill('no such camera');
       await page.getByText('No camera matches').waitFor();
       await page.getByRole('button', { name: 'Show all' }).click();
-      await page.setViewportSize({ width: 380, height: 300 });
+      await page.setViewportSize({ width: 380, height: 200 });
       await until(page, 'a tile below the screen is paused', () => [...document.querySelectorAll('.tile')].some((one) => one.dataset.state === 'paused'));
       await page.locator('.tile').last().scrollIntoViewIfNeeded();
       await until(page, 'the last tile starts', () => [...document.querySelectorAll('.tile')].at(-1).dataset.state !== 'paused');
