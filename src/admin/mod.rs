@@ -10,7 +10,7 @@ pub use config::Config;
 
 use crate::net::drain::Signal;
 use crate::net::listener::{self, Bound, Limits, Terms};
-use crate::setting::Span;
+use crate::setting::{ByteSize, Span};
 use prometheus::proto::MetricFamily;
 use std::future::Future;
 use std::sync::Arc;
@@ -69,6 +69,7 @@ fn limits() -> Limits {
         connections_total: 256,
         connections_per_address: 64,
         keep_alive_idle: Span::seconds(120),
+        memory: Some(ByteSize(0)), // operators look most closely when memory is short
         ..Limits::default()
     }
 }

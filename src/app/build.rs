@@ -9,7 +9,6 @@ use crate::playback::Keys;
 use crate::policy::{AttributeType, Attributes, Policy};
 use crate::setting::Mistake;
 use crate::{console, net};
-use arc_swap::ArcSwap;
 use http::HeaderValue;
 use std::sync::Arc;
 
@@ -24,7 +23,7 @@ pub async fn gateway(
     previous: Option<&Gateway>,
 ) -> Result<Gateway, Refused> {
     let wrong = |mistakes: Vec<Mistake>| source.locate(&mistakes);
-    let policy = Policy::load(&config.policy, &attributes(config)).map_err(wrong)?;
+    let policy = policy(config, source)?;
     for warning in policy.warnings() {
         tracing::warn!("{}", source.locate(std::slice::from_ref(warning)));
     }
@@ -32,7 +31,8 @@ pub async fn gateway(
     let identity = match previous {
         Some(previous) => previous.identity.restart(&config.issuer, &config.identity).await,
         None => {
-            Identity::start(&config.issuer, &config.identity, key_fetch(source)?, lasting.identity.clone()).await
+            Identity::start(&config.issuer, &config.identity, key_fetch(source)?, lasting.identity.clone())
+                .await
         }
     }
     .map_err(wrong)?;
@@ -60,6 +60,14 @@ pub async fn gateway(
         console: Arc::new(console_settings(config)),
         console_policy: console_policy(config),
     })
+}
+
+/// Loads the policies.
+///
+/// # Errors
+/// Every mistake in them, each with its place.
+pub fn policy(config: &Config, source: &Source) -> Result<Policy, Refused> {
+    Policy::load(&config.policy, &attributes(config)).map_err(|mistakes| source.locate(&mistakes))
 }
 
 /// The attributes that policies may read of a caller: all that any issuer maps.
@@ -104,10 +112,10 @@ fn console_policy(_config: &Config) -> HeaderValue {
 ///
 /// # Errors
 /// A file cannot be read or does not fit.
-pub fn tls(config: &Config, source: &Source) -> Result<Option<Arc<ArcSwap<rustls::ServerConfig>>>, Refused> {
+pub fn tls(config: &Config, source: &Source) -> Result<Option<net::tls::Loaded>, Refused> {
     let Some(tls) = &config.server.tls else { return Ok(None) };
-    let loaded = net::tls::load(tls).map_err(|error| source.locate(&[Mistake::at("server.tls", error.to_string())]))?;
-    Ok(Some(Arc::new(ArcSwap::new(loaded.config))))
+    let loaded = net::tls::load(tls);
+    loaded.map(Some).map_err(|error| source.locate(&[Mistake::at("server.tls", error.to_string())]))
 }
 
 /// Builds everything once and throws it away.

@@ -73,8 +73,12 @@ impl Lasting {
     /// # Errors
     /// An entry cannot be used.
     pub async fn calls(&self, config: &Config) -> Result<Calls, Vec<Mistake>> {
-        let made_of =
-            (config.aws.clone(), config.upstream.clone(), config.sessions.clone(), config.playback.live_window);
+        let made_of = (
+            config.aws.clone(),
+            config.upstream.clone(),
+            config.sessions.clone(),
+            config.playback.live_window,
+        );
         if let Some(calls) = self.current()
             && *calls.made_of == made_of
         {

@@ -1,15 +1,20 @@
 //! Builds the parts from the settings and runs them: build, run, drain, in that order.
 
 mod build;
+mod fixed;
 mod lasting;
 mod operate;
 mod reload;
+mod systemd;
+
+pub use build::policy;
 
 use crate::admin;
 use crate::config::{Config, Refused, Source};
 use crate::gateway::Gateway;
 use crate::net::drain::{self, Drain};
 use crate::net::listener;
+use crate::net::tls::Certificates;
 use crate::telemetry;
 use anyhow::Context;
 use arc_swap::ArcSwap;
@@ -25,6 +30,10 @@ pub struct App {
     source: Source,
     lasting: Lasting,
     reloads: reload::Reloads,
+    certificates: Certificates,
+    log_level: Option<telemetry::log::Level>,
+    /// As they were at the start, for what cannot change later.
+    started: Config,
     draining: drain::Signal,
 }
 
@@ -67,7 +76,7 @@ pub async fn start(source: Source, logging: Logging) -> anyhow::Result<Running> 
         log.register(lasting.registries.own())?;
     }
     let gateway = build::gateway(&config, &source, &lasting, None).await?;
-    let tls = build::tls(&config, &source)?;
+    let certificates = Certificates::register(lasting.registries.own(), build::tls(&config, &source)?)?;
     let public = listener::bind(&config.server.listen).await.context("server.listen")?;
     let operators = listener::bind(&config.admin.places()).await.context("admin.listen")?;
     let (drain, signal) = drain::channel();
@@ -76,6 +85,9 @@ pub async fn start(source: Source, logging: Logging) -> anyhow::Result<Running> 
         reloads: reload::Reloads::register(lasting.registries.own())?,
         gateway: ArcSwap::from_pointee(gateway),
         config: ArcSwap::from_pointee(config.clone()),
+        started: config.clone(),
+        certificates,
+        log_level: log.as_ref().map(telemetry::log::Guard::level),
         source,
         lasting,
         draining: signal.clone(),
@@ -83,7 +95,7 @@ pub async fn start(source: Source, logging: Logging) -> anyhow::Result<Running> 
     let mut listeners = JoinSet::new();
     let terms = listener::Terms {
         limits: config.limits.clone(),
-        tls,
+        tls: app.certificates.current(),
         trust: Arc::new(config.server.trust()),
         proxy_protocol: config.server.proxy_protocol,
         metrics: app.lasting.listener.clone(),
@@ -101,6 +113,7 @@ pub async fn start(source: Source, logging: Logging) -> anyhow::Result<Running> 
     let mut operating = JoinSet::new();
     operating.spawn(admin::serve(operators, app.clone(), signal));
     tracing::info!(listen = ?addresses, admin = ?admin_addresses, "serving");
+    systemd::ready("serving");
     Ok(Running { addresses, admin: admin_addresses, app, drain, listeners, operators: operating, _log: log })
 }
 
@@ -108,9 +121,12 @@ pub async fn start(source: Source, logging: Logging) -> anyhow::Result<Running> 
 pub async fn until_stopped(running: Running) {
     let reloading = running.app.clone();
     let reloads = tokio::spawn(reload::on_signals_and_changes(reloading));
+    let watchdog = tokio::spawn(systemd::stay_alive());
     stop_signal().await;
     reloads.abort();
+    systemd::stopping();
     running.drain().await;
+    watchdog.abort();
 }
 
 impl Running {

@@ -1,6 +1,6 @@
 //! New settings in, new gateway out; on failure the last good one stays in force, and says so.
 
-use super::{App, build};
+use super::{App, build, fixed, systemd};
 use crate::config::{Config, Source};
 use prometheus::{IntGauge, Registry};
 use std::sync::Arc;
@@ -27,7 +27,10 @@ impl Reloads {
             Ok(gauge)
         };
         let reloads = Self {
-            successful: gauge("kvs_edge_config_last_reload_successful", "1 if the last reload succeeded, else 0")?,
+            successful: gauge(
+                "kvs_edge_config_last_reload_successful",
+                "1 if the last reload succeeded, else 0",
+            )?,
             last_success: gauge(
                 "kvs_edge_config_last_reload_success_timestamp_seconds",
                 "When settings were last taken into force",
@@ -40,7 +43,8 @@ impl Reloads {
 
     fn succeeded(&self) {
         self.successful.set(1);
-        self.last_success.set(i64::try_from(crate::kvs::Timestamp::now().millis() / 1000).unwrap_or(i64::MAX));
+        self.last_success
+            .set(i64::try_from(crate::kvs::Timestamp::now().millis() / 1000).unwrap_or(i64::MAX));
     }
 }
 
@@ -51,7 +55,10 @@ impl App {
     /// What is wrong with it; nothing has changed then.
     pub async fn reload(&self) -> Result<(), String> {
         let _turn = self.reloads.turn.lock().await;
-        match self.rebuild().await {
+        systemd::reloading();
+        let rebuilt = self.rebuild().await;
+        systemd::ready(if rebuilt.is_ok() { "serving" } else { "serving; the last reload was refused" });
+        match rebuilt {
             Ok(()) => {
                 self.reloads.succeeded();
                 tracing::info!(policy = self.gateway().policy.version(), "reloaded");
@@ -66,13 +73,24 @@ impl App {
     }
 
     async fn rebuild(&self) -> Result<(), String> {
-        let source = Source::read(self.source.path(), std::env::vars()).map_err(|refused| refused.to_string())?;
+        let source =
+            Source::read(self.source.path(), std::env::vars()).map_err(|refused| refused.to_string())?;
         let config = Config::load(&source).map_err(|refused| refused.to_string())?;
         let previous = self.gateway();
+        let certificates = build::tls(&config, &source).map_err(|refused| refused.to_string())?;
         let gateway = build::gateway(&config, &source, &self.lasting, Some(&previous))
             .await
             .map_err(|refused| refused.to_string())?;
         self.gateway.store(Arc::new(gateway));
+        self.certificates.renew(certificates);
+        if let Some(level) = &self.log_level
+            && let Err(error) = level.set(&config.log)
+        {
+            tracing::error!(%error, "the log keeps its level");
+        }
+        for key in fixed::changed(&self.started, &config) {
+            tracing::warn!(setting = key, "changed in the file, but only a restart puts this into force");
+        }
         self.config.store(Arc::new(config));
         Ok(())
     }
@@ -81,7 +99,7 @@ impl App {
 /// How often files are looked at where nothing tells of changes.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// Reloads at SIGHUP, and when the configuration or a policy file has changed.
+/// Reloads at SIGHUP, and when the configuration, a policy file or a certificate has changed.
 pub async fn on_signals_and_changes(app: Arc<App>) {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
@@ -103,7 +121,8 @@ pub async fn on_signals_and_changes(app: Arc<App>) {
 fn fingerprint(app: &App) -> Vec<(std::path::PathBuf, Option<(u64, std::time::SystemTime)>)> {
     let config = app.config();
     let policies = config.policy.find_files().unwrap_or_default();
-    let files = std::iter::once(app.source.path().to_owned()).chain(policies);
+    let certificates = config.server.tls.as_ref().map(crate::net::tls::Config::files).unwrap_or_default();
+    let files = std::iter::once(app.source.path().to_owned()).chain(policies).chain(certificates);
     let look = |path: std::path::PathBuf| {
         let facts = std::fs::metadata(&path).ok().and_then(|meta| Some((meta.len(), meta.modified().ok()?)));
         (path, facts)

@@ -69,7 +69,7 @@ impl Fill {
     /// Fetches, at most twice, and stores.
     pub(super) async fn run(self: Arc<Self>, inner: Arc<Inner>, fetch: Fetch) {
         let _last_word = LastWord { fill: &self, inner: &inner };
-        if let Some(loaded) = inner.from_disk(self.key).await {
+        if let Some(loaded) = inner.load(self.key).await {
             self.answer_from_disk(&inner, loaded);
             return;
         }

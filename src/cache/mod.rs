@@ -168,7 +168,8 @@ impl Cache {
         E: Send + Sync + 'static,
     {
         let found = self.get_or_fill(key, fetch).await?;
-        if matches!(found.outcome, Outcome::Hit(_) | Outcome::Stale) {
+        // Held already, or not to be held at all.
+        if matches!(found.outcome, Outcome::Hit(_) | Outcome::Stale | Outcome::Bypass) {
             return Ok(0);
         }
         let mut reader = found.entry.body(None);
@@ -230,7 +231,7 @@ impl Inner {
         Joined::Seat(seat, true)
     }
 
-    async fn from_disk(&self, key: Key) -> Option<Loaded> {
+    async fn load(&self, key: Key) -> Option<Loaded> {
         self.disk.as_ref()?.load(key, self.clock.now(), &self.growing).await
     }
 
@@ -324,5 +325,7 @@ impl Clock {
     }
 }
 
+#[cfg(test)]
+mod soak;
 #[cfg(test)]
 mod tests;

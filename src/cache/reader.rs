@@ -82,11 +82,11 @@ impl Reading {
         self.etag_value().and_then(|value| value.to_str().ok())
     }
 
-    /// The strong entity tag as a header value.
+    /// The strong entity tag as a header value. A body that is not kept has none: nobody could ask for it again.
     #[must_use]
     pub fn etag_value(&self) -> Option<&HeaderValue> {
         match &self.0 {
-            From::Entry(entry) => Some(entry.etag()),
+            From::Entry(entry) => entry.life.map(|_| entry.etag()),
             From::Disk(file) => Some(&file.header.etag),
             From::Growing(..) => None,
         }

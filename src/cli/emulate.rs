@@ -41,7 +41,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     super::runtime()?.block_on(async {
         let (access_key, secret_key, region) =
             (config.access_key.clone(), config.secret_key.clone(), config.region.clone());
-        let running = emulator::start(config).await.with_context(|| format!("cannot listen on {}", args.listen))?;
+        let running =
+            emulator::start(config).await.with_context(|| format!("cannot listen on {}", args.listen))?;
         println!("emulator on {}, region {region}", running.url());
         println!("AWS_ACCESS_KEY_ID={access_key} AWS_SECRET_ACCESS_KEY={secret_key} AWS_REGION={region}");
         tokio::signal::ctrl_c().await?;

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 /// Print the effective configuration: file, environment and defaults together, secrets only by where they are kept
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  KVS_EDGE__CACHE__MEMORY=2GiB kvs-edge print-config --config kvs-edge.toml")]
+#[command(
+    after_help = "Example:\n  KVS_EDGE__CACHE__MEMORY=2GiB kvs-edge print-config --config kvs-edge.toml"
+)]
 pub struct Args {
     #[command(flatten)]
     file: ConfigFile,

@@ -94,7 +94,7 @@ pub(super) async fn handle(
     let answer = match asked {
         Ok(asked) => match planned(world, &asked, &faults, reset).await? {
             Some(answer) => Ok(answer),
-            None => answer(world, asked, &faults),
+            None => unhurried(world, asked, &faults).await,
         },
         Err(refusal) => Err(refusal),
     };
@@ -164,6 +164,16 @@ async fn planned(
         }
     }
     Ok(None)
+}
+
+/// Pictures take time to make: they are made beside the connections of everybody else.
+async fn unhurried(world: &Arc<World>, asked: Asked, faults: &[Fault]) -> Result<Answer, Refusal> {
+    if asked.operation != Operation::GetImages {
+        return answer(world, asked, faults);
+    }
+    let (world, faults) = (world.clone(), faults.to_vec());
+    let made = tokio::task::spawn_blocking(move || answer(&world, asked, &faults)).await;
+    made.unwrap_or_else(|e| Err(Refusal::new(500, "InternalFailure", e.to_string())))
 }
 
 fn answer(world: &World, asked: Asked, faults: &[Fault]) -> Result<Answer, Refusal> {

@@ -1,4 +1,16 @@
 //! What tests and operators tell the emulator, under `/_emulator/`: only from loopback, and unknown to players.
+//!
+//! | Request | Does |
+//! |---|---|
+//! | `POST faults` | adds a rule, or a list of rules, to the fault plan (`faults`); needs `allow_faults` |
+//! | `GET faults`, `DELETE faults` | shows the plan with what it has done; clears it |
+//! | `GET requests`, `DELETE requests` | shows the ledger (`ledger`); starts it anew |
+//! | `POST streams/{name}` | changes a camera: see `Change` |
+//! | `DELETE sessions` | all playback sessions have expired |
+//! | `GET credentials` | temporary credentials, as a container gets them (`credentials`) |
+//! | `DELETE credentials` | all temporary credentials have expired |
+//! | `POST endpoint` | `{"url": …}`: what GetDataEndpoint answers; `{}`: the data plane moves to another port |
+//! | `GET health` | 200 |
 
 use super::answer::{Answer, Refusal};
 use super::archive::{Backfill, Millis};

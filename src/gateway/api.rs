@@ -55,7 +55,12 @@ impl Gateway {
     }
 
     /// Asks KVS and notes on the record what came of it.
-    pub(super) async fn ask_kvs(&self, ask: &Ask<'_>, call: &Call, record: &mut Record) -> Result<Answer, Error> {
+    pub(super) async fn ask_kvs(
+        &self,
+        ask: &Ask<'_>,
+        call: &Call,
+        record: &mut Record,
+    ) -> Result<Answer, Error> {
         let started = std::time::Instant::now();
         let answer = self.upstream.call(ask.located()?, call, &ask.caller().subject).await?;
         record.attempts += answer.attempts;
@@ -69,7 +74,9 @@ impl Gateway {
         let answer = self.ask_kvs(ask, call, record).await?;
         let body = answer.bytes(LONGEST_JSON).await?;
         let mut json: Value = serde_json::from_slice(&body).map_err(|_| broken_json(call.operation()))?;
-        if let (Some(token), Some((stream, kind, range))) = (json.get("NextToken").and_then(Value::as_str), paging(call)) {
+        if let (Some(token), Some((stream, kind, range))) =
+            (json.get("NextToken").and_then(Value::as_str), paging(call))
+        {
             json["NextToken"] = page_token::seal(&self.keys, stream, kind, range, token).into();
             return Ok(Reply::json(&json));
         }

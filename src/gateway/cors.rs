@@ -55,7 +55,8 @@ impl Cors {
         // Another origin must not get this answer from a shared cache.
         answer.append(header::VARY, HeaderValue::from_static("Origin"));
         let Some(origin) = origin.filter(|origin| self.origins.contains(origin)) else { return };
-        let mut set = |name: HeaderName, value: &'static str| answer.insert(name, HeaderValue::from_static(value));
+        let mut set =
+            |name: HeaderName, value: &'static str| answer.insert(name, HeaderValue::from_static(value));
         set(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, "true");
         if preflight {
             set(header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, POST");
@@ -92,7 +93,8 @@ mod tests {
         for name in ["amz-sdk-invocation-id", "amz-sdk-request", "x-amz-content-sha256", "x-amz-user-agent"] {
             assert!(allowed.contains(name), "{name}");
         }
-        for asking in [vec!["https://evil.example"], vec!["null"], vec![], vec![app, "https://evil.example"]] {
+        for asking in [vec!["https://evil.example"], vec!["null"], vec![], vec![app, "https://evil.example"]]
+        {
             let answer = answer(&[app], &asking, true);
             assert!(!answer.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN), "{asking:?}");
             assert_eq!(answer[header::VARY], "Origin");

@@ -4,8 +4,8 @@
 //! list is cut from one list that is at most a few seconds old. Pages are cut here too: after the caller's view has
 //! been filtered, so that they are full, and tokens say nothing but the last name shown.
 
-use super::refusal::Error;
 use super::Gateway;
+use super::refusal::Error;
 use crate::caller::Caller;
 use crate::kvs::operations::ListStreams;
 use crate::kvs::{Call, Operation, StreamArn, StreamName, StreamRef};
@@ -112,13 +112,16 @@ async fn fetch(upstream: &upstream::Upstream) -> Result<Arc<Vec<Listed>>, upstre
             let body = body.map_err(|broken| upstream::Error::BrokenAnswer(broken.to_string()))?;
             let json: Value = serde_json::from_slice(&body)
                 .map_err(|_| upstream::Error::BrokenAnswer("ListStreams did not answer with JSON".into()))?;
-            let page = json.get("StreamInfoList").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+            let page =
+                json.get("StreamInfoList").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
             all.extend(page.iter().filter_map(Listed::read).filter(|stream| {
                 let located = upstream.locate(&StreamRef::Name(stream.name.clone()));
                 located.is_ok_and(|located| located.entry == *entry)
             }));
             match json.get("NextToken").and_then(Value::as_str) {
-                Some(token) if call.next_token.as_deref() != Some(token) => call.next_token = Some(token.to_owned()),
+                Some(token) if call.next_token.as_deref() != Some(token) => {
+                    call.next_token = Some(token.to_owned())
+                }
                 _ => break,
             }
         }

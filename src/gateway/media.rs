@@ -8,9 +8,9 @@ use super::record::Record;
 use super::refusal::Error;
 use super::reply::{self, Private, Reply};
 use super::{Ask, Gateway};
+use crate::cache::freshness::{Kind, Rules};
 use crate::cache::{Fetched, Found, Head, Keep, Key, Picture, freshness};
 use crate::kvs::operations::{GetClip, GetImages, ListFragments};
-use crate::cache::freshness::{Kind, Rules};
 use crate::kvs::{Call, Resource, SelectorType, StreamRef, Timestamp};
 use crate::net::body::whole;
 use crate::sessions::SessionKey;
@@ -51,7 +51,7 @@ impl Gateway {
             && is_over(error)
         {
             // Expired or evicted under us: reopen once for everybody, and ask again under the new session.
-            self.sessions.reopen(session, &at.session, ask.now).await?;
+            self.sessions.reopen(session, &at.opened, ask.now).await?;
             at = self.sessions.locate(session, resource, ask.now).await?;
             found = self.fill_segment(located, session, &at).await;
         }
@@ -70,8 +70,8 @@ impl Gateway {
             StreamRef::Arn(arn) => arn.as_str(),
             StreamRef::Name(name) => name.as_str(),
         };
-        let key = Key::resource(stream, &at.session.id, &at.resource);
-        let (upstream, located, opened) = (self.upstream.clone(), located.clone(), at.session.clone());
+        let key = Key::resource(stream, &at.opened.id, &at.resource);
+        let (upstream, located, opened) = (self.upstream.clone(), located.clone(), at.opened.clone());
         let (resource, rules) = (at.resource.clone(), self.rules(None));
         let fetch = move || {
             let (upstream, located, opened, resource) =
@@ -87,7 +87,12 @@ impl Gateway {
     }
 
     /// A clip: kept if its footage has settled, else shared by those who ask while it is on its way.
-    pub(super) async fn clip(&self, ask: &Ask<'_>, clip: &GetClip, record: &mut Record) -> Result<Found, Error> {
+    pub(super) async fn clip(
+        &self,
+        ask: &Ask<'_>,
+        clip: &GetClip,
+        record: &mut Record,
+    ) -> Result<Found, Error> {
         let located = ask.located()?;
         let about = self.upstream.describe(located).await?;
         let (arn, rules) = (about.arn.clone(), self.rules(Some(about.retention_hours)));
@@ -97,7 +102,8 @@ impl Gateway {
         let (upstream, located, call) = (self.upstream.clone(), located.clone(), Call::GetClip(clip.clone()));
         let subject = ask.caller().subject.clone();
         let fetch = move || {
-            let (upstream, located, call, subject) = (upstream.clone(), located.clone(), call.clone(), subject.clone());
+            let (upstream, located, call, subject) =
+                (upstream.clone(), located.clone(), call.clone(), subject.clone());
             async move {
                 let answer = upstream.call(&located, &call, &subject).await?;
                 let now = Timestamp::now();
@@ -110,7 +116,12 @@ impl Gateway {
     }
 
     /// The picture nearest to the end of the asked range, at or before it.
-    pub(super) async fn picture(&self, ask: &Ask<'_>, images: &GetImages, latest: bool) -> Result<Found, Error> {
+    pub(super) async fn picture(
+        &self,
+        ask: &Ask<'_>,
+        images: &GetImages,
+        latest: bool,
+    ) -> Result<Found, Error> {
         let located = ask.located()?;
         let about = self.upstream.describe(located).await?;
         let (arn, rules) = (about.arn.clone(), self.rules(Some(about.retention_hours)));
@@ -143,7 +154,8 @@ impl Gateway {
                 };
                 let keep = keep(kind, now, &rules);
                 let (instant, bytes) = found.unwrap_or((at, Bytes::new()));
-                let mut head = Head::new(HeaderValue::from_static("image/jpeg"), Some(bytes.len() as u64), now);
+                let mut head =
+                    Head::new(HeaderValue::from_static("image/jpeg"), Some(bytes.len() as u64), now);
                 head.note = Some(instant.millis().to_string().into());
                 Ok::<_, upstream::Error>(Fetched { head, keep, body: whole(bytes) })
             }
@@ -164,7 +176,8 @@ impl Gateway {
         let (upstream, located, list) = (self.upstream.clone(), located.clone(), list.clone());
         let subject = ask.caller().subject.clone();
         let fetch = move || {
-            let (upstream, located, list, subject) = (upstream.clone(), located.clone(), list.clone(), subject.clone());
+            let (upstream, located, list, subject) =
+                (upstream.clone(), located.clone(), list.clone(), subject.clone());
             async move {
                 let rows = drain(&upstream, &located, list.clone(), &subject).await?;
                 let now = Timestamp::now();
@@ -178,7 +191,8 @@ impl Gateway {
                 })
                 .to_string()
                 .into();
-                let head = Head::new(HeaderValue::from_static("application/json"), Some(body.len() as u64), now);
+                let head =
+                    Head::new(HeaderValue::from_static("application/json"), Some(body.len() as u64), now);
                 Ok::<_, upstream::Error>(Fetched { head, keep, body: whole(body) })
             }
         };
@@ -217,7 +231,10 @@ async fn newest_picture(
     subject: &str,
 ) -> Result<Option<(Timestamp, Bytes)>, upstream::Error> {
     let answer = upstream.call(located, &Call::GetImages(images.clone()), subject).await?;
-    let body = answer.bytes(LONGEST_IMAGES).await.map_err(|broken| upstream::Error::BrokenAnswer(broken.to_string()))?;
+    let body = answer
+        .bytes(LONGEST_IMAGES)
+        .await
+        .map_err(|broken| upstream::Error::BrokenAnswer(broken.to_string()))?;
     let json: Value = serde_json::from_slice(&body)
         .map_err(|_| upstream::Error::BrokenAnswer("GetImages did not answer with JSON".into()))?;
     let rows = json.get("Images").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
@@ -240,14 +257,19 @@ async fn drain(
     let mut rows: Vec<Row> = Vec::new();
     loop {
         let answer = upstream.call(located, &Call::ListFragments(list.clone()), subject).await?;
-        let body = answer.bytes(LONGEST_LIST).await.map_err(|broken| upstream::Error::BrokenAnswer(broken.to_string()))?;
+        let body = answer
+            .bytes(LONGEST_LIST)
+            .await
+            .map_err(|broken| upstream::Error::BrokenAnswer(broken.to_string()))?;
         let json: Value = serde_json::from_slice(&body)
             .map_err(|_| upstream::Error::BrokenAnswer("ListFragments did not answer with JSON".into()))?;
         let page = json.get("Fragments").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         rows.extend(page.iter().filter_map(Row::read));
         match json.get("NextToken").and_then(Value::as_str) {
             // The same token again would never end.
-            Some(token) if list.next_token.as_deref() != Some(token) => list.next_token = Some(token.to_owned()),
+            Some(token) if list.next_token.as_deref() != Some(token) => {
+                list.next_token = Some(token.to_owned())
+            }
             _ => break,
         }
     }

@@ -3,7 +3,8 @@
 use crate::kvs::{Operation, Resource};
 use crate::{identity, policy};
 use prometheus::{
-    HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, exponential_buckets, histogram_opts, opts,
+    HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, exponential_buckets,
+    histogram_opts, opts,
 };
 use std::sync::Arc;
 
@@ -57,14 +58,21 @@ impl Metrics {
         };
         // 0.5 ms to 32 s: a cached hit and a slow clip are both inside.
         let buckets = exponential_buckets(0.0005, 2.0, 17)?;
-        let in_flight = IntGauge::new("kvs_edge_requests_in_flight", "Requests whose last byte has not left")?;
+        let in_flight =
+            IntGauge::new("kvs_edge_requests_in_flight", "Requests whose last byte has not left")?;
         registry.register(Box::new(in_flight.clone()))?;
         let metrics = Self {
             outgoing_bytes: counter(
-                opts!("kvs_edge_outgoing_bytes_total", "Body bytes written to clients, aborted transfers included"),
+                opts!(
+                    "kvs_edge_outgoing_bytes_total",
+                    "Body bytes written to clients, aborted transfers included"
+                ),
                 &["api", "stream", "cache"],
             )?,
-            requests: counter(opts!("kvs_edge_requests_total", "Requests answered"), &["api", "code", "cache"])?,
+            requests: counter(
+                opts!("kvs_edge_requests_total", "Requests answered"),
+                &["api", "code", "cache"],
+            )?,
             first_byte: histogram(
                 histogram_opts!(
                     "kvs_edge_request_duration_seconds",
@@ -86,7 +94,10 @@ impl Metrics {
                 &["result", "reason"],
             )?,
             rejected: counter(
-                opts!("kvs_edge_requests_rejected_total", "Requests and connections refused to protect the service"),
+                opts!(
+                    "kvs_edge_requests_rejected_total",
+                    "Requests and connections refused to protect the service"
+                ),
                 &["reason"],
             )?,
             in_flight,

@@ -24,10 +24,10 @@ mod witness;
 
 pub use body::Body;
 pub use cors::Cors;
+pub use listing::Listing;
 pub use metrics::Metrics;
 pub use origin::KvsOrigin;
 pub use record::Record;
-pub use listing::Listing;
 pub use witness::Witness;
 
 use crate::cache::{self, Cache};
@@ -43,9 +43,9 @@ use http::{Method, StatusCode};
 use refusal::Error;
 use reply::Reply;
 use route::Route;
-use witness::Told;
 use std::net::IpAddr;
 use std::sync::Arc;
+use witness::Told;
 
 /// Everything that one generation of settings answers with. A reload builds a new one beside it.
 pub struct Gateway {
@@ -144,13 +144,20 @@ impl Gateway {
         let id = crate::telemetry::trace::request_id();
         let mut record = Box::new(Record::new(&self.metrics, id, peer.address, request.version()));
         record.logged = self.access_log;
-        let header = |name: http::HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
-        record.user_agent = header(http::header::USER_AGENT).map(|agent| agent.chars().take(200).collect::<String>().into());
+        let header =
+            |name: http::HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
+        record.user_agent =
+            header(http::header::USER_AGENT).map(|agent| agent.chars().take(200).collect::<String>().into());
         record
     }
 
     /// What policy may look at, apart from the caller. Facts are fetched only if a policy reads them.
-    async fn scene(&self, located: Option<&Located>, source_ip: IpAddr, now: Timestamp) -> Result<Scene, Error> {
+    async fn scene(
+        &self,
+        located: Option<&Located>,
+        source_ip: IpAddr,
+        now: Timestamp,
+    ) -> Result<Scene, Error> {
         let Some(located) = located else { return Ok(Scene { now, source_ip, stream: None }) };
         let mut facts = StreamFacts {
             name: located.stream.name().clone(),

@@ -54,16 +54,28 @@ impl Origin for KvsOrigin {
     type Handle = SessionUrl;
     type Error = Failure;
 
-    async fn open(&self, key: &SessionKey, parameters: &SessionParameters) -> Result<Opened<SessionUrl>, Failure> {
+    async fn open(
+        &self,
+        key: &SessionKey,
+        parameters: &SessionParameters,
+    ) -> Result<Opened<SessionUrl>, Failure> {
         let located = self.locate(&key.stream)?;
         let url = self.upstream.open_session(&located, parameters, EXPIRES, EVERYBODY).await?;
         Ok(Opened { id: url.id.to_string(), expires: url.expires, handle: url })
     }
 
-    async fn playlist(&self, key: &SessionKey, session: &SessionUrl, resource: &Resource) -> Result<String, Failure> {
+    async fn playlist(
+        &self,
+        key: &SessionKey,
+        session: &SessionUrl,
+        resource: &Resource,
+    ) -> Result<String, Failure> {
         let located = self.locate(&key.stream)?;
         let answer = self.upstream.fetch(&located, session, resource, key.parameters.max_fragments).await?;
-        let bytes = answer.bytes(LONGEST).await.map_err(|broken| upstream::Error::BrokenAnswer(broken.to_string()))?;
+        let bytes = answer
+            .bytes(LONGEST)
+            .await
+            .map_err(|broken| upstream::Error::BrokenAnswer(broken.to_string()))?;
         let text = std::str::from_utf8(&bytes)
             .map_err(|_| upstream::Error::BrokenAnswer("a playlist is not UTF-8".to_owned()))?;
         let (host, token) = session.secret_parts();
@@ -79,7 +91,9 @@ impl Origin for KvsOrigin {
                 E::SessionExpired => Verdict::Expired,
                 E::NoData(_) => Verdict::NoData,
                 E::Kvs(fault) if fault.is_not_found() => Verdict::NoData,
-                E::Kvs(fault) if fault.is_throttle() || fault.is_trouble() || fault.is_refusal() => Verdict::Transient,
+                E::Kvs(fault) if fault.is_throttle() || fault.is_trouble() || fault.is_refusal() => {
+                    Verdict::Transient
+                }
                 E::Kvs(_) | E::NotServed(_) => Verdict::Fatal,
                 _ => Verdict::Transient,
             },

@@ -40,7 +40,9 @@ pub fn open(keys: &Keys, call: Call) -> Result<Call, Error> {
             let next_token = Some(inside.token);
             Call::ListFragments(ListFragments { stream, selector: Some(continued), max_results, next_token })
         }
-        Call::GetImages(GetImages { next_token: Some(token), .. }) if token.is_empty() => return Err(Error::PageToken),
+        Call::GetImages(GetImages { next_token: Some(token), .. }) if token.is_empty() => {
+            return Err(Error::PageToken);
+        }
         Call::GetImages(mut images) => {
             if let Some(token) = images.next_token.take() {
                 let inside = unseal(keys, &token, &images.stream)?;

@@ -8,21 +8,16 @@ use super::{Ask, Gateway, api};
 use crate::console;
 use crate::kvs::{Call, Operation, Request, StreamName, TimeRange};
 use crate::policy::{Question, Scene, StreamFacts};
+use http::StatusCode;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::StatusCode;
 use serde_json::{Value, json};
 
 /// The instant that a picture shows, in RFC 3339: rarely exactly the one that was asked for.
 const PICTURE_TIME: HeaderName = HeaderName::from_static("kvs-edge-image-time");
 
 impl Gateway {
-    pub(super) async fn page(
-        &self,
-        page: Page,
-        ask: Ask<'_>,
-        record: &mut Record,
-    ) -> Result<Reply, Error> {
+    pub(super) async fn page(&self, page: Page, ask: Ask<'_>, record: &mut Record) -> Result<Reply, Error> {
         let Request::Call(call) = ask.request() else { return Err(super::route::Lost::Unknown.into()) };
         match (page, call) {
             (Page::Streams, _) => self.streams_page(&ask).await,
@@ -30,7 +25,8 @@ impl Gateway {
             (Page::Fragments(_), Call::ListFragments(list)) => {
                 let found = self.fragment_list(&ask, list).await?;
                 record.cache = found.outcome.as_str();
-                Ok(reply::media(found, &ask.parts.method, &ask.parts.headers, Private::For(2), ask.now).await?)
+                Ok(reply::media(found, &ask.parts.method, &ask.parts.headers, Private::For(2), ask.now)
+                    .await?)
             }
             (Page::Clip(name), Call::GetClip(clip)) => {
                 let found = self.clip(&ask, clip, record).await?;
@@ -48,7 +44,8 @@ impl Gateway {
                 }
                 let instant = found.entry.head().note.as_deref().and_then(|note| note.parse().ok());
                 let keep = if latest { Private::For(1) } else { Private::Immutable };
-                let mut reply = reply::media(found, &ask.parts.method, &ask.parts.headers, keep, ask.now).await?;
+                let mut reply =
+                    reply::media(found, &ask.parts.method, &ask.parts.headers, keep, ask.now).await?;
                 if let Some(instant) = instant.map(crate::kvs::Timestamp::from_millis)
                     && let Ok(value) = HeaderValue::from_str(&instant.to_string())
                 {
@@ -107,7 +104,8 @@ impl Gateway {
         let arn = facts.arn.as_ref().map(ToString::to_string);
         let name = facts.name.to_string();
         let scene = Scene { stream: Some(facts), ..ask.scene.clone() };
-        let may = |operation: &Operation| self.policy.allows(ask.caller(), &Question::about(*operation), &scene);
+        let may =
+            |operation: &Operation| self.policy.allows(ask.caller(), &Question::about(*operation), &scene);
         let actions: Vec<&str> = Operation::ALL
             .iter()
             .filter(|operation| !matches!(operation, Operation::ListStreams | Operation::GetDataEndpoint))
@@ -126,7 +124,12 @@ impl Gateway {
     }
 
     /// The console's files, which belong to nobody, and what it must know about itself and its user.
-    pub(super) async fn console(&self, path: &str, parts: &Parts, record: &mut Record) -> Result<Reply, Error> {
+    pub(super) async fn console(
+        &self,
+        path: &str,
+        parts: &Parts,
+        record: &mut Record,
+    ) -> Result<Reply, Error> {
         record.api = super::metrics::CONSOLE;
         match path {
             "/console/config.json" => return Ok(Reply::json(&self.console)),

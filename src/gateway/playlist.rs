@@ -22,7 +22,8 @@ impl Gateway {
         who: Authenticated,
         record: &mut Record,
     ) -> Result<Reply, Error> {
-        let (Request::Playback { stream, session, resource }, Authenticated::Player(player)) = (ask.request(), &who)
+        let (Request::Playback { stream, session, resource }, Authenticated::Player(player)) =
+            (ask.request(), &who)
         else {
             return Err(super::route::Lost::Unknown.into());
         };
@@ -47,7 +48,11 @@ impl Gateway {
         let playlist = self.sessions.playlist(key, resource, viewer, ask.now).await?;
         let (word, status) = outcome(playlist.outcome);
         record.cache = word;
-        let kind = if matches!(resource, Resource::Manifest) { "application/dash+xml" } else { "application/vnd.apple.mpegurl" };
+        let kind = if matches!(resource, Resource::Manifest) {
+            "application/dash+xml"
+        } else {
+            "application/vnd.apple.mpegurl"
+        };
         let mut reply = reply::text(playlist.text.clone(), kind);
         reply.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
         reply.headers.insert(header::AGE, playlist.age.as_secs().into());
@@ -71,7 +76,13 @@ impl Gateway {
         session: &SessionParameters,
         issued: Timestamp,
     ) -> SessionKey {
-        SessionKey::new(located.entry.clone(), stream.clone(), session.clone(), issued, self.playback.live_window)
+        SessionKey::new(
+            located.entry.clone(),
+            stream.clone(),
+            session.clone(),
+            issued,
+            self.playback.live_window,
+        )
     }
 
     /// Makes sure that there is something to play.

@@ -7,12 +7,12 @@ use super::refusal::Error;
 use super::route::{Lost, Page, Route};
 use super::{Gateway, page_token};
 use crate::kvs::operations::{
-    DescribeStream, FragmentSelector, GetClip, GetDashStreamingSessionUrl, GetHlsStreamingSessionUrl, GetImages,
-    ImageFormat, ListFragments, ListStreams,
+    DescribeStream, FragmentSelector, GetClip, GetDashStreamingSessionUrl, GetHlsStreamingSessionUrl,
+    GetImages, ImageFormat, ListFragments, ListStreams,
 };
 use crate::kvs::{
-    Call, Container, DiscontinuityMode, PlaybackMode, Protocol, Request, Resource, SelectorType, SessionParameters,
-    StreamName, StreamRef, TimeRange, Timestamp,
+    Call, Container, DiscontinuityMode, PlaybackMode, Protocol, Request, Resource, SelectorType,
+    SessionParameters, StreamName, StreamRef, TimeRange, Timestamp,
 };
 use crate::net::intake;
 use http::request::Parts;
@@ -59,7 +59,12 @@ fn read_page(page: &Page, query: &Query<'_>, now: Timestamp) -> Result<Call, Err
         Page::Stream(name) => Call::DescribeStream(DescribeStream { stream: named(name) }),
         Page::Fragments(name) => {
             let selector = Some(FragmentSelector { kind: query.selector()?, range: query.range(now)? });
-            Call::ListFragments(ListFragments { stream: named(name), selector, max_results: Some(1000), next_token: None })
+            Call::ListFragments(ListFragments {
+                stream: named(name),
+                selector,
+                max_results: Some(1000),
+                next_token: None,
+            })
         }
         Page::Clip(name) => {
             let selector = FragmentSelector { kind: query.selector()?, range: query.range(now)? };
@@ -91,7 +96,13 @@ fn snapshot(stream: StreamRef, query: &Query<'_>, now: Timestamp) -> Result<GetI
     Ok(call)
 }
 
-fn play(stream: StreamRef, protocol: Protocol, live: bool, query: &Query<'_>, now: Timestamp) -> Result<Call, Error> {
+fn play(
+    stream: StreamRef,
+    protocol: Protocol,
+    live: bool,
+    query: &Query<'_>,
+    now: Timestamp,
+) -> Result<Call, Error> {
     let range = if live { None } else { Some(query.range(now)?) };
     let session = SessionParameters {
         protocol,
@@ -101,15 +112,23 @@ fn play(stream: StreamRef, protocol: Protocol, live: bool, query: &Query<'_>, no
         end: range.and_then(|range| range.end),
         container: Container::FragmentedMp4,
         // Calmer for players than KVS's default of ALWAYS (`KVS.md` trap 22).
-        discontinuity: if protocol == Protocol::Hls { DiscontinuityMode::OnDiscontinuity } else { DiscontinuityMode::Never },
+        discontinuity: if protocol == Protocol::Hls {
+            DiscontinuityMode::OnDiscontinuity
+        } else {
+            DiscontinuityMode::Never
+        },
         show_timestamps: true,
         show_numbers: false,
         max_fragments: if live { 5 } else { 5000 },
     };
     let expires = PAGE_EXPIRES;
     Ok(match protocol {
-        Protocol::Hls => Call::GetHlsStreamingSessionUrl(GetHlsStreamingSessionUrl { stream, session, expires }),
-        Protocol::Dash => Call::GetDashStreamingSessionUrl(GetDashStreamingSessionUrl { stream, session, expires }),
+        Protocol::Hls => {
+            Call::GetHlsStreamingSessionUrl(GetHlsStreamingSessionUrl { stream, session, expires })
+        }
+        Protocol::Dash => {
+            Call::GetDashStreamingSessionUrl(GetDashStreamingSessionUrl { stream, session, expires })
+        }
     })
 }
 
@@ -127,8 +146,11 @@ impl<'a> Query<'a> {
     /// # Errors
     /// It is there twice, or its encoding is broken.
     pub fn text(&self, name: &'static str) -> Result<Option<String>, Error> {
-        let mut values =
-            self.0.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, ""))).filter(|(key, _)| *key == name);
+        let mut values = self
+            .0
+            .split('&')
+            .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+            .filter(|(key, _)| *key == name);
         let Some((_, value)) = values.next() else { return Ok(None) };
         if values.next().is_some() {
             return Err(Error::Query { name, problem: "is given twice".into() });
@@ -157,7 +179,8 @@ impl<'a> Query<'a> {
     }
 
     fn range(&self, now: Timestamp) -> Result<TimeRange, Error> {
-        let missing = |name| Error::Query { name, problem: "is required: RFC 3339 or seconds since 1970".into() };
+        let missing =
+            |name| Error::Query { name, problem: "is required: RFC 3339 or seconds since 1970".into() };
         let start = self.time("start")?.ok_or_else(|| missing("start"))?;
         let end = self.time("end")?.unwrap_or(now);
         if end <= start {

@@ -4,8 +4,8 @@
 //! The logic stays clear of counting; this file turns one record into metrics and the access line. It never holds a
 //! token, a capability or a KVS secret, so none can be logged.
 
-use super::witness::Viewing;
 use super::metrics::{Metrics, NO_CACHE, NO_STREAM, OTHER};
+use super::witness::Viewing;
 use crate::caller::Caller;
 use crate::kvs::{Request, StreamName, TimeRange, Timestamp};
 use crate::net::body::Broken;
@@ -138,7 +138,10 @@ impl Record {
     pub(super) fn write(&self) {
         let metrics = &self.metrics;
         metrics.in_flight.dec();
-        let label = self.stream.as_ref().map_or_else(|| NO_STREAM.into(), |name| (metrics.stream_label)(name.as_str()));
+        let label = self
+            .stream
+            .as_ref()
+            .map_or_else(|| NO_STREAM.into(), |name| (metrics.stream_label)(name.as_str()));
         if self.bytes > 0 {
             metrics.outgoing_bytes.with_label_values(&[self.api, &label, self.cache]).inc_by(self.bytes);
         }

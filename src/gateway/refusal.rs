@@ -9,13 +9,13 @@ use super::record::Record;
 use super::reply::Reply;
 use super::route::Lost;
 use crate::cache::FillError;
+use crate::gateway::origin::Failure;
 use crate::kvs::{Fault, Invalid};
 use crate::net::body::Broken;
 use crate::net::intake;
-use crate::gateway::origin::Failure;
 use crate::{identity, playback, policy, sessions, upstream};
-use http::header::{self, HeaderName, HeaderValue};
 use http::StatusCode;
+use http::header::{self, HeaderName, HeaderValue};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -122,8 +122,12 @@ const FAILURE: &str = "InternalFailure";
 impl Error {
     fn face(&self) -> Face {
         match self {
-            Self::Lost(lost @ Lost::Method { .. }) => face(StatusCode::METHOD_NOT_ALLOWED, INVALID, lost.to_string()),
-            Self::Lost(lost @ Lost::StreamName(..)) => face(StatusCode::BAD_REQUEST, INVALID, lost.to_string()),
+            Self::Lost(lost @ Lost::Method { .. }) => {
+                face(StatusCode::METHOD_NOT_ALLOWED, INVALID, lost.to_string())
+            }
+            Self::Lost(lost @ Lost::StreamName(..)) => {
+                face(StatusCode::BAD_REQUEST, INVALID, lost.to_string())
+            }
             Self::Lost(lost) => face(StatusCode::NOT_FOUND, "UnknownOperationException", lost.to_string()),
             Self::Identity(error) => of_identity(error),
             Self::Capability(error) => of_capability(error),
@@ -132,23 +136,34 @@ impl Error {
             Self::Input(error) => face(of_input(error), INVALID, error.to_string()),
             Self::Query { .. } | Self::PageToken => face(StatusCode::BAD_REQUEST, INVALID, self.to_string()),
             Self::Denied(denied) if matches!(denied.reason(), policy::Reason::Unknown(_)) => {
-                let message = "what policy must know of the stream cannot be fetched at the moment; try again later";
+                let message =
+                    "what policy must know of the stream cannot be fetched at the moment; try again later";
                 face(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, message)
             }
             Self::Denied(denied) => face(StatusCode::FORBIDDEN, NOT_AUTHORIZED, denied.to_string()),
             Self::Upstream(error) => of_upstream(error),
-            Self::Rewrite(_) => face(StatusCode::BAD_GATEWAY, FAILURE, "KVS answered with a playlist that is not safe to pass on"),
+            Self::Rewrite(_) => face(
+                StatusCode::BAD_GATEWAY,
+                FAILURE,
+                "KVS answered with a playlist that is not safe to pass on",
+            ),
             Self::Session(error) => of_session(error),
             Self::Broken(_) => face(StatusCode::BAD_GATEWAY, FAILURE, "KVS's answer ended early; try again"),
             Self::NoPicture(_) => face(StatusCode::NOT_FOUND, NOT_FOUND, self.to_string()),
-            Self::Audit => face(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, "requests are refused while the audit log cannot be written"),
+            Self::Audit => face(
+                StatusCode::SERVICE_UNAVAILABLE,
+                UNAVAILABLE,
+                "requests are refused while the audit log cannot be written",
+            ),
         }
     }
 
     /// The word under which a refused caller is counted, and whether it was us who failed.
     fn decision(&self) -> Option<(&'static str, &'static str)> {
         match self {
-            Self::Identity(error @ identity::Error::KeysUnavailable { .. }) => Some(("error", error.as_str())),
+            Self::Identity(error @ identity::Error::KeysUnavailable { .. }) => {
+                Some(("error", error.as_str()))
+            }
             Self::Identity(error) => Some(("deny", error.as_str())),
             Self::Capability(_) | Self::Unbound => Some(("deny", "capability")),
             Self::Denied(denied) => Some(("deny", denied.reason().as_str())),
@@ -184,7 +199,9 @@ fn of_identity(error: &identity::Error) -> Face {
 fn of_capability(error: &playback::Error) -> Face {
     let message = match error {
         playback::Error::Expired(_) => "this playback URL has expired; ask for a new one".to_owned(),
-        playback::Error::UnknownKey => "this playback URL was made with a key that is gone; ask for a new one".to_owned(),
+        playback::Error::UnknownKey => {
+            "this playback URL was made with a key that is gone; ask for a new one".to_owned()
+        }
         _ => "this is not a playback URL of kvs-edge".to_owned(),
     };
     face(StatusCode::FORBIDDEN, NOT_AUTHORIZED, message)
@@ -198,16 +215,27 @@ fn of_upstream(error: &upstream::Error) -> Face {
         E::NotServed(why) => face(StatusCode::FORBIDDEN, NOT_AUTHORIZED, why.to_string()),
         E::Busy { retry_after, .. } | E::Throttled { retry_after, .. } => {
             let message = "this stream is asked for more than Kinesis Video Streams allows; try again later";
-            Face { retry_after: Some(*retry_after), ..face(StatusCode::TOO_MANY_REQUESTS, THROTTLED, message) }
+            Face {
+                retry_after: Some(*retry_after),
+                ..face(StatusCode::TOO_MANY_REQUESTS, THROTTLED, message)
+            }
         }
-        E::NoData(_) | E::SessionExpired => face(StatusCode::NOT_FOUND, NOT_FOUND, "there is no media for this at the moment"),
+        E::NoData(_) | E::SessionExpired => {
+            face(StatusCode::NOT_FOUND, NOT_FOUND, "there is no media for this at the moment")
+        }
         E::CircuitOpen { retry_after } => Face {
             retry_after: Some(*retry_after),
             ..unavailable("Kinesis Video Streams is not answering; try again later")
         },
         E::Credentials(_) => unavailable("kvs-edge has no AWS credentials at the moment; try again later"),
-        E::Timeout(_) => face(StatusCode::GATEWAY_TIMEOUT, UNAVAILABLE, "Kinesis Video Streams did not answer in time"),
-        _ => face(StatusCode::BAD_GATEWAY, UNAVAILABLE, "Kinesis Video Streams cannot be reached or gave no usable answer"),
+        E::Timeout(_) => {
+            face(StatusCode::GATEWAY_TIMEOUT, UNAVAILABLE, "Kinesis Video Streams did not answer in time")
+        }
+        _ => face(
+            StatusCode::BAD_GATEWAY,
+            UNAVAILABLE,
+            "Kinesis Video Streams cannot be reached or gave no usable answer",
+        ),
     }
 }
 
@@ -233,11 +261,19 @@ fn of_kvs(fault: &Fault) -> Face {
         };
     }
     if fault.is_refusal() {
-        return face(StatusCode::BAD_GATEWAY, FAILURE, "Kinesis Video Streams refused kvs-edge's own credentials or permissions");
+        return face(
+            StatusCode::BAD_GATEWAY,
+            FAILURE,
+            "Kinesis Video Streams refused kvs-edge's own credentials or permissions",
+        );
     }
     let status = StatusCode::from_u16(fault.status).unwrap_or(StatusCode::BAD_GATEWAY);
     if fault.is_trouble() || status.is_success() {
-        return face(StatusCode::BAD_GATEWAY, FAILURE, "Kinesis Video Streams had an internal failure; try again");
+        return face(
+            StatusCode::BAD_GATEWAY,
+            FAILURE,
+            "Kinesis Video Streams had an internal failure; try again",
+        );
     }
     face(status, &fault.kind, fault.message.clone())
 }

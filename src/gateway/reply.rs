@@ -134,7 +134,11 @@ pub async fn media(
         }
         Selection::Part(part) => {
             reply.status = StatusCode::PARTIAL_CONTENT;
-            content_range(&mut reply.headers, &format!("{}-{}", part.start, part.end.saturating_sub(1)), length);
+            content_range(
+                &mut reply.headers,
+                &format!("{}-{}", part.start, part.end.saturating_sub(1)),
+                length,
+            );
             reply.headers.insert(header::CONTENT_LENGTH, part.end.saturating_sub(part.start).into());
             reply.source = Source::Cached(reading.body(Some(part)));
         }

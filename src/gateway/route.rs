@@ -87,10 +87,18 @@ impl<'a> Route<'a> {
     /// Nothing is there, or not for this method.
     pub fn find(method: &Method, path: &'a str) -> Result<Self, Lost> {
         if let Some(operation) = Operation::from_path(path) {
-            return if method == Method::POST { Ok(Self::Api(operation)) } else { Err(Lost::Method { allow: "POST" }) };
+            return if method == Method::POST {
+                Ok(Self::Api(operation))
+            } else {
+                Err(Lost::Method { allow: "POST" })
+            };
         }
         let route = Self::readable(path)?;
-        if matches!(*method, Method::GET | Method::HEAD) { Ok(route) } else { Err(Lost::Method { allow: READ }) }
+        if matches!(*method, Method::GET | Method::HEAD) {
+            Ok(route)
+        } else {
+            Err(Lost::Method { allow: READ })
+        }
     }
 
     fn readable(path: &'a str) -> Result<Self, Lost> {
@@ -109,7 +117,8 @@ impl<'a> Route<'a> {
         if path == "/" || path.starts_with("/console/") || path == "/favicon.ico" {
             return Ok(Self::Console(path));
         }
-        let right = Operation::ALL.map(Operation::path).into_iter().find(|right| right.eq_ignore_ascii_case(path));
+        let right =
+            Operation::ALL.map(Operation::path).into_iter().find(|right| right.eq_ignore_ascii_case(path));
         Err(right.map_or(Lost::Unknown, |right| Lost::LetterCase { right }))
     }
 }
@@ -156,8 +165,14 @@ mod tests {
             ("/streams/cam-1/fragments", Page::Fragments(cam.clone())),
             ("/streams/cam-1/clip.mp4", Page::Clip(cam.clone())),
             ("/streams/cam-1/snapshot.jpg", Page::Snapshot(cam.clone())),
-            ("/streams/cam-1/live.m3u8", Page::Play { stream: cam.clone(), protocol: Protocol::Hls, live: true }),
-            ("/streams/cam-1/vod.mpd", Page::Play { stream: cam.clone(), protocol: Protocol::Dash, live: false }),
+            (
+                "/streams/cam-1/live.m3u8",
+                Page::Play { stream: cam.clone(), protocol: Protocol::Hls, live: true },
+            ),
+            (
+                "/streams/cam-1/vod.mpd",
+                Page::Play { stream: cam.clone(), protocol: Protocol::Dash, live: false },
+            ),
         ] {
             assert_eq!(Route::find(&Method::GET, path), Ok(Route::Page(page)), "{path}");
         }
@@ -170,14 +185,23 @@ mod tests {
     fn what_leads_nowhere_says_what_to_do() {
         let lost = |method: Method, path: &str| Route::find(&method, path).unwrap_err();
         assert_eq!(lost(Method::POST, "/GetClip"), Lost::LetterCase { right: "/getClip" });
-        assert_eq!(lost(Method::GET, "/gethlsstreamingsessionurl"), Lost::LetterCase {
-            right: "/getHLSStreamingSessionURL"
-        });
+        assert_eq!(
+            lost(Method::GET, "/gethlsstreamingsessionurl"),
+            Lost::LetterCase { right: "/getHLSStreamingSessionURL" }
+        );
         assert_eq!(lost(Method::GET, "/getClip"), Lost::Method { allow: "POST" });
         assert_eq!(lost(Method::POST, "/streams"), Lost::Method { allow: "GET, HEAD" });
         assert!(lost(Method::POST, "/putMedia").to_string().contains("/getMediaForFragmentList"));
         assert!(lost(Method::GET, "/streams/a%20b").to_string().contains("no stream name"));
-        for path in ["/hls/v1/x", "/hls/v1//f", "/hls/v1/a/b/c", "/streams/cam-1/", "/streams/cam-1/x", "", "/getClip/"] {
+        for path in [
+            "/hls/v1/x",
+            "/hls/v1//f",
+            "/hls/v1/a/b/c",
+            "/streams/cam-1/",
+            "/streams/cam-1/x",
+            "",
+            "/getClip/",
+        ] {
             assert_eq!(lost(Method::GET, path), Lost::Unknown, "{path}");
         }
     }

@@ -3,10 +3,10 @@
 //! A player repeats the decision of its session call several times a second; of those only refusals are told, and
 //! the watching itself, by `audit::Watch`.
 
+use super::Gateway;
 use super::authenticate::{Authenticated, Player};
 use super::record::Record;
 use super::refusal::Error;
-use super::Gateway;
 use crate::caller::Caller;
 use crate::gateway::KvsOrigin;
 use crate::kvs::Request;
@@ -59,7 +59,13 @@ impl Gateway {
     }
 
     /// Where the bytes of a resource count once they have left.
-    pub(super) fn viewing(&self, player: &Player, key: &SessionKey, viewer: ViewerId, client: IpAddr) -> Viewing {
+    pub(super) fn viewing(
+        &self,
+        player: &Player,
+        key: &SessionKey,
+        viewer: ViewerId,
+        client: IpAddr,
+    ) -> Viewing {
         Viewing {
             watch: self.witness.watch.clone(),
             sessions: self.sessions.clone(),
@@ -71,7 +77,12 @@ impl Gateway {
     }
 
     /// Tells that somebody watches: the start, and a line each minute.
-    pub(super) fn watched(&self, player: &Player, caller: &Arc<Caller>, record: &Record) -> Result<(), Error> {
+    pub(super) fn watched(
+        &self,
+        player: &Player,
+        caller: &Arc<Caller>,
+        record: &Record,
+    ) -> Result<(), Error> {
         let Some(stream) = record.stream.clone() else { return Ok(()) };
         let viewer = Viewer {
             viewing: player.viewing.clone(),
@@ -83,7 +94,10 @@ impl Gateway {
             policy_version: self.policy.version().into(),
         };
         let sink = &self.witness.sink;
-        self.witness.watch.asked(&viewer, record.at, |event| sink.write(event, record.at)).map_err(|_| Error::Audit)
+        self.witness
+            .watch
+            .asked(&viewer, record.at, |event| sink.write(event, record.at))
+            .map_err(|_| Error::Audit)
     }
 }
 

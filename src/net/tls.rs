@@ -6,6 +6,8 @@
 
 use super::certificate::Certificate;
 use crate::kvs::Timestamp;
+use arc_swap::ArcSwap;
+use prometheus::{Gauge, Registry};
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -120,6 +122,48 @@ pub fn load(config: &Config) -> Result<Loaded, Error> {
     Ok(Loaded { config: Arc::new(server), expires })
 }
 
+/// The certificates in force. Their expiry is `kvs_edge_tls_certificate_expiry_timestamp_seconds`, 0 without TLS.
+pub struct Certificates {
+    current: Option<Arc<ArcSwap<rustls::ServerConfig>>>,
+    expiry: Gauge,
+}
+
+impl Certificates {
+    /// Starts with what was loaded; `None` is a listener without TLS.
+    ///
+    /// # Errors
+    /// The metric's name is taken.
+    pub fn register(registry: &Registry, loaded: Option<Loaded>) -> Result<Self, prometheus::Error> {
+        let name = "kvs_edge_tls_certificate_expiry_timestamp_seconds";
+        let expiry = Gauge::new(name, "When the first of our certificates expires; 0 without TLS")?;
+        registry.register(Box::new(expiry.clone()))?;
+        let certificates =
+            Self { current: loaded.as_ref().map(|l| Arc::new(ArcSwap::new(l.config.clone()))), expiry };
+        certificates.renew(loaded);
+        Ok(certificates)
+    }
+
+    /// For the listener, which sees every renewal.
+    #[must_use]
+    pub fn current(&self) -> Option<Arc<ArcSwap<rustls::ServerConfig>>> {
+        self.current.clone()
+    }
+
+    /// Puts other certificates into force for connections to come. TLS cannot be turned on or off while serving: then
+    /// nothing happens, and the answer is `false`.
+    pub fn renew(&self, loaded: Option<Loaded>) -> bool {
+        match (&self.current, loaded) {
+            (Some(current), Some(loaded)) => {
+                self.expiry.set((loaded.expires.millis() / 1000) as f64);
+                current.store(loaded.config);
+                true
+            }
+            (None, None) => true,
+            _ => false,
+        }
+    }
+}
+
 fn roots(file: &Path) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
     for certificate in chain(file)? {
@@ -224,6 +268,22 @@ mod tests {
         assert!(
             !named.is_for("a.b.two.example") && !named.is_for("one.example") && !named.is_for(".two.example")
         );
+    }
+
+    #[test]
+    fn renewal_tells_the_new_end_and_cannot_turn_tls_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let Pair { certificate, key } = write(folder.path(), "one", &["one.example"]);
+        let config = Config { certificate, key, client_ca: None, more: vec![] };
+        let load = || Some(load(&config).unwrap());
+        let certificates = Certificates::register(&Registry::new(), load()).unwrap();
+        let before = certificates.current().unwrap().load_full();
+        assert!(certificates.expiry.get() > 1.7e9);
+        assert!(certificates.renew(load()) && !certificates.renew(None));
+        assert!(!Arc::ptr_eq(&before, &certificates.current().unwrap().load_full()));
+        let plain = Certificates::register(&Registry::new(), None).unwrap();
+        assert!(plain.renew(None) && !plain.renew(load()) && plain.current().is_none());
+        assert_eq!(plain.expiry.get(), 0.0);
     }
 
     #[test]

@@ -6,10 +6,10 @@
 
 use super::decide::{Judgement, Policy};
 use super::entities::Unspeakable;
-use super::est;
 use super::load::Statement;
 use super::permit::Reason;
 use super::question::{Question, Scene};
+use super::{est, wording};
 use crate::caller::{Attribute, Caller};
 use crate::kvs::Operation;
 use cedar_policy::{Decision, Effect, Entities, Policy as Statute, PolicySet, Request};
@@ -228,12 +228,13 @@ fn parts(policy: &Value) -> Vec<(String, Value)> {
         if policy[slot] != anything {
             let mut alone = bare.clone();
             alone[slot] = policy[slot].clone();
-            parts.push((scope_text(&alone, slot), alone));
+            let text = wording::scope(policy, slot).unwrap_or_else(|| scope_text(&alone, slot));
+            parts.push((text, alone));
         }
     }
     for piece in est::pieces(policy) {
         let alone = est::with_conditions(&bare, std::slice::from_ref(&piece));
-        let text = condition_text(&alone);
+        let text = wording::expression(&piece.body).unwrap_or_else(|| condition_text(&alone));
         parts.push((if piece.unless { format!("not ({text})") } else { text }, alone));
     }
     parts

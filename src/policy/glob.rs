@@ -5,7 +5,8 @@
 //! times text at worst, whatever a caller names.
 
 /// True if the whole of `text` fits `pattern`.
-pub(super) fn fits(pattern: &str, text: &str) -> bool {
+#[must_use]
+pub fn fits(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) = if pattern.is_ascii() && text.is_ascii() {
         return fits_in(pattern.as_bytes(), text.as_bytes(), b'*', b'?');
     } else {

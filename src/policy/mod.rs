@@ -21,11 +21,13 @@ mod permit;
 mod question;
 mod schema;
 mod text;
+mod wording;
 
 pub use config::{AttributeType, Attributes, Config};
 pub use decide::Policy;
 pub use explain::{Cited, Explanation, Nearest, Part, Verdict};
 pub use fragment_time::server_time;
+pub use glob::fits;
 pub use permit::{Denied, Permit, Reason};
 pub use question::{Footage, Question, Scene, StreamFacts};
 

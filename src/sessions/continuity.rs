@@ -149,11 +149,11 @@ impl Timeline {
         self.inits.latest(track)
     }
 
-    /// The newest fragment listed, its own start if told and its length: where a replay has come to.
-    pub(super) fn newest(&self) -> Option<(FragmentNumber, Option<Timestamp>, u64)> {
+    /// The newest fragment listed, and its own start if told.
+    pub(super) fn newest(&self) -> Option<(FragmentNumber, Option<Timestamp>)> {
         let last =
             self.tracks.values().filter_map(|track| track.listed.back()).max_by_key(|l| &l.position)?;
-        Some((last.position.number.clone(), last.segment.date, last.segment.millis))
+        Some((last.position.number.clone(), last.segment.date))
     }
 
     /// The fragments that a track's players see, oldest first.

@@ -209,6 +209,14 @@ impl Map {
     }
 }
 
+/// What a playlist lists, in order.
+pub(super) fn fragments(text: &str) -> Vec<Resource> {
+    let uris = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    uris.filter_map(|uri| uri.split_once('?'))
+        .filter_map(|(file, query)| Resource::parse(Protocol::Hls, file, query))
+        .collect()
+}
+
 /// `1.857,title` in milliseconds, rounded; at most a day, so that sums do not overflow.
 fn millis(extinf: &str) -> Option<u64> {
     let seconds: f64 = extinf.split(',').next()?.trim().parse().ok()?;

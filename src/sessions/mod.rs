@@ -11,14 +11,18 @@
 
 mod continuity;
 mod key;
+mod manifest;
 mod media_playlist;
 mod metrics;
 mod numbering;
 mod origin;
+mod periods;
 mod pool;
+mod prefetch;
 mod shared;
 mod slot;
 mod viewers;
+mod xml;
 
 pub use key::{SessionKey, ViewerId};
 pub use metrics::Metrics;
@@ -28,7 +32,7 @@ pub use shared::Session;
 pub use slot::{Outcome, Playlist};
 pub use viewers::{SessionInfo, Viewing};
 
-use crate::setting::Span;
+use crate::setting::{Mistake, Span};
 use serde::{Deserialize, Serialize};
 
 /// Section `[sessions]`.
@@ -43,6 +47,8 @@ pub struct Config {
     pub patience: Span,
     /// Upstream sessions at most.
     pub most: usize,
+    /// Fragments fetched per track before anybody asks, 0 to 5.
+    pub prefetch: u8,
 }
 
 impl Default for Config {
@@ -53,7 +59,37 @@ impl Default for Config {
             // hls.js gives up on a playlist after three failures in three seconds (HARDENING.md).
             patience: Span::seconds(2),
             most: 10_000,
+            prefetch: 2,
         }
+    }
+}
+
+impl Config {
+    /// What is wrong with the settings.
+    #[must_use]
+    pub fn check(&self) -> Vec<Mistake> {
+        let bounds = |span: Span, key: &str, from: u64, to: u64| {
+            let fine = (Span::seconds(from)..=Span::seconds(to)).contains(&span);
+            let problem = || format!("{span} is out of bounds: write a duration from {from}s to {to}s");
+            (!fine).then(|| Mistake::at(format!("sessions.{key}"), problem()))
+        };
+        let mut mistakes: Vec<_> = [
+            bounds(self.idle, "idle", 10, 3600),
+            bounds(self.viewer_timeout, "viewer_timeout", 5, 3600),
+            bounds(self.patience, "patience", 1, 10),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        if self.prefetch > 5 {
+            let problem =
+                format!("{} is out of bounds: write a number of fragments from 0 to 5", self.prefetch);
+            mistakes.push(Mistake::at("sessions.prefetch", problem));
+        }
+        if self.most == 0 {
+            mistakes.push(Mistake::at("sessions.most", "0 allows no playback: write a number such as 10000"));
+        }
+        mistakes
     }
 }
 
@@ -75,4 +111,19 @@ pub enum Error<E> {
     /// As many sessions as `sessions.most` allows are watched.
     #[error("too many playback sessions are open")]
     Full,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_out_of_bounds_say_what_to_write() {
+        assert_eq!(Config::default().check(), []);
+        let config: Config = toml::from_str("idle = '1s'\nprefetch = 9\nmost = 0").unwrap();
+        let places: Vec<_> =
+            config.check().into_iter().map(|mistake| format!("{:?}", mistake.place)).collect();
+        assert_eq!(places.len(), 3, "{places:?}");
+        assert!(toml::from_str::<Config>("window = 1").is_err());
+    }
 }

@@ -94,8 +94,10 @@ impl<O: Origin> Sessions<O> {
         resource: &Resource,
         now: Timestamp,
     ) -> Result<Located<O::Handle>, Error<O::Error>> {
-        let (opened, resource) = self.shared(key, now)?.behind(resource).await?;
-        Ok(Located { opened, resource })
+        let shared = self.shared(key, now)?;
+        let (opened, upstream) = shared.behind(resource).await?;
+        shared.asked_for(resource);
+        Ok(Located { opened, resource: upstream })
     }
 
     /// Says that KVS refused `lost` (403 or 404 on media): another takes its place, once for all who say so. Then
@@ -186,6 +188,9 @@ fn part<O: Origin>(shared: &Arc<Shared<O>>, timeout: Option<Duration>) {
     let gone = lock(&shared.viewers).gone(timeout, Instant::now());
     for (viewer, watched, bytes) in gone {
         shared.origin.left(Viewing { key: shared.key.clone(), viewer, watched, bytes });
+    }
+    if lock(&shared.viewers).count() == 0 {
+        shared.stop_fetching();
     }
 }
 

@@ -2,17 +2,21 @@
 //! a published address.
 
 use super::continuity::{Generation, Timeline};
-use super::media_playlist::MediaPlaylist;
+use super::media_playlist::{self, MediaPlaylist};
 use super::metrics::{Counted, Metrics};
 use super::origin::{Opened, Origin, Verdict};
+use super::periods::Periods;
+use super::pool::Located;
+use super::prefetch::Prefetch;
 use super::slot::{Failure, Look, Outcome, Playlist, Published, Slot, Stands};
 use super::viewers::{SessionInfo, Viewers};
 use super::{Config, Error, SessionKey, numbering};
-use crate::kvs::{DiscontinuityMode, PlaybackMode, Resource, StreamRef, Timestamp};
+use crate::kvs::{DiscontinuityMode, PlaybackMode, Protocol, Resource, SelectorType, StreamRef, Timestamp};
 use aws_lc_rs::digest;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 /// An open upstream session.
@@ -37,6 +41,8 @@ pub(super) struct Shared<O: Origin> {
     opening: tokio::sync::Mutex<()>,
     slots: Mutex<HashMap<Resource, Arc<Slot<O::Error>>>>,
     pub(super) viewers: Mutex<Viewers>,
+    /// Fetches under way; gone with the last viewer.
+    fetching: Mutex<JoinSet<()>>,
     created: Instant,
 }
 
@@ -47,6 +53,10 @@ struct State<O: Origin> {
     generation: Generation,
     failed: Option<(Instant, Error<O::Error>)>,
     timeline: Timeline,
+    periods: Periods,
+    /// KVS's manifest has a shape that we know no continuity for: it is shown as it is.
+    plain: bool,
+    prefetch: Prefetch,
     /// The clock, as last told.
     clock: (Timestamp, Instant),
     touched: Instant,
@@ -71,6 +81,10 @@ const LOADING: Duration = Duration::from_secs(5);
 /// A camera that is silent is not asked for with a new session more often.
 const REVIVAL: Duration = Duration::from_secs(5);
 const OLDER: usize = 4;
+const SHORTEST: Duration = Duration::from_secs(20);
+const LONGEST: Duration = Duration::from_secs(600);
+/// Fetched ahead at the same time, per session: KVS allows 20 a second.
+const FETCHES: usize = 4;
 
 impl<O: Origin> Shared<O> {
     pub(super) fn new(
@@ -87,12 +101,21 @@ impl<O: Origin> Shared<O> {
             parameters.discontinuity == DiscontinuityMode::Always,
             parameters.mode == PlaybackMode::LiveReplay,
         );
+        let periods = Periods::new(
+            usize::from(parameters.max_fragments),
+            parameters.show_timestamps,
+            parameters.show_numbers,
+        );
+        let prefetch = Prefetch::new(usize::from(config.prefetch));
         let state = State {
             current: None,
             older: VecDeque::new(),
             generation: 0,
             failed: None,
             timeline,
+            periods,
+            plain: false,
+            prefetch,
             clock: (now, start),
             touched: start,
             replaced: 0,
@@ -101,7 +124,8 @@ impl<O: Origin> Shared<O> {
         let viewers = Mutex::new(Viewers::new(metrics.viewers(key.stream.name().as_str())));
         let (state, slots) = (Mutex::new(state), Mutex::new(HashMap::new()));
         let opening = tokio::sync::Mutex::new(());
-        Self { key, origin, config, metrics, state, opening, slots, viewers, created: start }
+        let fetching = Mutex::new(JoinSet::new());
+        Self { key, origin, config, metrics, state, opening, slots, viewers, fetching, created: start }
     }
 
     /// Notes that somebody asked.
@@ -173,25 +197,41 @@ impl<O: Origin> Shared<O> {
     }
 
     fn publish(
-        &self,
+        self: &Arc<Self>,
         session: &Session<O::Handle>,
         resource: &Resource,
         text: &str,
         asked: Instant,
     ) -> Result<Published, Error<O::Error>> {
+        let mut state = lock(&self.state);
+        let now = state.now();
         let (text, target, fixed) = match resource {
             Resource::MediaPlaylist { track } if self.key.moves() => {
                 let offered = MediaPlaylist::parse(text).map_err(Error::Strange)?;
-                let mut state = lock(&self.state);
-                let now = state.now();
                 let merged = state.timeline.merge(*track, session.generation, &offered, now);
                 let merged = merged.map_err(Error::Strange)?;
                 let target = Duration::from_secs(merged.target);
                 (merged.render(self.key.parameters.show_timestamps), target, merged.ended)
             }
-            Resource::Manifest if self.key.moves() => (text.to_owned(), Duration::from_secs(2), false),
+            Resource::Manifest if self.key.moves() => {
+                match state.periods.merge(session.generation, text, now) {
+                    Ok(merged) => (merged.text, merged.target, merged.ended),
+                    Err(strange) if state.periods.is_empty() => {
+                        tracing::warn!(
+                            stream = stream_text(&self.key.stream),
+                            "{strange}: it is passed on as it is"
+                        );
+                        state.plain = true;
+                        (text.to_owned(), Duration::from_secs(2), false)
+                    }
+                    Err(strange) => return Err(Error::Strange(strange)),
+                }
+            }
             _ => (text.to_owned(), Duration::from_secs(60), true),
         };
+        let ahead = state.plan(resource, &text, self.key.moves());
+        drop(state);
+        self.fetch_ahead(ahead);
         Ok(Published {
             etag: etag(&text),
             text: text.into(),
@@ -200,6 +240,39 @@ impl<O: Origin> Shared<O> {
             generation: session.generation,
             fixed,
         })
+    }
+
+    /// Fetches what viewers will ask for, as long as there are any.
+    fn fetch_ahead(self: &Arc<Self>, fragments: Vec<Resource>) {
+        if fragments.is_empty() || lock(&self.viewers).count() == 0 {
+            return;
+        }
+        let mut fetching = lock(&self.fetching);
+        while fetching.try_join_next().is_some() {}
+        for fragment in fragments {
+            if fetching.len() >= FETCHES {
+                return;
+            }
+            let this = self.clone();
+            fetching.spawn(async move {
+                if let Ok((opened, resource)) = this.behind(&fragment).await {
+                    this.origin.prefetch(&this.key, Located { opened, resource }).await;
+                }
+            });
+        }
+    }
+
+    /// A viewer asks for a fragment: those that follow it will be next.
+    pub(super) fn asked_for(self: &Arc<Self>, fragment: &Resource) {
+        if !self.key.moves() {
+            let ahead = lock(&self.state).prefetch.asked(fragment);
+            self.fetch_ahead(ahead);
+        }
+    }
+
+    /// Nobody watches any more.
+    pub(super) fn stop_fetching(&self) {
+        lock(&self.fetching).abort_all();
     }
 
     fn failure(&self, error: Error<O::Error>) -> Failure<O::Error> {
@@ -319,12 +392,13 @@ impl<O: Origin> Shared<O> {
         session.opened.elapsed() < Duration::from_secs(2)
     }
 
-    /// When to renew: a tenth of its life, at most ten minutes, ahead of its end. `None` without a session.
+    /// When to renew: a tenth of its life ahead of its end, at most ten minutes, and long enough that players have
+    /// fetched what it listed. `None` without a session.
     pub(super) fn renewal(&self) -> Option<Instant> {
         let state = lock(&self.state);
         let session = state.current.as_ref()?;
-        let ahead = (session.until.duration_since(session.opened) / 10).min(Duration::from_secs(600));
-        Some(session.until - ahead)
+        let life = session.until.duration_since(session.opened);
+        Some(session.until - (life / 10).clamp(SHORTEST.min(life / 2), LONGEST))
     }
 
     /// Opens the next session; the current one serves until then.
@@ -350,21 +424,24 @@ impl<O: Origin> Shared<O> {
         {
             return Ok((self.session().await?, resource.clone()));
         }
-        if let Some((generation, upstream)) = self.known(resource) {
-            return match self.of(generation) {
-                Some(session) => Ok((session, upstream)),
-                // Numbers of fragments are good in any session; those of init segments are not.
-                None => self.elsewhere(resource, upstream).await,
-            };
+        if let Some((generation, upstream)) = self.known(resource)
+            && let Some(session) = self.of(generation)
+        {
+            return Ok((session, upstream));
         }
-        self.elsewhere(resource, resource.clone()).await
+        self.elsewhere(resource).await
     }
 
     fn known(&self, resource: &Resource) -> Option<(Generation, Resource)> {
         let state = lock(&self.state);
-        match resource {
-            Resource::InitSegment { .. } => state.timeline.init(resource),
-            Resource::Mp4Fragment { number, .. } | Resource::TsFragment { number } => {
+        match (self.key.parameters.protocol, resource) {
+            (Protocol::Hls, Resource::InitSegment { .. }) => state.timeline.init(resource),
+            (Protocol::Dash, Resource::InitSegment { .. }) => state.periods.init(resource),
+            (Protocol::Dash, Resource::Mp4Fragment { protocol, number, track }) => {
+                let (generation, number) = state.periods.behind(number)?;
+                Some((generation, Resource::Mp4Fragment { protocol: *protocol, number, track: *track }))
+            }
+            (Protocol::Hls, Resource::Mp4Fragment { number, .. } | Resource::TsFragment { number }) => {
                 state.timeline.generation(number).map(|generation| (generation, resource.clone()))
             }
             _ => None,
@@ -375,22 +452,40 @@ impl<O: Origin> Shared<O> {
     async fn elsewhere(
         self: &Arc<Self>,
         resource: &Resource,
-        upstream: Resource,
     ) -> Result<(Arc<Session<O::Handle>>, Resource), Error<O::Error>> {
+        let protocol = self.key.parameters.protocol;
         let Resource::InitSegment { track, .. } = resource else {
-            return Ok((self.session().await?, upstream));
+            // A fragment's own number is good in any session; a position is not.
+            let anywhere = protocol == Protocol::Hls || lock(&self.state).plain;
+            let session = self.session().await?;
+            return if anywhere { Ok((session, resource.clone())) } else { Err(Error::Gone) };
         };
-        let track = *track;
-        self.playlist(&Resource::MediaPlaylist { track }).await?;
-        let (generation, latest) = lock(&self.state).timeline.latest_init(track).ok_or(Error::Gone)?;
+        let playlist = match protocol {
+            Protocol::Hls => Resource::MediaPlaylist { track: *track },
+            Protocol::Dash => Resource::Manifest,
+        };
+        self.playlist(&playlist).await?;
+        let (plain, latest) = {
+            let state = lock(&self.state);
+            let latest = match protocol {
+                Protocol::Hls => state.timeline.latest_init(*track),
+                Protocol::Dash => state.periods.latest_init(*track),
+            };
+            (state.plain, latest)
+        };
+        if plain {
+            return Ok((self.session().await?, resource.clone()));
+        }
+        let (generation, latest) = latest.ok_or(Error::Gone)?;
         Ok((self.of(generation).ok_or(Error::Gone)?, latest))
     }
 
+    /// A session by its generation. An older one may be over: what it gave may still be in the cache, and if it is
+    /// not, [`Shared::replace`] is told.
     fn of(&self, generation: Generation) -> Option<Arc<Session<O::Handle>>> {
         let state = lock(&self.state);
-        let mut alive =
-            state.current.iter().chain(&state.older).filter(|session| session.until > Instant::now());
-        alive.find(|session| session.generation == generation).cloned()
+        let mut known = state.current.iter().chain(&state.older);
+        known.find(|session| session.generation == generation).cloned()
     }
 
     /// For `/sessions`.
@@ -426,9 +521,31 @@ impl<O: Origin> State<O> {
 
     /// Where a replay has come to: the start of the newest fragment it showed.
     fn reached(&self, key: &SessionKey) -> Option<Timestamp> {
-        let (number, date, _) = self.timeline.newest()?;
-        let by_server = key.parameters.selector == crate::kvs::SelectorType::Server;
+        if key.parameters.protocol == Protocol::Dash {
+            return self.periods.reached();
+        }
+        let (number, date) = self.timeline.newest()?;
+        let by_server = key.parameters.selector == SelectorType::Server;
         date.or_else(|| numbering::server_time(&number).filter(|_| by_server))
+    }
+
+    /// Which fragments to fetch ahead after a playlist was published.
+    fn plan(&mut self, resource: &Resource, text: &str, moves: bool) -> Vec<Resource> {
+        match resource {
+            Resource::MediaPlaylist { track } if moves => {
+                let listed = self.timeline.fragments(*track);
+                self.prefetch.listed(&listed)
+            }
+            Resource::MediaPlaylist { track } => {
+                self.prefetch.footage(*track, media_playlist::fragments(text));
+                Vec::new()
+            }
+            Resource::Manifest if moves => {
+                let listed = self.periods.fragments();
+                listed.into_iter().flat_map(|track| self.prefetch.listed(&track)).collect()
+            }
+            _ => Vec::new(),
+        }
     }
 }
 

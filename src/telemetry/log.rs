@@ -119,12 +119,24 @@ impl Guard {
         registry.register(Box::new(self.dropped.clone()))
     }
 
+    /// What changes the level while the program runs.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        Level(self.filter.clone())
+    }
+}
+
+/// The level of a running log.
+#[derive(Clone)]
+pub struct Level(reload::Handle<EnvFilter, Registry>);
+
+impl Level {
     /// Takes over a new level; everything else stays as it was set up.
     ///
     /// # Errors
     /// The level cannot be read; the old one stays.
-    pub fn reload(&self, config: &Config) -> Result<(), Error> {
-        Ok(self.filter.reload(filter(&config.level)?)?)
+    pub fn set(&self, config: &Config) -> Result<(), Error> {
+        Ok(self.0.reload(filter(&config.level)?)?)
     }
 }
 

@@ -106,7 +106,8 @@ impl Upstream {
         let transport = transport(Client::new(Options { allow_http: true, ..options }).map_err(broken)?);
         let mut ready = Vec::new();
         for (index, entry) in entries.iter().enumerate() {
-            match Entry::new(index, entry, transport.clone(), &metrics).await {
+            // Boxed: AWS's chain is a large future.
+            match Box::pin(Entry::new(index, entry, transport.clone(), &metrics)).await {
                 Ok(entry) => ready.push(entry),
                 Err(mistake) => mistakes.push(mistake),
             }

@@ -1,3 +1,5 @@
 //! The one test program: each module is a promise, seen from outside.
 
 mod architecture;
+mod first_light;
+mod harness;

@@ -224,7 +224,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(400))]
     #[test]
     fn whatever_happens_readers_get_right_bytes_and_nobody_sleeps_for_ever(
         length in proptest::option::of(0..60_u64), steps in proptest::collection::vec(step(), 0..80)
@@ -232,6 +232,7 @@ proptest! {
         let mut world = World::new(length);
         steps.iter().for_each(|step| world.take(step));
     }
+
 
     #[test]
     fn a_body_that_streams_never_holds_more_than_its_window_and_a_chunk(

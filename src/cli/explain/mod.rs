@@ -5,24 +5,26 @@ mod told;
 use super::ConfigFile;
 use crate::app;
 use crate::caller::Caller;
-use crate::kvs::{Operation, PlaybackMode, StreamArn, StreamName, StreamRef, TimeRange, Timestamp};
-use crate::policy::{Footage, Question, Scene, StreamFacts, Verdict};
+use crate::config::{Config, Source};
+use crate::kvs::{ApiName, Operation, PlaybackMode, StreamArn, StreamName, StreamRef, TimeRange, Timestamp};
+use crate::policy::{Explanation, Footage, Policy, Question, Scene, StreamFacts, Verdict, fits};
+use crate::upstream::EntryConfig;
 use anyhow::{Context, bail};
 use serde_json::Value;
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use told::Told;
 
 /// Say whether a caller may do something, which policies decide, and what is missing
 #[derive(clap::Args)]
 #[command(after_help = "\
-Exits 0 if permitted, 1 if denied. No stream is looked up: give --tag and --account where policies read them.
+Exits 0 if permitted, 1 if denied. KVS is not asked: where policies read tags or accounts, say them with --tag and --account.
 
 Examples:
   kvs-edge explain --config kvs-edge.toml --token \"$JWT\" --action GetClip --stream cam-1 \\
       --start 2026-01-01T00:00:00Z --end 2026-01-01T00:05:00Z
+  echo '{\"sub\":\"alice\",\"groups\":[\"guards\"]}' > alice.json
   kvs-edge explain --config kvs-edge.toml --claims alice.json --action GetHLSStreamingSessionURL --stream cam-1 --mode LIVE")]
 pub struct Args {
     #[command(flatten)]
@@ -38,21 +40,27 @@ pub struct Args {
     /// First instant of the footage: RFC 3339 or seconds since 1970
     #[arg(long, value_parser = Timestamp::parse)]
     start: Option<Timestamp>,
-    /// Last instant of the footage
+    /// Last instant of the footage; the present if only --start is given
     #[arg(long, value_parser = Timestamp::parse, requires = "start")]
     end: Option<Timestamp>,
-    /// LIVE, LIVE_REPLAY or ON_DEMAND, for session actions
+    /// LIVE, LIVE_REPLAY or ON_DEMAND, for session actions; ON_DEMAND if --start is given, else LIVE
     #[arg(long, value_parser = read_mode)]
     mode: Option<PlaybackMode>,
+    /// Which API's endpoint, for GetDataEndpoint: GET_CLIP, LIST_FRAGMENTS, ...
+    #[arg(long, value_parser = read_api)]
+    api_name: Option<ApiName>,
     /// Where the request comes from
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     source_ip: IpAddr,
     /// When it comes; now if not given
     #[arg(long, value_parser = Timestamp::parse)]
     at: Option<Timestamp>,
-    /// A tag of the stream
+    /// A tag of the stream; may be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = read_tag)]
     tag: Vec<(String, String)>,
+    /// The stream has no tags; without this and --tag, they are not known
+    #[arg(long, conflicts_with = "tag")]
+    untagged: bool,
     /// The stream's account
     #[arg(long)]
     account: Option<String>,
@@ -69,13 +77,91 @@ struct Who {
     claims: Option<PathBuf>,
 }
 
+/// Explains.
+///
+/// # Errors
+/// The configuration is refused, or the token is.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let (source, config) = args.file.load()?;
+    let now = args.at.unwrap_or_else(Timestamp::now);
+    // Policies are read first: whoever tries out claims needs neither secrets nor key sets.
+    let policy = app::policy(&config, &source)?;
+    let caller = match (&args.who.token, &args.who.claims) {
+        (Some(token), _) => verified(&config, &source, token, now)?,
+        (None, Some(path)) => imagined(&config, path, now)?,
+        (None, None) => bail!("give --token or --claims"),
+    };
+    let explanation = args.explain(&config, &policy, &caller, now)?;
+    print!("{}", Told(&explanation));
+    Ok(ExitCode::from(u8::from(explanation.verdict != Verdict::Permitted)))
+}
+
+impl Args {
+    fn explain(
+        &self,
+        config: &Config,
+        policy: &Policy,
+        caller: &Caller,
+        now: Timestamp,
+    ) -> anyhow::Result<Explanation> {
+        let scene = Scene { now, source_ip: self.source_ip, stream: Some(self.facts(config)?) };
+        Ok(policy.explain(caller, &self.question(now), &scene))
+    }
+
+    fn question(&self, now: Timestamp) -> Question {
+        let mode = self.mode.or_else(|| default_mode(self.action, self.start.is_some()));
+        // Only LIVE_REPLAY may go on without an end.
+        let end = self.end.or_else(|| (mode != Some(PlaybackMode::LiveReplay)).then_some(now));
+        let range = self.start.map(|start| TimeRange { start, end });
+        let footage = Footage::of(self.action, mode, range);
+        Question { operation: self.action, endpoint_of: self.api_name, mode, footage }
+    }
+
+    /// What is known of the stream without asking KVS.
+    fn facts(&self, config: &Config) -> anyhow::Result<StreamFacts> {
+        let (name, arn) = (self.stream.name(), self.stream.arn());
+        let entry = config.aws.iter().find(|entry| serves(entry, &self.stream));
+        let entry = entry.with_context(|| format!("no [[aws]] entry serves {name}"))?;
+        let account = self.account.clone().or_else(|| entry.account.clone());
+        let account = account.or_else(|| arn.map(|arn| arn.account().to_owned()));
+        let known = self.untagged || !self.tag.is_empty();
+        Ok(StreamFacts {
+            name: name.clone(),
+            region: entry.region.as_str().into(),
+            account: account.map(Into::into),
+            arn: arn.cloned(),
+            tags: known.then(|| self.tag.iter().cloned().collect()),
+        })
+    }
+}
+
+fn serves(entry: &EntryConfig, stream: &StreamRef) -> bool {
+    let named = entry.streams.iter().any(|pattern| fits(pattern, stream.name().as_str()));
+    let Some(arn) = stream.arn() else { return named };
+    let account = entry.account.as_deref();
+    let there = arn.region() == entry.region && account.is_none_or(|account| account == arn.account());
+    there && (named || entry.streams.is_empty())
+}
+
+/// The caller that the gateway would see.
+fn verified(config: &Config, source: &Source, token: &str, now: Timestamp) -> anyhow::Result<Caller> {
+    super::runtime()?.block_on(async {
+        let gateway = app::offline(config, source).await?;
+        Ok(gateway.identity.verify(token.trim(), now).await?.as_ref().clone())
+    })
+}
+
 fn read_operation(text: &str) -> Result<Operation, String> {
     let all = || Operation::ALL.map(Operation::name).join(", ");
     Operation::from_name(text).ok_or_else(|| format!("the actions are {}", all()))
 }
 
 fn read_stream(text: &str) -> Result<StreamRef, &'static str> {
-    if text.starts_with("arn:") { StreamArn::parse(text).map(StreamRef::Arn) } else { StreamName::parse(text).map(StreamRef::Name) }
+    if text.starts_with("arn:") {
+        StreamArn::parse(text).map(StreamRef::Arn)
+    } else {
+        StreamName::parse(text).map(StreamRef::Name)
+    }
 }
 
 fn read_mode(text: &str) -> Result<PlaybackMode, &'static str> {
@@ -83,59 +169,32 @@ fn read_mode(text: &str) -> Result<PlaybackMode, &'static str> {
     modes.into_iter().find(|mode| mode.as_str() == text).ok_or("the modes are LIVE, LIVE_REPLAY, ON_DEMAND")
 }
 
+fn read_api(text: &str) -> Result<ApiName, String> {
+    let all = || ApiName::ALL.map(ApiName::as_str).join(", ");
+    ApiName::ALL.into_iter().find(|api| api.as_str() == text).ok_or_else(|| format!("the APIs are {}", all()))
+}
+
 fn read_tag(text: &str) -> Result<(String, String), &'static str> {
     text.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned())).ok_or("write KEY=VALUE")
 }
 
-/// Explains.
-///
-/// # Errors
-/// The configuration is refused, or the token is.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let (source, config) = args.file.load()?;
-    super::runtime()?.block_on(async {
-        let gateway = app::offline(&config, &source).await?;
-        let now = args.at.unwrap_or_else(Timestamp::now);
-        let caller = match (&args.who.token, &args.who.claims) {
-            (Some(token), _) => gateway.identity.verify(token.trim(), now).await?.as_ref().clone(),
-            (None, Some(path)) => imagined(&config, path, now)?,
-            (None, None) => bail!("give --token or --claims"),
-        };
-        let located = gateway.upstream.locate(&args.stream)?;
-        let facts = StreamFacts {
-            name: args.stream.name().clone(),
-            region: located.region.clone(),
-            account: args.account.as_deref().map(Into::into).or(located.account.clone()),
-            arn: args.stream.arn().cloned(),
-            tags: Some(args.tag.iter().cloned().collect::<BTreeMap<_, _>>()),
-        };
-        let range = args.start.map(|start| TimeRange { start, end: args.end });
-        let mode = args.mode.or_else(|| default_mode(args.action, range.is_some()));
-        let question = Question {
-            operation: args.action,
-            endpoint_of: None,
-            mode,
-            footage: Footage::of(args.action, mode, range),
-        };
-        let scene = Scene { now, source_ip: args.source_ip, stream: Some(facts) };
-        let explanation = gateway.policy.explain(&caller, &question, &scene);
-        print!("{}", Told(&explanation));
-        Ok(ExitCode::from(u8::from(explanation.verdict != Verdict::Permitted)))
-    })
-}
-
 /// Session actions without a mode: LIVE without a range, ON_DEMAND with one.
 fn default_mode(action: Operation, range: bool) -> Option<PlaybackMode> {
-    let session = matches!(action, Operation::GetHlsStreamingSessionUrl | Operation::GetDashStreamingSessionUrl);
+    let session =
+        matches!(action, Operation::GetHlsStreamingSessionUrl | Operation::GetDashStreamingSessionUrl);
     session.then_some(if range { PlaybackMode::OnDemand } else { PlaybackMode::Live })
 }
 
 /// The caller that an issuer's claim map makes of these claims.
-fn imagined(config: &crate::config::Config, path: &std::path::Path, now: Timestamp) -> anyhow::Result<Caller> {
+fn imagined(config: &Config, path: &Path, now: Timestamp) -> anyhow::Result<Caller> {
     let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let claims: Value = serde_json::from_slice(&text).with_context(|| format!("{} is not JSON", path.display()))?;
+    let claims: Value =
+        serde_json::from_slice(&text).with_context(|| format!("{} is not JSON", path.display()))?;
     let named = claims.get("iss").and_then(Value::as_str);
     let issuer = config.issuer.iter().find(|issuer| named.is_none_or(|name| name == issuer.issuer));
     let issuer = issuer.with_context(|| format!("no [[issuer]] is called {}", named.unwrap_or_default()))?;
     Ok(issuer.imagine(&claims, now)?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! An explanation in words.
 
-use crate::policy::{Explanation, Nearest, Part, Verdict};
+use crate::policy::{Explanation, Nearest, Part, Reason, Verdict};
 use std::fmt::{self, Write};
 
 /// An explanation as people read it.
@@ -12,6 +12,9 @@ impl fmt::Display for Told<'_> {
         match verdict {
             Verdict::Permitted => writeln!(f, "PERMIT")?,
             Verdict::Denied(reason) => writeln!(f, "DENY: {reason}")?,
+        }
+        if *verdict == Verdict::Denied(Reason::Unknown("tags")) {
+            writeln!(f, "(The gateway asks KVS for them; here say --tag KEY=VALUE or --untagged.)")?;
         }
         for policy in decided_by {
             writeln!(f, "\n{}:{}: {}", policy.path.display(), policy.line, policy.id)?;

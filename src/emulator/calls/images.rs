@@ -5,6 +5,7 @@ use crate::emulator::answer::{Answer, Refusal};
 use crate::emulator::archive::{Fragment, Millis};
 use crate::emulator::json::Json;
 use crate::emulator::media::FRAGMENT_MILLIS;
+use crate::emulator::media::picture::{Form, picture};
 use crate::emulator::members::missing;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -22,11 +23,13 @@ pub(super) fn get_images(call: &Call<'_>) -> Result<Answer, Refusal> {
     let members = call.members;
     let selector = members.selector("ImageSelectorType")?.ok_or_else(|| missing("imageSelectorType"))?;
     let (from, to) = members.range()?;
-    members.choice("Format", &["JPEG", "PNG"])?.ok_or_else(|| missing("format"))?;
-    quality(call)?;
+    let format = members.choice("Format", &["JPEG", "PNG"])?.ok_or_else(|| missing("format"))?;
+    let quality = quality(call)?;
     let interval = members.integer("SamplingInterval", 200, 100_000_000)?.unwrap_or(INTERVAL_MILLIS);
     let width = members.integer("WidthPixels", 1, 3840)?;
     let height = members.integer("HeightPixels", 1, 2160)?;
+    let pixels = |asked: Option<u64>| asked.and_then(|pixels| u16::try_from(pixels).ok());
+    let form = Form { png: format == "PNG", quality, width: pixels(width), height: pixels(height) };
     let asked = members.integer("MaxResults", 1, 100)?.unwrap_or(PAGE);
     let token = members.next_token()?;
     if width.is_some() && height.is_none() {
@@ -62,7 +65,7 @@ pub(super) fn get_images(call: &Call<'_>) -> Result<Answer, Refusal> {
         let at = from + n * interval;
         match covering(at) {
             Some(f) => {
-                let picture = STANDARD.encode(f.recording().image(f.index));
+                let picture = STANDARD.encode(picture(f.recording, f.index, form));
                 Json::object([("TimeStamp", Json::Time(at)), ("ImageContent", Json::Text(picture))])
             }
             None => Json::object([("TimeStamp", Json::Time(at)), ("Error", Json::text("NO_MEDIA"))]),
@@ -76,12 +79,12 @@ pub(super) fn get_images(call: &Call<'_>) -> Result<Answer, Refusal> {
 }
 
 /// `FormatConfig`: exactly one entry, its value a decimal string.
-fn quality(call: &Call<'_>) -> Result<u64, Refusal> {
-    let Some(config) = call.members.inner("FormatConfig")? else { return Ok(80) };
+fn quality(call: &Call<'_>) -> Result<Option<u8>, Refusal> {
+    let Some(config) = call.members.inner("FormatConfig")? else { return Ok(None) };
     let text = config.text("JPEGQuality", (0, 256), |c| c.is_ascii_alphanumeric() || c == '_')?;
-    text.and_then(|text| text.parse().ok())
-        .filter(|quality| (1..=100).contains(quality))
-        .ok_or_else(|| Refusal::invalid("FormatConfig must have one entry, JPEGQuality, between 1 and 100."))
+    let quality = text.and_then(|text| text.parse().ok()).filter(|quality| (1..=100).contains(quality));
+    let wrong = "FormatConfig must have one entry, JPEGQuality, between 1 and 100.";
+    quality.map(Some).ok_or_else(|| Refusal::invalid(wrong))
 }
 
 /// Where a token continues.

@@ -162,3 +162,6 @@ fn selector_and_range(members: Members<'_>, name: &str) -> Result<(Selector, Ran
     let range = inner.inner("TimestampRange")?.ok_or_else(|| missing("TimestampRange"))?.range()?;
     Ok((selector, range))
 }
+
+#[cfg(test)]
+mod tests;

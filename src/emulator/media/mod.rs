@@ -9,6 +9,7 @@ mod boxes;
 pub(super) mod clip;
 pub(super) mod fmp4;
 pub(super) mod mkv;
+pub(super) mod picture;
 mod recording;
 pub(super) mod ts;
 

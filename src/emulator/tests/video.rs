@@ -141,3 +141,35 @@ async fn a_gap_is_a_discontinuity_and_a_new_codec_a_new_map() {
         {"FragmentSelectorType": "SERVER_TIMESTAMP", "TimestampRange": range}});
     assert_eq!(kvs.call("/getClip", clip).await.kind(), "InvalidCodecPrivateDataException");
 }
+
+#[tokio::test]
+async fn pictures_have_the_size_and_format_asked_for() {
+    let kvs = Kvs::start(quiet).await;
+    for (format, extra) in [
+        ("JPEG", json!({})),
+        ("JPEG", json!({"WidthPixels": 161, "HeightPixels": 77, "FormatConfig": {"JPEGQuality": "60"}})),
+        ("PNG", json!({"WidthPixels": 700, "HeightPixels": 400})),
+    ] {
+        let mut body = json!({"StreamName": "cam-1", "ImageSelectorType": "SERVER_TIMESTAMP", "Format": format,
+            "StartTimestamp": ago(60.0), "EndTimestamp": ago(55.0), "SamplingInterval": 3000});
+        for (name, value) in extra.as_object().unwrap() {
+            body[name] = value.clone();
+        }
+        let images = kvs.call("/getImages", body).await.json();
+        let content = images["Images"][1]["ImageContent"].as_str().unwrap_or_else(|| panic!("{images}"));
+        let bytes = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, content).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        let probe = Command::new("ffprobe")
+            .args(["-v", "error", "-show_entries", "stream=codec_name,width,height", "-of", "csv=p=0"])
+            .arg(file.path())
+            .output()
+            .await
+            .unwrap();
+        assert!(probe.stderr.is_empty(), "{}", String::from_utf8_lossy(&probe.stderr));
+        let codec = if format == "PNG" { "png" } else { "mjpeg" };
+        let (width, height) =
+            (extra["WidthPixels"].as_u64().unwrap_or(640), extra["HeightPixels"].as_u64().unwrap_or(360));
+        assert_eq!(String::from_utf8_lossy(&probe.stdout).trim(), format!("{codec},{width},{height}"));
+    }
+}

@@ -266,3 +266,92 @@ async fn what_a_session_may_be_is_checked() {
     let body = json!({"StreamName": "cam-1", "PlaybackMode": "ON_DEMAND", "HLSFragmentSelector": future});
     assert_eq!(kind(body).await, "ResourceNotFoundException");
 }
+
+#[tokio::test]
+async fn a_session_is_for_one_player() {
+    // 5 playlists and 20 fragments a second.
+    let kvs = Kvs::start(|_| {}).await;
+    let url = kvs.open(json!({"StreamName": "cam-1"})).await;
+    let media = format!("{}&TrackNumber=1", url.replace("MasterPlaylist", "MediaPlaylist"));
+    let playlist = kvs.get(&media).await.text();
+    let segment = playlist.lines().find(|line| line.starts_with("getMP4Media")).unwrap();
+    let segment = format!("{}/{segment}", url.rsplit_once('/').unwrap().0);
+    for (url, most) in [(&media, 12), (&segment, 60)] {
+        let mut throttled = false;
+        for _ in 0..most {
+            let reply = kvs.get(url).await;
+            if reply.status == 400 {
+                assert_eq!(reply.kind(), "ClientLimitExceededException");
+                throttled = true;
+                break;
+            }
+        }
+        assert!(throttled, "{url}");
+    }
+    let requests = kvs.requests().await;
+    let name = segment.rsplit_once('/').unwrap().1;
+    let (number, _) = name.split_once('&').unwrap();
+    let seen = requests["resources"][format!("{number}&TrackNumber=1")].as_u64().unwrap();
+    assert!(seen > 20, "{requests:#}");
+    assert_eq!(requests["streams"]["cam-1"]["GetMP4MediaFragment"]["throttled"], 1);
+}
+
+#[tokio::test]
+async fn five_connections_of_media_and_no_more() {
+    let kvs = Kvs::start(|_| {}).await;
+    let range = json!({"StartTimestamp": ago(60.0), "EndTimestamp": ago(10.0)});
+    let selector = json!({"FragmentSelectorType": "SERVER_TIMESTAMP", "TimestampRange": range});
+    let list = json!({"StreamName": "cam-1", "FragmentSelector": selector});
+    let listed = kvs.call("/listFragments", list).await.json();
+    let body = json!({"StreamName": "cam-1", "Fragments": [listed["Fragments"][0]["FragmentNumber"]]});
+    let slow = json!({"operation": "GetMediaForFragmentList", "times": 5,
+        "fault": {"kind": "trickle", "bytes_per_second": 10}});
+    kvs.fault(slow).await;
+    let kvs = Arc::new(kvs);
+    let slow: Vec<_> = (0..5)
+        .map(|_| {
+            let (kvs, body) = (kvs.clone(), body.clone());
+            tokio::spawn(async move { kvs.call("/getMediaForFragmentList", body).await })
+        })
+        .collect();
+    let bytes = async || kvs.requests().await["total"]["GetMediaForFragmentList"]["bytes"].as_u64();
+    while bytes().await.unwrap_or(0) < 5 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let sixth = kvs.call("/getMediaForFragmentList", body.clone()).await;
+    assert_eq!((sixth.status.as_u16(), sixth.kind().as_str()), (400, "ConnectionLimitExceededException"));
+    slow.iter().for_each(tokio::task::JoinHandle::abort);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    while kvs.call("/getMediaForFragmentList", body.clone()).await.status != 200 {
+        assert!(tokio::time::Instant::now() < deadline, "connections must be given back");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn live_replay_starts_at_the_start_and_grows_to_its_end() {
+    let kvs = Kvs::start(quiet).await;
+    let range = json!({"StartTimestamp": ago(600.0), "EndTimestamp": ago(589.0)});
+    let selector = json!({"FragmentSelectorType": "PRODUCER_TIMESTAMP", "TimestampRange": range});
+    let body = json!({"StreamName": "cam-1", "PlaybackMode": "LIVE_REPLAY", "HLSFragmentSelector": selector,
+        "MaxMediaPlaylistFragmentResults": 3});
+    let url = kvs.open(body).await.replace("MasterPlaylist", "MediaPlaylist") + "&TrackNumber=1";
+    let first = kvs.get(&url).await.text();
+    assert!(first.contains("#EXT-X-MEDIA-SEQUENCE:0\n") && first.matches("#EXTINF").count() == 3, "{first}");
+    assert!(!first.contains("ENDLIST") && !first.contains("PLAYLIST-TYPE"), "{first}");
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    let last = loop {
+        let next = kvs.get(&url).await.text();
+        if next.contains("#EXT-X-ENDLIST") {
+            break next;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{next}");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    };
+    assert!(
+        last.contains("#EXT-X-MEDIA-SEQUENCE:2\n") || last.contains("#EXT-X-MEDIA-SEQUENCE:3\n"),
+        "{last}"
+    );
+    assert_eq!(last.matches("#EXTINF").count(), 3);
+}

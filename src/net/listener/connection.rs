@@ -1,15 +1,16 @@
 //! The life of one connection: who it is, TLS, which HTTP, requests, the end.
 
+use super::Terms;
 use super::guarded::{AHEAD, Guarded};
 use super::limits::Limits;
 use super::metrics::Rejection;
 use super::peer::{Http, Link, Peer};
 use super::pulse::{Order, Pulse, Stage};
+use super::refusal::Refusal;
 use super::reply::{Content, Flight, Reply};
 use super::screen::Screen;
 use super::socket::Socket;
 use super::watch::{Seat, Watch};
-use super::{Terms, refusal};
 use crate::net::certificate::Certificate;
 use crate::net::{proxy_protocol, strict};
 use bytes::Bytes;
@@ -195,9 +196,12 @@ where
     let notes = pulse.clone();
     let service = service_fn(move |request| answer(&shared, &notes, &link, request));
     let ended = match http {
-        Http::One => drive(builders.http1.serve_connection(TokioIo::new(guarded), service), pulse).await,
+        Http::One => {
+            drive(builders.http1.serve_connection(TokioIo::new(guarded), service), pulse, Order::Leave).await
+        }
         Http::Two => {
-            Box::pin(drive(builders.http2.serve_connection(TokioIo::new(guarded), service), pulse)).await
+            let connection = builders.http2.serve_connection(TokioIo::new(guarded), service);
+            Box::pin(drive(connection, pulse, Order::Retire)).await
         }
     };
     if pulse.refused() || ended.as_ref().is_err_and(|e| e.is_parse() && !e.is_parse_too_large()) {
@@ -267,18 +271,18 @@ where
     }
 }
 
-/// Runs the connection, and asks it to end when the watch or the service says so.
-async fn drive<C: Graceful>(connection: C, pulse: &Pulse) -> hyper::Result<()> {
+/// Runs the connection, and asks it to end when the watch or the service gives the order `from` or a sterner one.
+async fn drive<C: Graceful>(connection: C, pulse: &Pulse, from: Order) -> hyper::Result<()> {
     let mut connection = pin!(connection);
     let mut asked = false;
     std::future::poll_fn(|context| {
         loop {
-            if !asked && pulse.order() != Order::Stay {
+            if !asked && pulse.order() >= from {
                 asked = true;
                 connection.as_mut().leave();
             }
             match connection.as_mut().poll(context) {
-                Poll::Pending if !asked && pulse.order() != Order::Stay => {}
+                Poll::Pending if !asked && pulse.order() >= from => {}
                 other => return other,
             }
         }
@@ -305,25 +309,26 @@ where
     }
     let mut last = count >= shared.terms.limits.requests_per_connection;
     if last && link.http == Http::Two {
-        pulse.give(Order::Leave);
+        pulse.give(Order::Retire);
     }
     last |= shared.watch.closing() || pulse.order() != Order::Stay;
     let answering = match strict::check(&request, &shared.sizes) {
+        Ok(()) if shared.watch.short() => Err(Refusal::Overload),
         Ok(()) => {
             let peer = Peer::of(link, request.headers());
             Ok((shared.handler)(request, peer))
         }
-        Err(violation) => {
-            shared.terms.metrics.reject(refusal::reason(violation));
-            last = true;
-            Err(violation)
-        }
+        Err(violation) => Err(Refusal::Strict(violation)),
     };
+    if let Err(refusal) = &answering {
+        shared.terms.metrics.reject(refusal.reason());
+        last = true;
+    }
     let says_last = last && link.http == Http::One;
     async move {
         let mut response = match answering {
             Ok(future) => future.await.map(Content::Handler),
-            Err(violation) => refusal::response(violation).map(|bytes| Content::Own(Some(bytes))),
+            Err(refusal) => refusal.response().map(|bytes| Content::Own(Some(bytes))),
         };
         if says_last {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

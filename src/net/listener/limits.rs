@@ -44,6 +44,10 @@ pub struct Limits {
     pub write_window: Span,
     /// What one connection buffers each way.
     pub buffer: ByteSize,
+    /// What the process may use; at 95 % of it new requests are answered 503. Without it, the limit of the container
+    /// or systemd unit counts, and without that nothing does. `0B` turns it off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<ByteSize>,
     /// HTTP/2: requests at a time on a connection.
     pub h2_streams: u32,
     /// HTTP/2: what a peer may send on one stream before we read it.
@@ -85,6 +89,7 @@ impl Default for Limits {
             write_minimum: kib(1),
             write_window: Span::seconds(60),
             buffer: kib(64),
+            memory: None,
             h2_streams: 100,
             h2_stream_window: kib(64),
             h2_connection_window: kib(1024),

@@ -9,6 +9,7 @@ mod config;
 mod connection;
 mod guarded;
 mod limits;
+mod memory;
 mod metrics;
 mod peer;
 mod pulse;
@@ -117,6 +118,7 @@ async fn sweep(watch: &Watch) {
     rhythm.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         rhythm.tick().await;
+        watch.look_at_memory();
         watch.sweep();
     }
 }

@@ -50,10 +50,13 @@ pub(super) enum Stage {
 #[repr(u8)]
 pub(super) enum Order {
     Stay = 0,
+    /// The next answer is the last one. An HTTP/1 connection that does nothing stays until then, because to close it
+    /// might cross a request that is on its way.
+    Retire = 1,
     /// Finish what is under way, take nothing new.
-    Leave = 1,
+    Leave = 2,
     /// End now.
-    Cut = 2,
+    Cut = 3,
 }
 
 /// The notes on one connection.
@@ -217,7 +220,8 @@ impl Pulse {
     pub(super) fn order(&self) -> Order {
         match self.order.load(Relaxed) {
             0 => Order::Stay,
-            1 => Order::Leave,
+            1 => Order::Retire,
+            2 => Order::Leave,
             _ => Order::Cut,
         }
     }

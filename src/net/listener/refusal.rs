@@ -4,27 +4,56 @@ use super::metrics::Rejection;
 use crate::net::strict::Violation;
 use crate::telemetry::trace::request_id;
 use bytes::Bytes;
-use http::{HeaderValue, Response, header};
+use http::{HeaderValue, Response, StatusCode, header};
 
-pub(super) fn response(violation: Violation) -> Response<Bytes> {
-    let body = serde_json::json!({ "Message": violation.to_string() }).to_string();
-    let mut response = Response::new(Bytes::from(body));
-    *response.status_mut() = violation.status();
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
-    headers.insert("x-amzn-errortype", HeaderValue::from_static("InvalidArgumentException"));
-    if let Ok(id) = HeaderValue::from_str(&request_id()) {
-        headers.insert("x-amzn-requestid", id);
-    }
-    response
+/// Why the handler is not asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Refusal {
+    /// The request is not one that we take.
+    Strict(Violation),
+    /// Memory is short.
+    Overload,
 }
 
-pub(super) fn reason(violation: Violation) -> Rejection {
-    match violation {
-        Violation::UrlTooLong => Rejection::UrlTooLong,
-        Violation::HeadersTooLarge => Rejection::HeadersTooLarge,
-        _ => Rejection::Strict,
+/// After how many seconds to try again when memory is short.
+const LATER: &str = "2";
+/// The same in milliseconds, which is what AWS SDKs read.
+const LATER_MILLIS: &str = "2000";
+
+impl Refusal {
+    pub(super) fn reason(self) -> Rejection {
+        match self {
+            Self::Strict(Violation::UrlTooLong) => Rejection::UrlTooLong,
+            Self::Strict(Violation::HeadersTooLarge) => Rejection::HeadersTooLarge,
+            Self::Strict(_) => Rejection::Strict,
+            Self::Overload => Rejection::Overload,
+        }
+    }
+
+    pub(super) fn response(self) -> Response<Bytes> {
+        let (status, kind, message) = match self {
+            Self::Strict(violation) => {
+                (violation.status(), "InvalidArgumentException", violation.to_string())
+            }
+            Self::Overload => {
+                let message = "kvs-edge is short of memory; try again in a moment".to_owned();
+                (StatusCode::SERVICE_UNAVAILABLE, "ThrottlingException", message)
+            }
+        };
+        let mut response = Response::new(Bytes::from(serde_json::json!({ "Message": message }).to_string()));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+        headers.insert("x-amzn-errortype", HeaderValue::from_static(kind));
+        if let Ok(id) = HeaderValue::from_str(&request_id()) {
+            headers.insert("x-amzn-requestid", id);
+        }
+        if self == Self::Overload {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(LATER));
+            headers.insert("x-amz-retry-after", HeaderValue::from_static(LATER_MILLIS));
+        }
+        response
     }
 }

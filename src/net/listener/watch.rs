@@ -4,6 +4,7 @@
 //! connection owns a timer, so ten thousand idle ones cost a walk over their notes and nothing else.
 
 use super::limits::Limits;
+use super::memory::Memory;
 use super::metrics::{Metrics, Rejection};
 use super::pulse::{Clock, Notes, Order, Pulse, Stage};
 use std::collections::HashMap;
@@ -17,7 +18,7 @@ use tokio::sync::Notify;
 const LINGER: u64 = 2_000;
 /// How long a peer that was asked to leave may stay without a request.
 const FAREWELL: u64 = 5_000;
-/// Idle connections may stay this long when nine of ten places are taken.
+/// Idle connections may stay this long when nine of ten places are taken, or memory is short.
 const IDLE_WHEN_CROWDED: u64 = 5_000;
 /// When a drain closes, idle connections leave one by one over this time, not all at once.
 const SPREAD: u64 = 2_000;
@@ -30,6 +31,8 @@ pub(super) struct Watch {
     room: Mutex<Room>,
     emptied: Notify,
     closing: AtomicBool,
+    memory: Option<Memory>,
+    short: AtomicBool,
 }
 
 #[derive(Default)]
@@ -41,7 +44,7 @@ struct Room {
 
 struct Entry {
     pulse: Arc<Pulse>,
-    /// When it is asked to leave.
+    /// When it is retired, or, when the listener closes, asked to leave.
     until: u64,
     /// When it was asked, or 0.
     asked: u64,
@@ -67,6 +70,8 @@ impl Watch {
     pub(super) fn new(limits: Limits, metrics: Metrics) -> Self {
         Self {
             clock: Arc::new(Clock::new()),
+            memory: Memory::new(limits.memory.map(|size| size.0)),
+            short: AtomicBool::new(false),
             limits,
             metrics,
             room: Mutex::default(),
@@ -78,6 +83,24 @@ impl Watch {
     /// Whether the listener takes nothing new any more: answers say so.
     pub(super) fn closing(&self) -> bool {
         self.closing.load(Relaxed)
+    }
+
+    /// Whether new requests are turned away because memory is short.
+    pub(super) fn short(&self) -> bool {
+        self.short.load(Relaxed)
+    }
+
+    /// Looks at the memory left, and says so in the log when that changes.
+    pub(super) fn look_at_memory(&self) {
+        let Some(memory) = &self.memory else { return };
+        let short = memory.is_short();
+        if self.short.swap(short, Relaxed) != short {
+            if short {
+                tracing::error!("memory is short: new requests are answered 503");
+            } else {
+                tracing::warn!("memory is no longer short");
+            }
+        }
     }
 
     fn room(&self) -> MutexGuard<'_, Room> {
@@ -115,11 +138,16 @@ impl Watch {
     pub(super) fn sweep(&self) {
         let now = self.clock.tick();
         let mut room = self.room();
-        let crowded = room.seats.len() * 10 >= self.limits.connections_total.saturating_mul(9);
+        let crowded =
+            self.short() || room.seats.len() * 10 >= self.limits.connections_total.saturating_mul(9);
         for entry in room.seats.values_mut() {
             let notes = entry.pulse.notes();
-            match verdict(&notes, entry, &self.limits, now, crowded) {
+            match verdict(&notes, entry, &self.limits, now, crowded, self.closing()) {
                 Verdict::Stay => {}
+                Verdict::Retire => {
+                    entry.until = u64::MAX;
+                    entry.pulse.give(Order::Retire);
+                }
                 Verdict::Leave => {
                     entry.asked = now;
                     entry.pulse.give(Order::Leave);
@@ -229,12 +257,20 @@ fn household(address: IpAddr) -> IpAddr {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Verdict {
     Stay,
+    Retire,
     Leave,
     Cut(Option<Rejection>),
 }
 
 /// What is due for a connection with these notes.
-fn verdict(notes: &Notes, entry: &mut Entry, limits: &Limits, now: u64, crowded: bool) -> Verdict {
+fn verdict(
+    notes: &Notes,
+    entry: &mut Entry,
+    limits: &Limits,
+    now: u64,
+    crowded: bool,
+    closing: bool,
+) -> Verdict {
     let over = |since: u64, limit: Duration| now.saturating_sub(since) >= millis(limit);
     match notes.stage {
         Stage::Handshake if over(notes.stage_since, limits.tls_handshake.0) => {
@@ -276,7 +312,11 @@ fn verdict(notes: &Notes, entry: &mut Entry, limits: &Limits, now: u64, crowded:
             return Verdict::Cut(None);
         }
     }
-    if now >= entry.until { leave(entry) } else { Verdict::Stay }
+    match now >= entry.until {
+        true if closing => leave(entry),
+        true => Verdict::Retire,
+        false => Verdict::Stay,
+    }
 }
 
 fn leave(entry: &Entry) -> Verdict {
@@ -347,7 +387,7 @@ mod tests {
     fn judge(notes: Notes, now: u64, asked: u64, crowded: bool) -> Verdict {
         let pulse = Arc::new(Pulse::new(Arc::new(Clock::new())));
         let mut entry = Entry { pulse, until: 3_600_000, asked, window: Window::default() };
-        verdict(&notes, &mut entry, &Limits::default(), now, crowded)
+        verdict(&notes, &mut entry, &Limits::default(), now, crowded, false)
     }
 
     #[test]
@@ -367,7 +407,7 @@ mod tests {
             (OPEN, 60_001, Verdict::Leave),
             (OPEN, 65_001, Verdict::Cut(None)),
             (busy, 3_000_000, Verdict::Stay),
-            (busy, 3_600_000, Verdict::Leave),
+            (busy, 3_600_000, Verdict::Retire),
             (Notes { blocked_since: 5_000, ..busy }, 34_999, Verdict::Stay),
             (Notes { blocked_since: 5_000, ..busy }, 35_000, cut(Rejection::WriteStall)),
             (Notes { blocked_since: 5_000, ..OPEN }, 35_000, cut(Rejection::WriteStall)), // the last bytes of an answer

@@ -53,7 +53,7 @@ fn the_nearest_permit_comes_first_and_its_failing_parts_name_what_they_read() {
         texts[..3],
         [
             r#"principal in Group::"guards""#,
-            r#"action in [Action::"View"]"#,
+            r#"action in Action::"View""#,
             r#"resource in StreamSet::"lobby""#
         ]
     );

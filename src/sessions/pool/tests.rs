@@ -18,6 +18,7 @@ struct Kvs {
     faults: Mutex<Faults>,
     asked: Mutex<Vec<SessionParameters>>,
     gone: Mutex<Vec<Viewing>>,
+    fetched: Mutex<Vec<String>>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -41,6 +42,7 @@ impl Kvs {
             faults: Mutex::default(),
             asked: Mutex::default(),
             gone: Mutex::default(),
+            fetched: Mutex::default(),
         })
     }
 
@@ -106,11 +108,15 @@ impl Origin for Way {
             return Err(Failed(Verdict::Expired));
         }
         kvs.faulty().await?;
-        if !matches!(resource, Resource::MediaPlaylist { .. }) || !key.moves() {
-            return Ok(format!("#EXTM3U\n# {resource} of {number}\n"));
-        }
         let made = |at: Instant| at.duration_since(kvs.start).as_secs() / 2 + 10;
         let first = (made(Instant::now()) - 4).max(made(opened) - 4);
+        if *resource == Resource::Manifest {
+            return Ok(manifest(made(opened) - 4, first..=made(Instant::now())));
+        }
+        if !key.moves() {
+            let media: String = (0..30).map(|n| format!("getTSFragment.ts?FragmentNumber={n}\n")).collect();
+            return Ok(format!("#EXTM3U\n# {resource} of {number}\n{media}"));
+        }
         let mut text = format!(
             "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:{}\n#EXT-X-MAP:URI=\"getMP4InitFragment.mp4?TrackNumber=1\"\n",
             first - (made(opened) - 4)
@@ -126,9 +132,30 @@ impl Origin for Way {
         error.0
     }
 
+    async fn prefetch(&self, _: &SessionKey, located: Located<Handle>) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        lock(&self.0.fetched).push(format!("{} {}", located.opened.id, located.resource));
+    }
+
     fn left(&self, viewing: Viewing) {
         lock(&self.0.gone).push(viewing);
     }
+}
+
+/// As KVS.md 5.6 has it: numbers count from the session's first fragment.
+fn manifest(from: u64, fragments: std::ops::RangeInclusive<u64>) -> String {
+    let mut text = format!(
+        "<MPD type=\"dynamic\" availabilityStartTime=\"{}\"><Period><SegmentTemplate timescale=\"1000\" startNumber=\"{}\" \
+         initialization=\"getMP4InitFragment.mp4?TrackNumber=1\" \
+         media=\"getMP4MediaFragment.mp4?FragmentNumber=$Number$&amp;TrackNumber=1\"><SegmentTimeline>",
+        Timestamp::from_millis(EPOCH + from * 2000),
+        fragments.start() - from + 1
+    );
+    for counter in fragments {
+        let number = fragment(counter, EPOCH + counter * 2000, 3);
+        text += &format!("<S t=\"{}\" d=\"2000\" kvs:fn=\"{number}\"/>", (counter - from) * 2000);
+    }
+    text + "</SegmentTimeline></SegmentTemplate></Period></MPD>"
 }
 
 struct Edge {
@@ -235,7 +262,7 @@ async fn sessions_that_expire_each_minute_are_renewed_ahead() {
     assert!(last > 290, "{last}");
     assert_eq!(edge.metric("kvs_edge_session_renewals_total{result=\"reopened\"}"), 0);
     assert!(edge.metric("kvs_edge_session_renewals_total{result=\"renewed\"}") >= 10);
-    assert!(edge.kvs.opens() <= 13);
+    assert!(edge.kvs.opens() <= 16);
 }
 
 #[tokio::test(start_paused = true)]
@@ -409,4 +436,83 @@ async fn more_sessions_than_allowed_are_refused() {
     let (one, other) = (key(PlaybackMode::Live, Protocol::Hls), key(PlaybackMode::OnDemand, Protocol::Hls));
     assert!(sessions.session(&one, kvs.now()).await.is_ok());
     assert_eq!(sessions.session(&other, kvs.now()).await.err(), Some(Error::Full));
+}
+
+#[tokio::test(start_paused = true)]
+async fn dash_goes_on_over_sessions_and_its_numbers_lead_back() {
+    let edge = Edge::start(Duration::from_secs(30));
+    let key = key(PlaybackMode::Live, Protocol::Dash);
+    let load = async || {
+        let viewer = ViewerId::of("one");
+        let playlist =
+            edge.sessions.playlist(&key, &Resource::Manifest, viewer, edge.kvs.now()).await.unwrap();
+        String::from_utf8(playlist.text.to_vec()).unwrap()
+    };
+    let attribute = |text: &str, name: &str| -> u64 {
+        let value = text.split(&format!(" {name}=\"")).nth(1).unwrap().split('"').next().unwrap();
+        value.parse().unwrap()
+    };
+    let behind = async |number: u64| {
+        let number = crate::kvs::FragmentNumber::parse(&number.to_string()).unwrap();
+        let resource = Resource::Mp4Fragment { protocol: Protocol::Dash, number, track: 1 };
+        let located = edge.sessions.locate(&key, &resource, edge.kvs.now()).await?;
+        Ok::<_, Error<Failed>>(format!("{} {}", located.opened.id, located.resource))
+    };
+    let text = load().await;
+    let first = attribute(&text, "startNumber");
+    assert!(
+        text.contains("availabilityStartTime=\"1970-01-01T00:00:00.000Z\"") && !text.contains("kvs:fn"),
+        "{text}"
+    );
+    assert!(lock(&edge.kvs.asked)[0].show_numbers);
+    assert_eq!(behind(first + 2).await.unwrap(), "s1 getMP4MediaFragment.mp4?FragmentNumber=3&TrackNumber=1");
+    let mut last = first;
+    for _ in 0..120 {
+        let text = load().await;
+        assert!(attribute(&text, "startNumber") >= last);
+        last = attribute(&text, "startNumber");
+        tokio::time::sleep(SECOND / 2).await;
+    }
+    // Sixty seconds are thirty fragments, and sessions end each thirty.
+    assert!(edge.kvs.opens() >= 2 && last >= first + 25, "{last} {first}");
+    assert_eq!(edge.metric("kvs_edge_session_renewals_total{result=\"reopened\"}"), 0);
+    // The first session is over; what it gave may be in the cache. If not, KVS says so, and so do we.
+    let number = crate::kvs::FragmentNumber::parse(&first.to_string()).unwrap();
+    let resource = Resource::Mp4Fragment { protocol: Protocol::Dash, number, track: 1 };
+    let over = edge.sessions.locate(&key, &resource, edge.kvs.now()).await.unwrap().opened;
+    assert!(over.expires < edge.kvs.now());
+    let (opens, current) =
+        (edge.kvs.opens(), edge.sessions.reopen(&key, &over, edge.kvs.now()).await.unwrap());
+    assert!(current.id != over.id && edge.kvs.opens() == opens);
+    assert_eq!(behind(first).await, Err(Error::Gone));
+    assert_eq!(behind(last + 1000).await, Err(Error::Gone));
+    assert!(behind(last).await.unwrap().starts_with('s'));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_newest_fragments_are_fetched_before_anybody_asks() {
+    let edge = Edge::start(HALF_A_DAY);
+    edge.live().await.unwrap();
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(lock(&edge.kvs.fetched).len(), 2);
+    for _ in 0..10 {
+        tokio::time::sleep(SECOND).await;
+        edge.live().await.unwrap();
+    }
+    tokio::time::sleep(SECOND).await;
+    let fetched = lock(&edge.kvs.fetched).clone();
+    let mut once = fetched.clone();
+    once.sort();
+    once.dedup();
+    assert_eq!(once.len(), fetched.len(), "each once: {fetched:?}");
+    assert!((6..=8).contains(&fetched.len()), "{fetched:?}");
+    // Footage: what follows the fragment asked for.
+    edge.load(PlaybackMode::OnDemand, &LIVE, "one").await.unwrap();
+    lock(&edge.kvs.fetched).clear();
+    let key = key(PlaybackMode::OnDemand, Protocol::Hls);
+    let number = crate::kvs::FragmentNumber::parse("7").unwrap();
+    edge.sessions.locate(&key, &Resource::TsFragment { number }, edge.kvs.now()).await.unwrap();
+    tokio::time::sleep(SECOND).await;
+    let footage = lock(&edge.kvs.fetched).clone();
+    assert_eq!(footage, ["s2 getTSFragment.ts?FragmentNumber=8", "s2 getTSFragment.ts?FragmentNumber=9"]);
 }

@@ -20,6 +20,7 @@ use super::metrics::Metrics;
 use bucket::Bucket;
 use cost::{Rate, SessionRate};
 use slots::{Slot, Slots};
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -27,11 +28,17 @@ use tokio::time::Instant;
 /// All buckets of all entries.
 pub(super) struct Quotas {
     patience: Duration,
-    streams: Arc<moka::sync::Cache<(Arc<str>, Arc<str>), Arc<Stream>>>,
-    accounts: moka::sync::Cache<Arc<str>, Arc<Account>>,
-    sessions: moka::sync::Cache<Arc<str>, Arc<Session>>,
+    /// By entry and stream.
+    streams: Arc<Memory<Key, Stream>>,
+    accounts: Memory<Arc<str>, Account>,
+    sessions: Memory<Arc<str>, Session>,
     metrics: Metrics,
 }
+
+/// An entry and a stream.
+type Key = (Arc<str>, Arc<str>);
+
+type Memory<K, V> = moka::sync::Cache<K, Arc<V>>;
 
 /// What is counted per stream.
 struct Stream {
@@ -70,11 +77,10 @@ const MOST: u64 = 100_000;
 
 impl Quotas {
     pub(super) fn new(patience: Duration, metrics: Metrics) -> Self {
-        fn memory<K: std::hash::Hash + Eq + Send + Sync + 'static, V: Clone + Send + Sync + 'static>()
-        -> moka::sync::Cache<K, V> {
+        fn memory<K: Hash + Eq + Send + Sync + 'static, V: Send + Sync + 'static>() -> Memory<K, V> {
             moka::sync::Cache::builder().max_capacity(MOST).time_to_idle(UNUSED).build()
         }
-        let streams: Arc<moka::sync::Cache<(Arc<str>, Arc<str>), Arc<Stream>>> = Arc::new(memory());
+        let streams: Arc<Memory<Key, Stream>> = Arc::new(memory());
         let watched = Arc::downgrade(&streams);
         metrics.on_scrape(Box::new(move |set| {
             for (key, stream) in watched.upgrade().iter().flat_map(|streams| streams.iter()) {

@@ -143,3 +143,18 @@ async fn connections_are_bounded_in_all_and_by_address() {
     assert_eq!(edge.exchange(b"").await, "");
     assert_eq!(edge.metrics.rejections(Rejection::ConnectionsPerAddress), 1);
 }
+
+#[tokio::test]
+async fn short_of_memory_new_requests_are_turned_away() {
+    let edge = Edge::start(Limits { memory: Some(ByteSize(1)), ..Limits::default() }).await;
+    let mut answer = edge.exchange(GET_LAST).await;
+    while !answer.starts_with("HTTP/1.1 503 ") {
+        answer = edge.exchange(GET_LAST).await; // nobody has looked yet
+    }
+    for part in
+        ["retry-after: 2\r\n", "x-amz-retry-after: 2000\r\n", "ThrottlingException", "connection: close"]
+    {
+        assert!(answer.contains(part), "{answer}");
+    }
+    assert_eq!(edge.metrics.rejections(Rejection::Overload), 1);
+}

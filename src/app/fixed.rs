@@ -1,0 +1,44 @@
+//! Settings that a running program cannot take over: a reload says so instead of pretending.
+
+use crate::config::Config;
+
+/// The keys that differ between the settings at the start and now, and need a restart.
+pub fn changed(started: &Config, now: &Config) -> Vec<&'static str> {
+    // The rest of `[server]` is read anew by whoever needs it; these are the listener's own.
+    let listens = |config: &Config| {
+        let server = &config.server;
+        (server.listen.clone(), server.tls.is_some(), server.trusted_proxies.clone())
+    };
+    let proxies = |config: &Config| (config.server.forwarded, config.server.proxy_protocol);
+    let looks = |config: &Config| (config.log.format, config.log.hash_users);
+    [
+        ("server.listen, server.trusted_proxies, or TLS turned on or off", listens(started) != listens(now)),
+        ("server.forwarded or server.proxy_protocol", proxies(started) != proxies(now)),
+        ("limits", started.limits != now.limits),
+        ("admin", started.admin != now.admin),
+        ("cache", started.cache != now.cache),
+        ("metrics", started.metrics != now.metrics),
+        ("log.format or log.hash_users", looks(started) != looks(now)),
+    ]
+    .into_iter()
+    .filter_map(|(key, differs)| differs.then_some(key))
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_needs_a_restart_is_named() {
+        let started = Config::default();
+        assert!(changed(&started, &started).is_empty());
+        let mut now = Config::default();
+        now.log.level = "debug".to_owned();
+        now.server.public_url = "https://other.example".to_owned();
+        assert!(changed(&started, &now).is_empty(), "these are taken over");
+        now.limits.header_count += 1;
+        now.server.proxy_protocol = true;
+        assert_eq!(changed(&started, &now), ["server.forwarded or server.proxy_protocol", "limits"]);
+    }
+}

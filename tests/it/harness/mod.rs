@@ -1,0 +1,15 @@
+//! A real edge in front of the emulator, each on port 0, and the people who use it.
+//!
+//! ```ignore
+//! let edge = Edge::start().await;
+//! let answer = edge.get("/streams/cam-1", edge.alice()).await;
+//! assert_eq!(answer.status, 200);
+//! ```
+
+pub mod client;
+pub mod edge;
+pub mod program;
+
+pub use client::{Answer, Http};
+pub use edge::{Edge, Setup};
+pub use program::{python, run, tool};
