@@ -27,7 +27,7 @@ export const tests = [{
         gaps.sort((a, b) => a - b);
         return { worst: gaps.at(-1), p99: gaps[Math.floor(gaps.length * 0.99)], long: long.length, longest: Math.max(0, ...long), frames: after[0] - before[0], dropped: after[1] - before[1], states: [...document.querySelectorAll('.tile')].map((tile) => tile.dataset.state) };
       });
-      const tally = Object.entries(Object.groupBy(report.states, (state) => state)).map(([state, list]) => `${list.length} ${state}`).join(', ');
+      const tally = [...new Set(report.states)].map((state) => `${report.states.filter((one) => one === state).length} ${state}`).join(', ');
       say(`sixteen tiles: ${tally}; ${(report.frames / 8).toFixed(0)} frames/s decoded, ${report.dropped} of ${report.frames} dropped; between animation frames p99 ${report.p99.toFixed(0)} ms, worst ${report.worst.toFixed(0)} ms; ${report.long} long tasks, longest ${report.longest.toFixed(0)} ms`);
       await page.locator('.search-field').fill('cam-03');
       await page.locator('.tile[data-stream="cam-04"]').waitFor({ state: 'detached' });
