@@ -86,7 +86,7 @@ impl Lasting {
         }
         let upstream =
             upstream::Upstream::start(&config.aws, &config.upstream, self.upstream_metrics.clone()).await?;
-        let origin = KvsOrigin::new(upstream.clone());
+        let origin = KvsOrigin::new(upstream.clone(), self.cache.clone(), &config.cache);
         let sessions = Arc::new(Sessions::new(origin, config.sessions.clone(), self.session_metrics.clone()));
         let calls = Calls { upstream, sessions, made_of: Arc::new(made_of) };
         *self.calls.lock().unwrap_or_else(PoisonError::into_inner) = Some(calls.clone());

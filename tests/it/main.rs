@@ -1,6 +1,6 @@
 //! The one test program: each module is a promise, seen from outside.
 
 mod architecture;
-mod upstream;
 mod first_light;
 mod harness;
+mod upstream;
