@@ -59,7 +59,7 @@ impl Lasting {
             gateway,
             identity: identity::Metrics::register(registry)?,
             cache: cache::Cache::open(&config.cache, cache::Metrics::register(registry)?)?,
-            upstream_metrics: upstream::Metrics::register_for(registry, config.metrics.max_streams)?,
+            upstream_metrics: upstream::Metrics::register(registry, label.clone())?,
             session_metrics: sessions::Metrics::register(registry, move |name| label(name).to_string())?,
             calls: Mutex::new(None),
             audit: Mutex::new(None),

@@ -11,7 +11,7 @@ use kvs_edge::kvs::{Call, Operation, StreamName, StreamRef, Timestamp};
 use kvs_edge::net::client::{Client, Limits, Options};
 use kvs_edge::setting::{SecretSource, Span};
 use kvs_edge::upstream::{Config, EntryConfig, Error, Metrics, Upstream};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 /// A local KVS that takes faults.
@@ -43,7 +43,8 @@ pub fn entry(url: &str) -> EntryConfig {
 }
 
 pub async fn upstream(entry: EntryConfig, config: Config) -> Upstream {
-    let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+    let metrics =
+        Metrics::register(&prometheus::Registry::new(), Arc::new(|name: &str| Arc::from(name))).unwrap();
     Upstream::start(&[entry], &config, metrics).await.unwrap()
 }
 

@@ -1,7 +1,6 @@
 //! KVS never has to throttle us, whatever the crowd does, and nobody in the crowd is starved.
 
 use super::*;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
