@@ -1,3 +1,5 @@
+//! Credentials: fetched once, renewed ahead, and what happens when they cannot be.
+
 use super::*;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::future;

@@ -1,3 +1,5 @@
+//! The client against servers that stall, cut and lie about lengths.
+
 use super::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;

@@ -1,3 +1,5 @@
+//! Matroska split and checked under any chunking.
+
 use super::*;
 use proptest::prelude::*;
 
