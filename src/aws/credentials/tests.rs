@@ -1,4 +1,4 @@
-//! Credentials: fetched once, renewed ahead, and what happens when they cannot be.
+//! What credentials do as they age, end and are refused, with a chain that answers by script.
 
 use super::*;
 use aws_credential_types::provider::error::CredentialsError;

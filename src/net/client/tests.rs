@@ -1,4 +1,4 @@
-//! The client against servers that stall, cut and lie about lengths.
+//! The client against servers that follow a script.
 
 use super::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

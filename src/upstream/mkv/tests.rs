@@ -1,4 +1,4 @@
-//! Matroska split and checked under any chunking.
+//! Fragment lists put together by hand: cut, checked, torn.
 
 use super::*;
 use proptest::prelude::*;
