@@ -57,6 +57,12 @@ impl Source {
         &self.path
     }
 
+    /// Whether a comment of the file shows this key.
+    #[cfg(test)]
+    pub(super) fn mentions(&self, key: &str) -> bool {
+        self.text.lines().any(|line| line.starts_with(&format!("# {key} = ")))
+    }
+
     /// The folder that relative paths in the file start from.
     #[must_use]
     pub fn folder(&self) -> &Path {

@@ -88,8 +88,12 @@ fn crate_paths(line: &str) -> Vec<String> {
         for (at, _) in code.match_indices(prefix) {
             let rest = &code[at + prefix.len()..];
             if let Some(group) = rest.strip_prefix('{') {
-                let first_words =
-                    group.split([',', '}']).map(|word| word.trim().split("::").next().unwrap_or_default());
+                let first_words = group
+                    .split('}')
+                    .next()
+                    .unwrap_or_default()
+                    .split(',')
+                    .map(|word| word.trim().split("::").next().unwrap_or_default());
                 found.extend(first_words.filter(|word| !word.is_empty()).map(str::to_owned));
             } else {
                 found.push(rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect());

@@ -1,5 +1,7 @@
 //! The one test program: each module is a promise, seen from outside.
 
 mod architecture;
+mod cli;
 mod first_light;
 mod harness;
+mod upstream;
