@@ -135,7 +135,13 @@ struct Writer {
 impl Writer {
     fn run(mut self) {
         while let Ok(item) = self.items.recv() {
-            let Item::Line(line) = item else { continue };
+            let line = match item {
+                Item::Line(line) => line,
+                Item::Mark(mark) => {
+                    drop(mark);
+                    continue;
+                }
+            };
             if !self.insist(line) {
                 return;
             }
