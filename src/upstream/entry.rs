@@ -1,6 +1,6 @@
 //! An `[[aws]]` entry at work: its hosts, its credentials, its clock; and which entry serves a stream.
 
-use super::config::EntryConfig;
+use super::account::EntryConfig;
 use super::error::Error;
 use super::globs;
 use super::metrics::Metrics;

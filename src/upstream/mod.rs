@@ -7,6 +7,7 @@
 //!
 //! Caches of media and shared sessions are other parts; they are handed calls of this one.
 
+mod account;
 mod answer;
 mod attempt;
 mod breaker;
@@ -25,8 +26,9 @@ mod retry;
 mod session;
 mod single;
 
+pub use account::{EntryConfig, Quotas, check};
 pub use answer::Answer;
-pub use config::{Config, EntryConfig, Quotas, check};
+pub use config::Config;
 pub use describe::{Description, Tags};
 pub use error::Error;
 pub use metrics::{Metrics, StreamLabel};
