@@ -19,7 +19,9 @@ pub struct Config {
     pub api_deadline: Span,
     /// Whole downloads: GetClip, GetMediaForFragmentList, GetImages.
     pub download_deadline: Span,
-    /// Whole playback resources: playlists, init and media segments.
+    /// Whole playlists and manifests; a player asks for the next one soon.
+    pub playlist_deadline: Span,
+    /// Whole init and media segments.
     pub playback_deadline: Span,
     /// How long an unused connection is kept, which bounds how long a change of DNS goes unnoticed.
     pub idle: Span,
@@ -52,6 +54,7 @@ impl Default for Config {
             between_bytes: Span::seconds(15),
             api_deadline: Span::seconds(30),
             download_deadline: Span::seconds(600),
+            playlist_deadline: Span::seconds(5),
             playback_deadline: Span::seconds(60),
             idle: Span::seconds(20),
             connections: 64,
@@ -77,6 +80,7 @@ impl Config {
             ("between_bytes", self.between_bytes),
             ("api_deadline", self.api_deadline),
             ("download_deadline", self.download_deadline),
+            ("playlist_deadline", self.playlist_deadline),
             ("playback_deadline", self.playback_deadline),
             ("endpoint_ttl", self.endpoint_ttl),
             ("breaker_pause", self.breaker_pause),
