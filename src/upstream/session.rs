@@ -151,7 +151,8 @@ impl Upstream {
             limits: inner.limits(config.first_byte.0, whole.0),
             expects: Expects::Bytes,
             cost: Cost::of_resource(resource, max_fragments, &session.id),
-            principal: "".into(),
+            // Whoever watches shares the session; sessions are what takes turns.
+            principal: session.id.clone(),
         };
         inner.ask(entry, &ask).await.map_err(|error| match error {
             Error::Kvs(fault) if matches!(fault.status, 401 | 403) => Error::SessionExpired,
