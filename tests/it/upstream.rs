@@ -4,6 +4,7 @@
 mod credentials;
 mod matrix;
 mod polite;
+mod signing;
 
 use bytes::Bytes;
 use kvs_edge::emulator::{self, Emulator};

@@ -1,3 +1,5 @@
+//! The client against servers that follow a script.
+
 use super::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
