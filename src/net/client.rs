@@ -17,10 +17,12 @@ use hyper::body::Incoming;
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
 use std::error::Error as _;
 use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -38,6 +40,9 @@ pub struct Options {
     pub idle: Duration,
     /// How many unused connections are kept per host.
     pub per_host: usize,
+    /// Names that must never lead to this machine or its link: what resolves to such an address is not connected
+    /// to, whatever DNS says. Private networks are allowed, since VPC endpoints live there.
+    pub distrust: fn(&str) -> bool,
 }
 
 impl Default for Options {
@@ -47,6 +52,7 @@ impl Default for Options {
             connect_timeout: Duration::from_secs(3),
             idle: Duration::from_secs(20),
             per_host: 64,
+            distrust: |_| false,
         }
     }
 }
@@ -104,7 +110,8 @@ pub enum Error {
 /// A pool of connections. Clones share it.
 #[derive(Clone)]
 pub struct Client {
-    pool: legacy::Client<Bounded<HttpsConnector<HttpConnector>>, Full<Bytes>>,
+    pool: legacy::Client<Bounded<HttpsConnector<HttpConnector<Wary>>>, Full<Bytes>>,
+    tls: ClientConfig,
     allow_http: bool,
 }
 
@@ -139,13 +146,20 @@ impl Client {
         Ok(Self::over(options, tls_versions()?.with_root_certificates(roots).with_no_client_auth()))
     }
 
+    /// Another pool with the same trust; reading the system's certificates takes its time.
+    #[must_use]
+    pub fn sibling(&self, options: Options) -> Self {
+        Self::over(options, self.tls.clone())
+    }
+
     fn over(options: Options, tls: ClientConfig) -> Self {
-        let mut tcp = HttpConnector::new();
+        let mut tcp =
+            HttpConnector::new_with_resolver(Wary { system: GaiResolver::new(), distrust: options.distrust });
         tcp.enforce_http(false); // or https:// is refused before TLS
         tcp.set_nodelay(true);
         tcp.set_keepalive(Some(Duration::from_secs(60)));
         tcp.set_connect_timeout(Some(options.connect_timeout));
-        let https = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls);
+        let https = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls.clone());
         let https = if options.allow_http { https.https_or_http() } else { https.https_only() };
         let inner = https.enable_http1().wrap_connector(tcp);
         let pool = legacy::Client::builder(TokioExecutor::new())
@@ -155,7 +169,7 @@ impl Client {
             .timer(TokioTimer::new())
             .http1_max_buf_size(256 << 10)
             .build(Bounded { inner, limit: options.connect_timeout });
-        Self { pool, allow_http: options.allow_http }
+        Self { pool, tls, allow_http: options.allow_http }
     }
 
     /// Sends a request with an absolute URI and waits for the response's head. Dropping the future, or later the
@@ -396,6 +410,51 @@ where
                 Err(_) => Err(format!("no connection within {limit:?}").into()),
             }
         })
+    }
+}
+
+/// The system's resolver, minus addresses that a distrusted name must not have.
+#[derive(Clone)]
+struct Wary {
+    system: GaiResolver,
+    distrust: fn(&str) -> bool,
+}
+
+impl tower_service::Service<Name> for Wary {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = std::io::Error;
+    type Future = Pin<Box<dyn Future<Output = std::io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        tower_service::Service::poll_ready(&mut self.system, cx)
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let distrusted = (self.distrust)(name.as_str());
+        let found = tower_service::Service::call(&mut self.system, name);
+        Box::pin(async move {
+            let found: Vec<_> = found.await?.filter(|at| !distrusted || !is_local(at.ip())).collect();
+            if found.is_empty() {
+                return Err(std::io::Error::other("the name has no address that may be connected to"));
+            }
+            Ok(found.into_iter())
+        })
+    }
+}
+
+/// True for this machine and its link, where metadata services are.
+fn is_local(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => {
+            v4.is_loopback()
+                || v4.is_link_local()
+                || v4.is_unspecified()
+                || v4.is_multicast()
+                || v4.is_broadcast()
+        }
+        IpAddr::V6(v6) => {
+            v6.is_loopback() || v6.is_unspecified() || v6.is_multicast() || v6.is_unicast_link_local()
+        }
     }
 }
 

@@ -4,6 +4,9 @@ use crate::kvs::{PlaybackMode, Protocol, SessionParameters, StreamRef, Timestamp
 use aws_lc_rs::digest;
 use std::sync::Arc;
 
+/// As `max_fragments` of ON_DEMAND over HLS: all of the range, however long, joined from several upstream sessions.
+pub const WHOLE: u16 = u16::MAX;
+
 /// Viewers with equal keys share an upstream session. No user is part of it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct SessionKey {
@@ -34,6 +37,29 @@ impl SessionKey {
         let born = (parameters.mode == PlaybackMode::LiveReplay)
             .then(|| Timestamp::from_millis(issued.millis() / 1000 * 1000));
         Self { entry, stream, parameters, born }
+    }
+
+    /// The range of a key that may take more than one upstream session.
+    pub(super) fn whole(&self) -> Option<(Timestamp, Timestamp)> {
+        let parameters = &self.parameters;
+        let whole = parameters.max_fragments == WHOLE
+            && parameters.mode == PlaybackMode::OnDemand
+            && parameters.protocol == Protocol::Hls;
+        if whole { parameters.start.zip(parameters.end) } else { None }
+    }
+
+    /// The key of one part of it.
+    pub(super) fn part(&self, (start, end): (Timestamp, Timestamp)) -> Self {
+        let (start, end) = (Some(start), Some(end));
+        // Times tell where the next part begins.
+        let parameters = SessionParameters {
+            start,
+            end,
+            max_fragments: super::joined::MOST,
+            show_timestamps: true,
+            ..self.parameters.clone()
+        };
+        Self { parameters, ..self.clone() }
     }
 
     /// True for LIVE and LIVE_REPLAY, whose playlists change.

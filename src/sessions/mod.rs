@@ -10,6 +10,7 @@
 //! [`Sessions::locate`] says which upstream session and resource stand behind a published address.
 
 mod continuity;
+mod joined;
 mod key;
 mod manifest;
 mod media_playlist;
@@ -24,7 +25,7 @@ mod slot;
 mod viewers;
 mod xml;
 
-pub use key::{SessionKey, ViewerId};
+pub use key::{SessionKey, ViewerId, WHOLE};
 pub use metrics::Metrics;
 pub use origin::{Opened, Origin, Verdict};
 pub use pool::{Located, Sessions};

@@ -81,7 +81,7 @@ impl<O: Origin> Sessions<O> {
         key: &SessionKey,
         now: Timestamp,
     ) -> Result<Arc<Session<O::Handle>>, Error<O::Error>> {
-        self.shared(key, now)?.session().await
+        self.shared(key, now)?.any_session().await
     }
 
     /// Which upstream session and resource stand behind an address that a playlist of ours showed.
@@ -112,10 +112,8 @@ impl<O: Origin> Sessions<O> {
         now: Timestamp,
     ) -> Result<Arc<Session<O::Handle>>, Error<O::Error>> {
         let shared = self.shared(key, now)?;
-        if Shared::<O>::is_young(lost) {
-            return shared.session().await;
-        }
-        shared.replace(lost).await
+        let owner = shared.owner(lost);
+        if Shared::<O>::is_young(lost) { owner.session().await } else { owner.replace(lost).await }
     }
 
     /// Counts media bytes that went to a viewer.

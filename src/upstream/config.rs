@@ -182,6 +182,9 @@ pub struct Quotas {
     pub session_playlist_tps: u32,
     /// Media segments per session.
     pub session_media_tps: u32,
+    /// All requests of the account together; no bound if absent. A VPC endpoint allows 500.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_per_second: Option<u32>,
 }
 
 impl Default for Quotas {
@@ -197,6 +200,7 @@ impl Default for Quotas {
             account_list_tps: 50,
             session_playlist_tps: 5,
             session_media_tps: 20,
+            requests_per_second: None,
         }
     }
 }
@@ -286,7 +290,7 @@ impl EntryConfig {
 }
 
 impl Quotas {
-    fn all(&self) -> [(&'static str, u32); 10] {
+    fn all(&self) -> [(&'static str, u32); 11] {
         [
             ("metadata_points", self.metadata_points),
             ("media_points", self.media_points),
@@ -298,6 +302,7 @@ impl Quotas {
             ("account_list_tps", self.account_list_tps),
             ("session_playlist_tps", self.session_playlist_tps),
             ("session_media_tps", self.session_media_tps),
+            ("requests_per_second", self.requests_per_second.unwrap_or(1)),
         ]
     }
 }

@@ -29,7 +29,7 @@ pub use answer::Answer;
 pub use config::{Config, EntryConfig, Quotas, check};
 pub use describe::{Description, Tags};
 pub use error::Error;
-pub use metrics::Metrics;
+pub use metrics::{Metrics, StreamLabel};
 pub use mkv::{Chunk, Chunks, InBand};
 pub use session::{SessionToken, SessionUrl};
 
@@ -100,10 +100,13 @@ impl Upstream {
             connect_timeout: config.connect_timeout.0,
             idle: config.idle.0,
             per_host: config.connections,
+            // KVS's own names; an `endpoint_url` on loopback is the operator's choice.
+            distrust: |name| name.contains(".kinesisvideo") || name.starts_with("kinesisvideo"),
         };
-        let broken = |error: client::Error| vec![Mistake::at("upstream", error.to_string())];
-        let client = Client::new(options).map_err(broken)?;
-        let transport = transport(Client::new(Options { allow_http: true, ..options }).map_err(broken)?);
+        let client =
+            Client::new(options).map_err(|error| vec![Mistake::at("upstream", error.to_string())])?;
+        let transport =
+            transport(client.sibling(Options { allow_http: true, distrust: |_| false, ..options }));
         let mut ready = Vec::new();
         for (index, entry) in entries.iter().enumerate() {
             // Boxed: AWS's chain is a large future.

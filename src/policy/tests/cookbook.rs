@@ -283,9 +283,10 @@ fn the_demos_policies_load_and_decide() {
     assert_eq!(sees("investigators"), [true; 3]);
     assert_eq!(sees("nobody"), [false; 3]);
     let guard = given(&policy, "guards");
-    assert!(guard.live("cam-1") && guard.hls("cam-1", DAY, 0));
-    assert!(!guard.hls("cam-1", DAY + 1, 1) && !guard.clip("cam-1", 30, 0));
+    assert!(guard.live("cam-1") && guard.hls("cam-1", 60, 0));
+    assert!(!guard.hls("cam-1", 61, 1) && !guard.clip("cam-1", 30, 0));
     let viewer = given(&policy, "viewers");
-    assert!(viewer.live("cam-2") && viewer.hls("cam-2", 60, 0) && !viewer.hls("cam-2", 3600, 0));
+    assert!(viewer.live("cam-2") && viewer.hls("cam-2", DAY, 3600));
+    assert!(viewer.clip("cam-2", 600, 0) && !viewer.clip("cam-2", 601, 0) && !viewer.clip("cam-3", 60, 0));
     assert!(given(&policy, "investigators").clip("cam-3", DAY, 0));
 }

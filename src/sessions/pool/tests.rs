@@ -1,3 +1,5 @@
+//! One upstream session for any number of viewers, opened, renewed, let go.
+
 use super::super::key::tests::key;
 use super::super::numbering::tests::fragment;
 use super::super::{Opened, Outcome, Verdict};
@@ -113,6 +115,11 @@ impl Origin for Way {
         if *resource == Resource::Manifest {
             return Ok(manifest(made(opened) - 4, first..=made(Instant::now())));
         }
+        if let (5000, Some(from), Some(to)) =
+            (key.parameters.max_fragments, key.parameters.start, key.parameters.end)
+        {
+            return day(from, to, resource);
+        }
         if !key.moves() {
             let media: String = (0..30).map(|n| format!("getTSFragment.ts?FragmentNumber={n}\n")).collect();
             return Ok(format!("#EXTM3U\n# {resource} of {number}\n{media}"));
@@ -140,6 +147,31 @@ impl Origin for Way {
     fn left(&self, viewing: Viewing) {
         lock(&self.0.gone).push(viewing);
     }
+}
+
+/// A fragment each ten minutes, but none on the second day.
+fn day(from: Timestamp, to: Timestamp, resource: &Resource) -> Result<String, Failed> {
+    let start = key(PlaybackMode::OnDemand, Protocol::Hls).parameters.start.unwrap();
+    let since = |time: Timestamp| u64::try_from(start.age(time).as_millis()).unwrap();
+    let starts = (since(from).div_ceil(600_000)..=since(to) / 600_000).map(|n| n * 600);
+    let starts: Vec<_> = starts.filter(|at| !(86_400..=172_800).contains(at)).collect();
+    if starts.is_empty() {
+        return Err(Failed(Verdict::NoData));
+    }
+    if *resource == Resource::MasterPlaylist {
+        return Ok(format!("#EXTM3U\n# from {}\n", since(from)));
+    }
+    let mut text = String::from(
+        "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-MAP:URI=\"getMP4InitFragment.mp4?TrackNumber=1\"\n",
+    );
+    for at in starts {
+        let time = start.plus(Duration::from_secs(at));
+        let number = fragment(at, time.millis(), 0);
+        text += &format!(
+            "#EXT-X-PROGRAM-DATE-TIME:{time}\n#EXTINF:2,\ngetMP4MediaFragment.mp4?FragmentNumber={number}&TrackNumber=1\n"
+        );
+    }
+    Ok(text)
 }
 
 /// As KVS.md 5.6 has it: numbers count from the session's first fragment.
@@ -515,4 +547,56 @@ async fn the_newest_fragments_are_fetched_before_anybody_asks() {
     tokio::time::sleep(SECOND).await;
     let footage = lock(&edge.kvs.fetched).clone();
     assert_eq!(footage, ["s2 getTSFragment.ts?FragmentNumber=8", "s2 getTSFragment.ts?FragmentNumber=9"]);
+}
+
+/// The key of three days.
+fn three_days() -> SessionKey {
+    let mut key = key(PlaybackMode::OnDemand, Protocol::Hls);
+    key.parameters.max_fragments = crate::sessions::WHOLE;
+    key.parameters.end = key.parameters.start.map(|start| start.plus(Duration::from_secs(3 * 86_400 - 1)));
+    key
+}
+
+#[tokio::test(start_paused = true)]
+async fn days_of_footage_become_one_playlist_and_its_addresses_lead_back() {
+    let edge = Edge::start(HALF_A_DAY);
+    let key = three_days();
+    let load = async |edge: &Edge, resource: &Resource| {
+        let viewer = ViewerId::of("one");
+        let playlist = edge.sessions.playlist(&key, resource, viewer, edge.kvs.now()).await.unwrap();
+        String::from_utf8(playlist.text.to_vec()).unwrap()
+    };
+    let text = load(&edge, &LIVE).await;
+    assert_eq!(text.matches("#EXTINF").count(), 2 * 144 - 1, "the second day is empty");
+    assert_eq!(text.matches("#EXT-X-DISCONTINUITY\n").count(), 1);
+    assert!(!text.contains("DATE-TIME") && text.ends_with("#EXT-X-ENDLIST\n"));
+    assert_eq!(edge.kvs.opens(), 3);
+    assert_eq!(load(&edge, &Resource::MasterPlaylist).await, "#EXTM3U\n# from 0\n");
+    assert_eq!(edge.kvs.opens(), 3, "the sessions that are open serve");
+    let uris: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    let maps: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("#EXT-X-MAP:URI=\"")).collect();
+    let located = async |edge: &Edge, uri: &str| {
+        let (file, query) = uri.trim_end_matches('"').split_once('?').unwrap();
+        let resource = Resource::parse(Protocol::Hls, file, query).unwrap();
+        edge.sessions.locate(&key, &resource, edge.kvs.now()).await.unwrap()
+    };
+    // Another process, which has not seen the playlist.
+    for edge in [&edge, &Edge::start(HALF_A_DAY)] {
+        let (first, last) = (located(edge, uris[0]).await, located(edge, uris[286]).await);
+        assert_ne!(first.opened.id, last.opened.id);
+        assert_eq!(last.resource.to_string(), uris[286]);
+        let init = located(edge, maps[1]).await;
+        assert_eq!(init.resource.to_string(), "getMP4InitFragment.mp4?TrackNumber=1");
+        assert_eq!(init.opened.id, last.opened.id);
+        // A part's session is lost: another for that part.
+        tokio::time::sleep(4 * SECOND).await;
+        let opens = edge.kvs.opens();
+        let reopened = edge.sessions.reopen(&key, &last.opened, edge.kvs.now()).await.unwrap();
+        assert_eq!(located(edge, uris[286]).await.opened.id, reopened.id);
+        assert_eq!(located(edge, uris[0]).await.opened.id, first.opened.id);
+        assert_eq!(edge.kvs.opens(), opens + 1);
+    }
+    assert_eq!(edge.metric("kvs_edge_sessions_active{protocol=\"hls\"}"), 3);
+    tokio::time::sleep(120 * SECOND).await;
+    assert_eq!(edge.metric("kvs_edge_sessions_active{protocol=\"hls\"}"), 0);
 }

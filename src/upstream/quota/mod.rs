@@ -58,6 +58,8 @@ struct Account {
     describe: Arc<Bucket>,
     tags: Arc<Bucket>,
     list: Arc<Bucket>,
+    /// Every request, if the way to KVS has a bound of its own, as a VPC endpoint has.
+    requests: Option<Arc<Bucket>>,
 }
 
 /// What is counted per playback session.
@@ -145,9 +147,9 @@ impl Quotas {
             };
             buckets.push((bucket.clone(), 1));
         }
-        if let Some(bucket) = cost.rate.and_then(|rate| self.account(entry).of(rate)) {
-            buckets.push((bucket, 1));
-        }
+        let account = self.account(entry);
+        buckets.extend(account.requests.clone().map(|bucket| (bucket, 1)));
+        buckets.extend(cost.rate.and_then(|rate| account.of(rate)).map(|bucket| (bucket, 1)));
         if let Some(stream) = &ask.stream {
             let stream = self.stream(entry, stream.as_str());
             buckets.extend(cost.rate.and_then(|rate| stream.of(rate)).map(|bucket| (bucket, 1)));
@@ -233,6 +235,7 @@ impl Account {
             // "Other control-plane APIs" share the number of ListStreams (KVS.md 6).
             tags: Bucket::new("account's ListTagsForStream", quotas.account_list_tps),
             list: Bucket::new("account's ListStreams", quotas.account_list_tps),
+            requests: quotas.requests_per_second.map(|most| Bucket::new("account's requests", most)),
         }
     }
 
