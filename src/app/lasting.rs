@@ -59,7 +59,7 @@ impl Lasting {
             gateway,
             identity: identity::Metrics::register(registry)?,
             cache: cache::Cache::open(&config.cache, cache::Metrics::register(registry)?)?,
-            upstream_metrics: upstream::Metrics::register_for(registry, config.metrics.max_streams)?,
+            upstream_metrics: upstream::Metrics::register(registry, label.clone())?,
             session_metrics: sessions::Metrics::register(registry, move |name| label(name).to_string())?,
             calls: Mutex::new(None),
             audit: Mutex::new(None),
@@ -86,7 +86,7 @@ impl Lasting {
         }
         let upstream =
             upstream::Upstream::start(&config.aws, &config.upstream, self.upstream_metrics.clone()).await?;
-        let origin = KvsOrigin::new(upstream.clone());
+        let origin = KvsOrigin::new(upstream.clone(), self.cache.clone(), &config.cache);
         let sessions = Arc::new(Sessions::new(origin, config.sessions.clone(), self.session_metrics.clone()));
         let calls = Calls { upstream, sessions, made_of: Arc::new(made_of) };
         *self.calls.lock().unwrap_or_else(PoisonError::into_inner) = Some(calls.clone());

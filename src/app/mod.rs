@@ -1,6 +1,8 @@
 //! Builds the parts from the settings and runs them: build, run, drain, in that order.
 
 mod build;
+#[cfg(test)]
+mod documented;
 mod fixed;
 mod lasting;
 mod operate;
@@ -12,6 +14,7 @@ pub use build::policy;
 use crate::admin;
 use crate::config::{Config, Refused, Source};
 use crate::gateway::Gateway;
+use crate::kvs::Timestamp;
 use crate::net::drain::{self, Drain};
 use crate::net::listener;
 use crate::net::tls::Certificates;
@@ -21,6 +24,7 @@ use arc_swap::ArcSwap;
 use lasting::Lasting;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::task::JoinSet;
 
 /// The program while it runs.
@@ -112,6 +116,7 @@ pub async fn start(source: Source, logging: Logging) -> anyhow::Result<Running> 
     ));
     let mut operating = JoinSet::new();
     operating.spawn(admin::serve(operators, app.clone(), signal));
+    operating.spawn(tell_who_left(app.clone()));
     tracing::info!(listen = ?addresses, admin = ?admin_addresses, "serving");
     systemd::ready("serving");
     Ok(Running { addresses, admin: admin_addresses, app, drain, listeners, operators: operating, _log: log })
@@ -144,6 +149,8 @@ impl Running {
         drain.advance(drain::Phase::Ended);
         listeners.shutdown().await;
         operators.shutdown().await;
+        let (witness, now) = (self.app.gateway().witness.clone(), Timestamp::now());
+        witness.watch.end(|event| drop(witness.sink.write(event, now)));
         tracing::info!("ended");
     }
 }
@@ -180,6 +187,19 @@ pub async fn offline(config: &Config, source: &Source) -> anyhow::Result<Gateway
     let lasting = Lasting::new(config)?;
     Ok(build::gateway(config, source, &lasting, None).await?)
 }
+
+/// Ends viewings that have gone quiet, in the audit log.
+async fn tell_who_left(app: Arc<App>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        let (witness, now) = (app.gateway().witness.clone(), Timestamp::now());
+        // What cannot be written is counted by the sink; a viewing that is over refuses nobody.
+        witness.watch.sweep(now, |event| drop(witness.sink.write(event, now)));
+    }
+}
+
+/// How often viewings are looked through.
+const SWEEP: Duration = Duration::from_secs(5);
 
 /// One crypto library for TLS, tokens and capabilities. A second call changes nothing.
 fn install_crypto() {

@@ -3,7 +3,8 @@
 //! A hit never comes here. The table is split by key, so that misses of different keys seldom meet.
 
 use super::Key;
-use super::fill::Fill;
+use super::entry::Entry;
+use super::fill::{Fill, Seat};
 use super::key::{Spread, Target};
 use super::sync::{Mutex, MutexGuard, lock};
 use std::collections::HashMap;
@@ -15,9 +16,34 @@ type Shard = HashMap<Key, Arc<Fill>, Spread>;
 #[derive(Default)]
 pub(super) struct Flights([Mutex<Shard>; 16]);
 
+/// Where a request finds its place.
+pub(super) enum Joined {
+    /// At a fill under way.
+    Seat(Seat),
+    /// At a fill that begins now and is to be run.
+    Started(Arc<Fill>, Seat),
+    /// It has become whole in the meantime.
+    Held(Arc<Entry>),
+}
+
 impl Flights {
-    /// The shard of a key, locked: look, and start a fill in the same breath.
-    pub(super) fn shard(&self, key: &Key) -> MutexGuard<'_, Shard> {
+    /// Takes a place at the fill of `key`, or begins one, `pinned` or not. `held` looks into memory.
+    pub(super) fn join(&self, key: Key, pinned: bool, held: impl FnOnce() -> Option<Arc<Entry>>) -> Joined {
+        let mut shard = self.shard(&key);
+        if let Some(seat) = shard.get(&key).and_then(Fill::sit) {
+            return Joined::Seat(seat);
+        }
+        // A fill stores before it frees its key: what was on its way a moment ago is found here.
+        if let Some(entry) = held() {
+            return Joined::Held(entry);
+        }
+        let fill = Fill::new(key, pinned);
+        let seat = fill.sit().expect("a fill that has just begun has a place for everybody");
+        shard.insert(key, Arc::clone(&fill));
+        Joined::Started(fill, seat)
+    }
+
+    fn shard(&self, key: &Key) -> MutexGuard<'_, Shard> {
         lock(&self.0[(key.spread() >> 60) as usize])
     }
 
@@ -29,19 +55,32 @@ impl Flights {
         }
     }
 
-    /// Takes the fills of `target` out, so that whoever asks next starts anew.
-    pub(super) fn purge(&self, target: Target) -> Vec<Arc<Fill>> {
-        let mut gone = Vec::new();
+    /// Removes everything of `target`, here and in the tiers below, each given as what empties it.
+    pub(super) fn purge(
+        &self,
+        target: Target,
+        disk: impl FnOnce() -> usize,
+        memory: impl FnOnce() -> usize,
+    ) -> usize {
+        // A fill that comes to its end now either sees the mark, or has stored what is removed next. Between the two
+        // marks somebody may have begun to read from the disk what was removed there a moment later.
+        self.stop(target);
+        let on_disk = disk();
+        self.stop(target);
+        on_disk + memory()
+    }
+
+    /// Takes the fills of `target` out, so that whoever asks next starts anew, and has them store nothing.
+    fn stop(&self, target: Target) {
         for shard in &self.0 {
             lock(shard).retain(|key, fill| {
-                let of = key.is_of(target);
-                if of {
-                    gone.push(Arc::clone(fill));
+                let goes = key.is_of(target);
+                if goes {
+                    fill.purge();
                 }
-                !of
+                !goes
             });
         }
-        gone
     }
 
     /// How many there are.

@@ -5,7 +5,7 @@
 //! in hand). Trouble in a tier is a miss.
 //!
 //! - [`Key`] makes two requests the same bytes; [`freshness`] says how long those may be kept.
-//! - `fill` runs the one fetch over `growth`, the state that its readers share; `reader` reads it.
+//! - `task` runs the one fetch of a `fill`, whose state is a `growth` that `reader`s share; `flights` knows all fills.
 //! - `memory` holds whole bodies; `store` is what lies below.
 
 mod budget;
@@ -22,6 +22,8 @@ mod metrics;
 mod reader;
 mod store;
 mod sync;
+mod task;
+mod writer;
 
 pub use config::{Config, DiskConfig};
 pub use entry::{Fetched, Head, Keep, Outcome, Tier};
@@ -33,14 +35,15 @@ use crate::kvs::Timestamp;
 use crate::net::body::Broken;
 use budget::Budget;
 use entry::Entry;
-use fill::{Fetch, Fill, Seat};
-use flights::Flights;
+use fill::Seat;
+use flights::{Flights, Joined};
 use growth::{Answer, Failure, Opening};
 use key::Target;
 use memory::Memory;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use store::{Disk, Loaded};
+use task::Fetch;
 use tracing::Instrument as _;
 
 /// The media cache. Clones are the same cache.
@@ -128,7 +131,7 @@ impl Cache {
         let found = match self.0.look(&key) {
             Some((entry, true)) => Found::new(Outcome::Hit(Tier::Memory), entry),
             Some((entry, false)) => {
-                drop(self.0.join_or_start(key, &erase(fetch), true));
+                drop(self.0.join(key, &erase(fetch), true));
                 Found::new(Outcome::Stale, entry)
             }
             None => self.fill(key, erase(fetch)).await.map_err(|error| error.typed())?,
@@ -137,24 +140,23 @@ impl Cache {
         Ok(found)
     }
 
-    /// What memory holds under `key` and is fresh. It neither waits nor counts.
+    /// What memory holds under `key` and is fresh, at once: for callers who would have to put a fetch together first. A
+    /// hit is counted; what is not one will be counted by [`Cache::get_or_fill`].
     #[must_use]
     pub fn get(&self, key: &Key) -> Option<Found> {
-        let (entry, fresh) = self.0.look(key)?;
-        fresh.then(|| Found::new(Outcome::Hit(Tier::Memory), entry))
+        let (entry, _) = self.0.look(key).filter(|(_, fresh)| *fresh)?;
+        let found = Found::new(Outcome::Hit(Tier::Memory), entry);
+        self.0.metrics.count(found.outcome);
+        Some(found)
     }
 
     /// Removes everything of a stream, given by its ARN or its name, from every tier; tells how many entries that
-    /// were. Fetches under way finish for those who read them and are not stored; who asks next starts another.
+    /// were. Fetches under way finish for those who read them and are not stored; who asks next starts another. Files are
+    /// deleted before this returns, so it may block for a moment.
     pub fn purge(&self, stream: &str) -> usize {
-        let target = Target::of(stream);
-        let stop = || self.0.flights.purge(target).iter().for_each(|fill| fill.purge());
-        // A fill that comes to its end now either sees the mark, or has stored what is removed next. Between the two
-        // marks somebody may have begun to read from the disk what was purged there a moment later.
-        stop();
-        let on_disk = self.0.disk.as_ref().map_or(0, |disk| disk.purge(target));
-        stop();
-        on_disk + self.0.memory.purge(target)
+        let (target, inner) = (Target::of(stream), &self.0);
+        let disk = || inner.disk.as_ref().map_or(0, |disk| disk.purge(target));
+        inner.flights.purge(target, disk, || inner.memory.purge(target))
     }
 
     /// Makes sure that `key` is held, and tells how many bytes were fetched for that.
@@ -183,8 +185,9 @@ impl Cache {
     async fn fill(&self, key: Key, fetch: Fetch) -> Result<Found, FillError<Untyped>> {
         let patience = self.0.config.patience.0;
         for _ in 0..2 {
-            let (seat, started) = match self.0.join_or_start(key, &fetch, false) {
-                Joined::Seat(seat, started) => (seat, started),
+            let (seat, started) = match self.0.join(key, &fetch, false) {
+                Joined::Seat(seat) => (seat, false),
+                Joined::Started(_, seat) => (seat, true),
                 Joined::Held(entry) => return Ok(Found::new(Outcome::Hit(Tier::Memory), entry)),
             };
             match tokio::time::timeout(patience, seat.opening()).await {
@@ -197,14 +200,6 @@ impl Cache {
     }
 }
 
-/// Where a request has found its place.
-enum Joined {
-    /// At a fill; true if it was started for this request.
-    Seat(Seat, bool),
-    /// It has become whole in the meantime.
-    Held(Arc<Entry>),
-}
-
 impl Inner {
     /// What memory holds, and whether it is fresh.
     fn look(&self, key: &Key) -> Option<(Arc<Entry>, bool)> {
@@ -214,21 +209,14 @@ impl Inner {
         Some((entry, fresh))
     }
 
-    fn join_or_start(self: &Arc<Self>, key: Key, fetch: &Fetch, refresh: bool) -> Joined {
-        let mut shard = self.flights.shard(&key);
-        if let Some(seat) = shard.get(&key).and_then(Fill::sit) {
-            return Joined::Seat(seat, false);
+    /// Finds a place, and runs the fill if it begins now.
+    fn join(self: &Arc<Self>, key: Key, fetch: &Fetch, refresh: bool) -> Joined {
+        let held = || self.look(&key).filter(|(_, fresh)| *fresh).map(|(entry, _)| entry);
+        let joined = self.flights.join(key, refresh, held);
+        if let Joined::Started(fill, _) = &joined {
+            tokio::spawn(Arc::clone(fill).run(Arc::clone(self), Arc::clone(fetch)).in_current_span());
         }
-        // A fill stores before it frees its key: what was on its way a moment ago is found here.
-        if let Some((entry, true)) = self.look(&key) {
-            return Joined::Held(entry);
-        }
-        let fill = Fill::new(key, refresh);
-        let seat = fill.sit().expect("a fill that has just begun has a place for everybody");
-        shard.insert(key, Arc::clone(&fill));
-        drop(shard);
-        tokio::spawn(fill.run(Arc::clone(self), Arc::clone(fetch)).in_current_span());
-        Joined::Seat(seat, true)
+        joined
     }
 
     async fn load(&self, key: Key) -> Option<Loaded> {

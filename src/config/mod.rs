@@ -99,3 +99,41 @@ impl Config {
         toml::to_string_pretty(self)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The file that explains every setting says the defaults that are in the code, and leaves none out.
+    #[test]
+    fn the_explained_file_is_the_defaults() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/kvs-edge.toml");
+        let source = Source::read(&path, std::iter::empty()).unwrap();
+        let written: toml::Table = source.parse().unwrap();
+        let mut config: Config = source.parse().unwrap();
+        let explained = toml::Table::try_from(&config).unwrap();
+        // Without a default, or an example in the file: there is nothing to compare.
+        (config.aws, config.issuer) = (Vec::new(), Vec::new());
+        (config.policy, config.playback.keys) = (policy::Config::default(), Vec::new());
+        assert_eq!(config, Config::default());
+        for (section, settings) in &explained {
+            let settings = settings.as_table().or_else(|| settings.as_array()?.first()?.as_table()).unwrap();
+            let written = written.get(section).unwrap_or_else(|| panic!("[{section}] is not explained"));
+            let written = written.as_table().or_else(|| written.as_array()?.first()?.as_table()).unwrap();
+            for key in settings.keys() {
+                let shown = written.contains_key(key) || source.mentions(key);
+                assert!(shown, "{section}.{key} is not explained in config/kvs-edge.toml");
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_file_says_what_is_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("edge.toml");
+        std::fs::write(&path, "").unwrap();
+        let source = Source::read(&path, std::iter::empty()).unwrap();
+        let refused = Config::load(&source).unwrap_err().to_string();
+        assert!(refused.contains("no [[aws]] entry") && refused.contains("no [[issuer]] entry"), "{refused}");
+    }
+}

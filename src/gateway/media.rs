@@ -13,13 +13,14 @@ use crate::cache::{Fetched, Found, Head, Keep, Key, Picture, freshness};
 use crate::kvs::operations::{GetClip, GetImages, ListFragments};
 use crate::kvs::{Call, Resource, SelectorType, StreamRef, Timestamp};
 use crate::net::body::whole;
-use crate::sessions::SessionKey;
+use crate::sessions::{self, SessionKey};
 use crate::upstream::{self, Answer, Located, SessionUrl, Upstream};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
+use std::pin::Pin;
 use std::time::Duration;
 
 /// How old the newest picture may be before it is refreshed.
@@ -64,25 +65,10 @@ impl Gateway {
         &self,
         located: &Located,
         session: &SessionKey,
-        at: &crate::sessions::Located<SessionUrl>,
+        at: &sessions::Located<SessionUrl>,
     ) -> Result<Found, Error> {
-        let stream = match &session.stream {
-            StreamRef::Arn(arn) => arn.as_str(),
-            StreamRef::Name(name) => name.as_str(),
-        };
-        let key = Key::resource(stream, &at.opened.id, &at.resource);
-        let (upstream, located, opened) = (self.upstream.clone(), located.clone(), at.opened.clone());
-        let (resource, rules) = (at.resource.clone(), self.rules(None));
-        let fetch = move || {
-            let (upstream, located, opened, resource) =
-                (upstream.clone(), located.clone(), opened.clone(), resource.clone());
-            async move {
-                let answer = upstream.fetch(&located, &opened.handle, &resource, 1).await?;
-                let now = Timestamp::now();
-                let kind = Kind::Media { session_ends: opened.expires };
-                Ok::<_, upstream::Error>(fetched(answer, keep(kind, now, &rules), media_type(&resource), now))
-            }
-        };
+        let key = segment_key(session, at);
+        let fetch = fetch_segment(self.upstream.clone(), located.clone(), at.clone(), self.rules(None));
         Ok(self.cache.get_or_fill(key, fetch).await?)
     }
 
@@ -197,6 +183,34 @@ impl Gateway {
             }
         };
         Ok(self.cache.get_or_fill(key, fetch).await?)
+    }
+}
+
+/// What a segment is kept under.
+pub(super) fn segment_key(session: &SessionKey, at: &sessions::Located<SessionUrl>) -> Key {
+    let stream = match &session.stream {
+        StreamRef::Arn(arn) => arn.as_str(),
+        StreamRef::Name(name) => name.as_str(),
+    };
+    Key::resource(stream, &at.opened.id, &at.resource)
+}
+
+/// How a segment is fetched, for whoever asks first: a viewer, or nobody yet.
+pub(super) fn fetch_segment(
+    upstream: Upstream,
+    located: Located,
+    at: sessions::Located<SessionUrl>,
+    rules: Rules,
+) -> impl Fn() -> Pin<Box<dyn Future<Output = Result<Fetched, upstream::Error>> + Send>> + Send + Sync + 'static
+{
+    move || {
+        let (upstream, located, at) = (upstream.clone(), located.clone(), at.clone());
+        Box::pin(async move {
+            let answer = upstream.fetch(&located, &at.opened.handle, &at.resource, 1).await?;
+            let now = Timestamp::now();
+            let kind = Kind::Media { session_ends: at.opened.expires };
+            Ok(fetched(answer, keep(kind, now, &rules), media_type(&at.resource), now))
+        })
     }
 }
 

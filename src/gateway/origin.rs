@@ -1,9 +1,12 @@
 //! How `sessions` reaches KVS: opens a session, loads a playlist, and takes the secrets out of it before anybody else
 //! sees it.
 
+use super::media;
+use crate::cache::freshness::Rules;
+use crate::cache::{self, Cache};
 use crate::kvs::{Resource, SessionParameters, StreamRef};
 use crate::playback;
-use crate::sessions::{Opened, Origin, SessionKey, Verdict};
+use crate::sessions::{self, Opened, Origin, SessionKey, Verdict};
 use crate::upstream::{self, SessionUrl, Upstream};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +21,8 @@ const EVERYBODY: &str = "shared playback sessions";
 /// KVS behind the shared sessions.
 pub struct KvsOrigin {
     upstream: Upstream,
+    cache: Cache,
+    rules: Rules,
 }
 
 /// Why there is no session or playlist.
@@ -38,10 +43,10 @@ impl From<upstream::Error> for Failure {
 }
 
 impl KvsOrigin {
-    /// Over these calls.
+    /// Over these calls; what is fetched ahead of its viewers goes into this cache.
     #[must_use]
-    pub fn new(upstream: Upstream) -> Self {
-        Self { upstream }
+    pub fn new(upstream: Upstream, cache: Cache, settings: &cache::Config) -> Self {
+        Self { upstream, cache, rules: Rules::new(settings, None) }
     }
 
     /// The entry was found when the request was located, by the same stream.
@@ -81,6 +86,13 @@ impl Origin for KvsOrigin {
         let (host, token) = session.secret_parts();
         let host = host.split_once("://").map_or(host.as_str(), |(_, host)| host).trim_end_matches('/');
         playback::rewrite(resource, text, &[token.expose(), host]).map_err(Failure::Rewrite)
+    }
+
+    async fn prefetch(&self, key: &SessionKey, at: sessions::Located<SessionUrl>) {
+        let Ok(located) = self.locate(&key.stream) else { return };
+        let fetch = media::fetch_segment(self.upstream.clone(), located, at.clone(), self.rules);
+        // A viewer who asks for it will be told what is wrong; nobody has asked yet.
+        let _ = self.cache.warm(media::segment_key(key, &at), fetch).await;
     }
 
     fn verdict(error: &Failure) -> Verdict {

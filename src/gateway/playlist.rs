@@ -33,7 +33,7 @@ impl Gateway {
         if resource.is_playlist() {
             return self.playlist(&ask, &key, resource, viewer, record).await;
         }
-        record.viewing = Some(self.viewing(player, &key, viewer, record.client));
+        record.viewing = Some(self.viewing(player, &key, viewer, resource, record));
         self.segment(&ask, &key, resource, record).await
     }
 

@@ -9,8 +9,8 @@ use super::record::Record;
 use super::refusal::Error;
 use crate::caller::Caller;
 use crate::gateway::KvsOrigin;
-use crate::kvs::Request;
-use crate::policy::{Denied, Permit};
+use crate::kvs::{Request, Resource, Timestamp};
+use crate::policy::{Denied, Permit, server_time};
 use crate::sessions::{SessionKey, Sessions, ViewerId};
 use crate::telemetry::audit::{Decision, Event, Sink, Viewer, Watch};
 use std::net::IpAddr;
@@ -64,15 +64,22 @@ impl Gateway {
         player: &Player,
         key: &SessionKey,
         viewer: ViewerId,
-        client: IpAddr,
+        resource: &Resource,
+        record: &Record,
     ) -> Viewing {
+        let number = match resource {
+            Resource::Mp4Fragment { number, .. } | Resource::TsFragment { number } => Some(number),
+            _ => None,
+        };
+        let footage = number.and_then(|number| server_time(number, record.at));
         Viewing {
             watch: self.witness.watch.clone(),
             sessions: self.sessions.clone(),
             key: key.clone(),
             viewer,
             viewing: player.viewing.clone(),
-            source_ip: client,
+            source_ip: record.client,
+            footage,
         }
     }
 
@@ -123,12 +130,13 @@ pub struct Viewing {
     viewer: ViewerId,
     viewing: Arc<str>,
     source_ip: IpAddr,
+    footage: Option<Timestamp>,
 }
 
 impl Viewing {
     /// So many bytes left.
     pub fn shown(&self, bytes: u64) {
-        self.watch.shown(&self.viewing, self.source_ip, bytes, None);
+        self.watch.shown(&self.viewing, self.source_ip, bytes, self.footage);
         self.sessions.watching(&self.key, self.viewer, bytes);
     }
 }

@@ -6,8 +6,9 @@
 //! meanwhile waits for a read under way, or is refused at once. Keys that were good stay until other good ones are
 //! here: a failing, empty, oversized or garbled answer changes nothing but the age (`HARDENING.md` "JWT").
 
-use super::config::{IssuerConfig, Jwks};
+use super::config::IssuerConfig;
 use super::json;
+use super::key_place::Jwks;
 use super::keys::{KeySet, LONGEST};
 use super::metrics::{IssuerMetrics, Read};
 use arc_swap::ArcSwapOption;

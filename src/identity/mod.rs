@@ -12,6 +12,7 @@ mod config;
 mod error;
 mod json;
 mod jwks;
+mod key_place;
 mod keys;
 mod metrics;
 pub mod mint;
@@ -26,9 +27,10 @@ mod rotation;
 
 pub use algorithm::Algorithm;
 pub use claim_map::{Claim, ClaimMap, Kind};
-pub use config::{Config, IssuerConfig, Jwks};
+pub use config::{Config, IssuerConfig};
 pub use error::{Error, Reason};
 pub use jwks::Fetch;
+pub use key_place::Jwks;
 pub use metrics::Metrics;
 pub use source::{Credential, Sources, Token};
 

@@ -279,7 +279,7 @@ impl Policy {
     }
 
     pub(super) fn label(&self, id: &PolicyId) -> Arc<str> {
-        self.labels.get(id).cloned().unwrap_or_else(|| id.to_string().into())
+        self.labels.get(id).cloned().unwrap_or_else(|| AsRef::<str>::as_ref(id).into())
     }
 }
 
@@ -318,7 +318,7 @@ fn reach(statements: &[Statement]) -> Result<PolicySet, String> {
 
 fn label(statement: &Statement) -> Arc<str> {
     let file = statement.path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-    format!("{} ({file}:{})", statement.id(), statement.line).into()
+    format!("{} ({file}:{})", statement.name(), statement.line).into()
 }
 
 fn version(config: &Config, loaded: &Loaded) -> String {

@@ -207,7 +207,7 @@ fn within(own: String, groups: impl Iterator<Item = String>) -> String {
 
 fn cited(statement: &Statement) -> Cited {
     Cited {
-        id: statement.id().to_string(),
+        id: statement.name().to_owned(),
         path: statement.path.clone(),
         line: statement.line,
         text: statement.text.clone(),

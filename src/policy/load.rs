@@ -46,6 +46,11 @@ impl Statement {
     pub fn id(&self) -> &PolicyId {
         self.policy.id()
     }
+
+    /// Its id as it was written; `PolicyId` would display it escaped.
+    pub fn name(&self) -> &str {
+        self.id().as_ref()
+    }
 }
 
 pub(super) fn load(config: &Config, attributes: &Attributes) -> Result<Loaded, Vec<Mistake>> {
@@ -104,7 +109,7 @@ fn duplicates(statements: &[Statement]) -> Vec<Mistake> {
                 },
                 problem: format!(
                     "the id `{}` is taken by the policy at {}:{}; give one of them another @id(\"…\")",
-                    statement.id(),
+                    statement.name(),
                     first.path.display(),
                     first.line
                 ),
@@ -269,5 +274,5 @@ fn without_id(message: &str) -> String {
 
 /// `policy7` → 7: how Cedar numbers the policies of a text.
 fn position(id: &PolicyId) -> Option<usize> {
-    id.to_string().strip_prefix("policy")?.parse().ok()
+    AsRef::<str>::as_ref(id).strip_prefix("policy")?.parse().ok()
 }

@@ -174,7 +174,7 @@ mod tests {
 
     impl Kvs {
         fn new(says: &'static str) -> Self {
-            let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+            let metrics = crate::upstream::metrics::for_tests(&prometheus::Registry::new());
             let endpoints = Endpoints::new(TTL, metrics);
             Self { endpoints, asked: Arc::default(), says: Arc::new(Mutex::new(Ok(says))) }
         }

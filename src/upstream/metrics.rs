@@ -5,14 +5,10 @@ use prometheus::core::Collector;
 use prometheus::{
     GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
 };
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// How many streams get a series of their own, unless told otherwise.
-const MAX_STREAMS: usize = 1000;
-/// The label of all others.
-const OTHER: &str = "_other";
 /// Calls that are not one of the nine.
 pub(super) const LIST_TAGS: &str = "ListTagsForStream";
 
@@ -29,8 +25,7 @@ struct Inner {
     lookups: IntCounterVec,
     expiry: GaugeVec,
     apis: HashMap<&'static str, Api>,
-    streams: Mutex<HashSet<Arc<str>>>,
-    max_streams: usize,
+    label: StreamLabel,
 }
 
 struct Api {
@@ -38,20 +33,15 @@ struct Api {
     throttled: IntCounter,
 }
 
-impl Metrics {
-    /// Registers everything, with at most 1,000 streams in labels.
-    ///
-    /// # Errors
-    /// A name that is taken already.
-    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        Self::register_for(registry, MAX_STREAMS)
-    }
+/// Turns a stream's name into its label; bounded in number, and the same as everybody else's.
+pub type StreamLabel = Arc<dyn Fn(&str) -> Arc<str> + Send + Sync>;
 
-    /// Registers everything; streams beyond `max_streams` are counted as `_other`.
+impl Metrics {
+    /// Registers everything.
     ///
     /// # Errors
     /// A name that is taken already.
-    pub fn register_for(registry: &Registry, max_streams: usize) -> Result<Self, prometheus::Error> {
+    pub fn register(registry: &Registry, label: StreamLabel) -> Result<Self, prometheus::Error> {
         fn added<C: Collector + Clone + 'static>(r: &Registry, metric: C) -> Result<C, prometheus::Error> {
             r.register(Box::new(metric.clone()))?;
             Ok(metric)
@@ -124,8 +114,7 @@ impl Metrics {
             retries,
             lookups,
             apis,
-            streams: Mutex::default(),
-            max_streams,
+            label,
         })))
     }
 
@@ -134,21 +123,8 @@ impl Metrics {
         Operation::ALL.into_iter().map(Operation::name).chain(Resource::NAMES).chain([LIST_TAGS])
     }
 
-    /// A stream's label, bounded in number.
-    pub(super) fn stream<'a>(&self, name: &'a str) -> &'a str {
-        let mut known = self.0.streams.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.contains(name) {
-            return name;
-        }
-        if known.len() >= self.0.max_streams {
-            return OTHER;
-        }
-        known.insert(name.into());
-        name
-    }
-
     pub(super) fn bytes(&self, api: &str, stream: &str) -> IntCounter {
-        self.0.bytes.with_label_values(&[api, self.stream(stream)])
+        self.0.bytes.with_label_values(&[api, &*(self.0.label)(stream)])
     }
 
     pub(super) fn answered(&self, api: &str, code: &str, took: std::time::Duration) {
@@ -173,7 +149,7 @@ impl Metrics {
     }
 
     pub(super) fn points(&self, stream: &str, kind: &str) -> IntCounter {
-        self.0.points.with_label_values(&[self.stream(stream), kind])
+        self.0.points.with_label_values(&[&*(self.0.label)(stream), kind])
     }
 
     /// What tells how much of each stream's points is used, asked whenever metrics are read.
@@ -181,9 +157,10 @@ impl Metrics {
         let metrics = Arc::downgrade(&self.0);
         self.0.utilization.ask(Box::new(move |values| {
             let Some(inner) = metrics.upgrade() else { return };
-            let metrics = Metrics(inner);
+            values.reset(); // streams that nobody asks about any more
             ask(&|stream, kind, ratio| {
-                values.with_label_values(&[metrics.stream(stream), kind]).set(ratio);
+                let gauge = values.with_label_values(&[&*(inner.label)(stream), kind]);
+                gauge.set(gauge.get().max(ratio)); // several streams may share a label
             });
         }));
     }
@@ -233,4 +210,10 @@ impl Collector for OnScrape {
         }
         self.values.collect()
     }
+}
+
+/// For tests: every stream is its own label.
+#[cfg(test)]
+pub(super) fn for_tests(registry: &Registry) -> Metrics {
+    Metrics::register(registry, Arc::new(|name: &str| Arc::from(name))).expect("a fresh registry")
 }

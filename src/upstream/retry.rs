@@ -129,6 +129,8 @@ pub(super) fn next(failure: &Failure, tries: Tries, data: bool, config: &Config)
             _ => Next::Give,
         },
         Failure::WrongHost if data && !tries.moved => Next::Resolve { sure: true },
+        // The control plane's host is fixed: once more, in case it was one of its machines.
+        Failure::WrongHost if !data && tries.failed == 0 => again(Reason::Moved),
         Failure::Connect(_) if data && !tries.moved && tries.failed < config.retries => {
             Next::Resolve { sure: true }
         }

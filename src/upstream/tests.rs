@@ -156,7 +156,7 @@ pub(super) async fn upstream_with(kvs: &Kvs, config: Config) -> Upstream {
         secret_access_key: Some(secret),
         ..EntryConfig::new("main", "eu-west-1")
     };
-    let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+    let metrics = crate::upstream::metrics::for_tests(&prometheus::Registry::new());
     Upstream::start(&[entry], &config, metrics).await.unwrap()
 }
 
@@ -282,7 +282,7 @@ async fn arns_of_others_are_not_served() {
         account: Some("444455556666".into()),
         ..one.clone()
     };
-    let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+    let metrics = crate::upstream::metrics::for_tests(&prometheus::Registry::new());
     let upstream = Upstream::start(&[one, two], &Config::default(), metrics).await.unwrap();
     let arn = |region: &str, account: &str, name: &str| {
         let text = format!("arn:aws:kinesisvideo:{region}:{account}:stream/{name}/1");
@@ -304,7 +304,7 @@ async fn arns_of_others_are_not_served() {
 
 #[tokio::test]
 async fn mistakes_are_all_told_at_once() {
-    let metrics = || Metrics::register(&prometheus::Registry::new()).unwrap();
+    let metrics = || crate::upstream::metrics::for_tests(&prometheus::Registry::new());
     let bad = EntryConfig {
         access_key_id: Some(SecretSource::File("/no/such/file".into())),
         secret_access_key: Some(SecretSource::File("/no/such/file".into())),

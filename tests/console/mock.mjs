@@ -71,7 +71,7 @@ function session({ StreamName: name, PlaybackMode: mode, HLSFragmentSelector: se
   const camera = cameras.find((camera) => camera.name === name);
   if (!camera) throw wrong(404, 'ResourceNotFoundException', 'The requested stream is not found or not active.');
   if (camera.denied) throw wrong(403, 'NotAuthorizedException', `not permitted: GetHLSStreamingSessionURL on ${name}`);
-  const live = mode === 'LIVE';
+  const live = (mode ?? 'LIVE') === 'LIVE';
   const { StartTimestamp, EndTimestamp } = selector?.TimestampRange ?? {};
   const [start, end] = live ? [0, 0] : [StartTimestamp * 1000, EndTimestamp * 1000];
   if (!live && !(end > start)) throw wrong(400, 'InvalidArgumentException', 'EndTimestamp must be after StartTimestamp');

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 /// Top floor first. A part imports from the floors below its own; neighbours are strangers.
 const FLOORS: &[(&str, &[&str])] = &[
-    ("start", &["main", "lib", "cli"]),
+    ("program", &["main", "lib"]),
+    ("start", &["cli"]),
     ("assemble", &["app"]),
     ("settings", &["config"]),
     ("answer", &["gateway", "admin", "console", "emulator"]),
@@ -18,7 +19,7 @@ const FLOORS: &[(&str, &[&str])] = &[
 /// Inside the ground floor the bricks have an order too: what may lean on what.
 const BASE: &[(&str, &[&str])] = &[
     ("aws", &["kvs", "net", "setting"]),
-    ("net", &["setting", "telemetry"]),
+    ("net", &["setting", "telemetry", "kvs"]),
     ("telemetry", &["setting", "kvs", "caller"]),
     ("caller", &["kvs"]),
     ("kvs", &[]),
@@ -88,8 +89,12 @@ fn crate_paths(line: &str) -> Vec<String> {
         for (at, _) in code.match_indices(prefix) {
             let rest = &code[at + prefix.len()..];
             if let Some(group) = rest.strip_prefix('{') {
-                let first_words =
-                    group.split([',', '}']).map(|word| word.trim().split("::").next().unwrap_or_default());
+                let first_words = group
+                    .split('}')
+                    .next()
+                    .unwrap_or_default()
+                    .split(',')
+                    .map(|word| word.trim().split("::").next().unwrap_or_default());
                 found.extend(first_words.filter(|word| !word.is_empty()).map(str::to_owned));
             } else {
                 found.push(rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect());

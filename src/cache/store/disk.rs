@@ -5,9 +5,10 @@
 //! alone for a while.
 
 use super::file::{Header, PIECE, Stamp};
+use super::health::Health;
 use super::keeper::{self, Order};
 use crate::cache::budget::Budget;
-use crate::cache::entry::Entry;
+use crate::cache::entry::{Entry, Life};
 use crate::cache::key::{Spread, Target};
 use crate::cache::metrics::Metrics;
 use crate::cache::sync::{Mutex, lock};
@@ -205,7 +206,9 @@ impl Disk {
     /// Has an entry written, if it is worth it and the disk keeps up. Neither waits nor fails.
     pub(in crate::cache) fn store(&self, entry: &Arc<Entry>, now: Timestamp) {
         let shared = &self.shared;
-        let Some(life) = entry.life.filter(|life| life.expires > now.plus(SHORT_LIVED)) else { return };
+        // What is refreshed as it ages is short-lived too, and a restart refreshes it anyway.
+        let lasts = |life: &Life| life.expires > now.plus(SHORT_LIVED) && life.fresh_until == life.expires;
+        let Some(life) = entry.life.filter(lasts) else { return };
         let texts = entry.head.content_type.len() + entry.head.note.as_deref().map_or(0, str::len);
         if !shared.open.load(Ordering::Acquire) || texts > 1280 {
             return;
@@ -233,6 +236,12 @@ impl Disk {
     #[cfg(test)]
     pub(super) fn is_open(&self) -> bool {
         self.shared.open.load(Ordering::Acquire)
+    }
+
+    /// Takes every place at the gate, as a disk that hangs would.
+    #[cfg(test)]
+    pub(super) fn hang(&self) -> tokio::sync::OwnedSemaphorePermit {
+        Arc::clone(&self.shared.gate).try_acquire_many_owned(READS as u32).unwrap()
     }
 
     /// Nothing waits to be written.
@@ -364,74 +373,5 @@ impl OpenFile {
             self.shared.trouble(&self.header.key, &self.record, &error);
             cut("a file went bad while it was read")
         })
-    }
-}
-
-/// Whether something works, and when its trouble was last spoken of.
-pub(super) struct Health {
-    began: Instant,
-    failures: AtomicU32,
-    /// Milliseconds since it began.
-    rests_until: AtomicU64,
-    quiet_until: AtomicU64,
-    silenced: AtomicU64,
-}
-
-/// So many failures in a row are enough.
-const FAILURES: u32 = 5;
-/// How long a failing disk is left alone.
-const REST: Duration = Duration::from_secs(30);
-/// At most one warning in this time.
-const QUIET: Duration = Duration::from_secs(10);
-
-impl Default for Health {
-    fn default() -> Self {
-        Self {
-            began: Instant::now(),
-            failures: AtomicU32::new(0),
-            rests_until: AtomicU64::new(0),
-            quiet_until: AtomicU64::new(0),
-            silenced: AtomicU64::new(0),
-        }
-    }
-}
-
-impl Health {
-    fn now(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
-    /// It is being left alone.
-    pub(super) fn resting(&self) -> bool {
-        self.rests_until.load(Ordering::Relaxed) > self.now()
-    }
-
-    /// It worked.
-    pub(super) fn well(&self) {
-        self.failures.store(0, Ordering::Relaxed);
-    }
-
-    /// It did not.
-    pub(super) fn ill(&self) {
-        if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES {
-            self.give_up();
-        }
-    }
-
-    /// It is to be left alone.
-    pub(super) fn give_up(&self) {
-        self.failures.store(0, Ordering::Relaxed);
-        self.rests_until.store(self.now() + REST.as_millis() as u64, Ordering::Relaxed);
-    }
-
-    /// Whether to warn now, and how many warnings were held back since the last one.
-    pub(super) fn may_complain(&self) -> Option<u64> {
-        let now = self.now();
-        if self.quiet_until.load(Ordering::Relaxed) > now {
-            self.silenced.fetch_add(1, Ordering::Relaxed);
-            return None;
-        }
-        self.quiet_until.store(now + QUIET.as_millis() as u64, Ordering::Relaxed);
-        Some(self.silenced.swap(0, Ordering::Relaxed))
     }
 }

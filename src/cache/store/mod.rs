@@ -10,6 +10,7 @@
 
 mod disk;
 mod file;
+mod health;
 mod keeper;
 
 pub(super) use disk::{Disk, Loaded, OpenFile};

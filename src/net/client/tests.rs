@@ -1,4 +1,8 @@
+//! The client against servers that follow a script.
+
+use super::connect::is_local;
 use super::*;
+use crate::net::body::Broken;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -145,4 +149,23 @@ async fn whoever_drops_the_body_closes_the_connection() {
     let response = client().send(get(uri), &limits()).await.unwrap();
     drop(response);
     assert_eq!(closed.await.unwrap(), 0, "the server reads the end");
+}
+
+#[tokio::test]
+async fn a_distrusted_name_never_leads_to_this_machine() {
+    let uri = server(vec![Write("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")]).await;
+    let by_name =
+        |name: &str| -> http::Uri { format!("http://{name}:{}/", uri.port_u16().unwrap()).parse().unwrap() };
+    let options = Options { allow_http: true, distrust: |name| name == "localhost", ..Options::default() };
+    let client = Client::new(options).unwrap();
+    let error = client.send(get(by_name("localhost")), &limits()).await.map(drop).unwrap_err();
+    assert!(matches!(error, Error::Connect(why) if why.contains("no address that may be")));
+    let trusting = Client::new(Options { allow_http: true, ..Options::default() }).unwrap();
+    assert!(trusting.send(get(by_name("localhost")), &limits()).await.is_ok());
+    for local in ["127.0.0.1", "169.254.169.254", "0.0.0.0", "::1", "fe80::1", "::ffff:127.0.0.1"] {
+        assert!(is_local(local.parse().unwrap()), "{local}");
+    }
+    for other in ["10.0.0.1", "52.1.2.3", "fd00:ec2::254", "2600::1"] {
+        assert!(!is_local(other.parse().unwrap()), "{other}");
+    }
 }

@@ -2,6 +2,7 @@
 
 mod agreement;
 mod cookbook;
+mod costs;
 mod explanations;
 mod harness;
 
@@ -43,11 +44,11 @@ fn nothing_is_allowed_without_a_permit_and_a_forbid_wins() {
     let alice = caller("alice", &["guards"]);
     assert!(!permits(&policy("// nothing"), &alice, live()("lobby-1"), "lobby-1"));
     let both = policy(
-        "permit (principal, action, resource);\n@id(\"no vault\")\nforbid (principal, action, resource) when { resource.name like \"vault-*\" };",
+        "permit (principal, action, resource);\n@id(\"no 'vault'\")\nforbid (principal, action, resource) when { resource.name like \"vault-*\" };",
     );
     assert!(permits(&both, &alice, live()("lobby-1"), "lobby-1"));
     let denied = both.permit(alice, live()("vault-1"), &scene("vault-1")).unwrap_err();
-    assert_eq!(denied.reason().policies()[0].as_ref(), "no vault (test.cedar:2)");
+    assert_eq!(denied.reason().policies()[0].as_ref(), "no 'vault' (test.cedar:2)");
     let said = denied.to_string();
     assert_eq!(said, "not authorized to perform kinesisvideo:GetHLSStreamingSessionURL on stream vault-1");
 }

@@ -1,3 +1,5 @@
+//! What DASH players must not notice: periods and numbers over renewals.
+
 use super::super::numbering::tests::fragment;
 use super::*;
 use proptest::prelude::*;

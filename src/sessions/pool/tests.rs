@@ -1,3 +1,5 @@
+//! One upstream session for any number of viewers, opened, renewed, let go.
+
 use super::super::key::tests::key;
 use super::super::numbering::tests::fragment;
 use super::super::{Opened, Outcome, Verdict};

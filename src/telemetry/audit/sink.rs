@@ -11,16 +11,21 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// The audit log. Dropping it ends its thread once the queue is written, or at once if it cannot be.
 pub struct Sink {
-    queue: Option<SyncSender<String>>,
+    queue: SyncSender<Item>,
     shared: Arc<Shared>,
     required: bool,
-    ended: Mutex<Receiver<()>>,
+}
+
+enum Item {
+    Line(String),
+    /// Everything before it is written when this is dropped.
+    Mark(SyncSender<()>),
 }
 
 /// The audit log cannot be written, and is required.
@@ -55,16 +60,27 @@ impl Sink {
         Self::start(output, config.required)
     }
 
+    /// Whether the sink could be opened, for a look ahead that leaves nothing behind.
+    ///
+    /// # Errors
+    /// As for `open`.
+    pub fn try_out(config: &Config) -> io::Result<()> {
+        let Target::File(path) = &config.to else { return Ok(()) };
+        match OpenOptions::new().append(true).create_new(true).open(path) {
+            Ok(_) => std::fs::remove_file(path),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                OpenOptions::new().append(true).open(path).map(drop)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     fn start(output: Box<dyn Output>, required: bool) -> io::Result<Self> {
-        let (queue, lines) = sync_channel(QUEUE);
-        let (ending, ended) = sync_channel(1);
+        let (queue, items) = sync_channel(QUEUE);
         let shared = Arc::new(Shared::default());
-        let writer = Writer { output, shared: shared.clone(), lines };
-        std::thread::Builder::new().name("audit".into()).spawn(move || {
-            writer.run();
-            drop(ending);
-        })?;
-        Ok(Self { queue: Some(queue), shared, required, ended: Mutex::new(ended) })
+        let writer = Writer { output, shared: shared.clone(), items };
+        std::thread::Builder::new().name("audit".into()).spawn(move || writer.run())?;
+        Ok(Self { queue, shared, required })
     }
 
     /// Writes an entry, in the order of calls. Never waits.
@@ -76,8 +92,8 @@ impl Sink {
         if failing && self.required {
             return Err(Unavailable);
         }
-        let queued = self.queue.as_ref().is_some_and(|queue| queue.try_send(event.line(time)).is_ok());
-        match (queued, self.required) {
+        let queued = self.queue.try_send(Item::Line(event.line(time)));
+        match (queued.is_ok(), self.required) {
             (true, _) => Ok(()),
             (false, true) => Err(Unavailable),
             (false, false) => {
@@ -99,12 +115,23 @@ impl Sink {
         self.required
     }
 
-    /// Takes no more entries and waits until all are written, at most so long. False if they were not.
-    pub fn close(mut self, patience: Duration) -> bool {
-        self.queue = None;
-        let ended = self.ended.lock().unwrap_or_else(|held| held.into_inner());
-        let written = matches!(ended.recv_timeout(patience), Err(RecvTimeoutError::Disconnected));
-        written && !self.shared.failing.load(Ordering::Acquire)
+    /// Waits until everything is written that was accepted so far, at most so long; blocks its thread, for the end of
+    /// the process. False if it was not written.
+    pub fn flush(&self, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        let (mark, passed) = sync_channel(1);
+        let mut item = Item::Mark(mark);
+        while let Err(full) = self.queue.try_send(item) {
+            let (TrySendError::Full(back) | TrySendError::Disconnected(back)) = full;
+            if Instant::now() >= deadline {
+                return false;
+            }
+            item = back;
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        matches!(passed.recv_timeout(left), Err(RecvTimeoutError::Disconnected))
+            && !self.shared.failing.load(Ordering::Acquire)
     }
 }
 
@@ -117,12 +144,19 @@ impl Drop for Sink {
 struct Writer {
     output: Box<dyn Output>,
     shared: Arc<Shared>,
-    lines: Receiver<String>,
+    items: Receiver<Item>,
 }
 
 impl Writer {
     fn run(mut self) {
-        while let Ok(line) = self.lines.recv() {
+        while let Ok(item) = self.items.recv() {
+            let line = match item {
+                Item::Line(line) => line,
+                Item::Mark(mark) => {
+                    drop(mark);
+                    continue;
+                }
+            };
             if !self.insist(line) {
                 return;
             }
@@ -261,7 +295,9 @@ mod tests {
         }
     }
 
-    fn narrow(room: usize, required: bool) -> (Sink, Arc<Mutex<Vec<u8>>>, Arc<Mutex<usize>>) {
+    type Shared<T> = Arc<Mutex<T>>;
+
+    fn narrow(room: usize, required: bool) -> (Sink, Shared<Vec<u8>>, Shared<usize>) {
         let (kept, room) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(room)));
         let output = Narrow { kept: kept.clone(), room: room.clone() };
         (Sink::start(Box::new(output), required).unwrap(), kept, room)
@@ -286,7 +322,7 @@ mod tests {
         *room.lock().unwrap() = usize::MAX;
         wait(|| sink.trouble().is_none());
         sink.write(&Event::Lost(3), NOW).unwrap();
-        assert!(sink.close(Duration::from_secs(20)));
+        assert!(sink.flush(Duration::from_secs(20)));
         let kept = String::from_utf8(kept.lock().unwrap().clone()).unwrap();
         let lines: Vec<_> = kept.lines().map(str::to_owned).collect();
         assert_eq!(lines, [Event::Lost(1).line(NOW), Event::Lost(3).line(NOW)]);
@@ -301,7 +337,7 @@ mod tests {
             sink.write(&Event::Lost(2), NOW).unwrap();
         }
         *room.lock().unwrap() = usize::MAX;
-        assert!(sink.close(Duration::from_secs(60)));
+        assert!(sink.flush(Duration::from_secs(60)));
         let kept = String::from_utf8(kept.lock().unwrap().clone()).unwrap();
         assert!(kept.lines().nth(1).unwrap().ends_with(r#""event":"lost","lines":7}"#), "{kept:.300}");
         assert_eq!(kept.lines().count(), QUEUE + 2);
@@ -321,6 +357,20 @@ mod tests {
         });
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o640 & !umask());
         assert!(Sink::open(&Config { to: Target::File(folder.path().into()), required: true }).is_err());
+    }
+
+    #[test]
+    fn trying_out_leaves_no_file_and_harms_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let to = |path: &Path| Config { to: Target::File(path.to_owned()), required: true };
+        let path = folder.path().join("audit.log");
+        Sink::try_out(&to(&path)).unwrap();
+        assert!(!path.exists());
+        std::fs::write(&path, "a line\n").unwrap();
+        Sink::try_out(&to(&path)).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "a line\n");
+        assert!(Sink::try_out(&to(folder.path())).is_err());
+        assert!(Sink::try_out(&to(&folder.path().join("not/there.log"))).is_err());
     }
 
     /// What the test's environment takes off the mode of new files.

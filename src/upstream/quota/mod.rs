@@ -12,8 +12,8 @@ mod slots;
 
 pub(super) use cost::Cost;
 
+use super::account;
 use super::call::Ask;
-use super::config;
 use super::entry::Entry;
 use super::error::Error;
 use super::metrics::Metrics;
@@ -58,6 +58,8 @@ struct Account {
     describe: Arc<Bucket>,
     tags: Arc<Bucket>,
     list: Arc<Bucket>,
+    /// Every request, if the way to KVS has a bound of its own, as a VPC endpoint has.
+    requests: Option<Arc<Bucket>>,
 }
 
 /// What is counted per playback session.
@@ -145,9 +147,9 @@ impl Quotas {
             };
             buckets.push((bucket.clone(), 1));
         }
-        if let Some(bucket) = cost.rate.and_then(|rate| self.account(entry).of(rate)) {
-            buckets.push((bucket, 1));
-        }
+        let account = self.account(entry);
+        buckets.extend(account.requests.clone().map(|bucket| (bucket, 1)));
+        buckets.extend(cost.rate.and_then(|rate| account.of(rate)).map(|bucket| (bucket, 1)));
         if let Some(stream) = &ask.stream {
             let stream = self.stream(entry, stream.as_str());
             buckets.extend(cost.rate.and_then(|rate| stream.of(rate)).map(|bucket| (bucket, 1)));
@@ -200,7 +202,7 @@ impl Drop for Taken {
 }
 
 impl Stream {
-    fn new(quotas: &config::Quotas) -> Self {
+    fn new(quotas: &account::Quotas) -> Self {
         Self {
             metadata: Bucket::new("metadata points", quotas.metadata_points),
             media: Bucket::new("media points", quotas.media_points),
@@ -226,13 +228,14 @@ impl Stream {
 }
 
 impl Account {
-    fn new(quotas: &config::Quotas) -> Self {
+    fn new(quotas: &account::Quotas) -> Self {
         Self {
             endpoint: Bucket::new("account's GetDataEndpoint", quotas.account_tps),
             describe: Bucket::new("account's DescribeStream", quotas.account_tps),
             // "Other control-plane APIs" share the number of ListStreams (KVS.md 6).
             tags: Bucket::new("account's ListTagsForStream", quotas.account_list_tps),
             list: Bucket::new("account's ListStreams", quotas.account_list_tps),
+            requests: quotas.requests_per_second.map(|most| Bucket::new("account's requests", most)),
         }
     }
 
@@ -248,7 +251,7 @@ impl Account {
 }
 
 impl Session {
-    fn new(quotas: &config::Quotas) -> Self {
+    fn new(quotas: &account::Quotas) -> Self {
         Self {
             master: Bucket::new("session's master playlist", quotas.session_playlist_tps),
             playlist: Bucket::new("session's playlist", quotas.session_playlist_tps),

@@ -42,7 +42,13 @@ async fn an_expired_session_and_an_empty_one_are_told_apart() {
     let path = "/hls/v1/getHLSMasterPlaylist.m3u8";
     kvs.then(
         path,
-        [fault(403, "NotAuthorizedException"), fault(404, "ResourceNotFoundException"), wrong_host()],
+        [
+            fault(403, "NotAuthorizedException"),
+            fault(404, "ResourceNotFoundException"),
+            wrong_host(),
+            wrong_host(),
+            wrong_host(),
+        ],
     );
     let fetch = || upstream.fetch(&located, &session, &Resource::MasterPlaylist, 5);
     assert!(matches!(fetch().await, Err(Error::SessionExpired)));

@@ -19,9 +19,9 @@ export function controls(deck: Deck, doing: Doing): { root: HTMLElement; show():
   const mute = iconButton('mute', words.unmute, () => deck.mute(!deck.stage.video.muted));
   const day = h('span', { class: 'position-day' });
   const time = h('span', { class: 'position-time' });
-  const position = h('button', { type: 'button', class: 'position', title: words.jump, on: { click: () => doing.jump() } }, time, day);
+  const position = h('button', { type: 'button', class: 'position', title: words.jump, on: { click: () => doing.jump() } }, h('span', { class: 'hidden-title' }, `${words.jump}. ${words.position}: `), time, ' ', day);
   const rate = h('span', {}, words.speedOf(1));
-  const rateButton = h('button', { type: 'button', class: 'button small rate', 'aria-label': words.speed, title: words.speed }, rate);
+  const rateButton = h('button', { type: 'button', class: 'button small rate', title: words.speed }, h('span', { class: 'hidden-title' }, `${words.speed}: `), rate);
   const speeds = h('div', { class: 'panel speeds', role: 'group', 'aria-label': words.speed }, ...RATES.map((value) =>
     h('button', { type: 'button', class: 'button plain', 'data-rate': value, on: { click: (event: Event) => { deck.setRate(value); (event.currentTarget as HTMLElement).dispatchEvent(new Event('close-menu', { bubbles: true })); } } }, words.speedOf(value))));
   const info = iconButton('info', words.info, () => doing.info(), { 'aria-expanded': 'false' });
@@ -48,7 +48,6 @@ export function controls(deck: Deck, doing: Doing): { root: HTMLElement; show():
     const at = deck.position();
     say(time, at === undefined ? '––:––:––' : clockMs(at, preferences.zone));
     say(day, at === undefined ? '' : `${dayOf(at, preferences.zone)} ${zoneName(preferences.zone, at)}`);
-    position.setAttribute('aria-label', `${words.jump}. ${words.position}: ${day.textContent} ${at === undefined ? '' : clockMs(at, preferences.zone).slice(0, 8)}`);
   };
   return { root, show, infoButton: info };
 }

@@ -242,6 +242,7 @@ export class Timeline {
 
   private tell(at: number | undefined): void {
     const { track, recordings } = this;
+    Object.assign(track.dataset, { start: Math.round(this.view.start), span: Math.round(this.view.span), position: at === undefined ? '' : Math.round(at) });
     if (at === undefined) return;
     mark(track, 'aria-valuemin', String(Math.round(recordings.oldest / 1000)));
     mark(track, 'aria-valuemax', String(Math.round(now() / 1000)));

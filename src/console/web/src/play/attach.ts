@@ -29,6 +29,8 @@ export interface Attachment {
 
 export interface Events {
   fetched(fetched: Fetched): void;
+  /** A request failed and will be tried again. */
+  hindered(status: number | undefined): void;
   /** The player gave up; `status` as far as a request was the cause. */
   fatal(kind: 'network' | 'media', status: number | undefined, detail: string): void;
 }
@@ -93,6 +95,8 @@ function follow(hls: HlsClass, Hls: typeof HlsClass, events: Events): void {
       hls.recoverMediaError();
     } else if (data.fatal || (decided && data.type === ErrorTypes.NETWORK_ERROR)) {
       events.fatal(data.type === ErrorTypes.NETWORK_ERROR ? 'network' : 'media', status, data.details);
+    } else if (data.type === ErrorTypes.NETWORK_ERROR) {
+      events.hindered(status);
     }
   });
 }

@@ -45,6 +45,7 @@ export class Feed {
   private tries = 0;
   /** What stands in the way of the next opening; told once the pictures that are left have run out. */
   private trouble: State | undefined;
+  private hindrance: State | undefined;
   private movedAt = 0;
   private position = -1;
   private moved = false;
@@ -135,7 +136,8 @@ export class Feed {
       this.movedAt = now();
       this.position = -1;
       this.attachment = await attach(this.stage.video, source, range?.at, {
-        fetched: (fetched) => this.tally.note(fetched, performance.now()),
+        fetched: (fetched) => { this.tally.note(fetched, performance.now()); this.hindrance = undefined; },
+        hindered: (status) => this.hindered(status),
         fatal: (kind, status, detail) => { if (!signal.aborted) this.failed(kind, status, detail); },
       }, signal);
       this.stage.onFrame(() => { if (!signal.aborted) this.begun(now() - since); });
@@ -172,7 +174,7 @@ export class Feed {
   private begun(ms: number): void {
     this.firstPicture ??= ms;
     this.moved = true;
-    this.trouble = undefined;
+    this.trouble = this.hindrance = undefined;
     this.movedAt = now();
     this.hooks.first?.(ms);
     this.judge();
@@ -187,7 +189,7 @@ export class Feed {
     this.position = video.currentTime;
     const still = now() - this.movedAt;
     if (still < 2500) return this.judge();
-    this.set(this.trouble ?? { is: this.wish.is === 'live' ? 'waiting' : 'buffering', since: this.movedAt });
+    this.set(this.trouble ?? this.hindrance ?? { is: this.wish.is === 'live' ? 'waiting' : 'buffering', since: this.movedAt });
     if (still > 25e3 && !this.timer) { this.reopened += 1; this.movedAt = now() - 10e3; void this.open(); }
   }
 
@@ -213,6 +215,12 @@ export class Feed {
     if (kind === 'network' && this.tries > 1 && (trouble.is === 'unreachable' || trouble.is === 'troubled')) return this.later({ is: trouble.is, until: now() + wait }, wait);
     // A URL that ran out, a gateway that restarted: asking for a new one settles most of it, or says what is wrong.
     this.later({ is: 'waiting', since: this.movedAt }, wait);
+  }
+
+  /** The player still tries by itself; should the pictures run out meanwhile, this is why. */
+  private hindered(status: number | undefined): void {
+    const trouble = diagnose(status ?? 0);
+    if (trouble.is === 'unreachable' || trouble.is === 'troubled') this.hindrance = { is: trouble.is, until: 0 };
   }
 
   private async refused(error: Refused, signal: AbortSignal): Promise<void> {

@@ -13,7 +13,7 @@ export function badge(session: Session, signIn: () => void): HTMLElement {
   const words = text.session;
   const name = h('span', { class: 'chip-name' });
   const left = h('span', { class: 'chip-left' });
-  const button = h('button', { type: 'button', class: 'chip', 'aria-label': words.account }, icon('user'), name, left);
+  const button = h('button', { type: 'button', class: 'chip', title: words.account }, h('span', { class: 'hidden-title' }, `${words.account}: `), icon('user'), name, ' ', left);
   const who = h('p', { class: 'panel-title' });
   const how = h('p', { class: 'quiet' });
   const groups = h('p', { class: 'quiet' });
@@ -29,7 +29,6 @@ export function badge(session: Session, signIn: () => void): HTMLElement {
     say(name, session.me?.subject ?? '');
     say(left, ended ? words.ended : Number.isFinite(remaining) ? words.left(remaining < 600e3 ? countdown(remaining) : duration(Math.floor(remaining / 60e3) * 60e3)) : '');
     mark(button, 'data-tone', ended ? 'bad' : session.needsViewer ? 'warn' : undefined);
-    button.setAttribute('aria-label', `${words.account}: ${session.me?.subject ?? ''}, ${left.textContent}`);
     say(who, words.who(session.me?.subject ?? ''));
     say(how, words.by[session.how]);
     say(groups, session.me?.groups.length ? words.groups(session.me.groups.join(', ')) : words.noGroups);

@@ -1,0 +1,242 @@
+//! The task behind a fill: look on the disk, fetch, move the body into the growth, store.
+//!
+//! The task owns the fetch. A caller who goes away does not stop it; when the last one has gone it stops by itself
+//! unless finishing is worth it. Whatever happens to the task, a panic included, its [`LastWord`] frees the key and
+//! tells the readers.
+
+use super::Inner;
+use super::budget::Share;
+use super::compact::Compactor;
+use super::entry::{Entry, Fetched, Head, Life, entity_tag};
+use super::fill::Fill;
+use super::growth::{Answer, Failure};
+use super::sync::lock;
+use crate::net::body::{Broken, ByteStream};
+use bytes::Bytes;
+use http_body::Body as _;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::time::{Instant, Sleep, sleep};
+
+/// Fetches anew at each call, its error's type put aside.
+pub(super) type Fetch =
+    Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Fetched, Failure>> + Send>> + Send + Sync>;
+
+/// How a fill came to its end without being stored.
+enum End {
+    /// It has told its readers already: an answer of another kind, or nobody listens.
+    Told,
+    /// The body broke.
+    Broken(Broken),
+}
+
+impl Fill {
+    /// Fetches, at most twice, and stores.
+    pub(super) async fn run(self: Arc<Self>, inner: Arc<Inner>, fetch: Fetch) {
+        let _last_word = LastWord { fill: &self, inner: &inner };
+        if let Some(loaded) = inner.load(self.key).await {
+            self.answer_from_disk(loaded, |entry| inner.memory.insert(Arc::clone(entry)));
+            inner.memory.settle();
+            return;
+        }
+        for again in [true, false] {
+            match self.attempt(&inner, &fetch).await {
+                Ok(()) | Err(End::Told) => return,
+                Err(End::Broken(broken)) => {
+                    tracing::warn!(key = ?self.key, %broken, again, "a body on its way into the cache broke");
+                    if !self.with(|growth, wakes| growth.fail(&broken, again, wakes)) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn attempt(&self, inner: &Inner, fetch: &Fetch) -> Result<(), End> {
+        let Fetched { head, keep, body } = self.fetch(inner, fetch).await?;
+        let mut share = inner.growing.share();
+        let fits = head.length.is_none_or(|length| length <= inner.largest && share.grow_to(length));
+        let life = Life::new(keep, head.stored, inner.config.max_age.0).filter(|_| fits);
+        self.with(|growth, wakes| {
+            if !fits {
+                growth.stream(wakes);
+            }
+            growth.open(head.clone(), life, wakes);
+        });
+        let mut compactor = Compactor::new(fits, life.is_some());
+        self.pump(inner, body, &mut share, &mut compactor).await?;
+        self.finish(inner, &head, life, compactor);
+        Ok(())
+    }
+
+    /// Runs the fetch until it answers, everybody has left, or it took too long.
+    async fn fetch(&self, inner: &Inner, fetch: &Fetch) -> Result<Fetched, End> {
+        let mut fetching = fetch();
+        // Whoever waits loses patience earlier; this is for fills that nobody waits for.
+        let limit = inner.config.patience.0 * 2;
+        let mut deadline = pin!(sleep(limit));
+        let fetched = poll_fn(|cx| {
+            if lock(&self.growth).abandoned(cx.waker()) {
+                return Poll::Ready(Err(End::Told));
+            }
+            if let Poll::Ready(fetched) = fetching.as_mut().poll(cx) {
+                return Poll::Ready(Ok(fetched));
+            }
+            deadline.as_mut().poll(cx).map(|()| Err(End::Broken(Broken::Stalled(limit))))
+        });
+        fetched.await?.map_err(|failure| {
+            self.with(|growth, wakes| growth.answer(Answer::Failed(failure), wakes));
+            End::Told
+        })
+    }
+
+    /// Moves the body into the growth, chunk by chunk, to its good end.
+    async fn pump(
+        &self,
+        inner: &Inner,
+        body: ByteStream,
+        share: &mut Share<'_>,
+        compactor: &mut Compactor,
+    ) -> Result<(), End> {
+        let mut body = pin!(body);
+        let mut patience = Patience::new(inner.config.stall.0);
+        loop {
+            self.room(inner).await?;
+            let next = poll_fn(|cx| {
+                if lock(&self.growth).abandoned(cx.waker()) {
+                    return Poll::Ready(Err(End::Told));
+                }
+                match body.as_mut().poll_frame(cx) {
+                    Poll::Ready(frame) => Poll::Ready(Ok(frame)),
+                    Poll::Pending => patience.poll_out(cx).map(|b| Err(End::Broken(b))),
+                }
+            });
+            let chunk = match next.await? {
+                None => break,
+                Some(Err(broken)) => return Err(End::Broken(broken)),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(chunk) => chunk,
+                    Err(_trailers) => continue,
+                },
+            };
+            patience.progress();
+            self.take(inner, chunk, share, compactor).map_err(End::Broken)?;
+        }
+        lock(&self.growth).complete().map_err(End::Broken)
+    }
+
+    /// Takes one chunk in; a body that has become too large streams from here on.
+    fn take(
+        &self,
+        inner: &Inner,
+        chunk: Bytes,
+        share: &mut Share<'_>,
+        compactor: &mut Compactor,
+    ) -> Result<(), Broken> {
+        let size = chunk.len() as u64;
+        let arrived = self.with(|growth, wakes| {
+            growth.push(chunk, wakes)?;
+            Ok::<_, Broken>(growth.arrived())
+        })?;
+        if compactor.holds() && (arrived > inner.largest || !share.grow_to(arrived)) {
+            compactor.stop();
+            self.with(|growth, wakes| growth.stream(wakes));
+        }
+        if compactor.due(size) {
+            // The copying is done without the lock: only this task changes the pieces.
+            let tail = lock(&self.growth).tail(compactor.done());
+            let whole = compactor.join(&tail);
+            lock(&self.growth).replace_tail(compactor.done(), whole.clone());
+            compactor.advance(whole);
+        }
+        Ok(())
+    }
+
+    /// Waits until a body that streams has room for more; readers who hold others back pay for it.
+    async fn room(&self, inner: &Inner) -> Result<(), End> {
+        let has_room = || lock(&self.growth).has_room(WINDOW_ALONE, WINDOW_SHARED);
+        while !has_room() {
+            let begun = Instant::now();
+            let mut tick = pin!(sleep(inner.config.lag.0 / 4));
+            let waited = poll_fn(|cx| {
+                if lock(&self.growth).abandoned(cx.waker()) {
+                    return Poll::Ready(Err(End::Told));
+                }
+                if has_room() { Poll::Ready(Ok(())) } else { tick.as_mut().poll(cx).map(Ok) }
+            });
+            waited.await?;
+            let waited = begun.elapsed();
+            self.with(|growth, wakes| growth.charge(waited, inner.config.lag.0, wakes));
+        }
+        Ok(())
+    }
+
+    /// Makes the entry, stores it if it may be stored, and tells the readers.
+    fn finish(&self, inner: &Inner, head: &Head, life: Option<Life>, mut compactor: Compactor) {
+        if !compactor.holds() {
+            self.with(|growth, wakes| growth.finish(None, wakes));
+            return;
+        }
+        let tail = lock(&self.growth).tail(compactor.done());
+        if compactor.due_at_end(&tail) {
+            let whole = compactor.join(&tail);
+            lock(&self.growth).replace_tail(compactor.done(), whole.clone());
+            compactor.advance(whole);
+        }
+        let pieces = lock(&self.growth).tail(0).into_boxed_slice();
+        let etag = compactor.digest().map(|digest| entity_tag(digest.as_ref()));
+        let entry = Arc::new(Entry::new(self.key, head, life, pieces, etag));
+        self.become_whole(entry, |entry| inner.store(entry));
+        inner.memory.settle();
+    }
+}
+
+/// Whatever ends the task ends the fill.
+struct LastWord<'a> {
+    fill: &'a Arc<Fill>,
+    inner: &'a Inner,
+}
+
+impl Drop for LastWord<'_> {
+    fn drop(&mut self) {
+        self.fill.last_word(&self.inner.flights);
+    }
+}
+
+/// Notices when a body has made no progress for too long. The timer is set anew only when it fires, not per chunk.
+struct Patience {
+    limit: Duration,
+    since: Instant,
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl Patience {
+    fn new(limit: Duration) -> Self {
+        Self { limit, since: Instant::now(), sleep: Box::pin(sleep(limit)) }
+    }
+
+    fn progress(&mut self) {
+        self.since = Instant::now();
+    }
+
+    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
+        loop {
+            ready!(self.sleep.as_mut().poll(cx));
+            let due = self.since + self.limit;
+            if Instant::now() >= due {
+                return Poll::Ready(Broken::Stalled(self.limit));
+            }
+            self.sleep.as_mut().reset(due);
+        }
+    }
+}
+
+/// How far a body that streams runs ahead of its only reader: enough to keep both sides busy, and little, because
+/// there may be thousands of such bodies.
+const WINDOW_ALONE: u64 = 128 << 10;
+
+/// How far apart several readers of one body that streams may be before the fastest waits.
+const WINDOW_SHARED: u64 = 2 << 20;

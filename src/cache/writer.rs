@@ -1,0 +1,184 @@
+//! What the one who fetches does to a [`Growth`]: opens it, pushes chunks, ends it; and what he may ask of it.
+
+use super::entry::{Entry, Head, Life};
+use super::growth::{Answer, Growth, Opened, Phase, Piece, Wakes};
+use crate::net::body::Broken;
+use bytes::Bytes;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+impl Growth {
+    /// The head has come. Readers who were promised something else by an earlier attempt are cut.
+    pub(super) fn open(&mut self, head: Head, life: Option<Life>, wakes: &mut Wakes) {
+        if !matches!(self.phase, Phase::Opening) {
+            return;
+        }
+        if let Some(before) = &self.opened
+            && !before.head.promises_the_same_as(&head)
+        {
+            for seat in self.seats.iter_mut().flatten().filter(|seat| seat.informed) {
+                seat.cut = Some(Broken::Cut("the second attempt brought something else".into()));
+            }
+        }
+        self.opened = Some(Opened { head: Arc::new(head), life });
+        self.phase = Phase::Growing;
+        self.wake_readers(wakes);
+    }
+
+    /// The fill found its answer without growing, or failed.
+    pub(super) fn answer(&mut self, answer: Answer, wakes: &mut Wakes) {
+        if matches!(self.phase, Phase::Opening) {
+            self.phase = Phase::Answered(answer);
+            self.wake_readers(wakes);
+        }
+    }
+
+    /// From here on only a window is held, and nobody new may start.
+    pub(super) fn stream(&mut self, wakes: &mut Wakes) {
+        self.streams = true;
+        self.trim(wakes);
+        // Whoever waits for a length will not get one.
+        self.wake_readers(wakes);
+    }
+
+    /// A chunk has come.
+    ///
+    /// # Errors
+    /// It is more than was announced.
+    pub(super) fn push(&mut self, bytes: Bytes, wakes: &mut Wakes) -> Result<(), Broken> {
+        let end = self.end + bytes.len() as u64;
+        let length = self.opened.as_ref().and_then(|opened| opened.head.length);
+        if length.is_some_and(|length| end > length) {
+            return Err(Broken::Cut(format!("more bytes came than the {} announced", length.unwrap_or(0))));
+        }
+        if !bytes.is_empty() {
+            self.pieces.push_back(Piece { start: self.end, bytes });
+            self.end = end;
+            self.wake_readers(wakes);
+            self.trim(wakes);
+        }
+        Ok(())
+    }
+
+    /// The pieces from the `from`-th on, for putting them together into one.
+    pub(super) fn tail(&self, from: usize) -> Vec<Bytes> {
+        self.pieces.range(from.min(self.pieces.len())..).map(|piece| piece.bytes.clone()).collect()
+    }
+
+    /// Puts `whole` in place of the pieces from the `from`-th on, whose bytes it has.
+    pub(super) fn replace_tail(&mut self, from: usize, whole: Bytes) {
+        if let Some(start) = self.pieces.get(from).map(|piece| piece.start)
+            && start + whole.len() as u64 == self.end
+        {
+            self.pieces.truncate(from);
+            self.pieces.push_back(Piece { start, bytes: whole });
+        }
+    }
+
+    /// Checks that the body has ended where it should.
+    ///
+    /// # Errors
+    /// It is less than was announced.
+    pub(super) fn complete(&self) -> Result<(), Broken> {
+        match self.opened.as_ref().and_then(|opened| opened.head.length) {
+            Some(length) if length != self.end => {
+                Err(Broken::Cut(format!("{} of {length} bytes came", self.end)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The body is whole.
+    pub(super) fn finish(&mut self, entry: Option<Arc<Entry>>, wakes: &mut Wakes) {
+        if matches!(self.phase, Phase::Growing) {
+            if entry.is_some() {
+                self.pieces.clear();
+            }
+            self.phase = Phase::Done(entry);
+            self.wake_readers(wakes);
+        }
+    }
+
+    /// The body broke. If `again` and there is somebody who has had nothing yet, those wait for a second attempt and
+    /// the others are cut; the answer is then true. Otherwise it is the end for all.
+    pub(super) fn fail(&mut self, broken: &Broken, again: bool, wakes: &mut Wakes) -> bool {
+        if !matches!(self.phase, Phase::Opening | Phase::Growing) {
+            return false;
+        }
+        let waiting = self.seats.iter().flatten().any(|seat| !seat.served && seat.cut.is_none());
+        let again = again && waiting && self.base == 0;
+        if again {
+            self.phase = Phase::Opening;
+            self.streams = false;
+            self.end = 0;
+            for seat in self.seats.iter_mut().flatten().filter(|seat| seat.served) {
+                seat.cut = Some(broken.clone());
+            }
+        } else {
+            self.phase = Phase::Broken(broken.clone());
+        }
+        self.pieces.clear();
+        self.wake_readers(wakes);
+        again
+    }
+
+    /// A purge: whatever comes is not stored, and nobody new may join.
+    pub(super) fn purge(&mut self) {
+        self.purged = true;
+    }
+
+    /// Whether a purge came by.
+    pub(super) fn purged(&self) -> bool {
+        self.purged
+    }
+
+    /// True once everybody has left; otherwise the writer is woken when they do, or when there is room.
+    pub(super) fn abandoned(&mut self, waker: &Waker) -> bool {
+        if matches!(self.phase, Phase::Abandoned) {
+            return true;
+        }
+        if !self.writer.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            self.writer = Some(waker.clone());
+        }
+        false
+    }
+
+    /// Whether the writer may bring more. One reader alone needs no slack; several get some, so that their paces may
+    /// differ for a while.
+    pub(super) fn has_room(&self, alone: u64, shared: u64) -> bool {
+        !self.streams || self.end - self.base < if self.seated > 1 { shared } else { alone }
+    }
+
+    /// The writer has waited for room for `waited`. Readers for whom others had to wait are charged with it, and cut
+    /// once they have used up their `patience`.
+    pub(super) fn charge(&mut self, waited: Duration, patience: Duration, wakes: &mut Wakes) {
+        let starving =
+            self.seats.iter().flatten().any(|seat| seat.cut.is_none() && seat.position >= self.end);
+        if !self.streams || !starving {
+            return;
+        }
+        let first = self.pieces.front().map_or(self.base, Piece::end);
+        for seat in self.seats.iter_mut().flatten() {
+            if seat.cut.is_none() && seat.position < first {
+                seat.held_back += waited;
+                if seat.held_back >= patience {
+                    seat.cut = Some(Broken::Stalled(seat.held_back));
+                    wakes.extend(seat.waker.take());
+                }
+            }
+        }
+        self.trim(wakes);
+    }
+
+    /// Bytes held.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> u64 {
+        self.pieces.iter().map(|piece| piece.bytes.len() as u64).sum()
+    }
+
+    /// Bytes that have come.
+    pub(super) fn arrived(&self) -> u64 {
+        self.end
+    }
+}

@@ -1,0 +1,174 @@
+// One camera: live, the archive, gaps, thumbnails, keys, and links to a moment.
+
+import assert from 'node:assert/strict';
+import { fragments, framesGrow, liveTiles, openPage, placeOf, position, signIn, tile, until } from '../page.mjs';
+
+async function openCamera(browser, world, hash = '', options) {
+  const page = await openPage(browser, world, options);
+  const token = await world.token();
+  await signIn(page, world, token, hash);
+  if (hash) return { page, token };
+  await until(page, 'a tile is live', () => document.querySelectorAll('.tile[data-state="live"]').length >= 2);
+  const [first, second] = await liveTiles(page);
+  return { page, token, first, second };
+}
+
+/** A gap of some seconds in the last hour of a stream that records now, if there is one. */
+export async function findGap(world, token) {
+  const answer = await fetch(`${world.base}/streams`, { headers: { authorization: `Bearer ${token}` } });
+  for (const { name, actions } of (await answer.json()).streams) {
+    if (!actions.includes('ListFragments')) continue;
+    const end = Date.now();
+    const list = await fragments(world, token, name, end - 50 * 60e3, end);
+    for (let n = list.length - 1; n > 0; n--) {
+      const [before, after] = [list[n - 1], list[n]];
+      if (after.start - before.start > 8000 && end - after.start > 60e3 && end - list.at(-1).start < 30e3) return { name, from: before.start + Math.max(before.length, 2000), to: after.start };
+    }
+  }
+  return undefined;
+}
+
+export const tests = [
+  {
+    name: 'camera: opens from the wall and plays live with sound where there is sound',
+    async run({ world, browser }) {
+      const { page, first } = await openCamera(browser, world);
+      await page.locator(`${tile(first)} .tile-link`).click();
+      await until(page, 'live', () => document.querySelector('.camera')?.dataset.state === 'live');
+      await framesGrow(page, 'camera', ['.camera-stage']);
+      await page.locator('.pill', { hasText: 'behind the camera' }).waitFor();
+      assert.equal(await page.locator('.camera-switch').inputValue(), first);
+      await page.keyboard.press('d');
+      await page.locator('.info', { hasText: 'H.264' }).waitFor();
+      await until(page, 'the cache speaks', () => document.querySelectorAll('.square').length > 2);
+      assert.equal(await page.locator('.square.unknown').count(), 0, 'every fragment says what the cache did');
+      await page.keyboard.press('Escape');
+      await page.keyboard.press('Escape');
+      await page.locator('.tile').first().waitFor();
+      assert.deepEqual(page.wrong, []);
+    },
+  },
+  {
+    name: 'camera: a click on the time line plays the archive from there, and Live comes back',
+    async run({ world, browser }) {
+      const { page, token, first } = await openCamera(browser, world);
+      await page.locator(`${tile(first)} .tile-link`).click();
+      await until(page, 'live', () => document.querySelector('.camera')?.dataset.state === 'live');
+      const list = await fragments(world, token, first, Date.now() - 9 * 60e3, Date.now() - 5 * 60e3);
+      assert.ok(list.length > 20, 'something is recorded');
+      const wanted = list[list.length >> 1].start + 700;
+      await page.mouse.click(...await placeOf(page, wanted));
+      await until(page, 'the archive plays', () => document.querySelector('.camera')?.dataset.state === 'archive');
+      await framesGrow(page, 'archive', ['.camera-stage']);
+      const at = await position(page);
+      assert.ok(Math.abs(at - wanted) < 25_000, `${(at - wanted) / 1000} s from the place that was clicked`);
+      const before = await page.evaluate(() => performance.getEntriesByType('resource').filter((entry) => entry.name.includes('getHLSStreamingSessionURL')).length);
+      await page.keyboard.press('ArrowLeft');
+      await until(page, 'plays 5 s earlier', () => document.querySelector('.camera')?.dataset.state === 'archive');
+      const after = await page.evaluate(() => performance.getEntriesByType('resource').filter((entry) => entry.name.includes('getHLSStreamingSessionURL')).length);
+      assert.equal(after, before, 'scrubbing nearby opens no session');
+      await page.getByRole('button', { name: 'Live', exact: true }).click();
+      await until(page, 'live again', () => document.querySelector('.camera')?.dataset.state === 'live');
+      await framesGrow(page, 'live again', ['.camera-stage']);
+      assert.deepEqual(page.wrong, []);
+    },
+  },
+  {
+    name: 'camera: a gap is seen, named under the hand, and skipped with words',
+    async run({ world, browser, say }) {
+      const token = await world.token();
+      const gap = await findGap(world, token);
+      if (!gap) { say('nothing recorded here has a gap'); return; }
+      const middle = (gap.from + gap.to) / 2;
+      const { page } = await openCamera(browser, world, `#/camera/${gap.name}?t=${new Date(gap.from - 90e3).toISOString()}`);
+      await until(page, 'the archive plays', () => document.querySelector('.camera')?.dataset.state === 'archive');
+      await page.mouse.move(...await placeOf(page, middle - 200));
+      await page.mouse.move(...await placeOf(page, middle));
+      await page.locator('.thumb-words', { hasText: 'Nothing recorded' }).waitFor();
+      const colours = await page.locator('.timeline-canvas').evaluate((canvas, [inGap, before]) => {
+        const box = canvas.getBoundingClientRect();
+        const pixel = (x) => [...canvas.getContext('2d').getImageData((x - box.left) * (canvas.width / box.width), canvas.height * 0.6, 1, 1).data].join();
+        return [pixel(inGap), pixel(before)];
+      }, [(await placeOf(page, middle))[0] + 3, (await placeOf(page, gap.from - 30e3))[0]]);
+      assert.notEqual(colours[0], colours[1], 'the gap looks different');
+      await page.mouse.click(...await placeOf(page, middle));
+      await page.locator('.notice', { hasText: 'Nothing is recorded there. Going on at' }).waitFor();
+      await until(page, 'plays after the gap', (to) => Number(document.querySelector('.timeline-track').dataset.position) >= to - 3000 && document.querySelector('.camera').dataset.state === 'archive', gap.to);
+      assert.deepEqual(page.wrong, []);
+    },
+  },
+  {
+    name: 'camera: thumbnails while hovering',
+    async run({ world, browser }) {
+      const { page, token, first } = await openCamera(browser, world);
+      await page.locator(`${tile(first)} .tile-link`).click();
+      const list = await fragments(world, token, first, Date.now() - 9 * 60e3, Date.now() - 5 * 60e3);
+      await until(page, 'the time line knows', (at) => { const track = document.querySelector('.timeline-track'); return track && Number(track.dataset.start) < at; }, list[0].start);
+      const [x, y] = await placeOf(page, list[list.length >> 1].start + 500);
+      await page.mouse.move(x - 4, y);
+      await page.mouse.move(x, y);
+      await until(page, 'a thumbnail', () => { const image = document.querySelector('.thumb:not([hidden]) img:not([hidden])'); return image && image.complete && image.naturalWidth > 0; });
+    },
+  },
+  {
+    name: 'camera: keys pause, step, speed up, rewind, zoom and jump',
+    async run({ world, browser }) {
+      const token = await world.token();
+      const gap = await findGap(world, token);
+      const name = gap?.name ?? (await (await fetch(`${world.base}/streams`, { headers: { authorization: `Bearer ${token}` } })).json()).streams[0].name;
+      const list = await fragments(world, token, name, Date.now() - 6 * 60e3, Date.now() - 3 * 60e3);
+      const { page } = await openCamera(browser, world, `#/camera/${name}?t=${new Date(list[10].start).toISOString()}`);
+      await until(page, 'the archive plays', () => document.querySelector('.camera')?.dataset.state === 'archive');
+      await page.keyboard.press(' ');
+      await page.getByRole('button', { name: 'Play', exact: true }).waitFor();
+      await page.waitForFunction(() => document.querySelector('.camera-stage video').paused);
+      const paused = await position(page);
+      await page.keyboard.press('.');
+      await until(page, 'one frame on', (at) => { const now = Number(document.querySelector('.timeline-track').dataset.position); return now > at && now < at + 400; }, paused);
+      await page.keyboard.press(',');
+      await until(page, 'and back', (at) => Math.abs(Number(document.querySelector('.timeline-track').dataset.position) - at) < 60, paused);
+      await page.keyboard.press('l');
+      await page.keyboard.press('l');
+      await page.locator('.rate', { hasText: '2×' }).waitFor();
+      const start = await position(page);
+      await page.keyboard.press('j');
+      await until(page, 'goes backwards', (at) => Number(document.querySelector('.timeline-track').dataset.position) < at - 500, start);
+      await page.keyboard.press('k');
+      const { span } = await page.locator('.timeline-track').evaluate((element) => ({ span: Number(element.dataset.span) }));
+      await page.keyboard.press('+');
+      await until(page, 'zoomed in', (span) => Number(document.querySelector('.timeline-track').dataset.span) < span, span);
+      for (let n = 0; n < 30; n++) await page.keyboard.press('-');
+      await until(page, 'a month is shown', () => Number(document.querySelector('.timeline-track').dataset.span) > 30 * 86400e3);
+      await page.keyboard.press('?');
+      await page.locator('dialog', { hasText: 'One frame back' }).waitFor();
+      await page.keyboard.press('Escape');
+      await page.keyboard.press('g');
+      const wanted = list[30].start - (list[30].start % 1000);
+      await page.locator('#jump-time').evaluate((input, at) => { input.value = new Date(at - new Date(at).getTimezoneOffset() * 60e3).toISOString().slice(0, 19); }, wanted);
+      await page.getByRole('button', { name: 'Go', exact: true }).click();
+      await until(page, 'is there', (at) => Math.abs(Number(document.querySelector('.timeline-track').dataset.position) - at) < 6000, wanted);
+      assert.deepEqual(page.wrong, []);
+    },
+  },
+  {
+    name: 'camera: a link to a moment carries the time and no secret, and opens there',
+    async run({ world, browser }) {
+      const { page, token, first } = await openCamera(browser, world);
+      await page.context().grantPermissions(['clipboard-read', 'clipboard-write'], { origin: world.base });
+      await page.locator(`${tile(first)} .tile-link`).click();
+      const list = await fragments(world, token, first, Date.now() - 5 * 60e3, Date.now() - 4 * 60e3);
+      await until(page, 'live', () => document.querySelector('.camera')?.dataset.state === 'live');
+      await page.mouse.click(...await placeOf(page, list[5].start + 300));
+      await until(page, 'the archive plays', () => document.querySelector('.camera')?.dataset.state === 'archive');
+      await page.keyboard.press(' ');
+      await page.keyboard.press('s');
+      await page.locator('.notice', { hasText: 'Link copied' }).waitFor();
+      const link = await page.evaluate(() => navigator.clipboard.readText());
+      assert.match(link, new RegExp(`^${world.base}/#/camera/${first}\\?t=[0-9TZ:.-]+$`));
+      const at = Date.parse(new URLSearchParams(link.split('?')[1]).get('t'));
+      const other = await openPage(browser, world);
+      await signIn(other, world, token, link.slice(world.base.length + 1));
+      await until(other, 'opens at the moment', (at) => document.querySelector('.camera')?.dataset.state === 'archive' && Math.abs(Number(document.querySelector('.timeline-track').dataset.position) - at) < 8000, at);
+    },
+  },
+];

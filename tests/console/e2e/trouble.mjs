@@ -1,0 +1,56 @@
+// When things break: the gateway restarts, answers with errors, or the camera cannot be played here.
+
+import assert from 'node:assert/strict';
+import { framesGrow, liveTiles, openPage, signIn, tile, until } from '../page.mjs';
+
+export const tests = [
+  {
+    name: 'trouble: a gateway that restarts is noticed in words and lived through without a reload',
+    needs: (world) => world.restart !== undefined,
+    async run({ world, browser, say }) {
+      const page = await openPage(browser, world);
+      await signIn(page, world, await world.token());
+      await until(page, 'three tiles are live', () => document.querySelectorAll('.tile[data-state="live"]').length >= 3);
+      const playing = (await liveTiles(page)).slice(0, 3);
+      await page.evaluate(() => { window.notReloaded = true; });
+      await world.restart(9000);
+      const during = await page.locator('.tile').evaluateAll((all) => all.map((one) => one.dataset.state));
+      say(`states while it was away: ${during.join(', ')}`);
+      await until(page, 'tiles are live again', (n) => document.querySelectorAll('.tile[data-state="live"]').length >= n, playing.length, 60_000);
+      await framesGrow(page, 'after the restart', playing.map(tile), 45_000);
+      assert.equal(await page.evaluate(() => window.notReloaded), true);
+      assert.deepEqual(page.wrong, []);
+    },
+  },
+  {
+    name: 'trouble: errors of the video service are said and lived through',
+    needs: (world) => world.fault !== undefined,
+    async run({ world, browser }) {
+      const page = await openPage(browser, world);
+      await world.fault('status=503&times=8&path=getHLSStreamingSessionURL');
+      await signIn(page, world, await world.token());
+      await page.locator('.tile-words', { hasText: 'Video service in trouble' }).first().waitFor();
+      await until(page, 'they play in the end', () => document.querySelectorAll('.tile[data-state="live"]').length >= 3, undefined, 60_000);
+      await world.fault('status=503&times=6&path=getHLSMediaPlaylist');
+      const [name] = await liveTiles(page);
+      await framesGrow(page, 'over failing playlists', [tile(name)]);
+    },
+  },
+  {
+    name: 'trouble: H.265, silence and missing permissions are explained',
+    needs: (world) => world.kind === 'mock',
+    async run({ world, browser }) {
+      const page = await openPage(browser, world);
+      await signIn(page, world, await world.token());
+      await page.locator(`${tile('gate-west')} .tile-words`, { hasText: /No signal since .*Last picture 1\d min/s }).waitFor();
+      await until(page, 'H.265 shows stills', () => document.querySelector('.tile[data-stream="ramp-hevc"]')?.dataset.state === 'stills' && document.querySelector('.tile[data-stream="ramp-hevc"] img').naturalWidth > 0);
+      await page.evaluate(() => { location.hash = '#/camera/ramp-hevc'; });
+      await page.locator('.camera[data-state="stills"]').waitFor();
+      await page.keyboard.press('d');
+      await page.locator('.info-why', { hasText: 'H.265' }).waitFor();
+      await page.evaluate(() => { location.hash = '#/camera/tower-live-only'; });
+      await page.locator('.timeline-problem', { hasText: 'does not include the list of recordings' }).waitFor();
+      await page.locator('.clip-range', { hasText: 'does not include downloading clips' }).waitFor();
+    },
+  },
+];

@@ -1,0 +1,98 @@
+// The wall: cameras that play, cameras that are not there, and how soon the first picture is.
+
+import assert from 'node:assert/strict';
+import { framesGrow, liveTiles, openPage, signIn, tile, until } from '../page.mjs';
+
+/** Plays a stream with hls.js and nothing else, in the page, and tells after how many ms it showed a picture. */
+const alone = async ([token, name]) => {
+  const chunk = performance.getEntriesByType('resource').map((entry) => entry.name).find((name) => /\/console\/hls-[^/]*\.js$/.test(name));
+  const { default: Hls } = await import(chunk);
+  const video = document.createElement('video');
+  video.muted = true;
+  document.body.append(video);
+  const began = performance.now();
+  const answer = await fetch('/getHLSStreamingSessionURL', { method: 'POST', headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' }, body: JSON.stringify({ StreamName: name, DisplayFragmentTimestamp: 'ALWAYS', DiscontinuityMode: 'ON_DISCONTINUITY', MaxMediaPlaylistFragmentResults: 5, Expires: 43200 }) });
+  const { HLSStreamingSessionURL: url } = await answer.json();
+  const hls = new Hls({ enableWorker: false });
+  hls.attachMedia(video);
+  hls.loadSource(new URL(url).pathname);
+  void video.play();
+  const ms = await new Promise((resolve) => video.requestVideoFrameCallback(() => resolve(performance.now() - began)));
+  hls.destroy();
+  video.remove();
+  return ms;
+};
+
+export const tests = [
+  {
+    name: 'wall: three cameras play, frames of each grow, and leaving the page open is quiet',
+    async run({ world, browser, say }) {
+      const page = await openPage(browser, world);
+      await signIn(page, world, await world.token());
+      await until(page, 'three tiles are live', () => document.querySelectorAll('.tile[data-state="live"]').length >= 3);
+      const playing = (await liveTiles(page)).slice(0, 3);
+      await framesGrow(page, 'wall', playing.map(tile));
+      say(`plays: ${playing.join(', ')}`);
+      for (const name of playing) assert.ok((await page.locator(tile(name)).textContent()).includes('Live'));
+      assert.deepEqual(page.wrong, []);
+      assert.deepEqual([...page.elsewhere], []);
+    },
+  },
+  {
+    name: 'wall: a camera that is denied is absent, and its address says so in words',
+    needs: (world) => world.denied !== undefined,
+    async run({ world, browser }) {
+      const page = await openPage(browser, world);
+      await signIn(page, world, await world.token(world.deniedTo ?? 'alice'));
+      await page.locator('.tile').first().waitFor();
+      assert.equal(await page.locator(tile(world.denied)).count(), 0);
+      await page.evaluate((name) => { location.hash = `#/camera/${name}`; }, world.denied);
+      await page.getByRole('heading', { name: `There is no camera “${world.denied}” for you` }).waitFor();
+    },
+  },
+  {
+    name: 'wall: search narrows, tiles off the screen stop, and coming back is quick',
+    async run({ world, browser }) {
+      const page = await openPage(browser, world);
+      await signIn(page, world, await world.token());
+      await until(page, 'two tiles are live', () => document.querySelectorAll('.tile[data-state="live"]').length >= 2);
+      const [name, other] = await liveTiles(page);
+      await page.keyboard.press('/');
+      await page.keyboard.type(name);
+      await page.locator(tile(other)).waitFor({ state: 'detached' });
+      await framesGrow(page, 'found', [tile(name)]);
+      await page.keyboard.press('Escape');
+      await page.locator(tile(other)).waitFor();
+      await page.locator('.search-field').fill('no such camera');
+      await page.getByText('No camera matches').waitFor();
+      await page.getByRole('button', { name: 'Show all' }).click();
+      await page.setViewportSize({ width: 380, height: 200 });
+      await until(page, 'a tile below the screen is paused', () => [...document.querySelectorAll('.tile')].some((one) => one.dataset.state === 'paused'));
+      await page.locator('.tile').last().scrollIntoViewIfNeeded();
+      await until(page, 'the last tile starts', () => [...document.querySelectorAll('.tile')].at(-1).dataset.state !== 'paused');
+    },
+  },
+  {
+    name: 'wall: the first live picture, beside hls.js alone on the same playlist',
+    async run({ world, browser, say }) {
+      const token = await world.token();
+      const warm = await openPage(browser, world);
+      await signIn(warm, world, token);
+      await until(warm, 'three tiles are live', () => document.querySelectorAll('.tile[data-state="live"]').length >= 3);
+      const [name] = await liveTiles(warm);
+      await warm.evaluate(() => { location.hash = '#/camera/none'; });
+      await warm.waitForFunction(() => document.querySelector('video') === null);
+      const bare = [];
+      for (let n = 0; n < 3; n++) bare.push(await warm.evaluate(alone, [token, name]));
+      const ours = [];
+      for (let n = 0; n < 3; n++) {
+        await warm.evaluate(() => { performance.clearMarks(); window.opened = performance.now(); location.hash = '#/'; });
+        ours.push(await (await warm.waitForFunction((name) => { const mark = performance.getEntriesByName(`first-picture:${name}`)[0]; return mark ? mark.startTime - window.opened : false; }, name)).jsonValue());
+        await warm.evaluate(() => { location.hash = '#/camera/none'; });
+        await warm.waitForFunction(() => document.querySelector('video') === null);
+      }
+      const best = (list) => Math.min(...list);
+      say(`first picture after opening the wall: ${ours.map(Math.round).join(', ')} ms; hls.js alone: ${bare.map(Math.round).join(', ')} ms; ratio of the best ${(best(ours) / best(bare)).toFixed(2)}`);
+    },
+  },
+];

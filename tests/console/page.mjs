@@ -1,0 +1,81 @@
+// What a person does with the page and what he sees on it, in words that the tests read well with.
+
+import assert from 'node:assert/strict';
+
+/** A page that watches itself: errors, violations of the content security policy, and requests to elsewhere. */
+export async function openPage(browser, world, options = {}) {
+  const context = await browser.newContext({ viewport: { width: 1360, height: 860 }, acceptDownloads: true, ...options });
+  const page = await context.newPage();
+  page.wrong = [];
+  page.elsewhere = new Set();
+  page.on('pageerror', (error) => page.wrong.push(`error: ${error.message}`));
+  page.on('console', (message) => { if (/content security policy|trusted ?type/i.test(message.text())) page.wrong.push(message.text()); });
+  page.on('request', (request) => { const { origin, protocol } = new URL(request.url()); if (/^http/.test(protocol) && origin !== world.base) page.elsewhere.add(origin); });
+  return page;
+}
+
+export async function signIn(page, world, token, hash = '') {
+  await page.goto(`${world.base}/${hash}`);
+  await page.locator('#token').fill(token);
+  await page.getByRole('button', { name: 'Continue' }).click();
+}
+
+/** Waits for a condition in the page and says which one if it does not come. */
+export async function until(page, what, condition, argument, timeout = 30_000) {
+  try { return await page.waitForFunction(condition, argument, { timeout, polling: 100 }); } catch (error) {
+    if (!/Timeout/.test(error.message)) throw error;
+    const states = await page.locator('[data-state]').evaluateAll((all) => all.map((element) => `${element.getAttribute('aria-label')}: ${element.getAttribute('data-state')} ${element.querySelector('.tile-words, .stage-words')?.textContent ?? ''}`)).catch(() => []);
+    assert.fail(`${what}: not within ${timeout / 1000} s (${states.join('; ')})`);
+  }
+}
+
+/** Frames decoded by the video of each tile (or of the stage) so far. */
+export const frames = (page) => page.locator('video').evaluateAll((all) => all.map((video) => video.getVideoPlaybackQuality().totalVideoFrames));
+
+/** Waits until the video of these tiles has decoded more frames than before. */
+export async function framesGrow(page, what, selectors, timeout) {
+  for (const selector of selectors) {
+    await until(page, `${what}: frames of ${selector} grow`, (selector) => {
+      const video = document.querySelector(`${selector} video`);
+      if (!video) return false;
+      const now = video.getVideoPlaybackQuality().totalVideoFrames;
+      const marks = (window.marks ??= {});
+      marks[selector] ??= now;
+      if (now < marks[selector]) marks[selector] = now;
+      return now >= marks[selector] + 12;
+    }, selector, timeout);
+    await page.evaluate((selector) => { delete window.marks[selector]; }, selector);
+  }
+}
+
+export const tile = (name) => `.tile[data-stream="${name}"]`;
+export const liveTiles = (page) => page.locator('.tile[data-state="live"]').evaluateAll((all) => all.map((one) => one.dataset.stream));
+
+/** Where a moment is on the time line, in px of the window. */
+export async function placeOf(page, at) {
+  const track = page.locator('.timeline-track');
+  const box = await track.boundingBox();
+  const { start, span } = await track.evaluate((element) => ({ start: Number(element.dataset.start), span: Number(element.dataset.span) }));
+  const share = (at - start) / span;
+  assert.ok(share > 0 && share < 1, 'the moment is in view');
+  return [box.x + box.width * share, box.y + box.height * 0.6];
+}
+
+/** When the shown picture was, as the page says. */
+export const position = (page) => page.locator('.timeline-track').evaluate((element) => Number(element.dataset.position));
+
+/** The fragments of a stream between two times, from the gateway. */
+export async function fragments(world, token, name, start, end) {
+  const query = new URLSearchParams({ start: new Date(start).toISOString(), end: new Date(end).toISOString() });
+  const answer = await fetch(`${world.base}/streams/${name}/fragments?${query}`, { headers: { authorization: `Bearer ${token}` } });
+  assert.equal(answer.status, 200);
+  return (await answer.json()).fragments.map((row) => ({ start: Date.parse(row.server_start), length: row.length_ms, bytes: row.bytes }));
+}
+
+/** Findings of axe-core that are serious or worse. */
+export async function seriousFindings(page, source) {
+  // The page's own policy forbids scripts from elsewhere; a test's script comes in by the debugger, which is above it.
+  await page.evaluate(source);
+  const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ['violations'] }));
+  return violations.filter((one) => ['serious', 'critical'].includes(one.impact)).map((one) => `${one.id}: ${one.help} (${one.nodes.map((node) => node.target.join(' ')).slice(0, 4).join(', ')})`);
+}

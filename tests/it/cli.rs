@@ -1,0 +1,201 @@
+//! The command line as a person meets it: the real binary, its words and its exit codes.
+
+use crate::harness::program::binary;
+use crate::harness::{Edge, run};
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+use tokio::process::Command;
+
+async fn kvs_edge(arguments: &[&str]) -> Output {
+    run(Command::new(binary()).args(arguments).env_remove("KVS_EDGE_CONFIG")).await
+}
+
+fn words(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// A configuration with everything it needs, made by the program's own commands.
+async fn good_folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |file: &str| folder.path().join(file).to_str().unwrap().to_owned();
+    let made = kvs_edge(&["token", "--new-key", &at("dev.pem"), "--jwks", &at("jwks.json")]).await;
+    assert!(made.status.success(), "{}", words(&made));
+    fs::write(at("p.cedar"), "@id(\"all\")\npermit (principal, action, resource);\n").unwrap();
+    fs::write(at("edge.toml"), GOOD).unwrap();
+    folder
+}
+
+const GOOD: &str = r#"[server]
+listen = "127.0.0.1:0"
+[[aws]]
+name = "main"
+region = "eu-west-1"
+[[issuer]]
+issuer = "https://login.test/"
+audience = ["kvs-edge"]
+algorithms = ["ES256"]
+jwks = "file:jwks.json"
+[policy]
+files = ["p.cedar"]
+"#;
+
+#[tokio::test]
+async fn check_is_quiet_about_a_good_file_and_exact_about_a_bad_one() {
+    let folder = good_folder().await;
+    let file = folder.path().join("edge.toml");
+    let shown = file.to_str().unwrap();
+    let good = kvs_edge(&["check", "--config", shown]).await;
+    assert_eq!(good.status.code(), Some(0), "{}", words(&good));
+    assert_eq!(words(&good).lines().count(), 1, "{}", words(&good));
+    let with = |from: &str, to: &str| GOOD.replacen(from, to, 1);
+    for (text, place, problem) in [
+        (with("listen =", "lisen ="), "edge.toml:2:1", "did you mean `listen`?"),
+        (with("\"127.0.0.1:0\"", "8080"), "edge.toml:2:1", "server.listen"),
+        (with("region = \"eu-west-1\"", "region = 7"), "edge.toml:5:1", "aws[0].region"),
+        (with("file:jwks.json", "file:gone.json"), "edge.toml:10:1", "gone.json"),
+        (with("p.cedar", "gone.cedar"), "edge.toml:12:1", "gone.cedar"),
+        (with("[server]", "[server"), "edge.toml:1:8", ""),
+        (
+            format!("{GOOD}[playback]\nkeys = [\"env:NOT_SET_ANYWHERE\"]\n"),
+            "edge.toml:14:",
+            "NOT_SET_ANYWHERE",
+        ),
+        (format!("{GOOD}[playback]\nkeys = [\"hunter2\"]\n"), "edge.toml:14:", "env:NAME or file:PATH"),
+        (format!("{GOOD}[cache]\nmemory = \"lots\"\n"), "edge.toml:14:1", "64KiB, 512MiB"),
+    ] {
+        fs::write(&file, &text).unwrap();
+        let bad = kvs_edge(&["check", "--config", shown]).await;
+        let said = words(&bad);
+        assert_eq!(bad.status.code(), Some(2), "{text}\n{said}");
+        assert!(said.contains(place) && said.contains(problem), "{said}\nshould hold {place} and {problem}");
+        assert!(!said.contains("hunter2"), "a secret was repeated: {said}");
+        let served = kvs_edge(&["serve", "--config", shown]).await;
+        assert_eq!(
+            (served.status.code(), words(&served).contains(place)),
+            (Some(2), true),
+            "{}",
+            words(&served)
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_policy_that_does_not_fit_is_refused_with_its_place() {
+    let folder = good_folder().await;
+    let policies = folder.path().join("p.cedar");
+    let shown = folder.path().join("edge.toml");
+    for (text, place, problem) in [
+        ("permit (principal, action, resource)\n", "p.cedar:", "unexpected"),
+        ("permit (principal, action, resource)\nwhen { resource.nmae == \"x\" };\n", "p.cedar:2:", "nmae"),
+        ("permit (principal, action == Action::\"GetClipp\", resource);\n", "p.cedar:1:", "GetClip"),
+    ] {
+        fs::write(&policies, text).unwrap();
+        let bad = kvs_edge(&["check", "--config", shown.to_str().unwrap()]).await;
+        let said = words(&bad);
+        assert_eq!(bad.status.code(), Some(2), "{said}");
+        assert!(said.contains(place) && said.contains(problem), "{said}\nshould hold {place} and {problem}");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_file_is_named() {
+    let bad = kvs_edge(&["check", "--config", "/nowhere/edge.toml"]).await;
+    assert_eq!(bad.status.code(), Some(2));
+    assert!(words(&bad).contains("/nowhere/edge.toml: cannot be read"), "{}", words(&bad));
+}
+
+#[tokio::test]
+async fn print_config_shows_file_environment_and_defaults_and_can_be_read_again() {
+    let folder = good_folder().await;
+    let file = folder.path().join("edge.toml");
+    let mut command = Command::new(binary());
+    command.args(["print-config", "--config"]).arg(&file).env("KVS_EDGE__CACHE__MEMORY", "7MiB");
+    let printed = run(&mut command).await;
+    let text = String::from_utf8(printed.stdout).unwrap();
+    assert!(text.contains("memory = \"7MiB\"") && text.contains("drain_grace = \"5s\""), "{text}");
+    fs::write(folder.path().join("again.toml"), &text).unwrap();
+    let again = kvs_edge(&["check", "--config", folder.path().join("again.toml").to_str().unwrap()]).await;
+    assert_eq!(again.status.code(), Some(0), "{}", words(&again));
+}
+
+#[tokio::test]
+async fn explain_says_who_decided_and_what_was_missing() {
+    let folder = good_folder().await;
+    let at = |file: &str| folder.path().join(file).to_str().unwrap().to_owned();
+    let policy = "@id(\"an hour\")\npermit (principal in Group::\"guards\", action in Action::\"View\", resource)\n\
+                  when { context.start_age <= 3600 };\n";
+    fs::write(at("p.cedar"), policy).unwrap();
+    fs::write(at("bob.json"), r#"{"sub": "bob", "groups": ["guards"]}"#).unwrap();
+    let (config, claims) = (at("edge.toml"), at("bob.json"));
+    let ask = |more: &'static [&'static str]| {
+        let (config, claims) = (config.clone(), claims.clone());
+        async move {
+            let mut arguments =
+                vec!["explain", "--config", &config, "--claims", &claims, "--stream", "cam-1"];
+            arguments.extend(more);
+            kvs_edge(&arguments).await
+        }
+    };
+    let live = ask(&["--action", "GetHLSStreamingSessionURL"]).await;
+    assert_eq!(live.status.code(), Some(0), "{}", words(&live));
+    assert!(words(&live).contains("PERMIT") && words(&live).contains("p.cedar:"), "{}", words(&live));
+    let old =
+        ask(&["--action", "GetImages", "--start", "2020-01-01T00:00:00Z", "--end", "2020-01-01T00:01:00Z"])
+            .await;
+    assert_eq!(old.status.code(), Some(1), "{}", words(&old));
+    assert!(words(&old).contains("DENY") && words(&old).contains("start_age"), "{}", words(&old));
+}
+
+#[tokio::test]
+async fn a_token_of_our_own_making_opens_the_edge() {
+    let folder = good_folder().await;
+    let at = |file: &str| folder.path().join(file).to_str().unwrap().to_owned();
+    let key = at("dev.pem");
+    let arguments = [
+        "token",
+        "--key",
+        &key,
+        "--issuer",
+        "https://login.test/",
+        "--audience",
+        "kvs-edge",
+        "--subject",
+        "alice",
+        "--groups",
+        "a,b",
+    ];
+    let token = kvs_edge(&arguments).await;
+    assert!(token.status.success(), "{}", words(&token));
+    let text = String::from_utf8(token.stdout).unwrap();
+    let payload = text.trim().split('.').nth(1).unwrap();
+    use base64::Engine as _;
+    let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload).unwrap();
+    let claims: Value = serde_json::from_slice(&claims).unwrap();
+    assert_eq!((claims["sub"].as_str(), claims["groups"][1].as_str()), (Some("alice"), Some("b")));
+}
+
+#[tokio::test]
+async fn every_command_has_help_with_an_example() {
+    for command in ["serve", "check", "print-config", "explain", "demo", "emulate", "token", "credentials"] {
+        let help = kvs_edge(&[command, "--help"]).await;
+        assert!(help.status.success());
+        assert!(words(&help).contains("Example"), "{command}: {}", words(&help));
+    }
+    let nothing = kvs_edge(&[]).await;
+    assert_eq!(nothing.status.code(), Some(2), "{}", words(&nothing));
+}
+
+#[tokio::test]
+async fn the_readme_s_lines_are_the_demo_s() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    for command in ["make demo", "make test"] {
+        assert!(readme.contains(command), "README.md does not say {command}");
+    }
+    let ci = fs::read_to_string(root.join(".ci/run")).unwrap();
+    assert!(ci.contains("make test"));
+    let edge = Edge::start().await;
+    assert_eq!(edge.get("/console/me", edge.alice()).await.json()["subject"], "alice");
+}

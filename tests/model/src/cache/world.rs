@@ -1,0 +1,227 @@
+//! Every order, as far as chance finds them, in which askers, a fetch, those who leave and a purge may meet.
+//!
+//! The code under test is the cache's own: `fill.rs`, `flights.rs`, `growth.rs`, `writer.rs`. Here are an origin whose
+//! content changes, two tiers that are plain maps, and what must hold whatever the order:
+//!
+//! - who reads to the end has one version of the body, whole;
+//! - those who ask at once cost one fetch;
+//! - after a purge no tier holds what was there before, and who asks then does not get it;
+//! - nobody waits for ever (the checker sees that), and no key stays taken.
+
+use super::entry::{Entry, Head, Life};
+use super::fill::{Fill, Seat};
+use super::flights::{Flights, Joined};
+use super::growth::{Answer, Opening, Read};
+use super::key::Target;
+use super::store::Loaded;
+use super::{Key, sync};
+use crate::net::body::Broken;
+use bytes::Bytes;
+use shuttle::future::block_on;
+use shuttle::sync::Mutex;
+use shuttle::sync::atomic::{AtomicU64, Ordering};
+use shuttle::thread;
+use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+
+const KEY: Key = Key(1);
+/// A body is so many times its version.
+const CHUNKS: usize = 3;
+
+#[derive(Default)]
+struct World {
+    flights: Flights,
+    memory: Mutex<HashMap<u64, Arc<Entry>>>,
+    disk: Mutex<HashMap<u64, Arc<Entry>>>,
+    version: AtomicU64,
+    fetches: AtomicU64,
+    /// So many bodies break in the middle.
+    faults: AtomicU64,
+}
+
+fn entry(version: u8) -> Arc<Entry> {
+    Arc::new(Entry { key: KEY, life: Some(Life), body: vec![version; CHUNKS].into() })
+}
+
+impl World {
+    fn held(&self) -> Option<Arc<Entry>> {
+        self.memory.lock().unwrap().get(&KEY.0).cloned()
+    }
+
+    fn store(&self, entry: &Arc<Entry>) {
+        self.memory.lock().unwrap().insert(KEY.0, Arc::clone(entry));
+    }
+
+    /// Asks and reads, at most `most` chunks; what it got if it read to the end.
+    fn ask(self: &Arc<Self>, most: usize) -> Option<Vec<u8>> {
+        if let Some(entry) = self.held() {
+            return Some(entry.body.to_vec());
+        }
+        match self.flights.join(KEY, false, || self.held()) {
+            Joined::Held(entry) => Some(entry.body.to_vec()),
+            Joined::Seat(seat) => read(seat, most),
+            Joined::Started(fill, seat) => {
+                let world = Arc::clone(self);
+                let task = thread::spawn(move || world.run(&fill));
+                let got = read(seat, most);
+                task.join().unwrap();
+                got
+            }
+        }
+    }
+
+    /// What `task.rs` does, without tasks and time.
+    fn run(&self, fill: &Arc<Fill>) {
+        let below = self.disk.lock().unwrap().get(&KEY.0).cloned();
+        if let Some(entry) = below {
+            fill.answer_from_disk(Loaded::Whole(entry), |entry| self.store(entry));
+        } else {
+            for again in [true, false] {
+                match self.attempt(fill) {
+                    Some(broken) if fill.with(|growth, wakes| growth.fail(&broken, again, wakes)) => {}
+                    _ => break,
+                }
+            }
+        }
+        fill.last_word(&self.flights);
+    }
+
+    fn attempt(&self, fill: &Arc<Fill>) -> Option<Broken> {
+        self.fetches.fetch_add(1, Ordering::SeqCst);
+        let version = self.version.load(Ordering::SeqCst) as u8;
+        let breaks =
+            self.faults.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok();
+        let length = Some(CHUNKS as u64);
+        fill.with(|growth, wakes| growth.open(Head { length }, Some(Life), wakes));
+        for chunk in 0..CHUNKS {
+            if sync::lock(&fill.growth).abandoned(std::task::Waker::noop()) {
+                return None;
+            }
+            if breaks && chunk == 1 {
+                return Some(Broken::Cut("fault".into()));
+            }
+            fill.with(|growth, wakes| growth.push(Bytes::from(vec![version]), wakes)).unwrap();
+        }
+        fill.become_whole(entry(version), |entry| {
+            self.store(entry);
+            self.disk.lock().unwrap().insert(KEY.0, Arc::clone(entry));
+        });
+        None
+    }
+
+    /// The content changes, and then the old one is purged.
+    fn purge(&self) {
+        self.version.fetch_add(1, Ordering::SeqCst);
+        let empty = |tier: &Mutex<HashMap<u64, Arc<Entry>>>| tier.lock().unwrap().drain().count();
+        self.flights.purge(Target, || empty(&self.disk), || empty(&self.memory));
+    }
+
+    /// What must hold once all is quiet.
+    fn quiet(&self) {
+        assert!(
+            matches!(self.flights.join(KEY, false, || Some(entry(0))), Joined::Held(_)),
+            "the key is free"
+        );
+        let version = self.version.load(Ordering::SeqCst) as u8;
+        for tier in [&self.memory, &self.disk] {
+            for entry in tier.lock().unwrap().values() {
+                assert_eq!(entry.body, vec![version; CHUNKS], "what was purged is gone");
+            }
+        }
+    }
+}
+
+fn read(seat: Seat, most: usize) -> Option<Vec<u8>> {
+    match block_on(seat.opening()) {
+        Opening::Growing(_) => {}
+        Opening::Answered(Answer::OnDisk(Loaded::Whole(entry))) => return Some(entry.body.to_vec()),
+        Opening::Answered(Answer::Failed(_)) | Opening::Broken(_) => return None,
+    }
+    let (mut got, mut hands) = (Vec::new(), VecDeque::new());
+    for _ in 0..most {
+        let read = block_on(poll_fn(|cx| match seat.read(u64::MAX, &mut hands, cx) {
+            Read::Wait => Poll::Pending,
+            read => Poll::Ready(read),
+        }));
+        hands.drain(..).for_each(|chunk| got.extend_from_slice(&chunk));
+        match read {
+            Read::Some | Read::Wait => {}
+            Read::End => break,
+            Read::Whole(entry) => {
+                got.extend_from_slice(&entry.body[got.len()..]);
+                break;
+            }
+            Read::Broken(_) => return None,
+        }
+    }
+    (got.len() == CHUNKS).then_some(got)
+}
+
+/// Whole, and of one version.
+fn sound(got: &Option<Vec<u8>>) {
+    if let Some(got) = got {
+        assert!(got.len() == CHUNKS && got.iter().all(|byte| *byte == got[0]), "one version, whole: {got:?}");
+    }
+}
+
+fn explore(name: &str, scenario: impl Fn() + Send + Sync + Clone + 'static) {
+    let rounds = std::env::var("ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(20_000);
+    shuttle::check_random(scenario.clone(), rounds);
+    shuttle::check_pct(scenario, rounds, 3);
+    println!("{name}: {} orders", 2 * rounds);
+}
+
+fn askers(world: &Arc<World>, most: &[usize]) -> Vec<thread::JoinHandle<Option<Vec<u8>>>> {
+    most.iter()
+        .map(|most| {
+            let (world, most) = (Arc::clone(world), *most);
+            thread::spawn(move || world.ask(most))
+        })
+        .collect()
+}
+
+/// All scenarios.
+pub fn explore_all() {
+    const ALL: usize = usize::MAX;
+    explore("those who ask at once cost one fetch", || {
+        let world = Arc::new(World::default());
+        for asker in askers(&world, &[ALL, ALL, ALL]) {
+            assert_eq!(asker.join().unwrap(), Some(vec![0; CHUNKS]));
+        }
+        assert_eq!(world.fetches.load(Ordering::SeqCst), 1);
+        world.quiet();
+    });
+    explore("a purge among askers", || {
+        let world = Arc::new(World::default());
+        let askers = askers(&world, &[ALL, ALL]);
+        world.purge();
+        assert_eq!(world.ask(ALL), Some(vec![1; CHUNKS]), "who asks after a purge does not get the old");
+        askers.into_iter().for_each(|asker| sound(&asker.join().unwrap()));
+        world.quiet();
+    });
+    explore("a purge of what is on the disk", || {
+        let world = Arc::new(World::default());
+        world.disk.lock().unwrap().insert(KEY.0, entry(0));
+        let askers = askers(&world, &[ALL, ALL]);
+        world.purge();
+        assert_eq!(world.ask(ALL), Some(vec![1; CHUNKS]), "who asks after a purge does not get the old");
+        askers.into_iter().for_each(|asker| sound(&asker.join().unwrap()));
+        world.quiet();
+    });
+    explore("some leave, one stays", || {
+        let world = Arc::new(World::default());
+        let askers = askers(&world, &[0, 1, ALL]);
+        askers.into_iter().for_each(|asker| sound(&asker.join().unwrap()));
+        world.quiet();
+    });
+    explore("a body that breaks", || {
+        let world = Arc::new(World::default());
+        world.faults.store(1, Ordering::SeqCst);
+        let askers = askers(&world, &[ALL, 1, ALL]);
+        askers.into_iter().for_each(|asker| sound(&asker.join().unwrap()));
+        assert!(world.ask(ALL).is_some());
+        world.quiet();
+    });
+}
