@@ -34,8 +34,12 @@ impl Gateway {
         request: &Told,
         record: &Record,
     ) -> Result<(), Error> {
-        if judged.is_ok() && matches!(who, Authenticated::Player(_)) {
-            return Ok(());
+        if let Authenticated::Player(player) = who {
+            let news =
+                judged.is_err() && self.witness.watch.refused(&player.viewing, record.client, record.at);
+            if !news {
+                return Ok(());
+            }
         }
         let nobody: Arc<[Arc<str>]> = Arc::from([]);
         let (outcome, policies) = match judged {
