@@ -35,7 +35,7 @@ impl Gateway {
         record: &Record,
     ) -> Result<(), Error> {
         if judged.is_ok() && matches!(who, Authenticated::Player(_)) {
-            return Ok(());
+            return self.witness.sink.ready().map_err(|_| Error::Audit);
         }
         let nobody: Arc<[Arc<str>]> = Arc::from([]);
         let (outcome, policies) = match judged {

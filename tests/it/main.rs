@@ -1,9 +1,13 @@
 //! The one test program: each module is a promise, seen from outside.
 
 mod architecture;
+mod audit;
+mod authentication;
+mod authorisation;
 mod cli;
 mod first_light;
 mod harness;
+mod hot_reload;
 mod rust_sdk;
 mod sdk_clients;
 mod upstream;

@@ -87,10 +87,7 @@ impl Sink {
     /// # Errors
     /// The log is required and cannot be written now: what the entry tells of must not happen.
     pub fn write(&self, event: &Event<'_>, time: Timestamp) -> Result<(), Unavailable> {
-        let failing = self.shared.failing.load(Ordering::Acquire);
-        if failing && self.required {
-            return Err(Unavailable);
-        }
+        self.ready()?;
         let queued = self.queue.as_ref().is_some_and(|queue| queue.try_send(event.line(time)).is_ok());
         match (queued, self.required) {
             (true, _) => Ok(()),
@@ -100,6 +97,14 @@ impl Sink {
                 Ok(())
             }
         }
+    }
+
+    /// For what needs no entry of its own, such as the next segment of a player.
+    ///
+    /// # Errors
+    /// As for `write`.
+    pub fn ready(&self) -> Result<(), Unavailable> {
+        if self.required && self.shared.failing.load(Ordering::Acquire) { Err(Unavailable) } else { Ok(()) }
     }
 
     /// Why lines cannot be written now, for `/readyz`; `None` if they can.
