@@ -238,12 +238,13 @@ impl Appended {
 impl Output for Appended {
     fn append(&mut self, line: &[u8], written: &mut usize) -> io::Result<()> {
         if self.looked.elapsed() >= LOOK {
-            self.looked = Instant::now();
             if self.moved() {
+                // If this fails, the next try looks again: what goes to a file without a name is lost.
                 self.file = Self::file(&self.path)?;
                 // In a new file the line begins again.
                 *written = 0;
             }
+            self.looked = Instant::now();
         }
         push(&mut self.file, line, written)
     }
@@ -341,6 +342,24 @@ mod tests {
         });
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o640 & !umask());
         assert!(Sink::open(&Config { to: Target::File(folder.path().into()), required: true }).is_err());
+    }
+
+    #[test]
+    fn a_deleted_file_that_cannot_be_made_again_is_trouble_until_it_can() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("logs");
+        std::fs::create_dir(&place).unwrap();
+        let path = place.join("audit.log");
+        let mut output = Appended::open(&path).unwrap();
+        std::fs::remove_dir_all(&place).unwrap();
+        output.looked = Instant::now().checked_sub(LOOK).unwrap();
+        let mut written = 0;
+        for _ in 0..3 {
+            assert!(output.append(b"a line\n", &mut written).is_err());
+        }
+        std::fs::create_dir(&place).unwrap();
+        output.append(b"a line\n", &mut written).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "a line\n");
     }
 
     #[test]
