@@ -35,9 +35,11 @@ impl Gateway {
         record: &Record,
     ) -> Result<(), Error> {
         if let Authenticated::Player(player) = who {
-            let news =
-                judged.is_err() && self.witness.watch.refused(&player.viewing, record.client, record.at);
-            if !news {
+            if judged.is_ok() {
+                // Watching is told of elsewhere, but nothing may be shown that could not be told.
+                return self.witness.sink.ready().map_err(|_| Error::Audit);
+            }
+            if !self.witness.watch.refused(&player.viewing, record.client, record.at) {
                 return Ok(());
             }
         }

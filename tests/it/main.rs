@@ -3,9 +3,13 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on says where by panicking
 
 mod architecture;
+mod audit;
+mod authentication;
+mod authorisation;
 mod cli;
 mod first_light;
 mod harness;
+mod hot_reload;
 mod rust_sdk;
 mod sdk_clients;
 mod upstream;
