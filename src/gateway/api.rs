@@ -2,8 +2,8 @@
 
 use super::authenticate::lifetime;
 use super::body::Source;
+use super::error::Error;
 use super::record::Record;
-use super::refusal::Error;
 use super::reply::{CACHE_STATUS, Reply, cache_status};
 use super::truncation::told_cut;
 use super::{Ask, Gateway, listing, page_token};

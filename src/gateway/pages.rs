@@ -1,7 +1,7 @@
 //! Answers the plain GETs under `/streams`, and what the console asks about itself.
 
+use super::error::Error;
 use super::record::Record;
-use super::refusal::Error;
 use super::reply::{self, Private, Reply};
 use super::route::Page;
 use super::truncation::told_cut;

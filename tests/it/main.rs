@@ -6,4 +6,6 @@ mod architecture;
 mod cli;
 mod first_light;
 mod harness;
+mod rust_sdk;
+mod sdk_clients;
 mod upstream;

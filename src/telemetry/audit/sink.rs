@@ -60,6 +60,21 @@ impl Sink {
         Self::start(output, config.required)
     }
 
+    /// Whether the sink could be opened, for a look ahead that leaves nothing behind.
+    ///
+    /// # Errors
+    /// As for `open`.
+    pub fn try_out(config: &Config) -> io::Result<()> {
+        let Target::File(path) = &config.to else { return Ok(()) };
+        match OpenOptions::new().append(true).create_new(true).open(path) {
+            Ok(_) => std::fs::remove_file(path),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                OpenOptions::new().append(true).open(path).map(drop)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     fn start(output: Box<dyn Output>, required: bool) -> io::Result<Self> {
         let (queue, items) = sync_channel(QUEUE);
         let shared = Arc::new(Shared::default());
@@ -135,7 +150,13 @@ struct Writer {
 impl Writer {
     fn run(mut self) {
         while let Ok(item) = self.items.recv() {
-            let Item::Line(line) = item else { continue };
+            let line = match item {
+                Item::Line(line) => line,
+                Item::Mark(mark) => {
+                    drop(mark);
+                    continue;
+                }
+            };
             if !self.insist(line) {
                 return;
             }
@@ -336,6 +357,20 @@ mod tests {
         });
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o640 & !umask());
         assert!(Sink::open(&Config { to: Target::File(folder.path().into()), required: true }).is_err());
+    }
+
+    #[test]
+    fn trying_out_leaves_no_file_and_harms_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let to = |path: &Path| Config { to: Target::File(path.to_owned()), required: true };
+        let path = folder.path().join("audit.log");
+        Sink::try_out(&to(&path)).unwrap();
+        assert!(!path.exists());
+        std::fs::write(&path, "a line\n").unwrap();
+        Sink::try_out(&to(&path)).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "a line\n");
+        assert!(Sink::try_out(&to(folder.path())).is_err());
+        assert!(Sink::try_out(&to(&folder.path().join("not/there.log"))).is_err());
     }
 
     /// What the test's environment takes off the mode of new files.
