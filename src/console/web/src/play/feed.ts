@@ -2,7 +2,7 @@
 // has a State that says what is going on. Tiles and the camera view are built on it.
 
 import { Refused, type Stream } from '../api';
-import { learnShape } from '../preferences';
+import { learnSize } from '../preferences';
 import { now } from '../present';
 import type { Session } from '../session/session';
 import { text } from '../text';
@@ -128,7 +128,7 @@ export class Feed {
       const master = readMaster(playlist.text, playlist.url);
       if (!master) throw new Refused(502, '', text.errors.status(502));
       this.master = master;
-      learnShape(this.stream.name, master.width, master.height);
+      learnSize(this.stream.name, master.width, master.height);
       const source = this.choose(master, playlist.url);
       if (!source) return;
       // Only now, so that a player that was cut off shows what it still holds while the gateway is away.
