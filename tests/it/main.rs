@@ -7,6 +7,7 @@ mod audit;
 mod authentication;
 mod authorisation;
 mod cli;
+mod console;
 mod first_light;
 mod harness;
 mod hot_reload;
