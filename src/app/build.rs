@@ -2,7 +2,7 @@
 
 use super::lasting::{Lasting, key_client};
 use crate::config::{Config, Refused, Source};
-use crate::gateway::{Cors, Gateway};
+use crate::gateway::{Console, ConsoleFile, Cors, Gateway};
 use crate::identity::{self, Identity, Sources};
 use crate::net::client::Limits;
 use crate::playback::Keys;
@@ -10,7 +10,7 @@ use crate::policy::{AttributeType, Attributes, Policy};
 use crate::setting::Mistake;
 use crate::telemetry::audit;
 use crate::{console, net};
-use http::HeaderValue;
+use http::header::{self, HeaderName, HeaderValue};
 use std::sync::Arc;
 
 /// Builds a gateway. `previous` lends what need not be fetched again.
@@ -58,8 +58,7 @@ pub async fn gateway(
         witness,
         access_log: config.log.access,
         metrics: lasting.gateway.clone(),
-        console: Arc::new(console_settings(config)),
-        console_policy: console_policy(config),
+        console: console_of(config),
     })
 }
 
@@ -105,8 +104,21 @@ fn sign_in(issuer: &identity::IssuerConfig) -> Option<serde_json::Value> {
     Some(serde_json::json!({ "issuer": issuer.issuer, "client_id": client_id, "scope": "openid" }))
 }
 
-fn console_policy(_config: &Config) -> HeaderValue {
-    HeaderValue::from_str(&console::csp(&[])).unwrap_or(HeaderValue::from_static("default-src 'none'"))
+/// The console as the gateway serves it.
+fn console_of(config: &Config) -> Console {
+    let headers = console::SECURITY_HEADERS
+        .iter()
+        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+    let policy =
+        HeaderValue::from_str(&console::csp(&[])).unwrap_or(HeaderValue::from_static("default-src 'none'"));
+    Console {
+        file: |path| {
+            let console::Asset { bytes, content_type, immutable, etag } = console::file(path)?;
+            Some(ConsoleFile { bytes, content_type, immutable, etag })
+        },
+        headers: headers.chain([(header::CONTENT_SECURITY_POLICY, policy)]).collect(),
+        settings: console_settings(config),
+    }
 }
 
 /// Loads certificates, if there are any.

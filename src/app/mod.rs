@@ -1,6 +1,8 @@
 //! Builds the parts from the settings and runs them: build, run, drain, in that order.
 
 mod build;
+#[cfg(test)]
+mod documented;
 mod fixed;
 mod lasting;
 mod operate;

@@ -1,7 +1,7 @@
 //! New settings in, new gateway out; on failure the last good one stays in force, and says so.
 
 use super::{App, build, fixed, systemd};
-use crate::config::{Config, Source};
+use crate::config::Config;
 use prometheus::{IntGauge, Registry};
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,8 +73,7 @@ impl App {
     }
 
     async fn rebuild(&self) -> Result<(), String> {
-        let source =
-            Source::read(self.source.path(), std::env::vars()).map_err(|refused| refused.to_string())?;
+        let source = self.source.again().map_err(|refused| refused.to_string())?;
         let config = Config::load(&source).map_err(|refused| refused.to_string())?;
         let previous = self.gateway();
         let certificates = build::tls(&config, &source).map_err(|refused| refused.to_string())?;

@@ -114,19 +114,6 @@ impl Outcome {
         }
     }
 
-    /// The value of `Cache-Status` (RFC 9211).
-    #[must_use]
-    pub const fn cache_status(self) -> &'static str {
-        match self {
-            Self::Hit(Tier::Memory) => "kvs-edge; hit; detail=memory",
-            Self::Hit(Tier::Disk) => "kvs-edge; hit; detail=disk",
-            Self::Miss => "kvs-edge; fwd=miss; stored",
-            Self::Collapsed => "kvs-edge; fwd=miss; collapsed",
-            Self::Stale => "kvs-edge; hit; detail=stale",
-            Self::Bypass => "kvs-edge; fwd=bypass",
-        }
-    }
-
     /// All words.
     pub const NAMES: [&'static str; 5] = ["hit", "miss", "collapsed", "stale", "bypass"];
 }

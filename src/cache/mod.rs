@@ -151,7 +151,8 @@ impl Cache {
     }
 
     /// Removes everything of a stream, given by its ARN or its name, from every tier; tells how many entries that
-    /// were. Fetches under way finish for those who read them and are not stored; who asks next starts another.
+    /// were. Fetches under way finish for those who read them and are not stored; who asks next starts another. Files are
+    /// deleted before this returns, so it may block for a moment.
     pub fn purge(&self, stream: &str) -> usize {
         let (target, inner) = (Target::of(stream), &self.0);
         let disk = || inner.disk.as_ref().map_or(0, |disk| disk.purge(target));

@@ -51,6 +51,14 @@ impl Source {
         Ok(Self { path: path.to_owned(), text, environment })
     }
 
+    /// Reads the file again; what overrides it stays what it was, as the environment of a running program does.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn again(&self) -> Result<Self, Refused> {
+        Self::read(&self.path, self.environment.iter().cloned())
+    }
+
     /// The file itself.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -282,6 +290,20 @@ mod tests {
 
     fn refusal(text: &str, environment: &[(&str, &str)]) -> String {
         source(text, environment).parse::<Sample>().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn read_again_the_file_is_new_and_the_overrides_hold() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("edge.toml");
+        let region = |source: &Source| source.parse::<Sample>().unwrap().aws[0].region.clone();
+        std::fs::write(&path, "aws = [{ region = 'a' }]\n[cache]\nmemory = '1MiB'\n").unwrap();
+        let name = format!("{ENVIRONMENT_PREFIX}AWS__0__REGION");
+        let first = Source::read(&path, std::iter::once((name, "b".to_owned()))).unwrap();
+        std::fs::write(&path, "aws = [{ region = 'c' }]\n[cache]\nmemory = '2MiB'\n").unwrap();
+        let again = first.again().unwrap();
+        assert_eq!((region(&first), region(&again)), ("b".to_owned(), "b".to_owned()));
+        assert_eq!(again.parse::<Sample>().unwrap().cache.memory, ByteSize(2 << 20));
     }
 
     #[test]

@@ -2,15 +2,16 @@
 
 use super::authenticate::lifetime;
 use super::body::Source;
+use super::error::Error;
 use super::record::Record;
-use super::refusal::Error;
 use super::reply::{CACHE_STATUS, Reply, cache_status};
+use super::truncation::told_cut;
 use super::{Ask, Gateway, listing, page_token};
 use crate::kvs::operations::{GetImages, ListFragments};
 use crate::kvs::{Call, Operation, Protocol, Request, SessionParameters, StreamRef, TimeRange};
 use crate::playback::{Bind, Binding, Statement};
 use crate::upstream::Answer;
-use http::header::{self, HeaderName, HeaderValue};
+use http::header::{self, HeaderValue};
 use serde_json::{Value, json};
 
 /// The longest JSON answer that is read whole: 25 images of 6 MiB never come near it in practice.
@@ -33,8 +34,9 @@ impl Gateway {
                 record.cache = found.outcome.as_str();
                 let status = cache_status(found.outcome);
                 let content_type = found.entry.head().content_type.clone();
+                let cut = self.cut_short(&ask, clip, record).await;
                 let body = Source::Cached(found.entry.body(None));
-                Ok(Reply::api(content_type, body).with(CACHE_STATUS, status))
+                Ok(told_cut(Reply::api(content_type, body).with(CACHE_STATUS, status), cut))
             }
             Call::DescribeStream(_) | Call::GetMediaForFragmentList(_) => {
                 let answer = self.ask_kvs(&ask, call, record).await?;
@@ -173,6 +175,3 @@ pub fn with_cookie(mut reply: Reply, value: Option<String>) -> Reply {
     }
     reply
 }
-
-/// Set when KVS cut a clip short (`KVS.md` 4.4).
-pub const TRUNCATED: HeaderName = HeaderName::from_static("kvs-edge-truncated");

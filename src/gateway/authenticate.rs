@@ -1,7 +1,7 @@
 //! Who is asking: a token's owner, or the holder of a playback capability.
 
 use super::Gateway;
-use super::refusal::Error;
+use super::error::Error;
 use crate::caller::Caller;
 use crate::identity::Credential;
 use crate::kvs::{SessionParameters, StreamRef, Timestamp};

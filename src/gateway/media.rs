@@ -3,9 +3,9 @@
 //! Everything here has been permitted: it takes an [`Ask`]. Keys come from what was understood, never from what the
 //! client wrote (`cache::Key`), and what KVS answered is kept only as long as `cache::freshness` says.
 
+use super::error::Error;
 use super::read::PICTURE_SPAN;
 use super::record::Record;
-use super::refusal::Error;
 use super::reply::{self, Private, Reply};
 use super::{Ask, Gateway};
 use crate::cache::freshness::{Kind, Rules};

@@ -8,6 +8,7 @@ mod api;
 mod authenticate;
 mod body;
 mod cors;
+mod error;
 mod listing;
 mod media;
 pub mod metrics;
@@ -20,6 +21,7 @@ mod record;
 mod refusal;
 mod reply;
 mod route;
+mod truncation;
 mod witness;
 
 pub use body::Body;
@@ -39,8 +41,8 @@ use crate::playback::{self, Keys};
 use crate::policy::{Permit, Policy, Scene, StreamFacts};
 use crate::sessions::Sessions;
 use crate::upstream::{Located, Upstream};
+use error::Error;
 use http::{Method, StatusCode};
-use refusal::Error;
 use reply::Reply;
 use route::Route;
 use std::net::IpAddr;
@@ -81,10 +83,30 @@ pub struct Gateway {
     pub access_log: bool,
     /// Our own numbers.
     pub metrics: Metrics,
-    /// What the console tells pages about signing in.
-    pub console: Arc<serde_json::Value>,
-    /// The console's content security policy.
-    pub console_policy: http::HeaderValue,
+    /// The pages for people.
+    pub console: Console,
+}
+
+/// The console, handed in: its files belong to nobody, and it asks for everything else like any other client.
+pub struct Console {
+    /// The file at a path.
+    pub file: fn(&str) -> Option<ConsoleFile>,
+    /// Headers of every file.
+    pub headers: Vec<(http::HeaderName, http::HeaderValue)>,
+    /// What it must know before anybody has signed in.
+    pub settings: serde_json::Value,
+}
+
+/// A file of the console.
+pub struct ConsoleFile {
+    /// The body.
+    pub bytes: &'static [u8],
+    /// Its type.
+    pub content_type: &'static str,
+    /// Whether its name changes with its content.
+    pub immutable: bool,
+    /// Its entity tag, quotes included.
+    pub etag: &'static str,
 }
 
 /// A request whose body has not been read.

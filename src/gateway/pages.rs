@@ -1,11 +1,11 @@
 //! Answers the plain GETs under `/streams`, and what the console asks about itself.
 
+use super::error::Error;
 use super::record::Record;
-use super::refusal::Error;
 use super::reply::{self, Private, Reply};
 use super::route::Page;
+use super::truncation::told_cut;
 use super::{Ask, Gateway, api};
-use crate::console;
 use crate::kvs::{Call, Operation, Request, StreamName, TimeRange};
 use crate::policy::{Question, Scene, StreamFacts};
 use http::StatusCode;
@@ -32,8 +32,12 @@ impl Gateway {
                 let found = self.clip(&ask, clip, record).await?;
                 record.cache = found.outcome.as_str();
                 let keep = Private::Immutable;
+                let cut = self.cut_short(&ask, clip, record).await;
                 let reply = reply::media(found, &ask.parts.method, &ask.parts.headers, keep, ask.now).await?;
-                Ok(reply.with(header::CONTENT_DISPOSITION, file_name(&name, clip.selector.range)))
+                Ok(told_cut(
+                    reply.with(header::CONTENT_DISPOSITION, file_name(&name, clip.selector.range)),
+                    cut,
+                ))
             }
             (Page::Snapshot(name), Call::GetImages(images)) => {
                 let latest = super::read::Query::of(ask.parts).text("at")?.is_none();
@@ -132,7 +136,7 @@ impl Gateway {
     ) -> Result<Reply, Error> {
         record.api = super::metrics::CONSOLE;
         match path {
-            "/console/config.json" => return Ok(Reply::json(&self.console)),
+            "/console/config.json" => return Ok(Reply::json(&self.console.settings)),
             "/console/me" => {
                 let who = self.recognize(parts, record.at).await?;
                 let caller = who.caller();
@@ -145,11 +149,13 @@ impl Gateway {
             }
             _ => {}
         }
-        let asset = console::file(path).ok_or(super::route::Lost::Unknown)?;
+        let asset = (self.console.file)(path).ok_or(super::route::Lost::Unknown)?;
         let mut reply = reply::text(bytes::Bytes::from_static(asset.bytes), asset.content_type);
         let keep = if asset.immutable { "public, max-age=31536000, immutable" } else { "no-cache" };
         reply.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(keep));
-        reply.headers.insert(header::CONTENT_SECURITY_POLICY, self.console_policy.clone());
+        for (name, value) in &self.console.headers {
+            reply.headers.insert(name.clone(), value.clone());
+        }
         if let Ok(etag) = HeaderValue::from_str(asset.etag) {
             if parts.headers.get(header::IF_NONE_MATCH) == Some(&etag) {
                 reply.status = StatusCode::NOT_MODIFIED;

@@ -82,8 +82,6 @@ pub enum Private {
     Immutable,
     /// For so many seconds.
     For(u64),
-    /// Not at all.
-    Never,
 }
 
 impl Private {
@@ -91,7 +89,6 @@ impl Private {
         let text = match self {
             Self::Immutable => format!("private, max-age={}, immutable", left.unwrap_or(0)),
             Self::For(seconds) => format!("private, max-age={seconds}"),
-            Self::Never => return HeaderValue::from_static("no-store"),
         };
         HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("no-store"))
     }

@@ -5,8 +5,8 @@
 
 use super::Gateway;
 use super::authenticate::{Authenticated, Player};
+use super::error::Error;
 use super::record::Record;
-use super::refusal::Error;
 use crate::caller::Caller;
 use crate::gateway::KvsOrigin;
 use crate::kvs::{Request, Resource, Timestamp};

@@ -121,18 +121,6 @@ fn tags(mut rest: &[u8]) -> impl Iterator<Item = (bool, &[u8])> {
     })
 }
 
-/// `Content-Range` for a part of `length` bytes (RFC 9110 14.4).
-#[must_use]
-pub fn content_range(part: &Range<u64>, length: u64) -> String {
-    format!("bytes {}-{}/{length}", part.start, part.end.saturating_sub(1))
-}
-
-/// `Content-Range` beside 416.
-#[must_use]
-pub fn unsatisfied_range(length: u64) -> String {
-    format!("bytes */{length}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -251,11 +239,5 @@ mod tests {
             let headers = map(&[(name, &value), ("range", "bytes=1-")]);
             let _ = select(&Method::GET, &headers, known.then_some(TAG), known.then_some(5));
         }
-    }
-
-    #[test]
-    fn parts_are_named_as_the_rfc_names_them() {
-        assert_eq!(content_range(&(0..2), 10), "bytes 0-1/10");
-        assert_eq!(unsatisfied_range(10), "bytes */10");
     }
 }

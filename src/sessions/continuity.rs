@@ -307,7 +307,7 @@ fn every(place: Mark, before: Option<Mark>, after: Option<Mark>) -> Mark {
         }
         (Some(before), _) => before.index + 1,
         (None, Some(after)) => after.index.saturating_sub(1),
-        (None, None) => place.sequence + 1,
+        (None, None) => numbering::first_discontinuity(place.sequence) + 1,
     };
     Mark { index, ..place }
 }
@@ -320,9 +320,10 @@ fn now_and_then(place: Mark, before: Option<Mark>, after: Option<Mark>, gap: imp
         (None, Some(after)) => {
             Mark { tagged: false, index: after.index.saturating_sub(u64::from(after.tagged)), ..place }
         }
-        // Counted from the sequence number, which discontinuities cannot outrun: so that the count of a later
-        // process, which begins at a later fragment, is not below this one's.
-        (None, None) => Mark { index: place.sequence + u64::from(place.tagged), ..place },
+        (None, None) => {
+            let first = numbering::first_discontinuity(place.sequence);
+            Mark { index: first + u64::from(place.tagged), ..place }
+        }
         (Some(before), None) => {
             let tagged = place.tagged || before.generation != place.generation || gap();
             Mark { tagged, index: before.index + u64::from(tagged), ..place }

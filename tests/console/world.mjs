@@ -61,7 +61,8 @@ async function demo(binary) {
     kind: 'demo', base, denied: 'cam-3', deniedTo: 'vera', folder, emulator: `http://127.0.0.1:${ports[2]}`,
     token: async (subject = 'alice', seconds) => {
       if (seconds === undefined) return readFileSync(join(folder, `${subject}.jwt`), 'utf8').trim();
-      return execFileSync(binary, ['token', '--key', key, '--issuer', 'http://127.0.0.1/demo-issuer', '--audience', 'kvs-edge', '--subject', subject, '--groups', groups[subject], '--ttl', `${seconds}s`], { encoding: 'utf8' }).trim();
+      const { kid } = JSON.parse(Buffer.from(readFileSync(join(folder, `${subject}.jwt`), 'utf8').split('.')[0], 'base64url'));
+      return execFileSync(binary, ['token', '--key', key, '--kid', kid, '--issuer', 'http://127.0.0.1/demo-issuer', '--audience', 'kvs-edge', '--subject', subject, '--groups', groups[subject], '--ttl', `${seconds}s`], { encoding: 'utf8' }).trim();
     },
     restart: async (away = 3000) => { await ended(child); await pause(away); await start(); },
     stop: async () => { await ended(child); rmSync(folder, { recursive: true, force: true }); },

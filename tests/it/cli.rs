@@ -57,7 +57,11 @@ async fn check_is_quiet_about_a_good_file_and_exact_about_a_bad_one() {
         (with("file:jwks.json", "file:gone.json"), "edge.toml:10:1", "gone.json"),
         (with("p.cedar", "gone.cedar"), "edge.toml:12:1", "gone.cedar"),
         (with("[server]", "[server"), "edge.toml:1:8", ""),
-        (format!("{GOOD}[playback]\nkeys = [\"env:NOT_SET_ANYWHERE\"]\n"), "edge.toml:14:", "NOT_SET_ANYWHERE"),
+        (
+            format!("{GOOD}[playback]\nkeys = [\"env:NOT_SET_ANYWHERE\"]\n"),
+            "edge.toml:14:",
+            "NOT_SET_ANYWHERE",
+        ),
         (format!("{GOOD}[playback]\nkeys = [\"hunter2\"]\n"), "edge.toml:14:", "env:NAME or file:PATH"),
         (format!("{GOOD}[cache]\nmemory = \"lots\"\n"), "edge.toml:14:1", "64KiB, 512MiB"),
     ] {
@@ -68,7 +72,12 @@ async fn check_is_quiet_about_a_good_file_and_exact_about_a_bad_one() {
         assert!(said.contains(place) && said.contains(problem), "{said}\nshould hold {place} and {problem}");
         assert!(!said.contains("hunter2"), "a secret was repeated: {said}");
         let served = kvs_edge(&["serve", "--config", shown]).await;
-        assert_eq!((served.status.code(), words(&served).contains(place)), (Some(2), true), "{}", words(&served));
+        assert_eq!(
+            (served.status.code(), words(&served).contains(place)),
+            (Some(2), true),
+            "{}",
+            words(&served)
+        );
     }
 }
 
@@ -123,7 +132,8 @@ async fn explain_says_who_decided_and_what_was_missing() {
     let ask = |more: &'static [&'static str]| {
         let (config, claims) = (config.clone(), claims.clone());
         async move {
-            let mut arguments = vec!["explain", "--config", &config, "--claims", &claims, "--stream", "cam-1"];
+            let mut arguments =
+                vec!["explain", "--config", &config, "--claims", &claims, "--stream", "cam-1"];
             arguments.extend(more);
             kvs_edge(&arguments).await
         }
@@ -131,7 +141,9 @@ async fn explain_says_who_decided_and_what_was_missing() {
     let live = ask(&["--action", "GetHLSStreamingSessionURL"]).await;
     assert_eq!(live.status.code(), Some(0), "{}", words(&live));
     assert!(words(&live).contains("PERMIT") && words(&live).contains("p.cedar:"), "{}", words(&live));
-    let old = ask(&["--action", "GetImages", "--start", "2020-01-01T00:00:00Z", "--end", "2020-01-01T00:01:00Z"]).await;
+    let old =
+        ask(&["--action", "GetImages", "--start", "2020-01-01T00:00:00Z", "--end", "2020-01-01T00:01:00Z"])
+            .await;
     assert_eq!(old.status.code(), Some(1), "{}", words(&old));
     assert!(words(&old).contains("DENY") && words(&old).contains("start_age"), "{}", words(&old));
 }
@@ -141,8 +153,19 @@ async fn a_token_of_our_own_making_opens_the_edge() {
     let folder = good_folder().await;
     let at = |file: &str| folder.path().join(file).to_str().unwrap().to_owned();
     let key = at("dev.pem");
-    let arguments =
-        ["token", "--key", &key, "--issuer", "https://login.test/", "--audience", "kvs-edge", "--subject", "alice", "--groups", "a,b"];
+    let arguments = [
+        "token",
+        "--key",
+        &key,
+        "--issuer",
+        "https://login.test/",
+        "--audience",
+        "kvs-edge",
+        "--subject",
+        "alice",
+        "--groups",
+        "a,b",
+    ];
     let token = kvs_edge(&arguments).await;
     assert!(token.status.success(), "{}", words(&token));
     let text = String::from_utf8(token.stdout).unwrap();

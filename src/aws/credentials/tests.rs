@@ -1,3 +1,5 @@
+//! What credentials do as they age, end and are refused, with a chain that answers by script.
+
 use super::*;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::future;

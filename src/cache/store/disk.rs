@@ -8,7 +8,7 @@ use super::file::{Header, PIECE, Stamp};
 use super::health::Health;
 use super::keeper::{self, Order};
 use crate::cache::budget::Budget;
-use crate::cache::entry::Entry;
+use crate::cache::entry::{Entry, Life};
 use crate::cache::key::{Spread, Target};
 use crate::cache::metrics::Metrics;
 use crate::cache::sync::{Mutex, lock};
@@ -206,7 +206,9 @@ impl Disk {
     /// Has an entry written, if it is worth it and the disk keeps up. Neither waits nor fails.
     pub(in crate::cache) fn store(&self, entry: &Arc<Entry>, now: Timestamp) {
         let shared = &self.shared;
-        let Some(life) = entry.life.filter(|life| life.expires > now.plus(SHORT_LIVED)) else { return };
+        // What is refreshed as it ages is short-lived too, and a restart refreshes it anyway.
+        let lasts = |life: &Life| life.expires > now.plus(SHORT_LIVED) && life.fresh_until == life.expires;
+        let Some(life) = entry.life.filter(lasts) else { return };
         let texts = entry.head.content_type.len() + entry.head.note.as_deref().map_or(0, str::len);
         if !shared.open.load(Ordering::Acquire) || texts > 1280 {
             return;
@@ -234,6 +236,12 @@ impl Disk {
     #[cfg(test)]
     pub(super) fn is_open(&self) -> bool {
         self.shared.open.load(Ordering::Acquire)
+    }
+
+    /// Takes every place at the gate, as a disk that hangs would.
+    #[cfg(test)]
+    pub(super) fn hang(&self) -> tokio::sync::OwnedSemaphorePermit {
+        Arc::clone(&self.shared.gate).try_acquire_many_owned(READS as u32).unwrap()
     }
 
     /// Nothing waits to be written.

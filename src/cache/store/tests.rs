@@ -160,6 +160,20 @@ async fn an_object_that_vanished_is_a_miss() {
 }
 
 #[tokio::test]
+async fn a_disk_that_hangs_is_a_miss_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = open(folder.path(), 64 << 20, 64 << 20).await;
+    fill(&bench, key(1), b"x").await;
+    until(|| files(folder.path()).len() == 1).await;
+    close(bench).await;
+    let bench = open(folder.path(), 64 << 20, 64 << 20).await;
+    let hanging = bench.cache.0.disk.as_ref().unwrap().hang();
+    assert_eq!(ask(&bench, key(1)).await.outcome, Outcome::Miss);
+    assert_eq!(bench.counted("kvs_edge_cache_requests_total", &["disk", "skipped"]), 1.0);
+    drop(hanging);
+}
+
+#[tokio::test]
 async fn a_folder_that_cannot_be_used_costs_nothing_but_the_tier() {
     let folder = tempfile::tempdir().unwrap();
     let not_a_folder = folder.path().join("file");

@@ -146,7 +146,7 @@ fn serves(entry: &EntryConfig, stream: &StreamRef) -> bool {
 /// The caller that the gateway would see.
 fn verified(config: &Config, source: &Source, token: &str, now: Timestamp) -> anyhow::Result<Caller> {
     super::runtime()?.block_on(async {
-        let gateway = app::offline(config, source).await?;
+        let gateway = Box::pin(app::offline(config, source)).await?;
         Ok(gateway.identity.verify(token.trim(), now).await?.as_ref().clone())
     })
 }

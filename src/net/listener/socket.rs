@@ -21,12 +21,12 @@ pub struct Bound {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A place cannot be listened at.
-    #[error("cannot listen at {place}: {source}")]
+    #[error("cannot listen at {place}: {reason}")]
     Bind {
         /// Where.
         place: String,
-        /// Why not.
-        source: io::Error,
+        /// Why not; not called `source`, because the message has it already.
+        reason: io::Error,
     },
     /// `systemd` was asked for and handed nothing over.
     #[error("cannot listen at systemd: no socket was handed over (LISTEN_FDS); start by a .socket unit")]
@@ -40,7 +40,7 @@ pub enum Error {
 pub async fn bind(places: &[Place]) -> Result<Bound, Error> {
     let mut doors = Vec::new();
     for place in places {
-        let failed = |source| Error::Bind { place: place.to_string(), source };
+        let failed = |reason| Error::Bind { place: place.to_string(), reason };
         match place {
             Place::Tcp(address) => doors.push(Door::Tcp(bind_tcp(address).await.map_err(failed)?)),
             Place::Unix(path) => doors.push(bind_unix(path.clone()).await.map_err(failed)?),

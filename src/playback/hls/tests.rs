@@ -1,3 +1,5 @@
+//! Playlists before and after; nothing of a planted secret survives.
+
 use super::super::{Error, leak};
 use super::*;
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! What players must not notice: sequences over renewals, gaps and restarts.
+
 use super::super::numbering::tests::fragment;
 use super::*;
 use proptest::prelude::*;

@@ -11,16 +11,21 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// The audit log. Dropping it ends its thread once the queue is written, or at once if it cannot be.
 pub struct Sink {
-    queue: Option<SyncSender<String>>,
+    queue: SyncSender<Item>,
     shared: Arc<Shared>,
     required: bool,
-    ended: Mutex<Receiver<()>>,
+}
+
+enum Item {
+    Line(String),
+    /// Everything before it is written when this is dropped.
+    Mark(SyncSender<()>),
 }
 
 /// The audit log cannot be written, and is required.
@@ -71,15 +76,11 @@ impl Sink {
     }
 
     fn start(output: Box<dyn Output>, required: bool) -> io::Result<Self> {
-        let (queue, lines) = sync_channel(QUEUE);
-        let (ending, ended) = sync_channel(1);
+        let (queue, items) = sync_channel(QUEUE);
         let shared = Arc::new(Shared::default());
-        let writer = Writer { output, shared: shared.clone(), lines };
-        std::thread::Builder::new().name("audit".into()).spawn(move || {
-            writer.run();
-            drop(ending);
-        })?;
-        Ok(Self { queue: Some(queue), shared, required, ended: Mutex::new(ended) })
+        let writer = Writer { output, shared: shared.clone(), items };
+        std::thread::Builder::new().name("audit".into()).spawn(move || writer.run())?;
+        Ok(Self { queue, shared, required })
     }
 
     /// Writes an entry, in the order of calls. Never waits.
@@ -88,8 +89,8 @@ impl Sink {
     /// The log is required and cannot be written now: what the entry tells of must not happen.
     pub fn write(&self, event: &Event<'_>, time: Timestamp) -> Result<(), Unavailable> {
         self.ready()?;
-        let queued = self.queue.as_ref().is_some_and(|queue| queue.try_send(event.line(time)).is_ok());
-        match (queued, self.required) {
+        let queued = self.queue.try_send(Item::Line(event.line(time)));
+        match (queued.is_ok(), self.required) {
             (true, _) => Ok(()),
             (false, true) => Err(Unavailable),
             (false, false) => {
@@ -119,12 +120,23 @@ impl Sink {
         self.required
     }
 
-    /// Takes no more entries and waits until all are written, at most so long. False if they were not.
-    pub fn close(mut self, patience: Duration) -> bool {
-        self.queue = None;
-        let ended = self.ended.lock().unwrap_or_else(|held| held.into_inner());
-        let written = matches!(ended.recv_timeout(patience), Err(RecvTimeoutError::Disconnected));
-        written && !self.shared.failing.load(Ordering::Acquire)
+    /// Waits until everything is written that was accepted so far, at most so long; blocks its thread, for the end of
+    /// the process. False if it was not written.
+    pub fn flush(&self, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        let (mark, passed) = sync_channel(1);
+        let mut item = Item::Mark(mark);
+        while let Err(full) = self.queue.try_send(item) {
+            let (TrySendError::Full(back) | TrySendError::Disconnected(back)) = full;
+            if Instant::now() >= deadline {
+                return false;
+            }
+            item = back;
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        matches!(passed.recv_timeout(left), Err(RecvTimeoutError::Disconnected))
+            && !self.shared.failing.load(Ordering::Acquire)
     }
 }
 
@@ -137,12 +149,19 @@ impl Drop for Sink {
 struct Writer {
     output: Box<dyn Output>,
     shared: Arc<Shared>,
-    lines: Receiver<String>,
+    items: Receiver<Item>,
 }
 
 impl Writer {
     fn run(mut self) {
-        while let Ok(line) = self.lines.recv() {
+        while let Ok(item) = self.items.recv() {
+            let line = match item {
+                Item::Line(line) => line,
+                Item::Mark(mark) => {
+                    drop(mark);
+                    continue;
+                }
+            };
             if !self.insist(line) {
                 return;
             }
@@ -282,7 +301,9 @@ mod tests {
         }
     }
 
-    fn narrow(room: usize, required: bool) -> (Sink, Arc<Mutex<Vec<u8>>>, Arc<Mutex<usize>>) {
+    type Shared<T> = Arc<Mutex<T>>;
+
+    fn narrow(room: usize, required: bool) -> (Sink, Shared<Vec<u8>>, Shared<usize>) {
         let (kept, room) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(room)));
         let output = Narrow { kept: kept.clone(), room: room.clone() };
         (Sink::start(Box::new(output), required).unwrap(), kept, room)
@@ -307,7 +328,7 @@ mod tests {
         *room.lock().unwrap() = usize::MAX;
         wait(|| sink.trouble().is_none());
         sink.write(&Event::Lost(3), NOW).unwrap();
-        assert!(sink.close(Duration::from_secs(20)));
+        assert!(sink.flush(Duration::from_secs(20)));
         let kept = String::from_utf8(kept.lock().unwrap().clone()).unwrap();
         let lines: Vec<_> = kept.lines().map(str::to_owned).collect();
         assert_eq!(lines, [Event::Lost(1).line(NOW), Event::Lost(3).line(NOW)]);
@@ -322,7 +343,7 @@ mod tests {
             sink.write(&Event::Lost(2), NOW).unwrap();
         }
         *room.lock().unwrap() = usize::MAX;
-        assert!(sink.close(Duration::from_secs(60)));
+        assert!(sink.flush(Duration::from_secs(60)));
         let kept = String::from_utf8(kept.lock().unwrap().clone()).unwrap();
         assert!(kept.lines().nth(1).unwrap().ends_with(r#""event":"lost","lines":7}"#), "{kept:.300}");
         assert_eq!(kept.lines().count(), QUEUE + 2);

@@ -7,6 +7,7 @@ use super::{Event, Playback};
 use crate::caller::Caller;
 use crate::kvs::{PlaybackMode, StreamName, Timestamp};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -15,6 +16,8 @@ use std::time::Duration;
 #[derive(Default)]
 pub struct Watch {
     open: Mutex<HashMap<(Arc<str>, IpAddr), Viewing>>,
+    /// When a refusal was last told.
+    refused: Mutex<HashMap<(Arc<str>, IpAddr), Timestamp>>,
 }
 
 /// What is the same throughout a viewing.
@@ -108,8 +111,23 @@ impl Watch {
         }
     }
 
+    /// True if a refusal of this viewing is news: players repeat what they were refused, and one line a minute tells
+    /// it all.
+    pub fn refused(&self, viewing: &Arc<str>, source_ip: IpAddr, now: Timestamp) -> bool {
+        let mut refused = locked(&self.refused);
+        let told = refused.entry((viewing.clone(), source_ip));
+        match told {
+            Entry::Occupied(told) if told.get().age(now) < MINUTE => false,
+            told => {
+                told.insert_entry(now);
+                true
+            }
+        }
+    }
+
     /// Ends the viewings that have asked for nothing in a while; call it every few seconds.
     pub fn sweep(&self, now: Timestamp, mut write: impl FnMut(&Event<'_>)) {
+        locked(&self.refused).retain(|_, told| told.age(now) < MINUTE);
         self.open().retain(|_, viewing| {
             let stays = viewing.seen.age(now) < GONE;
             if !stays {
@@ -127,9 +145,13 @@ impl Watch {
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<(Arc<str>, IpAddr), Viewing>> {
-        // Counters stay meaningful if a panic elsewhere poisoned the lock.
-        self.open.lock().unwrap_or_else(|held| held.into_inner())
+        locked(&self.open)
     }
+}
+
+/// Counters stay meaningful if a panic elsewhere poisoned the lock.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|held| held.into_inner())
 }
 
 impl Viewing {
@@ -233,6 +255,17 @@ mod tests {
                 line("playback_end", 0, 0, "", ""),
             ]
         );
+    }
+
+    #[test]
+    fn refusals_of_a_viewing_are_news_once_a_minute() {
+        let (watch, viewer) = (Watch::new(), viewer());
+        let news = |ip: &str, second| watch.refused(&viewer.viewing, ip.parse().unwrap(), at(second));
+        let told: Vec<bool> = [0, 1, 59, 60, 61].map(|second| news("10.0.0.1", second)).into();
+        assert_eq!(told, [true, false, false, true, false]);
+        assert!(news("10.0.0.2", 61));
+        watch.sweep(at(200), |_| {});
+        assert!(watch.refused.lock().unwrap().is_empty());
     }
 
     #[test]

@@ -1,3 +1,5 @@
+//! Fragment lists put together by hand: cut, checked, torn.
+
 use super::*;
 use proptest::prelude::*;
 

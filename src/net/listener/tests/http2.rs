@@ -140,3 +140,36 @@ async fn after_its_last_request_a_connection_goes() {
     }
     connection.await.unwrap().unwrap();
 }
+
+/// A frame: length, type, flags, stream, content.
+fn frame(kind: u8, flags: u8, stream: u32, content: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(content.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), content].concat()
+}
+
+/// Sends the preface, then `flood` again and again; how many times before the server had enough.
+async fn flood(edge: &Edge, first: Vec<u8>, flood: Vec<u8>) -> usize {
+    let mut stream = edge.connect().await;
+    let settings = frame(4, 0, 0, &[]);
+    let start = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &settings, &first].concat();
+    stream.write_all(&start).await.unwrap();
+    for n in 0..100_000 {
+        if stream.write_all(&flood).await.is_err() {
+            return n;
+        }
+    }
+    panic!("it was never refused");
+}
+
+#[tokio::test]
+async fn a_head_that_goes_on_for_ever_is_refused() {
+    let edge = Edge::start(Limits::default()).await;
+    // Literal headers that are not kept, in CONTINUATION frames without an end.
+    let header = [&[0x00, 0x01, b'x', 0x7f, 0x81, 0x07][..], &[b'y'; 256]].concat();
+    let head = frame(1, 0, 1, &[0x82, 0x84, 0x86, 0x41, 0x01, b'a']);
+    let sent = flood(&edge, head.clone(), frame(9, 0, 1, &header)).await;
+    assert!(sent < 50_000, "{sent}");
+    let sent = flood(&edge, head, frame(9, 0, 1, &[])).await;
+    assert!(sent < 50_000, "{sent}");
+    edge.until(|m| m.connections() == 0).await;
+}
