@@ -32,7 +32,7 @@ const LONGEST_IMAGES: usize = 100 << 20;
 
 impl Gateway {
     /// What decides how long answers are kept, for a stream of this retention.
-    fn rules(&self, retention_hours: Option<u32>) -> Rules {
+    pub(super) fn rules(&self, retention_hours: Option<u32>) -> Rules {
         let retention = retention_hours.map(|hours| Duration::from_secs(u64::from(hours) * 3600));
         Rules::new(&self.cache_settings, retention)
     }
