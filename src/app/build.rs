@@ -50,6 +50,7 @@ pub async fn gateway(
         upstream: calls.upstream,
         sessions: calls.sessions,
         cache: lasting.cache.clone(),
+        batches: lasting.batches.clone(),
         listing: crate::gateway::Listing::default(),
         public_url: config.server.public_url.as_str().into(),
         cache_settings: config.cache.clone(),

@@ -57,7 +57,7 @@ pub enum Error {
     #[error(transparent)]
     Broken(#[from] Broken),
     /// There is no picture at that instant.
-    #[error("there is no picture of {0} at that time")]
+    #[error("there is no picture of {0}")]
     NoPicture(String),
     /// The audit log cannot be written, and it is required.
     #[error("the audit log cannot be written")]

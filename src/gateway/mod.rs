@@ -6,9 +6,11 @@
 
 mod api;
 mod authenticate;
+mod batch;
 mod body;
 mod cors;
 mod error;
+mod fragments;
 mod listing;
 mod media;
 pub mod metrics;
@@ -24,6 +26,7 @@ mod route;
 mod truncation;
 mod witness;
 
+pub use batch::Batches;
 pub use body::Body;
 pub use cors::Cors;
 pub use listing::Listing;
@@ -65,6 +68,8 @@ pub struct Gateway {
     pub upstream: Upstream,
     /// Media bytes.
     pub cache: Cache,
+    /// Fragments on their way into it.
+    pub batches: Batches,
     /// Shared playback sessions.
     pub sessions: Arc<Sessions<KvsOrigin>>,
     /// All streams of all accounts, for a moment.
