@@ -9,7 +9,7 @@ import { text } from '../text';
 import { attach, loadPlayer, support, type Attachment } from './attach';
 import { mediaAt, readMaster, wallAt, type Master, type Piece } from './master';
 import type { Stage } from './stage';
-import { liveness, type State } from './state';
+import { liveness, silentSince, type State } from './state';
 import { Tally } from './tally';
 import { backoff, diagnose, unplayable } from './trouble';
 
@@ -188,15 +188,27 @@ export class Feed {
     if (video.currentTime !== this.position && !this.trouble) this.tries = 0;
     this.position = video.currentTime;
     const still = now() - this.movedAt;
+    const quiet = this.quietSince();
+    // The gateway keeps a silent camera's playlist, so that players live through it: the player waits, nothing is reopened.
+    if (quiet !== undefined) return this.set({ is: 'silent', last: quiet });
     if (still < 2500) return this.judge();
     this.set(this.trouble ?? this.hindrance ?? { is: this.wish.is === 'live' ? 'waiting' : 'buffering', since: this.movedAt });
     if (still > 25e3 && !this.timer) { this.reopened += 1; this.movedAt = now() - 10e3; void this.open(); }
+  }
+
+  /** Since when the camera has sent nothing, if its playlist says so and the gateway can be reached. */
+  private quietSince(): number | undefined {
+    const newest = this.pieces().at(-1);
+    if (this.wish?.is !== 'live' || !newest || this.trouble || this.hindrance) return undefined;
+    return silentSince(newest.wall + newest.length * 1000, this.target, now());
   }
 
   private judge(): void {
     if (!this.wish || !this.attachment) return;
     if (this.stage.video.ended) return;
     if (this.wish.is === 'archive') return this.set({ is: 'archive' });
+    const quiet = this.quietSince();
+    if (quiet !== undefined) return this.set({ is: 'silent', last: quiet });
     const wall = this.wall();
     const behind = wall === undefined ? this.attachment.latency() : Math.max(0, now() - wall);
     const state = liveness(behind, this.target);
