@@ -8,6 +8,7 @@ use crate::net::client::Limits;
 use crate::playback::Keys;
 use crate::policy::{AttributeType, Attributes, Policy};
 use crate::setting::Mistake;
+use crate::telemetry::audit;
 use crate::{console, net};
 use http::header::{self, HeaderName, HeaderValue};
 use std::sync::Arc;
@@ -49,6 +50,7 @@ pub async fn gateway(
         upstream: calls.upstream,
         sessions: calls.sessions,
         cache: lasting.cache.clone(),
+        batches: lasting.batches.clone(),
         listing: crate::gateway::Listing::default(),
         public_url: config.server.public_url.as_str().into(),
         cache_settings: config.cache.clone(),
@@ -135,7 +137,11 @@ pub fn tls(config: &Config, source: &Source) -> Result<Option<net::tls::Loaded>,
 /// # Errors
 /// Everything that is wrong, each with its place.
 pub async fn check(source: &Source, online: bool) -> Result<String, Refused> {
-    let config = Config::load(source)?;
+    let mut config = Config::load(source)?;
+    audit::Sink::try_out(&config.log.audit)
+        .map_err(|problem| source.locate(&[Mistake::at("log.audit", problem.to_string())]))?;
+    // Nothing is written while looking: the log of a running edge may be there.
+    config.log.audit.to = audit::Target::Stdout;
     let lasting = Lasting::new(&config)
         .map_err(|error| Refused { lines: vec![format!("cannot set up: {error:#}")] })?;
     let gateway = gateway(&config, source, &lasting, None).await?;

@@ -26,6 +26,8 @@ pub struct Lasting {
     pub listener: net::listener::Metrics,
     /// Media bytes.
     pub cache: cache::Cache,
+    /// Fragments on their way into it.
+    pub batches: gateway::Batches,
     upstream_metrics: upstream::Metrics,
     session_metrics: sessions::Metrics,
     calls: Mutex<Option<Calls>>,
@@ -59,6 +61,7 @@ impl Lasting {
             gateway,
             identity: identity::Metrics::register(registry)?,
             cache: cache::Cache::open(&config.cache, cache::Metrics::register(registry)?)?,
+            batches: gateway::Batches::default(),
             upstream_metrics: upstream::Metrics::register(registry, label.clone())?,
             session_metrics: sessions::Metrics::register(registry, move |name| label(name).to_string())?,
             calls: Mutex::new(None),

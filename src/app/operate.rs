@@ -35,6 +35,8 @@ impl Admin for App {
 
     async fn purge(&self, stream: &str) -> Result<usize, String> {
         StreamArn::parse(stream).map_err(|problem| format!("stream {problem}"))?;
+        // First what is on its way, so that it does not come in behind the purge.
+        self.lasting.batches.purge(stream);
         Ok(self.lasting.cache.purge(stream))
     }
 

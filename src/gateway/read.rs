@@ -3,7 +3,7 @@
 //! A plain GET is the same request as the call it stands for, so policy, caches and counters know only nine calls.
 
 use super::authenticate::Authenticated;
-use super::refusal::Error;
+use super::error::Error;
 use super::route::{Lost, Page, Route};
 use super::{Gateway, page_token};
 use crate::kvs::operations::{

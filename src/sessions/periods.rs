@@ -287,6 +287,9 @@ impl Periods {
             root.remove("minimumUpdatePeriod");
             root.set("mediaPresentationDuration", manifest::shown(last.end()));
         }
+        if root.children("UTCTiming").next().is_none() {
+            root.children.push(Node::Element(clock(&root.name)));
+        }
         // Periods stand ahead of UTCTiming and the like.
         let late =
             ["Metrics", "EssentialProperty", "SupplementalProperty", "UTCTiming", "LeapSecondInformation"];
@@ -378,6 +381,15 @@ impl Period {
         }
         element.children = vec![Node::Element(timeline)];
     }
+}
+
+/// Tells players to take the time from our `Date` header. Without it dash.js asks a server of its maker's choice.
+fn clock(sibling: &str) -> Element {
+    let prefix = sibling.rsplit_once(':').map_or(String::new(), |(prefix, _)| format!("{prefix}:"));
+    let mut clock = Element { name: format!("{prefix}UTCTiming"), ..Element::default() };
+    clock.set("schemeIdUri", "urn:mpeg:dash:utc:http-head:2014".to_owned());
+    clock.set("value", Resource::Manifest.to_string());
+    clock
 }
 
 /// A fragment's own time by `kvs:ts`, milliseconds or seconds since 1970 (`KVS.md` 5.6: the unit is not known).

@@ -75,7 +75,7 @@ impl Upstream {
             }
             text += "</SegmentTimeline></SegmentTemplate><Representation id=\"1\"/></AdaptationSet>";
         }
-        text + "</Period><UTCTiming/></MPD>"
+        text + "</Period></MPD>"
     }
 }
 
@@ -149,6 +149,7 @@ fn a_renewed_session_becomes_a_period_that_goes_on() {
     assert_eq!(periods.behind(&there("1")), None);
     assert_eq!(periods.init(&after.inits[0]).unwrap().0, 1);
     assert_eq!(periods.init(&after.inits[2]).unwrap().0, 2);
+    assert!(second.text.trim_end().ends_with("value=\"getDASHManifest.mpd\"/></MPD>"), "{}", second.text);
     // Asked again, nothing has changed, and it says so.
     let again =
         periods.merge(2, &two.manifest(&camera, Told::All), camera.now().plus(Duration::from_secs(1)));

@@ -445,6 +445,46 @@ async fn published_addresses_lead_to_the_session_that_published_them() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_lost_session_gave_is_still_found_and_what_it_did_not_is_elsewhere() {
+    for protocol in [Protocol::Hls, Protocol::Dash] {
+        let edge = Edge::start(HALF_A_DAY);
+        let key = key(PlaybackMode::Live, protocol);
+        let listing = if protocol == Protocol::Hls { LIVE } else { Resource::Manifest };
+        let load = async || {
+            edge.sessions.playlist(&key, &listing, ViewerId::of("one"), edge.kvs.now()).await.unwrap()
+        };
+        let text = String::from_utf8(load().await.text.to_vec()).unwrap();
+        let digits = match protocol {
+            Protocol::Hls => text.split("FragmentNumber=").nth(1).unwrap().split('&').next().unwrap(),
+            Protocol::Dash => text.split("startNumber=\"").nth(1).unwrap().split('"').next().unwrap(),
+        };
+        let number = crate::kvs::FragmentNumber::parse(digits).unwrap();
+        let fragment = Resource::Mp4Fragment { protocol, number, track: 1 };
+        tokio::time::sleep(4 * SECOND).await;
+        edge.kvs.dropped.store(1, Ordering::SeqCst);
+        load().await;
+        assert_eq!(edge.kvs.opens(), 2);
+        let located = edge.sessions.locate(&key, &fragment, edge.kvs.now()).await.unwrap();
+        assert_eq!(&*located.opened.id, "s1", "it may be in the cache");
+        for _ in 0..20 {
+            let elsewhere = edge.sessions.relocate(&key, &fragment, &located.opened, edge.kvs.now()).await;
+            match protocol {
+                Protocol::Hls => {
+                    let elsewhere = elsewhere.unwrap();
+                    assert_eq!((&*elsewhere.opened.id, elsewhere.resource), ("s2", fragment.clone()));
+                    // Refused there too: it is not the session's fault.
+                    let again =
+                        edge.sessions.relocate(&key, &fragment, &elsewhere.opened, edge.kvs.now()).await;
+                    assert_eq!(again.err(), Some(Error::Gone));
+                }
+                Protocol::Dash => assert_eq!(elsewhere.err(), Some(Error::Gone)),
+            }
+        }
+        assert_eq!(edge.kvs.opens(), 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn footage_is_loaded_once_and_outlives_its_session() {
     let edge = Edge::start(Duration::from_secs(300));
     let master = Resource::MasterPlaylist;

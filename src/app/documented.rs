@@ -1,0 +1,62 @@
+//! Holds `docs/METRICS.md` to the code: every family and label of the assembled program is in its table, and nothing else.
+
+use super::lasting::Lasting;
+use super::reload::Reloads;
+use crate::config::Config;
+use crate::net::listener::Rejection;
+use crate::net::tls::Certificates;
+use std::collections::{BTreeMap, BTreeSet};
+
+const DOCUMENT: &str = include_str!("../../docs/METRICS.md");
+
+/// Families that come with their first stream, issuer or entry, or with the log, which tests do not set up.
+const LATER: [&str; 6] = [
+    "kvs_edge_quota_points_total",
+    "kvs_edge_quota_utilization_ratio",
+    "kvs_edge_upstream_bytes_total",
+    "kvs_edge_jwks_age_seconds",
+    "kvs_edge_jwks_refresh_total",
+    "kvs_edge_credentials_expiry_timestamp_seconds",
+];
+
+/// Name and labels of each row.
+fn documented() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
+    let rows = DOCUMENT.lines().filter_map(|line| line.strip_prefix("| `kvs_edge_"));
+    rows.map(|row| {
+        let mut columns = row.split('|');
+        let name = columns.next().unwrap_or_default().trim().trim_end_matches('`');
+        let labels = columns.next().unwrap_or_default();
+        // The prefix was cut off; find the whole name again in the document.
+        let at = DOCUMENT.find(&format!("`kvs_edge_{name}`")).expect("it was just read") + 1;
+        (
+            &DOCUMENT[at..at + "kvs_edge_".len() + name.len()],
+            labels.split('`').filter(|l| !l.trim().is_empty()).collect(),
+        )
+    })
+    .collect()
+}
+
+#[tokio::test]
+async fn the_table_of_metrics_is_the_code() {
+    let lasting = Lasting::new(&Config::default()).unwrap();
+    Reloads::register(lasting.registries.own()).unwrap();
+    Certificates::register(lasting.registries.own(), None).unwrap();
+    let documented = documented();
+    let mut found = BTreeSet::new();
+    for family in lasting.registries.own().gather() {
+        let name = family.name().to_owned();
+        let Some(labels) = documented.get(name.as_str()) else { panic!("{name} is not in docs/METRICS.md") };
+        for metric in family.get_metric() {
+            let has: BTreeSet<_> = metric.get_label().iter().map(|label| label.name()).collect();
+            assert_eq!(&has, labels, "labels of {name}");
+        }
+        found.insert(name);
+    }
+    for name in documented.keys() {
+        let later = LATER.contains(name) || *name == "kvs_edge_log_lines_dropped_total";
+        assert!(later || found.contains(*name), "{name} is in docs/METRICS.md only");
+    }
+    for reason in Rejection::ALL {
+        assert!(DOCUMENT.contains(&format!("`{}`", reason.as_str())), "reason {}", reason.as_str());
+    }
+}
