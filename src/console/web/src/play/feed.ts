@@ -18,7 +18,7 @@ export type Wish = { readonly is: 'live' } | { readonly is: 'archive'; readonly 
 
 export interface Hooks {
   changed?(state: State): void;
-  /** The range holds nothing. */
+  /** The range holds nothing: whoever is told goes elsewhere, or finishes the feed. */
   empty?(wish: Wish): void;
   /** A recording came to its end. */
   ended?(lastWall: number): void;
@@ -46,6 +46,7 @@ export class Feed {
   /** What stands in the way of the next opening; told once the pictures that are left have run out. */
   private trouble: State | undefined;
   private hindrance: State | undefined;
+  private pictureOf: number | undefined;
   private movedAt = 0;
   private position = -1;
   private moved = false;
@@ -88,6 +89,9 @@ export class Feed {
     this.wish = undefined;
     this.pauseFor({ is: 'paused' });
   }
+
+  /** There is nothing more to play. */
+  finish(): void { this.pauseFor({ is: 'ended' }); }
 
   close(): void {
     this.stop();
@@ -255,14 +259,23 @@ export class Feed {
   /** Nothing to play: is the camera silent, or gone? */
   private async missing(signal: AbortSignal): Promise<void> {
     const { wish } = this;
-    if (wish?.is === 'archive') { this.set({ is: 'ended' }); this.hooks.empty?.(wish); return; }
+    if (wish?.is === 'archive') return this.hooks.empty?.(wish);
     try { await this.session.api.stream(this.stream.name, signal); } catch (error) {
       if (signal.aborted) return;
       if (error instanceof Refused && (error.status === 404 || error.status === 403)) return this.later({ is: error.status === 403 ? 'denied' : 'gone' }, 30e3);
     }
     if (this.state.is !== 'silent') this.set({ is: 'silent' });
     const last = await this.lastSeen(signal);
-    if (!signal.aborted) this.later(last === undefined ? { is: 'silent' } : { is: 'silent', last }, 10e3);
+    if (signal.aborted) return;
+    this.later(last === undefined ? { is: 'silent' } : { is: 'silent', last }, 10e3);
+    if (typeof last === 'number' && !this.moved && this.stream.actions.includes('GetImages')) void this.lastPicture(last);
+  }
+
+  /** What the camera last saw says more than a black screen. */
+  private async lastPicture(last: number): Promise<void> {
+    if (this.pictureOf === last) return;
+    this.pictureOf = last;
+    try { this.stage.poster(await this.session.api.snapshot(this.stream.name, { at: Math.floor(last / 1000) * 1000 }, this.away.signal)); } catch { /* then it stays black */ }
   }
 
   private async lastSeen(signal: AbortSignal): Promise<number | 'long ago' | undefined> {
