@@ -154,10 +154,8 @@ impl Assembly {
                 .iter()
                 .filter(|(key, _)| own.brings(key))
                 .filter_map(|(_, at)| self.list.fragments.get(*at).cloned());
-            let list = GetMediaForFragmentList {
-                stream: self.list.stream.clone(),
-                fragments: numbers.collect(),
-            };
+            let list =
+                GetMediaForFragmentList { stream: self.list.stream.clone(), fragments: numbers.collect() };
             self.calls += 1;
             own.start(&self.batches, self.source(), list);
         }

@@ -3,9 +3,12 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on says where by panicking
 
 mod architecture;
+mod byte_ranges;
 mod cli;
 mod first_light;
 mod harness;
+mod media_cache;
+mod pages;
 mod rust_sdk;
 mod sdk_clients;
 mod upstream;
