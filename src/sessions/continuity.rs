@@ -307,7 +307,7 @@ fn every(place: Mark, before: Option<Mark>, after: Option<Mark>) -> Mark {
         }
         (Some(before), _) => before.index + 1,
         (None, Some(after)) => after.index.saturating_sub(1),
-        (None, None) => numbering::first_discontinuity(place.sequence) + 1,
+        (None, None) => numbering::first_discontinuity(place.sequence, true) + 1,
     };
     Mark { index, ..place }
 }
@@ -321,7 +321,7 @@ fn now_and_then(place: Mark, before: Option<Mark>, after: Option<Mark>, gap: imp
             Mark { tagged: false, index: after.index.saturating_sub(u64::from(after.tagged)), ..place }
         }
         (None, None) => {
-            let first = numbering::first_discontinuity(place.sequence);
+            let first = numbering::first_discontinuity(place.sequence, false);
             Mark { index: first + u64::from(place.tagged), ..place }
         }
         (Some(before), None) => {

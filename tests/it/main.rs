@@ -3,10 +3,15 @@
 #![allow(clippy::unwrap_used)] // a test that cannot go on says where by panicking
 
 mod architecture;
+mod audit;
+mod authentication;
+mod authorisation;
 mod byte_ranges;
 mod cli;
+mod console;
 mod first_light;
 mod harness;
+mod hot_reload;
 mod media_cache;
 mod pages;
 mod rust_sdk;

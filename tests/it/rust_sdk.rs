@@ -4,8 +4,8 @@
 
 use crate::harness::{Edge, Setup};
 use aws_config::BehaviorVersion;
-use aws_sdk_kinesisvideo::Client as Control;
 use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
+use aws_sdk_kinesisvideo::Client as Control;
 use aws_sdk_kinesisvideo::types::ApiName;
 use aws_sdk_kinesisvideoarchivedmedia::types::{
     ClipFragmentSelector, ClipFragmentSelectorType, ClipTimestampRange, FragmentSelector,

@@ -2,6 +2,7 @@
 //!
 //! The two-step code of AWS's documentation with boto3 is in `first_light`.
 
+use crate::harness::program::binary;
 use crate::harness::{Edge, Setup, python, run};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -199,4 +200,52 @@ async fn boto3_pages_through_the_streams_that_the_caller_may_describe_and_no_oth
             expected.as_array().unwrap().iter().flat_map(|p| p.as_array().unwrap()).collect();
         assert_eq!(names, all, "{group}");
     }
+}
+
+#[tokio::test]
+async fn boto3_gets_its_token_from_a_credential_process_and_from_a_loopback_endpoint() {
+    let edge = Setup::default().reachable().start().await;
+    let (token, profile, authorization) =
+        (edge.path("token"), edge.path("aws-config"), edge.path("authorization"));
+    let program = binary();
+    let command = format!("{} credentials --token-file {}", program.display(), token.display());
+    std::fs::write(&token, edge.alice()).unwrap();
+    std::fs::write(&profile, format!("[default]\nregion = eu-west-1\ncredential_process = {command}\n"))
+        .unwrap();
+    let listed = async |more: &[(&str, &str)]| {
+        let base = [
+            ("AWS_ENDPOINT_URL_KINESIS_VIDEO", edge.url.as_str()),
+            ("AWS_DEFAULT_REGION", "eu-west-1"),
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+            ("HOME", edge.folder.path().to_str().unwrap()),
+        ];
+        printed(&python("list_streams.py", &[&base[..], more].concat()).await)
+    };
+    let all = json!([["cam-1", "cam-2"], ["cam-3"]]);
+    assert_eq!(listed(&[("AWS_CONFIG_FILE", profile.to_str().unwrap())]).await, all);
+
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (stdout, _child) = Command::new(&program)
+        .args(["credentials", "--token-file", token.to_str().unwrap(), "--serve", &free.to_string()])
+        .args(["--authorization-file", authorization.to_str().unwrap()])
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .map(|mut child| (child.stdout.take().unwrap(), child))
+        .unwrap();
+    let mut lines = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(stdout));
+    let mut variables = Vec::new();
+    for _ in 0..2 {
+        // `export NAME=VALUE`, as it is told to people.
+        let line = lines.next_line().await.unwrap().unwrap();
+        let (name, value) = line.strip_prefix("export ").unwrap().split_once('=').unwrap();
+        variables.push((name.to_owned(), value.trim_matches('\'').to_owned()));
+    }
+    let variables: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (&**name, &**value)).collect();
+    assert_eq!(listed(&variables).await, all);
+    // The file's next token is used without anybody's doing.
+    std::fs::write(&token, edge.bob()).unwrap();
+    assert_eq!(listed(&variables).await, json!([["cam-1"]]));
 }
