@@ -105,13 +105,18 @@ fn sign_in(issuer: &identity::IssuerConfig) -> Option<serde_json::Value> {
     Some(serde_json::json!({ "issuer": issuer.issuer, "client_id": client_id, "scope": "openid" }))
 }
 
+/// What the console talks to besides us: the issuers that people sign in with.
+fn sign_in_urls(config: &Config) -> Vec<String> {
+    config.issuer.iter().filter(|issuer| issuer.client_id.is_some()).map(|issuer| issuer.issuer.clone()).collect()
+}
+
 /// The console as the gateway serves it.
 fn console_of(config: &Config) -> Console {
     let headers = console::SECURITY_HEADERS
         .iter()
         .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
     let policy =
-        HeaderValue::from_str(&console::csp(&[])).unwrap_or(HeaderValue::from_static("default-src 'none'"));
+        HeaderValue::from_str(&console::csp(&sign_in_urls(config))).unwrap_or(HeaderValue::from_static("default-src 'none'"));
     Console {
         file: |path| {
             let console::Asset { bytes, content_type, immutable, etag } = console::file(path)?;
