@@ -196,9 +196,8 @@ impl Assembly {
                 self.plan().await;
             }
             if let Some(ride) = self.own.as_ref().filter(|own| own.brings(key)) {
-                match settled(ride.take(key).await) {
-                    Some(fragment) => return fragment,
-                    None => {}
+                if let Some(fragment) = settled(ride.take(key).await) {
+                    return fragment;
                 }
             }
             if let Some(found) = self.cache.get(key) {
