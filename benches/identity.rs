@@ -2,6 +2,8 @@
 //!
 //! `cargo bench --profile perf --bench identity`; `docs/PERFORMANCE.md` tells what was seen.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use kvs_edge::identity::mint::{Kind, SigningKey};
 use kvs_edge::identity::{Algorithm, Config, Fetch, Identity, IssuerConfig, Metrics};
@@ -13,6 +15,7 @@ use kvs_edge::policy::{self, Policy, Scene, StreamFacts};
 use serde_json::json;
 use std::hint::black_box;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 const ISSUER: &str = "https://login.example.com/";
@@ -37,9 +40,10 @@ fn token(key: &SigningKey, algorithm: Algorithm, number: usize) -> String {
     key.sign(algorithm, &claims).expect("the key fits the algorithm")
 }
 
-async fn identity(key: &SigningKey, algorithm: Algorithm) -> Arc<Identity> {
+async fn identity(key: &SigningKey, algorithm: Algorithm, asked: Arc<AtomicUsize>) -> Arc<Identity> {
     let document = json!({ "keys": [key.jwk()] }).to_string();
     let fetch: Fetch = Arc::new(move |_| {
+        asked.fetch_add(1, Ordering::Relaxed);
         let answer = http::Response::new(Bytes::from(document.clone()));
         Box::pin(async move { Ok(answer) })
     });
@@ -60,7 +64,7 @@ async fn tokens() {
         ("EdDSA", Kind::Ed25519, Algorithm::EdDSA),
     ] {
         let key = SigningKey::generate(kind).expect("randomness");
-        let identity = identity(&key, algorithm).await;
+        let identity = identity(&key, algorithm, Arc::default()).await;
         let now = Timestamp::now();
         let mut fresh = Vec::new();
         for number in 0..300 {
@@ -89,6 +93,32 @@ async fn tokens() {
             again[100]
         );
     }
+}
+
+/// Tokens whose `kid` nobody knows, as fast as they can be refused: how often does the issuer hear of it?
+async fn flood() {
+    let key = SigningKey::generate(Kind::P256).expect("randomness");
+    let asked = Arc::new(AtomicUsize::new(0));
+    let identity = identity(&key, Algorithm::ES256, asked.clone()).await;
+    let forged = token(&key, Algorithm::ES256, 0);
+    let (_, rest) = forged.split_once('.').expect("a token has dots");
+    let (start, mut sent, mut honest) = (Instant::now(), 0_usize, 0_usize);
+    while start.elapsed() < Duration::from_secs(20) {
+        sent += 1;
+        let header = URL_SAFE_NO_PAD.encode(json!({ "alg": "ES256", "kid": sent.to_string() }).to_string());
+        let refused = identity.verify(&format!("{header}.{rest}"), Timestamp::now()).await;
+        assert!(refused.is_err());
+        if sent.is_multiple_of(100) {
+            honest += 1;
+            let token = token(&key, Algorithm::ES256, honest);
+            identity.verify(&token, Timestamp::now()).await.expect("an honest token");
+        }
+    }
+    let rate = sent as f64 / start.elapsed().as_secs_f64();
+    let asked = asked.load(Ordering::Relaxed);
+    println!(
+        "flood: {rate:.0} unknown kids a second for 20 s, {honest} honest tokens accepted; keys were read {asked} times"
+    );
 }
 
 fn decisions() {
@@ -145,5 +175,6 @@ fn decisions() {
 fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(tokens());
+    runtime.block_on(flood());
     decisions();
 }

@@ -9,8 +9,8 @@ use crate::cache::{Cache, Fetched, Head, Key, freshness};
 use crate::kvs::operations::GetMediaForFragmentList;
 use crate::kvs::{StreamArn, Timestamp};
 use crate::net::body::whole;
-use crate::upstream::{Chunk, InBand};
 use crate::upstream::{self, Located, Upstream};
+use crate::upstream::{Chunk, InBand};
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use std::collections::HashMap;
@@ -371,16 +371,17 @@ impl Batch {
             self.changed.notify_waiters();
             return;
         }
-        let held = lock(&self.state).arrive(key, &chunk.bytes);
-        self.changed.notify_waiters();
+        // First into the cache: whoever finds it gone from here looks there next.
         if !self.purged.load(Ordering::SeqCst) {
-            keep(source, key, chunk.bytes).await;
-        }
-        if !held {
-            lock(&self.state).slots.insert(key, Slot::Passed);
-            self.changed.notify_waiters();
+            keep(source, key, chunk.bytes.clone()).await;
         }
         batches.forget(self, &key);
+        let mut state = lock(&self.state);
+        if !state.arrive(key, &chunk.bytes) {
+            state.slots.insert(key, Slot::Passed);
+        }
+        drop(state);
+        self.changed.notify_waiters();
     }
 }
 

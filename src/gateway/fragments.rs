@@ -64,7 +64,7 @@ impl Gateway {
             _ => ("miss", "kvs-edge; fwd=partial"),
         };
         record.cache = word;
-        let feed = Feed { first, next: Some(Box::pin(assembly.step())) };
+        let feed = Feed { first, next: Some(Box::pin(assembly.step())), broken: None };
         let source = body::Source::Passing(feed.boxed_unsync());
         let reply = Reply::api(HeaderValue::from_static(MATROSKA), source);
         Ok(reply.with(CACHE_STATUS, HeaderValue::from_static(status)))
@@ -154,10 +154,8 @@ impl Assembly {
                 .iter()
                 .filter(|(key, _)| own.brings(key))
                 .filter_map(|(_, at)| self.list.fragments.get(*at).cloned());
-            let list = GetMediaForFragmentList {
-                stream: self.list.stream.clone(),
-                fragments: numbers.collect(),
-            };
+            let list =
+                GetMediaForFragmentList { stream: self.list.stream.clone(), fragments: numbers.collect() };
             self.calls += 1;
             own.start(&self.batches, self.source(), list);
         }
@@ -251,6 +249,8 @@ type Step = Pin<Box<dyn Future<Output = Option<(Result<Bytes, Broken>, Assembly)
 struct Feed {
     first: Option<Bytes>,
     next: Option<Step>,
+    /// How it ends, once what came before has had its chance to leave.
+    broken: Option<Broken>,
 }
 
 impl Body for Feed {
@@ -264,13 +264,24 @@ impl Body for Feed {
         if let Some(first) = self.first.take() {
             return Poll::Ready(Some(Ok(Frame::data(first))));
         }
+        if let Some(broken) = self.broken.take() {
+            return Poll::Ready(Some(Err(broken)));
+        }
         let Some(step) = &mut self.next else { return Poll::Ready(None) };
         let step = ready!(step.as_mut().poll(cx));
         self.next = None;
-        Poll::Ready(step.map(|(fragment, assembly)| {
-            let bytes = fragment?;
-            self.next = Some(Box::pin(assembly.step()));
-            Ok(Frame::data(bytes))
-        }))
+        match step {
+            None => Poll::Ready(None),
+            Some((Ok(bytes), assembly)) => {
+                self.next = Some(Box::pin(assembly.step()));
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Some((Err(broken), _)) => {
+                // hyper drops what it has not flushed when a body breaks; it flushes when a body has nothing ready.
+                self.broken = Some(broken);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
     }
 }

@@ -160,9 +160,9 @@ impl Gateway {
         let fetch = self.fetch_picture(ask, located, images, tick, keep);
         for back in 1..=PICTURES_BACK {
             let found = self.cache.get(&key(tick.minus(interval * back)));
-            let Some(mut found) = found.filter(|found| {
-                found.entry.age(ask.now) <= max_age && found.entry.length() != Some(0)
-            }) else {
+            let Some(mut found) =
+                found.filter(|found| found.entry.age(ask.now) <= max_age && found.entry.length() != Some(0))
+            else {
                 continue;
             };
             let (cache, key) = (self.cache.clone(), key(tick));

@@ -24,6 +24,7 @@ mod refusal;
 mod reply;
 mod route;
 mod truncation;
+mod warm;
 mod witness;
 
 pub use batch::Batches;
@@ -33,6 +34,7 @@ pub use listing::Listing;
 pub use metrics::Metrics;
 pub use origin::KvsOrigin;
 pub use record::Record;
+pub use warm::Warming;
 pub use witness::Witness;
 
 use crate::cache::{self, Cache};

@@ -52,7 +52,8 @@ impl Gateway {
     }
 }
 
-fn read_page(page: &Page, query: &Query<'_>, now: Timestamp) -> Result<Call, Error> {
+/// The call that a page stands for.
+pub(super) fn read_page(page: &Page, query: &Query<'_>, now: Timestamp) -> Result<Call, Error> {
     let named = |name: &StreamName| StreamRef::Name(name.clone());
     Ok(match page {
         Page::Streams => Call::ListStreams(ListStreams::default()),
@@ -134,6 +135,12 @@ fn play(
 
 /// The query of a plain GET.
 pub struct Query<'a>(&'a str);
+
+impl<'a> From<&'a str> for Query<'a> {
+    fn from(text: &'a str) -> Self {
+        Self(text)
+    }
+}
 
 impl<'a> Query<'a> {
     /// Of this request.

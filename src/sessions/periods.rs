@@ -11,7 +11,8 @@
 //!
 //! Pure: manifests in, manifests out.
 
-use super::continuity::{Generation, Inits};
+use super::continuity::Generation;
+use super::inits::Inits;
 use super::manifest::{self, Manifest, Segment, Template};
 use super::numbering;
 use super::xml::{Element, Node};

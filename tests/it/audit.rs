@@ -1,6 +1,7 @@
 //! The audit log: who was let see what, what they watched, and nothing without it where it is required.
 
-use crate::harness::{Edge, Setup};
+use crate::harness::program::binary;
+use crate::harness::{Edge, Setup, run};
 use kvs_edge::kvs::Timestamp;
 use serde_json::{Value, json};
 use std::fs;
@@ -131,4 +132,23 @@ async fn what_is_not_required_goes_on() {
     }
     fs::create_dir(&place).unwrap();
     edge.until("what was kept is written", || async { lines(&place.join("audit.log")).len() >= 6 }).await;
+}
+
+#[tokio::test]
+async fn check_says_what_serve_would_and_leaves_no_log_behind() {
+    let edge = Edge::start().await;
+    let check = async |audit: &str| {
+        let mut check = tokio::process::Command::new(binary());
+        check
+            .args(["check", "--config", edge.path("edge.toml").to_str().unwrap()])
+            .env("KVS_EDGE__LOG__AUDIT", audit);
+        run(&mut check).await
+    };
+    let good = check("file:checked.log").await;
+    assert!(good.status.success(), "{}", String::from_utf8_lossy(&good.stderr));
+    assert!(!edge.path("checked.log").exists());
+    let bad = check("file:no/such/folder/audit.log").await;
+    let said = String::from_utf8_lossy(&bad.stderr).into_owned() + &String::from_utf8_lossy(&bad.stdout);
+    assert_eq!(bad.status.code(), Some(2), "{said}");
+    assert!(said.contains("log.audit"), "{said}");
 }
