@@ -2,7 +2,7 @@
 // or anything that runs already (`CONSOLE_URL` and `CONSOLE_TOKEN`; `CONSOLE_RESTART` is a command that restarts it).
 
 import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -17,7 +17,7 @@ export const freePort = () => new Promise((resolve, reject) => {
 /** Starts what is asked for. `token(subject, seconds)` makes tokens; `restart()` is there if the gateway can be restarted. */
 export async function makeWorld({ cameras = 0, extra = true, issuers = [] } = {}) {
   if (process.env.CONSOLE_URL) return given();
-  return process.env.KVS_EDGE && cameras === 0 && issuers.length === 0 ? demo(process.env.KVS_EDGE) : mock({ cameras, extra, issuers });
+  return process.env.KVS_EDGE && cameras === 0 ? demo(process.env.KVS_EDGE, issuers) : mock({ cameras, extra, issuers });
 }
 
 function given() {
@@ -46,7 +46,7 @@ async function mock({ cameras, extra, issuers }) {
   };
 }
 
-async function demo(binary) {
+async function demo(binary, issuers) {
   const ports = [await freePort(), await freePort(), await freePort()];
   const base = `http://127.0.0.1:${ports[0]}`;
   const folder = mkdtempSync(join(tmpdir(), 'kvs-edge-console-'));
@@ -61,6 +61,16 @@ async function demo(binary) {
   // The demo records without a break; the tests want to see one.
   const gap = { from: Date.now() / 1000 - 900, to: Date.now() / 1000 - 600 };
   await start();
+  // An issuer that joins while the gateway runs: the file is read again when it changes.
+  for (const { issuer, client_id } of issuers) {
+    appendFileSync(join(folder, 'demo.toml'), `\n[[issuer]]\nissuer = "${issuer}"\nclient_id = "${client_id}"\naudience = ["kvs-edge"]\nalgorithms = ["RS256"]\njwks = "${issuer}/jwks"\nclaims = { subject = "/sub", groups = "/groups" }\n`);
+    for (let tries = 0; !(await (await fetch(`${base}/console/config.json`)).text()).includes(issuer); tries++) {
+      if (tries > 150) throw new Error(`the gateway did not take the issuer ${issuer}`);
+      // It may not have begun to watch the file when the line was written.
+      if (tries % 30 === 29) appendFileSync(join(folder, 'demo.toml'), '\n');
+      await pause(100);
+    }
+  }
   const policies = join(folder, 'policies/demo.cedar');
   const allowed = readFileSync(policies, 'utf8');
   const groups = { alice: 'investigators', vera: 'viewers', bob: 'guards' };
