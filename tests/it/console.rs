@@ -27,7 +27,17 @@ async fn play(words: &[&str], kvs_edge: Option<&Path>) {
 
 #[tokio::test]
 async fn people_sign_in_watch_search_and_download() {
-    play(&["sign in", "wall", "camera", "clip", "access"], Some(&binary())).await;
+    let steps = [
+        "sign in",
+        "wall",
+        "opens from the wall",
+        "a gap is seen",
+        "thumbnails",
+        "keys pause",
+        "clip:",
+        "axe-core",
+    ];
+    play(&steps, Some(&binary())).await;
 }
 
 #[tokio::test]
