@@ -16,7 +16,7 @@ test: ## formatting, lints, all tests
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
 	cargo test --doc --quiet
-	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cargo nextest run
+	PATH="$(CURDIR)/$(VENV)/bin:$(CURDIR)/target/node/bin:$$PATH" cargo nextest run
 
 check: test ## the same, plus licences and sources of dependencies
 	cargo deny check bans licenses sources

@@ -41,6 +41,8 @@ pub trait Admin: Send + Sync + 'static {
     /// What is wrong with the wish.
     fn warm(&self, wish: serde_json::Value)
     -> impl Future<Output = Result<serde_json::Value, String>> + Send;
+    /// What is being fetched ahead, and what was lately.
+    fn warming(&self) -> serde_json::Value;
 }
 
 /// Serves operators until the drain is over. Unlike the public listener it keeps answering while connections drain:

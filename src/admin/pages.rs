@@ -20,9 +20,10 @@ enum Page {
     Purge,
     Reload,
     Warm,
+    Warming,
 }
 
-const PAGES: [(&str, Page, &str); 8] = [
+const PAGES: [(&str, Page, &str); 9] = [
     ("/healthz", Page::Health, "GET"),
     ("/readyz", Page::Readiness, "GET"),
     ("/metrics", Page::Metrics, "GET"),
@@ -30,6 +31,7 @@ const PAGES: [(&str, Page, &str); 8] = [
     ("/config", Page::Config, "GET"),
     ("/cache/purge", Page::Purge, "POST"),
     ("/cache/warm", Page::Warm, "POST"),
+    ("/cache/warm", Page::Warming, "GET"),
     ("/reload", Page::Reload, "POST"),
 ];
 
@@ -58,7 +60,12 @@ where
 }
 
 fn route(method: &Method, path: &str, headers: &HeaderMap) -> Result<Page, Response<Full<Bytes>>> {
-    let Some((_, page, wanted)) = PAGES.iter().find(|(at, ..)| *at == path) else {
+    let mut pages = PAGES.iter().filter(|(at, ..)| *at == path);
+    let first = pages.next();
+    let suits = |(_, _, wanted): &&(&str, Page, &str)| {
+        method.as_str() == *wanted || (*wanted == "GET" && method == Method::HEAD)
+    };
+    let Some((_, page, wanted)) = first.filter(suits).or_else(|| pages.find(suits)).or(first) else {
         let list: Vec<_> = PAGES.iter().map(|(path, _, method)| format!("{method} {path}")).collect();
         return Err(reply(StatusCode::NOT_FOUND, json!({ "error": "there is no such page", "pages": list })));
     };
@@ -100,6 +107,7 @@ where
             Ok(wish) => done(admin.warm(wish).await, |under_way| under_way),
             Err(refused) => refused,
         },
+        Page::Warming => reply(StatusCode::OK, admin.warming()),
     }
 }
 
@@ -179,6 +187,9 @@ mod tests {
         }
         async fn warm(&self, wish: Value) -> Result<Value, String> {
             Ok(wish)
+        }
+        fn warming(&self) -> Value {
+            json!([])
         }
     }
 

@@ -8,6 +8,7 @@ use crate::net::client::Limits;
 use crate::playback::Keys;
 use crate::policy::{AttributeType, Attributes, Policy};
 use crate::setting::Mistake;
+use crate::telemetry::audit;
 use crate::{console, net};
 use http::header::{self, HeaderName, HeaderValue};
 use std::sync::Arc;
@@ -49,6 +50,7 @@ pub async fn gateway(
         upstream: calls.upstream,
         sessions: calls.sessions,
         cache: lasting.cache.clone(),
+        batches: lasting.batches.clone(),
         listing: crate::gateway::Listing::default(),
         public_url: config.server.public_url.as_str().into(),
         cache_settings: config.cache.clone(),
@@ -103,13 +105,23 @@ fn sign_in(issuer: &identity::IssuerConfig) -> Option<serde_json::Value> {
     Some(serde_json::json!({ "issuer": issuer.issuer, "client_id": client_id, "scope": "openid" }))
 }
 
+/// What the console talks to besides us: the issuers that people sign in with.
+fn sign_in_urls(config: &Config) -> Vec<String> {
+    config
+        .issuer
+        .iter()
+        .filter(|issuer| issuer.client_id.is_some())
+        .map(|issuer| issuer.issuer.clone())
+        .collect()
+}
+
 /// The console as the gateway serves it.
 fn console_of(config: &Config) -> Console {
     let headers = console::SECURITY_HEADERS
         .iter()
         .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
-    let policy =
-        HeaderValue::from_str(&console::csp(&[])).unwrap_or(HeaderValue::from_static("default-src 'none'"));
+    let policy = HeaderValue::from_str(&console::csp(&sign_in_urls(config)))
+        .unwrap_or(HeaderValue::from_static("default-src 'none'"));
     Console {
         file: |path| {
             let console::Asset { bytes, content_type, immutable, etag } = console::file(path)?;
@@ -135,7 +147,11 @@ pub fn tls(config: &Config, source: &Source) -> Result<Option<net::tls::Loaded>,
 /// # Errors
 /// Everything that is wrong, each with its place.
 pub async fn check(source: &Source, online: bool) -> Result<String, Refused> {
-    let config = Config::load(source)?;
+    let mut config = Config::load(source)?;
+    audit::Sink::try_out(&config.log.audit)
+        .map_err(|problem| source.locate(&[Mistake::at("log.audit", problem.to_string())]))?;
+    // Nothing is written while looking: the log of a running edge may be there.
+    config.log.audit.to = audit::Target::Stdout;
     let lasting = Lasting::new(&config)
         .map_err(|error| Refused { lines: vec![format!("cannot set up: {error:#}")] })?;
     let gateway = gateway(&config, source, &lasting, None).await?;

@@ -26,6 +26,10 @@ pub struct Lasting {
     pub listener: net::listener::Metrics,
     /// Media bytes.
     pub cache: cache::Cache,
+    /// Fragments on their way into it.
+    pub batches: gateway::Batches,
+    /// What is fetched ahead of its viewers.
+    pub warming: gateway::Warming,
     upstream_metrics: upstream::Metrics,
     session_metrics: sessions::Metrics,
     calls: Mutex<Option<Calls>>,
@@ -59,6 +63,8 @@ impl Lasting {
             gateway,
             identity: identity::Metrics::register(registry)?,
             cache: cache::Cache::open(&config.cache, cache::Metrics::register(registry)?)?,
+            batches: gateway::Batches::default(),
+            warming: gateway::Warming::default(),
             upstream_metrics: upstream::Metrics::register(registry, label.clone())?,
             session_metrics: sessions::Metrics::register(registry, move |name| label(name).to_string())?,
             calls: Mutex::new(None),

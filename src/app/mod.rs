@@ -151,6 +151,10 @@ impl Running {
         operators.shutdown().await;
         let (witness, now) = (self.app.gateway().witness.clone(), Timestamp::now());
         witness.watch.end(|event| drop(witness.sink.write(event, now)));
+        let flushed = tokio::task::spawn_blocking(move || witness.sink.flush(LAST_LINES)).await;
+        if !flushed.unwrap_or(false) {
+            tracing::error!("the last lines of the audit log could not be written");
+        }
         tracing::info!("ended");
     }
 }
@@ -198,6 +202,8 @@ async fn tell_who_left(app: Arc<App>) {
     }
 }
 
+/// How long the end of the process waits for the audit log.
+const LAST_LINES: Duration = Duration::from_secs(2);
 /// How often viewings are looked through.
 const SWEEP: Duration = Duration::from_secs(5);
 

@@ -34,7 +34,10 @@ impl Admin for App {
     }
 
     async fn purge(&self, stream: &str) -> Result<usize, String> {
-        StreamArn::parse(stream).map_err(|problem| format!("stream {problem}"))?;
+        let arn = StreamArn::parse(stream).map_err(|problem| format!("stream {problem}"))?;
+        self.lasting.warming.cancel(arn.name());
+        // First what is on its way, so that it does not come in behind the purge.
+        self.lasting.batches.purge(stream);
         Ok(self.lasting.cache.purge(stream))
     }
 
@@ -42,7 +45,11 @@ impl Admin for App {
         self.reload().await
     }
 
-    async fn warm(&self, _wish: Value) -> Result<Value, String> {
-        Err("warming the cache ahead is not there yet".to_owned())
+    async fn warm(&self, wish: Value) -> Result<Value, String> {
+        self.lasting.warming.begin(self.gateway(), &wish)
+    }
+
+    fn warming(&self) -> Value {
+        self.lasting.warming.show()
     }
 }

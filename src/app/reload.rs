@@ -118,7 +118,9 @@ pub async fn on_signals_and_changes(app: Arc<App>) {
 
 /// Which files there are, how long and how new: enough to notice a change, and blind to none that a rename makes.
 fn fingerprint(app: &App) -> Vec<(std::path::PathBuf, Option<(u64, std::time::SystemTime)>)> {
-    let config = app.config();
+    // As the file says now, even if that was refused: mending one of its files must be noticed.
+    let written = app.source.again().and_then(|source| Config::load(&source));
+    let config = written.map_or_else(|_| app.config(), Arc::new);
     let policies = config.policy.find_files().unwrap_or_default();
     let certificates = config.server.tls.as_ref().map(crate::net::tls::Config::files).unwrap_or_default();
     let files = std::iter::once(app.source.path().to_owned()).chain(policies).chain(certificates);

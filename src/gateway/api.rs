@@ -2,8 +2,8 @@
 
 use super::authenticate::lifetime;
 use super::body::Source;
+use super::error::Error;
 use super::record::Record;
-use super::refusal::Error;
 use super::reply::{CACHE_STATUS, Reply, cache_status};
 use super::truncation::told_cut;
 use super::{Ask, Gateway, listing, page_token};
@@ -38,7 +38,8 @@ impl Gateway {
                 let body = Source::Cached(found.entry.body(None));
                 Ok(told_cut(Reply::api(content_type, body).with(CACHE_STATUS, status), cut))
             }
-            Call::DescribeStream(_) | Call::GetMediaForFragmentList(_) => {
+            Call::GetMediaForFragmentList(list) => self.fragments(&ask, list, record).await,
+            Call::DescribeStream(_) => {
                 let answer = self.ask_kvs(&ask, call, record).await?;
                 let content_type = content_type(&answer, call.operation());
                 Ok(Reply::api(content_type, Source::Passing(answer.body)))
@@ -154,7 +155,6 @@ fn broken_json(operation: Operation) -> Error {
 fn content_type(answer: &Answer, operation: Operation) -> HeaderValue {
     answer.content_type.clone().unwrap_or_else(|| {
         HeaderValue::from_static(match operation {
-            Operation::GetMediaForFragmentList => "video/webm",
             Operation::GetClip => "video/mp4",
             _ => "application/json",
         })

@@ -1,7 +1,7 @@
 //! Who is asking: a token's owner, or the holder of a playback capability.
 
 use super::Gateway;
-use super::refusal::Error;
+use super::error::Error;
 use crate::caller::Caller;
 use crate::identity::Credential;
 use crate::kvs::{SessionParameters, StreamRef, Timestamp};
@@ -48,7 +48,7 @@ pub const BINDING_COOKIE: &str = "kvs_edge_player";
 impl Gateway {
     /// Verifies the one token of a request.
     pub(super) async fn recognize(&self, parts: &Parts, now: Timestamp) -> Result<Authenticated, Error> {
-        match self.sources.credential(&parts.headers, false)? {
+        match self.sources.credential(&parts.method, &parts.headers, false)? {
             Credential::Token(token) => {
                 Ok(Authenticated::Person(self.identity.verify(token.as_str(), now).await?))
             }
@@ -65,7 +65,7 @@ impl Gateway {
         client: IpAddr,
         now: Timestamp,
     ) -> Result<Authenticated, Error> {
-        self.sources.credential(&parts.headers, true)?;
+        self.sources.credential(&parts.method, &parts.headers, true)?;
         let Statement { caller, stream, session, issued, bind, .. } =
             self.keys.open(capability, now).map_err(Error::Capability)?;
         if !bind.is_none_or(|bind| bind.holds(client, cookie(parts, BINDING_COOKIE))) {

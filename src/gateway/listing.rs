@@ -5,7 +5,7 @@
 //! been filtered, so that they are full, and tokens say nothing but the last name shown.
 
 use super::Gateway;
-use super::refusal::Error;
+use super::error::Error;
 use crate::caller::Caller;
 use crate::kvs::operations::ListStreams;
 use crate::kvs::{Call, Operation, StreamArn, StreamName, StreamRef};

@@ -3,13 +3,12 @@
 //! Everything here has been permitted: it takes an [`Ask`]. Keys come from what was understood, never from what the
 //! client wrote (`cache::Key`), and what KVS answered is kept only as long as `cache::freshness` says.
 
-use super::read::PICTURE_SPAN;
+use super::error::Error;
 use super::record::Record;
-use super::refusal::Error;
 use super::reply::{self, Private, Reply};
 use super::{Ask, Gateway};
 use crate::cache::freshness::{Kind, Rules};
-use crate::cache::{Fetched, Found, Head, Keep, Key, Picture, freshness};
+use crate::cache::{Fetched, Found, Head, Keep, Key, Outcome, Picture, freshness};
 use crate::kvs::operations::{GetClip, GetImages, ListFragments};
 use crate::kvs::{Call, Resource, SelectorType, StreamRef, Timestamp};
 use crate::net::body::whole;
@@ -21,10 +20,13 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How old the newest picture may be before it is refreshed.
 const PICTURE_INTERVAL: Duration = Duration::from_secs(2);
+/// How many intervals back a picture may lie that is shown while a newer one is fetched; `freshness` keeps as many.
+const PICTURES_BACK: u32 = 3;
 /// The longest page of ListFragments: 1,000 rows of some 300 bytes.
 const LONGEST_LIST: usize = 4 << 20;
 /// The longest answer of GetImages for a snapshot.
@@ -32,7 +34,7 @@ const LONGEST_IMAGES: usize = 100 << 20;
 
 impl Gateway {
     /// What decides how long answers are kept, for a stream of this retention.
-    fn rules(&self, retention_hours: Option<u32>) -> Rules {
+    pub(super) fn rules(&self, retention_hours: Option<u32>) -> Rules {
         let retention = retention_hours.map(|hours| Duration::from_secs(u64::from(hours) * 3600));
         Rules::new(&self.cache_settings, retention)
     }
@@ -68,6 +70,9 @@ impl Gateway {
         at: &sessions::Located<SessionUrl>,
     ) -> Result<Found, Error> {
         let key = segment_key(session, at);
+        if let Some(found) = self.cache.get(&key) {
+            return Ok(found);
+        }
         let fetch = fetch_segment(self.upstream.clone(), located.clone(), at.clone(), self.rules(None));
         Ok(self.cache.get_or_fill(key, fetch).await?)
     }
@@ -79,14 +84,27 @@ impl Gateway {
         clip: &GetClip,
         record: &mut Record,
     ) -> Result<Found, Error> {
-        let located = ask.located()?;
+        let found = self.clip_for(ask.located()?, clip, &ask.caller().subject).await?;
+        record.attempts += u32::from(matches!(found.outcome, Outcome::Miss | Outcome::Bypass));
+        Ok(found)
+    }
+
+    /// A clip for anybody who may have it, or for nobody yet.
+    pub(super) async fn clip_for(
+        &self,
+        located: &Located,
+        clip: &GetClip,
+        subject: &Arc<str>,
+    ) -> Result<Found, Error> {
         let about = self.upstream.describe(located).await?;
-        let (arn, rules) = (about.arn.clone(), self.rules(Some(about.retention_hours)));
         let (kind, range) = (clip.selector.kind, clip.selector.range);
-        let end = range.end.unwrap_or(range.start);
-        let key = Key::clip(&arn, kind, range.start, end);
+        let key = Key::clip(&about.arn, kind, range.start, range.end.unwrap_or(range.start));
+        if let Some(found) = self.cache.get(&key) {
+            return Ok(found);
+        }
+        let rules = self.rules(Some(about.retention_hours));
         let (upstream, located, call) = (self.upstream.clone(), located.clone(), Call::GetClip(clip.clone()));
-        let subject = ask.caller().subject.clone();
+        let subject = subject.clone();
         let fetch = move || {
             let (upstream, located, call, subject) =
                 (upstream.clone(), located.clone(), call.clone(), subject.clone());
@@ -97,56 +115,90 @@ impl Gateway {
                 Ok::<_, upstream::Error>(fetched(answer, keep, "video/mp4", now))
             }
         };
-        record.attempts = record.attempts.max(1);
         Ok(self.cache.get_or_fill(key, fetch).await?)
     }
 
     /// The picture nearest to the end of the asked range, at or before it.
-    pub(super) async fn picture(
+    pub(super) async fn picture(&self, ask: &Ask<'_>, images: &GetImages) -> Result<Found, Error> {
+        let located = ask.located()?;
+        let about = self.upstream.describe(located).await?;
+        let at = images.range.end.unwrap_or(ask.now);
+        let key = Key::image(&about.arn, &picture(images, at));
+        if let Some(found) = self.cache.get(&key) {
+            return Ok(found);
+        }
+        let rules = self.rules(Some(about.retention_hours));
+        let keep = move |found, now| keep(Kind::Image { at, found }, now, &rules);
+        let fetch = self.fetch_picture(ask, located, images, at, keep);
+        Ok(self.cache.get_or_fill(key, fetch).await?)
+    }
+
+    /// The newest picture of a camera, asked of KVS no longer ago than `max_age`.
+    ///
+    /// Time is cut into intervals, and each has one picture, which whoever asks first in it has fetched for all. Who
+    /// puts up with the picture of an interval before gets it at once, while that of this one is fetched.
+    pub(super) async fn latest_picture(
         &self,
         ask: &Ask<'_>,
         images: &GetImages,
-        latest: bool,
+        max_age: Duration,
     ) -> Result<Found, Error> {
         let located = ask.located()?;
         let about = self.upstream.describe(located).await?;
-        let (arn, rules) = (about.arn.clone(), self.rules(Some(about.retention_hours)));
-        let at = images.range.end.unwrap_or(ask.now);
-        let picture = Picture {
-            selector: images.selector,
-            at,
-            format: images.format,
-            quality: images.quality,
-            width: images.width,
-            height: images.height,
+        let interval = max_age.clamp(Duration::from_secs(1), PICTURE_INTERVAL);
+        let tick = tick(ask.now, interval);
+        let key = |tick| Key::image(&about.arn, &picture(images, tick));
+        if let Some(found) = self.cache.get(&key(tick)) {
+            return Ok(found);
+        }
+        let rules = self.rules(Some(about.retention_hours));
+        let keep = move |found, now| match keep(Kind::LatestImage { found, interval }, now, &rules) {
+            // How stale it may be is looked at here, by its age.
+            Keep::Refresh { fresh, stale } => Keep::For(fresh + stale),
+            keep => keep,
         };
-        let key = if latest { Key::latest_image(&arn, &picture) } else { Key::image(&arn, &picture) };
+        let fetch = self.fetch_picture(ask, located, images, tick, keep);
+        for back in 1..=PICTURES_BACK {
+            let found = self.cache.get(&key(tick.minus(interval * back)));
+            let Some(mut found) =
+                found.filter(|found| found.entry.age(ask.now) <= max_age && found.entry.length() != Some(0))
+            else {
+                continue;
+            };
+            let (cache, key) = (self.cache.clone(), key(tick));
+            tokio::spawn(async move { drop(cache.warm(key, fetch).await) });
+            found.outcome = Outcome::Stale;
+            return Ok(found);
+        }
+        Ok(self.cache.get_or_fill(key(tick), fetch).await?)
+    }
+
+    /// How the picture at or before `at` is fetched.
+    fn fetch_picture(
+        &self,
+        ask: &Ask<'_>,
+        located: &Located,
+        images: &GetImages,
+        at: Timestamp,
+        keep: impl Fn(bool, Timestamp) -> Keep + Copy + Send + Sync + 'static,
+    ) -> impl Fn() -> Pin<Box<dyn Future<Output = Result<Fetched, upstream::Error>> + Send>> + Send + Sync + 'static
+    {
         let (upstream, located, images) = (self.upstream.clone(), located.clone(), images.clone());
         let subject = ask.caller().subject.clone();
-        let fetch = move || {
+        move || {
             let (upstream, located, subject) = (upstream.clone(), located.clone(), subject.clone());
-            let mut images = images.clone();
-            async move {
-                let now = Timestamp::now();
-                if latest {
-                    images.range.start = now.minus(PICTURE_SPAN);
-                    images.range.end = Some(now);
-                }
+            let images = images.clone();
+            Box::pin(async move {
                 let found = newest_picture(&upstream, &located, &images, &subject).await?;
-                let kind = if latest {
-                    Kind::LatestImage { found: found.is_some(), interval: PICTURE_INTERVAL }
-                } else {
-                    Kind::Image { at, found: found.is_some() }
-                };
-                let keep = keep(kind, now, &rules);
+                let now = Timestamp::now();
+                let keep = keep(found.is_some(), now);
                 let (instant, bytes) = found.unwrap_or((at, Bytes::new()));
                 let mut head =
                     Head::new(HeaderValue::from_static("image/jpeg"), Some(bytes.len() as u64), now);
                 head.note = Some(instant.millis().to_string().into());
-                Ok::<_, upstream::Error>(Fetched { head, keep, body: whole(bytes) })
-            }
-        };
-        Ok(self.cache.get_or_fill(key, fetch).await?)
+                Ok(Fetched { head, keep, body: whole(bytes) })
+            })
+        }
     }
 
     /// All fragments of a range, drained and sorted, as our JSON.
@@ -156,9 +208,12 @@ impl Gateway {
         };
         let located = ask.located()?;
         let about = self.upstream.describe(located).await?;
-        let (arn, rules) = (about.arn.clone(), self.rules(Some(about.retention_hours)));
         let end = selector.range.end.unwrap_or(ask.now);
-        let key = Key::fragment_list(&arn, selector.kind, selector.range.start, end);
+        let key = Key::fragment_list(&about.arn, selector.kind, selector.range.start, end);
+        if let Some(found) = self.cache.get(&key) {
+            return Ok(found);
+        }
+        let rules = self.rules(Some(about.retention_hours));
         let (upstream, located, list) = (self.upstream.clone(), located.clone(), list.clone());
         let subject = ask.caller().subject.clone();
         let fetch = move || {
@@ -184,6 +239,24 @@ impl Gateway {
         };
         Ok(self.cache.get_or_fill(key, fetch).await?)
     }
+}
+
+/// One picture as it is asked for.
+fn picture(images: &GetImages, at: Timestamp) -> Picture {
+    Picture {
+        selector: images.selector,
+        at,
+        format: images.format,
+        quality: images.quality,
+        width: images.width,
+        height: images.height,
+    }
+}
+
+/// The beginning of the interval that an instant lies in.
+fn tick(now: Timestamp, interval: Duration) -> Timestamp {
+    let interval = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX).max(1);
+    Timestamp::from_millis(now.millis() / interval * interval)
 }
 
 /// What a segment is kept under.
@@ -255,6 +328,9 @@ async fn newest_picture(
     let shown = rows.iter().rev().find_map(|row| {
         let content = row.get("ImageContent")?.as_str()?;
         let at = Timestamp::from_seconds(row.get("TimeStamp")?.as_f64()?).ok()?;
+        if images.range.end.is_some_and(|end| at > end) {
+            return None;
+        }
         Some((at, Bytes::from(STANDARD.decode(content).ok()?)))
     });
     Ok(shown)

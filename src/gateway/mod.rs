@@ -6,8 +6,11 @@
 
 mod api;
 mod authenticate;
+mod batch;
 mod body;
 mod cors;
+mod error;
+mod fragments;
 mod listing;
 mod media;
 pub mod metrics;
@@ -21,14 +24,17 @@ mod refusal;
 mod reply;
 mod route;
 mod truncation;
+mod warm;
 mod witness;
 
+pub use batch::Batches;
 pub use body::Body;
 pub use cors::Cors;
 pub use listing::Listing;
 pub use metrics::Metrics;
 pub use origin::KvsOrigin;
 pub use record::Record;
+pub use warm::Warming;
 pub use witness::Witness;
 
 use crate::cache::{self, Cache};
@@ -40,8 +46,8 @@ use crate::playback::{self, Keys};
 use crate::policy::{Permit, Policy, Scene, StreamFacts};
 use crate::sessions::Sessions;
 use crate::upstream::{Located, Upstream};
+use error::Error;
 use http::{Method, StatusCode};
-use refusal::Error;
 use reply::Reply;
 use route::Route;
 use std::net::IpAddr;
@@ -64,6 +70,8 @@ pub struct Gateway {
     pub upstream: Upstream,
     /// Media bytes.
     pub cache: Cache,
+    /// Fragments on their way into it.
+    pub batches: Batches,
     /// Shared playback sessions.
     pub sessions: Arc<Sessions<KvsOrigin>>,
     /// All streams of all accounts, for a moment.

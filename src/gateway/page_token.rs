@@ -5,7 +5,7 @@
 //! a continuation is judged by the footage it continues, and a token that was not given out for this stream does
 //! not open.
 
-use super::refusal::Error;
+use super::error::Error;
 use crate::kvs::operations::{FragmentSelector, GetImages, ListFragments};
 use crate::kvs::{Call, SelectorType, StreamRef, TimeRange, Timestamp};
 use crate::playback::Keys;

@@ -1,7 +1,7 @@
 //! Answers the plain GETs under `/streams`, and what the console asks about itself.
 
+use super::error::Error;
 use super::record::Record;
-use super::refusal::Error;
 use super::reply::{self, Private, Reply};
 use super::route::Page;
 use super::truncation::told_cut;
@@ -12,9 +12,13 @@ use http::StatusCode;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// The instant that a picture shows, in RFC 3339: rarely exactly the one that was asked for.
 const PICTURE_TIME: HeaderName = HeaderName::from_static("kvs-edge-image-time");
+
+/// The oldest newest picture that is shown while a newer one is fetched, in seconds, unless `max_age` says otherwise.
+const STALEST: u16 = 6;
 
 impl Gateway {
     pub(super) async fn page(&self, page: Page, ask: Ask<'_>, record: &mut Record) -> Result<Reply, Error> {
@@ -40,11 +44,21 @@ impl Gateway {
                 ))
             }
             (Page::Snapshot(name), Call::GetImages(images)) => {
-                let latest = super::read::Query::of(ask.parts).text("at")?.is_none();
-                let found = self.picture(&ask, images, latest).await?;
+                let query = super::read::Query::of(ask.parts);
+                let latest = query.text("at")?.is_none();
+                let max_age = query.number("max_age", 0, 3600)?.unwrap_or(STALEST);
+                let found = if latest {
+                    self.latest_picture(&ask, images, Duration::from_secs(max_age.into())).await?
+                } else {
+                    self.picture(&ask, images).await?
+                };
                 record.cache = found.outcome.as_str();
                 if found.entry.length() == Some(0) {
-                    return Err(Error::NoPicture(name.to_string()));
+                    let at = images.range.end.unwrap_or(ask.now);
+                    return Err(Error::NoPicture(format!(
+                        "{name} in the {} s up to {at}; /streams/{name}/fragments lists what there is",
+                        super::read::PICTURE_SPAN.as_secs()
+                    )));
                 }
                 let instant = found.entry.head().note.as_deref().and_then(|note| note.parse().ok());
                 let keep = if latest { Private::For(1) } else { Private::Immutable };

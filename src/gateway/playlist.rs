@@ -5,8 +5,8 @@
 //! viewer's right to it does.
 
 use super::authenticate::Authenticated;
+use super::error::Error;
 use super::record::Record;
-use super::refusal::Error;
 use super::reply::{self, CACHE_STATUS, Reply};
 use super::{Ask, Gateway};
 use crate::kvs::{Request, Resource, SessionParameters, StreamRef, Timestamp};

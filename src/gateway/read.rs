@@ -3,7 +3,7 @@
 //! A plain GET is the same request as the call it stands for, so policy, caches and counters know only nine calls.
 
 use super::authenticate::Authenticated;
-use super::refusal::Error;
+use super::error::Error;
 use super::route::{Lost, Page, Route};
 use super::{Gateway, page_token};
 use crate::kvs::operations::{
@@ -52,7 +52,8 @@ impl Gateway {
     }
 }
 
-fn read_page(page: &Page, query: &Query<'_>, now: Timestamp) -> Result<Call, Error> {
+/// The call that a page stands for.
+pub(super) fn read_page(page: &Page, query: &Query<'_>, now: Timestamp) -> Result<Call, Error> {
     let named = |name: &StreamName| StreamRef::Name(name.clone());
     Ok(match page {
         Page::Streams => Call::ListStreams(ListStreams::default()),
@@ -134,6 +135,12 @@ fn play(
 
 /// The query of a plain GET.
 pub struct Query<'a>(&'a str);
+
+impl<'a> From<&'a str> for Query<'a> {
+    fn from(text: &'a str) -> Self {
+        Self(text)
+    }
+}
 
 impl<'a> Query<'a> {
     /// Of this request.

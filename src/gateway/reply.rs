@@ -87,7 +87,11 @@ pub enum Private {
 impl Private {
     fn header(self, left: Option<u64>) -> HeaderValue {
         let text = match self {
-            Self::Immutable => format!("private, max-age={}, immutable", left.unwrap_or(0)),
+            Self::Immutable => match left {
+                Some(left) => format!("private, max-age={left}, immutable"),
+                // It may still change, or is not kept: nobody could ask for the same again.
+                None => "private, no-cache".to_owned(),
+            },
             Self::For(seconds) => format!("private, max-age={seconds}"),
         };
         HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("no-store"))

@@ -5,8 +5,8 @@
 
 use super::Gateway;
 use super::authenticate::{Authenticated, Player};
+use super::error::Error;
 use super::record::Record;
-use super::refusal::Error;
 use crate::caller::Caller;
 use crate::gateway::KvsOrigin;
 use crate::kvs::{Request, Resource, Timestamp};
@@ -34,8 +34,14 @@ impl Gateway {
         request: &Told,
         record: &Record,
     ) -> Result<(), Error> {
-        if judged.is_ok() && matches!(who, Authenticated::Player(_)) {
-            return Ok(());
+        if let Authenticated::Player(player) = who {
+            if judged.is_ok() {
+                // Watching is told of elsewhere, but nothing may be shown that could not be told.
+                return self.witness.sink.ready().map_err(|_| Error::Audit);
+            }
+            if !self.witness.watch.refused(&player.viewing, record.client, record.at) {
+                return Ok(());
+            }
         }
         let nobody: Arc<[Arc<str>]> = Arc::from([]);
         let (outcome, policies) = match judged {

@@ -19,7 +19,8 @@ pub struct Config {
     /// `X-Amzn-Oidc-Data`, `X-Pomerium-Jwt-Assertion`. Only a proxy may be able to set them or not: the token in them
     /// is verified like any other.
     pub headers: Vec<String>,
-    /// A cookie that holds a token, by its exact name.
+    /// A cookie that holds a token, by its exact name. It counts for GET and HEAD, and for other methods only from
+    /// kvs-edge's own pages, since a browser sends it along with what strangers' pages ask for.
     pub cookie: Option<String>,
 }
 

@@ -388,7 +388,7 @@ async fn a_padded_token_is_verified_as_it_was_signed_and_only_from_a_proxy() {
     let find = |name: &'static str, value: String| {
         let headers =
             http::HeaderMap::from_iter([(http::HeaderName::from_static(name), value.parse().unwrap())]);
-        sources.credential(&headers, false)
+        sources.credential(&http::Method::GET, &headers, false)
     };
     let Ok(Credential::Token(found)) = find("x-amzn-oidc-data", token.clone()) else { panic!("a token") };
     assert_eq!(world.reason(found.as_str()).await, "accepted");

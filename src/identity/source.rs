@@ -6,11 +6,15 @@
 //! A playback capability in the path is a credential too. Beside it, what a browser or an access proxy adds to every
 //! request by itself (the configured headers and the cookie) is not looked at: a console behind such a proxy could
 //! play nothing otherwise. What a client must add on purpose (`Authorization`, `X-Amz-Security-Token`) makes two.
+//!
+//! A browser adds a cookie to what strangers' pages make it send, too. So the cookie is believed for GET and HEAD,
+//! whose answers such a page cannot read, and otherwise only where the browser vouches that the request comes from our
+//! own pages (`Sec-Fetch-Site: same-origin`, which no script can set).
 
 use super::config::Config;
 use super::error::{Error, Reason};
-use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE, HeaderName};
+use http::{HeaderMap, Method};
 use std::fmt;
 
 /// How a request says who sends it.
@@ -76,7 +80,12 @@ impl Sources {
     ///
     /// # Errors
     /// `Missing`, `Several`, `TooLarge`, or `Refused` as malformed when a place holds what cannot be a token.
-    pub fn credential(&self, headers: &HeaderMap, capability_in_path: bool) -> Result<Credential, Error> {
+    pub fn credential(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        capability_in_path: bool,
+    ) -> Result<Credential, Error> {
         let mut found = Found::default();
         let signed = found.authorization(headers);
         for value in headers.get_all(SECURITY_TOKEN) {
@@ -96,8 +105,12 @@ impl Sources {
                 found.add(name, value.as_bytes());
             }
         }
+        let others = found.0.len();
         if let Some(cookie) = &self.cookie {
             found.cookies(headers, cookie);
+        }
+        if others == 0 && found.0.len() == 1 && !is_own_choice(method, headers) {
+            return Err(Error::Missing { hint: COOKIE_HINT });
         }
         self.only(found, signed).map(Credential::Token)
     }
@@ -147,6 +160,16 @@ impl Sources {
     }
 }
 
+/// False if a stranger's page may have made the browser send this.
+fn is_own_choice(method: &Method, headers: &HeaderMap) -> bool {
+    let mut sites = headers.get_all("sec-fetch-site").iter();
+    method == Method::GET
+        || method == Method::HEAD
+        || (sites.next().is_some_and(|site| site == "same-origin") && sites.next().is_none())
+}
+
+const COOKIE_HINT: &str =
+    "a cookie counts only for GET and HEAD, and for kvs-edge's own pages; send `Authorization: Bearer …`";
 const HINT: &str = "send a JWT as `Authorization: Bearer …`, or as the session token of an AWS SDK";
 const SIGNED_HINT: &str =
     "the request has an AWS signature but no session token; set AWS_SESSION_TOKEN to the JWT";
@@ -226,7 +249,11 @@ mod tests {
     }
 
     fn told(list: &[(&str, &str)], capability: bool) -> String {
-        match sources().credential(&headers(list), capability) {
+        told_by(&Method::GET, list, capability)
+    }
+
+    fn told_by(method: &Method, list: &[(&str, &str)], capability: bool) -> String {
+        match sources().credential(method, &headers(list), capability) {
             Ok(Credential::Capability) => "capability".into(),
             Ok(Credential::Token(token)) => format!("{} from {}", token.as_str(), token.source()),
             Err(Error::Several { found }) => format!("several: {}", found.join(", ")),
@@ -307,6 +334,32 @@ mod tests {
     }
 
     #[test]
+    fn a_cookie_is_believed_where_a_stranger_s_page_gains_nothing() {
+        let (cookie, site) = (("cookie", "CF_Authorization=a.b.c"), "sec-fetch-site");
+        let believed = "a.b.c from cookie CF_Authorization";
+        for method in [Method::GET, Method::HEAD] {
+            assert_eq!(told_by(&method, &[cookie], false), believed);
+            assert_eq!(told_by(&method, &[cookie, (site, "cross-site")], false), believed);
+        }
+        let post = |list: &[(&str, &str)]| told_by(&Method::POST, list, false);
+        assert_eq!(post(&[cookie, (site, "same-origin")]), believed);
+        for list in [
+            vec![cookie],
+            vec![cookie, (site, "same-site")],
+            vec![cookie, (site, "cross-site")],
+            vec![cookie, (site, "none")],
+            vec![cookie, (site, "same-origin"), (site, "cross-site")],
+        ] {
+            assert!(post(&list).starts_with("missing: a cookie counts only"), "{list:?}");
+        }
+        assert_eq!(
+            post(&[cookie, ("authorization", "Bearer a.b.c")]),
+            "several: Authorization: Bearer, cookie CF_Authorization"
+        );
+        assert_eq!(post(&[("x-amzn-oidc-data", "a.b.c")]), "a.b.c from X-Amzn-Oidc-Data");
+    }
+
+    #[test]
     fn what_is_missing_is_explained() {
         assert!(told(&[], false).contains("Authorization: Bearer"));
         assert!(told(&[AWS], false).contains("AWS_SESSION_TOKEN"));
@@ -337,7 +390,7 @@ mod tests {
     #[test]
     fn a_token_does_not_show() {
         let Ok(Credential::Token(token)) =
-            sources().credential(&headers(&[("authorization", "Bearer a.b.c")]), false)
+            sources().credential(&Method::GET, &headers(&[("authorization", "Bearer a.b.c")]), false)
         else {
             panic!("one token");
         };
@@ -354,7 +407,7 @@ mod tests {
                     all.append(names[which], value);
                 }
             }
-            let _ = sources().credential(&all, capability);
+            let _ = sources().credential(&Method::POST, &all, capability);
         }
     }
 }

@@ -8,26 +8,26 @@
 //!
 //! Signing, retries and quotas are `upstream`'s.
 
-use super::body::{Broken, ByteStream};
+mod connect;
+mod watched;
+
+use super::body::ByteStream;
 use bytes::{Bytes, BytesMut};
-use http::{Request, Response, header};
-use http_body::{Body, Frame, SizeHint};
+use connect::{Bounded, Wary};
+use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
+use hyper_util::client::legacy::connect::dns::GaiResolver;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
 use std::error::Error as _;
-use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
+use watched::Watched;
 
 /// How a client connects and keeps connections.
 #[derive(Clone, Copy, Debug)]
@@ -184,22 +184,8 @@ impl Client {
     ) -> Result<Response<ByteStream>, Error> {
         let started = Instant::now();
         let response = self.head(request, limits.first_byte).await?;
-        let ends_by_closing = ends_by_closing(&response);
-        let left = length(&response);
-        Ok(response.map(|inner| {
-            let body = Watched {
-                inner,
-                between: limits.between_bytes,
-                whole: limits.whole,
-                deadline: started + limits.whole,
-                timer: Box::pin(tokio::time::sleep_until(started + limits.whole)),
-                waiting: false,
-                left,
-                ends_by_closing,
-                done: false,
-            };
-            body.boxed_unsync()
-        }))
+        let watched = Watched::over(response, started, limits.between_bytes, limits.whole);
+        Ok(watched.map(BodyExt::boxed_unsync))
     }
 
     /// Sends a request and collects a small response, such as a key set. Here a body that ends by closing the
@@ -271,15 +257,6 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn length<B: Body>(response: &Response<B>) -> Option<u64> {
-    response.body().size_hint().exact()
-}
-
-/// True if neither a length nor chunking tells where the body ends, so that a cut looks like an end.
-fn ends_by_closing<B: Body>(response: &Response<B>) -> bool {
-    length(response).is_none() && !response.headers().contains_key(header::TRANSFER_ENCODING)
-}
-
 async fn collect(mut body: Incoming, max_bytes: usize) -> Result<Bytes, Error> {
     let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {
@@ -291,171 +268,6 @@ async fn collect(mut body: Incoming, max_bytes: usize) -> Result<Bytes, Error> {
         bytes.extend_from_slice(&chunk);
     }
     Ok(bytes.freeze())
-}
-
-/// A response body under watch: every wait and the whole are bounded, and its end is checked.
-struct Watched {
-    inner: Incoming,
-    between: Duration,
-    whole: Duration,
-    deadline: Instant,
-    timer: Pin<Box<Sleep>>,
-    /// True while somebody waits for a chunk. A reader that does not ask is not the other side's stall.
-    waiting: bool,
-    /// Announced bytes that have not come yet.
-    left: Option<u64>,
-    ends_by_closing: bool,
-    done: bool,
-}
-
-impl Watched {
-    fn broken(&mut self, why: Broken) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        self.done = true;
-        Poll::Ready(Some(Err(why)))
-    }
-
-    fn end(&mut self) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        match self.left {
-            Some(left) if left > 0 => self.broken(Broken::Cut(format!("{left} announced bytes are missing"))),
-            _ if self.ends_by_closing => {
-                self.broken(Broken::Cut("its end is not marked, so it cannot be told from a cut".into()))
-            }
-            _ => {
-                self.done = true;
-                Poll::Ready(None)
-            }
-        }
-    }
-}
-
-impl Body for Watched {
-    type Data = Bytes;
-    type Error = Broken;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let this = &mut *self;
-        if this.done {
-            return Poll::Ready(None);
-        }
-        match Pin::new(&mut this.inner).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
-                this.waiting = false;
-                if let (Some(left), Some(chunk)) = (&mut this.left, frame.data_ref()) {
-                    *left = left.saturating_sub(chunk.len() as u64);
-                }
-                // An endless trickle never waits long, yet must end.
-                if Instant::now() >= this.deadline {
-                    return this.broken(Broken::TooLong(this.whole));
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Poll::Ready(Some(Err(error))) => this.broken(Broken::Cut(chain(&error))),
-            Poll::Ready(None) => this.end(),
-            Poll::Pending => {
-                if !this.waiting {
-                    this.waiting = true;
-                    let next = (Instant::now() + this.between).min(this.deadline);
-                    this.timer.as_mut().reset(next);
-                }
-                std::task::ready!(this.timer.as_mut().poll(cx));
-                if Instant::now() >= this.deadline {
-                    this.broken(Broken::TooLong(this.whole))
-                } else {
-                    this.broken(Broken::Stalled(this.between))
-                }
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.done || (self.left == Some(0) && self.inner.is_end_stream())
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.left.map_or_else(SizeHint::new, SizeHint::with_exact)
-    }
-}
-
-/// A connector whose whole work is bounded, TLS included; hyper's own bound ends with TCP.
-#[derive(Clone)]
-struct Bounded<C> {
-    inner: C,
-    limit: Duration,
-}
-
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-impl<C> tower_service::Service<http::Uri> for Bounded<C>
-where
-    C: tower_service::Service<http::Uri, Error = BoxError>,
-    C::Future: Send + 'static,
-    C::Response: 'static,
-{
-    type Response = C::Response;
-    type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<C::Response, BoxError>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, to: http::Uri) -> Self::Future {
-        let (connecting, limit) = (self.inner.call(to), self.limit);
-        Box::pin(async move {
-            match tokio::time::timeout(limit, connecting).await {
-                Ok(done) => done,
-                Err(_) => Err(format!("no connection within {limit:?}").into()),
-            }
-        })
-    }
-}
-
-/// The system's resolver, minus addresses that a distrusted name must not have.
-#[derive(Clone)]
-struct Wary {
-    system: GaiResolver,
-    distrust: fn(&str) -> bool,
-}
-
-impl tower_service::Service<Name> for Wary {
-    type Response = std::vec::IntoIter<SocketAddr>;
-    type Error = std::io::Error;
-    type Future = Pin<Box<dyn Future<Output = std::io::Result<Self::Response>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        tower_service::Service::poll_ready(&mut self.system, cx)
-    }
-
-    fn call(&mut self, name: Name) -> Self::Future {
-        let distrusted = (self.distrust)(name.as_str());
-        let found = tower_service::Service::call(&mut self.system, name);
-        Box::pin(async move {
-            let found: Vec<_> = found.await?.filter(|at| !distrusted || !is_local(at.ip())).collect();
-            if found.is_empty() {
-                return Err(std::io::Error::other("the name has no address that may be connected to"));
-            }
-            Ok(found.into_iter())
-        })
-    }
-}
-
-/// True for this machine and its link, where metadata services are.
-fn is_local(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => {
-            v4.is_loopback()
-                || v4.is_link_local()
-                || v4.is_unspecified()
-                || v4.is_multicast()
-                || v4.is_broadcast()
-        }
-        IpAddr::V6(v6) => {
-            v6.is_loopback() || v6.is_unspecified() || v6.is_multicast() || v6.is_unicast_link_local()
-        }
-    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,8 @@
 //!
 //! Pure: playlists in, playlists out. Numbers begin as `numbering` says.
 
-use super::media_playlist::{Map, MediaPlaylist, Segment};
+use super::inits::Inits;
+use super::media_playlist::{MediaPlaylist, Segment};
 use super::numbering;
 use crate::kvs::{FragmentNumber, Resource, Timestamp};
 use std::collections::{BTreeMap, VecDeque};
@@ -116,7 +117,10 @@ impl Timeline {
                 let mark = self.mark(position, segment, place, &state);
                 let mut segment = (*segment).clone();
                 segment.discontinuity = mark.tagged;
-                segment.map = segment.map.map(|map| self.inits.publish(generation, map, now));
+                segment.map = segment.map.map(|map| {
+                    let address = self.inits.address(generation, &map.resource, now);
+                    map.at(address)
+                });
                 state.listed.push_back(Listed { position: position.clone(), sequence, segment });
             }
         }
@@ -307,7 +311,7 @@ fn every(place: Mark, before: Option<Mark>, after: Option<Mark>) -> Mark {
         }
         (Some(before), _) => before.index + 1,
         (None, Some(after)) => after.index.saturating_sub(1),
-        (None, None) => numbering::first_discontinuity(place.sequence) + 1,
+        (None, None) => numbering::first_discontinuity(place.sequence, true) + 1,
     };
     Mark { index, ..place }
 }
@@ -321,7 +325,7 @@ fn now_and_then(place: Mark, before: Option<Mark>, after: Option<Mark>, gap: imp
             Mark { tagged: false, index: after.index.saturating_sub(u64::from(after.tagged)), ..place }
         }
         (None, None) => {
-            let first = numbering::first_discontinuity(place.sequence);
+            let first = numbering::first_discontinuity(place.sequence, false);
             Mark { index: first + u64::from(place.tagged), ..place }
         }
         (Some(before), None) => {
@@ -338,63 +342,6 @@ fn gap(state: &Track, segment: &Segment) -> bool {
     };
     let end = date.plus(std::time::Duration::from_millis(last.millis));
     segment.date.is_some_and(|start| end.age(start).as_millis() > u128::from(state.target) * 2000)
-}
-
-/// Our addresses of init segments.
-#[derive(Default)]
-pub(super) struct Inits {
-    known: VecDeque<(u32, Generation, Resource)>,
-    last: u32,
-}
-
-/// Sessions of one stream that a player could still ask inits of.
-const INITS: usize = 64;
-
-impl Inits {
-    fn publish(&mut self, generation: Generation, map: Map, now: Timestamp) -> Map {
-        let published = self.address(generation, &map.resource, now);
-        map.at(published)
-    }
-
-    /// The published address of an init segment of a session.
-    pub(super) fn address(
-        &mut self,
-        generation: Generation,
-        upstream: &Resource,
-        now: Timestamp,
-    ) -> Resource {
-        let known = self.known.iter().find(|(_, of, resource)| *of == generation && resource == upstream);
-        let id = known.map(|(id, ..)| *id).unwrap_or_else(|| {
-            self.last = numbering::init_epoch(now).max(self.last.saturating_add(1));
-            self.known.push_back((self.last, generation, upstream.clone()));
-            if self.known.len() > INITS {
-                self.known.pop_front();
-            }
-            self.last
-        });
-        renumbered(upstream, id)
-    }
-
-    pub(super) fn find(&self, published: &Resource) -> Option<(Generation, Resource)> {
-        let (_, generation, upstream) =
-            self.known.iter().find(|(id, _, upstream)| renumbered(upstream, *id) == *published)?;
-        Some((*generation, upstream.clone()))
-    }
-
-    pub(super) fn latest(&self, track: u8) -> Option<(Generation, Resource)> {
-        let of_track =
-            |resource: &Resource| matches!(resource, Resource::InitSegment { track: t, .. } if *t == track);
-        let (_, generation, upstream) = self.known.iter().rev().find(|(.., resource)| of_track(resource))?;
-        Some((*generation, upstream.clone()))
-    }
-}
-
-fn renumbered(init: &Resource, id: u32) -> Resource {
-    let (protocol, track) = match init {
-        Resource::InitSegment { protocol, track, .. } => (*protocol, *track),
-        other => (other.protocol(), 1),
-    };
-    Resource::InitSegment { protocol, track, sequence: Some(id) }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 //! [`Sessions::locate`] says which upstream session and resource stand behind a published address.
 
 mod continuity;
+mod inits;
 mod joined;
 mod key;
 mod manifest;

@@ -35,15 +35,17 @@ pub(super) fn clock(now: Timestamp) -> u64 {
     now.millis().saturating_sub(CLOCK_START) / FIFTH
 }
 
-/// The EXT-X-DISCONTINUITY-SEQUENCE of a fragment nobody knows a count for yet, from its MEDIA-SEQUENCE.
+/// The EXT-X-DISCONTINUITY-SEQUENCE to begin with, for a fragment of this MEDIA-SEQUENCE, if `always` each fragment
+/// has a discontinuity.
 ///
-/// A count grows by at most one per fragment. Counted from the sequence number itself, that of a later process would
-/// never be below this one's, and the same where each fragment has a discontinuity. But hls.js keeps an array by this
-/// number and goes through it from 0 at every load (1.7.4: a count of 876 million stops the page for 20 s), so it
-/// must be small. It wraps every 65,536 fragments, a day or two: a restart of ours after that may count from further
-/// back, which hls.js corrects by itself.
-pub(super) fn first_discontinuity(sequence: u64) -> u64 {
-    sequence % (1 << 16)
+/// What players bear is narrow, as tried with hls.js 1.7.4. It refuses a playlist in which a fragment it knows has a
+/// *higher* count than before, and corrects a *lower* one by itself; so where discontinuities are rare, and a
+/// process cannot know how many an earlier one has counted, counting begins at 0. Where each fragment has one, the
+/// count follows from the sequence number and is the same in every process. But it must be small: hls.js goes through
+/// an array of this length at every load, and a count of 876 million stops the page for 20 s. So it wraps every
+/// 65,536 fragments, a day or two: then a restart of ours counts from further back, which is corrected.
+pub(super) fn first_discontinuity(sequence: u64, always: bool) -> u64 {
+    if always { sequence % (1 << 16) } else { 0 }
 }
 
 /// A number for an init segment, other than those of any earlier process: seconds, since they open less often.

@@ -100,6 +100,22 @@ impl<O: Origin> Sessions<O> {
         Ok(Located { opened, resource: upstream })
     }
 
+    /// Says that KVS refused `resource` of the session `lost` (403 or 404), and asks where else it may be: another
+    /// session takes the place of a lost one, once for all who say so. What `lost` gave before can still be located.
+    ///
+    /// # Errors
+    /// [`Error`], when no session can be opened; [`Error::Gone`] when the address outlived its session: 404.
+    pub async fn relocate(
+        &self,
+        key: &SessionKey,
+        resource: &Resource,
+        lost: &Arc<Session<O::Handle>>,
+        now: Timestamp,
+    ) -> Result<Located<O::Handle>, Error<O::Error>> {
+        let (opened, resource) = self.shared(key, now)?.instead(resource, lost).await?;
+        Ok(Located { opened, resource })
+    }
+
     /// Says that KVS refused `lost` (403 or 404 on media): another takes its place, once for all who say so. Then
     /// [`Sessions::locate`] again. A session just opened is kept: it is not the session's fault, then.
     ///
@@ -113,7 +129,12 @@ impl<O: Origin> Sessions<O> {
     ) -> Result<Arc<Session<O::Handle>>, Error<O::Error>> {
         let shared = self.shared(key, now)?;
         let owner = shared.owner(lost);
-        if Shared::<O>::is_young(lost) { owner.session().await } else { owner.replace(lost).await }
+        if Shared::<O>::is_young(lost) {
+            return owner.session().await;
+        }
+        let session = owner.replace(lost).await;
+        owner.forget(lost);
+        session
     }
 
     /// Counts media bytes that went to a viewer.

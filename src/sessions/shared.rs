@@ -228,9 +228,8 @@ impl<O: Origin> Shared<O> {
             } else {
                 self.metrics.reopened.inc()
             }
-            if why != Why::Lost {
-                state.older.push_back(before);
-            }
+            // Even one that is lost: what it gave may be in the cache.
+            state.older.push_back(before);
             while state.older.len() > OLDER {
                 state.older.pop_front();
             }
@@ -243,8 +242,12 @@ impl<O: Origin> Shared<O> {
         self: &Arc<Self>,
         lost: &Session<O::Handle>,
     ) -> Result<Arc<Session<O::Handle>>, Error<O::Error>> {
-        lock(&self.state).older.retain(|session| session.generation != lost.generation);
         self.another(Some(lost.generation), Why::Lost).await
+    }
+
+    /// Forgets a session that refused media, so that its addresses lead elsewhere.
+    pub(super) fn forget(&self, lost: &Session<O::Handle>) {
+        lock(&self.state).older.retain(|session| session.generation != lost.generation);
     }
 
     /// True if a session is so young that a failure of one resource does not prove it lost.

@@ -1,6 +1,6 @@
 //! An `[[aws]]` entry at work: its hosts, its credentials, its clock; and which entry serves a stream.
 
-use super::config::EntryConfig;
+use super::account::EntryConfig;
 use super::error::Error;
 use super::globs;
 use super::metrics::Metrics;
@@ -12,6 +12,10 @@ use crate::setting::{Mistake, SecretSource};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
+
+/// How often credentials are looked at, and how often while there are none.
+const LOOK: Duration = Duration::from_secs(30);
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// One account and region.
 pub(super) struct Entry {
@@ -82,8 +86,29 @@ impl Entry {
 
     /// KVS has shown an ARN of this entry's account.
     pub(super) fn learn(&self, arn: &StreamArn) {
-        if self.account().is_none() && arn.region() == self.config.region {
-            let _ = self.learned.set(arn.account().to_owned());
+        if arn.region() == self.config.region {
+            self.learn_account(arn.account());
+        }
+    }
+
+    fn learn_account(&self, account: &str) {
+        if self.account().is_none() {
+            let _ = self.learned.set(account.to_owned());
+        }
+    }
+
+    /// Keeps credentials at hand, whether or not anybody asks: without them this process is not ready, and gets no
+    /// requests that would fetch them. Never ends by itself.
+    pub(super) async fn keep_credentials(self: Arc<Self>) {
+        loop {
+            let pause = match self.credentials.get().await {
+                Ok(keys) => {
+                    keys.account_id().inspect(|account| self.learn_account(account.as_str()));
+                    LOOK
+                }
+                Err(_) => LOOK_AGAIN,
+            };
+            tokio::time::sleep(pause).await;
         }
     }
 

@@ -7,6 +7,7 @@
 //!
 //! Caches of media and shared sessions are other parts; they are handed calls of this one.
 
+mod account;
 mod answer;
 mod attempt;
 mod breaker;
@@ -25,8 +26,9 @@ mod retry;
 mod session;
 mod single;
 
+pub use account::{EntryConfig, Quotas, check};
 pub use answer::Answer;
-pub use config::{Config, EntryConfig, Quotas, check};
+pub use config::Config;
 pub use describe::{Description, Tags};
 pub use error::Error;
 pub use metrics::{Metrics, StreamLabel};
@@ -51,6 +53,7 @@ pub struct Upstream(Arc<Inner>);
 struct Inner {
     config: Config,
     entries: Vec<Arc<Entry>>,
+    _keepers: Vec<Keeper>,
     client: Client,
     endpoints: endpoints::Endpoints,
     descriptions: describe::Descriptions,
@@ -73,11 +76,20 @@ pub struct Located {
     pub account: Option<Arc<str>>,
 }
 
+/// A task that ends with us.
+struct Keeper(tokio::task::JoinHandle<()>);
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// The most that a metadata or STS endpoint may answer.
 const SMALL: usize = 256 << 10;
 
 impl Upstream {
-    /// Makes the client. Credentials are asked for in the background at once; until they are there
+    /// Makes the client. Credentials are fetched in the background at once and kept from then on; until they are there
     /// [`Upstream::problems`] says so, and a call that needs them waits for them.
     ///
     /// # Errors
@@ -118,12 +130,9 @@ impl Upstream {
         if !mistakes.is_empty() {
             return Err(mistakes);
         }
-        for entry in &ready {
-            let credentials = entry.credentials.clone();
-            // Ends by itself; its outcome is what `problems` tells.
-            tokio::spawn(async move { credentials.get().await.is_ok() });
-        }
+        let keepers = ready.iter().map(|entry| Keeper(tokio::spawn(entry.clone().keep_credentials())));
         Ok(Self(Arc::new(Inner {
+            _keepers: keepers.collect(),
             entries: ready,
             client,
             endpoints: endpoints::Endpoints::new(config.endpoint_ttl.0, metrics.clone()),

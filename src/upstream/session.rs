@@ -137,6 +137,8 @@ impl Upstream {
     ) -> Result<Answer, Error> {
         let inner = &self.0;
         let entry = self.entry(located)?;
+        let config = &inner.config;
+        let whole = if resource.is_playlist() { config.playlist_deadline } else { config.playback_deadline };
         let query = resource.upstream_query(session.token.expose());
         let ask = Ask {
             api: resource.name(),
@@ -146,10 +148,11 @@ impl Upstream {
                 path_and_query: format!("{}?{query}", path(resource)),
             },
             body: Bytes::new(),
-            limits: inner.limits(inner.config.first_byte.0, inner.config.playback_deadline.0),
+            limits: inner.limits(config.first_byte.0, whole.0),
             expects: Expects::Bytes,
             cost: Cost::of_resource(resource, max_fragments, &session.id),
-            principal: "".into(),
+            // Whoever watches shares the session; sessions are what takes turns.
+            principal: session.id.clone(),
         };
         inner.ask(entry, &ask).await.map_err(|error| match error {
             Error::Kvs(fault) if matches!(fault.status, 401 | 403) => Error::SessionExpired,

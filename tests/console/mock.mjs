@@ -131,6 +131,7 @@ function playback(path, query, headers, response) {
   const capability = JSON.parse(Buffer.from(sealed, 'base64url'));
   if (capability.exp * 1000 < Date.now()) throw wrong(403, 'NotAuthorizedException', 'this playback URL has expired');
   const camera = cameras.find((camera) => camera.name === capability.name);
+  if (camera.denied) throw wrong(403, 'NotAuthorizedException', `not permitted: GetHLSStreamingSessionURL on ${camera.name}`);
   const track = query.get('TrackNumber') ?? '1';
   const look = looks[camera.look];
   const kind = track === '2' ? 'audio' : 'video';
@@ -180,6 +181,12 @@ function mock(path, query, response) {
   if (path === '/mock/fault') {
     Object.assign(faults, { status: Number(query.get('status') ?? 503), left: Number(query.get('times') ?? 1), path: query.get('path') ?? '' });
     return json(response, faults);
+  }
+  if (path === '/mock/camera') {
+    const camera = cameras.find((camera) => camera.name === query.get('name'));
+    if (query.has('denied')) camera.denied = query.get('denied') === '1';
+    if (query.has('silent')) { camera.had ??= camera.has; const since = Date.now(); camera.has = query.get('silent') === '1' ? (time) => time < since && camera.had(time) : camera.had; }
+    return json(response, {});
   }
   throw wrong(404, 'ResourceNotFoundException', 'no such part of the mock');
 }

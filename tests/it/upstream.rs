@@ -58,6 +58,7 @@ pub fn quick() -> Config {
         between_bytes: short,
         api_deadline: Span::seconds(6),
         download_deadline: Span::seconds(6),
+        playlist_deadline: Span::seconds(6),
         playback_deadline: Span::seconds(6),
         queue_wait: Span::seconds(1),
         throttle_retries: 3,

@@ -1,6 +1,8 @@
 //! The client against servers that follow a script.
 
+use super::connect::is_local;
 use super::*;
+use crate::net::body::Broken;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 

@@ -2,6 +2,7 @@
 
 mod agreement;
 mod cookbook;
+mod costs;
 mod explanations;
 mod harness;
 

@@ -75,7 +75,7 @@ impl Upstream {
             }
             text += "</SegmentTimeline></SegmentTemplate><Representation id=\"1\"/></AdaptationSet>";
         }
-        text + "</Period><UTCTiming/></MPD>"
+        text + "</Period></MPD>"
     }
 }
 
@@ -149,6 +149,7 @@ fn a_renewed_session_becomes_a_period_that_goes_on() {
     assert_eq!(periods.behind(&there("1")), None);
     assert_eq!(periods.init(&after.inits[0]).unwrap().0, 1);
     assert_eq!(periods.init(&after.inits[2]).unwrap().0, 2);
+    assert!(second.text.trim_end().ends_with("value=\"getDASHManifest.mpd\"/></MPD>"), "{}", second.text);
     // Asked again, nothing has changed, and it says so.
     let again =
         periods.merge(2, &two.manifest(&camera, Told::All), camera.now().plus(Duration::from_secs(1)));
@@ -167,6 +168,28 @@ fn footage_that_is_listed_already_begins_no_period() {
         };
         let first = merge(&mut periods, 1);
         assert_eq!(merge(&mut periods, 2), first, "{told:?}");
+    }
+}
+
+#[test]
+fn a_camera_that_was_away_comes_back_by_the_clock() {
+    let mut camera = Camera::new();
+    camera.record(4);
+    let mut periods = Periods::new(5, false, false);
+    let upstream = Upstream::open(1, &camera, 5, 0);
+    let before = seen(&periods.merge(1, &upstream.manifest(&camera, Told::All), camera.now()).unwrap().text);
+    camera.clock += 30_000;
+    for away in 0..6 {
+        camera.record(1);
+        let after =
+            seen(&periods.merge(1, &upstream.manifest(&camera, Told::All), camera.now()).unwrap().text);
+        // KVS closes the gap; a live player expects the newest fragment where the clock is.
+        assert_eq!(after.fragments[0].last().unwrap().2, camera.clock, "{away}");
+        assert_eq!(after.fragments[1], after.fragments[0]);
+        assert_eq!(after.periods.len(), if away < 4 { 2 } else { 1 }, "{away}: {after:?}");
+        if away == 0 {
+            assert_eq!(after.fragments[0][..4], before.fragments[0][1..]);
+        }
     }
 }
 

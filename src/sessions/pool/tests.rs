@@ -1,194 +1,15 @@
 //! One upstream session for any number of viewers, opened, renewed, let go.
 
 use super::super::key::tests::key;
-use super::super::numbering::tests::fragment;
-use super::super::{Opened, Outcome, Verdict};
+use super::super::{Outcome, Verdict};
 use super::*;
-use crate::kvs::{PlaybackMode, Protocol, SessionParameters};
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::kvs::{PlaybackMode, Protocol};
+use kvs::{Failed, Kvs, Way};
+use std::sync::atomic::Ordering;
+
+mod kvs;
 
 const SECOND: Duration = Duration::from_secs(1);
-
-/// A KVS with one camera that makes a fragment every 2 s of (paused) time.
-struct Kvs {
-    start: Instant,
-    opens: AtomicU64,
-    loads: AtomicU64,
-    /// Sessions up to this number are no more.
-    dropped: AtomicU64,
-    lifetime: Duration,
-    faults: Mutex<Faults>,
-    asked: Mutex<Vec<SessionParameters>>,
-    gone: Mutex<Vec<Viewing>>,
-    fetched: Mutex<Vec<String>>,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Faults {
-    silent: bool,
-    down: bool,
-    fatal: bool,
-    delay: Duration,
-}
-
-const EPOCH: u64 = 1_800_000_000_000;
-
-impl Kvs {
-    fn new(lifetime: Duration) -> Arc<Self> {
-        Arc::new(Self {
-            start: Instant::now(),
-            opens: AtomicU64::new(0),
-            loads: AtomicU64::new(0),
-            dropped: AtomicU64::new(0),
-            lifetime,
-            faults: Mutex::default(),
-            asked: Mutex::default(),
-            gone: Mutex::default(),
-            fetched: Mutex::default(),
-        })
-    }
-
-    fn now(&self) -> Timestamp {
-        Timestamp::from_millis(EPOCH).plus(self.start.elapsed())
-    }
-
-    fn fault(&self, change: impl FnOnce(&mut Faults)) {
-        change(&mut lock(&self.faults));
-    }
-
-    async fn faulty(&self) -> Result<(), Failed> {
-        let faults = *lock(&self.faults);
-        tokio::time::sleep(faults.delay).await;
-        match faults {
-            Faults { fatal: true, .. } => Err(Failed(Verdict::Fatal)),
-            Faults { down: true, .. } => Err(Failed(Verdict::Transient)),
-            Faults { silent: true, .. } => Err(Failed(Verdict::NoData)),
-            _ => Ok(()),
-        }
-    }
-
-    fn opens(&self) -> u64 {
-        self.opens.load(Ordering::SeqCst)
-    }
-
-    fn loads(&self) -> u64 {
-        self.loads.load(Ordering::SeqCst)
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Debug)]
-struct Failed(Verdict);
-
-struct Way(Arc<Kvs>);
-
-/// A session's number, when it opened, when it ends.
-type Handle = (u64, Instant, Instant);
-
-impl Origin for Way {
-    type Handle = Handle;
-    type Error = Failed;
-
-    async fn open(&self, _: &SessionKey, parameters: &SessionParameters) -> Result<Opened<Handle>, Failed> {
-        self.0.faulty().await?;
-        let number = self.0.opens.fetch_add(1, Ordering::SeqCst) + 1;
-        lock(&self.0.asked).push(parameters.clone());
-        let now = Instant::now();
-        let expires = self.0.now().plus(self.0.lifetime);
-        Ok(Opened { id: format!("s{number}"), expires, handle: (number, now, now + self.0.lifetime) })
-    }
-
-    async fn playlist(
-        &self,
-        key: &SessionKey,
-        handle: &Handle,
-        resource: &Resource,
-    ) -> Result<String, Failed> {
-        let kvs = &self.0;
-        kvs.loads.fetch_add(1, Ordering::SeqCst);
-        let (number, opened, until) = *handle;
-        if until <= Instant::now() || number <= kvs.dropped.load(Ordering::SeqCst) {
-            return Err(Failed(Verdict::Expired));
-        }
-        kvs.faulty().await?;
-        let made = |at: Instant| at.duration_since(kvs.start).as_secs() / 2 + 10;
-        let first = (made(Instant::now()) - 4).max(made(opened) - 4);
-        if *resource == Resource::Manifest {
-            return Ok(manifest(made(opened) - 4, first..=made(Instant::now())));
-        }
-        if let (5000, Some(from), Some(to)) =
-            (key.parameters.max_fragments, key.parameters.start, key.parameters.end)
-        {
-            return day(from, to, resource);
-        }
-        if !key.moves() {
-            let media: String = (0..30).map(|n| format!("getTSFragment.ts?FragmentNumber={n}\n")).collect();
-            return Ok(format!("#EXTM3U\n# {resource} of {number}\n{media}"));
-        }
-        let mut text = format!(
-            "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:{}\n#EXT-X-MAP:URI=\"getMP4InitFragment.mp4?TrackNumber=1\"\n",
-            first - (made(opened) - 4)
-        );
-        for counter in first..=made(Instant::now()) {
-            let number = fragment(counter, EPOCH + counter * 2000, 3);
-            text += &format!("#EXTINF:2,\ngetMP4MediaFragment.mp4?FragmentNumber={number}&TrackNumber=1\n");
-        }
-        Ok(text)
-    }
-
-    fn verdict(error: &Failed) -> Verdict {
-        error.0
-    }
-
-    async fn prefetch(&self, _: &SessionKey, located: Located<Handle>) {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        lock(&self.0.fetched).push(format!("{} {}", located.opened.id, located.resource));
-    }
-
-    fn left(&self, viewing: Viewing) {
-        lock(&self.0.gone).push(viewing);
-    }
-}
-
-/// A fragment each ten minutes, but none on the second day.
-fn day(from: Timestamp, to: Timestamp, resource: &Resource) -> Result<String, Failed> {
-    let start = key(PlaybackMode::OnDemand, Protocol::Hls).parameters.start.unwrap();
-    let since = |time: Timestamp| u64::try_from(start.age(time).as_millis()).unwrap();
-    let starts = (since(from).div_ceil(600_000)..=since(to) / 600_000).map(|n| n * 600);
-    let starts: Vec<_> = starts.filter(|at| !(86_400..=172_800).contains(at)).collect();
-    if starts.is_empty() {
-        return Err(Failed(Verdict::NoData));
-    }
-    if *resource == Resource::MasterPlaylist {
-        return Ok(format!("#EXTM3U\n# from {}\n", since(from)));
-    }
-    let mut text = String::from(
-        "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-MAP:URI=\"getMP4InitFragment.mp4?TrackNumber=1\"\n",
-    );
-    for at in starts {
-        let time = start.plus(Duration::from_secs(at));
-        let number = fragment(at, time.millis(), 0);
-        text += &format!(
-            "#EXT-X-PROGRAM-DATE-TIME:{time}\n#EXTINF:2,\ngetMP4MediaFragment.mp4?FragmentNumber={number}&TrackNumber=1\n"
-        );
-    }
-    Ok(text)
-}
-
-/// As KVS.md 5.6 has it: numbers count from the session's first fragment.
-fn manifest(from: u64, fragments: std::ops::RangeInclusive<u64>) -> String {
-    let mut text = format!(
-        "<MPD type=\"dynamic\" availabilityStartTime=\"{}\"><Period><SegmentTemplate timescale=\"1000\" startNumber=\"{}\" \
-         initialization=\"getMP4InitFragment.mp4?TrackNumber=1\" \
-         media=\"getMP4MediaFragment.mp4?FragmentNumber=$Number$&amp;TrackNumber=1\"><SegmentTimeline>",
-        Timestamp::from_millis(EPOCH + from * 2000),
-        fragments.start() - from + 1
-    );
-    for counter in fragments {
-        let number = fragment(counter, EPOCH + counter * 2000, 3);
-        text += &format!("<S t=\"{}\" d=\"2000\" kvs:fn=\"{number}\"/>", (counter - from) * 2000);
-    }
-    text + "</SegmentTimeline></SegmentTemplate></Period></MPD>"
-}
 
 struct Edge {
     kvs: Arc<Kvs>,
@@ -442,6 +263,46 @@ async fn published_addresses_lead_to_the_session_that_published_them() {
     let other = Edge::start(HALF_A_DAY);
     let located = other.sessions.locate(&key, &old[0], other.kvs.now()).await.unwrap();
     assert_eq!(located.resource.to_string(), "getMP4InitFragment.mp4?TrackNumber=1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_lost_session_gave_is_still_found_and_what_it_did_not_is_elsewhere() {
+    for protocol in [Protocol::Hls, Protocol::Dash] {
+        let edge = Edge::start(HALF_A_DAY);
+        let key = key(PlaybackMode::Live, protocol);
+        let listing = if protocol == Protocol::Hls { LIVE } else { Resource::Manifest };
+        let load = async || {
+            edge.sessions.playlist(&key, &listing, ViewerId::of("one"), edge.kvs.now()).await.unwrap()
+        };
+        let text = String::from_utf8(load().await.text.to_vec()).unwrap();
+        let digits = match protocol {
+            Protocol::Hls => text.split("FragmentNumber=").nth(1).unwrap().split('&').next().unwrap(),
+            Protocol::Dash => text.split("startNumber=\"").nth(1).unwrap().split('"').next().unwrap(),
+        };
+        let number = crate::kvs::FragmentNumber::parse(digits).unwrap();
+        let fragment = Resource::Mp4Fragment { protocol, number, track: 1 };
+        tokio::time::sleep(4 * SECOND).await;
+        edge.kvs.dropped.store(1, Ordering::SeqCst);
+        load().await;
+        assert_eq!(edge.kvs.opens(), 2);
+        let located = edge.sessions.locate(&key, &fragment, edge.kvs.now()).await.unwrap();
+        assert_eq!(&*located.opened.id, "s1", "it may be in the cache");
+        for _ in 0..20 {
+            let elsewhere = edge.sessions.relocate(&key, &fragment, &located.opened, edge.kvs.now()).await;
+            match protocol {
+                Protocol::Hls => {
+                    let elsewhere = elsewhere.unwrap();
+                    assert_eq!((&*elsewhere.opened.id, elsewhere.resource), ("s2", fragment.clone()));
+                    // Refused there too: it is not the session's fault.
+                    let again =
+                        edge.sessions.relocate(&key, &fragment, &elsewhere.opened, edge.kvs.now()).await;
+                    assert_eq!(again.err(), Some(Error::Gone));
+                }
+                Protocol::Dash => assert_eq!(elsewhere.err(), Some(Error::Gone)),
+            }
+        }
+        assert_eq!(edge.kvs.opens(), 2);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -20,6 +20,31 @@ impl<O: Origin> Shared<O> {
         self.behind_one(resource).await
     }
 
+    /// Where else an address may lead, when the session `lost` refused it.
+    pub(in crate::sessions) async fn instead(
+        self: &Arc<Self>,
+        resource: &Resource,
+        lost: &Arc<Session<O::Handle>>,
+    ) -> Result<(Arc<Session<O::Handle>>, Resource), Error<O::Error>> {
+        if let Some((owner, upstream)) = self.part_of(resource) {
+            return Ok((owner.other_than(lost).await?, upstream));
+        }
+        let session = self.other_than(lost).await?;
+        if !self.key.moves() {
+            return Ok((session, resource.clone()));
+        }
+        let (found, upstream) = self.elsewhere(resource).await?;
+        if Arc::ptr_eq(&found, lost) { Err(Error::Gone) } else { Ok((found, upstream)) }
+    }
+
+    /// The session in use, another one if that is `lost`. One just opened is kept: it is not the session's fault.
+    async fn other_than(
+        self: &Arc<Self>,
+        lost: &Arc<Session<O::Handle>>,
+    ) -> Result<Arc<Session<O::Handle>>, Error<O::Error>> {
+        if Self::is_young(lost) { self.session().await } else { self.replace(lost).await }
+    }
+
     pub(super) async fn behind_one(
         self: &Arc<Self>,
         resource: &Resource,

@@ -46,6 +46,13 @@ impl<O: Origin> Shared<O> {
         lock(&self.parts).open.entry(range).or_insert_with(make).clone()
     }
 
+    /// The part behind a published address, and the resource by its name there, if the plan is known.
+    pub(super) fn part_of(&self, resource: &Resource) -> Option<(Arc<Self>, Resource)> {
+        let plan = lock(&self.parts).plan.clone()?;
+        let (range, upstream) = plan.behind(resource)?;
+        Some((self.part(range), upstream))
+    }
+
     pub(super) async fn behind_part(
         self: &Arc<Self>,
         resource: &Resource,
@@ -54,14 +61,12 @@ impl<O: Origin> Shared<O> {
             Resource::InitSegment { track, .. } | Resource::Mp4Fragment { track, .. } => *track,
             _ => 1,
         };
-        let mut plan = lock(&self.parts).plan.clone();
-        if plan.is_none() {
+        if lock(&self.parts).plan.is_none() {
             // A process that has not seen the playlist its address came from.
             self.playlist(&Resource::MediaPlaylist { track }).await?;
-            plan = lock(&self.parts).plan.clone();
         }
-        let (range, upstream) = plan.and_then(|plan| plan.behind(resource)).ok_or(Error::Gone)?;
-        self.part(range).behind_one(&upstream).await
+        let (part, upstream) = self.part_of(resource).ok_or(Error::Gone)?;
+        part.behind_one(&upstream).await
     }
 
     /// A playlist of all parts: their playlists, a few at a time, joined.

@@ -60,6 +60,21 @@ impl Sink {
         Self::start(output, config.required)
     }
 
+    /// Whether the sink could be opened, for a look ahead that leaves nothing behind.
+    ///
+    /// # Errors
+    /// As for `open`.
+    pub fn try_out(config: &Config) -> io::Result<()> {
+        let Target::File(path) = &config.to else { return Ok(()) };
+        match OpenOptions::new().append(true).create_new(true).open(path) {
+            Ok(_) => std::fs::remove_file(path),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                OpenOptions::new().append(true).open(path).map(drop)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     fn start(output: Box<dyn Output>, required: bool) -> io::Result<Self> {
         let (queue, items) = sync_channel(QUEUE);
         let shared = Arc::new(Shared::default());
@@ -73,10 +88,7 @@ impl Sink {
     /// # Errors
     /// The log is required and cannot be written now: what the entry tells of must not happen.
     pub fn write(&self, event: &Event<'_>, time: Timestamp) -> Result<(), Unavailable> {
-        let failing = self.shared.failing.load(Ordering::Acquire);
-        if failing && self.required {
-            return Err(Unavailable);
-        }
+        self.ready()?;
         let queued = self.queue.try_send(Item::Line(event.line(time)));
         match (queued.is_ok(), self.required) {
             (true, _) => Ok(()),
@@ -86,6 +98,14 @@ impl Sink {
                 Ok(())
             }
         }
+    }
+
+    /// For what needs no entry of its own, such as the next segment of a player.
+    ///
+    /// # Errors
+    /// As for `write`.
+    pub fn ready(&self) -> Result<(), Unavailable> {
+        if self.required && self.shared.failing.load(Ordering::Acquire) { Err(Unavailable) } else { Ok(()) }
     }
 
     /// Why lines cannot be written now, for `/readyz`; `None` if they can.
@@ -135,7 +155,13 @@ struct Writer {
 impl Writer {
     fn run(mut self) {
         while let Ok(item) = self.items.recv() {
-            let Item::Line(line) = item else { continue };
+            let line = match item {
+                Item::Line(line) => line,
+                Item::Mark(mark) => {
+                    drop(mark);
+                    continue;
+                }
+            };
             if !self.insist(line) {
                 return;
             }
@@ -231,12 +257,13 @@ impl Appended {
 impl Output for Appended {
     fn append(&mut self, line: &[u8], written: &mut usize) -> io::Result<()> {
         if self.looked.elapsed() >= LOOK {
-            self.looked = Instant::now();
             if self.moved() {
+                // If this fails, the next try looks again: what goes to a file without a name is lost.
                 self.file = Self::file(&self.path)?;
                 // In a new file the line begins again.
                 *written = 0;
             }
+            self.looked = Instant::now();
         }
         push(&mut self.file, line, written)
     }
@@ -336,6 +363,38 @@ mod tests {
         });
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o640 & !umask());
         assert!(Sink::open(&Config { to: Target::File(folder.path().into()), required: true }).is_err());
+    }
+
+    #[test]
+    fn a_deleted_file_that_cannot_be_made_again_is_trouble_until_it_can() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("logs");
+        std::fs::create_dir(&place).unwrap();
+        let path = place.join("audit.log");
+        let mut output = Appended::open(&path).unwrap();
+        std::fs::remove_dir_all(&place).unwrap();
+        output.looked = Instant::now().checked_sub(LOOK).unwrap();
+        let mut written = 0;
+        for _ in 0..3 {
+            assert!(output.append(b"a line\n", &mut written).is_err());
+        }
+        std::fs::create_dir(&place).unwrap();
+        output.append(b"a line\n", &mut written).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "a line\n");
+    }
+
+    #[test]
+    fn trying_out_leaves_no_file_and_harms_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let to = |path: &Path| Config { to: Target::File(path.to_owned()), required: true };
+        let path = folder.path().join("audit.log");
+        Sink::try_out(&to(&path)).unwrap();
+        assert!(!path.exists());
+        std::fs::write(&path, "a line\n").unwrap();
+        Sink::try_out(&to(&path)).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "a line\n");
+        assert!(Sink::try_out(&to(folder.path())).is_err());
+        assert!(Sink::try_out(&to(&folder.path().join("not/there.log"))).is_err());
     }
 
     /// What the test's environment takes off the mode of new files.

@@ -41,7 +41,11 @@ const LARGEST: usize = 64 << 20;
 pub(super) async fn checked(body: ByteStream) -> Result<ByteStream, Refusal> {
     let (inner, mut scanner) = headed(body).await?;
     for chunk in &inner.chunks {
-        look(&mut scanner, chunk).map_err(Refusal::Broken)?;
+        let events = scanner.push(chunk).map_err(refused).map_err(Refusal::Broken)?;
+        // Nothing has been passed on yet, so a later fragment that came along can be asked for again too.
+        if let Some(error) = events.into_iter().find_map(failed) {
+            return Err(refusal(error));
+        }
     }
     let known = inner.chunks.len();
     Ok(Checked { inner, scanner, known, done: false }.boxed_unsync())
@@ -133,12 +137,17 @@ impl Body for Checked {
 
 /// Lets bytes pass unless there is an error chunk among them.
 fn look(scanner: &mut Scanner, bytes: &[u8]) -> Result<(), Broken> {
-    for event in scanner.push(bytes).map_err(refused)? {
-        if let Event::Failed(error) = event {
-            return Err(Broken::Refused(error.to_string()));
-        }
+    match scanner.push(bytes).map_err(refused)?.into_iter().find_map(failed) {
+        Some(error) => Err(Broken::Refused(error.to_string())),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+fn failed(event: Event) -> Option<InBand> {
+    match event {
+        Event::Failed(error) => Some(error),
+        Event::Document(_) | Event::Fragment(_) | Event::Media => None,
+    }
 }
 
 /// One document of the body, whole.

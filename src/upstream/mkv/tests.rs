@@ -153,7 +153,7 @@ fn an_error_chunk_at_the_head_is_refused_and_later_on_breaks_the_body() {
     for sizes in [[4].as_slice(), &[700], &[100_000]] {
         let bytes = [fragment("6", 1000), missing.clone(), fragment("8", 1)].concat();
         let read = run(async { Ok::<_, Refusal>(checked(body(&bytes, sizes)).await?.collect().await) });
-        assert!(matches!(read, Err(Refusal::Broken(Broken::Refused(_))) | Ok(Err(Broken::Refused(_)))));
+        assert!(matches!(read, Err(Refusal::NotFound(_)) | Ok(Err(Broken::Refused(_)))));
     }
 }
 

@@ -1,4 +1,4 @@
-//! A token bucket that is waited for in fair turns.
+//! A token bucket that is waited for in fair shares.
 //!
 //! It holds one second's worth, as KVS's does. A fifth of it stays in reserve, because requests that leave here evenly
 //! arrive there in bunches: without the reserve, network jitter alone makes KVS throttle a client that keeps to the
@@ -28,10 +28,7 @@ struct State {
     meter: Meter,
 }
 
-struct Waiter {
-    cost: f64,
-    turn: oneshot::Sender<()>,
-}
+type Waiter = oneshot::Sender<()>;
 
 /// How much of the bucket is not used for small requests.
 const RESERVE: f64 = 0.2;
@@ -67,7 +64,6 @@ impl Bucket {
         principal: &Arc<str>,
         deadline: Instant,
     ) -> Result<(), Duration> {
-        let cost = f64::from(cost);
         let turn = {
             let mut state = self.lock();
             self.refill(&mut state);
@@ -114,20 +110,20 @@ impl Bucket {
     }
 
     /// The level at which a request of this cost may go.
-    fn needs(&self, cost: f64) -> f64 {
+    fn needs(&self, cost: u32) -> f64 {
         // A bucket of one or two has no fifth to spare.
-        (cost + (self.rate * RESERVE).floor()).min(self.rate)
+        (f64::from(cost) + (self.rate * RESERVE).floor()).min(self.rate)
     }
 
     fn line_up(
         self: &Arc<Self>,
         state: &mut State,
-        cost: f64,
+        cost: u32,
         principal: &Arc<str>,
         deadline: Instant,
     ) -> Result<oneshot::Receiver<()>, Duration> {
         if state.turns.len() >= MOST || state.turns.of(principal) >= MOST_OF_ONE {
-            state.turns.retain(|waiter| !waiter.turn.is_closed());
+            state.turns.retain(|waiter| !waiter.is_closed());
         }
         let wait = self.wait(state, cost, principal);
         let full = state.turns.len() >= MOST || state.turns.of(principal) >= MOST_OF_ONE;
@@ -135,7 +131,7 @@ impl Bucket {
             return Err(wait.max(Duration::from_millis(500)));
         }
         let (turn, mine) = oneshot::channel();
-        state.turns.push(principal, Waiter { cost, turn });
+        state.turns.push(principal, cost, turn);
         if !state.handing_out {
             state.handing_out = true;
             // Ends when nobody waits any more, which the waiters' deadlines bound.
@@ -144,31 +140,18 @@ impl Bucket {
         Ok(mine)
     }
 
-    /// How long a request of this principal will wait: everybody's requests count up to as much as his own, since
-    /// principals take turns.
-    fn wait(&self, state: &State, cost: f64, principal: &str) -> Duration {
-        let queued = |of: &str| {
-            let mut queues = state.turns.queues().filter(|(principal, _)| *principal == of);
-            queues.next().map_or(0.0, |(_, queue)| queue.iter().map(|waiter| waiter.cost).sum())
-        };
-        let mine = queued(principal) + cost;
-        let others: f64 = state
-            .turns
-            .queues()
-            .filter(|(other, _)| *other != principal)
-            .map(|(_, queue)| queue.iter().map(|waiter| waiter.cost).sum::<f64>().min(mine))
-            .sum();
-        let ahead = mine - cost + others;
-        let missing = ahead + self.needs(cost) - state.level;
+    /// How long a request of this principal will wait, if nobody comes who is owed more.
+    fn wait(&self, state: &State, cost: u32, principal: &str) -> Duration {
+        let missing = state.turns.ahead(principal) as f64 + self.needs(cost) - state.level;
         Duration::from_secs_f64((missing / self.rate).clamp(0.0, 3600.0))
     }
 }
 
 impl State {
-    fn spend(&mut self, cost: f64) {
-        self.level -= cost;
+    fn spend(&mut self, cost: u32) {
+        self.level -= f64::from(cost);
         let now = self.at;
-        self.meter.add(cost, now);
+        self.meter.add(f64::from(cost), now);
     }
 }
 
@@ -179,22 +162,22 @@ async fn hand_out(bucket: Arc<Bucket>) {
             let mut state = bucket.lock();
             bucket.refill(&mut state);
             loop {
-                let Some(next) = state.turns.peek() else {
+                let Some((next, cost)) = state.turns.peek() else {
                     state.handing_out = false;
                     return;
                 };
-                if next.turn.is_closed() {
+                if next.is_closed() {
                     state.turns.pop(); // he left
                     continue;
                 }
-                let missing = bucket.needs(next.cost) - state.level;
+                let missing = bucket.needs(cost) - state.level;
                 if missing > 1e-9 {
                     break Duration::from_secs_f64(missing / bucket.rate);
                 }
-                if let Some(waiter) = state.turns.pop()
-                    && waiter.turn.send(()).is_ok()
+                if let Some((turn, cost)) = state.turns.pop()
+                    && turn.send(()).is_ok()
                 {
-                    state.spend(waiter.cost);
+                    state.spend(cost);
                 }
             }
         };

@@ -1,70 +1,112 @@
-//! A queue in which principals take turns: one who asks a hundred times waits behind himself, not before others.
+//! A queue in which principals have equal shares: one who asks a hundred times, or for a hundred times as much, waits
+//! behind himself, not before others.
+//!
+//! Start-time fair queueing. Every waiter gets a tag when he comes: where his principal's last wish ends on the
+//! queue's own clock, or that clock's present if his principal wanted nothing. The lowest tag goes next, and the clock
+//! moves to it. Plain turns would let ten clips of two hundred points keep up every one-point segment of a live view.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// Waiters of many principals. Within a principal first come, first served.
 pub(super) struct Turns<W> {
-    ring: VecDeque<Arc<str>>,
-    waiting: HashMap<Arc<str>, VecDeque<W>>,
-    length: usize,
+    /// By tag, then by arrival.
+    line: BTreeMap<(u64, u64), Waiting<W>>,
+    principals: HashMap<Arc<str>, Principal>,
+    /// The tag that went last.
+    clock: u64,
+    arrivals: u64,
 }
+
+struct Waiting<W> {
+    principal: Arc<str>,
+    cost: u32,
+    waiter: W,
+}
+
+#[derive(Default)]
+struct Principal {
+    waiting: usize,
+    /// Where his last wish ends.
+    end: u64,
+}
+
+/// Beyond this many principals, those without a waiter or a debt are forgotten.
+const MANY: usize = 1024;
 
 impl<W> Default for Turns<W> {
     fn default() -> Self {
-        Self { ring: VecDeque::new(), waiting: HashMap::new(), length: 0 }
+        Self { line: BTreeMap::new(), principals: HashMap::new(), clock: 0, arrivals: 0 }
     }
 }
 
 impl<W> Turns<W> {
     pub(super) fn len(&self) -> usize {
-        self.length
+        self.line.len()
     }
 
     /// How many waiters a principal has.
     pub(super) fn of(&self, principal: &str) -> usize {
-        self.waiting.get(principal).map_or(0, VecDeque::len)
+        self.principals.get(principal).map_or(0, |principal| principal.waiting)
     }
 
-    pub(super) fn push(&mut self, principal: &Arc<str>, waiter: W) {
-        let queue = self.waiting.entry(principal.clone()).or_default();
-        if queue.is_empty() {
-            self.ring.push_back(principal.clone());
+    pub(super) fn push(&mut self, principal: &Arc<str>, cost: u32, waiter: W) {
+        if self.principals.len() >= MANY {
+            let clock = self.clock;
+            self.principals.retain(|_, principal| principal.waiting > 0 || principal.end > clock);
         }
-        queue.push_back(waiter);
-        self.length += 1;
+        let tag = self.tag(principal);
+        let entry = self.principals.entry(principal.clone()).or_default();
+        entry.waiting += 1;
+        entry.end = tag + u64::from(cost.max(1));
+        self.arrivals += 1;
+        self.line.insert((tag, self.arrivals), Waiting { principal: principal.clone(), cost, waiter });
     }
 
-    /// Whose turn is next.
-    pub(super) fn peek(&self) -> Option<&W> {
-        self.waiting.get(self.ring.front()?)?.front()
+    /// Whose turn is next, and what he wants.
+    pub(super) fn peek(&self) -> Option<(&W, u32)> {
+        self.line.first_key_value().map(|(_, next)| (&next.waiter, next.cost))
     }
 
-    /// Takes the next one out; his principal goes to the end of the line.
-    pub(super) fn pop(&mut self) -> Option<W> {
-        let principal = self.ring.pop_front()?;
-        let queue = self.waiting.get_mut(&principal)?;
-        let waiter = queue.pop_front();
-        if queue.is_empty() {
-            self.waiting.remove(&principal);
-        } else {
-            self.ring.push_back(principal);
-        }
-        self.length -= usize::from(waiter.is_some());
-        waiter
+    /// Takes the next one out.
+    pub(super) fn pop(&mut self) -> Option<(W, u32)> {
+        let ((tag, _), next) = self.line.pop_first()?;
+        self.clock = self.clock.max(tag);
+        self.left(&next.principal);
+        Some((next.waiter, next.cost))
     }
 
-    /// Every principal's waiters.
-    pub(super) fn queues(&self) -> impl Iterator<Item = (&str, &VecDeque<W>)> {
-        self.waiting.iter().map(|(principal, queue)| (&**principal, queue))
+    /// The cost of all who go before a principal who comes now.
+    pub(super) fn ahead(&self, principal: &str) -> u64 {
+        let tag = self.tag(principal);
+        self.line.range(..=(tag, u64::MAX)).map(|(_, waiting)| u64::from(waiting.cost)).sum()
     }
 
     /// Forgets waiters that are not wanted any more.
     pub(super) fn retain(&mut self, mut wanted: impl FnMut(&W) -> bool) {
-        self.waiting.values_mut().for_each(|queue| queue.retain(&mut wanted));
-        self.waiting.retain(|_, queue| !queue.is_empty());
-        self.ring.retain(|principal| self.waiting.contains_key(principal));
-        self.length = self.waiting.values().map(VecDeque::len).sum();
+        let principals = &mut self.principals;
+        self.line.retain(|_, waiting| {
+            let keep = wanted(&waiting.waiter);
+            if let Some(principal) = principals.get_mut(&waiting.principal).filter(|_| !keep) {
+                principal.waiting -= 1;
+            }
+            keep
+        });
+    }
+
+    fn tag(&self, principal: &str) -> u64 {
+        self.principals.get(principal).map_or(0, |principal| principal.end).max(self.clock)
+    }
+
+    fn left(&mut self, principal: &Arc<str>) {
+        let Some(entry) = self.principals.get_mut(principal) else { return };
+        entry.waiting -= 1;
+        if entry.waiting == 0 && entry.end <= self.clock {
+            self.principals.remove(principal);
+        }
+        if self.line.is_empty() {
+            self.principals.clear(); // nobody is owed anything
+        }
     }
 }
 
@@ -77,29 +119,64 @@ mod tests {
     fn principals_take_turns() {
         let mut turns = Turns::default();
         for (principal, waiter) in [("a", 1), ("a", 2), ("a", 3), ("b", 10), ("c", 20), ("b", 11)] {
-            turns.push(&principal.into(), waiter);
+            turns.push(&principal.into(), 1, waiter);
         }
-        let order: Vec<_> = std::iter::from_fn(|| turns.pop()).collect();
+        assert_eq!((turns.len(), turns.of("a"), turns.of("x")), (6, 3, 0));
+        assert_eq!((turns.ahead("x"), turns.ahead("b"), turns.ahead("a")), (3, 6, 6));
+        let order: Vec<_> = std::iter::from_fn(|| turns.pop()).map(|(waiter, _)| waiter).collect();
         assert_eq!(order, [1, 10, 20, 2, 11, 3]);
-        assert_eq!(turns.len(), 0);
+    }
+
+    #[test]
+    fn shares_are_equal_in_points_not_in_requests() {
+        let mut turns = Turns::default();
+        for i in 0..50 {
+            turns.push(&"clips".into(), 200, ("clips", i));
+            turns.push(&"live".into(), 1, ("live", i));
+        }
+        let first: Vec<_> = std::iter::from_fn(|| turns.pop()).take(52).collect();
+        let live = first.iter().filter(|((who, _), _)| *who == "live").count();
+        assert_eq!(live, 50, "all segments before the second clip or two");
     }
 
     proptest! {
         #[test]
-        fn nobody_is_lost_and_nobody_waits_longer_than_a_round(pushes in prop::collection::vec(0..5_u8, 0..60)) {
+        fn nobody_is_lost_and_order_is_kept_within_a_principal(
+            pushes in prop::collection::vec((0..5_u8, 0..300_u32), 0..80)
+        ) {
             let mut turns = Turns::default();
-            for (i, principal) in pushes.iter().enumerate() {
-                turns.push(&principal.to_string().into(), (*principal, i));
+            for (i, (principal, cost)) in pushes.iter().enumerate() {
+                turns.push(&principal.to_string().into(), *cost, (*principal, i));
             }
             turns.retain(|(_, i)| i % 7 != 3);
-            let kept = pushes.iter().enumerate().filter(|(i, _)| i % 7 != 3).count();
-            prop_assert_eq!(turns.len(), kept);
-            let order: Vec<_> = std::iter::from_fn(|| turns.pop()).collect();
-            prop_assert_eq!(order.len(), kept);
+            let kept: Vec<_> = (0..pushes.len()).filter(|i| i % 7 != 3).collect();
+            prop_assert_eq!(turns.len(), kept.len());
+            let order: Vec<_> = std::iter::from_fn(|| turns.pop()).map(|(waiter, _)| waiter).collect();
+            let mut sorted: Vec<_> = order.iter().map(|(_, i)| *i).collect();
+            sorted.sort_unstable();
+            prop_assert_eq!(sorted, kept);
             for principal in 0..5_u8 {
-                let places: Vec<_> = (0..order.len()).filter(|i| order[*i].0 == principal).collect();
-                for pair in places.windows(2) { prop_assert!(pair[1] - pair[0] <= 5); }
+                let his: Vec<_> = order.iter().filter(|(p, _)| *p == principal).map(|(_, i)| *i).collect();
+                prop_assert!(his.is_sorted());
             }
+        }
+
+        #[test]
+        fn while_all_want_more_nobody_is_ahead_by_more_than_one_request(
+            costs in prop::collection::vec((1..200_u32, 1..200_u32), 20..40), pops in 1..30_usize
+        ) {
+            let mut turns = Turns::default();
+            for (a, b) in &costs {
+                turns.push(&"a".into(), *a, 'a');
+                turns.push(&"b".into(), *b, 'b');
+            }
+            let (mut a, mut b) = (0, 0);
+            for _ in 0..pops {
+                let Some((who, cost)) = turns.pop() else { break };
+                if turns.of("a") == 0 || turns.of("b") == 0 { break }
+                if who == 'a' { a += cost } else { b += cost }
+            }
+            prop_assert!(a.abs_diff(b) <= 400, "{a} {b}");
         }
     }
 }

@@ -12,8 +12,8 @@ mod slots;
 
 pub(super) use cost::Cost;
 
+use super::account;
 use super::call::Ask;
-use super::config;
 use super::entry::Entry;
 use super::error::Error;
 use super::metrics::Metrics;
@@ -202,7 +202,7 @@ impl Drop for Taken {
 }
 
 impl Stream {
-    fn new(quotas: &config::Quotas) -> Self {
+    fn new(quotas: &account::Quotas) -> Self {
         Self {
             metadata: Bucket::new("metadata points", quotas.metadata_points),
             media: Bucket::new("media points", quotas.media_points),
@@ -228,7 +228,7 @@ impl Stream {
 }
 
 impl Account {
-    fn new(quotas: &config::Quotas) -> Self {
+    fn new(quotas: &account::Quotas) -> Self {
         Self {
             endpoint: Bucket::new("account's GetDataEndpoint", quotas.account_tps),
             describe: Bucket::new("account's DescribeStream", quotas.account_tps),
@@ -251,7 +251,7 @@ impl Account {
 }
 
 impl Session {
-    fn new(quotas: &config::Quotas) -> Self {
+    fn new(quotas: &account::Quotas) -> Self {
         Self {
             master: Bucket::new("session's master playlist", quotas.session_playlist_tps),
             playlist: Bucket::new("session's playlist", quotas.session_playlist_tps),

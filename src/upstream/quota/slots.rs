@@ -55,7 +55,7 @@ impl Slots {
                 return Err(COME_BACK);
             }
             let (turn, mine) = oneshot::channel();
-            state.turns.push(principal, turn);
+            state.turns.push(principal, 1, turn);
             mine
         };
         match tokio::time::timeout_at(deadline, turn).await {
@@ -70,8 +70,8 @@ impl Slots {
             let mut state = self.lock();
             loop {
                 match state.turns.pop() {
-                    Some(turn) if turn.is_closed() => {}
-                    Some(turn) => break Some(turn),
+                    Some((turn, _)) if turn.is_closed() => {}
+                    Some((turn, _)) => break Some(turn),
                     None => {
                         state.free += 1;
                         break None;

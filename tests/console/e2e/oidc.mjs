@@ -14,9 +14,10 @@ export const tests = [{
     // The gateway must know the issuer before the provider can know the gateway's address: they agree on the way back by any port of loopback.
     const world = await makeWorld({ issuers: [{ issuer, client_id: 'console', scope: 'openid', token_endpoint: `${issuer}/token`, authorization_endpoint: `${issuer}/auth` }] });
     const provider = await startProvider({ port, redirect: `${world.base}/`, seconds: 20 });
+    const camera = world.kind === 'demo' ? 'cam-1' : 'dock-north';
     try {
       const page = await openPage(browser, world);
-      await page.goto(`${world.base}/#/camera/dock-north`);
+      await page.goto(`${world.base}/#/camera/${camera}`);
       await page.getByRole('button', { name: 'Sign in with 127.0.0.1' }).click();
       await page.locator('input[name="login"]').fill('carol');
       await page.locator('input[name="password"]').fill('x');
@@ -25,7 +26,7 @@ export const tests = [{
       await consent.waitFor();
       await consent.click();
       await page.locator('.chip', { hasText: 'carol' }).waitFor();
-      assert.ok(page.url().endsWith('#/camera/dock-north'), page.url());
+      assert.ok(page.url().endsWith(`#/camera/${camera}`), page.url());
       assert.ok(!page.url().includes('code='));
       await until(page, 'live', () => document.querySelector('.camera')?.dataset.state === 'live');
       await page.reload();

@@ -23,6 +23,44 @@ export const tests = [
     },
   },
   {
+    name: 'trouble: a camera that falls silent says since when, and plays again when it is back',
+    needs: (world) => world.silence !== undefined,
+    async run({ world, browser, say }) {
+      const page = await openPage(browser, world);
+      await signIn(page, world, await world.token());
+      await until(page, 'three tiles are live', () => document.querySelectorAll('.tile[data-state="live"]').length >= 3);
+      const name = (await liveTiles(page))[1];
+      await world.silence(name, true);
+      try {
+        await until(page, 'the picture is said to stand still', (name) => ['waiting', 'silent'].includes(document.querySelector(`.tile[data-stream="${name}"]`).dataset.state), name, 40_000);
+        await page.locator(`${tile(name)} .tile-words`, { hasText: 'No signal since' }).waitFor({ timeout: 90_000 });
+        say(await page.locator(`${tile(name)} .tile-words`).innerText().then((words) => words.replaceAll('\n', ' | ')));
+      } finally { await world.silence(name, false); }
+      await until(page, 'it is live again', (name) => document.querySelector(`.tile[data-stream="${name}"]`).dataset.state === 'live', name, 60_000);
+      await framesGrow(page, 'back', [tile(name)]);
+      assert.deepEqual(page.wrong, []);
+    },
+  },
+  {
+    name: 'trouble: a permission that is taken away stops the pictures and says so',
+    needs: (world) => world.forbid !== undefined,
+    async run({ world, browser }) {
+      const page = await openPage(browser, world);
+      await signIn(page, world, await world.token());
+      await until(page, 'three tiles are live', () => document.querySelectorAll('.tile[data-state="live"]').length >= 3);
+      const [name, other] = await liveTiles(page);
+      await page.locator(`${tile(name)} .tile-link`).click();
+      await until(page, 'live', () => document.querySelector('.camera')?.dataset.state === 'live');
+      await world.forbid(name, true);
+      try {
+        await page.locator('.stage-words', { hasText: 'No permission' }).waitFor({ timeout: 45_000 });
+        await page.evaluate(() => { location.hash = '#/'; });
+        await page.locator(tile(other)).waitFor();
+        await page.locator(tile(name)).waitFor({ state: 'detached', timeout: 90_000 });
+      } finally { await world.forbid(name, false); }
+    },
+  },
+  {
     name: 'trouble: errors of the video service are said and lived through',
     needs: (world) => world.fault !== undefined,
     async run({ world, browser }) {

@@ -1,6 +1,7 @@
 //! KVS never has to throttle us, whatever the crowd does, and nobody in the crowd is starved.
 
 use super::*;
+use kvs_edge::kvs::{Protocol, Resource};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -53,4 +54,57 @@ async fn a_crowd_is_served_in_turns_and_kvs_never_throttles() {
     println!("served per principal: {served:?}");
     assert_eq!(throttled, 0);
     assert!(served.iter().all(|n| *n > 3), "{served:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_keep_to_their_own_rates_and_expire_as_told() {
+    let kvs = kvs(|_| {}).await;
+    let config = Config { queue_wait: Span::seconds(2), ..Config::default() };
+    let upstream = upstream(entry(&kvs.url()), config).await;
+    let located = upstream.locate(&camera()).unwrap();
+    let live = read(Operation::GetHlsStreamingSessionUrl, "");
+    let parameters = live.session().unwrap();
+    let session =
+        upstream.open_session(&located, parameters, Duration::from_secs(300), "alice").await.unwrap();
+    let resources = [
+        Resource::MasterPlaylist,
+        Resource::MediaPlaylist { track: 1 },
+        Resource::MediaPlaylist { track: 2 },
+        Resource::InitSegment { protocol: Protocol::Hls, track: 1, sequence: Some(0) },
+    ];
+    let end = Instant::now() + Duration::from_secs(4);
+    let players: Vec<_> = (0..20_usize)
+        .map(|player| {
+            let (upstream, located, session) = (upstream.clone(), located.clone(), session.clone());
+            let resource = resources[player % resources.len()].clone();
+            tokio::spawn(async move {
+                let mut got = 0;
+                while Instant::now() < end {
+                    match upstream.fetch(&located, &session, &resource, 5).await {
+                        Ok(answer) => {
+                            answer.bytes(10 << 20).await.unwrap();
+                            got += 1;
+                        }
+                        Err(Error::Busy { .. }) => tokio::time::sleep(Duration::from_millis(100)).await,
+                        Err(other) => panic!("{resource}: {other}"),
+                    }
+                }
+                got
+            })
+        })
+        .collect();
+    let mut got = Vec::new();
+    for player in players {
+        got.push(player.await.unwrap());
+    }
+    let requests = operator(&kvs, "GET", "requests", "").await;
+    for (operation, of) in requests["total"].as_object().unwrap() {
+        println!("{operation:<28} {of}");
+        assert_eq!(of["throttled"].as_u64().unwrap(), 0, "{operation}");
+    }
+    println!("answers per player: {got:?}");
+    assert!(got.iter().all(|n| *n > 0), "{got:?}");
+    operator(&kvs, "DELETE", "sessions", "").await;
+    let gone = upstream.fetch(&located, &session, &resources[1], 5).await.unwrap_err();
+    assert!(matches!(gone, Error::SessionExpired), "{gone}");
 }

@@ -33,7 +33,20 @@ export function apply(): void {
   else document.documentElement.dataset['theme'] = preferences.theme;
 }
 
-/** Pictures of cameras are not all 16:9; the shape is learnt from the first picture and kept, so that small stills are not stretched. */
-const shapes = new Map<string, number>();
-export const shapeOf = (stream: string): number | undefined => shapes.get(stream);
-export const learnShape = (stream: string, width: number, height: number): void => { if (width > 0 && height > 0) shapes.set(stream, width / height); };
+/**
+ * How large a camera's pictures are, learnt from the first one. Small stills are asked for in the camera's own shape, since
+ * KVS stretches; and pictures that are small anyway as they are, since one size is one entry in the gateway's cache.
+ */
+const sizes = new Map<string, { width: number; height: number }>();
+const SMALL = 1000;
+
+export const learnSize = (stream: string, width: number, height: number): void => { if (width > 0 && height > 0) sizes.set(stream, { width, height }); };
+
+/** The size to ask for a still of about `width`; nothing for its own size. */
+export function stillSize(stream: string, width: number): { width: number; height: number } | undefined {
+  const size = sizes.get(stream);
+  if (!size || size.width <= SMALL) return undefined;
+  return { width, height: Math.round((width * size.height) / size.width / 2) * 2 };
+}
+
+export const knowsSize = (stream: string): boolean => sizes.has(stream);

@@ -26,11 +26,11 @@ export const text = {
     insecure: 'Single sign-on needs https (or localhost). Open this page over https, or paste a token.',
     returning: 'Finishing sign-in…',
     close: 'Not now',
+    reload: 'Reload and sign in again',
   },
 
   session: {
     left: (time: string) => `${time} left`,
-    leftLong: (time: string) => `Your session ends in ${time}`,
     soon: (time: string) => `Your session ends in ${time}. Renew it now and nothing is interrupted.`,
     renew: 'Renew',
     renewing: 'Renewing…',
@@ -116,11 +116,8 @@ export const text = {
     noMse: 'This browser has no Media Source Extensions, so it cannot play live video. Try a current Firefox, Chrome, Edge or Safari.',
     decode: 'The video decoder of this browser gave up on these pictures.',
     playerMissing: 'The player did not load. Check your connection and reload the page.',
-    stillsEvery: (seconds: number) => `A new still every ${seconds} s`,
     stillsHevc: (seconds: number) => `H.265 does not play in this browser; a new still every ${seconds} s`,
-    stillsLoad: (seconds: number) => `To spare this computer, a new still every ${seconds} s`,
     stillsOnly: 'Your access covers stills of this camera, not its video',
-    autoplay: 'The browser wants a click before it plays.',
     audioDropped: 'Played without sound: the sound track does not decode.',
   },
 
@@ -152,7 +149,6 @@ export const text = {
     jumpWhen: (zone: string) => `Date and time (${zone})`,
     jumpFuture: 'That is in the future.',
     jumpTooOld: (since: string) => `This stream keeps recordings since ${since} only.`,
-    nothingHere: 'Nothing is recorded here',
     skippedTo: (time: string) => `Nothing is recorded there. Going on at ${time}.`,
     gapSkipped: (length: string) => `Gap of ${length} skipped`,
     nothingAfter: 'Nothing is recorded from here on.',
@@ -162,7 +158,6 @@ export const text = {
     notFound: (name: string) => `There is no camera “${name}” for you`,
     notFoundLead: 'It was deleted or renamed, or your access does not include it.',
     rewinding: (rate: number) => `Backwards ${rate}×`,
-    loadingPart: 'Loading this part of the recording',
     close: 'Close',
   },
 
@@ -286,13 +281,10 @@ export const text = {
     network: 'the gateway does not answer',
     proxyPage: 'your company’s access proxy answered instead of the gateway; reload the page to sign in there',
     status: (status: number) => `the gateway answered with ${status}`,
-    crashed: 'Something in this page went wrong. Reload it; if that does not help, tell whoever runs this gateway:',
-    reload: 'Reload',
   },
 
   units: {
     bytes: ['B', 'kB', 'MB', 'GB', 'TB'] as const,
-    perSecond: (size: string) => `${size}/s`,
     second: 's', minute: 'min', hour: 'h', day: 'd',
     fps: (n: number) => `${n} fps`,
     ms: (n: number) => `${n} ms`,

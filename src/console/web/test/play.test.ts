@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { beginAt, mediaAt, readAttributes, readMaster, readPieces, wallAt } from '../src/play/master';
-import { isFine, liveness, wordsOf, type State } from '../src/play/state';
+import { isFine, liveness, silentSince, wordsOf, type State } from '../src/play/state';
 import { outcomeOf, Tally } from '../src/play/tally';
 import { backoff, diagnose, unplayable, worthAnotherTry } from '../src/play/trouble';
 import { text } from '../src/text';
@@ -87,6 +87,9 @@ describe('states', () => {
     expect(liveness(20_000, 2000)).toEqual({ is: 'delayed', behind: 20_000 });
     expect(liveness(20_000, 4000).is).toBe('live');
     expect(isFine(liveness(undefined, 2000))).toBe(true);
+    expect(silentSince(T, 3000, T + 15e3)).toBeUndefined();
+    expect(silentSince(T, 3000, T + 20e3)).toBe(T);
+    expect(silentSince(NaN, 3000, T)).toBeUndefined();
   });
 });
 

@@ -26,7 +26,7 @@ type CameraAddress = Extract<Address, { view: 'camera' }>;
 export function cameraView(session: Session, shell: Shell, address: CameraAddress): View {
   const ends = new Ends();
   const root = h('section', { class: 'camera', 'aria-label': address.name }, h('p', { class: 'starting', role: 'status' }, text.signIn.checking));
-  const pill = h('div', { class: 'pill', role: 'status' });
+  const pill = h('div', { class: 'pill', role: 'status' }, h('span', {}), h('span', { class: 'pill-detail' }));
   shell.bar(h('div', { class: 'camera-bar' },
     h('a', { class: 'icon-button', href: '#/', 'aria-label': words.back, title: words.back }, icon('back')), switcher(session, address.name, ends), pill));
   document.title = `${address.name} · ${text.brand}`;
@@ -132,7 +132,8 @@ function tell(deck: Deck, root: HTMLElement, pill: HTMLElement, loud: HTMLElemen
   const { state } = deck.feed;
   const stateWords = deck.backwards ? { title: words.rewinding(-deck.backwards), detail: '', tone: 'calm' as const } : wordsOf(state, now(), preferences.zone);
   const paused = deck.paused && isFine(state);
-  say(pill, paused ? (text.state.paused[0] ?? '') : [stateWords.title, state.is === 'live' ? stateWords.detail : ''].filter(Boolean).join(' · '));
+  say(pill.firstElementChild as Element, paused ? (text.state.paused[0] ?? '') : stateWords.title);
+  say(pill.lastElementChild as Element, !paused && state.is === 'live' && stateWords.detail ? ` · ${stateWords.detail}` : '');
   mark(pill, 'data-tone', paused ? 'calm' : stateWords.tone);
   mark(root, 'data-state', state.is);
   const quick = (state.is === 'buffering' || state.is === 'opening' || state.is === 'waiting') && now() - state.since < 1500;

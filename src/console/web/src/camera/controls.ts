@@ -36,7 +36,7 @@ export function controls(deck: Deck, doing: Doing): { root: HTMLElement; show():
 
   const show = () => {
     relabel(play, deck.paused ? 'play' : 'pause', deck.paused ? words.play : words.pause);
-    mark(live, 'data-on', deck.live && !deck.paused);
+    mark(live, 'data-on', deck.live && !deck.paused && (deck.feed.state.is === 'live' || deck.feed.state.is === 'delayed'));
     mark(live, 'aria-pressed', String(deck.live));
     live.title = deck.live ? words.atLive : words.goLive;
     const { muted } = deck.stage.video;

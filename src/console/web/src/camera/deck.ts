@@ -201,7 +201,7 @@ export class Deck extends EventTarget {
     let next: number | undefined;
     try { next = await this.recordings.next(at); } catch { /* the list may be denied; the words below are true either way */ }
     if (this.feed.wish?.is !== 'archive') return;
-    if (next === undefined) { notice(text.camera.nothingAfter, 8000); this.pending = undefined; return this.tell(); }
+    if (next === undefined) { notice(text.camera.nothingAfter, 8000); this.pending = undefined; this.feed.finish(); return this.tell(); }
     if (next > now() - LIVE_EDGE) return this.goLive();
     notice(text.camera.skippedTo(moment(next, now(), preferences.zone)));
     this.open(next);

@@ -2,7 +2,7 @@
 // rests is asked for, on times that other viewers would ask for as well.
 
 import { h, say, Ends } from '../dom';
-import { learnShape, shapeOf } from '../preferences';
+import { knowsSize, learnSize, stillSize } from '../preferences';
 import type { Session } from '../session/session';
 import { text } from '../text';
 
@@ -71,10 +71,9 @@ export class Thumbnails {
   private async ask(at: number): Promise<void> {
     this.asking?.abort();
     const asking = (this.asking = new AbortController());
-    const shape = shapeOf(this.name);
     try {
-      const picture = await this.session.api.snapshot(this.name, { at, ...(shape && { width: WIDTH, height: Math.round(WIDTH / shape / 2) * 2 }) }, asking.signal);
-      if (!shape) { const { width, height } = await createImageBitmap(picture); learnShape(this.name, width, height); }
+      const picture = await this.session.api.snapshot(this.name, { at, ...stillSize(this.name, WIDTH) }, asking.signal);
+      if (!knowsSize(this.name)) { const { width, height } = await createImageBitmap(picture); learnSize(this.name, width, height); }
       if (asking.signal.aborted) return;
       const url = URL.createObjectURL(picture);
       this.kept.set(at, url);

@@ -26,6 +26,7 @@ export class Timeline {
   view: View;
   private follow = true;
   private hover: number | undefined;
+  private handAt = 0;
   private drag: Drag | undefined;
   private readonly pointers = new Map<number, number>();
   private readonly canvas = h('canvas', { class: 'timeline-canvas' });
@@ -88,7 +89,8 @@ export class Timeline {
     ends.listen(track, 'pointerleave', () => { this.hover = undefined; this.thumbnails.hide(); this.draw(); });
     ends.listen(track, 'wheel', (event: WheelEvent) => this.wheel(event), { passive: false });
     ends.listen(track, 'keydown', (event: KeyboardEvent) => this.key(event));
-    ends.listen(this.recordings, 'change', () => this.draw());
+    // What is under a resting hand may become known only now.
+    ends.listen(this.recordings, 'change', () => { if (this.hover !== undefined && !this.drag) this.point(this.handAt, 'mouse'); this.draw(); });
     const sized = new ResizeObserver(() => this.draw());
     sized.observe(track);
     ends.add(() => sized.disconnect());
@@ -207,6 +209,7 @@ export class Timeline {
   private point(x: number, pointer: string): void {
     if (x < 0 || x > this.width) return;
     const at = timeAt(this.view, x, this.width);
+    this.handAt = x;
     this.hover = at;
     const grips = (['in', 'out'] as const).some((end) => this.marks[end] !== undefined && Math.abs(xOf(this.view, this.marks[end], this.width) - x) < GRIP);
     this.track.style.cursor = grips ? 'ew-resize' : '';

@@ -2,14 +2,14 @@
 // has a State that says what is going on. Tiles and the camera view are built on it.
 
 import { Refused, type Stream } from '../api';
-import { learnShape } from '../preferences';
+import { learnSize } from '../preferences';
 import { now } from '../present';
 import type { Session } from '../session/session';
 import { text } from '../text';
 import { attach, loadPlayer, support, type Attachment } from './attach';
 import { mediaAt, readMaster, wallAt, type Master, type Piece } from './master';
 import type { Stage } from './stage';
-import { liveness, type State } from './state';
+import { liveness, silentSince, type State } from './state';
 import { Tally } from './tally';
 import { backoff, diagnose, unplayable } from './trouble';
 
@@ -18,7 +18,7 @@ export type Wish = { readonly is: 'live' } | { readonly is: 'archive'; readonly 
 
 export interface Hooks {
   changed?(state: State): void;
-  /** The range holds nothing. */
+  /** The range holds nothing: whoever is told goes elsewhere, or finishes the feed. */
   empty?(wish: Wish): void;
   /** A recording came to its end. */
   ended?(lastWall: number): void;
@@ -46,6 +46,7 @@ export class Feed {
   /** What stands in the way of the next opening; told once the pictures that are left have run out. */
   private trouble: State | undefined;
   private hindrance: State | undefined;
+  private pictureOf: number | undefined;
   private movedAt = 0;
   private position = -1;
   private moved = false;
@@ -89,6 +90,9 @@ export class Feed {
     this.pauseFor({ is: 'paused' });
   }
 
+  /** There is nothing more to play. */
+  finish(): void { this.pauseFor({ is: 'ended' }); }
+
   close(): void {
     this.stop();
     clearInterval(this.beat);
@@ -128,7 +132,7 @@ export class Feed {
       const master = readMaster(playlist.text, playlist.url);
       if (!master) throw new Refused(502, '', text.errors.status(502));
       this.master = master;
-      learnShape(this.stream.name, master.width, master.height);
+      learnSize(this.stream.name, master.width, master.height);
       const source = this.choose(master, playlist.url);
       if (!source) return;
       // Only now, so that a player that was cut off shows what it still holds while the gateway is away.
@@ -188,15 +192,27 @@ export class Feed {
     if (video.currentTime !== this.position && !this.trouble) this.tries = 0;
     this.position = video.currentTime;
     const still = now() - this.movedAt;
+    const quiet = this.quietSince();
+    // The gateway keeps a silent camera's playlist, so that players live through it: the player waits, nothing is reopened.
+    if (quiet !== undefined) return this.set({ is: 'silent', last: quiet });
     if (still < 2500) return this.judge();
     this.set(this.trouble ?? this.hindrance ?? { is: this.wish.is === 'live' ? 'waiting' : 'buffering', since: this.movedAt });
     if (still > 25e3 && !this.timer) { this.reopened += 1; this.movedAt = now() - 10e3; void this.open(); }
+  }
+
+  /** Since when the camera has sent nothing, if its playlist says so and the gateway can be reached. */
+  private quietSince(): number | undefined {
+    const newest = this.pieces().at(-1);
+    if (this.wish?.is !== 'live' || !newest || this.trouble || this.hindrance) return undefined;
+    return silentSince(newest.wall + newest.length * 1000, this.target, now());
   }
 
   private judge(): void {
     if (!this.wish || !this.attachment) return;
     if (this.stage.video.ended) return;
     if (this.wish.is === 'archive') return this.set({ is: 'archive' });
+    const quiet = this.quietSince();
+    if (quiet !== undefined) return this.set({ is: 'silent', last: quiet });
     const wall = this.wall();
     const behind = wall === undefined ? this.attachment.latency() : Math.max(0, now() - wall);
     const state = liveness(behind, this.target);
@@ -243,14 +259,23 @@ export class Feed {
   /** Nothing to play: is the camera silent, or gone? */
   private async missing(signal: AbortSignal): Promise<void> {
     const { wish } = this;
-    if (wish?.is === 'archive') { this.set({ is: 'ended' }); this.hooks.empty?.(wish); return; }
+    if (wish?.is === 'archive') return this.hooks.empty?.(wish);
     try { await this.session.api.stream(this.stream.name, signal); } catch (error) {
       if (signal.aborted) return;
       if (error instanceof Refused && (error.status === 404 || error.status === 403)) return this.later({ is: error.status === 403 ? 'denied' : 'gone' }, 30e3);
     }
     if (this.state.is !== 'silent') this.set({ is: 'silent' });
     const last = await this.lastSeen(signal);
-    if (!signal.aborted) this.later(last === undefined ? { is: 'silent' } : { is: 'silent', last }, 10e3);
+    if (signal.aborted) return;
+    this.later(last === undefined ? { is: 'silent' } : { is: 'silent', last }, 10e3);
+    if (typeof last === 'number' && !this.moved && this.stream.actions.includes('GetImages')) void this.lastPicture(last);
+  }
+
+  /** What the camera last saw says more than a black screen. */
+  private async lastPicture(last: number): Promise<void> {
+    if (this.pictureOf === last) return;
+    this.pictureOf = last;
+    try { this.stage.poster(await this.session.api.snapshot(this.stream.name, { at: Math.floor(last / 1000) * 1000 }, this.away.signal)); } catch { /* then it stays black */ }
   }
 
   private async lastSeen(signal: AbortSignal): Promise<number | 'long ago' | undefined> {

@@ -56,3 +56,8 @@ export function liveness(behind: number | undefined, target: number): State {
   if (behind === undefined) return { is: 'live' };
   return behind > 4 * target + 5000 ? { is: 'delayed', behind } : { is: 'live', behind };
 }
+
+/** The end of the newest fragment, if it is so long ago that the camera must be silent; times and `target` in ms. */
+export function silentSince(newestEnd: number, target: number, now: number): number | undefined {
+  return now - newestEnd > 3 * target + 10e3 ? newestEnd : undefined;
+}

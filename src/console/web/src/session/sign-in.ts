@@ -55,7 +55,9 @@ function form(session: Session, problem: string | undefined, done: () => void): 
     type: 'button', class: 'button primary wide',
     on: { click: () => session.leaveFor(issuer).catch((error: unknown) => { says.textContent = messageOf(error); }) },
   }, words.with(new URL(issuer.issuer).hostname)));
-  return h('div', { class: 'sign-in-form' }, ...leave, issuers.length > 0 && h('p', { class: 'or' }, words.or),
+  // An access proxy signs people in when they load a page.
+  const reload = session.standing === 'ended' && session.how === 'proxy' && h('button', { type: 'button', class: 'button primary wide', on: { click: () => location.reload() } }, words.reload);
+  return h('div', { class: 'sign-in-form' }, reload, ...leave, issuers.length > 0 && h('p', { class: 'or' }, words.or),
     h('form', { on: { submit: (event: Event) => { event.preventDefault(); void submit(); } } },
       h('label', { for: 'token' }, words.paste), field, h('p', { class: 'hint', id: 'token-hint' }, words.pasteHint), says, go));
 }

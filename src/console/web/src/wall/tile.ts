@@ -8,7 +8,7 @@ import { Feed } from '../play/feed';
 import { isFine, wordsOf } from '../play/state';
 import { Stage } from '../play/stage';
 import { now } from '../present';
-import { learnShape, preferences, shapeOf } from '../preferences';
+import { learnSize, preferences, stillSize } from '../preferences';
 import type { Session } from '../session/session';
 import { iconButton, toggleFullScreen } from '../shell';
 import { text } from '../text';
@@ -68,10 +68,9 @@ export class Tile {
     if (this.asked || !this.stream.actions.includes('GetImages')) return;
     this.asked = true;
     try {
-      const shape = shapeOf(this.stream.name);
-      const picture = await this.session.api.snapshot(this.stream.name, { maxAge: 30, ...(shape && { width: 640, height: Math.round(640 / shape) }) }, this.ends.signal);
+      const picture = await this.session.api.snapshot(this.stream.name, { maxAge: 30, ...stillSize(this.stream.name, 640) }, this.ends.signal);
       const { width, height } = await createImageBitmap(picture);
-      learnShape(this.stream.name, width, height);
+      learnSize(this.stream.name, width, height);
       if (this.feed.firstPicture === undefined) this.stage.poster(picture);
     } catch { /* the words say what is wrong, if it is more than this picture */ }
   }

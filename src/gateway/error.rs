@@ -1,0 +1,90 @@
+//! Why a request got no answer: the failures of every step, gathered. How each looks from outside is `refusal`'s to say.
+
+use super::origin::Failure;
+use super::route::Lost;
+use crate::cache::FillError;
+use crate::kvs::Invalid;
+use crate::net::body::Broken;
+use crate::net::intake;
+use crate::{identity, playback, policy, sessions, upstream};
+use std::sync::Arc;
+
+/// Why a request got no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nothing is there.
+    #[error(transparent)]
+    Lost(#[from] Lost),
+    /// Nobody, or nobody we know, is asking.
+    #[error(transparent)]
+    Identity(#[from] identity::Error),
+    /// The playback capability does not open, or is bound to somebody else.
+    #[error("{0}")]
+    Capability(playback::Error),
+    /// The capability is bound to an address or a cookie that this request does not show.
+    #[error("this playback URL belongs to another client")]
+    Unbound,
+    /// The request is not one that KVS would take.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// The request's body is too large, too slow, or broke.
+    #[error(transparent)]
+    Input(#[from] intake::Error),
+    /// The query of a plain GET.
+    #[error("{name} {problem}")]
+    Query {
+        /// Which parameter.
+        name: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A page token that we did not give out for this stream and caller.
+    #[error("NextToken was not given out for this request")]
+    PageToken,
+    /// Policy says no.
+    #[error(transparent)]
+    Denied(#[from] policy::Denied),
+    /// KVS, or the way to it.
+    #[error(transparent)]
+    Upstream(Arc<upstream::Error>),
+    /// KVS's playlist or manifest cannot be passed on.
+    #[error("{0}")]
+    Rewrite(playback::Error),
+    /// The shared session has nothing for this request.
+    #[error(transparent)]
+    Session(sessions::Error<Failure>),
+    /// A body broke before its first byte was sent.
+    #[error(transparent)]
+    Broken(#[from] Broken),
+    /// There is no picture at that instant.
+    #[error("there is no picture of {0}")]
+    NoPicture(String),
+    /// The audit log cannot be written, and it is required.
+    #[error("the audit log cannot be written")]
+    Audit,
+}
+
+impl From<upstream::Error> for Error {
+    fn from(error: upstream::Error) -> Self {
+        Self::Upstream(Arc::new(error))
+    }
+}
+
+impl From<FillError<upstream::Error>> for Error {
+    fn from(error: FillError<upstream::Error>) -> Self {
+        match error {
+            FillError::Fetch(error) => Self::Upstream(error),
+            FillError::Broken(broken) => Self::Broken(broken),
+        }
+    }
+}
+
+impl From<sessions::Error<Failure>> for Error {
+    fn from(error: sessions::Error<Failure>) -> Self {
+        match error {
+            sessions::Error::Origin(Failure::Upstream(error)) => Self::Upstream(error),
+            sessions::Error::Origin(Failure::Rewrite(error)) => Self::Rewrite(error),
+            other => Self::Session(other),
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Ranges, conditions and HEAD (RFC 9110) over clips that are held and over clips that are still on their way.
+
+use crate::harness::{Answer, Edge};
+use kvs_edge::kvs::Timestamp;
+use serde_json::json;
+
+async fn ask(edge: &Edge, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+    let bearer = format!("Bearer {}", edge.alice());
+    let mut all = vec![("authorization", bearer.as_str())];
+    all.extend_from_slice(headers);
+    edge.http.send(method, &format!("{}{path}", edge.url), &all, String::new()).await
+}
+
+fn clip(ago: u64) -> String {
+    let end = Timestamp::now().millis() / 1000 - ago;
+    format!("/streams/cam-1/clip.mp4?start={}&end={end}", end - 10)
+}
+
+/// Asks for every kind of range; `grow` makes the clip one that is not held yet.
+async fn table(edge: &Edge, paths: impl Fn(u64) -> String, grow: bool) {
+    for (case, range) in
+        ["bytes=0-99", "bytes=100-", "bytes=-100", "bytes=5-5", "bytes=0-1,5-6", "bytes=9999999999-"]
+            .into_iter()
+            .enumerate()
+    {
+        let path = paths(120 + 20 * case as u64);
+        if grow {
+            let trickle = json!({"kind": "trickle", "bytes_per_second": 500_000});
+            edge.fault(json!({"operation": "GetClip", "fault": trickle, "times": 1})).await;
+        } else {
+            ask(edge, "GET", &path, &[]).await;
+        }
+        let part = ask(edge, "GET", &path, &[("range", range)]).await;
+        let whole = ask(edge, "GET", &path, &[]).await;
+        let length = whole.body.len();
+        let expected = match case {
+            0 => Some(0..100),
+            1 => Some(100..length),
+            2 => Some(length - 100..length),
+            3 => Some(5..6),
+            _ => None,
+        };
+        assert!(!part.broken, "{range}");
+        match expected {
+            Some(slice) => {
+                assert_eq!(part.status, 206, "{range}");
+                let shown = format!("bytes {}-{}/{length}", slice.start, slice.end - 1);
+                assert_eq!(part.header("content-range"), Some(shown.as_str()));
+                assert_eq!(part.body, whole.body.slice(slice), "{range}");
+            }
+            None if case == 4 => {
+                assert_eq!((part.status, &part.body), (200, &whole.body), "several ranges: everything");
+            }
+            None => {
+                let shown = format!("bytes */{length}");
+                assert_eq!((part.status, part.header("content-range")), (416, Some(shown.as_str())));
+                assert!(part.body.is_empty());
+            }
+        }
+        assert_eq!(whole.header("accept-ranges"), Some("bytes"));
+    }
+}
+
+#[tokio::test]
+async fn a_range_is_that_slice_of_a_clip_that_is_held() {
+    let edge = Edge::start().await;
+    table(&edge, clip, false).await;
+    assert_eq!(edge.reached_by("GetClip").await, 6);
+}
+
+#[tokio::test]
+async fn a_range_is_that_slice_of_a_clip_that_is_on_its_way() {
+    let edge = Edge::start().await;
+    table(&edge, clip, true).await;
+    assert_eq!(edge.reached_by("GetClip").await, 6);
+}
+
+#[tokio::test]
+async fn conditions_and_head_save_the_body() {
+    let edge = Edge::start().await;
+    let path = clip(120);
+    let fetched = ask(&edge, "GET", &path, &[]).await;
+    let held = ask(&edge, "GET", &path, &[]).await;
+    let etag = held.header("etag").unwrap().to_owned();
+    assert!(etag.starts_with('"'), "a strong one: {etag}");
+    let head = ask(&edge, "HEAD", &path, &[]).await;
+    let length = fetched.body.len().to_string();
+    assert_eq!((head.status, head.header("content-length")), (200, Some(length.as_str())));
+    assert_eq!((head.header("etag"), head.body.len()), (Some(etag.as_str()), 0));
+    let unchanged = ask(&edge, "GET", &path, &[("if-none-match", &etag)]).await;
+    assert_eq!((unchanged.status, unchanged.body.len()), (304, 0));
+    assert_eq!(unchanged.header("etag"), Some(etag.as_str()));
+    let other = ask(&edge, "GET", &path, &[("if-none-match", "\"other\"")]).await;
+    assert_eq!((other.status, &other.body), (200, &fetched.body));
+    let same = ask(&edge, "GET", &path, &[("range", "bytes=0-9"), ("if-range", &etag)]).await;
+    assert_eq!((same.status, same.body.len()), (206, 10));
+    let changed = ask(&edge, "GET", &path, &[("range", "bytes=0-9"), ("if-range", "\"other\"")]).await;
+    assert_eq!((changed.status, &changed.body), (200, &fetched.body));
+    let keep = held.header("cache-control").unwrap();
+    assert!(keep.starts_with("private, max-age=") && keep.ends_with("immutable"), "{keep}");
+    assert!(held.header("age").is_some());
+    let name = held.header("content-disposition").unwrap();
+    assert!(name.starts_with("attachment; filename=\"cam-1_") && name.ends_with(".mp4\""), "{name}");
+    assert_eq!(fetched.header("cache-status"), Some("kvs-edge; fwd=uri-miss; stored"));
+    assert_eq!(edge.reached_by("GetClip").await, 1);
+}
+
+#[tokio::test]
+async fn a_clip_that_may_still_change_is_not_said_to_be_kept() {
+    let edge = Edge::start().await;
+    let fresh = ask(&edge, "GET", &clip(20), &[]).await;
+    assert_eq!(fresh.status, 200, "{}", fresh.text());
+    assert_eq!(fresh.header("cache-control"), Some("private, no-cache"));
+    assert!(!fresh.header("cache-status").unwrap().contains("stored"));
+}

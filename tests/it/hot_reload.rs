@@ -1,0 +1,127 @@
+//! A reload of the policies reaches those who are playing; one that is wrong changes nothing and says so.
+
+use crate::harness::program::binary;
+use crate::harness::{Edge, Setup};
+use std::fs;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+use tokio::process::{Child, Command};
+
+/// The real program, on the settings of an edge that it shares emulator, issuer and folder with.
+struct Served {
+    url: String,
+    admin: String,
+    _child: Child,
+}
+
+async fn serve(edge: &Edge) -> Served {
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (public, admin) = (free(), free());
+    let log = fs::File::create(edge.path("stdout.log")).unwrap();
+    let child = Command::new(binary())
+        .args(["serve", "--config", edge.path("edge.toml").to_str().unwrap()])
+        .env("KVS_EDGE__SERVER__LISTEN", public.to_string())
+        .env("KVS_EDGE__ADMIN__LISTEN", admin.to_string())
+        .stdin(Stdio::null())
+        .stderr(log.try_clone().unwrap())
+        .stdout(log)
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let served = Served { url: format!("http://{public}"), admin: format!("http://{admin}"), _child: child };
+    edge.until("the program listens", || async { tokio::net::TcpStream::connect(admin).await.is_ok() }).await;
+    served
+}
+
+const BOARD_ONLY: &str = "@id(\"board\")\npermit (principal in Group::\"board\", action, resource);\n\
+    @id(\"investigators\")\npermit (principal in Group::\"investigators\", action, resource);\n";
+
+#[tokio::test]
+async fn a_changed_policy_file_stops_a_viewer_within_ten_seconds_segments_included() {
+    let edge = Edge::start().await;
+    let served = serve(&edge).await;
+    let bearer = format!("Bearer {}", edge.bob());
+    let live = format!("{}/streams/cam-1/live.m3u8", served.url);
+    let answer = edge.http.get(&live, &[("authorization", &bearer)]).await;
+    assert_eq!(answer.status, 302, "{}", answer.text());
+    let master = format!("{}{}", served.url, answer.header("location").unwrap());
+    let folder = master.rsplit_once('/').unwrap().0.to_owned();
+    let playlist = format!("{folder}/getHLSMediaPlaylist.m3u8?TrackNumber=1");
+    let shown = edge.http.get(&playlist, &[]).await;
+    assert_eq!(shown.status, 200, "{}", shown.text());
+    let text = shown.text();
+    let segment = text.lines().find(|line| line.starts_with("getMP4MediaFragment")).unwrap();
+    let segment = format!("{folder}/{segment}");
+    assert_eq!(edge.http.get(&segment, &[]).await.status, 200);
+    fs::write(edge.path("policies.cedar"), BOARD_ONLY).unwrap();
+    let changed = Instant::now();
+    let mut cut = [None, None];
+    while cut.contains(&None) {
+        for (place, url) in [&playlist, &segment].into_iter().enumerate() {
+            let answer = edge.http.get(url, &[]).await;
+            match (answer.status, cut[place]) {
+                (403, None) => cut[place] = Some(changed.elapsed()),
+                (200, None) | (403, Some(_)) => {}
+                (status, _) => panic!("{url}: {status} {}", answer.text()),
+            }
+        }
+        assert!(changed.elapsed() < Duration::from_secs(60), "never");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    println!("the playlist was refused after {:?}, a segment from the cache after {:?}", cut[0], cut[1]);
+    // This is the promise itself, so the time is part of the test.
+    assert!(cut.iter().all(|after| after.unwrap() < Duration::from_secs(10)), "{cut:?}");
+    let metrics = edge.http.get(&format!("{}/metrics", served.admin), &[]).await.text();
+    assert!(metrics.contains("kvs_edge_config_last_reload_successful 1"), "{metrics}");
+
+    // A broken file is noticed as well, changes nothing, and says so in the log.
+    fs::write(
+        edge.path("policies.cedar"),
+        "permit (principal, action, resource);\npermit (prinzipal, action);\n",
+    )
+    .unwrap();
+    edge.until("the metric says that the reload failed", || async {
+        let metrics = edge.http.get(&format!("{}/metrics", served.admin), &[]).await.text();
+        metrics.contains("kvs_edge_config_last_reload_successful 0")
+    })
+    .await;
+    edge.until("the log says why", || async {
+        let log = fs::read_to_string(edge.path("stdout.log")).unwrap();
+        log.contains("reload refused") && log.contains("policies.cedar:2:")
+    })
+    .await;
+    assert_eq!(edge.http.get(&segment, &[]).await.status, 403, "the broken file would have permitted it");
+}
+
+#[tokio::test]
+async fn a_bad_policy_file_is_refused_with_its_place_and_the_last_good_one_stays() {
+    let edge = Setup::default().start().await;
+    let reload = async || edge.http.post(&format!("{}/reload", edge.admin), &[], String::new()).await;
+    let may = async |token: String| edge.get("/streams/cam-1", token).await.status;
+    let good = "kvs_edge_config_last_reload_successful";
+    assert_eq!((edge.metric(good, &[]).await, may(edge.bob()).await), (1.0, 200));
+    let version = edge.running.as_ref().unwrap().app.gateway().policy.version().to_owned();
+    for (text, place) in [
+        ("permit (principal, action, resource)\n", "policies.cedar:"),
+        ("\n  permit (prinzipal, action, resource);\n", "policies.cedar:2:"),
+        ("permit (principal, action == Action::\"GetKlip\", resource);\n", "policies.cedar:1:"),
+        ("permit (principal, action, resource)\nwhen { resource.nam == \"x\" };\n", "policies.cedar:2:"),
+        ("permit (principal, action, resource in StreamSet::\"loby\");\n", "policies.cedar:1:"),
+        ("permit (principal, action, resource)\nwhen { context.start_age < \"1\" };\n", "policies.cedar:2:"),
+    ] {
+        fs::write(edge.path("policies.cedar"), text).unwrap();
+        let answer = reload().await;
+        assert_eq!(answer.status, 422, "{text}: {}", answer.text());
+        assert!(answer.text().contains(place), "{text}: {}", answer.text());
+        assert_eq!(edge.metric(good, &[]).await, 0.0);
+        assert_eq!((may(edge.bob()).await, may(edge.alice()).await), (200, 200), "{text}");
+        assert_eq!(may(edge.token("eve", &[])).await, 403, "{text}");
+        assert_eq!(edge.running.as_ref().unwrap().app.gateway().policy.version(), version);
+    }
+    fs::write(edge.path("policies.cedar"), BOARD_ONLY).unwrap();
+    assert_eq!(reload().await.status, 200);
+    assert_eq!(edge.metric(good, &[]).await, 1.0);
+    assert_eq!((may(edge.bob()).await, may(edge.token("ann", &["board"])).await), (403, 200));
+    let now = edge.running.as_ref().unwrap().app.gateway().policy.version().to_owned();
+    assert_ne!(now, version);
+}

@@ -1,0 +1,106 @@
+//! Snapshots and footage fetched ahead: what plain addresses give, and what they cost KVS.
+
+use crate::harness::{Edge, Setup};
+use kvs_edge::kvs::Timestamp;
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn twenty_who_look_at_one_camera_cost_one_picture_per_interval() {
+    let edge = Edge::start().await;
+    edge.fault(json!({"operation": "GetImages", "fault": {"kind": "delay", "millis": 200}})).await;
+    let mut looking = tokio::task::JoinSet::new();
+    for who in 0..20 {
+        let bearer = format!("Bearer {}", edge.token(&format!("viewer-{who}"), &["investigators"]));
+        let (http, url) = (edge.http.clone(), format!("{}/streams/cam-1/snapshot.jpg", edge.url));
+        looking.spawn(async move { http.get(&url, &[("authorization", &bearer)]).await });
+    }
+    for picture in looking.join_all().await {
+        assert_eq!((picture.status, picture.header("content-type")), (200, Some("image/jpeg")));
+        assert!(picture.body.starts_with(&[0xff, 0xd8]) && !picture.broken);
+    }
+    // They may lie on both sides of the edge of an interval.
+    assert!(edge.reached_by("GetImages").await <= 2);
+}
+
+#[tokio::test]
+async fn a_picture_of_an_instant_is_the_nearest_before_it_and_none_is_a_404_with_advice() {
+    let edge = Edge::start().await;
+    let at = Timestamp::now().millis() / 1000 - 200;
+    let path = format!("/streams/cam-1/snapshot.jpg?at={at}&width=320&height=180");
+    let picture = edge.get(&path, edge.alice()).await;
+    assert_eq!(picture.status, 200, "{}", picture.text());
+    let shown = Timestamp::parse(picture.header("kvs-edge-image-time").unwrap()).unwrap();
+    assert!(shown.millis() <= at * 1000 && shown.millis() + 24_000 >= at * 1000, "{shown}");
+    assert_eq!(edge.get(&path, edge.alice()).await.header("cache-status"), Some("kvs-edge; hit"));
+    assert_eq!(edge.reached_by("GetImages").await, 1);
+    let long_ago = edge.get("/streams/cam-1/snapshot.jpg?at=1000000000", edge.alice()).await;
+    assert_eq!((long_ago.status, long_ago.kind()), (404, "ResourceNotFoundException"));
+    assert!(long_ago.message().contains("/streams/cam-1/fragments"), "{}", long_ago.message());
+    let head = edge
+        .http
+        .send(
+            "HEAD",
+            &format!("{}{path}", edge.url),
+            &[("authorization", &format!("Bearer {}", edge.alice()))],
+            String::new(),
+        )
+        .await;
+    let length = picture.body.len().to_string();
+    assert_eq!((head.status, head.header("content-length")), (200, Some(length.as_str())));
+}
+
+async fn warmed(edge: &Edge, wish: Value) -> Value {
+    let url = format!("{}/cache/warm", edge.admin);
+    let begun = edge.http.post(&url, &[], wish.to_string()).await;
+    assert_eq!(begun.status, 200, "{}", begun.text());
+    let id = begun.json()["id"].clone();
+    let find = || async {
+        let jobs = edge.http.get(&url, &[]).await.json();
+        jobs.as_array().unwrap().iter().find(|job| job["id"] == id).unwrap().clone()
+    };
+    edge.until("it is warm", || async {
+        !["waiting", "running"].contains(&find().await["state"].as_str().unwrap())
+    })
+    .await;
+    find().await
+}
+
+#[tokio::test]
+async fn what_was_warmed_is_there_when_its_viewer_comes() {
+    let edge = Setup::default().start().await;
+    let end = Timestamp::now().millis() / 1000 - 120;
+    let start = end - 20;
+    let job = warmed(&edge, json!({"stream": "cam-1", "start": start, "end": end, "what": "clip"})).await;
+    assert_eq!((job["state"].as_str(), job["done"].as_u64()), (Some("done"), Some(1)), "{job}");
+    let clip = edge.get(&format!("/streams/cam-1/clip.mp4?start={start}&end={end}"), edge.alice()).await;
+    assert_eq!(clip.header("cache-status"), Some("kvs-edge; hit"));
+    assert_eq!(job["bytes"].as_u64(), Some(clip.body.len() as u64));
+    let job = warmed(&edge, json!({"stream": "cam-1", "start": start, "end": end, "what": "hls"})).await;
+    assert_eq!((job["state"].as_str(), job["failed"].as_u64()), (Some("done"), Some(0)), "{job}");
+    assert!(job["objects"].as_u64().unwrap() >= 20, "{job}");
+    let before = edge.reached_by("GetMP4MediaFragment").await;
+    let master = edge.play(&format!("/streams/cam-1/vod.m3u8?start={start}&end={end}"), edge.alice()).await;
+    let folder = master.rsplit_once('/').unwrap().0;
+    let text = edge.http.get(&master, &[]).await.text();
+    let media = text.lines().find(|line| line.starts_with("getHLSMediaPlaylist")).unwrap();
+    let text = edge.http.get(&format!("{folder}/{media}"), &[]).await.text();
+    let first = text.lines().find(|line| line.starts_with("getMP4MediaFragment")).unwrap();
+    let fragment = edge.http.get(&format!("{folder}/{first}"), &[]).await;
+    assert_eq!((fragment.status, fragment.header("cache-status")), (200, Some("kvs-edge; hit")));
+    assert_eq!(edge.reached_by("GetMP4MediaFragment").await, before);
+}
+
+#[tokio::test]
+async fn a_wish_that_cannot_be_is_refused_in_words() {
+    let edge = Edge::start().await;
+    let url = format!("{}/cache/warm", edge.admin);
+    for (wish, expected) in [
+        (json!({}), "stream is missing"),
+        (json!({"stream": "cam-1", "start": 5, "end": 9, "what": "everything"}), "clip or hls"),
+        (json!({"stream": "cam-1", "start": "soon", "end": 9, "what": "clip"}), "start must be"),
+    ] {
+        let refused = edge.http.post(&url, &[], wish.to_string()).await;
+        assert_eq!(refused.status, 422, "{wish}");
+        assert!(refused.text().contains(expected), "{wish}: {}", refused.text());
+    }
+}
