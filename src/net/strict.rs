@@ -6,7 +6,7 @@
 
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, UPGRADE};
 use http::uri::Authority;
-use http::{HeaderMap, Method, Request, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
 
 /// Sizes that the HTTP library does not check by itself.
 #[derive(Clone, Copy, Debug)]
@@ -78,39 +78,41 @@ pub fn check<B>(request: &Request<B>, sizes: &Sizes) -> Result<(), Violation> {
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
         return Err(Violation::Method);
     }
-    check_headers(request.headers(), sizes)?;
+    let host = check_headers(request.headers(), sizes)?;
     check_target(request.uri(), sizes)?;
-    check_host(request)
+    check_host(host, request.uri().authority(), request.version())
 }
 
-fn check_headers(headers: &HeaderMap, sizes: &Sizes) -> Result<(), Violation> {
+/// Looks at all headers in one pass, and gives `Host`.
+fn check_headers<'h>(headers: &'h HeaderMap, sizes: &Sizes) -> Result<Option<&'h HeaderValue>, Violation> {
     if headers.len() > sizes.header_count {
         return Err(Violation::HeadersTooLarge);
     }
+    let (mut host, mut length) = (None, None);
     for (name, value) in headers {
         if name.as_str().len() + value.len() > sizes.one_header {
             return Err(Violation::HeadersTooLarge);
         }
-        if name.as_str().as_bytes().contains(&b'_') {
+        if *name == HOST {
+            if host.replace(value).is_some() {
+                return Err(Violation::Host);
+            }
+        } else if *name == CONTENT_LENGTH {
+            let number = !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit);
+            if !number || length.replace(value).is_some() {
+                return Err(Violation::Length);
+            }
+        } else if *name == UPGRADE {
+            return Err(Violation::Upgrade);
+        } else if *name == EXPECT {
+            if !value.as_bytes().eq_ignore_ascii_case(b"100-continue") {
+                return Err(Violation::Expectation);
+            }
+        } else if memchr::memchr(b'_', name.as_str().as_bytes()).is_some() {
             return Err(Violation::Underscore);
         }
     }
-    if headers.contains_key(UPGRADE) {
-        return Err(Violation::Upgrade);
-    }
-    if let Some(value) = headers.get(EXPECT)
-        && !value.as_bytes().eq_ignore_ascii_case(b"100-continue")
-    {
-        return Err(Violation::Expectation);
-    }
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    if let Some(length) = lengths.next() {
-        let number = !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit);
-        if !number || lengths.next().is_some() {
-            return Err(Violation::Length);
-        }
-    }
-    Ok(())
+    Ok(host)
 }
 
 fn check_target(uri: &Uri, sizes: &Sizes) -> Result<(), Violation> {
@@ -181,20 +183,22 @@ fn encoded(bytes: &[u8]) -> Option<u8> {
     u8::try_from(digit(1)? * 16 + digit(2)?).ok()
 }
 
-fn check_host<B>(request: &Request<B>) -> Result<(), Violation> {
-    let target = request.uri().authority();
-    let mut hosts = request.headers().get_all(HOST).iter();
-    let host = match hosts.next() {
+fn check_host(
+    host: Option<&HeaderValue>,
+    target: Option<&Authority>,
+    version: Version,
+) -> Result<(), Violation> {
+    let host = match host {
         Some(host) => Some(host.to_str().ok().filter(|h| is_host(h)).ok_or(Violation::Host)?),
         None => None,
     };
-    if hosts.next().is_some() || target.is_some_and(|t| !is_host(t.as_str())) {
+    if target.is_some_and(|target| !is_host(target.as_str())) {
         return Err(Violation::Host);
     }
     match (host, target.map(Authority::as_str)) {
         (Some(host), Some(target)) if !host.eq_ignore_ascii_case(target) => Err(Violation::Host),
-        (None, None) if request.version() != Version::HTTP_10 => Err(Violation::Host),
-        (None, Some(_)) if request.version() == Version::HTTP_11 => Err(Violation::Host),
+        (None, None) if version != Version::HTTP_10 => Err(Violation::Host),
+        (None, Some(_)) if version == Version::HTTP_11 => Err(Violation::Host),
         _ => Ok(()),
     }
 }

@@ -274,9 +274,10 @@ where
         if let Some(ended) = ended.await {
             return ended;
         }
-        let parts = connection.into_parts();
-        (io, service) = (parts.io, parts.service);
-        let stirs = parts.read_buf.is_empty() && io.inner().at_rest() && rest(io.inner_mut(), pulse).await;
+        // What is not named here goes now, hyper's buffer above all.
+        let http1::Parts { io: freed, service: again, .. } = connection.into_parts();
+        (io, service) = (freed, again);
+        let stirs = io.inner().at_rest() && rest(io.inner_mut(), pulse).await;
         pulse.unpark();
         if !stirs {
             // The peer has gone or is to leave. Whether he hears of it is his affair.
