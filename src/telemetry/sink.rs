@@ -187,7 +187,8 @@ mod tests {
         for _ in 0..10 {
             sink.write(&line);
         }
-        assert!((5..=6).contains(&dropped.get()), "four or five fit: {}", dropped.get());
+        // Four wait, and the stuck write holds from none to four more, by when its thread woke.
+        assert!((2..=6).contains(&dropped.get()), "four to eight fit: {}", dropped.get());
         drop(release);
     }
 }
