@@ -107,7 +107,12 @@ fn sign_in(issuer: &identity::IssuerConfig) -> Option<serde_json::Value> {
 
 /// What the console talks to besides us: the issuers that people sign in with.
 fn sign_in_urls(config: &Config) -> Vec<String> {
-    config.issuer.iter().filter(|issuer| issuer.client_id.is_some()).map(|issuer| issuer.issuer.clone()).collect()
+    config
+        .issuer
+        .iter()
+        .filter(|issuer| issuer.client_id.is_some())
+        .map(|issuer| issuer.issuer.clone())
+        .collect()
 }
 
 /// The console as the gateway serves it.
@@ -115,8 +120,8 @@ fn console_of(config: &Config) -> Console {
     let headers = console::SECURITY_HEADERS
         .iter()
         .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
-    let policy =
-        HeaderValue::from_str(&console::csp(&sign_in_urls(config))).unwrap_or(HeaderValue::from_static("default-src 'none'"));
+    let policy = HeaderValue::from_str(&console::csp(&sign_in_urls(config)))
+        .unwrap_or(HeaderValue::from_static("default-src 'none'"));
     Console {
         file: |path| {
             let console::Asset { bytes, content_type, immutable, etag } = console::file(path)?;

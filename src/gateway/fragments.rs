@@ -195,11 +195,10 @@ impl Assembly {
             if tried > 0 {
                 self.plan().await;
             }
-            if let Some(ride) = self.own.as_ref().filter(|own| own.brings(key)) {
-                match settled(ride.take(key).await) {
-                    Some(fragment) => return fragment,
-                    None => {}
-                }
+            if let Some(ride) = self.own.as_ref().filter(|own| own.brings(key))
+                && let Some(fragment) = settled(ride.take(key).await)
+            {
+                return fragment;
             }
             if let Some(found) = self.cache.get(key) {
                 return found.entry.collect(LARGEST).await.map_err(Trouble::Broken);

@@ -47,7 +47,8 @@ struct Period {
     start: u64,
     /// Number there plus this is the number here.
     shift: u64,
-    /// The first that this period lists, by its number in the session.
+    /// The first that this period listed, and the first that it lists, by their numbers in the session.
+    cut: u64,
     first: u64,
     /// `offset` is where this period begins on the media timeline.
     templates: Vec<Template>,
@@ -68,6 +69,48 @@ pub(super) struct Published {
 }
 
 const RANGES: usize = 64;
+/// A year, in milliseconds: no camera is waited for longer, and sums stay in range.
+const LONGEST_GAP: u64 = 366 * 86_400_000;
+
+/// Numbers of a session's segments between two gaps in time: from the first, up to and without the last.
+struct Stretch {
+    from: u64,
+    to: u64,
+    /// A gap precedes it.
+    after_gap: bool,
+}
+
+impl Stretch {
+    fn lists(&self, number: u64) -> bool {
+        (self.from..self.to).contains(&number)
+    }
+
+    /// True if a period that begins with this number is of this stretch. Of the first stretch listed, the beginning
+    /// may have slid out.
+    fn holds(&self, cut: u64) -> bool {
+        cut < self.to && (!self.after_gap || cut >= self.from)
+    }
+}
+
+/// Cuts what a session lists where, by the times told, more than two fragments are missing.
+fn stretches(template: &Template) -> Vec<Stretch> {
+    let mut stretches: Vec<Stretch> = Vec::new();
+    let mut before: Option<&Segment> = None;
+    for segment in &template.segments {
+        let gap = before.is_some_and(|before| {
+            let length = template.millis(before.duration);
+            told(before)
+                .zip(told(segment))
+                .is_some_and(|(t0, t1)| t1.millis().saturating_sub(t0.millis()) > 3 * length)
+        });
+        match stretches.last_mut() {
+            Some(stretch) if !gap => stretch.to = segment.number + 1,
+            _ => stretches.push(Stretch { from: segment.number, to: segment.number + 1, after_gap: gap }),
+        }
+        before = Some(segment);
+    }
+    stretches
+}
 
 impl Periods {
     pub(super) fn new(window: usize, timestamps: bool, numbers: bool) -> Self {
@@ -96,13 +139,16 @@ impl Periods {
     ) -> Result<Published, &'static str> {
         let Manifest { declaration, root, available, ended, periods } = Manifest::parse(text)?;
         for (place, offered) in periods.into_iter().enumerate() {
-            let known = self.periods.iter().position(|p| p.generation == generation && p.place == place);
-            match known {
-                Some(at) if self.periods[at].templates.len() == offered.templates.len() => {
-                    self.update(at, offered.templates);
+            for stretch in stretches(&offered.templates[0]) {
+                let is_it =
+                    |p: &Period| p.generation == generation && p.place == place && stretch.holds(p.cut);
+                match self.periods.iter().rposition(is_it) {
+                    Some(at) if self.periods[at].templates.len() == offered.templates.len() => {
+                        self.update(at, &offered.templates, &stretch);
+                    }
+                    Some(_) => return Err("KVS's manifest changed its tracks within a session"),
+                    None => self.begin((generation, place), available, &offered, &stretch, now),
                 }
-                Some(_) => return Err("KVS's manifest changed its tracks within a session"),
-                None => self.begin(generation, place, available, offered, now),
             }
         }
         self.slide();
@@ -158,18 +204,19 @@ impl Periods {
         told(template.segments.last()?)
     }
 
-    fn update(&mut self, at: usize, templates: Vec<Template>) {
+    fn update(&mut self, at: usize, templates: &[Template], stretch: &Stretch) {
         // What an older session says after a newer one has begun comes late.
         if at + 1 < self.periods.len() {
             return;
         }
         let period = &mut self.periods[at];
-        for (known, mut offered) in period.templates.iter_mut().zip(templates) {
-            offered.segments.retain(|segment| segment.number >= period.first);
+        for (known, offered) in period.templates.iter_mut().zip(templates) {
+            let mut segments = offered.segments.clone();
+            segments.retain(|segment| segment.number >= period.first && segment.number < stretch.to);
             let newest = |segments: &[Segment]| segments.last().map(|segment| segment.number);
             // An answer that was overtaken by a later one lists less.
-            if newest(&offered.segments) >= newest(&known.segments) {
-                known.segments = offered.segments;
+            if newest(&segments) >= newest(&known.segments) {
+                known.segments = segments;
             }
         }
         self.count(at);
@@ -178,35 +225,33 @@ impl Periods {
     /// A new period with what is not listed yet; nothing if all of it is.
     fn begin(
         &mut self,
-        generation: Generation,
-        place: usize,
+        (generation, place): (Generation, usize),
         available: Timestamp,
-        offered: manifest::Period,
+        offered: &manifest::Period,
+        stretch: &Stretch,
         now: Timestamp,
     ) {
-        let manifest::Period { element, start, mut templates } = offered;
-        let leading = &templates[0];
-        let wall = |segment: &Segment| {
-            available.millis() + start + leading.millis(segment.time.saturating_sub(leading.offset))
-        };
-        let fresh = leading.segments.iter().position(|segment| self.is_new(segment, wall(segment)));
-        let Some(fresh) = fresh.map(|at| at.max(leading.segments.len().saturating_sub(self.window))) else {
-            return;
-        };
-        let first = &leading.segments[fresh];
-        let into = leading.millis(first.time.saturating_sub(leading.offset));
-        let start = self.start(wall(first));
+        let leading = &offered.templates[0];
+        let into = |segment: &Segment| leading.millis(segment.time.saturating_sub(leading.offset));
+        let wall = |segment: &Segment| available.millis() + offered.start + into(segment);
+        let listed: Vec<_> = leading.segments.iter().filter(|s| stretch.lists(s.number)).collect();
+        let fresh = listed.iter().position(|segment| self.is_new(segment, wall(segment)));
+        let Some(fresh) = fresh.map(|at| at.max(listed.len().saturating_sub(self.window))) else { return };
+        let (first, cut) = (listed[fresh], listed[fresh].number);
+        let start = self.start(first, wall(first));
         let ours = self.next.max(numbering::clock(now));
-        let (cut, shift) = (first.number, ours.saturating_sub(first.number));
+        let shift = ours.saturating_sub(cut);
+        let mut templates = offered.templates.clone();
         for template in &mut templates {
-            template.offset = template.offset.saturating_add(template.ticks(into));
-            template.segments.retain(|segment| segment.number >= cut);
+            template.offset = template.offset.saturating_add(template.ticks(into(first)));
+            template.segments.retain(|segment| segment.number >= cut && segment.number < stretch.to);
             template.init = self.inits.address(generation, &template.init, now);
         }
         self.ranges.push_back(Range { first: ours, generation, shift });
         if self.ranges.len() > RANGES {
             self.ranges.pop_front();
         }
+        let element = offered.element.clone();
         self.periods.push_back(Period {
             id: ours,
             generation,
@@ -214,6 +259,7 @@ impl Periods {
             element,
             start,
             shift,
+            cut,
             first: cut,
             templates,
         });
@@ -234,13 +280,21 @@ impl Periods {
         }
     }
 
-    /// Where a period begins that by KVS's clock begins at `wall`.
-    fn start(&self, wall: u64) -> u64 {
+    /// Where a period begins that begins with `first`, which by KVS's manifest is at `wall`. Times that are told say
+    /// it better: KVS closes gaps in its manifests, and players go by the clock.
+    fn start(&self, first: &Segment, wall: u64) -> u64 {
         let Some(period) = self.periods.back() else { return wall };
         let (end, template) = (period.end(), &period.templates[0]);
-        let slack = template.segments.last().map_or(0, |last| template.millis(last.duration));
+        let Some(last) = template.segments.last() else { return wall.max(end) };
+        let length = template.millis(last.duration);
+        let start = match (told(last), told(first)) {
+            (Some(last), Some(first)) => {
+                end + first.millis().saturating_sub(last.millis().saturating_add(length)).min(LONGEST_GAP)
+            }
+            _ => wall,
+        };
         // Less than a fragment is not a gap but two clocks.
-        if wall < end + slack { end } else { wall }
+        if start < end + length { end } else { start }
     }
 
     /// Counts on past the numbers that a period has used.

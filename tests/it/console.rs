@@ -18,7 +18,8 @@ async fn play(words: &[&str], kvs_edge: Option<&Path>) {
     if let Some(kvs_edge) = kvs_edge {
         command.env("KVS_EDGE", kvs_edge);
     }
-    let output = tokio::time::timeout(PATIENCE, command.output()).await.expect("the browser run hangs").unwrap();
+    let output =
+        tokio::time::timeout(PATIENCE, command.output()).await.expect("the browser run hangs").unwrap();
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{out}\n{err}");
     assert!(out.contains("# all passed"), "{out}");

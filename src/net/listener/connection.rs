@@ -26,7 +26,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -103,7 +103,8 @@ pub(super) async fn attend<H, F, B>(
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let pulse = seat.pulse().clone();
-    let _ = pulse.attend(welcome(shared, &mut seat, &pulse, socket, peer)).await;
+    let connection = pin!(welcome(shared, &mut seat, &pulse, socket, peer));
+    let _ = pulse.attend(connection).await;
 }
 
 async fn welcome<H, F, B>(
@@ -196,12 +197,10 @@ where
     let notes = pulse.clone();
     let service = service_fn(move |request| answer(&shared, &notes, &link, request));
     let ended = match http {
-        Http::One => {
-            drive(builders.http1.serve_connection(TokioIo::new(guarded), service), pulse, Order::Leave).await
-        }
+        Http::One => one(&builders.http1, TokioIo::new(guarded), service, pulse).await,
         Http::Two => {
             let connection = builders.http2.serve_connection(TokioIo::new(guarded), service);
-            Box::pin(drive(connection, pulse, Order::Retire)).await
+            two(Box::pin(connection).as_mut(), pulse).await
         }
     };
     if pulse.refused() || ended.as_ref().is_err_and(|e| e.is_parse() && !e.is_parse_too_large()) {
@@ -239,25 +238,70 @@ async fn guess<T: AsyncRead + Unpin>(
     }
 }
 
-/// A connection that can be asked to end in good order.
-trait Graceful: Future<Output = hyper::Result<()>> {
-    fn leave(self: Pin<&mut Self>);
-}
-
-impl<T, S, B> Graceful for http1::Connection<T, S>
+/// Runs an HTTP/1 connection. While it does nothing for a while it is parked: hyper's state and its buffers go, and
+/// are made anew when the peer sends something.
+async fn one<T, S, B>(
+    builder: &http1::Builder,
+    mut io: TokioIo<Guarded<T>>,
+    mut service: S,
+    pulse: &Pulse,
+) -> hyper::Result<()>
 where
+    T: AsyncRead + AsyncWrite + Unpin,
     S: hyper::service::HttpService<Incoming, ResBody = B>,
     S::Error: Into<Box<dyn Error + Send + Sync>>,
-    T: hyper::rt::Read + hyper::rt::Write + Unpin,
     B: Body + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    fn leave(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
+    loop {
+        // In a box, so that it takes no room in the task while it is not there.
+        let mut connection = Box::new(builder.serve_connection(io, service));
+        let mut asked = false;
+        let ended = std::future::poll_fn(|context| {
+            loop {
+                if !asked && pulse.order() >= Order::Leave {
+                    asked = true;
+                    Pin::new(&mut *connection).graceful_shutdown();
+                }
+                match Pin::new(&mut *connection).poll(context) {
+                    Poll::Ready(ended) => return Poll::Ready(Some(ended)),
+                    Poll::Pending if !asked && pulse.order() >= Order::Leave => {}
+                    Poll::Pending if pulse.may_park() => return Poll::Ready(None),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        });
+        if let Some(ended) = ended.await {
+            return ended;
+        }
+        let parts = connection.into_parts();
+        (io, service) = (parts.io, parts.service);
+        let stirs = parts.read_buf.is_empty() && io.inner().at_rest() && rest(io.inner_mut(), pulse).await;
+        pulse.unpark();
+        if !stirs {
+            // The peer has gone or is to leave. Whether he hears of it is his affair.
+            let _ = io.inner_mut().shutdown().await;
+            return Ok(());
+        }
     }
 }
 
-impl<T, S, B, E> Graceful for http2::Connection<T, S, E>
+/// Waits until the peer sends something; `false` if he ended or is to leave.
+async fn rest<T: AsyncRead + Unpin>(io: &mut Guarded<T>, pulse: &Pulse) -> bool {
+    let stirs = std::future::poll_fn(|context| match io.poll_stir(context) {
+        Poll::Pending if pulse.order() >= Order::Leave => Poll::Ready(false),
+        other => other,
+    });
+    let stirs = stirs.await;
+    pulse.head(stirs);
+    stirs
+}
+
+/// Runs an HTTP/2 connection, and asks it to end when the watch or the service says so.
+async fn two<T, S, B, E>(
+    mut connection: Pin<&mut http2::Connection<T, S, E>>,
+    pulse: &Pulse,
+) -> hyper::Result<()>
 where
     S: hyper::service::HttpService<Incoming, ResBody = B>,
     S::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -266,23 +310,15 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
     E: hyper::rt::bounds::Http2ServerConnExec<S::Future, B>,
 {
-    fn leave(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
-    }
-}
-
-/// Runs the connection, and asks it to end when the watch or the service gives the order `from` or a sterner one.
-async fn drive<C: Graceful>(connection: C, pulse: &Pulse, from: Order) -> hyper::Result<()> {
-    let mut connection = pin!(connection);
     let mut asked = false;
     std::future::poll_fn(|context| {
         loop {
-            if !asked && pulse.order() >= from {
+            if !asked && pulse.order() >= Order::Retire {
                 asked = true;
-                connection.as_mut().leave();
+                connection.as_mut().graceful_shutdown();
             }
             match connection.as_mut().poll(context) {
-                Poll::Pending if !asked && pulse.order() >= from => {}
+                Poll::Pending if !asked && pulse.order() >= Order::Retire => {}
                 other => return other,
             }
         }

@@ -58,6 +58,11 @@ impl<T> Guarded<T> {
         }
     }
 
+    /// Whether the peer is between two requests, and nothing of ours waits for him.
+    pub(super) fn at_rest(&self) -> bool {
+        self.refusal == Refusal::None && !self.ended && !self.screen.as_ref().is_some_and(Screen::amid)
+    }
+
     /// Looks at bytes that just arrived in `fresh`.
     fn look(&mut self, fresh: &mut [u8]) {
         let Some(screen) = &mut self.screen else { return };
@@ -66,6 +71,17 @@ impl<T> Guarded<T> {
             self.pulse.refuse();
         }
         self.pulse.head(screen.in_head());
+    }
+}
+
+impl<T: AsyncRead + Unpin> Guarded<T> {
+    /// Waits, at rest and without a buffer but a few bytes, until the peer sends something. `Ready(false)`: he ended.
+    pub(super) fn poll_stir(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+        let mut into = ReadBuf::new(&mut self.ahead);
+        let read = ready!(Pin::new(&mut self.socket).poll_read(context, &mut into));
+        self.ahead_from = 0;
+        self.ahead_to = into.filled().len() as u8; // at most AHEAD
+        Poll::Ready(read.is_ok() && self.ahead_to > 0)
     }
 }
 
@@ -92,6 +108,10 @@ impl<T: AsyncRead + Unpin> AsyncRead for Guarded<T> {
             let taken = rest.len().min(into.remaining());
             into.put_slice(&rest[..taken]);
             this.ahead_from += taken as u8;
+            // And whatever else is there: after a short read hyper doubles its buffer and keeps it so.
+            if let Poll::Ready(read) = Pin::new(&mut this.socket).poll_read(context, into) {
+                read?;
+            }
         } else {
             ready!(Pin::new(&mut this.socket).poll_read(context, into))?;
         }

@@ -3,7 +3,7 @@
 //!
 //! What a request means is the handler's, a function from request and [`Peer`] to response. hyper does the protocol;
 //! around it stand a guard on the socket (`guarded`, `screen`), notes on what each connection does (`pulse`), and one
-//! watch over all of them (`watch`) that keeps every time limit.
+//! watch over all of them (`watch`, `verdict`) that keeps every time limit.
 
 mod config;
 mod connection;
@@ -19,6 +19,7 @@ mod screen;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod verdict;
 mod watch;
 
 pub use config::{Place, ServerConfig};

@@ -5,7 +5,7 @@
 //! orders; the connection's own task obeys them.
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -82,6 +82,7 @@ pub(super) struct Pulse {
     /// Of `ended`: given up by the peer before the end.
     abandoned: AtomicU32,
     order: AtomicU8,
+    parked: AtomicBool,
     waker: Mutex<Option<Waker>>,
     refused: AtomicBool,
 }
@@ -102,6 +103,7 @@ pub(super) struct Notes {
     pub(super) ended: u32,
     pub(super) abandoned: u32,
     pub(super) order: Order,
+    pub(super) parked: bool,
 }
 
 impl Pulse {
@@ -122,6 +124,7 @@ impl Pulse {
             ended: AtomicU32::new(0),
             abandoned: AtomicU32::new(0),
             order: AtomicU8::new(Order::Stay as u8),
+            parked: AtomicBool::new(false),
             waker: Mutex::new(None),
             refused: AtomicBool::new(false),
         }
@@ -146,6 +149,7 @@ impl Pulse {
             ended: self.ended.load(Relaxed),
             abandoned: self.abandoned.load(Relaxed),
             order: self.order(),
+            parked: self.parked(),
         }
     }
 
@@ -229,16 +233,52 @@ impl Pulse {
     /// Gives an order and wakes the connection to it; a milder one than before changes nothing.
     pub(super) fn give(&self, order: Order) {
         if self.order.fetch_max(order as u8, Relaxed) < order as u8 {
-            let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some(waker) = waker {
-                waker.wake();
-            }
+            self.wake();
+        }
+    }
+
+    /// Asks a connection that does nothing to let its buffers go until its peer sends something.
+    pub(super) fn park(&self) {
+        if !self.parked.swap(true, Relaxed) {
+            self.wake();
+        }
+    }
+
+    pub(super) fn parked(&self) -> bool {
+        self.parked.load(Relaxed)
+    }
+
+    /// Whether the connection was asked to park and still does nothing. One that has begun to do something meanwhile
+    /// is not asked any more.
+    pub(super) fn may_park(&self) -> bool {
+        let rests = || {
+            self.active.load(Relaxed) == 0
+                && self.head_since.load(Relaxed) == 0
+                && self.blocked_since.load(Relaxed) == 0
+        };
+        self.parked()
+            && (rests() || {
+                self.unpark();
+                false
+            })
+    }
+
+    pub(super) fn unpark(&self) {
+        self.parked.store(false, Relaxed);
+    }
+
+    fn wake(&self) {
+        let waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(waker) = &*waker {
+            waker.wake_by_ref();
         }
     }
 
     /// Runs a connection until it ends or is ordered to be cut; `None` is cut.
-    pub(super) async fn attend<F: Future>(&self, connection: F) -> Option<F::Output> {
-        let mut connection = pin!(connection);
+    ///
+    /// The connection is borrowed, here and in [`super::connection`]: an async function keeps its arguments beside what
+    /// it makes of them, so each level that took it by value would double what every idle connection holds.
+    pub(super) async fn attend<F: Future>(&self, mut connection: Pin<&mut F>) -> Option<F::Output> {
         let mut known: Option<Waker> = None;
         std::future::poll_fn(|context| {
             self.listen(&mut known, context);
@@ -250,11 +290,9 @@ impl Pulse {
         .await
     }
 
-    /// Makes sure that an order wakes the task that is polling now. An order uses the waker up, so the waker is
-    /// handed in anew once an order was given; orders only grow, so that happens twice at most.
+    /// Makes sure that an order wakes the task that is polling now.
     fn listen(&self, known: &mut Option<Waker>, context: &Context<'_>) {
-        let ordered = self.order() != Order::Stay;
-        if !ordered && known.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+        if known.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
             return;
         }
         let waker = context.waker().clone();

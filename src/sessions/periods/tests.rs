@@ -172,6 +172,28 @@ fn footage_that_is_listed_already_begins_no_period() {
 }
 
 #[test]
+fn a_camera_that_was_away_comes_back_by_the_clock() {
+    let mut camera = Camera::new();
+    camera.record(4);
+    let mut periods = Periods::new(5, false, false);
+    let upstream = Upstream::open(1, &camera, 5, 0);
+    let before = seen(&periods.merge(1, &upstream.manifest(&camera, Told::All), camera.now()).unwrap().text);
+    camera.clock += 30_000;
+    for away in 0..6 {
+        camera.record(1);
+        let after =
+            seen(&periods.merge(1, &upstream.manifest(&camera, Told::All), camera.now()).unwrap().text);
+        // KVS closes the gap; a live player expects the newest fragment where the clock is.
+        assert_eq!(after.fragments[0].last().unwrap().2, camera.clock, "{away}");
+        assert_eq!(after.fragments[1], after.fragments[0]);
+        assert_eq!(after.periods.len(), if away < 4 { 2 } else { 1 }, "{away}: {after:?}");
+        if away == 0 {
+            assert_eq!(after.fragments[0][..4], before.fragments[0][1..]);
+        }
+    }
+}
+
+#[test]
 fn a_replay_that_is_over_says_how_long_it_was() {
     let camera = Camera::new();
     let mut periods = Periods::new(5, false, false);

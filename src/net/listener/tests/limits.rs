@@ -46,6 +46,38 @@ async fn an_idle_connection_is_closed_without_blame() {
 }
 
 #[tokio::test]
+async fn a_connection_that_slept_goes_on() {
+    let edge = Edge::start(Limits::default()).await;
+    let mut stream = edge.connect().await;
+    let mut other = edge.connect().await;
+    for piece in [1, 5, GET.len()] {
+        for bytes in GET.chunks(piece) {
+            stream.write_all(bytes).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        assert!(read_answer(&mut stream).await.starts_with("HTTP/1.1 200"));
+        other.write_all(GET).await.unwrap();
+        read_answer(&mut other).await;
+        tokio::time::sleep(Duration::from_millis(1_700)).await; // long enough to be parked
+    }
+    other.write_all(b"GET / HTTP/1.1\nHost: a\r\n\r\n").await.unwrap();
+    assert!(read_all(&mut other).await.starts_with("HTTP/1.1 400"), "woken up, it is as strict as before");
+    edge.drain.advance(Phase::Closing);
+    assert_eq!(read_all(&mut stream).await, "", "asleep, it leaves when told to");
+    edge.serving.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_sleeping_connection_has_its_time_too() {
+    let edge = Edge::start(Limits { keep_alive_idle: Span::seconds(2), ..Limits::default() }).await;
+    let mut stream = edge.connect().await;
+    stream.write_all(GET).await.unwrap();
+    read_answer(&mut stream).await;
+    assert_eq!(read_all(&mut stream).await, "");
+    edge.until(|m| m.connections() == 0).await;
+}
+
+#[tokio::test]
 async fn a_second_head_that_never_ends_is_cut() {
     let edge = Edge::start(Limits { keep_alive_idle: Span::seconds(3600), ..quick() }).await;
     let mut stream = edge.connect().await;
@@ -157,4 +189,15 @@ async fn short_of_memory_new_requests_are_turned_away() {
         assert!(answer.contains(part), "{answer}");
     }
     assert_eq!(edge.metrics.rejections(Rejection::Overload), 1);
+}
+
+/// An async function keeps more than one thinks, and every idle connection pays for it.
+#[tokio::test]
+async fn a_connection_is_small() {
+    let handler = |request, peer| handle(Limits::default(), request, peer);
+    let shared = Arc::new(connection::Shared::new(Terms::plain(Limits::default()), handler));
+    let seat = shared.watch.seat().unwrap();
+    let (one, _other) = tokio::net::UnixStream::pair().unwrap();
+    let size = size_of_val(&connection::attend(shared, seat, socket::Socket::Unix(one), None));
+    assert!(size < 4096, "{size}");
 }
