@@ -53,7 +53,7 @@ export const liveTiles = (page) => page.locator('.tile[data-state="live"]').eval
 
 /** Where a moment is on the time line, in px of the window. */
 export async function placeOf(page, at) {
-  const track = page.locator('.timeline-track');
+  const track = page.locator('.timeline-track[data-span]');
   const box = await track.boundingBox();
   const { start, span } = await track.evaluate((element) => ({ start: Number(element.dataset.start), span: Number(element.dataset.span) }));
   const share = (at - start) / span;

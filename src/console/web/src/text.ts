@@ -163,7 +163,7 @@ export const text = {
 
   timeline: {
     label: 'Time line',
-    help: 'Left and right arrows move, plus and minus zoom, Enter plays',
+    help: 'Left and right arrows move by 5 seconds, Page Up and Page Down by a quarter of what is shown, plus and minus zoom',
     zoomIn: 'Zoom in',
     zoomOut: 'Zoom out',
     spans: { month: 'Month', day: 'Day', hour: 'Hour', tenMinutes: '10 min', minute: 'Minute' },

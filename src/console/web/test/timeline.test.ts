@@ -118,7 +118,7 @@ describe('ranges of the archive', () => {
 
   it('follow each other without a hole, also when the playlist was full', () => {
     const range = rangeFor(NOON, now, oldest);
-    expect(rangeAfter(range, range.end + 800, now, oldest).start).toBe(range.end + 800);
+    expect(rangeAfter(range, range.end + 800, now, oldest)).toEqual({ start: range.end, end: range.end + 15 * 60e3 });
     expect(rangeAfter(range, range.start + 200e3, now, oldest).start).toBe(range.start + 200e3);
     expect(rangeFrom(NOON, now, oldest).start).toBe(NOON - 20e3);
   });

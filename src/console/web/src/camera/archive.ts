@@ -26,7 +26,7 @@ export function rangeFrom(at: number, now: number, oldest: number): Range {
 /** The range after the one that ended with `last`: the grid's next, or on from where KVS's playlist was full. */
 export function rangeAfter(range: Range, last: number, now: number, oldest: number): Range {
   if (last < range.end - 60e3) return close(Math.ceil(last), Math.ceil(last) + LENGTH, now, oldest);
-  return close(Math.max(range.end, Math.ceil(last)), Math.max(range.end, last) + LENGTH, now, oldest);
+  return close(range.end, range.end + LENGTH, now, oldest);
 }
 
 function close(start: number, end: number, now: number, oldest: number): Range {

@@ -225,6 +225,9 @@ export class Feed {
   private failed(kind: 'network' | 'media', status: number | undefined, detail: string): void {
     this.reopened += 1;
     this.tries += 1;
+    // A recording goes on where it broke, not where it began.
+    const wall = this.wall();
+    if (this.wish?.is === 'archive' && this.moved && wall !== undefined) this.wish = { ...this.wish, at: wall };
     if (kind === 'media' && this.tries > 3) return this.cannot(`${text.reason.decode} (${detail})`);
     const trouble = diagnose(status ?? 0);
     const wait = this.tries === 1 ? 200 : backoff(this.tries, Math.random());
