@@ -1,6 +1,7 @@
 //! Why a request got no answer: the failures of every step, gathered. How each looks from outside is `refusal`'s to say.
 
 use super::origin::Failure;
+use super::rates::Limited;
 use super::route::Lost;
 use crate::cache::FillError;
 use crate::kvs::Invalid;
@@ -59,6 +60,9 @@ pub enum Error {
     /// There is no picture at that instant.
     #[error("there is no picture of {0}")]
     NoPicture(String),
+    /// The caller has taken too much.
+    #[error(transparent)]
+    Rate(#[from] Limited),
     /// The audit log cannot be written, and it is required.
     #[error("the audit log cannot be written")]
     Audit,
