@@ -14,6 +14,7 @@ mod first_light;
 mod floods;
 mod harness;
 mod hot_reload;
+mod limits;
 mod media_cache;
 mod pages;
 mod rates;
