@@ -50,7 +50,8 @@ fn every_test_that_the_table_names_is_there() {
             }
         }
     }
-    let names = marked().into_iter().filter(|name| name.matches('_').count() >= 2 && !name.contains(['.', ' ']));
+    let names =
+        marked().into_iter().filter(|name| name.matches('_').count() >= 2 && !name.contains(['.', ' ']));
     let missing: Vec<_> = names.filter(|name| !text.contains(&format!("fn {name}("))).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }

@@ -49,7 +49,7 @@ try:
     check("promtool check rules", "promtool", "check", "rules", str(deploy / "prometheus/rules.yml"))
     check("promtool test rules", "promtool", "test", "rules", str(deploy / "prometheus/rules_test.yml"))
     check("dashboard", sys.executable, str(deploy / "grafana/check.py"), f"http://127.0.0.1:{base + 1}")
-    print(crowd.end())
+    print(f"the traffic: {crowd.end()} (nobody and the guard are refused on purpose)")
 finally:
     prometheus.kill()
     world.end()

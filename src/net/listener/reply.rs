@@ -80,8 +80,13 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Reply<B> {
         };
         match &polled {
             Poll::Ready(None) => this.flight.land(),
-            Poll::Ready(Some(Ok(_))) if this.is_end_stream() => this.flight.land(),
-            Poll::Ready(Some(Ok(_))) => this.flight.gave(),
+            Poll::Ready(Some(Ok(_))) => {
+                // The last chunk waits for the peer's window like any other: hyper drops us when it has gone.
+                this.flight.gave();
+                if this.is_end_stream() {
+                    this.flight.land();
+                }
+            }
             Poll::Ready(Some(Err(_))) | Poll::Pending => {}
         }
         polled
