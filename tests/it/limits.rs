@@ -92,7 +92,10 @@ async fn the_defaults_hold() {
         let answer = exchange(&edge, request.as_bytes()).await;
         let told = answer.lines().next().unwrap_or_default();
         assert!(told.starts_with(&format!("HTTP/1.1 {status}")), "{told}: {:.60}", request);
-        assert!(answer.to_ascii_lowercase().contains("cache-control: no-store"), "{answer}");
+        // What hyper cannot parse it answers by itself, with no header but `connection: close`.
+        let ours = answer.contains("x-amzn-errortype");
+        assert!(ours || status == 431, "{answer}");
+        assert_eq!(answer.contains("cache-control: no-store"), ours, "{answer}");
     }
 }
 

@@ -124,9 +124,9 @@ audit = "file:audit.log"
         print(f"logs: {self.folder}")
 
 
-def get(port, path, token=None, method="GET", body=None, timeout=15):
+def get(port, path, token=None, method="GET", body=None, timeout=15, source="127.0.0.1"):
     """Status, body, headers over a connection of its own; status 0 if there was no answer."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout, source_address=(source, 0))
     try:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         connection.request(method, path, body=body, headers=headers)
