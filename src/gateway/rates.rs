@@ -50,7 +50,7 @@ impl Config {
             ("bytes", self.bytes.map(|size| size.0)),
             ("points", self.points.map(u64::from)),
             ("streams", Some(self.streams.into())),
-            ("burst", u64::try_from(self.burst.0.as_secs()).ok()),
+            ("burst", Some(self.burst.0.as_secs())),
         ];
         let zero = rates.into_iter().filter(|(_, rate)| *rate == Some(0));
         zero.map(|(key, _)| {
