@@ -77,10 +77,10 @@ impl Gateway {
         let answer = self.ask_kvs(ask, call, record).await?;
         let body = answer.bytes(LONGEST_JSON).await?;
         let mut json: Value = serde_json::from_slice(&body).map_err(|_| broken_json(call.operation()))?;
-        if let (Some(token), Some((stream, kind, range))) =
+        if let (Some(token), Some((kind, range))) =
             (json.get("NextToken").and_then(Value::as_str), paging(call))
         {
-            json["NextToken"] = page_token::seal(&self.keys, stream, kind, range, token).into();
+            json["NextToken"] = page_token::seal(&self.keys, ask.located()?, kind, range, token).into();
             return Ok(Reply::json(&json));
         }
         Ok(Reply::api(HeaderValue::from_static("application/json"), Source::Whole(body)))
@@ -137,12 +137,12 @@ impl Gateway {
     }
 }
 
-fn paging(call: &Call) -> Option<(&StreamRef, crate::kvs::SelectorType, TimeRange)> {
+fn paging(call: &Call) -> Option<(crate::kvs::SelectorType, TimeRange)> {
     match call {
-        Call::ListFragments(ListFragments { stream, selector: Some(selector), .. }) => {
-            Some((stream, selector.kind, selector.range))
+        Call::ListFragments(ListFragments { selector: Some(selector), .. }) => {
+            Some((selector.kind, selector.range))
         }
-        Call::GetImages(GetImages { stream, selector, range, .. }) => Some((stream, *selector, *range)),
+        Call::GetImages(GetImages { selector, range, .. }) => Some((*selector, *range)),
         _ => None,
     }
 }
