@@ -24,6 +24,8 @@ mod refusal;
 mod reply;
 mod route;
 mod truncation;
+#[cfg(test)]
+mod unguarded;
 mod warm;
 mod witness;
 
@@ -43,7 +45,7 @@ use crate::identity::{Identity, Sources};
 use crate::kvs::{Request, StreamRef, Timestamp};
 use crate::net::listener::{Limits, Peer};
 use crate::playback::{self, Keys};
-use crate::policy::{Permit, Policy, Scene, StreamFacts};
+use crate::policy::{self, Permit, Policy, Scene, StreamFacts};
 use crate::sessions::Sessions;
 use crate::upstream::{Located, Upstream};
 use error::Error;
@@ -153,7 +155,8 @@ impl Gateway {
         let wanted = self.read(&route, &who, &parts, body, now).await?;
         record.asked(&wanted);
         let located = wanted.stream().map(|stream| self.upstream.locate(stream)).transpose()?;
-        let scene = self.scene(located.as_ref(), record.client, now).await?;
+        let reads = self.policy.reads_for(wanted.operation());
+        let scene = self.scene(located.as_ref(), reads, record.client, now).await?;
         let told = Told::of(&wanted);
         let judged = self.policy.permit(who.caller().clone(), wanted, &scene);
         self.tell(&judged, &who, &told, record)?;
@@ -184,6 +187,7 @@ impl Gateway {
     async fn scene(
         &self,
         located: Option<&Located>,
+        reads: policy::Reads,
         source_ip: IpAddr,
         now: Timestamp,
     ) -> Result<Scene, Error> {
@@ -195,7 +199,6 @@ impl Gateway {
             arn: None,
             tags: None,
         };
-        let reads = self.policy.reads();
         if reads.arn || (reads.account && facts.account.is_none()) {
             let description = self.upstream.describe(located).await?;
             facts.account = Some(description.arn.account().into());
