@@ -9,6 +9,7 @@ mod authorisation;
 mod byte_ranges;
 mod cli;
 mod console;
+mod demo_clients;
 mod first_light;
 mod harness;
 mod hot_reload;
