@@ -40,7 +40,7 @@ impl Gateway {
                 record.cache = found.outcome.as_str();
                 let status = cache_status(found.outcome);
                 let content_type = found.entry.head().content_type.clone();
-                let cut = self.cut_short(&ask, clip, found.outcome, record).await;
+                let cut = self.cut_short(&ask, clip, record).await;
                 let body = Source::Cached(found.entry.body(None));
                 Ok(told_cut(Reply::api(content_type, body).with(CACHE_STATUS, status), cut))
             }

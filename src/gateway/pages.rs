@@ -36,7 +36,7 @@ impl Gateway {
                 let found = self.clip(&ask, clip, record).await?;
                 record.cache = found.outcome.as_str();
                 let keep = Private::Immutable;
-                let cut = self.cut_short(&ask, clip, found.outcome, record).await;
+                let cut = self.cut_short(&ask, clip, record).await;
                 let reply = reply::media(found, &ask.parts.method, &ask.parts.headers, keep, ask.now).await?;
                 Ok(told_cut(
                     reply.with(header::CONTENT_DISPOSITION, file_name(&name, clip.selector.range)),

@@ -6,7 +6,6 @@
 use super::record::Record;
 use super::reply::Reply;
 use super::{Ask, Gateway};
-use crate::cache::Outcome;
 use crate::kvs::operations::{GetClip, ListFragments};
 use http::header::{HeaderName, HeaderValue};
 use serde_json::Value;
@@ -36,15 +35,9 @@ pub struct Cut {
 }
 
 impl Gateway {
-    /// Whether KVS will cut this clip. If this request had it fetched, what the clip was charged for too many
-    /// fragments goes back to the stream's quota: their number is known here.
-    pub(super) async fn cut_short(
-        &self,
-        ask: &Ask<'_>,
-        clip: &GetClip,
-        outcome: Outcome,
-        record: &Record,
-    ) -> Option<Cut> {
+    /// Whether KVS will cut this clip. What a clip that was fetched just now was charged for too many fragments
+    /// goes back to the stream's quota: their number is known here.
+    pub(super) async fn cut_short(&self, ask: &Ask<'_>, clip: &GetClip, record: &Record) -> Option<Cut> {
         let range = clip.selector.range;
         if range.start.age(range.end?) <= SHORT {
             return None;
@@ -61,10 +54,8 @@ impl Gateway {
         let json: Value = serde_json::from_slice(&body).ok()?;
         let fragments = json.get("fragments")?.as_array()?;
         let shown = shown(fragments);
-        if matches!(outcome, Outcome::Miss | Outcome::Bypass) {
-            let shown = u32::try_from(shown).unwrap_or(u32::MAX);
-            self.upstream.settle_clip(ask.located().ok()?, clip, shown);
-        }
+        let count = u32::try_from(shown).unwrap_or(u32::MAX);
+        self.upstream.settle_clip(ask.located().ok()?, clip, count);
         let cut = cut(fragments, shown)?;
         tracing::warn!(request_id = %record.request_id, stream = %clip.stream.name(), shown = cut.shown,
             listed = cut.listed, until = cut.until, "KVS cuts this clip short; ask for shorter ranges");
