@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
 /// Bodies per call.
-const CASES: usize = 120;
+const CASES: usize = 60;
 /// What members that no model has are named, so that they are found wherever they end up.
 const UNKNOWN: &str = "Unparsed";
 
@@ -158,7 +158,7 @@ async fn no_json_body_makes_us_fail_and_no_unknown_member_goes_on() {
         }
     }
     println!("{} bodies, {answered} of them answered", OPERATIONS.len() * CASES);
-    assert!(answered > 100, "{answered}: too few were good enough to reach KVS");
+    assert!(answered > 60, "{answered}: too few were good enough to reach KVS");
     let reached = edge.reached().await;
     let known = known();
     let seen = reached["members_seen"].as_object().unwrap();

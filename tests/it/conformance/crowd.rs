@@ -30,7 +30,8 @@ struct World {
 
 impl World {
     async fn start(program: Option<String>) -> Self {
-        let mut setup = Setup::default().reachable();
+        // All come from one address here.
+        let mut setup = Setup::default().reachable().setting("LIMITS__CONNECTIONS_PER_ADDRESS", "1000");
         setup.emulator.streams = (1..=CAMERAS).map(|number| format!("cam-{number}")).collect();
         let cameras = setup.emulator.streams.clone();
         let environment = setup.environment.clone();

@@ -203,10 +203,11 @@ async fn the_javascript_sdk_raises_every_modelled_error_of_every_call() {
 async fn the_rust_sdk_raises_every_modelled_error_of_every_call() {
     let (edge, throttled) = edges().await;
     let rows = rows(&edge, &throttled).await;
+    let (sdk, other) = (Sdk::of(&edge).await, Sdk::of(&throttled).await);
     let mut got = Vec::new();
     for row in &rows {
-        let from = if row.url == edge.url { &edge } else { &throttled };
-        got.push(rust(row, from).await);
+        let sdk = if row.url == edge.url { &sdk } else { &other };
+        got.push(sdk.ask(row).await);
     }
     assert_told("Rust", &rows, &Value::Array(got), |_| "Unhandled");
 }
@@ -228,87 +229,109 @@ fn time(value: &Value) -> DateTime {
     DateTime::from_secs(value.as_i64().unwrap())
 }
 
-async fn rust(row: &Row, edge: &Edge) -> Value {
-    let config = aws_config::defaults(BehaviorVersion::latest())
-        .region(Region::new("eu-west-1"))
-        .credentials_provider(Credentials::new("kvsedge", "kvsedge", Some(edge.alice()), None, "test"))
-        .retry_config(RetryConfig::disabled())
-        .endpoint_url(&row.url)
-        .http_client(Lent(Client::new(Options { allow_http: true, ..Options::default() }).unwrap()))
-        .load()
-        .await;
-    let (control, media) = (Control::new(&config), Media::new(&config));
-    let text = |name: &str| row.input[name].as_str().map(str::to_owned);
-    let stream = text("StreamName");
-    let range = |selector: &str| {
-        let range = &row.input[selector]["TimestampRange"];
-        (time(&range["StartTimestamp"]), time(&range["EndTimestamp"]))
-    };
-    match row.operation {
-        "GetDataEndpoint" => {
-            let api = aws_sdk_kinesisvideo::types::ApiName::from(&*text("APIName").unwrap());
-            told(control.get_data_endpoint().set_stream_name(stream).api_name(api).send().await)
-        }
-        "DescribeStream" => told(control.describe_stream().set_stream_name(stream).send().await),
-        "ListStreams" => told(control.list_streams().set_next_token(text("NextToken")).send().await),
-        "ListFragments" => {
-            let (start, end) = range("FragmentSelector");
-            let range =
-                types::TimestampRange::builder().start_timestamp(start).end_timestamp(end).build().unwrap();
-            let selector = types::FragmentSelector::builder()
-                .fragment_selector_type(types::FragmentSelectorType::ServerTimestamp)
-                .timestamp_range(range)
-                .build()
-                .unwrap();
-            told(media.list_fragments().set_stream_name(stream).fragment_selector(selector).send().await)
-        }
-        "GetMediaForFragmentList" => {
-            let number = row.input["Fragments"][0].as_str().unwrap();
-            told(media.get_media_for_fragment_list().set_stream_name(stream).fragments(number).send().await)
-        }
-        "GetClip" => {
-            let (start, end) = range("ClipFragmentSelector");
-            let range = types::ClipTimestampRange::builder()
-                .start_timestamp(start)
-                .end_timestamp(end)
-                .build()
-                .unwrap();
-            let selector = types::ClipFragmentSelector::builder()
-                .fragment_selector_type(types::ClipFragmentSelectorType::ServerTimestamp)
-                .timestamp_range(range)
-                .build()
-                .unwrap();
-            told(media.get_clip().set_stream_name(stream).clip_fragment_selector(selector).send().await)
-        }
-        "GetImages" => {
-            let call = media.get_images().set_stream_name(stream);
-            let call = call.image_selector_type(types::ImageSelectorType::ServerTimestamp);
-            let call = call.start_timestamp(time(&row.input["StartTimestamp"]));
-            let call = call.end_timestamp(time(&row.input["EndTimestamp"]));
-            told(call.sampling_interval(3000).format(types::Format::Jpeg).send().await)
-        }
-        "GetHLSStreamingSessionURL" => {
-            let (start, end) = range("HLSFragmentSelector");
-            let range = types::HlsTimestampRange::builder().start_timestamp(start).end_timestamp(end).build();
-            let selector = types::HlsFragmentSelector::builder()
-                .fragment_selector_type(types::HlsFragmentSelectorType::ServerTimestamp)
-                .timestamp_range(range)
-                .build();
-            let call = media.get_hls_streaming_session_url().set_stream_name(stream);
-            let call = call.playback_mode(types::HlsPlaybackMode::OnDemand);
-            told(call.hls_fragment_selector(selector).send().await)
-        }
-        _ => {
-            let (start, end) = range("DASHFragmentSelector");
-            let range =
-                types::DashTimestampRange::builder().start_timestamp(start).end_timestamp(end).build();
-            let selector = types::DashFragmentSelector::builder()
-                .fragment_selector_type(types::DashFragmentSelectorType::ServerTimestamp)
-                .timestamp_range(range)
-                .build();
-            let call = media.get_dash_streaming_session_url().set_stream_name(stream);
-            let call = call.playback_mode(types::DashPlaybackMode::OnDemand);
-            told(call.dash_fragment_selector(selector).send().await)
+struct Sdk {
+    control: Control,
+    media: Media,
+}
+
+impl Sdk {
+    async fn of(edge: &Edge) -> Self {
+        let config = aws_config::defaults(BehaviorVersion::latest())
+            .region(Region::new("eu-west-1"))
+            .credentials_provider(Credentials::new("kvsedge", "kvsedge", Some(edge.alice()), None, "test"))
+            .retry_config(RetryConfig::disabled())
+            .endpoint_url(&edge.url)
+            .http_client(Lent(Client::new(Options { allow_http: true, ..Options::default() }).unwrap()))
+            .load()
+            .await;
+        Self { control: Control::new(&config), media: Media::new(&config) }
+    }
+
+    async fn ask(&self, row: &Row) -> Value {
+        let Self { control, media } = self;
+        let text = |name: &str| row.input[name].as_str().map(str::to_owned);
+        let stream = text("StreamName");
+        let range = |selector: &str| {
+            let range = &row.input[selector]["TimestampRange"];
+            (time(&range["StartTimestamp"]), time(&range["EndTimestamp"]))
+        };
+        match row.operation {
+            "GetDataEndpoint" => {
+                let api = aws_sdk_kinesisvideo::types::ApiName::from(&*text("APIName").unwrap());
+                told(control.get_data_endpoint().set_stream_name(stream).api_name(api).send().await)
+            }
+            "DescribeStream" => told(control.describe_stream().set_stream_name(stream).send().await),
+            "ListStreams" => told(control.list_streams().set_next_token(text("NextToken")).send().await),
+            "ListFragments" => {
+                let (start, end) = range("FragmentSelector");
+                let range = types::TimestampRange::builder()
+                    .start_timestamp(start)
+                    .end_timestamp(end)
+                    .build()
+                    .unwrap();
+                let selector = types::FragmentSelector::builder()
+                    .fragment_selector_type(types::FragmentSelectorType::ServerTimestamp)
+                    .timestamp_range(range)
+                    .build()
+                    .unwrap();
+                told(media.list_fragments().set_stream_name(stream).fragment_selector(selector).send().await)
+            }
+            "GetMediaForFragmentList" => {
+                let number = row.input["Fragments"][0].as_str().unwrap();
+                told(
+                    media
+                        .get_media_for_fragment_list()
+                        .set_stream_name(stream)
+                        .fragments(number)
+                        .send()
+                        .await,
+                )
+            }
+            "GetClip" => {
+                let (start, end) = range("ClipFragmentSelector");
+                let range = types::ClipTimestampRange::builder()
+                    .start_timestamp(start)
+                    .end_timestamp(end)
+                    .build()
+                    .unwrap();
+                let selector = types::ClipFragmentSelector::builder()
+                    .fragment_selector_type(types::ClipFragmentSelectorType::ServerTimestamp)
+                    .timestamp_range(range)
+                    .build()
+                    .unwrap();
+                told(media.get_clip().set_stream_name(stream).clip_fragment_selector(selector).send().await)
+            }
+            "GetImages" => {
+                let call = media.get_images().set_stream_name(stream);
+                let call = call.image_selector_type(types::ImageSelectorType::ServerTimestamp);
+                let call = call.start_timestamp(time(&row.input["StartTimestamp"]));
+                let call = call.end_timestamp(time(&row.input["EndTimestamp"]));
+                told(call.sampling_interval(3000).format(types::Format::Jpeg).send().await)
+            }
+            "GetHLSStreamingSessionURL" => {
+                let (start, end) = range("HLSFragmentSelector");
+                let range =
+                    types::HlsTimestampRange::builder().start_timestamp(start).end_timestamp(end).build();
+                let selector = types::HlsFragmentSelector::builder()
+                    .fragment_selector_type(types::HlsFragmentSelectorType::ServerTimestamp)
+                    .timestamp_range(range)
+                    .build();
+                let call = media.get_hls_streaming_session_url().set_stream_name(stream);
+                let call = call.playback_mode(types::HlsPlaybackMode::OnDemand);
+                told(call.hls_fragment_selector(selector).send().await)
+            }
+            _ => {
+                let (start, end) = range("DASHFragmentSelector");
+                let range =
+                    types::DashTimestampRange::builder().start_timestamp(start).end_timestamp(end).build();
+                let selector = types::DashFragmentSelector::builder()
+                    .fragment_selector_type(types::DashFragmentSelectorType::ServerTimestamp)
+                    .timestamp_range(range)
+                    .build();
+                let call = media.get_dash_streaming_session_url().set_stream_name(stream);
+                let call = call.playback_mode(types::DashPlaybackMode::OnDemand);
+                told(call.dash_fragment_selector(selector).send().await)
+            }
         }
     }
 }
