@@ -64,7 +64,12 @@ impl World {
         };
         let programs = vec![silent(&mut emulate), silent(&mut serve)];
         for address in [free.to_string(), edge.url.replace("http://", "")] {
+            let patience = Instant::now();
             while tokio::net::TcpStream::connect(&address).await.is_err() {
+                assert!(
+                    patience.elapsed() < Duration::from_secs(30),
+                    "{program} does not listen on {address}"
+                );
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
@@ -242,7 +247,7 @@ async fn kvs_never_throttles_and_nobody_sees_an_error_that_is_not_ours() {
     let crowd: Vec<_> = (0..viewers)
         .map(|number| {
             let token = world.edge.token(&format!("viewer-{number}"), &["investigators"]);
-            let (http, url, tally) = (Http::new(), world.url.clone(), tally.clone());
+            let (http, url, tally) = (world.edge.http.clone(), world.url.clone(), tally.clone());
             let mut viewer = Viewer { number, http, url, token, tally, playing: None, dice: number + 1 };
             tokio::spawn(async move {
                 tokio::time::sleep(Duration::from_millis(viewer.number * 7 % 1000)).await;

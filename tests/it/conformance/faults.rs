@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// The deadlines that the edge is started with, in seconds: for the whole of a call, and for its first byte.
-const WHOLE: u64 = 3;
+const WHOLE: u64 = 5;
 /// How much longer than its deadline a call may take on a busy machine, before it counts as hanging.
 const SLACK: Duration = Duration::from_secs(8);
 
@@ -85,7 +85,7 @@ impl World {
             setup = setup.setting(&format!("UPSTREAM__{deadline}"), format!("{WHOLE}s"));
         }
         for deadline in ["FIRST_BYTE", "CLIP_FIRST_BYTE", "BETWEEN_BYTES"] {
-            setup = setup.setting(&format!("UPSTREAM__{deadline}"), "1s");
+            setup = setup.setting(&format!("UPSTREAM__{deadline}"), "2s");
         }
         let world = Self { edge: setup.start().await, operation, fragments: BTreeMap::new() };
         if operation != "GetMediaForFragmentList" {
@@ -186,6 +186,8 @@ impl Cell {
                         == second.json().as_object().map(serde_json::Map::len)
                 }
                 "ListFragments" | "GetDataEndpoint" => first.body.len() == second.body.len(), // KVS gives no order
+                // Where the list goes on is sealed anew each time.
+                "GetImages" => first.json()["Images"] == second.json()["Images"],
                 _ => first.body == second.body,
             };
             claim(same, "a success that is not whole");
