@@ -10,18 +10,24 @@ use super::{Ask, Gateway, listing, page_token};
 use crate::kvs::operations::{GetImages, ListFragments};
 use crate::kvs::{Call, Operation, Protocol, Request, SessionParameters, StreamRef, TimeRange};
 use crate::playback::{Bind, Binding, Statement};
-use crate::upstream::Answer;
+use crate::upstream::{self, Answer, Located};
 use http::header::{self, HeaderValue};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// The longest JSON answer that is read whole: 25 images of 6 MiB never come near it in practice.
 const LONGEST_JSON: usize = 160 << 20;
+/// How long GetDataEndpoint waits to learn whether there is such a stream.
+const KNOWN_WITHIN: Duration = Duration::from_secs(2);
 
 impl Gateway {
     pub(super) async fn api(&self, ask: Ask<'_>, record: &mut Record) -> Result<Reply, Error> {
         let Request::Call(call) = ask.request() else { return Err(super::route::Lost::Unknown.into()) };
         match call {
-            Call::GetDataEndpoint(_) => Ok(Reply::json(&json!({ "DataEndpoint": &*self.public_url }))),
+            Call::GetDataEndpoint(_) => {
+                self.exists(ask.located()?).await?;
+                Ok(Reply::json(&json!({ "DataEndpoint": &*self.public_url })))
+            }
             Call::ListStreams(list) => {
                 let seen = self.visible(ask.caller(), &ask.scene).await?;
                 let (streams, token) = listing::page(seen, list)?;
@@ -57,6 +63,17 @@ impl Gateway {
         }
     }
 
+    /// Refuses a stream that KVS is known not to have, so that a misspelt name is told at the first step. Whatever else
+    /// keeps KVS from saying so is no reason to refuse: it is our own address that is asked for.
+    async fn exists(&self, located: &Located) -> Result<(), Error> {
+        match tokio::time::timeout(KNOWN_WITHIN, self.upstream.describe(located)).await {
+            Ok(Err(upstream::Error::Kvs(fault))) if fault.status == 404 => {
+                Err(upstream::Error::Kvs(fault).into())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Asks KVS and notes on the record what came of it.
     pub(super) async fn ask_kvs(
         &self,
@@ -65,7 +82,7 @@ impl Gateway {
         record: &mut Record,
     ) -> Result<Answer, Error> {
         let started = std::time::Instant::now();
-        let answer = self.upstream.call(ask.located()?, call, &ask.caller().subject).await?;
+        let answer = self.upstream.call(ask.located()?, call, &ask.caller().principal()).await?;
         record.attempts += answer.attempts;
         record.upstream_request_id.clone_from(&answer.request_id);
         record.upstream_millis = u64::try_from(started.elapsed().as_millis()).ok();
@@ -148,7 +165,7 @@ fn paging(call: &Call) -> Option<(crate::kvs::SelectorType, TimeRange)> {
 }
 
 fn broken_json(operation: Operation) -> Error {
-    crate::upstream::Error::BrokenAnswer(format!("{operation} did not answer with JSON")).into()
+    upstream::Error::BrokenAnswer(format!("{operation} did not answer with JSON")).into()
 }
 
 /// KVS's own type where it is a plausible one (`KVS.md` 3.4).

@@ -84,7 +84,7 @@ impl Gateway {
         clip: &GetClip,
         record: &mut Record,
     ) -> Result<Found, Error> {
-        let found = self.clip_for(ask.located()?, clip, &ask.caller().subject).await?;
+        let found = self.clip_for(ask.located()?, clip, &ask.caller().principal()).await?;
         record.attempts += u32::from(matches!(found.outcome, Outcome::Miss | Outcome::Bypass));
         Ok(found)
     }
@@ -94,7 +94,7 @@ impl Gateway {
         &self,
         located: &Located,
         clip: &GetClip,
-        subject: &Arc<str>,
+        principal: &Arc<str>,
     ) -> Result<Found, Error> {
         let about = self.upstream.describe(located).await?;
         let (kind, range) = (clip.selector.kind, clip.selector.range);
@@ -104,12 +104,12 @@ impl Gateway {
         }
         let rules = self.rules(Some(about.retention_hours));
         let (upstream, located, call) = (self.upstream.clone(), located.clone(), Call::GetClip(clip.clone()));
-        let subject = subject.clone();
+        let principal = principal.clone();
         let fetch = move || {
-            let (upstream, located, call, subject) =
-                (upstream.clone(), located.clone(), call.clone(), subject.clone());
+            let (upstream, located, call, principal) =
+                (upstream.clone(), located.clone(), call.clone(), principal.clone());
             async move {
-                let answer = upstream.call(&located, &call, &subject).await?;
+                let answer = upstream.call(&located, &call, &principal).await?;
                 let now = Timestamp::now();
                 let keep = keep(Kind::Clip { range }, now, &rules);
                 Ok::<_, upstream::Error>(fetched(answer, keep, "video/mp4", now))
@@ -184,12 +184,12 @@ impl Gateway {
     ) -> impl Fn() -> Pin<Box<dyn Future<Output = Result<Fetched, upstream::Error>> + Send>> + Send + Sync + 'static
     {
         let (upstream, located, images) = (self.upstream.clone(), located.clone(), images.clone());
-        let subject = ask.caller().subject.clone();
+        let principal = ask.caller().principal();
         move || {
-            let (upstream, located, subject) = (upstream.clone(), located.clone(), subject.clone());
+            let (upstream, located, principal) = (upstream.clone(), located.clone(), principal.clone());
             let images = images.clone();
             Box::pin(async move {
-                let found = newest_picture(&upstream, &located, &images, &subject).await?;
+                let found = newest_picture(&upstream, &located, &images, &principal).await?;
                 let now = Timestamp::now();
                 let keep = keep(found.is_some(), now);
                 let (instant, bytes) = found.unwrap_or((at, Bytes::new()));
@@ -215,12 +215,12 @@ impl Gateway {
         }
         let rules = self.rules(Some(about.retention_hours));
         let (upstream, located, list) = (self.upstream.clone(), located.clone(), list.clone());
-        let subject = ask.caller().subject.clone();
+        let principal = ask.caller().principal();
         let fetch = move || {
-            let (upstream, located, list, subject) =
-                (upstream.clone(), located.clone(), list.clone(), subject.clone());
+            let (upstream, located, list, principal) =
+                (upstream.clone(), located.clone(), list.clone(), principal.clone());
             async move {
-                let rows = drain(&upstream, &located, list.clone(), &subject).await?;
+                let rows = drain(&upstream, &located, list.clone(), &principal).await?;
                 let now = Timestamp::now();
                 let kind = Kind::FragmentList { selector: selector.kind, range: selector.range };
                 let keep = keep(kind, now, &rules);
@@ -315,9 +315,9 @@ async fn newest_picture(
     upstream: &Upstream,
     located: &Located,
     images: &GetImages,
-    subject: &str,
+    principal: &str,
 ) -> Result<Option<(Timestamp, Bytes)>, upstream::Error> {
-    let answer = upstream.call(located, &Call::GetImages(images.clone()), subject).await?;
+    let answer = upstream.call(located, &Call::GetImages(images.clone()), principal).await?;
     let body = answer
         .bytes(LONGEST_IMAGES)
         .await
@@ -341,12 +341,12 @@ async fn drain(
     upstream: &Upstream,
     located: &Located,
     mut list: ListFragments,
-    subject: &str,
+    principal: &str,
 ) -> Result<Vec<Value>, upstream::Error> {
     let kind = list.selector.map_or(SelectorType::Server, |selector| selector.kind);
     let mut rows: Vec<Row> = Vec::new();
     loop {
-        let answer = upstream.call(located, &Call::ListFragments(list.clone()), subject).await?;
+        let answer = upstream.call(located, &Call::ListFragments(list.clone()), principal).await?;
         let body = answer
             .bytes(LONGEST_LIST)
             .await

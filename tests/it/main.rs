@@ -8,6 +8,7 @@ mod authentication;
 mod authorisation;
 mod byte_ranges;
 mod cli;
+mod conformance;
 mod console;
 mod demo_clients;
 mod first_light;

@@ -25,7 +25,7 @@ use kvs_edge::net::client::{Client, Limits, Options};
 use serde_json::json;
 
 #[derive(Clone)]
-struct Lent(Client);
+pub struct Lent(pub Client);
 
 impl std::fmt::Debug for Lent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
