@@ -157,6 +157,10 @@ impl Running {
         if !flushed.unwrap_or(false) {
             tracing::error!("the last lines of the audit log could not be written");
         }
+        if let Some(tracer) = self.app.gateway().tracer.clone() {
+            // A collector that is gone has been counted and logged.
+            let _ = tokio::task::spawn_blocking(move || tracer.end()).await;
+        }
         tracing::info!("ended");
     }
 }

@@ -81,8 +81,9 @@ impl Gateway {
         call: &Call,
         record: &mut Record,
     ) -> Result<Answer, Error> {
-        let started = std::time::Instant::now();
-        let answer = self.upstream.call(ask.located()?, call, &ask.caller().principal()).await?;
+        let (payer, started) = (ask.payer()?, std::time::Instant::now());
+        let calling = self.upstream.call(ask.located()?, call, &ask.caller().principal());
+        let answer = payer.ask(upstream::points(call), calling).await?;
         record.attempts += answer.attempts;
         record.upstream_request_id.clone_from(&answer.request_id);
         record.upstream_millis = u64::try_from(started.elapsed().as_millis()).ok();
@@ -115,7 +116,7 @@ impl Gateway {
         let located = ask.located()?;
         let stream = self.lasting_name(ask).await?;
         let key = self.session_key(located, &stream, session, ask.now);
-        self.open_session(&key, ask.now).await?;
+        ask.steps.time("session", self.open_session(&key, ask.now)).await?;
         record.attempts = record.attempts.max(1);
         let (bind, cookie) = match self.playback.bind {
             Bind::None => (None, None),

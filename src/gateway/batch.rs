@@ -177,6 +177,11 @@ impl Ride {
         });
     }
 
+    /// How many fragments the batch was made for.
+    pub fn fragments(&self) -> u32 {
+        u32::try_from(lock(&self.batch.state).slots.len()).unwrap_or(u32::MAX)
+    }
+
     /// Whether the batch was made for this fragment too.
     pub fn brings(&self, key: &Key) -> bool {
         lock(&self.batch.state).slots.contains_key(key)

@@ -73,7 +73,13 @@ impl Origin for KvsOrigin {
 
     async fn prefetch(&self, key: &SessionKey, at: sessions::Located<SessionUrl>) {
         let Ok(located) = self.locate(&key.stream) else { return };
-        let fetch = media::fetch_segment(self.upstream.clone(), located, at.clone(), self.rules);
+        let fetch = media::fetch_segment(
+            self.upstream.clone(),
+            located,
+            at.clone(),
+            self.rules,
+            super::Payer::default(),
+        );
         // A viewer who asks for it will be told what is wrong; nobody has asked yet.
         let _ = self.cache.warm(media::segment_key(key, &at), fetch).await;
     }

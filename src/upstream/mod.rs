@@ -76,6 +76,13 @@ pub struct Located {
     pub account: Option<Arc<str>>,
 }
 
+/// What a call costs of KVS's quotas, media and metadata points together.
+#[must_use]
+pub fn points(call: &Call) -> u32 {
+    let cost = quota::Cost::of_call(call);
+    cost.metadata.saturating_add(cost.media)
+}
+
 /// A task that ends with us.
 struct Keeper(tokio::task::JoinHandle<()>);
 
