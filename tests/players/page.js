@@ -85,7 +85,7 @@ const players = {
   },
   async 'video.js'(url) {
     await script('/lib/video.js/dist/video.js');
-    const player = videojs(video, { liveui: true, html5: { vhs: { overrideNative: true } } });
+    const player = videojs(video, { liveui: true, autoplay: 'muted', html5: { vhs: { overrideNative: true } } });
     seen.version = videojs.VERSION;
     player.on('error', () => note(seen.fatal, `${player.error()?.code} ${player.error()?.message}`));
     player.src({ src: url, type: url.includes('.mpd') ? 'application/dash+xml' : 'application/vnd.apple.mpegurl' });
