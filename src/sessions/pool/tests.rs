@@ -257,9 +257,12 @@ async fn published_addresses_lead_to_the_session_that_published_them() {
     }
     let new = resources(&edge.live().await.unwrap());
     assert_eq!(behind(new.last().unwrap()).await.0, "s2");
-    // The old addresses lead on.
-    assert_eq!(behind(&old[0]).await, ("s2".to_owned(), "getMP4InitFragment.mp4?TrackNumber=1".to_owned()));
-    assert_eq!(behind(&old[1]).await, ("s2".to_owned(), old[1].to_string()));
+    // What the old addresses gave may be in the cache; if not, they lead on.
+    for (old, name) in [(&old[0], "getMP4InitFragment.mp4?TrackNumber=1"), (&old[1], &*old[1].to_string())] {
+        assert_eq!(behind(old).await, ("s1".to_owned(), name.to_owned()));
+        let elsewhere = edge.sessions.relocate(&key, old, &lost, edge.kvs.now()).await.unwrap();
+        assert_eq!((&*elsewhere.opened.id, elsewhere.resource.to_string()), ("s2", name.to_owned()));
+    }
     // A process that knows nothing of them finds its own counterpart.
     let other = Edge::start(HALF_A_DAY);
     let located = other.sessions.locate(&key, &old[0], other.kvs.now()).await.unwrap();
@@ -381,7 +384,7 @@ async fn dash_goes_on_over_sessions_and_its_numbers_lead_back() {
     let opens = edge.kvs.opens();
     let elsewhere = edge.sessions.relocate(&key, &resource, &over, edge.kvs.now()).await;
     assert_eq!(elsewhere.err(), Some(Error::Gone), "no session lists it any more");
-    assert_eq!(edge.kvs.opens(), opens);
+    assert!(edge.kvs.opens() <= opens + 1, "no more than is renewed anyway");
     assert_eq!(behind(last + 1_000_000).await, Err(Error::Gone));
     assert!(behind(last).await.unwrap().starts_with('s'));
 }

@@ -5,6 +5,7 @@ use crate::kvs::{Protocol, Resource};
 use crate::sessions::continuity::Generation;
 use crate::sessions::origin::Origin;
 use crate::sessions::pool::Located;
+use crate::sessions::slot::PACE;
 use crate::sessions::{Error, periods};
 use std::sync::Arc;
 
@@ -33,6 +34,9 @@ impl<O: Origin> Shared<O> {
         if !self.key.moves() {
             return Ok(same(session, resource.clone()));
         }
+        if Arc::ptr_eq(&session, lost) {
+            return Err(Error::Gone);
+        }
         let found = self.elsewhere(resource, Some(lost.generation)).await?;
         if Arc::ptr_eq(&found.opened, lost) { Err(Error::Gone) } else { Ok(found) }
     }
@@ -58,12 +62,12 @@ impl<O: Origin> Shared<O> {
         }
     }
 
-    /// What is known to stand behind an address, in a session other than `not`.
-    fn known(&self, resource: &Resource, not: Option<Generation>) -> Option<Located<O::Handle>> {
+    /// What is known to stand behind an address, in a session newer than `than`.
+    fn known(&self, resource: &Resource, than: Option<Generation>) -> Option<Located<O::Handle>> {
         let state = lock(&self.state);
         let mut sessions = state.current.iter().chain(&state.older);
         let mut located = |generation, resource, moved| {
-            let mut usable = sessions.by_ref().filter(|session| Some(session.generation) != not);
+            let mut usable = sessions.by_ref().filter(|session| Some(session.generation) > than);
             let opened = usable.find(|session| session.generation == generation)?.clone();
             Some(Located { opened, resource, moved })
         };
@@ -79,7 +83,7 @@ impl<O: Origin> Shared<O> {
             (Protocol::Dash, Resource::Mp4Fragment { protocol, number, track }) => {
                 let usable = |behind: &periods::Behind| {
                     let mut sessions = state.current.iter().chain(&state.older);
-                    Some(behind.generation) != not
+                    Some(behind.generation) > than
                         && sessions.any(|session| session.generation == behind.generation)
                 };
                 let behind = state.periods.behind(number, *track).into_iter().find(usable)?;
@@ -98,7 +102,7 @@ impl<O: Origin> Shared<O> {
     async fn elsewhere(
         self: &Arc<Self>,
         resource: &Resource,
-        not: Option<Generation>,
+        than: Option<Generation>,
     ) -> Result<Located<O::Handle>, Error<O::Error>> {
         let protocol = self.key.parameters.protocol;
         let playlist = match (protocol, resource) {
@@ -111,27 +115,35 @@ impl<O: Origin> Shared<O> {
         if lock(&self.state).plain {
             return Ok(same(self.session().await?, resource.clone()));
         }
-        if let Some(located) = self.known(resource, not) {
+        if let Some(located) = self.known(resource, than) {
             return Ok(located);
         }
         let Resource::InitSegment { track, .. } = resource else {
-            if not.is_none() {
+            if than.is_none() {
                 return Err(Error::Gone);
             }
             // The session that has just taken over may have it too, but has not been asked what it lists.
-            tokio::time::sleep(super::super::slot::PACE).await;
+            tokio::time::sleep(PACE).await;
             self.playlist(&playlist).await?;
-            return self.known(resource, not).ok_or(Error::Gone);
+            return self.known(resource, than).ok_or(Error::Gone);
         };
-        let latest = {
-            let state = lock(&self.state);
-            match protocol {
-                Protocol::Hls => state.timeline.latest_init(*track),
-                Protocol::Dash => state.periods.latest_init(*track),
-            }
-        };
+        let mut latest = self.latest_init(*track);
+        if latest.as_ref().is_none_or(|(generation, _)| Some(*generation) <= than) && than.is_some() {
+            tokio::time::sleep(PACE).await;
+            self.playlist(&playlist).await?;
+            latest = self.latest_init(*track);
+        }
         let (generation, latest) = latest.ok_or(Error::Gone)?;
         Ok(same(self.of(generation).ok_or(Error::Gone)?, latest))
+    }
+
+    /// The init segment last published for a track.
+    fn latest_init(&self, track: u8) -> Option<(Generation, Resource)> {
+        let state = lock(&self.state);
+        match self.key.parameters.protocol {
+            Protocol::Hls => state.timeline.latest_init(track),
+            Protocol::Dash => state.periods.latest_init(track),
+        }
     }
 
     /// A session by its generation. An older one may be over: what it gave may still be in the cache, and if it is
