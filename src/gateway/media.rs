@@ -6,11 +6,12 @@
 use super::error::Error;
 use super::record::Record;
 use super::reply::{self, Private, Reply};
+use super::retime::retime;
 use super::{Ask, Gateway, Payer};
 use crate::cache::freshness::{Kind, Rules};
 use crate::cache::{Fetched, Found, Head, Keep, Key, Outcome, Picture, freshness};
 use crate::kvs::operations::{GetClip, GetImages, ListFragments};
-use crate::kvs::{Call, Resource, SelectorType, StreamRef, Timestamp};
+use crate::kvs::{Call, PlaybackMode, Resource, SelectorType, StreamRef, Timestamp};
 use crate::net::body::whole;
 use crate::sessions::{self, SessionKey};
 use crate::telemetry::spans::Steps;
@@ -55,9 +56,8 @@ impl Gateway {
         if let Err(Error::Upstream(error)) = &found
             && is_over(error)
         {
-            // Expired or evicted under us: reopen once for everybody, and ask again under the new session.
-            self.sessions.reopen(session, &at.opened, ask.now).await?;
-            at = self.sessions.locate(session, resource, ask.now).await?;
+            // Another session, once for everybody, and what this is called there.
+            at = self.sessions.relocate(session, resource, &at.opened, ask.now).await?;
             found = self.fill_segment(located, session, &at, &ask.steps).await;
         }
         let found = found?;
@@ -300,12 +300,37 @@ pub(super) fn fetch_segment(
         let payer = payer.clone();
         Box::pin(async move {
             // Sessions are shared: their points are nobody's.
-            let fetching = upstream.fetch(&located, &at.opened.handle, &at.resource, 1);
-            let answer = payer.ask(0, fetching).await?;
+            let mut answer = if spread(&at) {
+                let lane = at.opened.lanes.take(tokio::time::Instant::now());
+                if lane.open_another {
+                    tokio::spawn(open_lane(upstream.clone(), located.clone(), at.opened.clone()));
+                }
+                let handle = lane.handle.as_deref().unwrap_or(&at.opened.handle);
+                payer.ask(0, upstream.fetch(&located, handle, &at.resource, 1)).await?
+            } else {
+                payer.ask(0, upstream.fetch(&located, &at.opened.handle, &at.resource, 1)).await?
+            };
+            if at.moved > 0 {
+                answer = retime(answer, at.moved).await?;
+            }
             let now = Timestamp::now();
             let kind = Kind::Media { session_ends: at.opened.expires };
             Ok(fetched(answer, keep(kind, now, &rules), media_type(&at.resource), now))
         })
+    }
+}
+
+/// Fragments of footage, which a crowd may want faster than one session gives them.
+fn spread(at: &sessions::Located<SessionUrl>) -> bool {
+    at.opened.parameters.mode == PlaybackMode::OnDemand
+        && matches!(at.resource, Resource::Mp4Fragment { .. } | Resource::TsFragment { .. })
+}
+
+/// Another session for the same footage. If there is none to be had, those that are there must do.
+async fn open_lane(upstream: Upstream, located: Located, session: Arc<sessions::Session<SessionUrl>>) {
+    let opened = super::origin::open(&upstream, &located, &session.parameters).await;
+    if let Ok(lane) = opened {
+        session.lanes.add(lane);
     }
 }
 

@@ -9,6 +9,7 @@ mod authenticate;
 mod batch;
 mod body;
 mod cors;
+mod encoding;
 mod error;
 mod fragments;
 mod listing;
@@ -23,6 +24,7 @@ mod read;
 mod record;
 mod refusal;
 mod reply;
+mod retime;
 mod route;
 mod truncation;
 #[cfg(test)]
