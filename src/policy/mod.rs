@@ -15,6 +15,7 @@ mod est;
 mod explain;
 mod fragment_time;
 mod glob;
+mod horizon;
 mod load;
 mod memory;
 mod permit;

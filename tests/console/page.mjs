@@ -20,6 +20,24 @@ export async function signIn(page, world, token, hash = '') {
   await page.getByRole('button', { name: 'Continue' }).click();
 }
 
+/** Pauses, and waits until the picture stands. */
+export async function pauseIt(page) {
+  await page.keyboard.press(' ');
+  await page.getByRole('button', { name: 'Play', exact: true }).waitFor();
+  await page.waitForFunction(() => document.querySelector('.camera-stage video').paused);
+}
+
+/**
+ * Does something that leads to another moment and waits until its picture is there. Tells what was wanted and what was
+ * reached, which on a busy machine may lie further back than what is shown when somebody gets to look.
+ */
+export async function landing(page, act) {
+  await page.evaluate(() => performance.clearMarks('landed'));
+  await act();
+  const mark = await until(page, 'a picture of the wanted moment', () => performance.getEntriesByName('landed')[0]?.detail, undefined, 60_000);
+  return mark.jsonValue();
+}
+
 /** Waits for a condition in the page and says which one if it does not come. */
 export async function until(page, what, condition, argument, timeout = 30_000) {
   try { return await page.waitForFunction(condition, argument, { timeout, polling: 100 }); } catch (error) {
