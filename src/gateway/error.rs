@@ -1,6 +1,5 @@
 //! Why a request got no answer: the failures of every step, gathered. How each looks from outside is `refusal`'s to say.
 
-use super::origin::Failure;
 use super::route::Lost;
 use crate::cache::FillError;
 use crate::kvs::Invalid;
@@ -76,6 +75,23 @@ impl From<FillError<upstream::Error>> for Error {
             FillError::Fetch(error) => Self::Upstream(error),
             FillError::Broken(broken) => Self::Broken(broken),
         }
+    }
+}
+
+/// Why there is no session or playlist.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Failure {
+    /// KVS, or the way to it.
+    #[error(transparent)]
+    Upstream(Arc<upstream::Error>),
+    /// The playlist cannot be passed on.
+    #[error(transparent)]
+    Rewrite(playback::Error),
+}
+
+impl From<upstream::Error> for Failure {
+    fn from(error: upstream::Error) -> Self {
+        Self::Upstream(Arc::new(error))
     }
 }
 

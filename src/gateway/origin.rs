@@ -1,6 +1,7 @@
 //! How `sessions` reaches KVS: opens a session, loads a playlist, and takes the secrets out of it before anybody else
 //! sees it.
 
+use super::error::Failure;
 use super::media;
 use crate::cache::freshness::Rules;
 use crate::cache::{self, Cache};
@@ -8,7 +9,6 @@ use crate::kvs::{Resource, SessionParameters, StreamRef};
 use crate::playback;
 use crate::sessions::{self, Opened, Origin, SessionKey, Verdict};
 use crate::upstream::{self, SessionUrl, Upstream};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// The longest playlist that is read: 5,000 fragments of some 250 bytes, and room.
@@ -23,23 +23,6 @@ pub struct KvsOrigin {
     upstream: Upstream,
     cache: Cache,
     rules: Rules,
-}
-
-/// Why there is no session or playlist.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum Failure {
-    /// KVS, or the way to it.
-    #[error(transparent)]
-    Upstream(Arc<upstream::Error>),
-    /// The playlist cannot be passed on.
-    #[error(transparent)]
-    Rewrite(playback::Error),
-}
-
-impl From<upstream::Error> for Failure {
-    fn from(error: upstream::Error) -> Self {
-        Self::Upstream(Arc::new(error))
-    }
 }
 
 impl KvsOrigin {

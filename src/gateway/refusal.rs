@@ -5,8 +5,7 @@
 //! do; what only operators should know goes to the log.
 
 use super::body::Source;
-use super::error::Error;
-use super::origin::Failure;
+use super::error::{Error, Failure};
 use super::record::Record;
 use super::reply::Reply;
 use super::route::Lost;
