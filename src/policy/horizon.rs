@@ -18,8 +18,7 @@ const AHEAD: Duration = Duration::from_secs(24 * 3600);
 const STRIDE: Duration = Duration::from_secs(900);
 
 impl Policy {
-    /// When what `caller` may do now will be refused if policies stay as they are: to the second, within the next
-    /// day. `None` if it will not, if no policy about it reads the clock, or if it is refused now.
+    /// When what `caller` may do now will be refused if policies stay as they are, within the next day. `None` if it will not, if no policy about it reads the clock, or if it is refused now.
     #[must_use]
     pub fn ends(&self, caller: &Caller, question: &Question, scene: &Scene) -> Option<Timestamp> {
         let concerned = &self.policies_of(question.operation).set;
@@ -39,11 +38,11 @@ fn first_no(now: Timestamp, allowed: impl Fn(Timestamp) -> bool) -> Option<Times
     let strides = u32::try_from(AHEAD.as_secs() / STRIDE.as_secs()).unwrap_or(u32::MAX);
     let no = (1..=strides).map(|n| now.plus(STRIDE * n)).find(|at| !allowed(*at))?;
     let (mut yes, mut no) = (no.minus(STRIDE).millis(), no.millis());
-    while no - yes > 1000 {
+    while no - yes > 1 {
         let middle = yes + (no - yes) / 2;
         if allowed(Timestamp::from_millis(middle)) { yes = middle } else { no = middle }
     }
-    Some(Timestamp::from_millis(no.div_ceil(1000) * 1000))
+    Some(Timestamp::from_millis(no))
 }
 
 #[cfg(test)]
@@ -51,11 +50,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_end_is_found_to_the_second() {
+    fn the_end_is_found_exactly() {
         let now = Timestamp::from_millis(1_767_225_600_000);
         let end = now.plus(Duration::from_secs(5 * 3600 + 61));
-        let found = first_no(now, |at| at < end).unwrap();
-        assert!(found >= end && found.millis() - end.millis() <= 1000, "{found} {end}");
+        assert_eq!(first_no(now, |at| at < end), Some(end));
     }
 
     #[test]

@@ -69,6 +69,26 @@ export async function framesGrow(page, what, selectors, timeout) {
 export const tile = (name) => `.tile[data-stream="${name}"]`;
 export const liveTiles = (page) => page.locator('.tile[data-state="live"]').evaluateAll((all) => all.map((one) => one.dataset.stream));
 
+/** Runs in a page of ours: plays a stream with hls.js and nothing else, and tells after how many ms it showed a picture. */
+export const alone = async ([token, name]) => {
+  const chunk = performance.getEntriesByType('resource').map((entry) => entry.name).find((name) => /\/console\/hls-[^/]*\.js$/.test(name));
+  const { default: Hls } = await import(chunk);
+  const video = document.createElement('video');
+  video.muted = true;
+  document.body.append(video);
+  const began = performance.now();
+  const answer = await fetch('/getHLSStreamingSessionURL', { method: 'POST', headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' }, body: JSON.stringify({ StreamName: name, DisplayFragmentTimestamp: 'ALWAYS', DiscontinuityMode: 'ON_DISCONTINUITY', MaxMediaPlaylistFragmentResults: 5, Expires: 43200 }) });
+  const { HLSStreamingSessionURL: url } = await answer.json();
+  const hls = new Hls({ enableWorker: false });
+  hls.attachMedia(video);
+  hls.loadSource(new URL(url).pathname);
+  void video.play();
+  const ms = await new Promise((resolve) => video.requestVideoFrameCallback(() => resolve(performance.now() - began)));
+  hls.destroy();
+  video.remove();
+  return ms;
+};
+
 /** Where a moment is on the time line, in px of the window. */
 export async function placeOf(page, at) {
   const track = page.locator('.timeline-track[data-span]');

@@ -15,7 +15,7 @@ export const freePort = () => new Promise((resolve, reject) => {
   server.on('error', reject);
 });
 
-/** Starts what is asked for. `token(subject, seconds)` makes tokens; `restart()` is there if the gateway can be restarted. */
+/** Starts what is asked for. `token(subject, seconds)` makes tokens; `restart(meanwhile)` is there if the gateway can be restarted. */
 export async function makeWorld({ cameras = 0, extra = true, issuers = [] } = {}) {
   if (process.env.CONSOLE_URL) return given();
   return process.env.KVS_EDGE ? demo(process.env.KVS_EDGE, { cameras, issuers }) : mock({ cameras, extra, issuers });
@@ -24,7 +24,7 @@ export async function makeWorld({ cameras = 0, extra = true, issuers = [] } = {}
 function given() {
   const { CONSOLE_URL: base, CONSOLE_TOKEN: token, CONSOLE_RESTART: restart } = process.env;
   const known = { kind: 'given', base: base.replace(/\/$/, ''), token: async () => token, oneTokenOnly: true, stop: () => undefined };
-  return restart ? { ...known, restart: async () => { execFileSync('sh', ['-c', restart]); await answers(base); } } : known;
+  return restart ? { ...known, restart: async (meanwhile) => { execFileSync('sh', ['-c', restart]); await meanwhile(); await answers(base); } } : known;
 }
 
 async function mock({ cameras, extra, issuers }) {
@@ -43,7 +43,7 @@ async function mock({ cameras, extra, issuers }) {
     fault: (query) => fetch(`${base}/mock/fault?${query}`),
     silence: (name, on) => fetch(`${base}/mock/camera?name=${name}&silent=${on ? 1 : 0}`),
     forbid: (name, on) => fetch(`${base}/mock/camera?name=${name}&denied=${on ? 1 : 0}`),
-    restart: async (away = 3000) => { await ended(child); await pause(away); await start(); },
+    restart: async (meanwhile) => { await ended(child); try { await meanwhile(); } finally { await start(); } },
     stop: () => ended(child),
   };
 }
@@ -70,6 +70,16 @@ async function demo(binary, { cameras, issuers }) {
   };
   const change = (name, body) => post(`streams/${name}`, body);
   const add = (name) => change(name, { state: 'running' });
+  /** Waits until the gateway lists a camera: it keeps KVS's list for a moment. */
+  const listed = async (name) => {
+    const authorization = `Bearer ${await token()}`;
+    for (let tries = 0; ; tries++) {
+      const { streams } = await (await fetch(`${base}/streams`, { headers: { authorization } })).json();
+      if (streams.some((stream) => stream.name === name)) return;
+      if (tries > 600) throw new Error(`${name} is not listed`);
+      await pause(100);
+    }
+  };
   // The demo records without a break; the tests want to see one.
   const gap = { from: Date.now() / 1000 - 900, to: Date.now() / 1000 - 600 };
   await start();
@@ -98,20 +108,35 @@ async function demo(binary, { cameras, issuers }) {
     const { kid } = JSON.parse(Buffer.from(lasting.split('.')[0], 'base64url'));
     return execFileSync(binary, ['token', '--key', key, '--kid', kid, '--issuer', 'http://127.0.0.1/demo-issuer', '--audience', 'kvs-edge', '--subject', subject, '--groups', groups[subject], '--ttl', `${seconds}s`], { encoding: 'utf8' }).trim();
   };
+  const may = async (who, name) => (await fetch(`${base}/streams/${name}`, { headers: { authorization: `Bearer ${await token(who)}` } })).ok;
   return {
-    kind: 'demo', base: page, denied: 'cam-3', deniedTo: 'vera', camera: 'cam-1', folder, token, add, remove: (name) => change(name, { state: 'deleted' }),
+    kind: 'demo', base: page, denied: 'cam-3', deniedTo: 'vera', camera: 'cam-1', folder, token,
+    /** More cameras, listed. */
+    add: async (...names) => { for (const name of names) await add(name); for (const name of names) await listed(name); },
     /** From now on `header` and `cookie` carry tokens, as an access proxy sends them. */
     proxy: async (header, cookie) => configure(`[identity]\nheaders = ["${header}"]\ncookie = "${cookie}"`,
       async () => (await fetch(`${base}/console/me`, { headers: { [header]: await token() } })).ok),
     /** Adds a rule to the emulator's plan of faults, or takes all back. */
     plan: (rule) => (rule ? post('faults', rule) : fetch(`${emulator}/faults`, { method: 'DELETE' })),
     silence: (name, on) => change(name, { state: on ? 'paused' : 'running' }),
-    forbid: async (name, on) => writeFileSync(policies, on ? `${allowed}\nforbid (principal, action, resource) when { resource is Stream && resource.name == "${name}" };\n` : allowed),
+    forbid: async (name, on) => {
+      writeFileSync(policies, on ? `${allowed}\nforbid (principal, action, resource) when { resource is Stream && resource.name == "${name}" };\n` : allowed);
+      await until(async () => (await may('alice', name)) !== on);
+    },
     /** Policies for a while, in place of the demo's. */
-    policies: (text) => writeFileSync(policies, text ?? allowed),
-    restart: async (away = 3000) => { await ended(child); await pause(away); await start(); },
+    policies: (text) => writeFileSync(policies, text),
+    /** The demo's own again, in force when this returns. */
+    ownPolicies: async () => { writeFileSync(policies, allowed); await until(() => may('alice', 'cam-1')); },
+    restart: async (meanwhile) => { await ended(child); try { await meanwhile(); } finally { await start(); } },
     stop: async () => { await ended(child); rmSync(folder, { recursive: true, force: true }); },
   };
+}
+
+async function until(condition) {
+  for (let tries = 0; !(await condition()); tries++) {
+    if (tries > 600) throw new Error('the gateway did not take what was written');
+    await pause(100);
+  }
 }
 
 async function fromSource(gateway) {

@@ -26,6 +26,8 @@ const words = text.camera;
 const SOON = 15 * 60e3;
 /** How often the gateway is asked whether the permission still ends when it said, in ms. */
 const ASK_AGAIN = 60e3;
+/** A camera that is not there for this viewer, or does not answer, may be there later: how often it is tried, in ms. */
+const ASK_LATER = 10e3;
 type CameraAddress = Extract<Address, { view: 'camera' }>;
 
 /** The view; it stands at once, and fills when the gateway has described the stream. */
@@ -41,6 +43,8 @@ export function cameraView(session: Session, shell: Shell, address: CameraAddres
     try { build(session, root, pill, ending, await session.api.stream(address.name, ends.signal), address, ends); } catch (error) {
       if (ends.signal.aborted) return;
       const known = error instanceof Refused && (error.status === 404 || error.status === 403);
+      const again = setTimeout(() => void load(), ASK_LATER);
+      ends.add(() => clearTimeout(again));
       root.replaceChildren(h('div', { class: 'wall-message' }, h('h1', {}, known ? words.notFound(address.name) : text.wall.failed), h('p', {}, known ? words.notFoundLead : messageOf(error)),
         known ? h('a', { class: 'button primary', href: '#/' }, words.back) : h('button', { type: 'button', class: 'button primary', on: { click: () => void load() } }, text.wall.retry)));
     }

@@ -242,6 +242,8 @@ export class Feed {
   }
 
   private failed(kind: 'network' | 'media', status: number | undefined, detail: string): void {
+    // Sound and pictures fail one after the other, and again: once is enough, more would only put off the next opening.
+    if (this.timer !== undefined) return;
     this.reopened += 1;
     this.tries += 1;
     // A recording goes on where it broke, not where it began.
