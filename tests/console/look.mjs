@@ -1,5 +1,6 @@
 // Takes the pictures of docs/pictures, which the README shows: `KVS_EDGE=target/debug/kvs-edge node look.mjs [folder]`.
-// The real demo, one camera with a gap and on the telephone one silent; wall and camera, light, dark, on a telephone. Look at them afterwards. With PNG=1 they stay PNG.
+// The real demo, one camera with a gap and on the telephone one silent; wall and camera, light, dark, on a telephone.
+// Look at them afterwards. With PNG=1 they stay PNG.
 
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, rmSync } from 'node:fs';

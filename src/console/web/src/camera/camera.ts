@@ -39,12 +39,14 @@ export function cameraView(session: Session, shell: Shell, address: CameraAddres
   shell.bar(h('div', { class: 'camera-bar' },
     h('a', { class: 'icon-button', href: '#/', 'aria-label': words.back, title: words.back }, icon('back')), switcher(session, address.name, ends), pill, ending));
   document.title = `${address.name} · ${text.brand}`;
+  let again: ReturnType<typeof setTimeout> | undefined;
+  ends.add(() => clearTimeout(again));
   const load = async (): Promise<void> => {
+    clearTimeout(again);
     try { build(session, root, pill, ending, await session.api.stream(address.name, ends.signal), address, ends); } catch (error) {
       if (ends.signal.aborted) return;
       const known = error instanceof Refused && (error.status === 404 || error.status === 403);
-      const again = setTimeout(() => void load(), ASK_LATER);
-      ends.add(() => clearTimeout(again));
+      again = setTimeout(() => void load(), ASK_LATER);
       root.replaceChildren(h('div', { class: 'wall-message' }, h('h1', {}, known ? words.notFound(address.name) : text.wall.failed), h('p', {}, known ? words.notFoundLead : messageOf(error)),
         known ? h('a', { class: 'button primary', href: '#/' }, words.back) : h('button', { type: 'button', class: 'button primary', on: { click: () => void load() } }, text.wall.retry)));
     }
