@@ -134,6 +134,16 @@ pub(super) fn reads_context(policy: &Value) -> bool {
     found
 }
 
+/// True if any condition reads the clock; an attribute of that name counts whatever it is read from.
+pub(super) fn reads_clock(policy: &Value) -> bool {
+    let mut found = false;
+    walk(policy, &mut |node| {
+        let read = node.get(".").and_then(|inner| inner.get("attr"));
+        found |= read.is_some_and(|name| name == "now");
+    });
+    found
+}
+
 /// The variables that an expression reads, with the attribute where only that is read.
 pub(super) fn attributes(node: &Value, found: &mut impl FnMut(&str, Option<&str>)) {
     let variable = |node: &Value| node.get("Var").and_then(Value::as_str).map(str::to_owned);

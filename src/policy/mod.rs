@@ -16,6 +16,7 @@ mod exact;
 mod explain;
 mod fragment_time;
 mod glob;
+mod horizon;
 mod load;
 mod memory;
 mod permit;
