@@ -2,6 +2,8 @@
 
 mod build;
 #[cfg(test)]
+mod cost;
+#[cfg(test)]
 mod documented;
 mod fixed;
 mod lasting;

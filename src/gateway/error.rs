@@ -99,6 +99,21 @@ impl From<upstream::Error> for Failure {
     }
 }
 
+impl From<Broken> for Failure {
+    fn from(broken: Broken) -> Self {
+        upstream::Error::BrokenAnswer(broken.to_string()).into()
+    }
+}
+
+impl From<FillError<upstream::Error>> for Failure {
+    fn from(error: FillError<upstream::Error>) -> Self {
+        match error {
+            FillError::Fetch(error) => Self::Upstream(error),
+            FillError::Broken(broken) => broken.into(),
+        }
+    }
+}
+
 impl From<sessions::Error<Failure>> for Error {
     fn from(error: sessions::Error<Failure>) -> Self {
         match error {

@@ -52,7 +52,7 @@ impl Gateway {
             upstream: self.upstream.clone(),
             located: located.clone(),
             arn: about.arn.clone(),
-            subject: ask.caller().subject.clone(),
+            principal: ask.caller().principal(),
             rules: self.rules(Some(about.retention_hours)),
         };
         let all_held = !assembly.plan().await;
@@ -91,7 +91,7 @@ struct Assembly {
     upstream: Upstream,
     located: Located,
     arn: StreamArn,
-    subject: Arc<str>,
+    principal: Arc<str>,
     rules: crate::cache::freshness::Rules,
 }
 
@@ -171,7 +171,7 @@ impl Assembly {
             upstream: self.upstream.clone(),
             located: self.located.clone(),
             arn: self.arn.clone(),
-            subject: self.subject.clone(),
+            principal: self.principal.clone(),
             cache: self.cache.clone(),
             rules: self.rules,
         }

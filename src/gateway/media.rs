@@ -6,11 +6,12 @@
 use super::error::Error;
 use super::record::Record;
 use super::reply::{self, Private, Reply};
+use super::retime::retime;
 use super::{Ask, Gateway, Payer};
 use crate::cache::freshness::{Kind, Rules};
 use crate::cache::{Fetched, Found, Head, Keep, Key, Outcome, Picture, freshness};
 use crate::kvs::operations::{GetClip, GetImages, ListFragments};
-use crate::kvs::{Call, Resource, SelectorType, StreamRef, Timestamp};
+use crate::kvs::{Call, PlaybackMode, Resource, SelectorType, StreamRef, Timestamp};
 use crate::net::body::whole;
 use crate::sessions::{self, SessionKey};
 use crate::telemetry::spans::Steps;
@@ -55,9 +56,8 @@ impl Gateway {
         if let Err(Error::Upstream(error)) = &found
             && is_over(error)
         {
-            // Expired or evicted under us: reopen once for everybody, and ask again under the new session.
-            self.sessions.reopen(session, &at.opened, ask.now).await?;
-            at = self.sessions.locate(session, resource, ask.now).await?;
+            // Another session, once for everybody, and what this is called there.
+            at = self.sessions.relocate(session, resource, &at.opened, ask.now).await?;
             found = self.fill_segment(located, session, &at, &ask.steps).await;
         }
         let found = found?;
@@ -89,7 +89,7 @@ impl Gateway {
         clip: &GetClip,
         record: &mut Record,
     ) -> Result<Found, Error> {
-        let filling = self.clip_for(ask.located()?, clip, &ask.caller().subject, || ask.payer());
+        let filling = self.clip_for(ask.located()?, clip, &ask.caller().principal(), || ask.payer());
         let found = ask.steps.time("cache", filling).await?;
         record.attempts += u32::from(matches!(found.outcome, Outcome::Miss | Outcome::Bypass));
         Ok(found)
@@ -100,7 +100,7 @@ impl Gateway {
         &self,
         located: &Located,
         clip: &GetClip,
-        subject: &Arc<str>,
+        principal: &Arc<str>,
         payer: impl FnOnce() -> Result<Payer, Error>,
     ) -> Result<Found, Error> {
         let about = self.upstream.describe(located).await?;
@@ -111,13 +111,13 @@ impl Gateway {
         }
         let (rules, payer) = (self.rules(Some(about.retention_hours)), payer()?);
         let (upstream, located, call) = (self.upstream.clone(), located.clone(), Call::GetClip(clip.clone()));
-        let subject = subject.clone();
+        let principal = principal.clone();
         let fetch = move || {
-            let (upstream, located, call, subject) =
-                (upstream.clone(), located.clone(), call.clone(), subject.clone());
+            let (upstream, located, call, principal) =
+                (upstream.clone(), located.clone(), call.clone(), principal.clone());
             let payer = payer.clone();
             async move {
-                let calling = upstream.call(&located, &call, &subject);
+                let calling = upstream.call(&located, &call, &principal);
                 let answer = payer.ask(upstream::points(&call), calling).await?;
                 let now = Timestamp::now();
                 let keep = keep(Kind::Clip { range }, now, &rules);
@@ -198,13 +198,13 @@ impl Gateway {
         Error,
     > {
         let (upstream, located, images) = (self.upstream.clone(), located.clone(), images.clone());
-        let (subject, payer) = (ask.caller().subject.clone(), ask.payer()?);
+        let (principal, payer) = (ask.caller().principal(), ask.payer()?);
         Ok(move || {
-            let (upstream, located, subject) = (upstream.clone(), located.clone(), subject.clone());
+            let (upstream, located, principal) = (upstream.clone(), located.clone(), principal.clone());
             let (images, payer) = (images.clone(), payer.clone());
             let future: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(async move {
                 let points = upstream::points(&Call::GetImages(images.clone()));
-                let asking = newest_picture(&upstream, &located, &images, &subject);
+                let asking = newest_picture(&upstream, &located, &images, &principal);
                 let found = payer.ask(points, asking).await?;
                 let now = Timestamp::now();
                 let keep = keep(found.is_some(), now);
@@ -232,13 +232,13 @@ impl Gateway {
         }
         let rules = self.rules(Some(about.retention_hours));
         let (upstream, located, list) = (self.upstream.clone(), located.clone(), list.clone());
-        let (subject, payer) = (ask.caller().subject.clone(), ask.payer()?);
+        let (principal, payer) = (ask.caller().principal(), ask.payer()?);
         let fetch = move || {
-            let (upstream, located, list, subject) =
-                (upstream.clone(), located.clone(), list.clone(), subject.clone());
+            let (upstream, located, list, principal) =
+                (upstream.clone(), located.clone(), list.clone(), principal.clone());
             let payer = payer.clone();
             async move {
-                let rows = drain(&upstream, &located, list.clone(), &subject, &payer).await?;
+                let rows = drain(&upstream, &located, list.clone(), &principal, &payer).await?;
                 let now = Timestamp::now();
                 let kind = Kind::FragmentList { selector: selector.kind, range: selector.range };
                 let keep = keep(kind, now, &rules);
@@ -300,12 +300,37 @@ pub(super) fn fetch_segment(
         let payer = payer.clone();
         Box::pin(async move {
             // Sessions are shared: their points are nobody's.
-            let fetching = upstream.fetch(&located, &at.opened.handle, &at.resource, 1);
-            let answer = payer.ask(0, fetching).await?;
+            let mut answer = if spread(&at) {
+                let lane = at.opened.lanes.take(tokio::time::Instant::now());
+                if lane.open_another {
+                    tokio::spawn(open_lane(upstream.clone(), located.clone(), at.opened.clone()));
+                }
+                let handle = lane.handle.as_deref().unwrap_or(&at.opened.handle);
+                payer.ask(0, upstream.fetch(&located, handle, &at.resource, 1)).await?
+            } else {
+                payer.ask(0, upstream.fetch(&located, &at.opened.handle, &at.resource, 1)).await?
+            };
+            if at.moved > 0 {
+                answer = retime(answer, at.moved).await?;
+            }
             let now = Timestamp::now();
             let kind = Kind::Media { session_ends: at.opened.expires };
             Ok(fetched(answer, keep(kind, now, &rules), media_type(&at.resource), now))
         })
+    }
+}
+
+/// Fragments of footage, which a crowd may want faster than one session gives them.
+fn spread(at: &sessions::Located<SessionUrl>) -> bool {
+    at.opened.parameters.mode == PlaybackMode::OnDemand
+        && matches!(at.resource, Resource::Mp4Fragment { .. } | Resource::TsFragment { .. })
+}
+
+/// Another session for the same footage. If there is none to be had, those that are there must do.
+async fn open_lane(upstream: Upstream, located: Located, session: Arc<sessions::Session<SessionUrl>>) {
+    let opened = super::origin::open(&upstream, &located, &session.parameters).await;
+    if let Ok(lane) = opened {
+        session.lanes.add(lane);
     }
 }
 
@@ -337,9 +362,9 @@ async fn newest_picture(
     upstream: &Upstream,
     located: &Located,
     images: &GetImages,
-    subject: &str,
+    principal: &str,
 ) -> Result<Option<(Timestamp, Bytes)>, upstream::Error> {
-    let answer = upstream.call(located, &Call::GetImages(images.clone()), subject).await?;
+    let answer = upstream.call(located, &Call::GetImages(images.clone()), principal).await?;
     let body = answer
         .bytes(LONGEST_IMAGES)
         .await
@@ -363,14 +388,14 @@ async fn drain(
     upstream: &Upstream,
     located: &Located,
     mut list: ListFragments,
-    subject: &str,
+    principal: &str,
     payer: &Payer,
 ) -> Result<Vec<Value>, upstream::Error> {
     let kind = list.selector.map_or(SelectorType::Server, |selector| selector.kind);
     let mut rows: Vec<Row> = Vec::new();
     loop {
         let call = Call::ListFragments(list.clone());
-        let answer = payer.ask(upstream::points(&call), upstream.call(located, &call, subject)).await?;
+        let answer = payer.ask(upstream::points(&call), upstream.call(located, &call, principal)).await?;
         let body = answer
             .bytes(LONGEST_LIST)
             .await

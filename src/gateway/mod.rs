@@ -9,6 +9,7 @@ mod authenticate;
 mod batch;
 mod body;
 mod cors;
+mod encoding;
 mod error;
 mod fragments;
 mod listing;
@@ -23,8 +24,11 @@ mod read;
 mod record;
 mod refusal;
 mod reply;
+mod retime;
 mod route;
 mod truncation;
+#[cfg(test)]
+mod unguarded;
 mod warm;
 mod witness;
 
@@ -45,7 +49,7 @@ use crate::identity::{Identity, Sources};
 use crate::kvs::{Request, StreamRef, Timestamp};
 use crate::net::listener::{Limits, Peer};
 use crate::playback::{self, Keys};
-use crate::policy::{Permit, Policy, Scene, StreamFacts};
+use crate::policy::{self, Permit, Policy, Scene, StreamFacts};
 use crate::sessions::Sessions;
 use crate::telemetry::spans::{self, Steps, Tracer};
 use crate::telemetry::trace;
@@ -167,7 +171,8 @@ impl Gateway {
         record.asked(&wanted);
         record.step("read");
         let located = wanted.stream().map(|stream| self.upstream.locate(stream)).transpose()?;
-        let scene = self.scene(located.as_ref(), record.client, now).await?;
+        let reads = self.policy.reads_for(wanted.operation());
+        let scene = self.scene(located.as_ref(), reads, record.client, now).await?;
         let told = Told::of(&wanted);
         let judged = self.policy.permit(who.caller().clone(), wanted, &scene);
         self.tell(&judged, &who, &told, record)?;
@@ -213,6 +218,7 @@ impl Gateway {
     async fn scene(
         &self,
         located: Option<&Located>,
+        reads: policy::Reads,
         source_ip: IpAddr,
         now: Timestamp,
     ) -> Result<Scene, Error> {
@@ -224,7 +230,6 @@ impl Gateway {
             arn: None,
             tags: None,
         };
-        let reads = self.policy.reads();
         if reads.arn || (reads.account && facts.account.is_none()) {
             let description = self.upstream.describe(located).await?;
             facts.account = Some(description.arn.account().into());

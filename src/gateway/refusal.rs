@@ -165,6 +165,7 @@ fn of_session(error: &sessions::Error<Failure>) -> Face {
     match error {
         E::Gone => face(StatusCode::NOT_FOUND, NOT_FOUND, error.to_string()),
         E::Slow(_) => face(StatusCode::GATEWAY_TIMEOUT, UNAVAILABLE, error.to_string()),
+        E::TooLong(_) => face(StatusCode::BAD_REQUEST, INVALID, error.to_string()),
         E::Full => face(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, error.to_string()),
         E::Strange(_) | E::Origin(_) => {
             face(StatusCode::BAD_GATEWAY, FAILURE, "KVS answered with a playlist that is not safe to pass on")

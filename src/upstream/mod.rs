@@ -224,12 +224,11 @@ impl Upstream {
         self.0.entries.iter().filter_map(problem).collect()
     }
 
-    /// A clip turned out to have `fragments` fragments. It was charged for as many as could start in its range; the
-    /// rest goes back to the stream's quota.
+    /// A clip has `fragments` fragments. If it was fetched just now, it was charged for as many as could start in its
+    /// range; the rest goes back to the stream's quota, once.
     pub fn settle_clip(&self, located: &Located, clip: &GetClip, fragments: u32) {
         if let Ok(entry) = self.entry(located) {
-            let assumed = quota::Cost::clip_fragments(clip);
-            self.0.quotas.settle(entry, located.stream.name().as_str(), assumed, fragments);
+            self.0.quotas.settle(entry, clip, fragments);
         }
     }
 
