@@ -4,9 +4,8 @@
 use super::error::Failure;
 use super::media;
 use crate::cache::freshness::Rules;
-use crate::cache::{self, Cache, FillError};
+use crate::cache::{self, Cache};
 use crate::kvs::{Resource, SessionParameters, StreamRef};
-use crate::net::body::Broken;
 use crate::playback;
 use crate::sessions::{self, Opened, Origin, SessionKey, Track, Verdict};
 use crate::upstream::{self, SessionUrl, Upstream};
