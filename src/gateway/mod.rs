@@ -23,6 +23,7 @@ mod record;
 mod refusal;
 mod reply;
 mod route;
+mod together;
 mod truncation;
 mod warm;
 mod witness;
@@ -34,6 +35,7 @@ pub use listing::Listing;
 pub use metrics::Metrics;
 pub use origin::KvsOrigin;
 pub use record::Record;
+pub use together::Together;
 pub use warm::Warming;
 pub use witness::Witness;
 
@@ -76,6 +78,8 @@ pub struct Gateway {
     pub sessions: Arc<Sessions<KvsOrigin>>,
     /// All streams of all accounts, for a moment.
     pub listing: Listing,
+    /// Other JSON answers, for all who ask at once.
+    pub together: Together,
     /// What playback URLs and data endpoints begin with; no slash at its end.
     pub public_url: Arc<str>,
     /// How long media is kept.
