@@ -26,6 +26,7 @@ mod refusal;
 mod reply;
 mod retime;
 mod route;
+mod together;
 mod truncation;
 #[cfg(test)]
 mod unguarded;
@@ -40,6 +41,7 @@ pub use metrics::Metrics;
 pub use origin::KvsOrigin;
 pub use rates::Callers;
 pub use record::Record;
+pub use together::Together;
 pub use warm::Warming;
 pub use witness::Witness;
 
@@ -86,6 +88,8 @@ pub struct Gateway {
     pub sessions: Arc<Sessions<KvsOrigin>>,
     /// All streams of all accounts, for a moment.
     pub listing: Listing,
+    /// Other JSON answers, for all who ask at once.
+    pub together: Together,
     /// What playback URLs and data endpoints begin with; no slash at its end.
     pub public_url: Arc<str>,
     /// How long media is kept.
