@@ -251,9 +251,21 @@ impl Periods {
         self.fragments.back()?.told
     }
 
-    /// The fragments that are listed, oldest first.
+    /// The fragments that are listed, oldest first. What a camera recorded before it was away is listed no more:
+    /// Shaka Player takes the last fragment ahead of a hole for as long as the hole, and its live edge falls back by
+    /// so much for good.
     fn shown(&self) -> impl Iterator<Item = &Fragment> {
-        self.fragments.iter().skip(self.fragments.len().saturating_sub(self.window))
+        let from = self.fragments.len().saturating_sub(self.window);
+        let listed = self.fragments.range(from..).zip(self.fragments.range(from..).skip(1));
+        let hole = |(before, after): (&Fragment, &Fragment)| after.start > before.end + before.length() / 2;
+        let after = listed.enumerate().filter(|(_, pair)| self.live && hole(*pair)).last();
+        self.fragments.iter().skip(after.map_or(from, |(at, _)| from + at + 1))
+    }
+
+    /// How far back players may go, in milliseconds: as long as a full list is.
+    fn depth(&self) -> u64 {
+        let from = self.fragments.len().saturating_sub(self.window);
+        self.fragments.range(from..).map(Fragment::length).sum()
     }
 
     fn track(&self, generation: Generation, upstream: &Resource) -> Option<&Init> {

@@ -16,11 +16,10 @@ impl Periods {
     ) -> Result<String, &'static str> {
         root.set("type", "dynamic".to_owned());
         root.set("availabilityStartTime", Timestamp::from_millis(0).to_string());
-        let (Some(begins), Some(ends)) = (self.shown().next(), self.shown().last()) else {
+        let Some(ends) = self.shown().last().map(|last| last.end) else {
             return Err("KVS's manifest lists nothing");
         };
-        let (begins, ends) = (begins.start, ends.end);
-        root.set("timeShiftBufferDepth", manifest::shown(ends.saturating_sub(begins)));
+        root.set("timeShiftBufferDepth", manifest::shown(self.depth()));
         if ended {
             // A live presentation that is over says so by its length.
             root.remove("minimumUpdatePeriod");
