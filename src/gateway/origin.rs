@@ -1,6 +1,7 @@
 //! How `sessions` reaches KVS: opens a session, loads a playlist, and takes the secrets out of it before anybody else
 //! sees it.
 
+use super::error::Failure;
 use super::media;
 use crate::cache::freshness::Rules;
 use crate::cache::{self, Cache, FillError};
@@ -9,7 +10,6 @@ use crate::net::body::Broken;
 use crate::playback;
 use crate::sessions::{self, Opened, Origin, SessionKey, Track, Verdict};
 use crate::upstream::{self, SessionUrl, Upstream};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// The longest playlist that is read: 5,000 fragments of some 250 bytes, and room.
@@ -26,38 +26,6 @@ pub struct KvsOrigin {
     upstream: Upstream,
     cache: Cache,
     rules: Rules,
-}
-
-/// Why there is no session or playlist.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum Failure {
-    /// KVS, or the way to it.
-    #[error(transparent)]
-    Upstream(Arc<upstream::Error>),
-    /// The playlist cannot be passed on.
-    #[error(transparent)]
-    Rewrite(playback::Error),
-}
-
-impl From<upstream::Error> for Failure {
-    fn from(error: upstream::Error) -> Self {
-        Self::Upstream(Arc::new(error))
-    }
-}
-
-impl From<Broken> for Failure {
-    fn from(broken: Broken) -> Self {
-        upstream::Error::BrokenAnswer(broken.to_string()).into()
-    }
-}
-
-impl From<FillError<upstream::Error>> for Failure {
-    fn from(error: FillError<upstream::Error>) -> Self {
-        match error {
-            FillError::Fetch(error) => Self::Upstream(error),
-            FillError::Broken(broken) => broken.into(),
-        }
-    }
 }
 
 impl KvsOrigin {
@@ -117,7 +85,13 @@ impl Origin for KvsOrigin {
 
     async fn prefetch(&self, key: &SessionKey, at: sessions::Located<SessionUrl>) {
         let Ok(located) = self.locate(&key.stream) else { return };
-        let fetch = media::fetch_segment(self.upstream.clone(), located, at.clone(), self.rules);
+        let fetch = media::fetch_segment(
+            self.upstream.clone(),
+            located,
+            at.clone(),
+            self.rules,
+            super::Payer::default(),
+        );
         // A viewer who asks for it will be told what is wrong; nobody has asked yet.
         let _ = self.cache.warm(media::segment_key(key, &at), fetch).await;
     }

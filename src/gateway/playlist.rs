@@ -28,6 +28,7 @@ impl Gateway {
         else {
             return Err(super::route::Lost::Unknown.into());
         };
+        ask.allowance.play(stream.name(), std::time::Instant::now())?;
         self.watched(player, ask.caller(), record)?;
         let key = self.session_key(ask.located()?, stream, session, player.issued);
         let viewer = ViewerId::of(&player.viewing);
@@ -46,7 +47,8 @@ impl Gateway {
         viewer: ViewerId,
         record: &mut Record,
     ) -> Result<Reply, Error> {
-        let playlist = self.sessions.playlist(key, resource, viewer, ask.now).await?;
+        let playlist =
+            ask.steps.time("playlist", self.sessions.playlist(key, resource, viewer, ask.now)).await?;
         let (word, status) = outcome(playlist.outcome);
         record.cache = word;
         let kind = if matches!(resource, Resource::Manifest) {

@@ -37,7 +37,7 @@ impl Gateway {
             (Route::Api(operation), _) => {
                 let body = intake::read(body, &self.limits).await?;
                 let call = Call::read(*operation, &body, now)?;
-                Ok(Request::Call(page_token::open(&self.keys, call)?))
+                Ok(Request::Call(page_token::open(&self.keys, call, |stream| self.upstream.locate(stream))?))
             }
             (Route::Playback { protocol, file, .. }, Authenticated::Player(player)) => {
                 let query = parts.uri.query().unwrap_or_default();
