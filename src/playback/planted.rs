@@ -49,6 +49,9 @@ fn spelled(secret: &str, how: u8) -> String {
 fn plain(text: &str) -> String {
     let mut text = text.to_owned();
     for _ in 0..4 {
+        if !text.contains('%') && !text.contains("&#") {
+            break;
+        }
         for code in 0x21..0x7f_u8 {
             let char = char::from(code).to_string();
             for spelling in [
@@ -90,7 +93,8 @@ proptest! {
             let secret = spelled(if host { HOST } else { TOKEN }, how);
             // In a line of its own, in a comment, in a tag, or in the middle of whatever stands there.
             let (line, xml) = (text.lines().count(), resource == Resource::Manifest);
-            let begins = text.lines().take(at.index(line)).map(|line| line.len() + 1).sum::<usize>().min(text.len());
+            let begins = text.lines().take(at.index(line)).map(|line| line.len() + 1).sum::<usize>();
+            let begins = (begins.min(text.len())..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap();
             match where_to {
                 0 => text.insert_str(begins, &format!("{secret}\n")),
                 1 if xml => text.insert_str(begins, &format!("<!-- {secret} -->\n")),
@@ -121,7 +125,10 @@ proptest! {
 #[test]
 fn an_answer_damaged_at_any_byte_leads_nowhere_else() {
     for (resource, text) in answers() {
-        for at in 0..text.len() {
+        let tokens: Vec<_> = text.match_indices(TOKEN).map(|(at, _)| at + 5..at + TOKEN.len() - 5).collect();
+        // In the middle of a token one byte is like another.
+        let telling = |at: &usize| at % 31 == 0 || !tokens.iter().any(|token| token.contains(at));
+        for at in (0..text.len()).filter(telling) {
             for damage in [&b""[..], b"\"", b"\n", b"/", b":", b"<", b"\0", b"\xff"] {
                 let mut bytes = text.as_bytes().to_vec();
                 bytes.splice(at..=at, damage.iter().copied());
