@@ -82,7 +82,8 @@ impl Gateway {
         record: &mut Record,
     ) -> Result<Answer, Error> {
         let (payer, started) = (ask.payer()?, std::time::Instant::now());
-        let calling = self.upstream.call(ask.located()?, call, &ask.caller().principal());
+        let principal = ask.caller().principal();
+        let calling = self.upstream.call(ask.located()?, call, &principal);
         let answer = payer.ask(upstream::points(call), calling).await?;
         record.attempts += answer.attempts;
         record.upstream_request_id.clone_from(&answer.request_id);

@@ -89,7 +89,8 @@ impl Gateway {
         clip: &GetClip,
         record: &mut Record,
     ) -> Result<Found, Error> {
-        let filling = self.clip_for(ask.located()?, clip, &ask.caller().principal(), || ask.payer());
+        let principal = ask.caller().principal();
+        let filling = self.clip_for(ask.located()?, clip, &principal, || ask.payer());
         let found = ask.steps.time("cache", filling).await?;
         record.attempts += u32::from(matches!(found.outcome, Outcome::Miss | Outcome::Bypass));
         Ok(found)

@@ -4,9 +4,8 @@
 use super::error::Failure;
 use super::media;
 use crate::cache::freshness::Rules;
-use crate::cache::{self, Cache, FillError};
+use crate::cache::{self, Cache};
 use crate::kvs::{Resource, SessionParameters, StreamRef};
-use crate::net::body::Broken;
 use crate::playback;
 use crate::sessions::{self, Opened, Origin, SessionKey, Track, Verdict};
 use crate::upstream::{self, SessionUrl, Upstream};
@@ -102,7 +101,8 @@ impl Origin for KvsOrigin {
         init: sessions::Located<SessionUrl>,
     ) -> Result<Option<Track>, Failure> {
         let located = self.locate(&key.stream)?;
-        let fetch = media::fetch_segment(self.upstream.clone(), located, init.clone(), self.rules);
+        let nobody = super::Payer::default();
+        let fetch = media::fetch_segment(self.upstream.clone(), located, init.clone(), self.rules, nobody);
         // Players will ask for it next.
         let found = self.cache.get_or_fill(media::segment_key(key, &init), fetch).await?;
         let bytes = found.entry.collect(LONGEST_INIT).await?;

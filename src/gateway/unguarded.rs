@@ -61,7 +61,9 @@ impl Gateway {
         record.asked(&wanted);
         let located = wanted.stream().map(|stream| self.upstream.locate(stream)).transpose()?;
         let scene = Scene { now, source_ip: record.client, stream: None };
-        let ask = Ask { permit: permit.clone(), located, scene, parts: &parts, now };
+        let allowance = self.admit(permit.caller(), record)?;
+        let steps = record.steps();
+        let ask = Ask { permit: permit.clone(), located, scene, parts: &parts, now, allowance, steps };
         match route {
             Route::Page(page) => self.page(page, ask, record).await,
             _ => panic!("only pages are asked for without a guard"),
