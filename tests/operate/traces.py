@@ -3,6 +3,7 @@
 
 import http.server
 import os
+import socketserver
 import sys
 import threading
 import time
@@ -34,7 +35,8 @@ class Receiver(http.server.BaseHTTPRequestHandler):
         pass
 
 
-receiver = http.server.ThreadingHTTPServer(("127.0.0.1", base + 1), Receiver)
+# Not ThreadingHTTPServer, which asks DNS for its own name first.
+receiver = socketserver.ThreadingTCPServer(("127.0.0.1", base + 1), Receiver)
 threading.Thread(target=receiver.serve_forever, daemon=True).start()
 world = World(sys.argv[1], base, more=f'[trace]\nendpoint = "http://127.0.0.1:{base + 1}"\nsample = 1.0\n')
 try:
@@ -50,7 +52,7 @@ try:
     for service, root in spans:
         if root.kind != 2:
             continue
-        attributes = {one.key: one.value.string_value or one.value.int_value or one.value.bool_value for one in root.attributes}
+        attributes = {one.key: getattr(one.value, one.value.WhichOneof("value")) for one in root.attributes}
         took = (root.end_time_unix_nano - root.start_time_unix_nano) / 1e6
         print(f"{service} {root.trace_id.hex()} {root.name} {took:.2f} ms {attributes} {root.status.message}")
         steps = [span for _, span in spans if span.parent_span_id == root.span_id]

@@ -65,9 +65,13 @@ def settings(world, old, new):
     file.write_text(file.read_text().replace(old, new))
 
 
-def restart(world):
+def stop(world):
     world.processes["edge-0"].kill()
     world.processes["edge-0"].wait()
+
+
+def restart(world):
+    stop(world)
     world.replica(0)
 
 
@@ -149,7 +153,7 @@ try:
     last = [line for line in logged(world) if line.get("target") == "access"][-1]
     check("with forwarded = \"forwarded\" only Forwarded counts", last["client_ip"] == "2001:db8::7", last)
     settings(world, 'forwarded = "forwarded"\n', "proxy_protocol = true\n")
-    world.processes["edge-0"].kill()
+    stop(world)
     world.replica(0)
     one = b"PROXY TCP4 198.51.100.20 127.0.0.1 5000 80\r\n"
     two = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + bytes([198, 51, 100, 21, 127, 0, 0, 1, 19, 136, 0, 80])
@@ -162,13 +166,13 @@ try:
     settings(world, "proxy_protocol = true\n", "")
 
     # A socket for a sidecar
-    world.processes["edge-0"].kill()
+    stop(world)
     places = {"KVS_EDGE__SERVER__LISTEN": f"unix:{world.folder}/edge.sock", "KVS_EDGE__ADMIN__LISTEN": f"127.0.0.1:{admin}",
               "KVS_EDGE__LOG__AUDIT": "file:audit-0.log"}
     world.start("edge-0", "serve", *place, environment=places)
     until("ready", lambda: get(admin, "/readyz")[0] == 200)
     check("a Unix socket serves", "200 OK" in raw(0, ask(token), path=f"{world.folder}/edge.sock"))
-    world.processes["edge-0"].kill()
+    stop(world)
 
     # TLS
     os.chdir(world.folder)
@@ -209,7 +213,7 @@ try:
     (world.folder / "edge.toml").write_text("\n".join(line for line in text.splitlines() if not line.startswith("tls =")))
 
     # Stop, reload, systemd
-    world.processes["edge-0"].kill()
+    stop(world)
     notified = Notified(world.folder)
     listening = socket.create_server(("127.0.0.1", port))
     environment = {"KVS_EDGE__SERVER__LISTEN": "systemd", "KVS_EDGE__ADMIN__LISTEN": f"127.0.0.1:{admin}", "KVS_EDGE__LOG__AUDIT": "file:audit-0.log",

