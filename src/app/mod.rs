@@ -2,6 +2,8 @@
 
 mod build;
 #[cfg(test)]
+mod cost;
+#[cfg(test)]
 mod documented;
 mod fixed;
 mod lasting;
@@ -154,6 +156,10 @@ impl Running {
         let flushed = tokio::task::spawn_blocking(move || witness.sink.flush(LAST_LINES)).await;
         if !flushed.unwrap_or(false) {
             tracing::error!("the last lines of the audit log could not be written");
+        }
+        if let Some(tracer) = self.app.gateway().tracer.clone() {
+            // A collector that is gone has been counted and logged.
+            let _ = tokio::task::spawn_blocking(move || tracer.end()).await;
         }
         tracing::info!("ended");
     }

@@ -1,5 +1,6 @@
 //! Why a request got no answer: the failures of every step, gathered. How each looks from outside is `refusal`'s to say.
 
+use super::rates::Limited;
 use super::route::Lost;
 use crate::cache::FillError;
 use crate::kvs::Invalid;
@@ -58,6 +59,9 @@ pub enum Error {
     /// There is no picture at that instant.
     #[error("there is no picture of {0}")]
     NoPicture(String),
+    /// The caller has taken too much.
+    #[error(transparent)]
+    Rate(#[from] Limited),
     /// The audit log cannot be written, and it is required.
     #[error("the audit log cannot be written")]
     Audit,
@@ -92,6 +96,21 @@ pub enum Failure {
 impl From<upstream::Error> for Failure {
     fn from(error: upstream::Error) -> Self {
         Self::Upstream(Arc::new(error))
+    }
+}
+
+impl From<Broken> for Failure {
+    fn from(broken: Broken) -> Self {
+        upstream::Error::BrokenAnswer(broken.to_string()).into()
+    }
+}
+
+impl From<FillError<upstream::Error>> for Failure {
+    fn from(error: FillError<upstream::Error>) -> Self {
+        match error {
+            FillError::Fetch(error) => Self::Upstream(error),
+            FillError::Broken(broken) => broken.into(),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod config;
 mod decide;
 mod entities;
 mod est;
+mod exact;
 mod explain;
 mod fragment_time;
 mod glob;

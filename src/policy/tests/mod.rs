@@ -111,6 +111,12 @@ fn every_mistake_has_its_place_and_says_what_to_write() {
             "taken",
         ),
         ("permit (principal, action, resource) when { resource.getTag(\"a\") == \"b\" };", (1, 45), "tag"),
+        // Wrong for each of the nine actions, told once.
+        (
+            "permit (principal, action, resource) when { context.mod == \"LIVE\" };",
+            (1, 45),
+            "attribute `mod` in context not found",
+        ),
     ] {
         let mistakes = load(text).err().unwrap_or_default();
         assert_eq!(mistakes.len(), 1, "{text}: {mistakes:?}");
