@@ -203,6 +203,14 @@ impl Disk {
         }
     }
 
+    /// Whether there should be a file under `key` that may be given out at `now`.
+    pub(in crate::cache) fn holds(&self, key: &Key, now: Timestamp) -> bool {
+        let usable = |record: Arc<Record>| {
+            record.ready.load(Ordering::Acquire) && now < Timestamp::from_millis(record.expires)
+        };
+        self.shared.open.load(Ordering::Acquire) && self.shared.index.get(key).is_some_and(usable)
+    }
+
     /// Has an entry written, if it is worth it and the disk keeps up. Neither waits nor fails.
     pub(in crate::cache) fn store(&self, entry: &Arc<Entry>, now: Timestamp) {
         let shared = &self.shared;
@@ -245,8 +253,7 @@ impl Disk {
     }
 
     /// Nothing waits to be written.
-    #[cfg(test)]
-    pub(super) fn idle(&self) -> bool {
+    pub(in crate::cache) fn idle(&self) -> bool {
         self.shared.queued.load(Ordering::Relaxed) == 0
     }
 
