@@ -108,6 +108,11 @@ impl Record {
         self.range = request.range();
     }
 
+    /// Counts that somebody was let through.
+    pub fn allowed(&self) {
+        self.metrics.allowed.inc();
+    }
+
     /// Counts a decision on who is asking and whether they may.
     pub fn decided(&self, result: &str, reason: &str) {
         self.metrics.decisions.with_label_values(&[result, reason]).inc();
@@ -136,29 +141,35 @@ impl Record {
 
     /// Writes everything down. Called once, by the body when it goes.
     pub(super) fn write(&self) {
-        let metrics = &self.metrics;
-        metrics.in_flight.dec();
-        let label = self
-            .stream
-            .as_ref()
-            .map_or_else(|| NO_STREAM.into(), |name| (metrics.stream_label)(name.as_str()));
-        if self.bytes > 0 {
-            metrics.outgoing_bytes.with_label_values(&[self.api, &label, self.cache]).inc_by(self.bytes);
-        }
-        let mut digits = [0; 3];
-        metrics.requests.with_label_values(&[self.api, code(self.status, &mut digits), self.cache]).inc();
+        self.metrics.in_flight.dec();
         let first = self.first_byte.unwrap_or_else(Instant::now);
         let first_byte = first.duration_since(self.started);
-        metrics.first_byte.with_label_values(&[self.api, self.cache]).observe(first_byte.as_secs_f64());
-        if self.bytes > 0 {
-            metrics.transfer.with_label_values(&[self.api]).observe(first.elapsed().as_secs_f64());
-        }
+        self.count(first, first_byte.as_secs_f64());
         if let Some(viewing) = &self.viewing {
             viewing.shown(self.bytes);
         }
         if self.logged {
             self.log(first_byte.as_secs_f64() * 1000.0);
         }
+    }
+
+    fn count(&self, first: Instant, first_byte_seconds: f64) {
+        let (metrics, handles) = (&self.metrics, &self.metrics.handles);
+        let Some(place) = handles.place(self.api, self.cache) else { return };
+        if self.bytes > 0 {
+            let stream = self.stream.as_ref().map_or(NO_STREAM, StreamName::as_str);
+            handles.sent(place, stream, self.bytes);
+            handles.transfer(place).observe(first.elapsed().as_secs_f64());
+        }
+        match handles.requests(place, self.status) {
+            Some(requests) => requests.inc(),
+            None => {
+                let mut digits = [0; 3];
+                let code = code(self.status, &mut digits);
+                metrics.requests.with_label_values(&[self.api, code, self.cache]).inc();
+            }
+        }
+        handles.first_byte(place).observe(first_byte_seconds);
     }
 
     fn log(&self, first_byte_millis: f64) {
