@@ -54,7 +54,7 @@ impl Gateway {
             && is_over(error)
         {
             // Expired or evicted under us: reopen once for everybody, and ask again under the new session.
-            self.sessions.reopen(session, &at.opened, ask.now).await?;
+            Box::pin(self.sessions.reopen(session, &at.opened, ask.now)).await?;
             at = self.sessions.locate(session, resource, ask.now).await?;
             found = self.fill_segment(located, session, &at).await;
         }
