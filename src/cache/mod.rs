@@ -105,7 +105,7 @@ impl Cache {
             largest: config.largest(),
             memory: Memory::new(config.for_entries(), metrics.memory.clone()),
             flights: Flights::default(),
-            disk: config.disk.as_ref().map(|disk| Disk::open(disk, &metrics)),
+            disk: config.disk.as_ref().map(|disk| Disk::open(disk, config.memory.0, &metrics)),
             growing: Budget::new(config.for_fills(), metrics.growing.clone()),
             metrics,
             clock,
