@@ -44,3 +44,55 @@ pub enum Attribute {
     /// A set of texts.
     Texts(BTreeSet<String>),
 }
+
+impl Caller {
+    /// Who this is, uniquely: subjects are unique within their issuer only, so two issuers' `alice` are two. What
+    /// counts, queues or shares by user uses this; people read [`Caller::subject`]. Made anew at each call.
+    #[must_use]
+    pub fn principal(&self) -> Arc<str> {
+        // The length says where the issuer ends, so that no choice of subject can look like another issuer's.
+        format!("{}:{}{}", self.issuer.len(), self.issuer, self.subject).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn caller(issuer: &str, subject: &str) -> Caller {
+        Caller {
+            issuer: issuer.into(),
+            subject: subject.into(),
+            token_id: None,
+            groups: BTreeSet::new(),
+            attributes: BTreeMap::new(),
+            expires: Timestamp::from_millis(1),
+        }
+    }
+
+    #[test]
+    fn a_renewed_token_is_the_same_principal_and_another_issuers_alice_is_not() {
+        let alice = caller("https://login.example.com/", "alice");
+        let renewed = Caller {
+            token_id: Some("t2".into()),
+            groups: [Arc::from("guards")].into(),
+            expires: Timestamp::from_millis(2),
+            ..alice.clone()
+        };
+        assert_eq!(alice.principal(), renewed.principal());
+        assert_ne!(alice.principal(), caller("https://other.example.net/", "alice").principal());
+        // Whoever may choose his subject must not be able to move the border.
+        assert_ne!(caller("https://a/", "b/alice").principal(), caller("https://a/b/", "alice").principal());
+    }
+
+    proptest! {
+        #[test]
+        fn principals_are_equal_only_where_issuer_and_subject_are(
+            a in "[0-9:a/]{0,4}", b in "[0-9:a/]{0,4}", c in "[0-9:a/]{0,4}", d in "[0-9:a/]{0,4}",
+        ) {
+            let same = caller(&a, &b).principal() == caller(&c, &d).principal();
+            prop_assert_eq!(same, a == c && b == d);
+        }
+    }
+}

@@ -60,6 +60,9 @@ pub async fn gateway(
         access_log: config.log.access,
         metrics: lasting.gateway.clone(),
         console: console_of(config),
+        rates: Arc::new(config.rates.clone()),
+        callers: lasting.callers.clone(),
+        tracer: lasting.tracer.clone(),
     })
 }
 

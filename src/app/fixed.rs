@@ -18,6 +18,7 @@ pub fn changed(started: &Config, now: &Config) -> Vec<&'static str> {
         ("admin", started.admin != now.admin),
         ("cache", started.cache != now.cache),
         ("metrics", started.metrics != now.metrics),
+        ("trace", started.trace != now.trace),
         ("log.format or log.hash_users", looks(started) != looks(now)),
     ]
     .into_iter()

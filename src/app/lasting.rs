@@ -6,11 +6,12 @@
 use crate::config::Config;
 use crate::gateway::metrics::StreamLabel;
 use crate::gateway::{self, KvsOrigin, Witness};
-use crate::net::client::{Client, Options};
+use crate::net::client::{Client, Limits, Options};
 use crate::sessions::Sessions;
 use crate::setting::Mistake;
 use crate::telemetry::audit;
 use crate::telemetry::metrics::{Registries, StreamLabels};
+use crate::telemetry::spans::{self, Tracer};
 use crate::{cache, identity, net, sessions, upstream};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -30,6 +31,10 @@ pub struct Lasting {
     pub batches: gateway::Batches,
     /// What is fetched ahead of its viewers.
     pub warming: gateway::Warming,
+    /// What callers took.
+    pub callers: gateway::Callers,
+    /// Spans of requests.
+    pub tracer: Option<Arc<Tracer>>,
     upstream_metrics: upstream::Metrics,
     session_metrics: sessions::Metrics,
     calls: Mutex<Option<Calls>>,
@@ -65,6 +70,8 @@ impl Lasting {
             cache: cache::Cache::open(&config.cache, cache::Metrics::register(registry)?)?,
             batches: gateway::Batches::default(),
             warming: gateway::Warming::default(),
+            callers: gateway::Callers::default(),
+            tracer: Tracer::start(&config.trace, collector()?, registry)?,
             upstream_metrics: upstream::Metrics::register(registry, label.clone())?,
             session_metrics: sessions::Metrics::register(registry, move |name| label(name).to_string())?,
             calls: Mutex::new(None),
@@ -127,4 +134,20 @@ impl Lasting {
 /// TLS cannot be set up.
 pub fn key_client() -> Result<Client, net::client::Error> {
     Client::new(Options { allow_http: true, ..Options::default() })
+}
+
+/// How spans reach their collector. The exporter waits on a thread of its own; our client works in the runtime.
+fn collector() -> Result<spans::Post, net::client::Error> {
+    let client = key_client()?;
+    let runtime = tokio::runtime::Handle::try_current().ok();
+    Ok(Arc::new(move |request| {
+        let (client, runtime) = (client.clone(), runtime.clone());
+        Box::pin(async move {
+            let runtime = runtime.ok_or("there is no runtime")?;
+            let sending =
+                runtime.spawn(async move { client.fetch(request, 1 << 20, &Limits::default()).await });
+            let answer = sending.await.map_err(|error| error.to_string())?;
+            answer.map_err(|error| error.to_string())
+        })
+    }))
 }

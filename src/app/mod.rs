@@ -2,6 +2,8 @@
 
 mod build;
 #[cfg(test)]
+mod cost;
+#[cfg(test)]
 mod documented;
 mod fixed;
 mod lasting;
@@ -159,6 +161,10 @@ impl Running {
             tracing::warn!(
                 "the disk tier did not keep up; what was fetched last is not held after a restart"
             );
+        }
+        if let Some(tracer) = self.app.gateway().tracer.clone() {
+            // A collector that is gone has been counted and logged.
+            let _ = tokio::task::spawn_blocking(move || tracer.end()).await;
         }
         tracing::info!("ended");
     }

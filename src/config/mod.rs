@@ -8,7 +8,7 @@ mod load;
 pub use load::{ENVIRONMENT_PREFIX, Refused, Source};
 
 use crate::setting::Mistake;
-use crate::{admin, cache, identity, net, playback, policy, sessions, telemetry, upstream};
+use crate::{admin, cache, gateway, identity, net, playback, policy, sessions, telemetry, upstream};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -34,12 +34,16 @@ pub struct Config {
     pub policy: policy::Config,
     /// Playback URLs.
     pub playback: playback::Config,
+    /// What one caller may take.
+    pub rates: gateway::rates::Config,
     /// Shared playback sessions.
     pub sessions: sessions::Config,
     /// Media bytes.
     pub cache: cache::Config,
     /// How many series there may be.
     pub metrics: telemetry::metrics::Config,
+    /// Spans for a collector.
+    pub trace: telemetry::spans::Config,
     /// Log and audit.
     pub log: telemetry::log::Config,
 }
@@ -87,6 +91,8 @@ impl Config {
         mistakes.extend(self.policy.check());
         mistakes.extend(self.playback.check());
         self.cache.check(&mut mistakes);
+        mistakes.extend(self.rates.check());
+        mistakes.extend(self.trace.check());
         mistakes.extend(self.log.check());
         mistakes
     }

@@ -117,6 +117,7 @@ fn understand(world: &World, operation: Operation, parts: &Parts, body: &Bytes) 
     let text: &[u8] = if body.is_empty() { b"{}" } else { body };
     let body: Value = serde_json::from_slice(text)
         .map_err(|e| Refusal::new(400, "SerializationException", format!("not JSON: {e}")))?;
+    world.ledger().members(operation.name(), &body);
     let stream = calls::stream_name(Members::of(&body)?);
     Ok(Asked { operation, stream, from: From::Caller { tenant, body } })
 }

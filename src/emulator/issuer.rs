@@ -83,8 +83,10 @@ impl Issuer {
     fn from_pkcs8(pkcs8: &[u8]) -> Result<Self, Error> {
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8)
             .map_err(|e| Error::Key(format!("is not a P-256 key in PKCS #8 form: {e}")))?;
-        let digest = digest::digest(&digest::SHA256, pair.public_key().as_ref());
-        let kid = URL_SAFE_NO_PAD.encode(&digest.as_ref()[..12]);
+        // RFC 7638, as `kvs-edge token --key` names it, so that the demo's key can be used there as it is.
+        let [x, y] = coordinates(&pair);
+        let members = format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#);
+        let kid = URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, members.as_bytes()));
         Ok(Self { pair, pkcs8: Zeroizing::new(pkcs8.to_vec()), kid })
     }
 
@@ -116,12 +118,10 @@ impl Issuer {
     /// The public key as a JSON Web Key Set.
     #[must_use]
     pub fn jwks(&self) -> String {
-        // An uncompressed point: 04, x, y.
-        let point = self.pair.public_key().as_ref();
-        let coordinate = |at: usize| URL_SAFE_NO_PAD.encode(&point[at..at + 32]);
+        let [x, y] = coordinates(&self.pair);
         json!({"keys": [{
             "kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": self.kid,
-            "x": coordinate(1), "y": coordinate(33),
+            "x": x, "y": y,
         }]})
         .to_string()
     }
@@ -267,6 +267,12 @@ fn write_private(path: &PathBuf, bytes: &[u8]) -> std::io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path)?.write_all(bytes)
+}
+
+/// The public point's, in base64url. It is kept uncompressed: 04, x, y.
+fn coordinates(pair: &EcdsaKeyPair) -> [String; 2] {
+    let point = pair.public_key().as_ref();
+    [1, 33].map(|at| URL_SAFE_NO_PAD.encode(&point[at..at + 32]))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! resource was asked for. Tests read it at `/_emulator/requests`.
 
 use serde::Serialize;
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Counters of one operation.
@@ -24,7 +25,11 @@ pub(super) struct Ledger {
     streams: BTreeMap<String, BTreeMap<String, Count>>,
     resources: BTreeMap<String, u64>,
     clients_headers_seen: BTreeSet<String>,
+    members_seen: BTreeMap<String, BTreeSet<String>>,
 }
+
+/// So many members of an operation are remembered; KVS knows a dozen.
+const MEMBERS: usize = 1000;
 
 impl Ledger {
     /// Changes the counters of an operation, in the total and for its stream if that is known.
@@ -50,8 +55,38 @@ impl Ledger {
         }
     }
 
+    /// Members of a signed request's body, inner ones with the names of those around them: `A.B`.
+    pub(super) fn members(&mut self, operation: &str, body: &Value) {
+        let seen = self.members_seen.entry(operation.to_owned()).or_default();
+        note(seen, "", body);
+    }
+
     /// As JSON.
     pub(super) fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+}
+
+fn note(seen: &mut BTreeSet<String>, within: &str, value: &Value) {
+    for (name, inner) in value.as_object().into_iter().flatten() {
+        let path = if within.is_empty() { name.clone() } else { format!("{within}.{name}") };
+        note(seen, &path, inner);
+        if seen.len() < MEMBERS {
+            seen.insert(path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_are_told_by_where_they_stand() {
+        let mut ledger = Ledger::default();
+        let body = serde_json::json!({"A": {"B": 1, "C": {"D": null}}, "E": [{"F": 1}]});
+        ledger.members("GetClip", &body);
+        let seen: Vec<_> = ledger.members_seen["GetClip"].iter().map(String::as_str).collect();
+        assert_eq!(seen, ["A", "A.B", "A.C", "A.C.D", "E"]);
     }
 }

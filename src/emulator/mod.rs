@@ -81,6 +81,9 @@ pub struct Config {
     pub retention_hours: u64,
     /// Since how many hours the cameras have been recording.
     pub history_hours: u64,
+    /// When its streams were created, whatever `history_hours` says: an emulator that starts again in another hour
+    /// then has the streams it had.
+    pub created: Option<Timestamp>,
     /// How much the time from camera to KVS varies, in milliseconds below 2048.
     pub jitter_millis: u64,
     /// Whether playlists name the codec epoch of an init fragment (`SequenceNumber`), as seen in 2023.
@@ -109,6 +112,7 @@ impl Default for Config {
             quota_scale: 1.0,
             retention_hours: 24,
             history_hours: 25,
+            created: None,
             jitter_millis: 0,
             init_sequence_number: true,
         }

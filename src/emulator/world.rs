@@ -12,6 +12,7 @@ use super::session::Session;
 use super::signature::Key;
 use super::stream::Stream;
 use super::{Account, Config};
+use crate::kvs::Timestamp;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -54,7 +55,8 @@ impl World {
         };
         let accounts: Vec<Account> = std::iter::once(main).chain(config.accounts.clone()).collect();
         // Aligned to the hour, so that an emulator that restarts within it has streams of the same ARN.
-        let birth = (now / 3_600_000).saturating_sub(config.history_hours) * 3_600_000;
+        let hours_ago = || (now / 3_600_000).saturating_sub(config.history_hours) * 3_600_000;
+        let birth = config.created.map_or_else(hours_ago, Timestamp::millis);
         let mut streams = BTreeMap::new();
         for entry in &accounts {
             let tenant = (entry.account.clone(), entry.region(&config));

@@ -10,18 +10,24 @@ use super::{Ask, Gateway, listing, page_token};
 use crate::kvs::operations::{GetImages, ListFragments};
 use crate::kvs::{Call, Operation, Protocol, Request, SessionParameters, StreamRef, TimeRange};
 use crate::playback::{Bind, Binding, Statement};
-use crate::upstream::Answer;
+use crate::upstream::{self, Answer, Located};
 use http::header::{self, HeaderValue};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// The longest JSON answer that is read whole: 25 images of 6 MiB never come near it in practice.
 const LONGEST_JSON: usize = 160 << 20;
+/// How long GetDataEndpoint waits to learn whether there is such a stream.
+const KNOWN_WITHIN: Duration = Duration::from_secs(2);
 
 impl Gateway {
     pub(super) async fn api(&self, ask: Ask<'_>, record: &mut Record) -> Result<Reply, Error> {
         let Request::Call(call) = ask.request() else { return Err(super::route::Lost::Unknown.into()) };
         match call {
-            Call::GetDataEndpoint(_) => Ok(Reply::json(&json!({ "DataEndpoint": &*self.public_url }))),
+            Call::GetDataEndpoint(_) => {
+                self.exists(ask.located()?).await?;
+                Ok(Reply::json(&json!({ "DataEndpoint": &*self.public_url })))
+            }
             Call::ListStreams(list) => {
                 let seen = self.visible(ask.caller(), &ask.scene).await?;
                 let (streams, token) = listing::page(seen, list)?;
@@ -57,6 +63,17 @@ impl Gateway {
         }
     }
 
+    /// Refuses a stream that KVS is known not to have, so that a misspelt name is told at the first step. Whatever else
+    /// keeps KVS from saying so is no reason to refuse: it is our own address that is asked for.
+    async fn exists(&self, located: &Located) -> Result<(), Error> {
+        match tokio::time::timeout(KNOWN_WITHIN, self.upstream.describe(located)).await {
+            Ok(Err(upstream::Error::Kvs(fault))) if fault.status == 404 => {
+                Err(upstream::Error::Kvs(fault).into())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Asks KVS and notes on the record what came of it.
     pub(super) async fn ask_kvs(
         &self,
@@ -64,8 +81,10 @@ impl Gateway {
         call: &Call,
         record: &mut Record,
     ) -> Result<Answer, Error> {
-        let started = std::time::Instant::now();
-        let answer = self.upstream.call(ask.located()?, call, &ask.caller().subject).await?;
+        let (payer, started) = (ask.payer()?, std::time::Instant::now());
+        let principal = ask.caller().principal();
+        let calling = self.upstream.call(ask.located()?, call, &principal);
+        let answer = payer.ask(upstream::points(call), calling).await?;
         record.attempts += answer.attempts;
         record.upstream_request_id.clone_from(&answer.request_id);
         record.upstream_millis = u64::try_from(started.elapsed().as_millis()).ok();
@@ -77,10 +96,10 @@ impl Gateway {
         let answer = self.ask_kvs(ask, call, record).await?;
         let body = answer.bytes(LONGEST_JSON).await?;
         let mut json: Value = serde_json::from_slice(&body).map_err(|_| broken_json(call.operation()))?;
-        if let (Some(token), Some((stream, kind, range))) =
+        if let (Some(token), Some((kind, range))) =
             (json.get("NextToken").and_then(Value::as_str), paging(call))
         {
-            json["NextToken"] = page_token::seal(&self.keys, stream, kind, range, token).into();
+            json["NextToken"] = page_token::seal(&self.keys, ask.located()?, kind, range, token).into();
             return Ok(Reply::json(&json));
         }
         Ok(Reply::api(HeaderValue::from_static("application/json"), Source::Whole(body)))
@@ -98,7 +117,7 @@ impl Gateway {
         let located = ask.located()?;
         let stream = self.lasting_name(ask).await?;
         let key = self.session_key(located, &stream, session, ask.now);
-        self.open_session(&key, ask.now).await?;
+        ask.steps.time("session", self.open_session(&key, ask.now)).await?;
         record.attempts = record.attempts.max(1);
         let (bind, cookie) = match self.playback.bind {
             Bind::None => (None, None),
@@ -137,18 +156,18 @@ impl Gateway {
     }
 }
 
-fn paging(call: &Call) -> Option<(&StreamRef, crate::kvs::SelectorType, TimeRange)> {
+fn paging(call: &Call) -> Option<(crate::kvs::SelectorType, TimeRange)> {
     match call {
-        Call::ListFragments(ListFragments { stream, selector: Some(selector), .. }) => {
-            Some((stream, selector.kind, selector.range))
+        Call::ListFragments(ListFragments { selector: Some(selector), .. }) => {
+            Some((selector.kind, selector.range))
         }
-        Call::GetImages(GetImages { stream, selector, range, .. }) => Some((stream, *selector, *range)),
+        Call::GetImages(GetImages { selector, range, .. }) => Some((*selector, *range)),
         _ => None,
     }
 }
 
 fn broken_json(operation: Operation) -> Error {
-    crate::upstream::Error::BrokenAnswer(format!("{operation} did not answer with JSON")).into()
+    upstream::Error::BrokenAnswer(format!("{operation} did not answer with JSON")).into()
 }
 
 /// KVS's own type where it is a plausible one (`KVS.md` 3.4).

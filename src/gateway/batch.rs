@@ -98,8 +98,8 @@ pub struct Source {
     pub located: Located,
     /// The stream, for keys.
     pub arn: StreamArn,
-    /// Who asked.
-    pub subject: Arc<str>,
+    /// Who asked, for turns under KVS's quotas.
+    pub principal: Arc<str>,
     /// Where fragments go.
     pub cache: Cache,
     /// How long they stay.
@@ -175,6 +175,11 @@ impl Ride {
             }
             drop(ending);
         });
+    }
+
+    /// How many fragments the batch was made for.
+    pub fn fragments(&self) -> u32 {
+        u32::try_from(lock(&self.batch.state).slots.len()).unwrap_or(u32::MAX)
     }
 
     /// Whether the batch was made for this fragment too.
@@ -312,7 +317,7 @@ impl Batch {
         source: &Source,
         list: &GetMediaForFragmentList,
     ) -> Result<(), upstream::Error> {
-        let asking = source.upstream.media(&source.located, list, &source.subject);
+        let asking = source.upstream.media(&source.located, list, &source.principal);
         let mut chunks = tokio::select! {
             chunks = asking => chunks?,
             () = self.until(|state| state.riders == 0) => return Ok(()),

@@ -9,11 +9,15 @@ use crate::net::body::{Broken, ByteStream};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 /// A body on its way to a client.
 pub struct Body {
     source: Source,
+    /// What the source gave and did not fit into a piece.
+    rest: Bytes,
+    /// How much goes in one piece.
+    piece: usize,
     record: Option<Box<Record>>,
 }
 
@@ -33,7 +37,29 @@ impl Body {
     /// A body that will write `record` when it is done.
     #[must_use]
     pub fn new(source: Source, record: Box<Record>) -> Self {
-        Self { source, record: Some(record) }
+        let piece = if record.protocol == http::Version::HTTP_2 { PIECE_OF_HTTP2 } else { PIECE };
+        Self { source, rest: Bytes::new(), piece, record: Some(record) }
+    }
+
+    /// The next piece: of what is left, or of what the source has.
+    fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if self.rest.is_empty() {
+            let frame = match &mut self.source {
+                Source::Empty => None,
+                Source::Whole(bytes) if bytes.is_empty() => None,
+                Source::Whole(bytes) => Some(Ok(Frame::data(std::mem::take(bytes)))),
+                Source::Cached(reader) => ready!(Pin::new(reader).poll_frame(cx)),
+                Source::Passing(stream) => ready!(Pin::new(stream).poll_frame(cx)),
+            };
+            match frame.map(|frame| frame.map(Frame::into_data)) {
+                Some(Ok(Ok(bytes))) => self.rest = bytes,
+                // Trailers: nothing of ours has any.
+                Some(Ok(Err(trailers))) => return Poll::Ready(Some(Ok(trailers))),
+                Some(Err(broken)) => return Poll::Ready(Some(Err(broken))),
+                None => return Poll::Ready(None),
+            }
+        }
+        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(self.rest.len().min(self.piece))))))
     }
 }
 
@@ -46,12 +72,7 @@ impl HttpBody for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let this = &mut *self;
-        let frame = match &mut this.source {
-            Source::Empty => Poll::Ready(None),
-            Source::Whole(bytes) => Poll::Ready(take(bytes).map(|bytes| Ok(Frame::data(bytes)))),
-            Source::Cached(reader) => Pin::new(reader).poll_frame(cx),
-            Source::Passing(stream) => Pin::new(stream).poll_frame(cx),
-        };
+        let frame = this.next(cx);
         if let Some(record) = &mut this.record {
             match &frame {
                 Poll::Ready(Some(Ok(frame))) => record.sent(frame.data_ref().map_or(0, Bytes::len)),
@@ -64,6 +85,9 @@ impl HttpBody for Body {
     }
 
     fn is_end_stream(&self) -> bool {
+        if !self.rest.is_empty() {
+            return false;
+        }
         match &self.source {
             Source::Empty => true,
             Source::Whole(bytes) => bytes.is_empty(),
@@ -73,12 +97,19 @@ impl HttpBody for Body {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
+        let of_source = match &self.source {
             Source::Empty => SizeHint::with_exact(0),
             Source::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Source::Cached(reader) => reader.size_hint(),
             Source::Passing(stream) => stream.size_hint(),
+        };
+        let held = self.rest.len() as u64;
+        let mut hint = SizeHint::new();
+        hint.set_lower(of_source.lower() + held);
+        if let Some(upper) = of_source.upper() {
+            hint.set_upper(upper + held);
         }
+        hint
     }
 }
 
@@ -98,10 +129,7 @@ impl Drop for Body {
 /// How much of a body at hand goes to the socket in one piece: small enough that a client which leaves has been
 /// counted for what it took, large enough to cost nothing.
 const PIECE: usize = 256 * 1024;
-
-fn take(bytes: &mut Bytes) -> Option<Bytes> {
-    if bytes.is_empty() {
-        return None;
-    }
-    Some(bytes.split_to(bytes.len().min(PIECE)))
-}
+/// The same where hyper asks for the next piece only once the peer's window has let the last one go: at
+/// `limits.write_minimum` a piece takes as long as `limits.write_stall` gives it, so that a slow reader is told from one
+/// who reads nothing.
+const PIECE_OF_HTTP2: usize = 32 * 1024;

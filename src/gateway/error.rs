@@ -1,6 +1,6 @@
 //! Why a request got no answer: the failures of every step, gathered. How each looks from outside is `refusal`'s to say.
 
-use super::origin::Failure;
+use super::rates::Limited;
 use super::route::Lost;
 use crate::cache::FillError;
 use crate::kvs::Invalid;
@@ -59,6 +59,9 @@ pub enum Error {
     /// There is no picture at that instant.
     #[error("there is no picture of {0}")]
     NoPicture(String),
+    /// The caller has taken too much.
+    #[error(transparent)]
+    Rate(#[from] Limited),
     /// The audit log cannot be written, and it is required.
     #[error("the audit log cannot be written")]
     Audit,
@@ -75,6 +78,38 @@ impl From<FillError<upstream::Error>> for Error {
         match error {
             FillError::Fetch(error) => Self::Upstream(error),
             FillError::Broken(broken) => Self::Broken(broken),
+        }
+    }
+}
+
+/// Why there is no session or playlist.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Failure {
+    /// KVS, or the way to it.
+    #[error(transparent)]
+    Upstream(Arc<upstream::Error>),
+    /// The playlist cannot be passed on.
+    #[error(transparent)]
+    Rewrite(playback::Error),
+}
+
+impl From<upstream::Error> for Failure {
+    fn from(error: upstream::Error) -> Self {
+        Self::Upstream(Arc::new(error))
+    }
+}
+
+impl From<Broken> for Failure {
+    fn from(broken: Broken) -> Self {
+        upstream::Error::BrokenAnswer(broken.to_string()).into()
+    }
+}
+
+impl From<FillError<upstream::Error>> for Failure {
+    fn from(error: FillError<upstream::Error>) -> Self {
+        match error {
+            FillError::Fetch(error) => Self::Upstream(error),
+            FillError::Broken(broken) => broken.into(),
         }
     }
 }

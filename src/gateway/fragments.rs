@@ -13,6 +13,7 @@ use crate::cache::{Cache, Found, Key};
 use crate::kvs::operations::GetMediaForFragmentList;
 use crate::kvs::{Fault, FragmentNumber, StreamArn};
 use crate::net::body::Broken;
+use crate::telemetry::spans;
 use crate::upstream::InBand;
 use crate::upstream::{self, Located, Upstream};
 use bytes::Bytes;
@@ -36,7 +37,7 @@ impl Gateway {
         list: &GetMediaForFragmentList,
         record: &mut Record,
     ) -> Result<Reply, Error> {
-        let located = ask.located()?;
+        let (located, payer) = (ask.located()?, ask.payer()?);
         let about = self.upstream.describe(located).await?;
         let mut assembly = Assembly {
             keys: list.fragments.iter().map(|number| Key::mkv(&about.arn, number)).collect(),
@@ -51,11 +52,14 @@ impl Gateway {
             upstream: self.upstream.clone(),
             located: located.clone(),
             arn: about.arn.clone(),
-            subject: ask.caller().subject.clone(),
+            principal: ask.caller().principal(),
             rules: self.rules(Some(about.retention_hours)),
         };
         let all_held = !assembly.plan();
-        let first = assembly.next().await.transpose();
+        if let Some(own) = &assembly.own {
+            payer.charge(own.fragments());
+        }
+        let first = payer.steps.time(spans::UPSTREAM, assembly.next()).await.transpose();
         record.attempts += assembly.calls;
         let first = first.map_err(Trouble::into_error)?;
         let (word, status) = match (all_held, assembly.calls) {
@@ -87,7 +91,7 @@ struct Assembly {
     upstream: Upstream,
     located: Located,
     arn: StreamArn,
-    subject: Arc<str>,
+    principal: Arc<str>,
     rules: crate::cache::freshness::Rules,
 }
 
@@ -167,7 +171,7 @@ impl Assembly {
             upstream: self.upstream.clone(),
             located: self.located.clone(),
             arn: self.arn.clone(),
-            subject: self.subject.clone(),
+            principal: self.principal.clone(),
             cache: self.cache.clone(),
             rules: self.rules,
         }

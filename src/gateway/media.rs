@@ -6,13 +6,15 @@
 use super::error::Error;
 use super::record::Record;
 use super::reply::{self, Private, Reply};
-use super::{Ask, Gateway};
+use super::retime::retime;
+use super::{Ask, Gateway, Payer};
 use crate::cache::freshness::{Kind, Rules};
 use crate::cache::{Fetched, Found, Head, Keep, Key, Outcome, Picture, freshness};
 use crate::kvs::operations::{GetClip, GetImages, ListFragments};
-use crate::kvs::{Call, Resource, SelectorType, StreamRef, Timestamp};
+use crate::kvs::{Call, PlaybackMode, Resource, SelectorType, StreamRef, Timestamp};
 use crate::net::body::whole;
 use crate::sessions::{self, SessionKey};
+use crate::telemetry::spans::Steps;
 use crate::upstream::{self, Answer, Located, SessionUrl, Upstream};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -49,14 +51,14 @@ impl Gateway {
     ) -> Result<Reply, Error> {
         let located = ask.located()?;
         let mut at = self.sessions.locate(session, resource, ask.now).await?;
-        let mut found = self.fill_segment(located, session, &at).await;
+        let filling = self.fill_segment(located, session, &at, &ask.steps);
+        let mut found = ask.steps.time("cache", filling).await;
         if let Err(Error::Upstream(error)) = &found
             && is_over(error)
         {
-            // Expired or evicted under us: reopen once for everybody, and ask again under the new session.
-            Box::pin(self.sessions.reopen(session, &at.opened, ask.now)).await?;
-            at = self.sessions.locate(session, resource, ask.now).await?;
-            found = self.fill_segment(located, session, &at).await;
+            // Another session, once for everybody, and what this is called there.
+            at = Box::pin(self.sessions.relocate(session, resource, &at.opened, ask.now)).await?;
+            found = self.fill_segment(located, session, &at, &ask.steps).await;
         }
         let found = found?;
         record.cache = found.outcome.as_str();
@@ -68,12 +70,15 @@ impl Gateway {
         located: &Located,
         session: &SessionKey,
         at: &sessions::Located<SessionUrl>,
+        steps: &Steps,
     ) -> Result<Found, Error> {
         let key = segment_key(session, at);
         if let Some(found) = self.cache.get(&key) {
             return Ok(found);
         }
-        let fetch = fetch_segment(self.upstream.clone(), located.clone(), at.clone(), self.rules(None));
+        let payer = Payer { steps: steps.clone(), ..Payer::default() };
+        let fetch =
+            fetch_segment(self.upstream.clone(), located.clone(), at.clone(), self.rules(None), payer);
         Ok(self.cache.get_or_fill(key, fetch).await?)
     }
 
@@ -84,7 +89,9 @@ impl Gateway {
         clip: &GetClip,
         record: &mut Record,
     ) -> Result<Found, Error> {
-        let found = self.clip_for(ask.located()?, clip, &ask.caller().subject).await?;
+        let principal = ask.caller().principal();
+        let filling = self.clip_for(ask.located()?, clip, &principal, || ask.payer());
+        let found = ask.steps.time("cache", filling).await?;
         record.attempts += u32::from(matches!(found.outcome, Outcome::Miss | Outcome::Bypass));
         Ok(found)
     }
@@ -94,7 +101,8 @@ impl Gateway {
         &self,
         located: &Located,
         clip: &GetClip,
-        subject: &Arc<str>,
+        principal: &Arc<str>,
+        payer: impl FnOnce() -> Result<Payer, Error>,
     ) -> Result<Found, Error> {
         let about = self.upstream.describe(located).await?;
         let (kind, range) = (clip.selector.kind, clip.selector.range);
@@ -102,14 +110,16 @@ impl Gateway {
         if let Some(found) = self.cache.get(&key) {
             return Ok(found);
         }
-        let rules = self.rules(Some(about.retention_hours));
+        let (rules, payer) = (self.rules(Some(about.retention_hours)), payer()?);
         let (upstream, located, call) = (self.upstream.clone(), located.clone(), Call::GetClip(clip.clone()));
-        let subject = subject.clone();
+        let principal = principal.clone();
         let fetch = move || {
-            let (upstream, located, call, subject) =
-                (upstream.clone(), located.clone(), call.clone(), subject.clone());
+            let (upstream, located, call, principal) =
+                (upstream.clone(), located.clone(), call.clone(), principal.clone());
+            let payer = payer.clone();
             async move {
-                let answer = upstream.call(&located, &call, &subject).await?;
+                let calling = upstream.call(&located, &call, &principal);
+                let answer = payer.ask(upstream::points(&call), calling).await?;
                 let now = Timestamp::now();
                 let keep = keep(Kind::Clip { range }, now, &rules);
                 Ok::<_, upstream::Error>(fetched(answer, keep, "video/mp4", now))
@@ -129,8 +139,8 @@ impl Gateway {
         }
         let rules = self.rules(Some(about.retention_hours));
         let keep = move |found, now| keep(Kind::Image { at, found }, now, &rules);
-        let fetch = self.fetch_picture(ask, located, images, at, keep);
-        Ok(self.cache.get_or_fill(key, fetch).await?)
+        let fetch = self.fetch_picture(ask, located, images, at, keep)?;
+        Ok(ask.steps.time("cache", self.cache.get_or_fill(key, fetch)).await?)
     }
 
     /// The newest picture of a camera, asked of KVS no longer ago than `max_age`.
@@ -157,7 +167,7 @@ impl Gateway {
             Keep::Refresh { fresh, stale } => Keep::For(fresh + stale),
             keep => keep,
         };
-        let fetch = self.fetch_picture(ask, located, images, tick, keep);
+        let fetch = self.fetch_picture(ask, located, images, tick, keep)?;
         for back in 1..=PICTURES_BACK {
             let found = self.cache.get(&key(tick.minus(interval * back)));
             let Some(mut found) =
@@ -170,7 +180,7 @@ impl Gateway {
             found.outcome = Outcome::Stale;
             return Ok(found);
         }
-        Ok(self.cache.get_or_fill(key(tick), fetch).await?)
+        Ok(ask.steps.time("cache", self.cache.get_or_fill(key(tick), fetch)).await?)
     }
 
     /// How the picture at or before `at` is fetched.
@@ -181,15 +191,22 @@ impl Gateway {
         images: &GetImages,
         at: Timestamp,
         keep: impl Fn(bool, Timestamp) -> Keep + Copy + Send + Sync + 'static,
-    ) -> impl Fn() -> Pin<Box<dyn Future<Output = Result<Fetched, upstream::Error>> + Send>> + Send + Sync + 'static
-    {
+    ) -> Result<
+        impl Fn() -> Pin<Box<dyn Future<Output = Result<Fetched, upstream::Error>> + Send>>
+        + Send
+        + Sync
+        + 'static,
+        Error,
+    > {
         let (upstream, located, images) = (self.upstream.clone(), located.clone(), images.clone());
-        let subject = ask.caller().subject.clone();
-        move || {
-            let (upstream, located, subject) = (upstream.clone(), located.clone(), subject.clone());
-            let images = images.clone();
-            Box::pin(async move {
-                let found = newest_picture(&upstream, &located, &images, &subject).await?;
+        let (principal, payer) = (ask.caller().principal(), ask.payer()?);
+        Ok(move || {
+            let (upstream, located, principal) = (upstream.clone(), located.clone(), principal.clone());
+            let (images, payer) = (images.clone(), payer.clone());
+            let future: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(async move {
+                let points = upstream::points(&Call::GetImages(images.clone()));
+                let asking = newest_picture(&upstream, &located, &images, &principal);
+                let found = payer.ask(points, asking).await?;
                 let now = Timestamp::now();
                 let keep = keep(found.is_some(), now);
                 let (instant, bytes) = found.unwrap_or((at, Bytes::new()));
@@ -197,8 +214,9 @@ impl Gateway {
                     Head::new(HeaderValue::from_static("image/jpeg"), Some(bytes.len() as u64), now);
                 head.note = Some(instant.millis().to_string().into());
                 Ok(Fetched { head, keep, body: whole(bytes) })
-            })
-        }
+            });
+            future
+        })
     }
 
     /// All fragments of a range, drained and sorted, as our JSON.
@@ -215,12 +233,13 @@ impl Gateway {
         }
         let rules = self.rules(Some(about.retention_hours));
         let (upstream, located, list) = (self.upstream.clone(), located.clone(), list.clone());
-        let subject = ask.caller().subject.clone();
+        let (principal, payer) = (ask.caller().principal(), ask.payer()?);
         let fetch = move || {
-            let (upstream, located, list, subject) =
-                (upstream.clone(), located.clone(), list.clone(), subject.clone());
+            let (upstream, located, list, principal) =
+                (upstream.clone(), located.clone(), list.clone(), principal.clone());
+            let payer = payer.clone();
             async move {
-                let rows = drain(&upstream, &located, list.clone(), &subject).await?;
+                let rows = drain(&upstream, &located, list.clone(), &principal, &payer).await?;
                 let now = Timestamp::now();
                 let kind = Kind::FragmentList { selector: selector.kind, range: selector.range };
                 let keep = keep(kind, now, &rules);
@@ -237,7 +256,7 @@ impl Gateway {
                 Ok::<_, upstream::Error>(Fetched { head, keep, body: whole(body) })
             }
         };
-        Ok(self.cache.get_or_fill(key, fetch).await?)
+        Ok(ask.steps.time("cache", self.cache.get_or_fill(key, fetch)).await?)
     }
 }
 
@@ -274,16 +293,45 @@ pub(super) fn fetch_segment(
     located: Located,
     at: sessions::Located<SessionUrl>,
     rules: Rules,
+    payer: Payer,
 ) -> impl Fn() -> Pin<Box<dyn Future<Output = Result<Fetched, upstream::Error>> + Send>> + Send + Sync + 'static
 {
     move || {
         let (upstream, located, at) = (upstream.clone(), located.clone(), at.clone());
+        let payer = payer.clone();
         Box::pin(async move {
-            let answer = upstream.fetch(&located, &at.opened.handle, &at.resource, 1).await?;
+            // Sessions are shared: their points are nobody's.
+            let mut answer = if spread(&at) {
+                let lane = at.opened.lanes.take(tokio::time::Instant::now());
+                if lane.open_another {
+                    tokio::spawn(open_lane(upstream.clone(), located.clone(), at.opened.clone()));
+                }
+                let handle = lane.handle.as_deref().unwrap_or(&at.opened.handle);
+                payer.ask(0, upstream.fetch(&located, handle, &at.resource, 1)).await?
+            } else {
+                payer.ask(0, upstream.fetch(&located, &at.opened.handle, &at.resource, 1)).await?
+            };
+            if at.moved > 0 {
+                answer = retime(answer, at.moved).await?;
+            }
             let now = Timestamp::now();
             let kind = Kind::Media { session_ends: at.opened.expires };
             Ok(fetched(answer, keep(kind, now, &rules), media_type(&at.resource), now))
         })
+    }
+}
+
+/// Fragments of footage, which a crowd may want faster than one session gives them.
+fn spread(at: &sessions::Located<SessionUrl>) -> bool {
+    at.opened.parameters.mode == PlaybackMode::OnDemand
+        && matches!(at.resource, Resource::Mp4Fragment { .. } | Resource::TsFragment { .. })
+}
+
+/// Another session for the same footage. If there is none to be had, those that are there must do.
+async fn open_lane(upstream: Upstream, located: Located, session: Arc<sessions::Session<SessionUrl>>) {
+    let opened = super::origin::open(&upstream, &located, &session.parameters).await;
+    if let Ok(lane) = opened {
+        session.lanes.add(lane);
     }
 }
 
@@ -315,9 +363,9 @@ async fn newest_picture(
     upstream: &Upstream,
     located: &Located,
     images: &GetImages,
-    subject: &str,
+    principal: &str,
 ) -> Result<Option<(Timestamp, Bytes)>, upstream::Error> {
-    let answer = upstream.call(located, &Call::GetImages(images.clone()), subject).await?;
+    let answer = upstream.call(located, &Call::GetImages(images.clone()), principal).await?;
     let body = answer
         .bytes(LONGEST_IMAGES)
         .await
@@ -341,12 +389,14 @@ async fn drain(
     upstream: &Upstream,
     located: &Located,
     mut list: ListFragments,
-    subject: &str,
+    principal: &str,
+    payer: &Payer,
 ) -> Result<Vec<Value>, upstream::Error> {
     let kind = list.selector.map_or(SelectorType::Server, |selector| selector.kind);
     let mut rows: Vec<Row> = Vec::new();
     loop {
-        let answer = upstream.call(located, &Call::ListFragments(list.clone()), subject).await?;
+        let call = Call::ListFragments(list.clone());
+        let answer = payer.ask(upstream::points(&call), upstream.call(located, &call, principal)).await?;
         let body = answer
             .bytes(LONGEST_LIST)
             .await

@@ -9,6 +9,7 @@ mod authenticate;
 mod batch;
 mod body;
 mod cors;
+mod encoding;
 mod error;
 mod fragments;
 mod handles;
@@ -19,12 +20,16 @@ mod origin;
 mod page_token;
 mod pages;
 mod playlist;
+pub mod rates;
 mod read;
 mod record;
 mod refusal;
 mod reply;
+mod retime;
 mod route;
 mod truncation;
+#[cfg(test)]
+mod unguarded;
 mod warm;
 mod witness;
 
@@ -34,6 +39,7 @@ pub use cors::Cors;
 pub use listing::Listing;
 pub use metrics::Metrics;
 pub use origin::KvsOrigin;
+pub use rates::Callers;
 pub use record::Record;
 pub use warm::Warming;
 pub use witness::Witness;
@@ -44,15 +50,19 @@ use crate::identity::{Identity, Sources};
 use crate::kvs::{Request, StreamRef, Timestamp};
 use crate::net::listener::{Limits, Peer};
 use crate::playback::{self, Keys};
-use crate::policy::{Permit, Policy, Scene, StreamFacts};
+use crate::policy::{self, Permit, Policy, Scene, StreamFacts};
 use crate::sessions::Sessions;
+use crate::telemetry::spans::{self, Steps, Tracer};
+use crate::telemetry::trace;
 use crate::upstream::{Located, Upstream};
 use error::Error;
 use http::{Method, StatusCode};
+use rates::Allowance;
 use reply::Reply;
 use route::Route;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 use witness::Told;
 
 /// Everything that one generation of settings answers with. A reload builds a new one beside it.
@@ -93,6 +103,12 @@ pub struct Gateway {
     pub metrics: Metrics,
     /// The pages for people.
     pub console: Console,
+    /// What one caller may take.
+    pub rates: Arc<rates::Config>,
+    /// What they took.
+    pub callers: Callers,
+    /// Spans of requests, if a collector is configured.
+    pub tracer: Option<Arc<Tracer>>,
 }
 
 /// The console, handed in: its files belong to nobody, and it asks for everything else like any other client.
@@ -150,17 +166,22 @@ impl Gateway {
             Route::Playback { capability, .. } => self.open(capability, &parts, record.client, now)?,
             Route::Api(_) | Route::Page(_) => self.recognize(&parts, now).await?,
         };
+        record.step("authenticate");
         record.caller = Some(who.caller().clone());
         let wanted = self.read(&route, &who, &parts, body, now).await?;
         record.asked(&wanted);
+        record.step("read");
         let located = wanted.stream().map(|stream| self.upstream.locate(stream)).transpose()?;
-        let scene = self.scene(located.as_ref(), record.client, now).await?;
+        let reads = self.policy.reads_for(wanted.operation());
+        let scene = self.scene(located.as_ref(), reads, record.client, now).await?;
         let told = Told::of(&wanted);
         let judged = self.policy.permit(who.caller().clone(), wanted, &scene);
         self.tell(&judged, &who, &told, record)?;
         let permit = judged?;
         record.allowed();
-        let ask = Ask { permit, located, scene, parts: &parts, now };
+        record.step("authorize");
+        let allowance = self.admit(permit.caller(), record)?;
+        let ask = Ask { permit, located, scene, parts: &parts, now, allowance, steps: record.steps() };
         // Each in a box of its own: hyper moves the future of a request about before it is first polled, and one with room
         // for the largest of these would cost a segment more than its whole answer.
         match route {
@@ -173,9 +194,14 @@ impl Gateway {
     }
 
     fn record(&self, request: &Incoming, peer: &Peer) -> Box<Record> {
-        let id = crate::telemetry::trace::request_id();
+        let trusted = peer.is_trusted_proxy();
+        let id =
+            trace::request_id_of(request.headers()).filter(|_| trusted).unwrap_or_else(trace::request_id);
         let mut record = Box::new(Record::new(&self.metrics, id, peer.address, request.version()));
         record.logged = self.access_log;
+        record.tls = peer.link.tls;
+        let parent = trace::Trace::read(request.headers());
+        record.trace(parent, self.tracer.as_ref().and_then(|tracer| tracer.begin(parent, trusted)));
         let header =
             |name: http::HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
         if self.access_log {
@@ -185,10 +211,19 @@ impl Gateway {
         record
     }
 
+    /// Lets a caller in who has not taken too much, and has his bytes counted.
+    fn admit(&self, caller: &Caller, record: &mut Record) -> Result<Allowance, Error> {
+        let allowance = self.callers.of(caller, &self.rates);
+        allowance.admit(Instant::now())?;
+        record.allowance = Some(allowance.clone());
+        Ok(allowance)
+    }
+
     /// What policy may look at, apart from the caller. Facts are fetched only if a policy reads them.
     async fn scene(
         &self,
         located: Option<&Located>,
+        reads: policy::Reads,
         source_ip: IpAddr,
         now: Timestamp,
     ) -> Result<Scene, Error> {
@@ -200,7 +235,6 @@ impl Gateway {
             arn: None,
             tags: None,
         };
-        let reads = self.policy.reads();
         if reads.arn || (reads.account && facts.account.is_none()) {
             let description = self.upstream.describe(located).await?;
             facts.account = Some(description.arn.account().into());
@@ -225,6 +259,31 @@ struct Ask<'a> {
     scene: Scene,
     parts: &'a http::request::Parts,
     now: Timestamp,
+    /// What the caller may still take.
+    allowance: Allowance,
+    /// Where the steps of the answer are noted.
+    steps: Steps,
+}
+
+/// Whoever makes KVS be asked: the points are charged to him, and the time stands in his trace. Those who wait for the
+/// same answer pay nothing.
+#[derive(Clone, Default)]
+struct Payer {
+    allowance: Option<Allowance>,
+    steps: Steps,
+}
+
+impl Payer {
+    async fn ask<T>(&self, points: u32, asking: impl Future<Output = T>) -> T {
+        self.charge(points);
+        self.steps.time(spans::UPSTREAM, asking).await
+    }
+
+    fn charge(&self, points: u32) {
+        if let Some(allowance) = &self.allowance {
+            allowance.spend_points(points, Instant::now());
+        }
+    }
 }
 
 /// Puts an answer and its record together: the record is written when the body has gone.
@@ -260,5 +319,14 @@ impl Ask<'_> {
 
     fn stream(&self) -> Option<&StreamRef> {
         self.request().stream()
+    }
+
+    /// Before KVS is asked on behalf of this caller: who pays.
+    ///
+    /// # Errors
+    /// He has asked for too much lately.
+    fn payer(&self) -> Result<Payer, Error> {
+        self.allowance.may_ask(Instant::now())?;
+        Ok(Payer { allowance: Some(self.allowance.clone()), steps: self.steps.clone() })
     }
 }

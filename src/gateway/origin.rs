@@ -1,18 +1,20 @@
 //! How `sessions` reaches KVS: opens a session, loads a playlist, and takes the secrets out of it before anybody else
 //! sees it.
 
+use super::error::Failure;
 use super::media;
 use crate::cache::freshness::Rules;
 use crate::cache::{self, Cache};
 use crate::kvs::{Resource, SessionParameters, StreamRef};
 use crate::playback;
-use crate::sessions::{self, Opened, Origin, SessionKey, Verdict};
+use crate::sessions::{self, Opened, Origin, SessionKey, Track, Verdict};
 use crate::upstream::{self, SessionUrl, Upstream};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// The longest playlist that is read: 5,000 fragments of some 250 bytes, and room.
 const LONGEST: usize = 4 << 20;
+/// An init segment has some hundred bytes.
+const LONGEST_INIT: u64 = 1 << 20;
 /// As long as KVS lets a session live (`KVS.md` 4.6).
 const EXPIRES: Duration = Duration::from_secs(43_200);
 /// Who waits for a place under the quotas on behalf of all viewers.
@@ -23,23 +25,6 @@ pub struct KvsOrigin {
     upstream: Upstream,
     cache: Cache,
     rules: Rules,
-}
-
-/// Why there is no session or playlist.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum Failure {
-    /// KVS, or the way to it.
-    #[error(transparent)]
-    Upstream(Arc<upstream::Error>),
-    /// The playlist cannot be passed on.
-    #[error(transparent)]
-    Rewrite(playback::Error),
-}
-
-impl From<upstream::Error> for Failure {
-    fn from(error: upstream::Error) -> Self {
-        Self::Upstream(Arc::new(error))
-    }
 }
 
 impl KvsOrigin {
@@ -55,6 +40,15 @@ impl KvsOrigin {
     }
 }
 
+/// Opens a session on behalf of all viewers, for as long as KVS lets it live.
+pub(super) async fn open(
+    upstream: &Upstream,
+    located: &upstream::Located,
+    parameters: &SessionParameters,
+) -> Result<SessionUrl, upstream::Error> {
+    upstream.open_session(located, parameters, EXPIRES, EVERYBODY).await
+}
+
 impl Origin for KvsOrigin {
     type Handle = SessionUrl;
     type Error = Failure;
@@ -65,7 +59,7 @@ impl Origin for KvsOrigin {
         parameters: &SessionParameters,
     ) -> Result<Opened<SessionUrl>, Failure> {
         let located = self.locate(&key.stream)?;
-        let url = self.upstream.open_session(&located, parameters, EXPIRES, EVERYBODY).await?;
+        let url = open(&self.upstream, &located, parameters).await?;
         Ok(Opened { id: url.id.to_string(), expires: url.expires, handle: url })
     }
 
@@ -90,9 +84,34 @@ impl Origin for KvsOrigin {
 
     async fn prefetch(&self, key: &SessionKey, at: sessions::Located<SessionUrl>) {
         let Ok(located) = self.locate(&key.stream) else { return };
-        let fetch = media::fetch_segment(self.upstream.clone(), located, at.clone(), self.rules);
+        let fetch = media::fetch_segment(
+            self.upstream.clone(),
+            located,
+            at.clone(),
+            self.rules,
+            super::Payer::default(),
+        );
         // A viewer who asks for it will be told what is wrong; nobody has asked yet.
         let _ = self.cache.warm(media::segment_key(key, &at), fetch).await;
+    }
+
+    async fn track(
+        &self,
+        key: &SessionKey,
+        init: sessions::Located<SessionUrl>,
+    ) -> Result<Option<Track>, Failure> {
+        let located = self.locate(&key.stream)?;
+        let fetch = media::fetch_segment(
+            self.upstream.clone(),
+            located,
+            init.clone(),
+            self.rules,
+            super::Payer::default(),
+        );
+        // Players will ask for it next.
+        let found = self.cache.get_or_fill(media::segment_key(key, &init), fetch).await?;
+        let bytes = found.entry.collect(LONGEST_INIT).await?;
+        Ok(playback::mp4::init(&bytes).map(|init| Track { timescale: init.timescale, mark: init.mark }))
     }
 
     fn verdict(error: &Failure) -> Verdict {

@@ -9,30 +9,65 @@ use super::error::Error;
 use crate::kvs::operations::{FragmentSelector, GetImages, ListFragments};
 use crate::kvs::{Call, SelectorType, StreamRef, TimeRange, Timestamp};
 use crate::playback::Keys;
+use crate::upstream::{self, Located};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// What a token says inside.
 #[derive(Serialize, Deserialize)]
 struct Inside {
-    stream: String,
+    stream: Bound,
     kind: SelectorType,
     start: Timestamp,
     end: Timestamp,
     token: String,
 }
 
-const PURPOSE: &[u8] = b"kvs-edge page token v1";
+const PURPOSE: &[u8] = b"kvs-edge page token v2";
 
-/// Replaces our token in a call by KVS's own, and fills in the footage that it continues.
+/// Which stream a token was given out for: a name says it only together with the account and region that serve it.
+#[derive(Serialize, Deserialize)]
+struct Bound {
+    /// The `[[aws]]` entry's name.
+    entry: Arc<str>,
+    name: String,
+    /// If it was asked for by ARN.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    arn: Option<String>,
+}
+
+impl Bound {
+    fn to(located: &Located) -> Self {
+        Self {
+            entry: located.entry.clone(),
+            name: located.stream.name().to_string(),
+            arn: located.stream.arn().map(ToString::to_string),
+        }
+    }
+
+    /// A page may be asked for by name and the next one by ARN, and the other way round: entry and name must be the
+    /// same then, and of two ARNs every letter.
+    fn is_same(&self, other: &Self) -> bool {
+        let arns = self.arn.as_ref().zip(other.arn.as_ref());
+        self.entry == other.entry && self.name == other.name && arns.is_none_or(|(one, two)| one == two)
+    }
+}
+
+/// Replaces our token in a call by KVS's own, and fills in the footage that it continues. `locate` tells where a stream
+/// is served from.
 ///
 /// # Errors
-/// [`Error::PageToken`] if the token was not given out for this stream.
-pub fn open(keys: &Keys, call: Call) -> Result<Call, Error> {
+/// [`Error::PageToken`] if the token was not given out for this stream; `locate`'s own.
+pub fn open(
+    keys: &Keys,
+    call: Call,
+    locate: impl Fn(&StreamRef) -> Result<Located, upstream::Error>,
+) -> Result<Call, Error> {
     Ok(match call {
         Call::ListFragments(ListFragments { stream, selector, max_results, next_token: Some(token) }) => {
-            let inside = unseal(keys, &token, &stream)?;
+            let inside = unseal(keys, &token, &locate(&stream)?)?;
             let continued = inside.selector();
             if selector.is_some_and(|selector| selector != continued) {
                 return Err(Error::PageToken);
@@ -45,7 +80,7 @@ pub fn open(keys: &Keys, call: Call) -> Result<Call, Error> {
         }
         Call::GetImages(mut images) => {
             if let Some(token) = images.next_token.take() {
-                let inside = unseal(keys, &token, &images.stream)?;
+                let inside = unseal(keys, &token, &locate(&images.stream)?)?;
                 let asked = FragmentSelector { kind: images.selector, range: images.range };
                 if inside.selector() != asked {
                     return Err(Error::PageToken);
@@ -60,30 +95,62 @@ pub fn open(keys: &Keys, call: Call) -> Result<Call, Error> {
 
 /// Our token for the page after this one.
 #[must_use]
-pub fn seal(keys: &Keys, stream: &StreamRef, kind: SelectorType, range: TimeRange, token: &str) -> String {
+pub fn seal(keys: &Keys, located: &Located, kind: SelectorType, range: TimeRange, token: &str) -> String {
     let end = range.end.unwrap_or(range.start);
-    let inside = Inside { stream: name_of(stream), kind, start: range.start, end, token: token.to_owned() };
+    let inside =
+        Inside { stream: Bound::to(located), kind, start: range.start, end, token: token.to_owned() };
     let plain = serde_json::to_vec(&inside).unwrap_or_default();
     STANDARD.encode(keys.seal_for(PURPOSE, &plain))
 }
 
-fn unseal(keys: &Keys, token: &str, stream: &StreamRef) -> Result<Inside, Error> {
+fn unseal(keys: &Keys, token: &str, located: &Located) -> Result<Inside, Error> {
     let sealed = STANDARD.decode(token).map_err(|_| Error::PageToken)?;
     let plain = keys.open_for(PURPOSE, &sealed).ok_or(Error::PageToken)?;
     let inside: Inside = serde_json::from_slice(&plain).map_err(|_| Error::PageToken)?;
-    if inside.stream == name_of(stream) { Ok(inside) } else { Err(Error::PageToken) }
-}
-
-/// A page may be asked for by name and the next one by ARN: the name must be the same, and for two ARNs all of it.
-fn name_of(stream: &StreamRef) -> String {
-    match stream {
-        StreamRef::Name(name) => name.as_str().to_owned(),
-        StreamRef::Arn(arn) => arn.as_str().to_owned(),
-    }
+    if inside.stream.is_same(&Bound::to(located)) { Ok(inside) } else { Err(Error::PageToken) }
 }
 
 impl Inside {
     fn selector(&self) -> FragmentSelector {
         FragmentSelector { kind: self.kind, range: TimeRange { start: self.start, end: Some(self.end) } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kvs::{StreamArn, StreamName};
+
+    fn located(entry: &str, stream: &str) -> Located {
+        let stream = match StreamArn::parse(stream) {
+            Ok(arn) => StreamRef::Arn(arn),
+            Err(_) => StreamRef::Name(StreamName::parse(stream).unwrap()),
+        };
+        Located { entry: entry.into(), stream, region: "eu-west-1".into(), account: None }
+    }
+
+    #[test]
+    fn the_next_page_may_name_the_stream_another_way_but_no_other_stream() {
+        let arn = |account: &str, name: &str, created: u64| {
+            format!("arn:aws:kinesisvideo:eu-west-1:{account}:stream/{name}/{created}")
+        };
+        let (own, other) = (arn("111122223333", "cam-1", 1), arn("111122223333", "cam-2", 1));
+        for (first, next, same) in [
+            (("main", "cam-1"), ("main", "cam-1"), true),
+            (("main", "cam-1"), ("main", &*own), true),
+            (("main", &*own), ("main", "cam-1"), true),
+            (("main", &*own), ("main", &*own), true),
+            (("main", "cam-1"), ("main", "cam-2"), false),
+            (("main", "cam-1"), ("main", &*other), false),
+            (("main", &*own), ("main", &*other), false),
+            (("main", &*own), ("main", &*arn("111122223333", "cam-1", 2)), false),
+            (("main", &*own), ("main", &*arn("999988887777", "cam-1", 1)), false),
+            // The same name in another account or region is another stream, by name and by ARN.
+            (("main", "cam-1"), ("other", "cam-1"), false),
+            (("main", "cam-1"), ("other", &*arn("999988887777", "cam-1", 1)), false),
+        ] {
+            let (bound, asked) = (located(first.0, first.1), located(next.0, next.1));
+            assert_eq!(Bound::to(&bound).is_same(&Bound::to(&asked)), same, "{first:?} {next:?}");
+        }
     }
 }

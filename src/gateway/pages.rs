@@ -112,7 +112,12 @@ impl Gateway {
             tags: None,
         });
         facts.arn = Some(description.arn.clone());
-        Ok(Reply::json(&self.describe(ask, facts, &members)))
+        let scene = Scene { stream: Some(facts.clone()), ..ask.scene.clone() };
+        let watch = Question::about(Operation::GetHlsStreamingSessionUrl);
+        let ends = self.policy.ends(ask.caller(), &watch, &scene);
+        let mut shown = self.describe(ask, facts, &members);
+        shown["ends"] = json!(ends.map(|time| time.to_string()));
+        Ok(Reply::json(&shown))
     }
 
     /// A stream as pages see it: KVS's description in plain words, and what the caller may do with it now.

@@ -8,8 +8,9 @@ use super::authenticate::Authenticated;
 use super::error::Error;
 use super::record::Record;
 use super::reply::{self, CACHE_STATUS, Reply};
-use super::{Ask, Gateway};
+use super::{Ask, Gateway, encoding};
 use crate::kvs::{Request, Resource, SessionParameters, StreamRef, Timestamp};
+use crate::net::range;
 use crate::sessions::{Outcome, SessionKey, ViewerId};
 use crate::upstream::Located;
 use http::StatusCode;
@@ -27,6 +28,7 @@ impl Gateway {
         else {
             return Err(super::route::Lost::Unknown.into());
         };
+        ask.allowance.play(stream.name(), std::time::Instant::now())?;
         self.watched(player, ask.caller(), record)?;
         let key = self.session_key(ask.located()?, stream, session, player.issued);
         let viewer = ViewerId::of(&player.viewing);
@@ -45,7 +47,8 @@ impl Gateway {
         viewer: ViewerId,
         record: &mut Record,
     ) -> Result<Reply, Error> {
-        let playlist = self.sessions.playlist(key, resource, viewer, ask.now).await?;
+        let playlist =
+            ask.steps.time("playlist", self.sessions.playlist(key, resource, viewer, ask.now)).await?;
         let (word, status) = outcome(playlist.outcome);
         record.cache = word;
         let kind = if matches!(resource, Resource::Manifest) {
@@ -53,15 +56,33 @@ impl Gateway {
         } else {
             "application/vnd.apple.mpegurl"
         };
-        let mut reply = reply::text(playlist.text.clone(), kind);
+        // Packed once for all who take it.
+        let packed = match playlist.packed.get() {
+            _ if playlist.text.len() < encoding::LEAST || !encoding::takes_gzip(&ask.parts.headers) => None,
+            Some(packed) => Some(packed.clone()),
+            None => {
+                let packed = encoding::gzip(playlist.text.clone()).await;
+                packed.map(|packed| playlist.packed.get_or_init(|| packed).clone())
+            }
+        };
+        let mut etag = playlist.etag.to_string();
+        let mut reply = match packed {
+            Some(packed) => {
+                etag = encoding::tag(&etag);
+                reply::text(packed, kind).with(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"))
+            }
+            None => reply::text(playlist.text, kind),
+        };
+        reply.headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
         reply.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
         reply.headers.insert(header::AGE, playlist.age.as_secs().into());
         reply.headers.insert(CACHE_STATUS, HeaderValue::from_static(status));
-        if let Ok(etag) = HeaderValue::from_str(&playlist.etag) {
-            if ask.parts.headers.get(header::IF_NONE_MATCH) == Some(&etag) {
-                reply.status = StatusCode::NOT_MODIFIED;
-                reply.source = super::body::Source::Empty;
-            }
+        if range::is_known(&ask.parts.headers, &etag) {
+            reply.status = StatusCode::NOT_MODIFIED;
+            reply.source = super::body::Source::Empty;
+            reply.headers.remove(header::CONTENT_ENCODING);
+        }
+        if let Ok(etag) = HeaderValue::from_str(&etag) {
             reply.headers.insert(header::ETAG, etag);
         }
         Ok(reply)

@@ -15,6 +15,7 @@ use crate::kvs::{
     SessionParameters, StreamName, StreamRef, TimeRange, Timestamp,
 };
 use crate::net::intake;
+use crate::sessions;
 use http::request::Parts;
 use std::time::Duration;
 
@@ -36,7 +37,7 @@ impl Gateway {
             (Route::Api(operation), _) => {
                 let body = Box::pin(intake::read(body, &self.limits)).await?;
                 let call = Call::read(*operation, &body, now)?;
-                Ok(Request::Call(page_token::open(&self.keys, call)?))
+                Ok(Request::Call(page_token::open(&self.keys, call, |stream| self.upstream.locate(stream))?))
             }
             (Route::Playback { protocol, file, .. }, Authenticated::Player(player)) => {
                 let query = parts.uri.query().unwrap_or_default();
@@ -120,7 +121,12 @@ fn play(
         },
         show_timestamps: true,
         show_numbers: false,
-        max_fragments: if live { 5 } else { 5000 },
+        // However long the range: HLS joins it from as many sessions as it takes. DASH has no way to.
+        max_fragments: match (live, protocol) {
+            (true, _) => 5,
+            (false, Protocol::Hls) => sessions::WHOLE,
+            (false, Protocol::Dash) => 5000,
+        },
     };
     let expires = PAGE_EXPIRES;
     Ok(match protocol {

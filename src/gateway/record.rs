@@ -5,10 +5,14 @@
 //! token, a capability or a KVS secret, so none can be logged.
 
 use super::metrics::{Metrics, NO_CACHE, NO_STREAM, OTHER};
+use super::rates::Allowance;
 use super::witness::Viewing;
 use crate::caller::Caller;
 use crate::kvs::{Request, StreamName, TimeRange, Timestamp};
 use crate::net::body::Broken;
+use crate::net::listener::Rejection;
+use crate::telemetry::spans::{Spans, Steps};
+use crate::telemetry::trace::Trace;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -58,6 +62,13 @@ pub struct Record {
     pub logged: bool,
     /// Where media bytes count towards somebody's watching.
     pub viewing: Option<Viewing>,
+    /// What the caller may take: his bytes are counted there.
+    pub allowance: Option<Allowance>,
+    /// `TLSv1_3` or `TLSv1_2`; none without TLS.
+    pub tls: Option<&'static str>,
+    spans: Option<Spans>,
+    /// When the step under way began.
+    step: Instant,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -98,6 +109,10 @@ impl Record {
             upstream_millis: None,
             logged: true,
             viewing: None,
+            allowance: None,
+            tls: None,
+            spans: None,
+            step: Instant::now(),
         }
     }
 
@@ -113,6 +128,32 @@ impl Record {
         self.metrics.allowed.inc();
     }
 
+    /// Notes the trace that the request is part of, and its spans if it is sampled.
+    pub fn trace(&mut self, parent: Option<Trace>, spans: Option<Spans>) {
+        self.trace_id = spans.as_ref().map(Spans::trace_id).or_else(|| parent.map(|trace| trace.id()));
+        self.spans = spans;
+    }
+
+    /// Where steps are noted that are not on the straight line.
+    #[must_use]
+    pub fn steps(&self) -> Steps {
+        self.spans.as_ref().map(Spans::steps).unwrap_or_default()
+    }
+
+    /// A step of the straight line is over, and the next one begins.
+    pub fn step(&mut self, name: &'static str) {
+        if let Some(spans) = &self.spans {
+            let now = Instant::now();
+            spans.steps().note(name, self.step, now);
+            self.step = now;
+        }
+    }
+
+    /// Counts that the caller has taken too much.
+    pub(super) fn limited(&self) {
+        self.metrics.rejected.with_label_values(&[Rejection::Rate.as_str()]).inc();
+    }
+
     /// Counts a decision on who is asking and whether they may.
     pub fn decided(&self, result: &str, reason: &str) {
         self.metrics.decisions.with_label_values(&[result, reason]).inc();
@@ -124,6 +165,9 @@ impl Record {
             self.first_byte = Some(Instant::now());
         }
         self.bytes += bytes as u64;
+        if let Some(allowance) = &self.allowance {
+            allowance.spend_bytes(bytes, Instant::now());
+        }
     }
 
     /// The source of the body failed; the connection will be aborted.
@@ -140,7 +184,7 @@ impl Record {
     }
 
     /// Writes everything down. Called once, by the body when it goes.
-    pub(super) fn write(&self) {
+    pub(super) fn write(&mut self) {
         self.metrics.in_flight.dec();
         let first = self.first_byte.unwrap_or_else(Instant::now);
         let first_byte = first.duration_since(self.started);
@@ -151,6 +195,33 @@ impl Record {
         if self.logged {
             self.log(first_byte.as_secs_f64() * 1000.0);
         }
+        if let Some(spans) = self.spans.take() {
+            self.tell(spans);
+        }
+    }
+
+    /// What a trace says of the request: what the access line says, but no caller.
+    fn tell(&self, spans: Spans) {
+        if let Some(first) = self.first_byte {
+            spans.steps().note("send", first, Instant::now());
+        }
+        let mut attributes = vec![
+            ("http.response.status_code", i64::from(self.status).into()),
+            ("network.protocol.version", format!("{:?}", self.protocol).into()),
+            ("kvs_edge.request_id", self.request_id.to_string().into()),
+            ("kvs_edge.cache", self.cache.into()),
+            ("kvs_edge.attempts", i64::from(self.attempts).into()),
+            ("kvs_edge.bytes_out", i64::try_from(self.bytes).unwrap_or(i64::MAX).into()),
+            ("kvs_edge.aborted", (self.ending != Ending::Whole).into()),
+        ];
+        if let Some(stream) = &self.stream {
+            attributes.push(("kvs_edge.stream", stream.as_str().to_owned().into()));
+        }
+        if let Some(kind) = &self.error_type {
+            attributes.push(("error.type", kind.clone().into()));
+        }
+        let failed = self.status >= 500 || self.ending == Ending::Broken;
+        spans.end(self.api, attributes, failed.then(|| self.error_type.clone().unwrap_or_default()));
     }
 
     fn count(&self, first: Instant, first_byte_seconds: f64) {
@@ -196,6 +267,7 @@ impl Record {
             upstream_ms = self.upstream_millis,
             aborted = self.ending != Ending::Whole,
             protocol = ?self.protocol,
+            tls_version = self.tls,
             user_agent = self.user_agent.as_deref(),
         );
     }

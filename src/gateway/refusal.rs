@@ -5,8 +5,7 @@
 //! do; what only operators should know goes to the log.
 
 use super::body::Source;
-use super::error::Error;
-use super::origin::Failure;
+use super::error::{Error, Failure};
 use super::record::Record;
 use super::reply::Reply;
 use super::route::Lost;
@@ -68,6 +67,10 @@ impl Error {
             Self::Session(error) => of_session(error),
             Self::Broken(_) => face(StatusCode::BAD_GATEWAY, FAILURE, "KVS's answer ended early; try again"),
             Self::NoPicture(_) => face(StatusCode::NOT_FOUND, NOT_FOUND, self.to_string()),
+            Self::Rate(limited) => Face {
+                retry_after: Some(limited.retry_after),
+                ..face(StatusCode::TOO_MANY_REQUESTS, THROTTLED, limited.to_string())
+            },
             Self::Audit => face(
                 StatusCode::SERVICE_UNAVAILABLE,
                 UNAVAILABLE,
@@ -162,6 +165,7 @@ fn of_session(error: &sessions::Error<Failure>) -> Face {
     match error {
         E::Gone => face(StatusCode::NOT_FOUND, NOT_FOUND, error.to_string()),
         E::Slow(_) => face(StatusCode::GATEWAY_TIMEOUT, UNAVAILABLE, error.to_string()),
+        E::TooLong(_) => face(StatusCode::BAD_REQUEST, INVALID, error.to_string()),
         E::Full => face(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, error.to_string()),
         E::Strange(_) | E::Origin(_) => {
             face(StatusCode::BAD_GATEWAY, FAILURE, "KVS answered with a playlist that is not safe to pass on")
@@ -201,6 +205,9 @@ pub fn reply(error: &Error, record: &mut Record) -> Reply {
     let face = error.face();
     if let Some((result, reason)) = error.decision() {
         record.decided(result, reason);
+    }
+    if matches!(error, Error::Rate(_)) {
+        record.limited();
     }
     record.error_type = Some(face.kind.clone());
     record.reason = Some(reason(error));

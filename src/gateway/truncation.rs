@@ -35,7 +35,8 @@ pub struct Cut {
 }
 
 impl Gateway {
-    /// Whether KVS will cut this clip.
+    /// Whether KVS will cut this clip. What a clip that was fetched just now was charged for too many fragments
+    /// goes back to the stream's quota: their number is known here.
     pub(super) async fn cut_short(&self, ask: &Ask<'_>, clip: &GetClip, record: &Record) -> Option<Cut> {
         let range = clip.selector.range;
         if range.start.age(range.end?) <= SHORT {
@@ -51,20 +52,28 @@ impl Gateway {
         let found = self.fragment_list(ask, &list).await.ok()?;
         let body = found.entry.collect(LONGEST).await.ok()?;
         let json: Value = serde_json::from_slice(&body).ok()?;
-        let cut = cut(json.get("fragments")?.as_array()?)?;
+        let fragments = json.get("fragments")?.as_array()?;
+        let shown = shown(fragments);
+        let count = u32::try_from(shown).unwrap_or(u32::MAX);
+        self.upstream.settle_clip(ask.located().ok()?, clip, count);
+        let cut = cut(fragments, shown)?;
         tracing::warn!(request_id = %record.request_id, stream = %clip.stream.name(), shown = cut.shown,
             listed = cut.listed, until = cut.until, "KVS cuts this clip short; ask for shorter ranges");
         Some(cut)
     }
 }
 
-fn cut(fragments: &[Value]) -> Option<Cut> {
+/// How many of these fragments KVS puts into a clip.
+fn shown(fragments: &[Value]) -> usize {
     let mut bytes = 0;
     let fits = fragments.iter().take(FRAGMENTS).take_while(|fragment| {
         bytes += fragment.get("bytes").and_then(Value::as_u64).unwrap_or(0);
         bytes <= BYTES
     });
-    let shown = fits.count();
+    fits.count()
+}
+
+fn cut(fragments: &[Value], shown: usize) -> Option<Cut> {
     let missing = fragments.get(shown)?;
     let until = missing.get("server_start").and_then(Value::as_str).unwrap_or_default().to_owned();
     Some(Cut { shown, listed: fragments.len(), until })
@@ -90,6 +99,7 @@ mod tests {
 
     #[test]
     fn a_clip_is_cut_at_200_fragments_or_100_megabytes() {
+        let cut = |fragments: &[Value]| cut(fragments, shown(fragments));
         assert_eq!(cut(&fragments(200, 1000)), None);
         assert_eq!(cut(&fragments(250, 1000)), Some(Cut { shown: 200, listed: 250, until: "t200".into() }));
         assert_eq!(cut(&fragments(10, 30_000_000)), Some(Cut { shown: 3, listed: 10, until: "t3".into() }));

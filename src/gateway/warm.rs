@@ -5,7 +5,7 @@
 
 use super::read::{Query, read_page};
 use super::route::Page;
-use super::{Gateway, media};
+use super::{Gateway, Payer, media};
 use crate::kvs::{Call, Protocol, Resource, StreamName, StreamRef, Timestamp};
 use crate::sessions::{SessionKey, ViewerId};
 use crate::upstream::Located;
@@ -220,7 +220,10 @@ impl Gateway {
         job: &Job,
     ) -> Result<(), String> {
         job.objects.store(1, Ordering::Relaxed);
-        let found = self.clip_for(located, clip, &NOBODY.into()).await.map_err(|error| error.to_string())?;
+        let found = self
+            .clip_for(located, clip, &NOBODY.into(), || Ok(Payer::default()))
+            .await
+            .map_err(|error| error.to_string())?;
         let mut body = found.entry.body(None);
         let mut bytes = 0;
         while let Some(chunk) = body.next().await {
@@ -255,7 +258,13 @@ impl Gateway {
             }
             let at = self.sessions.locate(&key, &resource, now).await.map_err(|error| error.to_string())?;
             let (cache, entry) = (self.cache.clone(), media::segment_key(&key, &at));
-            let fetch = media::fetch_segment(self.upstream.clone(), located.clone(), at, self.rules(None));
+            let fetch = media::fetch_segment(
+                self.upstream.clone(),
+                located.clone(),
+                at,
+                self.rules(None),
+                Payer::default(),
+            );
             fetching.spawn(async move { cache.warm(entry, fetch).await.map_err(|error| error.to_string()) });
         }
         while let Some(outcome) = fetching.join_next().await {

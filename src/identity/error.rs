@@ -15,10 +15,12 @@ pub enum Error {
         hint: &'static str,
     },
     /// More than one credential (400). Which one is meant is not guessed at.
-    #[error("more than one credential: {}; send exactly one", found.join(", "))]
+    #[error("more than one credential: {}; {advice}", found.join(", "))]
     Several {
         /// The places where one was found, in words; a place that holds two is named twice.
         found: Vec<String>,
+        /// What to do about it.
+        advice: &'static str,
     },
     /// A token beyond `identity.max_token` (431).
     #[error("the token is {bytes} bytes long; at most {limit} are accepted")]

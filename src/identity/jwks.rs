@@ -7,10 +7,10 @@
 //! here: a failing, empty, oversized or garbled answer changes nothing but the age (`HARDENING.md` "JWT").
 
 use super::config::IssuerConfig;
-use super::json;
 use super::key_place::Jwks;
 use super::keys::{KeySet, LONGEST};
 use super::metrics::{IssuerMetrics, Read};
+use crate::kvs::strict;
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http::header::{ACCEPT, ETAG, HeaderValue, IF_NONE_MATCH};
@@ -309,7 +309,7 @@ impl KeyStore {
         if response.status() != StatusCode::OK {
             return Err(format!("{address} answered {}", response.status()));
         }
-        let document = match json::object(response.body()) {
+        let document = match strict::object(response.body()) {
             Ok(document) if response.body().len() <= LONGEST => document,
             _ => return Err(format!("{address} is no discovery document")),
         };

@@ -6,7 +6,7 @@
 //! so that it never replaces good keys.
 
 use super::algorithm::{Algorithm, Family};
-use super::json::{self, Fault};
+use crate::kvs::strict;
 use crate::setting::Secret;
 use aws_lc_rs::signature::{
     self as sig, ParsedPublicKey, RsaParameters, RsaPublicKeyComponents, VerificationAlgorithm,
@@ -50,10 +50,7 @@ impl KeySet {
         if document.len() > LONGEST {
             return Err(format!("longer than {LONGEST} bytes"));
         }
-        let members = json::object(document).map_err(|fault| match fault {
-            Fault::Twice => "a member occurs twice".to_owned(),
-            Fault::Bad(how) => how,
-        })?;
+        let members = strict::object(document).map_err(|fault| fault.plain().to_owned())?;
         let Some(Value::Array(list)) = members.get("keys") else {
             return Err("no `keys` array: not a JWKS".into());
         };

@@ -10,7 +10,6 @@ mod claim_map;
 mod claims;
 mod config;
 mod error;
-mod json;
 mod jwks;
 mod key_place;
 mod keys;

@@ -96,7 +96,7 @@ impl Sources {
                 places if places.is_empty() => Ok(Credential::Capability),
                 mut places => {
                     places.push(CAPABILITY.to_owned());
-                    Err(Error::Several { found: places })
+                    Err(Error::Several { found: places, advice: PLAYBACK_ADVICE })
                 }
             };
         }
@@ -138,7 +138,7 @@ impl Sources {
         };
         if !all.is_empty() {
             all.push((source, bytes));
-            return Err(Error::Several { found: Found(all).places() });
+            return Err(Error::Several { found: Found(all).places(), advice: ADVICE });
         }
         if source == SECURITY_TOKEN && !signed {
             return Err(Error::Missing { hint: UNSIGNED_HINT });
@@ -168,6 +168,9 @@ fn is_own_choice(method: &Method, headers: &HeaderMap) -> bool {
         || (sites.next().is_some_and(|site| site == "same-origin") && sites.next().is_none())
 }
 
+const ADVICE: &str = "send exactly one";
+// Python's urllib and `curl --location-trusted` carry `Authorization` over from /streams/x/live.m3u8.
+const PLAYBACK_ADVICE: &str = "this URL is a credential by itself: ask for it without the other, and after a redirect to it send no Authorization";
 const COOKIE_HINT: &str =
     "a cookie counts only for GET and HEAD, and for kvs-edge's own pages; send `Authorization: Bearer …`";
 const HINT: &str = "send a JWT as `Authorization: Bearer …`, or as the session token of an AWS SDK";
@@ -256,7 +259,7 @@ mod tests {
         match sources().credential(method, &headers(list), capability) {
             Ok(Credential::Capability) => "capability".into(),
             Ok(Credential::Token(token)) => format!("{} from {}", token.as_str(), token.source()),
-            Err(Error::Several { found }) => format!("several: {}", found.join(", ")),
+            Err(Error::Several { found, .. }) => format!("several: {}", found.join(", ")),
             Err(Error::Missing { hint }) => format!("missing: {hint}"),
             Err(e) => e.as_str().into(),
         }
@@ -331,6 +334,9 @@ mod tests {
             "several: Authorization: Bearer, a playback capability in the path"
         );
         assert!(told(&[AWS, ("x-amz-security-token", "a.b.c")], true).starts_with("several"));
+        let both = headers(&[("authorization", "Bearer a.b.c")]);
+        let words = sources().credential(&Method::GET, &both, true).map(drop).unwrap_err().to_string();
+        assert!(words.contains("without the other") && words.contains("after a redirect"), "{words}");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use super::algorithm::Algorithm;
 use super::error::{Error, Reason, quoted};
-use super::json::{self, Fault};
+use crate::kvs::strict::{self, Fault};
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -98,9 +98,9 @@ pub(super) fn is_media_type(found: &str, wanted: &str) -> bool {
 }
 
 fn object(segment: &str, which: &str) -> Result<Map<String, Value>, Error> {
-    json::object(&decode(segment, which)?).map_err(|fault| match fault {
-        Fault::Twice => Error::refused(Reason::Duplicate, format!("in the {which}")),
-        Fault::Bad(how) => Error::refused(Reason::Malformed, format!("the {which} is {how}")),
+    strict::object(&decode(segment, which)?).map_err(|fault| match fault {
+        Fault::Twice(_) => Error::refused(Reason::Duplicate, format!("in the {which}")),
+        other => Error::refused(Reason::Malformed, format!("the {which} is {}", other.plain())),
     })
 }
 

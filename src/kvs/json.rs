@@ -1,16 +1,14 @@
 //! Reading request bodies: strict about form, tolerant about numbers, and precise about what is wrong.
 //!
-//! A body is one JSON object of bounded depth without duplicate keys: two values under one name would let policy
-//! judge the one and KVS serve the other (`HARDENING.md`, threat 3). Unknown members are ignored and, since a
+//! A body is one JSON object of bounded depth without duplicate keys (`strict`). Unknown members are ignored and, since a
 //! request is always written anew from what was understood, never forwarded.
 
 use super::fragment::FragmentNumber;
 use super::request::{SelectorType, TimeRange};
 use super::stream::{StreamArn, StreamName, StreamRef};
+use super::strict;
 use super::timestamp::Timestamp;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
-use std::fmt;
 
 /// A request that KVS would refuse: which member, and what is wrong with it.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -34,9 +32,6 @@ impl Invalid {
     }
 }
 
-/// How deep objects and lists may nest (`HARDENING.md`, limits).
-const MAX_DEPTH: u8 = 16;
-
 /// The members of a JSON object and where that object sits, for messages.
 pub struct Members<'a> {
     map: &'a Map<String, Value>,
@@ -52,13 +47,7 @@ impl<'a> Members<'a> {
         if body.iter().all(u8::is_ascii_whitespace) {
             return Ok(Map::new());
         }
-        let mut from = serde_json::Deserializer::from_slice(body);
-        let value = Strict(MAX_DEPTH).deserialize(&mut from).map_err(|e| Invalid::Body(e.to_string()))?;
-        from.end().map_err(|e| Invalid::Body(e.to_string()))?;
-        match value {
-            Value::Object(map) => Ok(map),
-            _ => Err(Invalid::Body("it is JSON of another kind".into())),
-        }
+        strict::object(body).map_err(|fault| Invalid::Body(fault.to_string()))
     }
 
     /// The outermost object.
@@ -265,62 +254,6 @@ impl<'a> Members<'a> {
             return Err(self.wrong("NextToken", format!("must be at most {max} characters of base64")));
         }
         Ok((!token.is_empty()).then(|| token.to_owned()))
-    }
-}
-
-/// Reads any JSON value, refusing duplicate keys and nesting beyond what is left.
-struct Strict(u8);
-
-impl<'de> DeserializeSeed<'de> for Strict {
-    type Value = Value;
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Value, D::Error> {
-        from.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Strict {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
-    }
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
-    }
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
-        let left = self.0.checked_sub(1).ok_or_else(|| A::Error::custom("nested too deeply"))?;
-        let mut list = Vec::new();
-        while let Some(value) = seq.next_element_seed(Strict(left))? {
-            list.push(value);
-        }
-        Ok(list.into())
-    }
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        let left = self.0.checked_sub(1).ok_or_else(|| A::Error::custom("nested too deeply"))?;
-        let mut map = Map::new();
-        while let Some(key) = access.next_key::<String>()? {
-            let value = access.next_value_seed(Strict(left))?;
-            if map.contains_key(&key) {
-                return Err(A::Error::custom(format!("member {key:?} occurs twice")));
-            }
-            map.insert(key, value);
-        }
-        Ok(Value::Object(map))
     }
 }
 

@@ -20,6 +20,7 @@ mod request;
 mod resource;
 mod session;
 mod stream;
+pub mod strict;
 mod timestamp;
 
 pub use fault::Fault;

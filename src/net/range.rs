@@ -51,6 +51,12 @@ pub fn select(method: &Method, headers: &HeaderMap, etag: Option<&str>, length: 
     range(headers, length)
 }
 
+/// Whether `If-None-Match` names this entity, tag with its quotes: 304.
+#[must_use]
+pub fn is_known(headers: &HeaderMap, etag: &str) -> bool {
+    names(headers.get_all(IF_NONE_MATCH), Some(etag), Comparison::Weak)
+}
+
 fn range(headers: &HeaderMap, length: Option<u64>) -> Selection {
     let mut values = headers.get_all(RANGE).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return Selection::Whole };

@@ -14,6 +14,7 @@ mod dash;
 mod hls;
 mod keys;
 mod leak;
+pub mod mp4;
 mod uri;
 
 pub use capability::{Binding, Statement};

@@ -2,6 +2,8 @@
 
 use super::config::{Attributes, Config};
 use super::entities::{Terms, Unspeakable};
+use super::est::Circumstances;
+use super::exact::{Asked, Exact, Told};
 use super::load::{self, Loaded, Statement};
 use super::memory::Memory;
 use super::permit::{Denied, Permit, Reason};
@@ -38,16 +40,20 @@ pub struct Policy {
     files: Vec<PathBuf>,
     warnings: Vec<Mistake>,
     memory: Memory,
+    exact: Exact,
 }
 
-/// Policies to ask, and the facts about streams that they read.
+/// Policies to ask, and what they read of streams and circumstances.
 pub(super) struct Book {
     pub set: PolicySet,
     pub reads: Reads,
+    pub circumstances: Circumstances,
+    /// The policies without their circumstances.
+    pub reach: bool,
 }
 
 /// What Cedar said.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub(super) enum Judgement {
     Permitted(Arc<[Arc<str>]>),
     Refused(Reason),
@@ -65,8 +71,10 @@ impl Policy {
         let of = |operation| {
             let own = loaded.statements.iter().filter(|s| concerns(&s.policy, operation, &terms));
             let reads = own.clone().fold(Reads::default(), |all, s| all.or(est::reads(&s.est)));
+            let circumstances =
+                own.clone().map(|s| Circumstances::of(&s.est)).fold(Circumstances::none(), Circumstances::or);
             match PolicySet::from_policies(own.map(|s| s.policy.clone())) {
-                Ok(set) => Ok(Book { set, reads }),
+                Ok(set) => Ok(Book { set, reads, circumstances, reach: false }),
                 Err(error) => Err(internal(&error)),
             }
         };
@@ -75,7 +83,12 @@ impl Policy {
         let listing = terms.action(Operation::ListStreams).uid();
         Ok(Self {
             by_operation,
-            reach: Book { set: reach(&loaded.statements).map_err(|error| internal(&error))?, reads },
+            reach: Book {
+                set: reach(&loaded.statements).map_err(|error| internal(&error))?,
+                reads,
+                circumstances: Circumstances::none(),
+                reach: true,
+            },
             labels: loaded.statements.iter().map(|s| (s.id().clone(), label(s))).collect(),
             forbids_listing: loaded.statements.iter().any(|s| {
                 s.policy.effect() == Effect::Forbid && s.policy.entity_literals().contains(&listing)
@@ -89,6 +102,7 @@ impl Policy {
             config: config.clone(),
             attributes: attributes.clone(),
             memory: Memory::new(),
+            exact: Exact::new(),
             terms,
         })
     }
@@ -99,10 +113,20 @@ impl Policy {
         &self.version
     }
 
-    /// Which facts about streams must be known to decide.
+    /// Which facts about streams must be known to decide anything.
     #[must_use]
     pub fn reads(&self) -> Reads {
         self.reads
+    }
+
+    /// Which must be known to answer this operation. Descriptions also tell what else the caller may do, and an
+    /// endpoint is for whoever may do something there.
+    #[must_use]
+    pub fn reads_for(&self, operation: Operation) -> Reads {
+        match operation {
+            Operation::DescribeStream | Operation::ListStreams | Operation::GetDataEndpoint => self.reads,
+            operation => self.policies_of(operation).reads,
+        }
     }
 
     /// The files that were read.
@@ -225,8 +249,29 @@ impl Policy {
         &self.by_operation[index]
     }
 
-    /// Puts it to Cedar. Any error is a refusal, since Cedar leaves out a `forbid` that fails.
+    /// What these policies say: what Cedar said when it was put the very same to them, or says now.
     fn ask(
+        &self,
+        book: &Book,
+        caller: &Caller,
+        operation: Operation,
+        question: &Question,
+        scene: &Scene,
+    ) -> Result<Judgement, Unspeakable> {
+        let Some(told) = Told::of(&book.circumstances, question, scene) else {
+            return self.ask_cedar(book, caller, operation, question, scene);
+        };
+        let asked = Asked { caller, operation, reach: book.reach, told, stream: scene.stream.as_ref() };
+        if let Some(judgement) = self.exact.get(&asked) {
+            return Ok(judgement);
+        }
+        let judgement = self.ask_cedar(book, caller, operation, question, scene)?;
+        self.exact.insert(&asked, judgement.clone());
+        Ok(judgement)
+    }
+
+    /// Puts it to Cedar. Any error is a refusal, since Cedar leaves out a `forbid` that fails.
+    pub(super) fn ask_cedar(
         &self,
         book: &Book,
         caller: &Caller,
@@ -238,7 +283,7 @@ impl Policy {
         if let Some(fact) = book.reads.missing(stream) {
             return Ok(Judgement::Refused(Reason::Unknown(fact)));
         }
-        let (request, entities) = self.put(caller, operation, question, scene)?;
+        let (request, entities) = self.put(caller, operation, question, scene, &book.circumstances)?;
         let response = self.authorizer.is_authorized(&request, &book.set, &entities);
         let diagnostics = response.diagnostics();
         let errors: Arc<[Arc<str>]> = diagnostics
@@ -261,21 +306,31 @@ impl Policy {
         })
     }
 
-    /// A question in Cedar's terms.
+    /// A question in Cedar's terms, as far as these circumstances are read.
     pub(super) fn put(
         &self,
         caller: &Caller,
         operation: Operation,
         question: &Question,
         scene: &Scene,
+        reads: &Circumstances,
     ) -> Result<(cedar_policy::Request, Entities), Unspeakable> {
         let stream = scene.stream.as_ref().ok_or_else(|| Unspeakable::new("there is no stream to judge"))?;
         self.terms.request(
             self.terms.caller(caller, &self.attributes)?,
             operation,
             self.terms.stream(stream, &self.config)?,
-            self.terms.context(caller, question, scene)?,
+            self.terms.context(caller, question, scene, reads)?,
         )
+    }
+
+    /// Puts every circumstance to Cedar, read or not, and remembers nothing: what tests compare with.
+    #[cfg(test)]
+    pub(super) fn with_every_circumstance(mut self) -> Self {
+        for book in self.by_operation.iter_mut().chain([&mut self.reach]) {
+            book.circumstances = Circumstances::All;
+        }
+        self
     }
 
     pub(super) fn label(&self, id: &PolicyId) -> Arc<str> {

@@ -4,6 +4,7 @@
 //! streams or users. Identifiers are built from values, never by putting text together.
 
 use super::config::{AttributeType, Attributes, Config};
+use super::est::Circumstances;
 use super::question::{Question, Scene, StreamFacts};
 use crate::caller::{Attribute, Caller};
 use crate::kvs::Operation;
@@ -118,29 +119,30 @@ impl Terms {
         Entity::new_with_tags(id, values, sets, tags).map_err(unspeakable)
     }
 
-    /// What conditions read as `context`.
+    /// What conditions read as `context`, and nothing that they do not: Cedar makes `ip` and `datetime` values from
+    /// text only, with a parser and regular expressions, which costs more than the rest of a decision.
     pub fn context(
         &self,
         caller: &Caller,
         question: &Question,
         scene: &Scene,
+        reads: &Circumstances,
     ) -> Result<Context, Unspeakable> {
         let text = |value: &str| RestrictedExpression::new_string(value.to_owned());
         let ages = question.footage.ages(scene.now);
-        Context::from_pairs([
-            ("mode".to_owned(), text(question.mode().as_str())),
-            ("start_age".to_owned(), RestrictedExpression::new_long(ages.start)),
-            ("end_age".to_owned(), RestrictedExpression::new_long(ages.end)),
-            ("duration".to_owned(), RestrictedExpression::new_long(ages.duration)),
-            // Behind a dual-stack listener an IPv4 client is `::ffff:a.b.c.d`; policies name it a.b.c.d.
-            (
-                "source_ip".to_owned(),
-                RestrictedExpression::new_ip(scene.source_ip.to_canonical().to_string()),
-            ),
-            ("now".to_owned(), RestrictedExpression::new_datetime(scene.now.to_string())),
-            ("issuer".to_owned(), text(&caller.issuer)),
-        ])
-        .map_err(unspeakable)
+        // Behind a dual-stack listener an IPv4 client is `::ffff:a.b.c.d`; policies name it a.b.c.d.
+        let address = || RestrictedExpression::new_ip(scene.source_ip.to_canonical().to_string());
+        let members: [(&str, &dyn Fn() -> RestrictedExpression); 7] = [
+            ("mode", &|| text(question.mode().as_str())),
+            ("start_age", &|| RestrictedExpression::new_long(ages.start)),
+            ("end_age", &|| RestrictedExpression::new_long(ages.end)),
+            ("duration", &|| RestrictedExpression::new_long(ages.duration)),
+            ("source_ip", &address),
+            ("now", &|| RestrictedExpression::new_datetime(scene.now.to_string())),
+            ("issuer", &|| text(&caller.issuer)),
+        ];
+        let read = members.iter().filter(|(name, _)| reads.holds(name));
+        Context::from_pairs(read.map(|(name, value)| ((*name).to_owned(), value()))).map_err(unspeakable)
     }
 
     /// Everything that Cedar needs to decide.

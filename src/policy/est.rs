@@ -6,6 +6,7 @@
 use super::Reads;
 use crate::kvs::PlaybackMode;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// Which facts about streams a policy reads.
 pub(super) fn reads(policy: &Value) -> Reads {
@@ -22,6 +23,67 @@ pub(super) fn reads(policy: &Value) -> Reads {
         reads.tags |= node.get("hasTag").is_some() || node.get("getTag").is_some();
     });
     reads
+}
+
+/// Which members of `context` some policies read. The others need not be put to Cedar: what nothing reads decides
+/// nothing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Circumstances {
+    /// Somebody reads the context as a whole, or in a way that is not understood here: it must be complete.
+    All,
+    /// These, by name.
+    Named(BTreeSet<String>),
+}
+
+impl Circumstances {
+    /// What one policy reads.
+    pub fn of(policy: &Value) -> Self {
+        let mut named = BTreeSet::new();
+        if name_circumstances(policy, &mut named) { Self::Named(named) } else { Self::All }
+    }
+
+    /// What nobody reads.
+    pub fn none() -> Self {
+        Self::Named(BTreeSet::new())
+    }
+
+    pub fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Named(mut one), Self::Named(mut two)) => {
+                one.append(&mut two);
+                Self::Named(one)
+            }
+            _ => Self::All,
+        }
+    }
+
+    pub fn holds(&self, name: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Named(named) => named.contains(name),
+        }
+    }
+}
+
+/// Collects the members of `context` that are read by name; false if it is read in another way.
+fn name_circumstances(node: &Value, named: &mut BTreeSet<String>) -> bool {
+    let context = |node: &Value| node.get("Var").is_some_and(|name| name == "context");
+    if context(node) {
+        return false;
+    }
+    for operator in [".", "has"] {
+        if let Some(inner) = node.get(operator)
+            && inner.get("left").is_some_and(context)
+        {
+            let attribute = inner.get("attr").and_then(Value::as_str);
+            return attribute.map(|name| named.insert(name.to_owned())).is_some();
+        }
+    }
+    match node {
+        Value::Array(list) => list.iter().all(|inner| name_circumstances(inner, named)),
+        Value::Object(map) => map.values().all(|inner| name_circumstances(inner, named)),
+        _ => true,
+    }
 }
 
 /// Makes `context has start_age` (and `end_age`, `duration`) ask whether footage of the archive is wanted: the
@@ -69,6 +131,16 @@ pub(super) fn impossible_modes(policy: &Value) -> Vec<String> {
 pub(super) fn reads_context(policy: &Value) -> bool {
     let mut found = false;
     walk(policy, &mut |node| found |= node.get("Var").is_some_and(|name| name == "context"));
+    found
+}
+
+/// True if any condition reads the clock; an attribute of that name counts whatever it is read from.
+pub(super) fn reads_clock(policy: &Value) -> bool {
+    let mut found = false;
+    walk(policy, &mut |node| {
+        let read = node.get(".").and_then(|inner| inner.get("attr"));
+        found |= read.is_some_and(|name| name == "now");
+    });
     found
 }
 
@@ -177,6 +249,36 @@ mod tests {
         assert_eq!(fact(r#"[true].contains(resource.getTag("site") == "a")"#), (true, false, false));
         assert_eq!(fact(r#"(if true then resource else resource).arn like "*""#), (false, true, false));
         assert_eq!(fact(r#"resource has account"#), (false, false, true));
+    }
+
+    #[test]
+    fn circumstances_are_found_however_they_are_read() {
+        let named = |text: &str| match Circumstances::of(&json(&format!(
+            "permit (principal in Group::\"now\", action, resource) when {{ {text} }};"
+        ))) {
+            Circumstances::All => "all".to_owned(),
+            Circumstances::Named(names) => names.into_iter().collect::<Vec<_>>().join(" "),
+        };
+        for (text, expected) in [
+            ("true", ""),
+            (r#"resource.name == "context.now" && principal.mode"#, ""),
+            (r#"context.mode == "LIVE" || context.start_age <= 5"#, "mode start_age"),
+            (r#"context["source_ip"].isInRange(ip("10.0.0.0/8"))"#, "source_ip"),
+            (r#"context has now && !(context has "issuer")"#, "issuer now"),
+            (r#"if context.duration > 1 then [context.end_age].contains(1) else true"#, "duration end_age"),
+            (r#"context == {mode: "LIVE"}"#, "all"),
+            ("[context].isEmpty()", "all"),
+            ("{it: context}.it.now < context.now", "all"),
+            ("(if true then context else context).now == context.now", "all"),
+            ("context has now.more", "all"),
+        ] {
+            let found = named(text);
+            // `has a.b` is `has a && a has b`: read by name as well.
+            assert!(
+                found == expected || (text.contains("has now.more") && found == "now"),
+                "{text}: {found}"
+            );
+        }
     }
 
     #[test]

@@ -108,7 +108,9 @@ impl Policy {
         scene: &Scene,
     ) -> Result<Vec<Nearest>, Unspeakable> {
         let operation = judged_as(question.operation);
-        let (request, entities) = self.put(caller, operation, question, scene)?;
+        // All circumstances: parts are put to Cedar one by one, those of other operations' policies too.
+        let all = est::Circumstances::All;
+        let (request, entities) = self.put(caller, operation, question, scene, &all)?;
         let permits = self.statements.iter().filter(|s| s.policy.effect() == Effect::Permit);
         let mut all: Vec<Nearest> = permits
             .map(|statement| Nearest {

@@ -150,6 +150,7 @@ impl File<'_> {
             }
             mistake
         }));
+        let mut mistakes = once(mistakes);
         if !mistakes.is_empty() {
             return Err(mistakes);
         }
@@ -269,6 +270,28 @@ fn without_id(message: &str) -> String {
     match rest.map(|(_, rest)| rest.trim_start_matches([',', ':', ' '])) {
         Some(rest) => rest.to_owned(),
         None => message.to_owned(),
+    }
+}
+
+/// Cedar tells a fault once for each action that the policy may be about; people are told once.
+fn once(mistakes: Vec<Mistake>) -> Vec<Mistake> {
+    let mut told: Vec<Mistake> = Vec::new();
+    for mistake in mistakes {
+        let general = without_action(&mistake.problem);
+        let same = |old: &&mut Mistake| old.place == mistake.place && without_action(&old.problem) == general;
+        match told.iter_mut().find(same) {
+            Some(old) => old.problem = general,
+            None => told.push(mistake),
+        }
+    }
+    told
+}
+
+/// A problem without the action it was found for: ` for Action::"GetClip"`.
+fn without_action(problem: &str) -> String {
+    match problem.split_once(" for Action::\"") {
+        Some((before, rest)) => format!("{before}{}", rest.split_once('"').map_or("", |(_, after)| after)),
+        None => problem.to_owned(),
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 /// Policy's word that this caller may have what this request asks for, now. Made only by [`super::Policy`].
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))] // for measuring; elsewhere a permit is used up
 pub struct Permit {
     caller: Arc<Caller>,
     request: Request,

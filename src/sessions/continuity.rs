@@ -8,7 +8,9 @@
 //!
 //! Where a discontinuity stands, beyond KVS's own: where the fragments of one session end and another's begin,
 //! because `tfdt` is not proven equal across sessions (`KVS.md` 8), and after a gap in time of more than two target
-//! durations. Init segments of different sessions have different addresses, because KVS numbers them anew in each.
+//! durations. When a camera was away for that long, what was listed before is listed no more: a player that lays
+//! fragments end to end while its clock runs on (Shaka Player) would hold even the new ones for expired, and joins
+//! anew at a MEDIA-SEQUENCE it has not seen. Init segments of different sessions have different addresses, because KVS numbers them anew in each.
 //!
 //! Pure: playlists in, playlists out. Numbers begin as `numbering` says.
 
@@ -108,13 +110,18 @@ impl Timeline {
         let fresh = state.unseen(&offered, playlist, now, self.window);
         if let [first, .., last] | [first @ last] = &offered[fresh..] {
             let sequence = self.next_sequence(&mut state, generation, first, now);
+            let mut away = state.away(first, now);
+            if away {
+                state.listed.clear();
+            }
             state.upstream = (generation, last.upstream);
             state.changed = now;
             for (Offered { position, segment, upstream }, sequence) in offered[fresh..].iter().zip(sequence..)
             {
                 let tagged = segment.discontinuity;
                 let place = Mark { generation, upstream: *upstream, sequence, tagged, index: 0 };
-                let mark = self.mark(position, segment, place, &state);
+                let gap = std::mem::take(&mut away) || gap(&state, segment);
+                let mark = self.mark(position, place, gap);
                 let mut segment = (*segment).clone();
                 segment.discontinuity = mark.tagged;
                 segment.map = segment.map.map(|map| {
@@ -195,7 +202,7 @@ impl Timeline {
     }
 
     /// Decides what stands ahead of a fragment, unless that is decided. `place` has all but the count.
-    fn mark(&mut self, position: &Position, segment: &Segment, place: Mark, state: &Track) -> Mark {
+    fn mark(&mut self, position: &Position, place: Mark, gap: bool) -> Mark {
         if let Some(mark) = self.marks.get(position) {
             return *mark;
         }
@@ -204,7 +211,7 @@ impl Timeline {
         let mark = if self.always && place.tagged {
             every(place, before, after)
         } else {
-            now_and_then(place, before, after, || gap(state, segment))
+            now_and_then(place, before, after, gap)
         };
         self.marks.insert(position.clone(), mark);
         mark
@@ -234,6 +241,20 @@ impl Timeline {
 }
 
 impl Track {
+    /// True if the camera was away: nothing came for more than two target durations, and nothing was recorded.
+    fn away(&self, first: &Offered<'_>, now: Timestamp) -> bool {
+        let Some(last) = self.listed.back() else { return false };
+        let began = |number: &FragmentNumber, segment: &Segment| {
+            segment.date.or_else(|| numbering::server_time(number))
+        };
+        let then = began(&last.position.number, &last.segment);
+        let next = began(&first.position.number, first.segment);
+        let (Some(then), Some(next)) = (then, next) else { return false };
+        let end = then.plus(std::time::Duration::from_millis(last.segment.millis));
+        let long = u128::from(self.target) * 2000;
+        end.age(next).as_millis() > long && self.changed.age(now).as_millis() > long
+    }
+
     /// Index of the first offered fragment that comes after everything listed; the number of them if none does.
     fn unseen(
         &self,
@@ -317,7 +338,7 @@ fn every(place: Mark, before: Option<Mark>, after: Option<Mark>) -> Mark {
 }
 
 /// The count where discontinuities are rare.
-fn now_and_then(place: Mark, before: Option<Mark>, after: Option<Mark>, gap: impl Fn() -> bool) -> Mark {
+fn now_and_then(place: Mark, before: Option<Mark>, after: Option<Mark>, gap: bool) -> Mark {
     match (before, after) {
         // Another track went on without this fragment. What that one counted stands.
         (Some(before), Some(_)) => Mark { tagged: false, index: before.index, ..place },
@@ -329,7 +350,7 @@ fn now_and_then(place: Mark, before: Option<Mark>, after: Option<Mark>, gap: imp
             Mark { index: first + u64::from(place.tagged), ..place }
         }
         (Some(before), None) => {
-            let tagged = place.tagged || before.generation != place.generation || gap();
+            let tagged = place.tagged || before.generation != place.generation || gap;
             Mark { tagged, index: before.index + u64::from(tagged), ..place }
         }
     }

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 /// Most fragments of one session.
 pub(super) const MOST: u16 = 5000;
-/// Most of one playlist: some 6 MB.
-const MOST_JOINED: usize = 50_000;
+/// Most of one playlist: two days and more of fragments of two seconds, some 18 MB.
+const MOST_JOINED: usize = 100_000;
 /// A month and a bit.
 const MOST_DAYS: usize = 62;
 const DAY: Duration = Duration::from_secs(86_400);
@@ -24,13 +24,31 @@ const NEXT: Duration = Duration::from_millis(1);
 /// First and last instant, both inclusive.
 pub(super) type Range = (Timestamp, Timestamp);
 
+/// Why there is no playlist of a range.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Refused {
+    /// It is longer than one playlist may be.
+    TooLong(&'static str),
+    /// KVS's playlists cannot be joined.
+    Strange(&'static str),
+}
+
+impl<E> From<Refused> for super::Error<E> {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::TooLong(bound) => Self::TooLong(bound),
+            Refused::Strange(why) => Self::Strange(why),
+        }
+    }
+}
+
 /// The ranges to begin with.
-pub(super) fn days((start, end): Range) -> Result<Vec<Range>, &'static str> {
+pub(super) fn days((start, end): Range) -> Result<Vec<Range>, Refused> {
     let mut days = Vec::new();
     let mut from = start;
     while from <= end {
         if days.len() == MOST_DAYS {
-            return Err("the range is longer than 62 days: ask for a shorter one");
+            return Err(Refused::TooLong("the range is longer than 62 days: ask for a shorter one"));
         }
         let to = from.plus(DAY).min(end);
         days.push((from, to));
@@ -79,22 +97,22 @@ impl Plan {
 }
 
 /// One playlist of all parts.
-pub(super) fn join(parts: &[(Range, MediaPlaylist)]) -> Result<MediaPlaylist, &'static str> {
+pub(super) fn join(parts: &[(Range, MediaPlaylist)]) -> Result<MediaPlaylist, Refused> {
     let listing =
         || parts.iter().map(|(_, playlist)| playlist).filter(|playlist| !playlist.segments.is_empty());
-    let first = listing().next().ok_or("KVS's playlists list nothing")?;
+    let first = listing().next().ok_or(Refused::Strange("KVS's playlists list nothing"))?;
     let target = listing().map(|playlist| playlist.target).max().unwrap_or(first.target);
     let mut segments = Vec::new();
     for (part, playlist) in listing().enumerate() {
         for (at, segment) in playlist.segments.iter().enumerate() {
             let mut segment = segment.clone();
             segment.discontinuity |= part > 0 && at == 0;
-            segment.map = segment.map.map(|map| address(part, map)).transpose()?;
+            segment.map = segment.map.map(|map| address(part, map)).transpose().map_err(Refused::Strange)?;
             segments.push(segment);
         }
     }
     if segments.len() > MOST_JOINED {
-        return Err("the range holds more than 50,000 fragments: ask for a shorter one");
+        return Err(Refused::TooLong("the range holds more than 100,000 fragments: ask for a shorter one"));
     }
     // What slid out is nothing; discontinuities count from here.
     let mut joined = first.with(target, 0, 0, segments);
@@ -190,9 +208,12 @@ mod tests {
 
     #[test]
     fn too_much_is_refused_with_the_remedy() {
-        assert!(days((at(0), at(63 * 86_400))).unwrap_err().contains("shorter"));
-        assert!(join(&load((at(0), at(50_100)), 1)).unwrap_err().contains("shorter"));
-        assert!(join(&[]).is_err());
+        assert!(
+            matches!(days((at(0), at(63 * 86_400))), Err(Refused::TooLong(bound)) if bound.contains("62 days"))
+        );
+        let fragments = join(&load((at(0), at(100_100)), 1));
+        assert!(matches!(fragments, Err(Refused::TooLong(bound)) if bound.contains("100,000")));
+        assert!(matches!(join(&[]), Err(Refused::Strange(_))));
         assert_eq!(days((at(5), at(0))), Ok(vec![]));
     }
 

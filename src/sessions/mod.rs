@@ -13,6 +13,7 @@ mod continuity;
 mod inits;
 mod joined;
 mod key;
+mod lanes;
 mod manifest;
 mod media_playlist;
 mod metrics;
@@ -27,8 +28,9 @@ mod viewers;
 mod xml;
 
 pub use key::{SessionKey, ViewerId, WHOLE};
+pub use lanes::{Lane, Lanes};
 pub use metrics::Metrics;
-pub use origin::{Opened, Origin, Verdict};
+pub use origin::{Opened, Origin, Track, Verdict};
 pub use pool::{Located, Sessions};
 pub use shared::Session;
 pub use slot::{Outcome, Playlist};
@@ -107,6 +109,9 @@ pub enum Error<E> {
     /// KVS answered with something else than a playlist or manifest that can be kept continuous.
     #[error("{0}")]
     Strange(&'static str),
+    /// More was asked for than one playlist holds: what the bound is.
+    #[error("{0}")]
+    TooLong(&'static str),
     /// The address belongs to a session that has ended, or to no session.
     #[error("this address is no longer part of the playback session")]
     Gone,

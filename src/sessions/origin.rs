@@ -28,6 +28,14 @@ pub trait Origin: Send + Sync + 'static {
         resource: &Resource,
     ) -> impl Future<Output = Result<String, Self::Error>> + Send;
 
+    /// Looks into an init segment of a DASH session; `None` if it is nothing whose media's times can be moved
+    /// ([`Located::moved`]).
+    fn track(
+        &self,
+        key: &SessionKey,
+        init: Located<Self::Handle>,
+    ) -> impl Future<Output = Result<Option<Track>, Self::Error>> + Send;
+
     /// What a failure means for the session.
     fn verdict(error: &Self::Error) -> Verdict;
 
@@ -41,6 +49,15 @@ pub trait Origin: Send + Sync + 'static {
     fn left(&self, viewing: Viewing) {
         let _ = viewing;
     }
+}
+
+/// What is known of a track by its init segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Track {
+    /// Ticks per second that its media counts time in.
+    pub timescale: u32,
+    /// Equal for equal codec settings, in every process.
+    pub mark: u64,
 }
 
 /// An upstream session as its [`Origin`] opened it.

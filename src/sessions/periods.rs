@@ -1,21 +1,26 @@
-//! What players of live DASH must not notice: that upstream sessions end and begin anew.
+//! What players of live DASH must not notice: that upstream sessions end and begin anew, and that kvs-edge does.
 //!
-//! DASH numbers and times are positions in a session (`KVS.md` trap 24), so each upstream session becomes a `Period` of
-//! its own in one manifest. All periods stand on a timeline that begins in 1970 and runs by KVS's own wall clock
-//! (`availabilityStartTime` of the session plus time in the session): a restarted or second kvs-edge puts the same
-//! footage at the same place without knowing of the other. A period never begins before the one ahead of it ends.
-//! What an older session already listed, a newer does not list again.
+//! DASH numbers and times are positions in a session (`KVS.md` trap 24), so nothing in a manifest of KVS means
+//! anything in the next session. Published, a fragment is called by its time (`$Time$`), counted from 1970 on one
+//! timeline that runs by KVS's own clock: the server time inside its number, which is the same in every session. So
+//! a renewed session goes on in the same `Period`, and so does a restarted or second kvs-edge that knows nothing of
+//! the other. dash.js 5 needs that: it stays for good in a period that is no longer listed. The media is made to fit:
+//! its times are moved by as much as the manifest's (`playback::mp4`).
 //!
-//! Segment numbers are ours: they go on over sessions, and lead back to session and number there. They begin by the
-//! clock, see `numbering`. `publishTime` changes when the rest does, and never goes back.
+//! Fragments of a session follow each other as KVS's manifest says, unless the clock says that more than a fragment
+//! is missing: KVS closes gaps, players go by the clock. A new `Period` begins where the tracks change or their codec
+//! settings do, and is named by those. What an older session already listed, a newer does not list again, but may
+//! stand in for it. `publishTime` changes when the rest does, and never goes back.
 //!
-//! Pure: manifests in, manifests out.
+//! Pure: manifests in, manifests out. How they look is `render`'s.
+
+mod render;
 
 use super::continuity::Generation;
-use super::inits::Inits;
 use super::manifest::{self, Manifest, Segment, Template};
 use super::numbering;
-use super::xml::{Element, Node};
+use super::origin::Track;
+use super::xml::Element;
 use crate::kvs::{FragmentNumber, Protocol, Resource, Timestamp};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -26,38 +31,76 @@ pub(super) struct Periods {
     window: usize,
     /// `kvs:ts` and `kvs:fn` are shown.
     shown: (bool, bool),
+    /// LIVE: the clock is the server's. A replay's is its session's.
+    live: bool,
     periods: VecDeque<Period>,
-    /// Which numbers lead where, oldest first; more than are listed.
-    ranges: VecDeque<Range>,
-    inits: Inits,
-    next: u64,
+    /// The newest `window` are listed, the others are remembered for requests still under way.
+    fragments: VecDeque<Fragment>,
+    inits: VecDeque<Init>,
+    begun: u64,
     last: Option<(String, Timestamp)>,
 }
 
-/// One upstream period, as published.
+/// A period, as published.
 struct Period {
-    /// Unique over sessions and restarts, as numbers are: the first number it listed.
-    id: u64,
-    generation: Generation,
-    /// Which of that session's.
-    place: usize,
-    /// Without segments.
-    element: Element,
-    /// Milliseconds since 1970.
+    /// In the order in which they began.
+    place: u64,
+    /// Which tracks, with which codec settings.
+    id: String,
+    /// Milliseconds since 1970; 0 for the first, which is the same one in every process.
     start: u64,
-    /// Number there plus this is the number here.
-    shift: u64,
-    /// The first that this period listed, and the first that it lists, by their numbers in the session.
-    cut: u64,
-    first: u64,
-    /// `offset` is where this period begins on the media timeline.
-    templates: Vec<Template>,
+    /// As KVS wrote it, without segments.
+    element: Element,
+    tracks: Vec<PublishedTrack>,
 }
 
-struct Range {
-    first: u64,
+struct PublishedTrack {
+    track: u8,
+    /// Ticks per second in the manifest.
+    timescale: u64,
+    init: Resource,
+}
+
+/// A fragment, on all tracks of its period.
+struct Fragment {
+    period: u64,
+    number: Option<FragmentNumber>,
+    told: Option<Timestamp>,
+    /// Milliseconds since 1970.
+    start: u64,
+    end: u64,
+    /// Times counted from 1970. `None` where a track has nothing.
+    tracks: Vec<Option<Segment>>,
+    /// Where it can be fetched, oldest session first.
+    homes: Vec<Home>,
+}
+
+/// What a session calls a fragment.
+struct Home {
     generation: Generation,
-    shift: u64,
+    /// Which of that session's periods.
+    place: usize,
+    number: u64,
+    /// Published time less time there, milliseconds, by track.
+    moved: Vec<u64>,
+}
+
+/// An init segment of a session.
+struct Init {
+    published: Resource,
+    generation: Generation,
+    upstream: Resource,
+    track: Track,
+}
+
+/// Where a published fragment can be fetched.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Behind {
+    pub generation: Generation,
+    /// Its number there.
+    pub number: FragmentNumber,
+    /// Ticks of the media by which its times must be moved.
+    pub ticks: u64,
 }
 
 /// A published manifest.
@@ -68,66 +111,50 @@ pub(super) struct Published {
     pub ended: bool,
 }
 
-const RANGES: usize = 64;
+/// Fragments remembered beyond those listed.
+const REMEMBERED: usize = 256;
+/// Init segments of past sessions that a player may still ask for.
+const INITS: usize = 64;
 /// A year, in milliseconds: no camera is waited for longer, and sums stay in range.
 const LONGEST_GAP: u64 = 366 * 86_400_000;
 
-/// Numbers of a session's segments between two gaps in time: from the first, up to and without the last.
-struct Stretch {
-    from: u64,
-    to: u64,
-    /// A gap precedes it.
-    after_gap: bool,
-}
-
-impl Stretch {
-    fn lists(&self, number: u64) -> bool {
-        (self.from..self.to).contains(&number)
-    }
-
-    /// True if a period that begins with this number is of this stretch. Of the first stretch listed, the beginning
-    /// may have slid out.
-    fn holds(&self, cut: u64) -> bool {
-        cut < self.to && (!self.after_gap || cut >= self.from)
-    }
-}
-
-/// Cuts what a session lists where, by the times told, more than two fragments are missing.
-fn stretches(template: &Template) -> Vec<Stretch> {
-    let mut stretches: Vec<Stretch> = Vec::new();
-    let mut before: Option<&Segment> = None;
-    for segment in &template.segments {
-        let gap = before.is_some_and(|before| {
-            let length = template.millis(before.duration);
-            told(before)
-                .zip(told(segment))
-                .is_some_and(|(t0, t1)| t1.millis().saturating_sub(t0.millis()) > 3 * length)
-        });
-        match stretches.last_mut() {
-            Some(stretch) if !gap => stretch.to = segment.number + 1,
-            _ => stretches.push(Stretch { from: segment.number, to: segment.number + 1, after_gap: gap }),
-        }
-        before = Some(segment);
-    }
-    stretches
-}
-
 impl Periods {
-    pub(super) fn new(window: usize, timestamps: bool, numbers: bool) -> Self {
+    pub(super) fn new(window: usize, shown: (bool, bool), live: bool) -> Self {
         Self {
             window: window.max(1),
-            shown: (timestamps, numbers),
+            shown,
+            live,
             periods: VecDeque::new(),
-            ranges: VecDeque::new(),
-            inits: Inits::default(),
-            next: 0,
+            fragments: VecDeque::new(),
+            inits: VecDeque::new(),
+            begun: 0,
             last: None,
         }
     }
 
     /// True until something has been merged.
     pub(super) fn is_empty(&self) -> bool {
-        self.periods.is_empty()
+        self.fragments.is_empty()
+    }
+
+    /// The init segments of a manifest that [`Periods::learn`] was told nothing of yet.
+    pub(super) fn unknown(&self, generation: Generation, text: &str) -> Result<Vec<Resource>, &'static str> {
+        let manifest = Manifest::parse(text)?;
+        let templates = manifest.periods.iter().flat_map(|period| &period.templates);
+        let inits = templates.map(|template| &template.init);
+        Ok(inits.filter(|init| self.track(generation, init).is_none()).cloned().collect())
+    }
+
+    /// What stands in an init segment of a session.
+    pub(super) fn learn(&mut self, generation: Generation, upstream: &Resource, track: Track) {
+        let Resource::InitSegment { protocol, track: number, .. } = *upstream else { return };
+        // Equal settings, equal address: in every session and every process.
+        let sequence = u32::try_from(track.mark % 1_000_000_000).ok();
+        let published = Resource::InitSegment { protocol, track: number, sequence };
+        self.inits.push_back(Init { published, generation, upstream: upstream.clone(), track });
+        if self.inits.len() > INITS {
+            self.inits.pop_front();
+        }
     }
 
     /// Merges what `generation` lists and gives what players shall see.
@@ -138,313 +165,312 @@ impl Periods {
         now: Timestamp,
     ) -> Result<Published, &'static str> {
         let Manifest { declaration, root, available, ended, periods } = Manifest::parse(text)?;
-        for (place, offered) in periods.into_iter().enumerate() {
-            for stretch in stretches(&offered.templates[0]) {
-                let is_it =
-                    |p: &Period| p.generation == generation && p.place == place && stretch.holds(p.cut);
-                match self.periods.iter().rposition(is_it) {
-                    Some(at) if self.periods[at].templates.len() == offered.templates.len() => {
-                        self.update(at, &offered.templates, &stretch);
-                    }
-                    Some(_) => return Err("KVS's manifest changed its tracks within a session"),
-                    None => self.begin((generation, place), available, &offered, &stretch, now),
+        for (place, offered) in periods.iter().enumerate() {
+            let leading = &offered.templates[0];
+            let window = leading.segments.len().saturating_sub(self.window);
+            for segment in &leading.segments[window..] {
+                let offer = Offer { generation, place, available, period: offered, segment };
+                match self.listed(&offer) {
+                    Some(at) => self.again(at, &offer),
+                    None if self.is_new(&offer) => self.add(&offer)?,
+                    None => {}
                 }
             }
         }
-        self.slide();
-        let longest = self.periods.iter().flat_map(|period| {
-            let template = &period.templates[0];
-            template.segments.iter().map(|segment| template.millis(segment.duration))
-        });
-        let target = Duration::from_millis(longest.max().unwrap_or(2000));
+        while self.fragments.len() > self.window + REMEMBERED {
+            self.fragments.pop_front();
+        }
+        if let Some(oldest) = self.fragments.front().map(|fragment| fragment.period) {
+            self.periods.retain(|period| period.place >= oldest);
+        }
+        let longest = self.shown().map(|fragment| fragment.end.saturating_sub(fragment.start)).max();
+        let target = Duration::from_millis(longest.unwrap_or(2000));
         let text = self.render(&declaration, root, ended, now)?;
         Ok(Published { text, target, ended })
     }
 
-    /// The session behind a segment number, and its number there.
-    pub(super) fn behind(&self, number: &FragmentNumber) -> Option<(Generation, FragmentNumber)> {
-        let number: u64 = number.as_str().parse().ok()?;
-        let range = self.ranges.iter().rev().find(|range| range.first <= number)?;
-        let there = number.checked_sub(range.shift).filter(|_| number < self.next)?;
-        FragmentNumber::parse(&there.to_string()).ok().map(|there| (range.generation, there))
+    /// Where a published fragment can be fetched, oldest session first.
+    pub(super) fn behind(&self, number: &FragmentNumber, track: u8) -> Vec<Behind> {
+        let Ok(time) = number.as_str().parse::<u64>() else { return Vec::new() };
+        let of_track = |fragment: &Fragment| {
+            let period = self.periods.iter().find(|period| period.place == fragment.period);
+            period.and_then(|period| period.tracks.iter().position(|known| known.track == track))
+        };
+        // Of another process, times may differ by what clocks differ.
+        let near = |fragment: &&Fragment| {
+            let at = of_track(fragment)?;
+            let segment = fragment.tracks.get(at)?.as_ref()?;
+            let off = segment.time.abs_diff(time);
+            (off <= segment.duration / 2).then_some((off, at))
+        };
+        let nearest = self.fragments.iter().rev().filter_map(|fragment| Some((near(&fragment)?, fragment)));
+        let Some(((_, at), fragment)) = nearest.min_by_key(|((off, _), _)| *off) else { return Vec::new() };
+        let homes = fragment.homes.iter().filter_map(|home| {
+            let timescale = self.timescale(home.generation, track)?;
+            let ticks = u128::from(*home.moved.get(at)?) * u128::from(timescale) / 1000;
+            Some(Behind {
+                generation: home.generation,
+                number: FragmentNumber::parse(&home.number.to_string()).ok()?,
+                ticks: u64::try_from(ticks).ok()?,
+            })
+        });
+        homes.collect()
     }
 
-    /// The init segment behind a published address.
+    /// The init segment behind a published address, in the newest session that has it.
     pub(super) fn init(&self, published: &Resource) -> Option<(Generation, Resource)> {
-        self.inits.find(published)
+        let init = self.inits.iter().rev().find(|init| init.published == *published)?;
+        Some((init.generation, init.upstream.clone()))
     }
 
     /// The init segment last published for a track.
     pub(super) fn latest_init(&self, track: u8) -> Option<(Generation, Resource)> {
-        self.inits.latest(track)
+        let of_track =
+            |init: &&Init| matches!(init.upstream, Resource::InitSegment { track: t, .. } if t == track);
+        self.inits.iter().rev().find(of_track).map(|init| (init.generation, init.upstream.clone()))
     }
 
-    /// The fragments that players see, by track, oldest first, by their published numbers.
+    /// The fragments that players see, by track, oldest first, as published.
     pub(super) fn fragments(&self) -> Vec<Vec<Resource>> {
         let Some(newest) = self.periods.back() else { return Vec::new() };
-        let tracks = newest.templates.iter().filter_map(|template| match template.init {
-            Resource::InitSegment { track, .. } => Some((template, track)),
-            _ => None,
+        let listed = |at: usize| {
+            self.shown()
+                .filter(|fragment| fragment.period == newest.place)
+                .filter_map(move |fragment| fragment.tracks[at].as_ref())
+        };
+        let tracks = newest.tracks.iter().enumerate().map(|(at, track)| {
+            let numbers = listed(at).filter_map(|s| FragmentNumber::parse(&s.time.to_string()).ok());
+            let track = track.track;
+            numbers.map(|number| Resource::Mp4Fragment { protocol: Protocol::Dash, number, track }).collect()
         });
-        tracks
-            .map(|(template, track)| {
-                let numbers =
-                    template.segments.iter().map(|s| s.number.saturating_add(newest.shift).to_string());
-                numbers
-                    .filter_map(|digits| FragmentNumber::parse(&digits).ok())
-                    .map(|number| Resource::Mp4Fragment { protocol: Protocol::Dash, number, track })
-                    .collect()
-            })
-            .collect()
+        tracks.collect()
     }
 
     /// The start of the newest fragment listed, as `kvs:ts` tells it: where a replay has come to.
     pub(super) fn reached(&self) -> Option<Timestamp> {
-        let template = self.periods.back()?.templates.first()?;
-        told(template.segments.last()?)
+        self.fragments.back()?.told
     }
 
-    fn update(&mut self, at: usize, templates: &[Template], stretch: &Stretch) {
-        // What an older session says after a newer one has begun comes late.
-        if at + 1 < self.periods.len() {
-            return;
-        }
-        let period = &mut self.periods[at];
-        for (known, offered) in period.templates.iter_mut().zip(templates) {
-            let mut segments = offered.segments.clone();
-            segments.retain(|segment| segment.number >= period.first && segment.number < stretch.to);
-            let newest = |segments: &[Segment]| segments.last().map(|segment| segment.number);
-            // An answer that was overtaken by a later one lists less.
-            if newest(&segments) >= newest(&known.segments) {
-                known.segments = segments;
+    /// The fragments that are listed, oldest first. What a camera recorded before it was away is listed no more:
+    /// Shaka Player takes the last fragment ahead of a hole for as long as the hole, and its live edge falls back by
+    /// so much for good.
+    fn shown(&self) -> impl Iterator<Item = &Fragment> {
+        let from = self.fragments.len().saturating_sub(self.window);
+        let listed = self.fragments.range(from..).zip(self.fragments.range(from..).skip(1));
+        let hole = |(before, after): (&Fragment, &Fragment)| after.start > before.end + before.length() / 2;
+        let after = listed.enumerate().filter(|(_, pair)| self.live && hole(*pair)).last();
+        self.fragments.iter().skip(after.map_or(from, |(at, _)| from + at + 1))
+    }
+
+    /// How far back players may go, in milliseconds: as long as a full list is.
+    fn depth(&self) -> u64 {
+        let from = self.fragments.len().saturating_sub(self.window);
+        self.fragments.range(from..).map(Fragment::length).sum()
+    }
+
+    fn track(&self, generation: Generation, upstream: &Resource) -> Option<&Init> {
+        self.inits.iter().find(|init| init.generation == generation && init.upstream == *upstream)
+    }
+
+    fn timescale(&self, generation: Generation, track: u8) -> Option<u32> {
+        let of_track =
+            |init: &&Init| matches!(init.upstream, Resource::InitSegment { track: t, .. } if t == track);
+        let mut inits = self.inits.iter().rev().filter(of_track);
+        inits.find(|init| init.generation == generation).map(|init| init.track.timescale)
+    }
+
+    /// A fragment that is known already: listed by this session before, or by another.
+    fn listed(&self, offer: &Offer<'_>) -> Option<usize> {
+        let here = |home: &Home| {
+            home.generation == offer.generation
+                && home.place == offer.place
+                && home.number == offer.segment.number
+        };
+        self.fragments.iter().rposition(|fragment| {
+            fragment.homes.iter().any(here)
+                || (fragment.number.is_some() && fragment.number == offer.segment.fragment)
+        })
+    }
+
+    /// A known fragment is listed again: its length may have become known, and another session may have it too.
+    fn again(&mut self, at: usize, offer: &Offer<'_>) {
+        let fragment = &mut self.fragments[at];
+        let segments = offer.segments();
+        let home = Home {
+            generation: offer.generation,
+            place: offer.place,
+            number: offer.segment.number,
+            moved: fragment
+                .tracks
+                .iter()
+                .zip(segments.iter().zip(&offer.period.templates))
+                .map(|(known, (there, template))| match (known, there) {
+                    (Some(known), Some(there)) => template.millis(known.time.saturating_sub(there.time)),
+                    _ => 0,
+                })
+                .collect(),
+        };
+        match fragment.homes.iter().position(|known| known.generation == home.generation) {
+            None => fragment.homes.push(home),
+            // The length is that of the session that listed it first.
+            Some(0) => {
+                for (known, there) in fragment.tracks.iter_mut().zip(segments) {
+                    if let (Some(known), Some(there)) = (known, there) {
+                        known.duration = there.duration;
+                    }
+                }
+                fragment.end = fragment.start + offer.leading().millis(offer.segment.duration);
             }
+            Some(_) => {}
         }
-        self.count(at);
     }
 
-    /// A new period with what is not listed yet; nothing if all of it is.
-    fn begin(
-        &mut self,
-        (generation, place): (Generation, usize),
-        available: Timestamp,
-        offered: &manifest::Period,
-        stretch: &Stretch,
-        now: Timestamp,
-    ) {
-        let leading = &offered.templates[0];
-        let into = |segment: &Segment| leading.millis(segment.time.saturating_sub(leading.offset));
-        let wall = |segment: &Segment| available.millis() + offered.start + into(segment);
-        let listed: Vec<_> = leading.segments.iter().filter(|s| stretch.lists(s.number)).collect();
-        let fresh = listed.iter().position(|segment| self.is_new(segment, wall(segment)));
-        let Some(fresh) = fresh.map(|at| at.max(listed.len().saturating_sub(self.window))) else { return };
-        let (first, cut) = (listed[fresh], listed[fresh].number);
-        let start = self.start(first, wall(first));
-        let ours = self.next.max(numbering::clock(now));
-        let shift = ours.saturating_sub(cut);
-        let mut templates = offered.templates.clone();
-        for template in &mut templates {
-            template.offset = template.offset.saturating_add(template.ticks(into(first)));
-            template.segments.retain(|segment| segment.number >= cut && segment.number < stretch.to);
-            template.init = self.inits.address(generation, &template.init, now);
-        }
-        self.ranges.push_back(Range { first: ours, generation, shift });
-        if self.ranges.len() > RANGES {
-            self.ranges.pop_front();
-        }
-        let element = offered.element.clone();
-        self.periods.push_back(Period {
-            id: ours,
-            generation,
-            place,
-            element,
-            start,
-            shift,
-            cut,
-            first: cut,
-            templates,
-        });
-        self.count(self.periods.len() - 1);
-    }
-
-    /// True if nothing listed is this fragment or a later one: by its own number, else its time, else its place.
-    fn is_new(&self, segment: &Segment, wall: u64) -> bool {
-        let Some(period) = self.periods.back() else { return true };
-        let Some(last) = period.templates[0].segments.last() else { return true };
-        match (&segment.fragment, &last.fragment) {
+    /// True if nothing listed is a later fragment: by its own number, else its time, else its place.
+    fn is_new(&self, offer: &Offer<'_>) -> bool {
+        let Some(last) = self.fragments.back() else { return true };
+        match (&offer.segment.fragment, &last.number) {
             (Some(number), Some(last)) => number > last,
-            _ => match (told(segment), told(last)) {
+            _ => match (told(offer.segment), last.told) {
                 (Some(time), Some(last)) => time > last,
                 // Half a fragment of tolerance: the clocks of two sessions differ.
-                _ => wall + period.templates[0].millis(last.duration) / 2 >= period.end(),
+                _ => offer.wall() + last.length() / 2 >= last.end,
             },
         }
     }
 
-    /// Where a period begins that begins with `first`, which by KVS's manifest is at `wall`. Times that are told say
-    /// it better: KVS closes gaps in its manifests, and players go by the clock.
-    fn start(&self, first: &Segment, wall: u64) -> u64 {
-        let Some(period) = self.periods.back() else { return wall };
-        let (end, template) = (period.end(), &period.templates[0]);
-        let Some(last) = template.segments.last() else { return wall.max(end) };
-        let length = template.millis(last.duration);
-        let start = match (told(last), told(first)) {
-            (Some(last), Some(first)) => {
-                end + first.millis().saturating_sub(last.millis().saturating_add(length)).min(LONGEST_GAP)
+    fn add(&mut self, offer: &Offer<'_>) -> Result<(), &'static str> {
+        let start = self.start(offer);
+        let period = self.period(offer, start)?;
+        let moved: Vec<u64> = offer.period.templates.iter().map(|t| offer.moved(t, start)).collect();
+        let mut tracks = offer.segments();
+        for (track, (moved, template)) in tracks.iter_mut().zip(moved.iter().zip(&offer.period.templates)) {
+            if let Some(segment) = track {
+                segment.time = segment.time.saturating_add(template.ticks(*moved));
             }
-            _ => wall,
+        }
+        let (generation, place, number) = (offer.generation, offer.place, offer.segment.number);
+        self.fragments.push_back(Fragment {
+            period,
+            number: offer.segment.fragment.clone(),
+            told: told(offer.segment),
+            start,
+            end: start + offer.leading().millis(offer.segment.duration),
+            tracks,
+            homes: vec![Home { generation, place, number, moved }],
+        });
+        Ok(())
+    }
+
+    /// Where a new fragment begins, milliseconds since 1970.
+    fn start(&self, offer: &Offer<'_>) -> u64 {
+        let Some(last) = self.fragments.back() else { return offer.clock(self.live) };
+        let length = last.length();
+        // In one session KVS's manifest says where it follows.
+        let here = |home: &&Home| home.generation == offer.generation && home.place == offer.place;
+        let follows = last.homes.iter().find(here).map_or(last.end, |home| {
+            let there = home.moved.first().copied().unwrap_or(0);
+            offer.millis().saturating_add(there).max(last.start + 1)
+        });
+        // Between two fragments the times told say it best: what both clocks are off by cancels out.
+        let meant = match (told(offer.segment), last.told) {
+            (Some(time), Some(before)) => {
+                last.start + time.millis().saturating_sub(before.millis()).min(LONGEST_GAP)
+            }
+            _ => offer.clock(self.live).min(last.end + LONGEST_GAP),
         };
         // Less than a fragment is not a gap but two clocks.
-        if start < end + length { end } else { start }
+        if meant >= follows + length { meant } else { follows }
     }
 
-    /// Counts on past the numbers that a period has used.
-    fn count(&mut self, at: usize) {
-        let period = &self.periods[at];
-        let newest = period.templates.iter().filter_map(|t| t.segments.last()).map(|s| s.number).max();
-        self.next = self.next.max(newest.unwrap_or(0).saturating_add(period.shift).saturating_add(1));
-    }
-
-    /// Drops the oldest fragments beyond the window, on all tracks alike, and periods that are left empty.
-    fn slide(&mut self) {
-        let mut listed: usize = self.periods.iter().map(|period| period.templates[0].segments.len()).sum();
-        while listed > self.window {
-            let Some(period) = self.periods.front_mut() else { return };
-            let excess = (listed - self.window).min(period.templates[0].segments.len());
-            period.templates[0].segments.drain(..excess);
-            listed -= excess;
-            let first = period.templates[0].segments.first().map(|segment| segment.number);
-            let Some(first) = first else {
-                self.periods.pop_front();
-                continue;
-            };
-            for template in &mut period.templates[1..] {
-                template.segments.retain(|segment| segment.number >= first);
+    /// The period for a new fragment: the last one, unless the tracks have changed.
+    fn period(&mut self, offer: &Offer<'_>, start: u64) -> Result<u64, &'static str> {
+        let mut tracks = Vec::new();
+        let mut mark = 0xcbf2_9ce4_8422_2325_u64;
+        for template in &offer.period.templates {
+            let init = self.track(offer.generation, &template.init).ok_or(NO_INIT)?;
+            let Resource::InitSegment { track, .. } = init.published else { return Err(NO_INIT) };
+            // FNV-1a: the same in every process.
+            for byte in init.track.mark.to_be_bytes().into_iter().chain([track]) {
+                mark = (mark ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
             }
-            period.first = first;
+            let (timescale, init) = (template.timescale, init.published.clone());
+            tracks.push(PublishedTrack { track, timescale, init });
         }
-    }
-
-    fn render(
-        &mut self,
-        declaration: &str,
-        mut root: Element,
-        ended: bool,
-        now: Timestamp,
-    ) -> Result<String, &'static str> {
-        root.set("type", "dynamic".to_owned());
-        root.set("availabilityStartTime", Timestamp::from_millis(0).to_string());
-        let (Some(first), Some(last)) = (self.periods.front(), self.periods.back()) else {
-            return Err("KVS's manifest lists nothing");
+        let id = format!("{mark:016x}");
+        let same = |period: &&Period| {
+            let timescales =
+                |tracks: &[PublishedTrack]| tracks.iter().map(|t| t.timescale).collect::<Vec<_>>();
+            period.id.starts_with(&id) && timescales(&period.tracks) == timescales(&tracks)
         };
-        root.set("timeShiftBufferDepth", manifest::shown(last.end().saturating_sub(first.begins())));
-        if ended {
-            // A live presentation that is over says so by its length.
-            root.remove("minimumUpdatePeriod");
-            root.set("mediaPresentationDuration", manifest::shown(last.end()));
+        if let Some(last) = self.periods.back().filter(same) {
+            return Ok(last.place);
         }
-        if root.children("UTCTiming").next().is_none() {
-            root.children.push(Node::Element(clock(&root.name)));
-        }
-        // Periods stand ahead of UTCTiming and the like.
-        let late =
-            ["Metrics", "EssentialProperty", "SupplementalProperty", "UTCTiming", "LeapSecondInformation"];
-        let at =
-            root.children.iter().position(|n| matches!(n, Node::Element(e) if late.contains(&e.local())));
-        let at = at.unwrap_or(root.children.len());
-        let ends = self.periods.iter().skip(1).map(|next| Some(next.start)).chain([None]);
-        let periods: Vec<Node> = self
-            .periods
-            .iter()
-            .zip(ends)
-            .map(|(period, next)| Node::Element(period.published(next, self.shown)))
-            .collect();
-        root.children.splice(at..at, periods);
-        root.remove("publishTime");
-        let mut body = String::from(declaration);
-        root.render(&mut body);
-        let changed = match &self.last {
-            Some((before, changed)) if *before == body => *changed,
-            Some((_, changed)) => now.max(changed.plus(Duration::from_millis(1))),
-            None => now,
-        };
-        self.last = Some((body, changed));
-        root.set("publishTime", changed.to_string());
-        let mut text = String::from(declaration);
-        root.render(&mut text);
-        text.push('\n');
-        Ok(text)
+        // Settings that come back while they are still listed.
+        let taken = self.periods.iter().any(|period| period.id.starts_with(&id));
+        let id = if taken { format!("{id}-{start}") } else { id };
+        let start = if self.periods.is_empty() { 0 } else { start };
+        self.begun += 1;
+        let element = offer.period.element.clone();
+        self.periods.push_back(Period { place: self.begun, id, start, element, tracks });
+        Ok(self.begun)
     }
 }
 
-impl Period {
-    /// Where its first listed fragment begins, milliseconds since 1970.
-    fn begins(&self) -> u64 {
-        let template = &self.templates[0];
-        let first = template.segments.first().map_or(template.offset, |first| first.time);
-        self.start + template.millis(first.saturating_sub(template.offset))
+const NO_INIT: &str = "KVS's manifest names an init segment that is none";
+
+/// A fragment as a session lists it.
+struct Offer<'a> {
+    generation: Generation,
+    place: usize,
+    available: Timestamp,
+    period: &'a manifest::Period,
+    /// On the leading track.
+    segment: &'a Segment,
+}
+
+impl Offer<'_> {
+    fn leading(&self) -> &Template {
+        &self.period.templates[0]
     }
 
-    /// Its end, milliseconds since 1970.
-    fn end(&self) -> u64 {
-        let template = &self.templates[0];
-        let last =
-            template.segments.last().map_or(template.offset, |last| last.time.saturating_add(last.duration));
-        self.start + template.millis(last.saturating_sub(template.offset))
+    /// Its time in the session, milliseconds.
+    fn millis(&self) -> u64 {
+        self.leading().millis(self.segment.time)
     }
 
-    fn published(&self, next: Option<u64>, shown: (bool, bool)) -> Element {
-        let mut element = self.element.clone();
-        element.set("id", self.id.to_string());
-        element.set("start", manifest::shown(self.start));
-        element.remove("duration");
-        if let Some(next) = next {
-            let end = self.end().min(next);
-            element.set("duration", manifest::shown(end.saturating_sub(self.start)));
-        }
-        let mut templates = self.templates.iter();
-        element.visit_mut(&mut |found| {
-            if found.local() == "SegmentTemplate"
-                && let Some(template) = templates.next()
-            {
-                self.fill(found, template, shown);
-            }
-        });
-        element
+    /// Its time by the clock of the session.
+    fn wall(&self) -> u64 {
+        let into = self.leading().millis(self.segment.time.saturating_sub(self.leading().offset));
+        self.available.millis() + self.period.start + into
     }
 
-    fn fill(&self, element: &mut Element, template: &Template, shown: (bool, bool)) {
-        let first = template.segments.first().map_or(self.first, |segment| segment.number);
-        element.set("startNumber", first.saturating_add(self.shift).to_string());
-        element.set("presentationTimeOffset", template.offset.to_string());
-        element.set("initialization", template.init.to_string().replace('&', "&amp;"));
-        let mut timeline = Element { name: "SegmentTimeline".to_owned(), ..Element::default() };
-        for segment in &template.segments {
-            let mut s = Element { name: "S".to_owned(), ..Element::default() };
-            s.set("t", segment.time.to_string());
-            s.set("d", segment.duration.to_string());
-            let seen = |name: &str| match name.rsplit(':').next() {
-                Some("ts") => shown.0,
-                Some("fn") => shown.1,
-                _ => true,
-            };
-            s.attributes.extend(segment.attributes.iter().filter(|(name, _)| seen(name)).cloned());
-            timeline.children.push(Node::Element(s));
-        }
-        if let Some((prefix, _)) = element.name.rsplit_once(':') {
-            let prefix = prefix.to_owned();
-            timeline.visit_mut(&mut |e| e.name = format!("{prefix}:{}", e.name));
-        }
-        element.children = vec![Node::Element(timeline)];
+    /// Its time by the server's clock, if its number has it.
+    fn clock(&self, live: bool) -> u64 {
+        let number = self.segment.fragment.as_ref().filter(|_| live);
+        number.and_then(numbering::server_time).map_or_else(|| self.wall(), Timestamp::millis)
+    }
+
+    /// It, on each track.
+    fn segments(&self) -> Vec<Option<Segment>> {
+        let find = |template: &Template| {
+            template.segments.iter().find(|segment| segment.number == self.segment.number).cloned()
+        };
+        self.period.templates.iter().map(find).collect()
+    }
+
+    /// By how much a track's times must be moved for this fragment to begin at `start`, in milliseconds: the same on
+    /// all tracks, offsets apart.
+    fn moved(&self, template: &Template, start: u64) -> u64 {
+        let leading = start.saturating_sub(self.millis());
+        let offset = self.leading().millis(self.leading().offset);
+        (leading + offset).saturating_sub(template.millis(template.offset))
     }
 }
 
-/// Tells players to take the time from our `Date` header. Without it dash.js asks a server of its maker's choice.
-fn clock(sibling: &str) -> Element {
-    let prefix = sibling.rsplit_once(':').map_or(String::new(), |(prefix, _)| format!("{prefix}:"));
-    let mut clock = Element { name: format!("{prefix}UTCTiming"), ..Element::default() };
-    clock.set("schemeIdUri", "urn:mpeg:dash:utc:http-head:2014".to_owned());
-    clock.set("value", Resource::Manifest.to_string());
-    clock
+impl Fragment {
+    fn length(&self) -> u64 {
+        self.end.saturating_sub(self.start)
+    }
 }
 
 /// A fragment's own time by `kvs:ts`, milliseconds or seconds since 1970 (`KVS.md` 5.6: the unit is not known).

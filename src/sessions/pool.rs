@@ -37,11 +37,13 @@ pub struct Located<H> {
     pub opened: Arc<Session<H>>,
     /// The resource by the name KVS knows it.
     pub resource: Resource,
+    /// Ticks to add to the times in its media: live DASH runs on one timeline over all sessions. 0 for all else.
+    pub moved: u64,
 }
 
 impl<H> Clone for Located<H> {
     fn clone(&self) -> Self {
-        Self { opened: self.opened.clone(), resource: self.resource.clone() }
+        Self { opened: self.opened.clone(), resource: self.resource.clone(), moved: self.moved }
     }
 }
 
@@ -95,9 +97,9 @@ impl<O: Origin> Sessions<O> {
         now: Timestamp,
     ) -> Result<Located<O::Handle>, Error<O::Error>> {
         let shared = self.shared(key, now)?;
-        let (opened, upstream) = shared.behind(resource).await?;
+        let located = shared.behind(resource).await?;
         shared.asked_for(resource);
-        Ok(Located { opened, resource: upstream })
+        Ok(located)
     }
 
     /// Says that KVS refused `resource` of the session `lost` (403 or 404), and asks where else it may be: another
@@ -112,29 +114,7 @@ impl<O: Origin> Sessions<O> {
         lost: &Arc<Session<O::Handle>>,
         now: Timestamp,
     ) -> Result<Located<O::Handle>, Error<O::Error>> {
-        let (opened, resource) = self.shared(key, now)?.instead(resource, lost).await?;
-        Ok(Located { opened, resource })
-    }
-
-    /// Says that KVS refused `lost` (403 or 404 on media): another takes its place, once for all who say so. Then
-    /// [`Sessions::locate`] again. A session just opened is kept: it is not the session's fault, then.
-    ///
-    /// # Errors
-    /// [`Error`], when none can be opened.
-    pub async fn reopen(
-        &self,
-        key: &SessionKey,
-        lost: &Arc<Session<O::Handle>>,
-        now: Timestamp,
-    ) -> Result<Arc<Session<O::Handle>>, Error<O::Error>> {
-        let shared = self.shared(key, now)?;
-        let owner = shared.owner(lost);
-        if Shared::<O>::is_young(lost) {
-            return owner.session().await;
-        }
-        let session = owner.replace(lost).await;
-        owner.forget(lost);
-        session
+        self.shared(key, now)?.instead(resource, lost).await
     }
 
     /// Counts media bytes that went to a viewer.

@@ -7,6 +7,7 @@ mod load;
 mod parts;
 
 use super::continuity::{Generation, Timeline};
+use super::lanes::Lanes;
 use super::metrics::{Counted, Metrics};
 use super::origin::{Opened, Origin};
 use super::periods::Periods;
@@ -14,7 +15,10 @@ use super::prefetch::Prefetch;
 use super::slot::Slot;
 use super::viewers::{SessionInfo, Viewers};
 use super::{Config, Error, SessionKey, joined, numbering};
-use crate::kvs::{DiscontinuityMode, PlaybackMode, Protocol, Resource, SelectorType, StreamRef, Timestamp};
+use crate::kvs::{
+    DiscontinuityMode, PlaybackMode, Protocol, Resource, SelectorType, SessionParameters, StreamRef,
+    Timestamp,
+};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -29,6 +33,10 @@ pub struct Session<H> {
     pub expires: Timestamp,
     /// The way to it.
     pub handle: H,
+    /// What it was opened with.
+    pub parameters: SessionParameters,
+    /// Sessions beside it, if it shows footage.
+    pub lanes: Lanes<H>,
     generation: Generation,
     opened: Instant,
     until: Instant,
@@ -109,8 +117,8 @@ impl<O: Origin> Shared<O> {
         );
         let periods = Periods::new(
             usize::from(parameters.max_fragments),
-            parameters.show_timestamps,
-            parameters.show_numbers,
+            (parameters.show_timestamps, parameters.show_numbers),
+            parameters.mode == PlaybackMode::Live,
         );
         let prefetch = Prefetch::new(usize::from(config.prefetch));
         let state = State {
@@ -194,7 +202,7 @@ impl<O: Origin> Shared<O> {
         };
         let asked = Instant::now();
         let result = match timeout(OPENING, self.origin.open(&self.key, &parameters)).await {
-            Ok(Ok(opened)) => return Ok(self.install(opened, asked, why)),
+            Ok(Ok(opened)) => return Ok(self.install(opened, parameters, asked, why)),
             Ok(Err(error)) => Error::Origin(error),
             Err(_) => Error::Slow(OPENING),
         };
@@ -205,7 +213,13 @@ impl<O: Origin> Shared<O> {
         Err(result)
     }
 
-    fn install(&self, opened: Opened<O::Handle>, asked: Instant, why: Why) -> Arc<Session<O::Handle>> {
+    fn install(
+        &self,
+        opened: Opened<O::Handle>,
+        parameters: SessionParameters,
+        asked: Instant,
+        why: Why,
+    ) -> Arc<Session<O::Handle>> {
         let mut state = lock(&self.state);
         let lives = opened.expires.millis().saturating_sub(state.at(asked).millis());
         state.generation += 1;
@@ -213,6 +227,8 @@ impl<O: Origin> Shared<O> {
             id: opened.id.into(),
             expires: opened.expires,
             handle: opened.handle,
+            parameters,
+            lanes: Lanes::new(asked),
             generation: state.generation,
             opened: asked,
             until: asked + Duration::from_millis(lives),
@@ -243,11 +259,6 @@ impl<O: Origin> Shared<O> {
         lost: &Session<O::Handle>,
     ) -> Result<Arc<Session<O::Handle>>, Error<O::Error>> {
         self.another(Some(lost.generation), Why::Lost).await
-    }
-
-    /// Forgets a session that refused media, so that its addresses lead elsewhere.
-    pub(super) fn forget(&self, lost: &Session<O::Handle>) {
-        lock(&self.state).older.retain(|session| session.generation != lost.generation);
     }
 
     /// True if a session is so young that a failure of one resource does not prove it lost.

@@ -6,7 +6,7 @@
 use super::Error;
 use super::continuity::Generation;
 use bytes::Bytes;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -18,6 +18,8 @@ pub struct Playlist {
     pub text: Bytes,
     /// Strong, with its quotation marks.
     pub etag: Arc<str>,
+    /// Compressed, made by whoever needs it first.
+    pub packed: Arc<OnceLock<Bytes>>,
     /// Since KVS was asked for it.
     pub age: Duration,
     /// How long it may be taken for fresh from now on.
@@ -68,6 +70,7 @@ impl Outcome {
 pub(super) struct Published {
     pub text: Bytes,
     pub etag: Arc<str>,
+    pub packed: Arc<OnceLock<Bytes>>,
     /// When KVS was asked.
     pub asked: Instant,
     /// `EXT-X-TARGETDURATION` or the like.
@@ -215,7 +218,8 @@ impl Published {
     fn shown(&self, outcome: Outcome, now: Instant) -> Playlist {
         let age = now.duration_since(self.asked);
         let max_age = if self.fixed { FIXED } else { PACE.saturating_sub(age) };
-        Playlist { text: self.text.clone(), etag: self.etag.clone(), age, max_age, outcome }
+        let packed = self.packed.clone();
+        Playlist { text: self.text.clone(), etag: self.etag.clone(), packed, age, max_age, outcome }
     }
 }
 
@@ -227,6 +231,7 @@ mod tests {
         Published {
             text: Bytes::from_static(b"x"),
             etag: "\"x\"".into(),
+            packed: Arc::default(),
             asked,
             target: Duration::from_secs(2),
             generation: 1,

@@ -66,6 +66,14 @@ impl Trace {
         text(&self.parent)
     }
 
+    pub(super) fn id_bytes(&self) -> [u8; 16] {
+        self.id
+    }
+
+    pub(super) fn parent_bytes(&self) -> [u8; 8] {
+        self.parent
+    }
+
     /// Whether the caller keeps this trace.
     #[must_use]
     pub fn sampled(&self) -> bool {
@@ -99,7 +107,7 @@ fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
 }
 
 /// Bytes that do not repeat: splitmix64 from a seed per thread, which the standard library draws from the system.
-fn random_bytes<const N: usize>() -> [u8; N] {
+pub(super) fn random_bytes<const N: usize>() -> [u8; N] {
     thread_local! {
         static STATE: Cell<u64> = Cell::new(RandomState::new().build_hasher().finish());
     }

@@ -28,7 +28,7 @@ use tokio::time::Instant;
 pub(super) struct Ask {
     /// CloudWatch's name, the metric's label.
     pub(super) api: &'static str,
-    /// The stream's name, for labels and quotas; empty for calls without a stream.
+    /// The stream's name, for labels and quotas.
     pub(super) stream: Option<StreamName>,
     pub(super) to: To,
     pub(super) body: Bytes,
@@ -223,7 +223,7 @@ impl Inner {
     }
 
     fn answer(&self, ask: &Ask, received: Received, attempts: u32, turn: Turn) -> Answer {
-        let stream = ask.stream.as_ref().map_or("", StreamName::as_str);
+        let stream = ask.stream.as_ref().map(StreamName::as_str);
         Answer::new(received, attempts, self.metrics.bytes(ask.api, stream), turn)
     }
 

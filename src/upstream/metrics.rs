@@ -1,6 +1,7 @@
 //! What this part counts. Names and labels are `DESIGN.md` 11; every series that can be known ahead exists at 0.
 
 use crate::kvs::{Operation, Resource};
+use crate::telemetry::metrics::OTHER_STREAM;
 use prometheus::core::Collector;
 use prometheus::{
     GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
@@ -123,8 +124,10 @@ impl Metrics {
         Operation::ALL.into_iter().map(Operation::name).chain(Resource::NAMES).chain([LIST_TAGS])
     }
 
-    pub(super) fn bytes(&self, api: &str, stream: &str) -> IntCounter {
-        self.0.bytes.with_label_values(&[api, &*(self.0.label)(stream)])
+    /// Bytes of an answer; a call of no stream counts as `_other`.
+    pub(super) fn bytes(&self, api: &str, stream: Option<&str>) -> IntCounter {
+        let label = stream.map(|stream| (self.0.label)(stream));
+        self.0.bytes.with_label_values(&[api, label.as_deref().unwrap_or(OTHER_STREAM)])
     }
 
     pub(super) fn answered(&self, api: &str, code: &str, took: std::time::Duration) {

@@ -76,6 +76,13 @@ pub struct Located {
     pub account: Option<Arc<str>>,
 }
 
+/// What a call costs of KVS's quotas, media and metadata points together.
+#[must_use]
+pub fn points(call: &Call) -> u32 {
+    let cost = quota::Cost::of_call(call);
+    cost.metadata.saturating_add(cost.media)
+}
+
 /// A task that ends with us.
 struct Keeper(tokio::task::JoinHandle<()>);
 
@@ -217,12 +224,11 @@ impl Upstream {
         self.0.entries.iter().filter_map(problem).collect()
     }
 
-    /// A clip turned out to have `fragments` fragments. It was charged for as many as could start in its range; the
-    /// rest goes back to the stream's quota.
+    /// A clip has `fragments` fragments. If it was fetched just now, it was charged for as many as could start in its
+    /// range; the rest goes back to the stream's quota, once.
     pub fn settle_clip(&self, located: &Located, clip: &GetClip, fragments: u32) {
         if let Ok(entry) = self.entry(located) {
-            let assumed = quota::Cost::clip_fragments(clip);
-            self.0.quotas.settle(entry, located.stream.name().as_str(), assumed, fragments);
+            self.0.quotas.settle(entry, clip, fragments);
         }
     }
 

@@ -6,8 +6,14 @@ import { fileURLToPath } from 'node:url';
 const require = createRequire(new URL('../../src/console/web/package.json', import.meta.url));
 const { chromium } = require('playwright-core');
 
-/** A browser; whoever asks closes it. */
-export const launch = () => chromium.launch({
+/** A browser; whoever asks closes it. It talks through a pipe and ends when that breaks, however this program ends. */
+export async function launch() {
+  try { return await start(); } catch { return start(); }
+}
+
+// On a machine with more to do than it can, Chromium has been seen to take twenty seconds to its first word.
+const start = () => chromium.launch({
+  timeout: 120_000,
   executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
   args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--autoplay-policy=no-user-gesture-required'],
 });

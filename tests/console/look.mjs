@@ -1,47 +1,73 @@
-// Takes pictures of the page for people to look at: `node look.mjs http://127.0.0.1:8099 TOKEN FOLDER [camera]`.
-// Wall and camera, light, dark and on a telephone. The README's pictures come from here.
+// Takes the pictures of docs/pictures, which the README shows: `KVS_EDGE=target/debug/kvs-edge node look.mjs [folder]`.
+// The real demo, one camera with a gap and on the telephone one silent; wall and camera, light, dark, on a telephone.
+// Look at them afterwards. With PNG=1 they stay PNG.
 
-import { mkdirSync } from 'node:fs';
-import { launch } from './browser.mjs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { here, launch } from './browser.mjs';
+import { landing, openPage, placeOf, signIn, tile, until } from './page.mjs';
+import { makeWorld, pause } from './world.mjs';
 
-const [base, token, folder = 'pictures', wanted] = process.argv.slice(2);
+const folder = process.argv[2] ?? join(here, '../../docs/pictures');
+const [SILENT, GAPPED] = ['cam-3', 'cam-2'];
 mkdirSync(folder, { recursive: true });
+const world = await makeWorld();
 const browser = await launch();
-const sizes = { desk: { width: 1440, height: 900 }, phone: { width: 390, height: 844 } };
+const desk = { viewport: { width: 1280, height: 800 } };
+const phone = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, hasTouch: true, isMobile: true };
 
-for (const [name, scheme, size] of [['dark', 'dark', 'desk'], ['light', 'light', 'desk'], ['phone', 'dark', 'phone']]) {
-  const context = await browser.newContext({ viewport: sizes[size], colorScheme: scheme, deviceScaleFactor: size === 'phone' ? 2 : 1, hasTouch: size === 'phone', isMobile: size === 'phone' });
-  const page = await context.newPage();
-  page.on('console', (message) => { if (['error', 'warning'].includes(message.type())) console.log(`${name}: ${message.text()}`); });
-  page.on('pageerror', (error) => console.log(`${name}: ${error.message}`));
-  const shot = (what) => page.screenshot({ path: `${folder}/${what}-${name}.png` });
-  await page.goto(base);
+for (const [look, options] of [['dark', desk], ['light', desk], ['phone', phone]]) {
+  const page = await openPage(browser, world, { ...options, colorScheme: look === 'light' ? 'light' : 'dark' });
+  const shot = async (what) => {
+    const picture = join(folder, `${what}-${look}`);
+    await page.screenshot({ path: `${picture}.png` });
+    if (process.env.PNG) return;
+    execFileSync('ffmpeg', ['-v', 'error', '-y', '-i', `${picture}.png`, '-c:v', 'libwebp', '-quality', '84', '-compression_level', '6', `${picture}.webp`]);
+    rmSync(`${picture}.png`);
+  };
+  await page.goto(world.base);
   await page.locator('#token').waitFor();
   await shot('sign-in');
-  await page.locator('#token').fill(token);
-  await page.keyboard.press('Enter');
-  await page.locator('.tile').first().waitFor();
-  await page.waitForTimeout(6000);
+  await signIn(page, world, await world.token());
+  await until(page, 'the wall is live', () => document.querySelectorAll('.tile[data-state="live"]').length === 3, undefined, 60_000);
+  if (look === 'phone') {
+    await world.silence(SILENT, true);
+    await page.locator(`${tile(SILENT)} .tile-words`, { hasText: 'No signal since' }).waitFor({ timeout: 90_000 });
+  } else {
+    // Three in a row, as on a wide screen.
+    await page.setViewportSize({ width: 1280, height: 372 });
+    await page.mouse.move(640, 365);
+  }
+  await pause(1500);
   await shot('wall');
-  const camera = wanted ?? await page.locator('.tile').first().getAttribute('data-stream');
-  await page.evaluate((camera) => { location.hash = `#/camera/${camera}`; }, camera);
-  await page.waitForTimeout(5000);
-  await shot('camera-live');
-  const track = page.locator('.timeline-track');
-  const box = await track.boundingBox();
-  const at = (share) => [box.x + box.width * share, box.y + 50];
-  const marked = async (share, key) => { await page.mouse.click(...at(share)); await page.waitForTimeout(2500); await page.keyboard.press(key); };
-  await marked(0.62, 'i');
-  await marked(0.66, 'o');
-  await page.waitForTimeout(6000);
-  await page.mouse.move(...at(0.78));
-  await page.mouse.move(...at(0.785));
-  await page.waitForTimeout(2500);
+  if (look !== 'phone') await page.setViewportSize(desk.viewport);
+
+  await page.evaluate((name) => { location.hash = `#/camera/${name}`; }, GAPPED);
+  await until(page, 'live', () => document.querySelector('.camera')?.dataset.state === 'live');
+  const now = Date.now();
+  await until(page, 'the time line is there', () => document.querySelector('.timeline-track[data-span]'));
+  const mark = async (ago, key) => { await landing(page, async () => (look === 'phone' ? page.touchscreen.tap(...await placeOf(page, now - ago)) : page.mouse.click(...await placeOf(page, now - ago)))); await page.keyboard.press(key); };
+  await mark(8 * 60e3, 'i');
+  await mark(5 * 60e3, 'o');
+  await page.locator('.clip-row', { hasText: 'fragments' }).waitFor();
+  await until(page, 'it plays', () => document.querySelector('.camera')?.dataset.state === 'archive');
+  await page.evaluate(() => document.activeElement?.blur());
+  await until(page, 'no notice is left', () => document.querySelector('.notice') === null);
+  if (look !== 'phone') {
+    const [x, y] = await placeOf(page, now - 22 * 60e3);
+    await page.mouse.move(x - 2, y);
+    await page.mouse.move(x, y);
+    await until(page, 'a thumbnail', () => document.querySelector('.thumb:not([hidden]) img:not([hidden])')?.naturalWidth > 0);
+  }
+  await pause(500);
   await shot('camera');
   await page.mouse.move(5, 300);
   await page.keyboard.press('d');
-  await page.waitForTimeout(1200);
-  await shot('info');
-  await context.close();
+  await pause(1500);
+  await shot('overlay');
+  await page.context().close();
 }
 await browser.close();
+await world.stop();
+process.exit(0);

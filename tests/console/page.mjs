@@ -20,6 +20,24 @@ export async function signIn(page, world, token, hash = '') {
   await page.getByRole('button', { name: 'Continue' }).click();
 }
 
+/** Pauses, and waits until the picture stands. */
+export async function pauseIt(page) {
+  await page.keyboard.press(' ');
+  await page.getByRole('button', { name: 'Play', exact: true }).waitFor();
+  await page.waitForFunction(() => document.querySelector('.camera-stage video').paused);
+}
+
+/**
+ * Does something that leads to another moment and waits until its picture is there. Tells what was wanted and what was
+ * reached, which on a busy machine may lie further back than what is shown when somebody gets to look.
+ */
+export async function landing(page, act) {
+  await page.evaluate(() => performance.clearMarks('landed'));
+  await act();
+  const mark = await until(page, 'a picture of the wanted moment', () => performance.getEntriesByName('landed')[0]?.detail, undefined, 60_000);
+  return mark.jsonValue();
+}
+
 /** Waits for a condition in the page and says which one if it does not come. */
 export async function until(page, what, condition, argument, timeout = 30_000) {
   try { return await page.waitForFunction(condition, argument, { timeout, polling: 100 }); } catch (error) {
@@ -50,6 +68,26 @@ export async function framesGrow(page, what, selectors, timeout) {
 
 export const tile = (name) => `.tile[data-stream="${name}"]`;
 export const liveTiles = (page) => page.locator('.tile[data-state="live"]').evaluateAll((all) => all.map((one) => one.dataset.stream));
+
+/** Runs in a page of ours: plays a stream with hls.js and nothing else, and tells after how many ms it showed a picture. */
+export const alone = async ([token, name]) => {
+  const chunk = performance.getEntriesByType('resource').map((entry) => entry.name).find((name) => /\/console\/hls-[^/]*\.js$/.test(name));
+  const { default: Hls } = await import(chunk);
+  const video = document.createElement('video');
+  video.muted = true;
+  document.body.append(video);
+  const began = performance.now();
+  const answer = await fetch('/getHLSStreamingSessionURL', { method: 'POST', headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' }, body: JSON.stringify({ StreamName: name, DisplayFragmentTimestamp: 'ALWAYS', DiscontinuityMode: 'ON_DISCONTINUITY', MaxMediaPlaylistFragmentResults: 5, Expires: 43200 }) });
+  const { HLSStreamingSessionURL: url } = await answer.json();
+  const hls = new Hls({ enableWorker: false });
+  hls.attachMedia(video);
+  hls.loadSource(new URL(url).pathname);
+  void video.play();
+  const ms = await new Promise((resolve) => video.requestVideoFrameCallback(() => resolve(performance.now() - began)));
+  hls.destroy();
+  video.remove();
+  return ms;
+};
 
 /** Where a moment is on the time line, in px of the window. */
 export async function placeOf(page, at) {

@@ -1,4 +1,4 @@
-// The console, end to end, in Debian's Chromium: `node run.mjs [word…]` runs the tests whose names hold a word.
+// The console, end to end, in Debian's Chromium: `node run.mjs [word…]` runs the tests whose names begin with a word.
 // Prints TAP and exits with 1 if a test failed. What it plays against: see world.mjs.
 
 import { launch } from './browser.mjs';
@@ -7,8 +7,10 @@ import { makeWorld } from './world.mjs';
 const files = ['sign-in.mjs', 'wall.mjs', 'camera.mjs', 'clip.mjs', 'trouble.mjs', 'access.mjs', 'oidc.mjs', 'crowd.mjs'];
 const words = process.argv.slice(2);
 const all = (await Promise.all(files.map((file) => import(`./e2e/${file}`)))).flatMap((module) => module.tests);
-const chosen = all.filter(({ name }) => words.length === 0 || words.some((word) => name.includes(word)));
+const chosen = all.filter(({ name }) => words.length === 0 || words.some((word) => name.startsWith(word)));
 
+// Told to end, it ends what it started: the worlds by their own means, Chromium with the pipe between them.
+for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP']) process.on(signal, () => process.exit(1));
 const world = await makeWorld();
 let browser = await launch();
 console.log(`TAP version 13\n1..${chosen.length}\n# against ${world.kind} at ${world.base}, Chromium ${browser.version()}`);

@@ -1,8 +1,9 @@
 // What an end-to-end run plays against: the stand-in gateway (default), or the real demo (`KVS_EDGE=path/to/kvs-edge`),
 // or anything that runs already (`CONSOLE_URL` and `CONSOLE_TOKEN`; `CONSOLE_RESTART` is a command that restarts it).
+// With `PAGE=source` the demo's page comes from its source by Vite, without a build.
 
 import { execFileSync, spawn } from 'node:child_process';
-import { appendFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,16 +15,16 @@ export const freePort = () => new Promise((resolve, reject) => {
   server.on('error', reject);
 });
 
-/** Starts what is asked for. `token(subject, seconds)` makes tokens; `restart()` is there if the gateway can be restarted. */
+/** Starts what is asked for. `token(subject, seconds)` makes tokens; `restart(meanwhile)` is there if the gateway can be restarted. */
 export async function makeWorld({ cameras = 0, extra = true, issuers = [] } = {}) {
   if (process.env.CONSOLE_URL) return given();
-  return process.env.KVS_EDGE && cameras === 0 ? demo(process.env.KVS_EDGE, issuers) : mock({ cameras, extra, issuers });
+  return process.env.KVS_EDGE ? demo(process.env.KVS_EDGE, { cameras, issuers }) : mock({ cameras, extra, issuers });
 }
 
 function given() {
   const { CONSOLE_URL: base, CONSOLE_TOKEN: token, CONSOLE_RESTART: restart } = process.env;
   const known = { kind: 'given', base: base.replace(/\/$/, ''), token: async () => token, oneTokenOnly: true, stop: () => undefined };
-  return restart ? { ...known, restart: async () => { execFileSync('sh', ['-c', restart]); await answers(base); } } : known;
+  return restart ? { ...known, restart: async (meanwhile) => { execFileSync('sh', ['-c', restart]); await meanwhile(); await answers(base); } } : known;
 }
 
 async function mock({ cameras, extra, issuers }) {
@@ -31,66 +32,136 @@ async function mock({ cameras, extra, issuers }) {
   const base = `http://127.0.0.1:${port}`;
   let child;
   const start = async () => {
-    child = spawn(process.execPath, [join(here, 'mock.mjs')], { stdio: 'inherit', env: { ...process.env, PORT: String(port), MOCK_CAMERAS: String(cameras), MOCK_EXTRA: extra ? '1' : '0', MOCK_ISSUERS: JSON.stringify(issuers) } });
-    await answers(base);
+    child = run(process.execPath, [join(here, 'mock.mjs')], { PORT: String(port), MOCK_CAMERAS: String(cameras), MOCK_EXTRA: extra ? '1' : '0', MOCK_ISSUERS: JSON.stringify(issuers) });
+    await answers(base, child);
   };
   await start();
   return {
-    kind: 'mock', base, denied: 'vault',
+    kind: 'mock', base, denied: 'vault', camera: 'dock-north',
     token: async (subject = 'alice', seconds = 3600) => (await fetch(`${base}/mock/token?sub=${subject}&ttl=${seconds}`)).text(),
+    proxy: async () => undefined,
     fault: (query) => fetch(`${base}/mock/fault?${query}`),
     silence: (name, on) => fetch(`${base}/mock/camera?name=${name}&silent=${on ? 1 : 0}`),
     forbid: (name, on) => fetch(`${base}/mock/camera?name=${name}&denied=${on ? 1 : 0}`),
-    restart: async (away = 3000) => { await ended(child); await pause(away); await start(); },
+    restart: async (meanwhile) => { await ended(child); try { await meanwhile(); } finally { await start(); } },
     stop: () => ended(child),
   };
 }
 
-async function demo(binary, issuers) {
+async function demo(binary, { cameras, issuers }) {
   const ports = [await freePort(), await freePort(), await freePort()];
   const base = `http://127.0.0.1:${ports[0]}`;
+  const emulator = `http://127.0.0.1:${ports[2]}/_emulator`;
   const folder = mkdtempSync(join(tmpdir(), 'kvs-edge-console-'));
+  const [settings, policies] = [join(folder, 'demo.toml'), join(folder, 'policies/demo.cedar')];
   let child;
   const start = async () => {
-    const [listen, admin, emulator] = ports.map((port) => `127.0.0.1:${port}`);
-    child = spawn(binary, ['demo', '--listen', listen, '--admin', admin, '--emulator', emulator, '--folder', folder, '--allow-faults'], { stdio: ['ignore', 'ignore', process.env.VERBOSE ? 'inherit' : 'ignore'] });
-    await answers(base, () => existsSync(join(folder, 'vera.jwt')));
+    const [listen, admin, kvs] = ports.map((port) => `127.0.0.1:${port}`);
+    child = run(binary, ['demo', '--listen', listen, '--admin', admin, '--emulator', kvs, '--folder', folder, '--allow-faults']);
+    // The script is the last thing that the demo writes before it is ready: it has made and played everything else by then.
+    await answers(base, child, () => existsSync(join(folder, 'clip.py')));
     await change('cam-2', { gap });
+    // A name that is not there yet becomes a camera when it is told to run: cam-4 and on.
+    for (let n = 4; n <= cameras; n++) await add(`cam-${n}`);
   };
-  const change = (name, body) => fetch(`http://127.0.0.1:${ports[2]}/_emulator/streams/${name}`, { method: 'POST', body: JSON.stringify(body) });
+  const post = async (path, body) => {
+    const answer = await fetch(`${emulator}/${path}`, { method: 'POST', body: JSON.stringify(body) });
+    if (!answer.ok) throw new Error(`${path}: ${answer.status} ${await answer.text()}`);
+  };
+  const change = (name, body) => post(`streams/${name}`, body);
+  const add = (name) => change(name, { state: 'running' });
+  /** Waits until the gateway lists a camera: it keeps KVS's list for a moment. */
+  const listed = async (name) => {
+    const authorization = `Bearer ${await token()}`;
+    for (let tries = 0; ; tries++) {
+      const { streams } = await (await fetch(`${base}/streams`, { headers: { authorization } })).json();
+      if (streams.some((stream) => stream.name === name)) return;
+      if (tries > 600) throw new Error(`${name} is not listed`);
+      await pause(100);
+    }
+  };
   // The demo records without a break; the tests want to see one.
   const gap = { from: Date.now() / 1000 - 900, to: Date.now() / 1000 - 600 };
   await start();
-  // An issuer that joins while the gateway runs: the file is read again when it changes.
-  for (const { issuer, client_id } of issuers) {
-    appendFileSync(join(folder, 'demo.toml'), `\n[[issuer]]\nissuer = "${issuer}"\nclient_id = "${client_id}"\naudience = ["kvs-edge"]\nalgorithms = ["RS256"]\njwks = "${issuer}/jwks"\nclaims = { subject = "/sub", groups = "/groups" }\n`);
-    for (let tries = 0; !(await (await fetch(`${base}/console/config.json`)).text()).includes(issuer); tries++) {
-      if (tries > 150) throw new Error(`the gateway did not take the issuer ${issuer}`);
-      // It may not have begun to watch the file when the line was written.
-      if (tries % 30 === 29) appendFileSync(join(folder, 'demo.toml'), '\n');
+  const page = process.env.PAGE === 'source' ? await fromSource(base) : base;
+  const original = readFileSync(settings, 'utf8');
+  let added = '';
+  // The file is read again when it changes, but the gateway may not have begun to watch it when it was written: once more, then.
+  const configure = async (lines, taken) => {
+    added += `\n${lines}\n`;
+    for (let tries = 0; !(await taken()); tries++) {
+      if (tries > 300) throw new Error(`the gateway did not take\n${lines}`);
+      if (tries % 30 === 0) writeFileSync(settings, `${original}${added}${'\n'.repeat(tries / 30)}`);
       await pause(100);
     }
+  };
+  for (const { issuer, client_id } of issuers) {
+    await configure(`[[issuer]]\nissuer = "${issuer}"\nclient_id = "${client_id}"\naudience = ["kvs-edge"]\nalgorithms = ["RS256"]\njwks = "${issuer}/jwks"\nclaims = { subject = "/sub", groups = "/groups" }`,
+      async () => (await (await fetch(`${base}/console/config.json`)).text()).includes(issuer));
   }
-  const policies = join(folder, 'policies/demo.cedar');
   const allowed = readFileSync(policies, 'utf8');
   const groups = { alice: 'investigators', vera: 'viewers', bob: 'guards' };
   const key = ['issuer-key.pem', 'issuer.pem', 'key.pem', 'dev.pem'].map((name) => join(folder, name)).find(existsSync);
+  const token = async (subject = 'alice', seconds) => {
+    const lasting = readFileSync(join(folder, `${subject}.jwt`), 'utf8').trim();
+    if (seconds === undefined) return lasting;
+    const { kid } = JSON.parse(Buffer.from(lasting.split('.')[0], 'base64url'));
+    return execFileSync(binary, ['token', '--key', key, '--kid', kid, '--issuer', 'http://127.0.0.1/demo-issuer', '--audience', 'kvs-edge', '--subject', subject, '--groups', groups[subject], '--ttl', `${seconds}s`], { encoding: 'utf8' }).trim();
+  };
+  const may = async (who, name) => (await fetch(`${base}/streams/${name}`, { headers: { authorization: `Bearer ${await token(who)}` } })).ok;
   return {
-    kind: 'demo', base, denied: 'cam-3', deniedTo: 'vera', folder, emulator: `http://127.0.0.1:${ports[2]}`,
-    token: async (subject = 'alice', seconds) => {
-      if (seconds === undefined) return readFileSync(join(folder, `${subject}.jwt`), 'utf8').trim();
-      const { kid } = JSON.parse(Buffer.from(readFileSync(join(folder, `${subject}.jwt`), 'utf8').split('.')[0], 'base64url'));
-      return execFileSync(binary, ['token', '--key', key, '--kid', kid, '--issuer', 'http://127.0.0.1/demo-issuer', '--audience', 'kvs-edge', '--subject', subject, '--groups', groups[subject], '--ttl', `${seconds}s`], { encoding: 'utf8' }).trim();
-    },
+    kind: 'demo', base: page, denied: 'cam-3', deniedTo: 'vera', camera: 'cam-1', folder, token,
+    /** More cameras, listed. */
+    add: async (...names) => { for (const name of names) await add(name); for (const name of names) await listed(name); },
+    /** From now on `header` and `cookie` carry tokens, as an access proxy sends them. */
+    proxy: async (header, cookie) => configure(`[identity]\nheaders = ["${header}"]\ncookie = "${cookie}"`,
+      async () => (await fetch(`${base}/console/me`, { headers: { [header]: await token() } })).ok),
+    /** Adds a rule to the emulator's plan of faults, or takes all back. */
+    plan: (rule) => (rule ? post('faults', rule) : fetch(`${emulator}/faults`, { method: 'DELETE' })),
     silence: (name, on) => change(name, { state: on ? 'paused' : 'running' }),
-    forbid: async (name, on) => writeFileSync(policies, on ? `${allowed}\nforbid (principal, action, resource) when { resource is Stream && resource.name == "${name}" };\n` : allowed),
-    restart: async (away = 3000) => { await ended(child); await pause(away); await start(); },
+    forbid: async (name, on) => {
+      writeFileSync(policies, on ? `${allowed}\nforbid (principal, action, resource) when { resource is Stream && resource.name == "${name}" };\n` : allowed);
+      await until(async () => (await may('alice', name)) !== on);
+    },
+    /** Policies for a while, in place of the demo's. */
+    policies: (text) => writeFileSync(policies, text),
+    /** The demo's own again, in force when this returns. */
+    ownPolicies: async () => { writeFileSync(policies, allowed); await until(() => may('alice', 'cam-1')); },
+    restart: async (meanwhile) => { await ended(child); try { await meanwhile(); } finally { await start(); } },
     stop: async () => { await ended(child); rmSync(folder, { recursive: true, force: true }); },
   };
 }
 
-async function answers(base, also = () => true) {
-  for (let tries = 0; tries < 300; tries++) {
+async function until(condition) {
+  for (let tries = 0; !(await condition()); tries++) {
+    if (tries > 600) throw new Error('the gateway did not take what was written');
+    await pause(100);
+  }
+}
+
+async function fromSource(gateway) {
+  const port = await freePort();
+  const web = join(here, '../../src/console/web');
+  const vite = run(process.execPath, [join(web, 'node_modules/vite/bin/vite.js'), web, '--host', '127.0.0.1', '--port', String(port), '--strictPort'], { GATEWAY: gateway });
+  await answers(`http://127.0.0.1:${port}`, vite);
+  return `http://127.0.0.1:${port}`;
+}
+
+const children = new Set();
+// Whatever ends this program takes what it started with it.
+process.on('exit', () => { for (const child of children) child.kill('SIGKILL'); });
+
+function run(program, words, environment = {}) {
+  const loud = process.env.VERBOSE ? 'inherit' : 'ignore';
+  const child = spawn(program, words, { stdio: ['ignore', loud, loud], env: { ...process.env, ...environment } });
+  children.add(child);
+  child.once('exit', () => children.delete(child));
+  return child;
+}
+
+async function answers(base, child, also = () => true) {
+  for (let tries = 0; tries < 1200; tries++) {
+    if (child && (child.exitCode !== null || child.signalCode !== null)) throw new Error(`it ended before it answered (${child.exitCode ?? child.signalCode})`);
     try { if ((await fetch(`${base}/console/config.json`)).ok && also()) return; } catch { /* not yet */ }
     await pause(100);
   }

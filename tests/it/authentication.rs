@@ -302,6 +302,12 @@ impl Rotating {
     async fn serve(&self) -> String {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/keys", listener.local_addr().unwrap());
+        self.answer_at(listener);
+        url
+    }
+
+    /// Answers until the task is aborted; the port is free then.
+    fn answer_at(&self, listener: tokio::net::TcpListener) -> tokio::task::JoinHandle<()> {
         let this = self.clone();
         tokio::spawn(async move {
             while let Ok((mut socket, _)) = listener.accept().await {
@@ -312,8 +318,7 @@ impl Rotating {
                     format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
                 let _ = socket.write_all((head + &body).as_bytes()).await;
             }
-        });
-        url
+        })
     }
 }
 
@@ -384,4 +389,49 @@ async fn keys_rotate_under_a_flood_of_unknown_kids_and_nobody_honest_is_refused(
         assert!(pair[1] - pair[0] >= Duration::from_secs(15), "{:?}", pair[1] - pair[0]);
     }
     assert!(honest > 100 && sent > 1000, "{honest} {sent}");
+}
+
+/// The issuer's server goes away: tokens are good until its keys are older than `stale_max`, then they are neither
+/// accepted nor refused (503), and `/readyz` says why; when it is back, so is everybody.
+#[tokio::test]
+async fn keys_past_their_bound_are_not_trusted_and_readyz_says_why() {
+    const OTHER: &str = "https://gone.test/";
+    let (key, server) = (SigningKey::generate(Kind::P256).unwrap(), Rotating::default());
+    server.publish(&[&key]);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let answering = server.answer_at(listener);
+    let setup = Setup {
+        more: format!(
+            "[[issuer]]\nissuer = \"{OTHER}\"\naudience = [\"{AUDIENCE}\"]\nalgorithms = [\"ES256\"]\n\
+             jwks = \"http://{address}/keys\"\nclaims = {{ subject = \"/sub\", groups = \"/groups\" }}\n\
+             refresh = \"15s\"\nstale_max = \"15s\"\n"
+        ),
+        ..Setup::default()
+    };
+    let edge = setup.start().await;
+    let claims =
+        json!({"iss": OTHER, "aud": AUDIENCE, "sub": "ann", "groups": ["investigators"], "exp": now() + 600});
+    let token = key.sign(Algorithm::ES256, &claims).unwrap();
+    let ready = async || edge.http.get(&format!("{}/readyz", edge.admin), &[]).await;
+    assert_eq!(edge.get("/streams", &token).await.status, 200);
+    assert_eq!(ready().await.status, 200);
+    answering.abort();
+    let _ = answering.await;
+    let told = async || {
+        let ready = ready().await;
+        ready.status == 503 && ready.text().contains(&format!("the keys of issuer {OTHER} are not available"))
+    };
+    edge.until("readyz says so", told).await;
+    let ready_text = ready().await.text();
+    assert!(ready_text.contains("they were last read 1"), "since when: {ready_text}");
+    let answer = edge.get("/streams", &token).await;
+    assert_eq!((answer.status, answer.kind()), (503, "ServiceUnavailableException"), "{}", answer.text());
+    assert!(answer.message().contains(OTHER), "{}", answer.message());
+    assert_eq!(edge.get("/streams", edge.alice()).await.status, 200, "other issuers' people notice nothing");
+    let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+    let _answering = server.answer_at(listener);
+    let back = async || edge.get("/streams", &token).await.status == 200;
+    edge.until("the keys are read again", back).await;
+    assert_eq!(ready().await.status, 200);
 }

@@ -148,6 +148,30 @@ async fn page_tokens_and_fragment_numbers_of_another_stream_open_nothing() {
     let second = list(&bob, &page("cam-1", Some(own_next))).await;
     assert_eq!(second.status, 200, "{}", shown(&second));
     assert_ne!(second.json()["Fragments"], own["Fragments"]);
+    // The same stream by its other name, either way round.
+    let (one, two) = (arn(&edge, "cam-1").await, arn(&edge, "cam-2").await);
+    let by_arn = |arn: &str, token: &str| json!({"StreamARN": arn, "MaxResults": 3, "NextToken": token});
+    let continued = list(&bob, &by_arn(&one, own_next)).await;
+    assert_eq!(continued.status, 200, "{}", shown(&continued));
+    assert_ne!(continued.json()["Fragments"], own["Fragments"]);
+    let first_by_arn = json!({"StreamARN": one, "FragmentSelector": selector(start, end), "MaxResults": 3});
+    let first_by_arn = list(&bob, &first_by_arn).await.json();
+    let arn_next = first_by_arn["NextToken"].as_str().unwrap();
+    let continued = list(&bob, &page("cam-1", Some(arn_next))).await;
+    assert_eq!(continued.status, 200, "{}", shown(&continued));
+    for (whose, body) in [
+        (&bob, by_arn(&one, theirs_next)),
+        (&alice, by_arn(&two, own_next)),
+        (&alice, by_arn(&two, arn_next)),
+    ] {
+        let crossed = list(whose, &body).await;
+        assert_eq!(
+            (crossed.status, crossed.kind()),
+            (400, "InvalidArgumentException"),
+            "{}",
+            shown(&crossed)
+        );
+    }
     let crossed = list(&bob, &page("cam-1", Some(theirs_next))).await;
     assert_eq!((crossed.status, crossed.kind()), (400, "InvalidArgumentException"), "{}", shown(&crossed));
     assert_eq!(list(&bob, &page("cam-2", Some(own_next))).await.status, 400);
@@ -275,4 +299,69 @@ async fn conditions_on_time_hold_for_clips_images_lists_sessions_fragments_and_p
     let stray =
         format!("{folder}/getMP4MediaFragment.mp4?FragmentNumber={}&TrackNumber=1", old.as_str().unwrap());
     assert_eq!(edge.http.get(&stray, &[]).await.status, 403);
+}
+
+/// A stream's tags decide, end to end: asked of KVS only because a policy reads them, once for everybody, and where KVS
+/// cannot tell, nobody gets in by that policy.
+#[tokio::test]
+async fn tags_decide_and_are_asked_for_once_and_only_if_a_policy_reads_them() {
+    let policies = r#"
+        permit (principal in Group::"berlin", action in [Action::"View", Action::"Describe"], resource)
+        when { resource.hasTag("site") && resource.getTag("site") == "berlin" };
+        permit (principal in Group::"berlin", action in Action::"Download", resource == Stream::"cam-2");
+    "#;
+    let edge = Setup { policies: policies.into(), ..Setup::default() }.start().await;
+    let tag = async |stream: &str, tags: Value| {
+        let url = format!("{}/_emulator/streams/{stream}", edge.emulator.url());
+        let answer = edge.http.post(&url, &[], json!({"tags": tags}).to_string()).await;
+        assert!(answer.status < 300, "{}", answer.text());
+    };
+    tag("cam-1", json!({"site": "berlin", "floor": "3"})).await;
+    tag("cam-2", json!({"site": "kiel"})).await;
+    let ben = edge.token("ben", &["berlin"]);
+    // A download is permitted by name: none of the policies for it reads a tag, so nobody asks for any.
+    edge.forget_reached().await;
+    let start = now() - 110;
+    let clip = json!({"StreamName": "cam-2", "ClipFragmentSelector": selector(start, start + 10)});
+    let answer = edge.call("/getClip", &ben, &clip).await;
+    assert_eq!(answer.status, 200, "{}", shown(&answer));
+    assert_eq!(edge.reached_by("ListTagsForStream").await, 0);
+    let describe = async |token: &str, stream: &str| {
+        edge.call("/describeStream", token, &json!({"StreamName": stream})).await.status
+    };
+    for _ in 0..5 {
+        assert_eq!(describe(&ben, "cam-1").await, 200);
+        assert_eq!(describe(&ben, "cam-2").await, 403);
+        assert_eq!(describe(&ben, "cam-3").await, 403);
+        assert_eq!(describe(&edge.alice(), "cam-1").await, 403);
+    }
+    assert_eq!(edge.reached_by("ListTagsForStream").await, 3, "once for each stream");
+    let streams = edge.get("/streams", &ben).await.json();
+    let names: Vec<&Value> = streams["streams"].as_array().unwrap().iter().map(|s| &s["name"]).collect();
+    assert_eq!(names, ["cam-1"], "a list shows what tags permit");
+    let asked = edge.reached_by("ListTagsForStream").await;
+    assert_eq!(asked, 6, "once more for each, by the ARN that lists and playback addresses hold");
+    let master = edge.play("/streams/cam-1/live.m3u8", &ben).await;
+    assert_eq!(edge.http.get(&master, &[]).await.status, 200);
+    assert_eq!(edge.get("/streams/cam-2/live.m3u8", &ben).await.status, 403);
+    assert_eq!(edge.get("/streams", &ben).await.status, 200);
+    assert_eq!(edge.reached_by("ListTagsForStream").await, asked, "all of it is remembered");
+}
+
+#[tokio::test]
+async fn without_a_policy_that_reads_them_tags_are_not_asked_for_and_unknown_tags_permit_nothing() {
+    let edge = edge().await;
+    edge.forget_reached().await;
+    for path in ["/streams", "/streams/cam-1", "/streams/cam-1/live.m3u8"] {
+        assert!(edge.get(path, edge.alice()).await.status < 400, "{path}");
+    }
+    assert_eq!(edge.reached_by("ListTagsForStream").await, 0);
+    let policies = r#"permit (principal, action, resource) unless { resource.tags.contains("secret=yes") };"#;
+    let setup = Setup { policies: policies.into(), ..Setup::default() };
+    let edge = setup.setting("UPSTREAM__RETRIES", "0").start().await;
+    let broken = json!({"kind": "status", "status": 500, "type": "InternalFailure"});
+    edge.fault(json!({"operation": "ListTagsForStream", "stream": "cam-1", "fault": broken})).await;
+    let answer = edge.get("/streams/cam-1", edge.alice()).await;
+    assert!((500..600).contains(&answer.status), "KVS cannot tell, so nobody may: {}", shown(&answer));
+    assert_eq!(edge.get("/streams/cam-2", edge.alice()).await.status, 200);
 }

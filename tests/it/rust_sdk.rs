@@ -2,7 +2,7 @@
 //!
 //! The SDK is built without an HTTP client of its own and borrows the harness's, as it would any other.
 
-use crate::harness::{Edge, Setup};
+use crate::harness::{Http, Setup};
 use aws_config::BehaviorVersion;
 use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
 use aws_sdk_kinesisvideo::Client as Control;
@@ -25,7 +25,7 @@ use kvs_edge::net::client::{Client, Limits, Options};
 use serde_json::json;
 
 #[derive(Clone)]
-struct Lent(Client);
+pub struct Lent(pub Client);
 
 impl std::fmt::Debug for Lent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -57,11 +57,10 @@ impl HttpClient for Lent {
 }
 
 /// The documented two steps, with nothing but a profile.
-async fn clients(edge: &Edge, token: &str) -> (Control, Media) {
+async fn clients(url: &str, token: &str) -> (Control, Media) {
     let profile = format!(
-        "[default]\nregion = eu-west-1\nendpoint_url = {}\naws_access_key_id = kvsedge\n\
-         aws_secret_access_key = kvsedge\naws_session_token = {token}\n",
-        edge.url
+        "[default]\nregion = eu-west-1\nendpoint_url = {url}\naws_access_key_id = kvsedge\n\
+         aws_secret_access_key = kvsedge\naws_session_token = {token}\n"
     );
     let files = EnvConfigFiles::builder().with_contents(EnvConfigFileKind::Config, profile).build();
     let lent = Lent(Client::new(Options { allow_http: true, ..Options::default() }).unwrap());
@@ -70,7 +69,7 @@ async fn clients(edge: &Edge, token: &str) -> (Control, Media) {
     let control = Control::new(&config);
     let endpoint = control.get_data_endpoint().stream_name("cam-1").api_name(ApiName::GetClip).send().await;
     let endpoint = endpoint.unwrap().data_endpoint.unwrap();
-    assert_eq!(endpoint, edge.url);
+    assert_eq!(endpoint, url);
     let config = aws_sdk_kinesisvideoarchivedmedia::config::Builder::from(&config).endpoint_url(endpoint);
     (control, Media::from_conf(config.build()))
 }
@@ -88,10 +87,9 @@ fn range(start: i64, end: i64) -> ClipFragmentSelector {
         .unwrap()
 }
 
-#[tokio::test]
-async fn it_plays_downloads_pages_and_gets_its_own_exceptions() {
-    let edge = Setup::default().reachable().setting("UPSTREAM__THROTTLE_RETRIES", "0").start().await;
-    let (control, media) = clients(&edge, &edge.alice()).await;
+/// Clips, pages of fragments, media and a playback URL.
+pub async fn plays_downloads_and_pages(url: &str, alice: &str) {
+    let (_, media) = clients(url, alice).await;
     let clip = media.get_clip().stream_name("cam-1").clip_fragment_selector(range(110, 90)).send().await;
     assert!(clip.unwrap().payload.collect().await.unwrap().into_bytes().len() > 50_000);
     let times = TimestampRange::builder().start_timestamp(ago(110)).end_timestamp(ago(90)).build().unwrap();
@@ -120,24 +118,23 @@ async fn it_plays_downloads_pages_and_gets_its_own_exceptions() {
     let live =
         media.get_hls_streaming_session_url().stream_name("cam-1").playback_mode(HlsPlaybackMode::Live);
     let url = live.send().await.unwrap().hls_streaming_session_url.unwrap();
-    assert_eq!(edge.http.get(&url, &[]).await.status, 200);
+    assert_eq!(Http::new().get(&url, &[]).await.status, 200);
+}
 
+/// Denied, not found, invalid and, where KVS throttles clips of cam-2, throttled.
+pub async fn raises_its_exceptions(url: &str, alice: &str, bob: &str) {
+    let (control, media) = clients(url, alice).await;
     let missing = control.describe_stream().stream_name("cam-9").send().await.unwrap_err();
     assert!(missing.into_service_error().is_resource_not_found_exception());
     let invalid = media.get_clip().stream_name("cam-1").clip_fragment_selector(range(90, 110)).send().await;
     let invalid = invalid.unwrap_err().into_service_error();
     assert!(invalid.is_invalid_argument_exception(), "{invalid:?}");
-    let throttled = json!({"kind": "status", "status": 400, "type": "ClientLimitExceededException"});
-    edge.fault(json!({"operation": "GetClip", "stream": "cam-2", "fault": throttled})).await;
-    let before = edge.metric("kvs_edge_requests_total", &[r#"api="GetClip""#, r#"code="429""#]).await;
     let throttled = media.get_clip().stream_name("cam-2").clip_fragment_selector(range(110, 90)).send().await;
     let throttled = throttled.unwrap_err();
     assert_eq!(throttled.raw_response().unwrap().status().as_u16(), 429);
     assert_eq!(throttled.into_service_error().code(), Some("ThrottlingException"));
-    let after = edge.metric("kvs_edge_requests_total", &[r#"api="GetClip""#, r#"code="429""#]).await;
-    assert_eq!(after - before, 3.0, "the SDK tries three times, at our word");
 
-    let (_, bob) = clients(&edge, &edge.bob()).await;
+    let (_, bob) = clients(url, bob).await;
     let denied = bob.get_clip().stream_name("cam-1").clip_fragment_selector(range(110, 90)).send().await;
     let denied = denied.unwrap_err();
     assert_eq!(denied.raw_response().unwrap().status().as_u16(), 403);
@@ -145,4 +142,15 @@ async fn it_plays_downloads_pages_and_gets_its_own_exceptions() {
     assert!(denied.is_not_authorized_exception());
     let words = "not authorized to perform kinesisvideo:GetClip on stream cam-1";
     assert_eq!(denied.meta().message(), Some(words));
+}
+
+#[tokio::test]
+async fn it_plays_downloads_pages_and_gets_its_own_exceptions() {
+    let edge = Setup::default().reachable().setting("UPSTREAM__THROTTLE_RETRIES", "0").start().await;
+    plays_downloads_and_pages(&edge.url, &edge.alice()).await;
+    let throttled = json!({"kind": "status", "status": 400, "type": "ClientLimitExceededException"});
+    edge.fault(json!({"operation": "GetClip", "stream": "cam-2", "fault": throttled})).await;
+    raises_its_exceptions(&edge.url, &edge.alice(), &edge.bob()).await;
+    let tries = edge.metric("kvs_edge_requests_total", &[r#"api="GetClip""#, r#"code="429""#]).await;
+    assert_eq!(tries, 3.0, "the SDK tries three times, at our word");
 }

@@ -53,16 +53,25 @@ fn assert_refusals(got: &Value, classes: [&str; 5]) {
     }
 }
 
-#[tokio::test]
-async fn boto3_raises_its_own_exceptions() {
-    let edge = edge().await;
-    let (alice, bob) = (edge.alice(), edge.bob());
+/// Where clients are pointed at, and as whom.
+pub struct Place<'a> {
+    pub url: &'a str,
+    /// May everything.
+    pub alice: &'a str,
+    /// May watch cam-1 live.
+    pub bob: &'a str,
+    /// A home for clients that look for settings there.
+    pub folder: &'a Path,
+}
+
+/// boto3: two steps, and every refusal.
+pub async fn boto3(place: &Place<'_>) {
     let environment = [
-        ("AWS_ENDPOINT_URL_KINESIS_VIDEO", edge.url.as_str()),
+        ("AWS_ENDPOINT_URL_KINESIS_VIDEO", place.url),
         ("AWS_DEFAULT_REGION", "eu-west-1"),
         ("AWS_RETRY_MODE", "standard"),
-        ("ALICE", &alice),
-        ("BOB", &bob),
+        ("ALICE", place.alice),
+        ("BOB", place.bob),
     ];
     let got = printed(&python("refusals.py", &environment).await);
     assert_eq!(got["allowed"]["class"], Value::Null, "{got}");
@@ -78,27 +87,33 @@ async fn boto3_raises_its_own_exceptions() {
 }
 
 #[tokio::test]
-async fn the_javascript_sdk_in_node_does_all_nine_calls_and_raises_its_own_exceptions() {
+async fn boto3_raises_its_own_exceptions() {
     let edge = edge().await;
+    let (alice, bob) = (edge.alice(), edge.bob());
+    boto3(&Place { url: &edge.url, alice: &alice, bob: &bob, folder: edge.folder.path() }).await;
+}
+
+/// JavaScript in Node: all nine calls, and every refusal.
+pub async fn node(place: &Place<'_>) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/js");
     assert!(folder.join("node_modules").exists(), "node_modules is not there: `make test` makes it");
     let mut node = Command::new("node");
     node.arg(folder.join("two_step.mjs"))
         .env_clear()
         .env("PATH", std::env::var("PATH").unwrap())
-        .env("AWS_ENDPOINT_URL_KINESIS_VIDEO", &edge.url)
+        .env("AWS_ENDPOINT_URL_KINESIS_VIDEO", place.url)
         .env("AWS_REGION", "eu-west-1")
-        .env("ALICE", edge.alice())
-        .env("BOB", edge.bob());
+        .env("ALICE", place.alice)
+        .env("BOB", place.bob);
     let got = printed(&run(&mut node).await);
-    assert_eq!(got["endpoint"], edge.url);
+    assert_eq!(got["endpoint"], place.url);
     assert!(got["clip"].as_u64().unwrap() > 50_000, "{got}");
     let count = got["fragments"]["count"].as_u64().unwrap();
     assert!(count >= 9 && got["fragments"]["distinct"] == count, "{got}");
     assert!(got["images"].as_u64().unwrap() >= 5, "{got}");
     assert_eq!(got["mkv"], "1a45dfa3");
-    assert!(got["hls"].as_str().unwrap().starts_with(&format!("{}/hls/v1/", edge.url)), "{got}");
-    assert!(got["dash"].as_str().unwrap().starts_with(&format!("{}/dash/v1/", edge.url)), "{got}");
+    assert!(got["hls"].as_str().unwrap().starts_with(&format!("{}/hls/v1/", place.url)), "{got}");
+    assert!(got["dash"].as_str().unwrap().starts_with(&format!("{}/dash/v1/", place.url)), "{got}");
     assert_eq!(got["streams"], json!(["cam-1", "cam-2", "cam-3"]));
     let classes = [
         "NotAuthorizedException",
@@ -111,16 +126,22 @@ async fn the_javascript_sdk_in_node_does_all_nine_calls_and_raises_its_own_excep
 }
 
 #[tokio::test]
-async fn the_aws_cli_needs_the_same_variable_and_says_why_it_was_refused() {
+async fn the_javascript_sdk_in_node_does_all_nine_calls_and_raises_its_own_exceptions() {
     let edge = edge().await;
+    let (alice, bob) = (edge.alice(), edge.bob());
+    node(&Place { url: &edge.url, alice: &alice, bob: &bob, folder: edge.folder.path() }).await;
+}
+
+/// The AWS CLI: two steps, a list, and every refusal.
+pub async fn aws_cli(place: &Place<'_>) {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/venv/bin/aws");
     let aws = async |token: &str, arguments: &[&str]| {
         let mut aws = Command::new(&program);
         aws.args(arguments)
             .env_clear()
             .env("PATH", std::env::var("PATH").unwrap())
-            .env("HOME", edge.folder.path())
-            .env("AWS_ENDPOINT_URL_KINESIS_VIDEO", &edge.url)
+            .env("HOME", place.folder)
+            .env("AWS_ENDPOINT_URL_KINESIS_VIDEO", place.url)
             .env("AWS_DEFAULT_REGION", "eu-west-1")
             .env("AWS_MAX_ATTEMPTS", "2")
             .env("AWS_ACCESS_KEY_ID", "kvsedge")
@@ -130,12 +151,12 @@ async fn the_aws_cli_needs_the_same_variable_and_says_why_it_was_refused() {
     };
     let endpoint = ["kinesisvideo", "get-data-endpoint", "--stream-name", "cam-1", "--api-name", "GET_CLIP"];
     let arguments = [&endpoint[..], &["--query", "DataEndpoint", "--output", "text"]].concat();
-    let asked = aws(&edge.alice(), &arguments).await;
+    let asked = aws(place.alice, &arguments).await;
     assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
     let endpoint = String::from_utf8(asked.stdout).unwrap().trim().to_owned();
-    assert_eq!(endpoint, edge.url);
+    assert_eq!(endpoint, place.url);
     let now = kvs_edge::kvs::Timestamp::now().millis() / 1000;
-    let file = edge.path("clip.mp4");
+    let file = place.folder.join("clip.mp4");
     let clip = async |token: &str, stream: &str, start: u64, end: u64| {
         let range = format!("{{StartTimestamp={start},EndTimestamp={end}}}");
         let selector = format!("FragmentSelectorType=SERVER_TIMESTAMP,TimestampRange={range}");
@@ -143,24 +164,31 @@ async fn the_aws_cli_needs_the_same_variable_and_says_why_it_was_refused() {
         let asked = ["--stream-name", stream, "--clip-fragment-selector", &selector, file.to_str().unwrap()];
         aws(token, &[&service[..], &asked].concat()).await
     };
-    let got = clip(&edge.alice(), "cam-1", now - 110, now - 90).await;
+    let got = clip(place.alice, "cam-1", now - 110, now - 90).await;
     assert!(got.status.success(), "{}", String::from_utf8_lossy(&got.stderr));
     assert!(std::fs::metadata(&file).unwrap().len() > 50_000);
     let listed =
-        aws(&edge.alice(), &["kinesisvideo", "list-streams", "--query", "StreamInfoList[].StreamName"]).await;
+        aws(place.alice, &["kinesisvideo", "list-streams", "--query", "StreamInfoList[].StreamName"]).await;
     let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
     assert_eq!(listed, json!(["cam-1", "cam-2", "cam-3"]));
-    let described = aws(&edge.alice(), &["kinesisvideo", "describe-stream", "--stream-name", "cam-9"]).await;
+    let described = aws(place.alice, &["kinesisvideo", "describe-stream", "--stream-name", "cam-9"]).await;
     for (refused, words) in [
         (clip("not.a.token", "cam-1", now - 110, now - 90).await, "(NotAuthorizedException)"),
-        (clip(&edge.bob(), "cam-1", now - 110, now - 90).await, "(NotAuthorizedException)"),
+        (clip(place.bob, "cam-1", now - 110, now - 90).await, "(NotAuthorizedException)"),
         (described, "(ResourceNotFoundException)"),
-        (clip(&edge.alice(), "cam-1", now - 90, now - 110).await, "(InvalidArgumentException)"),
-        (clip(&edge.alice(), "cam-2", now - 110, now - 90).await, "(ThrottlingException)"),
+        (clip(place.alice, "cam-1", now - 90, now - 110).await, "(InvalidArgumentException)"),
+        (clip(place.alice, "cam-2", now - 110, now - 90).await, "(ThrottlingException)"),
     ] {
         let said = String::from_utf8_lossy(&refused.stderr);
         assert!(!refused.status.success() && said.contains(words), "{words}: {said}");
     }
+}
+
+#[tokio::test]
+async fn the_aws_cli_needs_the_same_variable_and_says_why_it_was_refused() {
+    let edge = edge().await;
+    let (alice, bob) = (edge.alice(), edge.bob());
+    aws_cli(&Place { url: &edge.url, alice: &alice, bob: &bob, folder: edge.folder.path() }).await;
 }
 
 #[tokio::test]

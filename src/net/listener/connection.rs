@@ -340,7 +340,7 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
     let count = pulse.begin();
-    let mut flight = Flight::new(pulse.clone());
+    let mut flight = Flight::new(pulse.clone(), count);
     if *request.method() == Method::HEAD {
         flight.land();
     }

@@ -73,10 +73,9 @@ pub(super) struct Pulse {
     /// When the socket stopped taking bytes that we want to write.
     blocked_since: AtomicU64,
     written: AtomicU64,
-    /// Response bodies that have given a chunk and were not asked for the next one yet.
-    offered: AtomicU32,
-    /// When a body was last asked for a chunk.
-    asked_at: AtomicU64,
+    /// Since when response bodies that have given a chunk wait to be asked for the next one, by request. Each has its
+    /// own time: a peer who reads one answer must not hold a hundred others for it.
+    offers: Mutex<Vec<(u32, u64)>>,
     requests: AtomicU32,
     ended: AtomicU32,
     /// Of `ended`: given up by the peer before the end.
@@ -97,8 +96,8 @@ pub(super) struct Notes {
     pub(super) head_since: u64,
     pub(super) blocked_since: u64,
     pub(super) written: u64,
-    pub(super) offered: u32,
-    pub(super) asked_at: u64,
+    /// Since when the response body waits that has waited longest, or 0.
+    pub(super) shut_since: u64,
     pub(super) requests: u32,
     pub(super) ended: u32,
     pub(super) abandoned: u32,
@@ -118,8 +117,7 @@ impl Pulse {
             head_since: AtomicU64::new(0),
             blocked_since: AtomicU64::new(0),
             written: AtomicU64::new(0),
-            offered: AtomicU32::new(0),
-            asked_at: AtomicU64::new(now),
+            offers: Mutex::new(Vec::new()),
             requests: AtomicU32::new(0),
             ended: AtomicU32::new(0),
             abandoned: AtomicU32::new(0),
@@ -143,8 +141,7 @@ impl Pulse {
             head_since: self.head_since.load(Relaxed),
             blocked_since: self.blocked_since.load(Relaxed),
             written: self.written.load(Relaxed),
-            offered: self.offered.load(Relaxed),
-            asked_at: self.asked_at.load(Relaxed),
+            shut_since: self.offers().iter().map(|(_, since)| *since).min().unwrap_or(0),
             requests: self.requests.load(Relaxed),
             ended: self.ended.load(Relaxed),
             abandoned: self.abandoned.load(Relaxed),
@@ -186,10 +183,7 @@ impl Pulse {
         self.requests.fetch_add(1, Relaxed) + 1
     }
 
-    pub(super) fn end(&self, whole: bool, offering: bool) {
-        if offering {
-            self.offered.fetch_sub(1, Relaxed);
-        }
+    pub(super) fn end(&self, whole: bool) {
         self.ended.fetch_add(1, Relaxed);
         if !whole {
             self.abandoned.fetch_add(1, Relaxed);
@@ -199,17 +193,18 @@ impl Pulse {
         }
     }
 
-    /// Notes that a body was asked for a chunk.
-    pub(super) fn asked(&self, offering: bool) {
-        if offering {
-            self.offered.fetch_sub(1, Relaxed);
-        }
-        self.asked_at.store(self.clock.now(), Relaxed);
+    /// Notes that a request's body gave a chunk.
+    pub(super) fn gave(&self, request: u32) {
+        self.offers().push((request, self.clock.now()));
     }
 
-    /// Notes that a body gave a chunk.
-    pub(super) fn gave(&self) {
-        self.offered.fetch_add(1, Relaxed);
+    /// Notes that it was asked for the next one, or is gone.
+    pub(super) fn asked(&self, request: u32) {
+        self.offers().retain(|(waiting, _)| *waiting != request);
+    }
+
+    fn offers(&self) -> std::sync::MutexGuard<'_, Vec<(u32, u64)>> {
+        self.offers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes that the peer's bytes were refused: the connection is not to be used again.

@@ -10,14 +10,16 @@ use std::task::{Context, Poll};
 /// One request under way.
 pub(super) struct Flight {
     pulse: Arc<Pulse>,
+    /// Which request of its connection.
+    number: u32,
     /// A chunk was given and the next one not asked for.
     offering: bool,
     whole: bool,
 }
 
 impl Flight {
-    pub(super) fn new(pulse: Arc<Pulse>) -> Self {
-        Self { pulse, offering: false, whole: false }
+    pub(super) fn new(pulse: Arc<Pulse>, number: u32) -> Self {
+        Self { pulse, number, offering: false, whole: false }
     }
 
     /// The answer is complete, or has no body.
@@ -26,19 +28,21 @@ impl Flight {
     }
 
     fn asked(&mut self) {
-        self.pulse.asked(self.offering);
-        self.offering = false;
+        if std::mem::take(&mut self.offering) {
+            self.pulse.asked(self.number);
+        }
     }
 
     fn gave(&mut self) {
-        self.pulse.gave();
+        self.pulse.gave(self.number);
         self.offering = true;
     }
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        self.pulse.end(self.whole, self.offering);
+        self.asked();
+        self.pulse.end(self.whole);
     }
 }
 
@@ -80,8 +84,13 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Reply<B> {
         };
         match &polled {
             Poll::Ready(None) => this.flight.land(),
-            Poll::Ready(Some(Ok(_))) if this.is_end_stream() => this.flight.land(),
-            Poll::Ready(Some(Ok(_))) => this.flight.gave(),
+            Poll::Ready(Some(Ok(_))) => {
+                // The last chunk waits for the peer's window like any other: hyper drops us when it has gone.
+                this.flight.gave();
+                if this.is_end_stream() {
+                    this.flight.land();
+                }
+            }
             Poll::Ready(Some(Err(_))) | Poll::Pending => {}
         }
         polled

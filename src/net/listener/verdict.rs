@@ -98,7 +98,7 @@ pub(super) fn verdict(notes: &Notes, dues: &mut Dues, limits: &Limits, look: Loo
 fn abuse(notes: &Notes, window: &mut Window, limits: &Limits, look: Look) -> Option<Rejection> {
     let blocked = notes.blocked_since != 0 && look.over(notes.blocked_since, limits.write_stall.0);
     // HTTP/2: the socket takes bytes, but no stream has a window.
-    let shut = notes.offered > 0 && look.over(notes.asked_at, limits.write_stall.0);
+    let shut = notes.shut_since != 0 && look.over(notes.shut_since, limits.write_stall.0);
     if floods(notes, limits.h2_early_resets) {
         Some(Rejection::RapidReset)
     } else if blocked || shut {
@@ -173,8 +173,7 @@ mod tests {
         head_since: 0,
         blocked_since: 0,
         written: 0,
-        offered: 0,
-        asked_at: 1,
+        shut_since: 0,
         requests: 1,
         ended: 0,
         abandoned: 0,
@@ -196,7 +195,7 @@ mod tests {
         let busy = Notes { active: 1, ..OPEN };
         let begun = Notes { head_since: 50_000, idle_since: 40_000, ..OPEN };
         let blocked = Notes { blocked_since: 5_000, ..busy };
-        let shut = Notes { offered: 1, asked_at: 5_000, ..busy };
+        let shut = Notes { shut_since: 5_000, ..busy };
         let gave_up = |abandoned, ended| Notes { abandoned, ended, ..busy };
         for (notes, now, expected) in [
             (shaking, 9_999, Verdict::Stay),

@@ -296,3 +296,29 @@ fn agrees(
     }
     Ok(())
 }
+
+#[test]
+fn leaving_out_what_no_policy_reads_and_remembering_the_rest_changes_no_decision_and_no_reason() {
+    let policies = prop::collection::vec(policy_text(), 1..5);
+    let tries = prop::collection::vec((any_caller(), asked(), any_scene()), 8);
+    let trimmed = Cell::new(0);
+    let config = ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() };
+    let same = TestRunner::new(config).run(&(policies, tries), |(policies, tries)| {
+        let Some((policy, text)) = loaded(&policies) else { return Ok(()) };
+        let whole = loaded(&policies).unwrap().0.with_every_circumstance();
+        for (caller, asked, scene) in tries {
+            let request = request_of(&asked, &scene);
+            let question = Question::of(&request, scene.now);
+            let other = whole.judge(&caller, &question, &scene);
+            for _ in 0..2 {
+                // The decision, the policies that made it, and what failed.
+                let one = policy.judge(&caller, &question, &scene);
+                prop_assert_eq!(&one, &other, "{} {:?} {:?}", text, asked, scene);
+            }
+            trimmed.set(trimmed.get() + usize::from(!text.contains("context.now")));
+        }
+        Ok(())
+    });
+    same.unwrap();
+    assert!(trimmed.get() > 100, "{trimmed:?}: this tries too little");
+}

@@ -54,6 +54,20 @@ fn nothing_is_allowed_without_a_permit_and_a_forbid_wins() {
 }
 
 #[test]
+fn a_permission_that_reads_the_clock_tells_when_it_ends() {
+    let night = policy(
+        r#"permit (principal in Group::"night-shift", action in Action::"View", resource)
+        when { context.now.offset(duration("1h")).toTime() < duration("6h") };
+        permit (principal in Group::"guards", action, resource);"#,
+    );
+    let watch = Question::about(Operation::GetHlsStreamingSessionUrl);
+    let ends = |groups: &[&str]| night.ends(&caller("alice", groups), &watch, &scene("lobby-1"));
+    assert_eq!(ends(&["night-shift"]).unwrap().to_string(), "2026-01-01T05:00:00Z");
+    assert_eq!(ends(&["night-shift", "guards"]), None);
+    assert_eq!(ends(&["visitors"]), None);
+}
+
+#[test]
 fn a_permit_names_the_policies_behind_it_with_their_lines() {
     let policy = policy(&format!("// one\n\n{DESIGN}\n@id(\"all\") permit (principal, action, resource);"));
     let permit = policy.permit(caller("a", &["guards"]), live()("lobby-1"), &scene("lobby-1")).unwrap();
@@ -97,6 +111,12 @@ fn every_mistake_has_its_place_and_says_what_to_write() {
             "taken",
         ),
         ("permit (principal, action, resource) when { resource.getTag(\"a\") == \"b\" };", (1, 45), "tag"),
+        // Wrong for each of the nine actions, told once.
+        (
+            "permit (principal, action, resource) when { context.mod == \"LIVE\" };",
+            (1, 45),
+            "attribute `mod` in context not found",
+        ),
     ] {
         let mistakes = load(text).err().unwrap_or_default();
         assert_eq!(mistakes.len(), 1, "{text}: {mistakes:?}");

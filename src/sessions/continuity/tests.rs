@@ -161,6 +161,33 @@ fn a_gap_in_time_becomes_a_discontinuity() {
 }
 
 #[test]
+fn what_was_before_a_camera_s_absence_is_listed_no_more() {
+    for always in [false, true] {
+        let shown = Shown { dates: false, always, global: true };
+        let mut camera = Camera::new();
+        camera.record(5);
+        let mut timeline = Timeline::new(5, always, false);
+        let upstream = Upstream::open(1, &camera, 5);
+        let mut load = |camera: &Camera| {
+            let now = Timestamp::from_millis(camera.clock);
+            timeline.merge(1, 1, &upstream.playlist(camera, 1, &shown), now).unwrap()
+        };
+        let before = load(&camera);
+        camera.pause(3);
+        camera.record(1);
+        assert_eq!(load(&camera).segments.len(), 5, "a short one");
+        camera.pause(30);
+        assert_eq!(load(&camera).segments.len(), 5, "as long as nothing is new");
+        camera.record(2);
+        let after = load(&camera);
+        assert_eq!((after.sequence, after.segments.len()), (before.sequence + 6, 2));
+        assert!(after.segments[0].discontinuity);
+        camera.record(4);
+        assert_eq!(load(&camera).segments.len(), 5);
+    }
+}
+
+#[test]
 fn nothing_new_changes_nothing() {
     let mut camera = Camera::new();
     camera.record(9);

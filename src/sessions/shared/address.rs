@@ -2,18 +2,19 @@
 
 use super::{Session, Shared, lock};
 use crate::kvs::{Protocol, Resource};
-use crate::sessions::Error;
 use crate::sessions::continuity::Generation;
 use crate::sessions::origin::Origin;
+use crate::sessions::pool::Located;
+use crate::sessions::slot::PACE;
+use crate::sessions::{Error, periods};
 use std::sync::Arc;
 
 impl<O: Origin> Shared<O> {
-    /// Which session and resource stand behind a published address; `None` for the session now in use and the same
-    /// resource.
+    /// Which session and resource stand behind a published address.
     pub(in crate::sessions) async fn behind(
         self: &Arc<Self>,
         resource: &Resource,
-    ) -> Result<(Arc<Session<O::Handle>>, Resource), Error<O::Error>> {
+    ) -> Result<Located<O::Handle>, Error<O::Error>> {
         if self.key.whole().is_some() {
             return self.behind_part(resource).await;
         }
@@ -25,16 +26,19 @@ impl<O: Origin> Shared<O> {
         self: &Arc<Self>,
         resource: &Resource,
         lost: &Arc<Session<O::Handle>>,
-    ) -> Result<(Arc<Session<O::Handle>>, Resource), Error<O::Error>> {
+    ) -> Result<Located<O::Handle>, Error<O::Error>> {
         if let Some((owner, upstream)) = self.part_of(resource) {
-            return Ok((owner.other_than(lost).await?, upstream));
+            return Ok(same(owner.other_than(lost).await?, upstream));
         }
         let session = self.other_than(lost).await?;
         if !self.key.moves() {
-            return Ok((session, resource.clone()));
+            return Ok(same(session, resource.clone()));
         }
-        let (found, upstream) = self.elsewhere(resource).await?;
-        if Arc::ptr_eq(&found, lost) { Err(Error::Gone) } else { Ok((found, upstream)) }
+        if Arc::ptr_eq(&session, lost) {
+            return Err(Error::Gone);
+        }
+        let found = self.elsewhere(resource, Some(lost.generation)).await?;
+        if Arc::ptr_eq(&found.opened, lost) { Err(Error::Gone) } else { Ok(found) }
     }
 
     /// The session in use, another one if that is `lost`. One just opened is kept: it is not the session's fault.
@@ -48,29 +52,47 @@ impl<O: Origin> Shared<O> {
     pub(super) async fn behind_one(
         self: &Arc<Self>,
         resource: &Resource,
-    ) -> Result<(Arc<Session<O::Handle>>, Resource), Error<O::Error>> {
+    ) -> Result<Located<O::Handle>, Error<O::Error>> {
         if !self.key.moves() || resource.is_playlist() {
-            return Ok((self.session().await?, resource.clone()));
+            return Ok(same(self.session().await?, resource.clone()));
         }
-        if let Some((generation, upstream)) = self.known(resource)
-            && let Some(session) = self.of(generation)
-        {
-            return Ok((session, upstream));
+        match self.known(resource, None) {
+            Some(located) => Ok(located),
+            None => self.elsewhere(resource, None).await,
         }
-        self.elsewhere(resource).await
     }
 
-    pub(super) fn known(&self, resource: &Resource) -> Option<(Generation, Resource)> {
+    /// What is known to stand behind an address, in a session newer than `than`.
+    fn known(&self, resource: &Resource, than: Option<Generation>) -> Option<Located<O::Handle>> {
         let state = lock(&self.state);
+        let mut sessions = state.current.iter().chain(&state.older);
+        let mut located = |generation, resource, moved| {
+            let mut usable = sessions.by_ref().filter(|session| Some(session.generation) > than);
+            let opened = usable.find(|session| session.generation == generation)?.clone();
+            Some(Located { opened, resource, moved })
+        };
         match (self.key.parameters.protocol, resource) {
-            (Protocol::Hls, Resource::InitSegment { .. }) => state.timeline.init(resource),
-            (Protocol::Dash, Resource::InitSegment { .. }) => state.periods.init(resource),
+            (Protocol::Hls, Resource::InitSegment { .. }) => {
+                let (generation, upstream) = state.timeline.init(resource)?;
+                located(generation, upstream, 0)
+            }
+            (Protocol::Dash, Resource::InitSegment { .. }) => {
+                let (generation, upstream) = state.periods.init(resource)?;
+                located(generation, upstream, 0)
+            }
             (Protocol::Dash, Resource::Mp4Fragment { protocol, number, track }) => {
-                let (generation, number) = state.periods.behind(number)?;
-                Some((generation, Resource::Mp4Fragment { protocol: *protocol, number, track: *track }))
+                let usable = |behind: &periods::Behind| {
+                    let mut sessions = state.current.iter().chain(&state.older);
+                    Some(behind.generation) > than
+                        && sessions.any(|session| session.generation == behind.generation)
+                };
+                let behind = state.periods.behind(number, *track).into_iter().find(usable)?;
+                let upstream =
+                    Resource::Mp4Fragment { protocol: *protocol, number: behind.number, track: *track };
+                located(behind.generation, upstream, behind.ticks)
             }
             (Protocol::Hls, Resource::Mp4Fragment { number, .. } | Resource::TsFragment { number }) => {
-                state.timeline.generation(number).map(|generation| (generation, resource.clone()))
+                located(state.timeline.generation(number)?, resource.clone(), 0)
             }
             _ => None,
         }
@@ -80,32 +102,48 @@ impl<O: Origin> Shared<O> {
     async fn elsewhere(
         self: &Arc<Self>,
         resource: &Resource,
-    ) -> Result<(Arc<Session<O::Handle>>, Resource), Error<O::Error>> {
+        than: Option<Generation>,
+    ) -> Result<Located<O::Handle>, Error<O::Error>> {
         let protocol = self.key.parameters.protocol;
-        let Resource::InitSegment { track, .. } = resource else {
+        let playlist = match (protocol, resource) {
+            (Protocol::Dash, _) => Resource::Manifest,
+            (Protocol::Hls, Resource::InitSegment { track, .. }) => Resource::MediaPlaylist { track: *track },
             // A fragment's own number is good in any session; a position is not.
-            let anywhere = protocol == Protocol::Hls || lock(&self.state).plain;
-            let session = self.session().await?;
-            return if anywhere { Ok((session, resource.clone())) } else { Err(Error::Gone) };
-        };
-        let playlist = match protocol {
-            Protocol::Hls => Resource::MediaPlaylist { track: *track },
-            Protocol::Dash => Resource::Manifest,
+            (Protocol::Hls, _) => return Ok(same(self.session().await?, resource.clone())),
         };
         self.playlist(&playlist).await?;
-        let (plain, latest) = {
-            let state = lock(&self.state);
-            let latest = match protocol {
-                Protocol::Hls => state.timeline.latest_init(*track),
-                Protocol::Dash => state.periods.latest_init(*track),
-            };
-            (state.plain, latest)
+        if lock(&self.state).plain {
+            return Ok(same(self.session().await?, resource.clone()));
+        }
+        if let Some(located) = self.known(resource, than) {
+            return Ok(located);
+        }
+        let Resource::InitSegment { track, .. } = resource else {
+            if than.is_none() {
+                return Err(Error::Gone);
+            }
+            // The session that has just taken over may have it too, but has not been asked what it lists.
+            tokio::time::sleep(PACE).await;
+            self.playlist(&playlist).await?;
+            return self.known(resource, than).ok_or(Error::Gone);
         };
-        if plain {
-            return Ok((self.session().await?, resource.clone()));
+        let mut latest = self.latest_init(*track);
+        if latest.as_ref().is_none_or(|(generation, _)| Some(*generation) <= than) && than.is_some() {
+            tokio::time::sleep(PACE).await;
+            self.playlist(&playlist).await?;
+            latest = self.latest_init(*track);
         }
         let (generation, latest) = latest.ok_or(Error::Gone)?;
-        Ok((self.of(generation).ok_or(Error::Gone)?, latest))
+        Ok(same(self.of(generation).ok_or(Error::Gone)?, latest))
+    }
+
+    /// The init segment last published for a track.
+    fn latest_init(&self, track: u8) -> Option<(Generation, Resource)> {
+        let state = lock(&self.state);
+        match self.key.parameters.protocol {
+            Protocol::Hls => state.timeline.latest_init(track),
+            Protocol::Dash => state.periods.latest_init(track),
+        }
     }
 
     /// A session by its generation. An older one may be over: what it gave may still be in the cache, and if it is
@@ -115,4 +153,9 @@ impl<O: Origin> Shared<O> {
         let mut known = state.current.iter().chain(&state.older);
         known.find(|session| session.generation == generation).cloned()
     }
+}
+
+/// The same by its own name.
+fn same<H>(opened: Arc<Session<H>>, resource: Resource) -> Located<H> {
+    Located { opened, resource, moved: 0 }
 }

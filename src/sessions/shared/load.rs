@@ -63,10 +63,15 @@ impl<O: Origin> Shared<O> {
         loop {
             let asked = Instant::now();
             let answer = self.origin.playlist(&self.key, &session.handle, resource);
-            let error = match timeout(LOADING, answer).await {
-                Ok(Ok(text)) => return self.publish(&session, resource, &text, asked),
+            // Footage is long, and its points are waited for.
+            let patience = if self.key.moves() { LOADING } else { LOADING * 3 };
+            let error = match timeout(patience, answer).await {
+                Ok(Ok(text)) => {
+                    self.learn(&session, resource, &text).await?;
+                    return self.publish(&session, resource, &text, asked);
+                }
                 Ok(Err(error)) => error,
-                Err(_) => return Err(Error::Slow(LOADING)),
+                Err(_) => return Err(Error::Slow(patience)),
             };
             // A camera that has been silent may have taken the session with it (KVS.md 5.7).
             let lost = match O::verdict(&error) {
@@ -80,6 +85,27 @@ impl<O: Origin> Shared<O> {
             second = true;
             session = self.replace(&session).await?;
         }
+    }
+
+    /// Looks into the init segments of a live manifest that are not known yet: what its media can be moved by.
+    async fn learn(
+        &self,
+        session: &Arc<Session<O::Handle>>,
+        resource: &Resource,
+        text: &str,
+    ) -> Result<(), Error<O::Error>> {
+        if *resource != Resource::Manifest || !self.key.moves() {
+            return Ok(());
+        }
+        // What cannot be read is told of when it is merged.
+        let unknown = lock(&self.state).periods.unknown(session.generation, text).unwrap_or_default();
+        for init in unknown {
+            let located = Located { opened: session.clone(), resource: init.clone(), moved: 0 };
+            if let Some(track) = self.origin.track(&self.key, located).await.map_err(Error::Origin)? {
+                lock(&self.state).periods.learn(session.generation, &init, track);
+            }
+        }
+        Ok(())
     }
 
     fn publish(
@@ -99,7 +125,7 @@ impl<O: Origin> Shared<O> {
                 let target = Duration::from_secs(merged.target);
                 (merged.render(self.key.parameters.show_timestamps), target, merged.ended)
             }
-            Resource::Manifest if self.key.moves() => {
+            Resource::Manifest if self.key.moves() && !state.plain => {
                 match state.periods.merge(session.generation, text, now) {
                     Ok(merged) => (merged.text, merged.target, merged.ended),
                     Err(strange) if state.periods.is_empty() => {
@@ -113,6 +139,7 @@ impl<O: Origin> Shared<O> {
                     Err(strange) => return Err(Error::Strange(strange)),
                 }
             }
+            Resource::Manifest if self.key.moves() => (text.to_owned(), Duration::from_secs(2), false),
             _ => (text.to_owned(), Duration::from_secs(60), true),
         };
         let ahead = state.plan(resource, &text, self.key.moves());
@@ -121,6 +148,7 @@ impl<O: Origin> Shared<O> {
         Ok(Published {
             etag: etag(&text),
             text: text.into(),
+            packed: Arc::default(),
             asked,
             target,
             generation: session.generation,
@@ -141,8 +169,8 @@ impl<O: Origin> Shared<O> {
             }
             let this = self.clone();
             fetching.spawn(async move {
-                if let Ok((opened, resource)) = this.behind(&fragment).await {
-                    this.origin.prefetch(&this.key, Located { opened, resource }).await;
+                if let Ok(located) = this.behind(&fragment).await {
+                    this.origin.prefetch(&this.key, located).await;
                 }
             });
         }

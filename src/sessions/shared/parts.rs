@@ -5,6 +5,7 @@ use super::{FETCHES, Session, Shared, lock};
 use crate::kvs::Resource;
 use crate::sessions::media_playlist::MediaPlaylist;
 use crate::sessions::origin::{Origin, Verdict};
+use crate::sessions::pool::Located;
 use crate::sessions::slot::Published;
 use crate::sessions::{Error, joined};
 use std::sync::Arc;
@@ -19,7 +20,7 @@ impl<O: Origin> Shared<O> {
     ) -> Result<Arc<Session<O::Handle>>, Error<O::Error>> {
         let Some(range) = self.key.whole() else { return self.session().await };
         let mut last = Err(Error::Gone);
-        for day in joined::days(range).map_err(Error::Strange)? {
+        for day in joined::days(range)? {
             last = self.part(day).session().await;
             match &last {
                 Err(Error::Origin(error)) if O::verdict(error) == Verdict::NoData => {}
@@ -27,14 +28,6 @@ impl<O: Origin> Shared<O> {
             }
         }
         last
-    }
-
-    /// Who holds a session: this, or one of its parts.
-    pub(in crate::sessions) fn owner(self: &Arc<Self>, session: &Arc<Session<O::Handle>>) -> Arc<Self> {
-        let parts: Vec<_> = lock(&self.parts).open.values().cloned().collect();
-        let holds =
-            |part: &Arc<Self>| part.of(session.generation).is_some_and(|held| Arc::ptr_eq(&held, session));
-        parts.into_iter().find(holds).unwrap_or_else(|| self.clone())
     }
 
     pub(super) fn part(&self, range: joined::Range) -> Arc<Self> {
@@ -56,7 +49,7 @@ impl<O: Origin> Shared<O> {
     pub(super) async fn behind_part(
         self: &Arc<Self>,
         resource: &Resource,
-    ) -> Result<(Arc<Session<O::Handle>>, Resource), Error<O::Error>> {
+    ) -> Result<Located<O::Handle>, Error<O::Error>> {
         let track = match resource {
             Resource::InitSegment { track, .. } | Resource::Mp4Fragment { track, .. } => *track,
             _ => 1,
@@ -76,7 +69,7 @@ impl<O: Origin> Shared<O> {
         whole: joined::Range,
     ) -> Result<Published, Error<O::Error>> {
         let asked = Instant::now();
-        let days = joined::days(whole).map_err(Error::Strange)?;
+        let days = joined::days(whole)?;
         let Resource::MediaPlaylist { .. } = resource else {
             return self.fetch_first(resource, days).await;
         };
@@ -102,9 +95,9 @@ impl<O: Origin> Shared<O> {
         let parts: Vec<_> = loaded.into_iter().flat_map(|(_, day)| day).collect();
         if parts.is_empty() {
             // Each of them said that there is nothing: what the first one says, the others said too.
-            return self.fetch_first(resource, joined::days(whole).map_err(Error::Strange)?).await;
+            return self.fetch_first(resource, joined::days(whole)?).await;
         }
-        let joined = joined::join(&parts).map_err(Error::Strange)?;
+        let joined = joined::join(&parts)?;
         let text = joined.render(self.key.parameters.show_timestamps);
         let ahead = {
             let mut parts_here = lock(&self.parts);
@@ -116,7 +109,16 @@ impl<O: Origin> Shared<O> {
         };
         self.fetch_ahead(ahead);
         let target = Duration::from_secs(joined.target);
-        Ok(Published { etag: etag(&text), text: text.into(), asked, target, generation: 0, fixed: true })
+        let packed = Arc::default();
+        Ok(Published {
+            etag: etag(&text),
+            text: text.into(),
+            packed,
+            asked,
+            target,
+            generation: 0,
+            fixed: true,
+        })
     }
 
     /// One day, and what KVS did not list of it at once.

@@ -22,6 +22,8 @@ pub(super) struct Bucket {
 struct State {
     level: f64,
     at: Instant,
+    /// When it was last more than half full.
+    high: Instant,
     turns: Turns<Waiter>,
     /// A task hands out turns while somebody waits.
     handing_out: bool,
@@ -43,6 +45,7 @@ impl Bucket {
         let state = State {
             level: rate,
             at: now,
+            high: now,
             turns: Turns::default(),
             handing_out: false,
             meter: Meter::new(now),
@@ -79,11 +82,17 @@ impl Bucket {
         }
     }
 
-    /// Gives back what was taken and not used.
-    pub(super) fn give_back(&self, cost: u32) {
+    /// Gives back what was taken at `since` and not used.
+    ///
+    /// What KVS did not charge filled its bucket meanwhile; if that ran over, it is lost there and must not come back
+    /// here. It cannot have run over as long as ours, lower by as much, was never more than half full.
+    pub(super) fn give_back(&self, cost: u32, since: Instant) {
         let mut state = self.lock();
-        state.level = (state.level + f64::from(cost)).min(self.rate);
+        self.refill(&mut state);
         state.meter.add(-f64::from(cost), Instant::now());
+        if state.high <= since {
+            state.level = (state.level + f64::from(cost).min(self.rate / 2.0)).min(self.rate);
+        }
     }
 
     /// KVS says that there is nothing left.
@@ -107,6 +116,9 @@ impl Bucket {
         let since = now.saturating_duration_since(state.at).as_secs_f64();
         state.level = (state.level + since * self.rate).min(self.rate);
         state.at = now;
+        if state.level > self.rate / 2.0 {
+            state.high = now;
+        }
     }
 
     /// The level at which a request of this cost may go.
@@ -340,7 +352,24 @@ mod tests {
         tokio::time::advance(Duration::from_secs(3)).await;
         assert!(bucket.utilization() < 0.01);
         bucket.take(10, &who("a"), soon()).await.unwrap();
-        bucket.give_back(10);
+        bucket.give_back(10, Instant::now());
         assert!(bucket.utilization() < 0.01);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_back_counts_only_while_kvs_has_it_too() {
+        let bucket = Bucket::new("x", 500);
+        let level = || bucket.lock().level;
+        bucket.take(300, &who("a"), soon()).await.unwrap();
+        bucket.take(100, &who("a"), soon()).await.unwrap();
+        let taken = Instant::now();
+        tokio::time::advance(Duration::from_millis(200)).await;
+        bucket.give_back(50, taken);
+        assert!((249.0..251.0).contains(&level()), "100 left, 100 new, 50 back: {}", level());
+        tokio::time::advance(Duration::from_millis(300)).await;
+        bucket.take(300, &who("a"), soon()).await.unwrap();
+        let before = level();
+        bucket.give_back(50, taken);
+        assert!((level() - before).abs() < 1e-6, "KVS's was full in between and did not keep it");
     }
 }

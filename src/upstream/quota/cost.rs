@@ -11,6 +11,8 @@ pub(in crate::upstream) struct Cost {
     pub(in crate::upstream) metadata: u32,
     /// Media points of the stream.
     pub(in crate::upstream) media: u32,
+    /// Whether the points are the most that it can be, since nobody knows before.
+    pub(super) assumed: bool,
     /// One of so many requests a second, of stream or account.
     pub(super) rate: Option<Rate>,
     /// One of the stream's connections, for as long as the answer is under way.
@@ -67,7 +69,7 @@ impl Cost {
             }
             Call::GetClip(clip) => {
                 let fragments = Self::clip_fragments(clip);
-                Self { metadata: fragments, media: fragments, ..Self::default() }
+                Self { metadata: fragments, media: fragments, assumed: true, ..Self::default() }
             }
             Call::GetMediaForFragmentList(list) => Self {
                 media: u32::try_from(list.fragments.len()).unwrap_or(u32::MAX),

@@ -17,7 +17,10 @@ use super::call::Ask;
 use super::entry::Entry;
 use super::error::Error;
 use super::metrics::Metrics;
+use crate::kvs::Call;
+use crate::kvs::operations::GetClip;
 use bucket::Bucket;
+use bytes::Bytes;
 use cost::{Rate, SessionRate};
 use slots::{Slot, Slots};
 use std::hash::Hash;
@@ -32,6 +35,8 @@ pub(super) struct Quotas {
     streams: Arc<Memory<Key, Stream>>,
     accounts: Memory<Arc<str>, Account>,
     sessions: Memory<Arc<str>, Session>,
+    /// When clips were charged, by entry and request.
+    clips: moka::sync::Cache<(Arc<str>, Bytes), Instant>,
     metrics: Metrics,
 }
 
@@ -76,6 +81,8 @@ pub(super) type Turn = Option<Slot>;
 /// Buckets that nobody used for so long are full, and forgotten.
 const UNUSED: Duration = Duration::from_secs(600);
 const MOST: u64 = 100_000;
+/// How long after a clip was charged it may be settled; a bucket is full again long before.
+const SETTLED: Duration = Duration::from_secs(30);
 
 impl Quotas {
     pub(super) fn new(patience: Duration, metrics: Metrics) -> Self {
@@ -90,7 +97,8 @@ impl Quotas {
                 set(&key.1, "media", stream.media.utilization());
             }
         }));
-        Self { patience, streams, accounts: memory(), sessions: memory(), metrics }
+        let clips = moka::sync::Cache::builder().max_capacity(MOST).time_to_live(SETTLED).build();
+        Self { patience, streams, accounts: memory(), sessions: memory(), clips, metrics }
     }
 
     /// Waits for the call's turn in every bucket.
@@ -104,7 +112,7 @@ impl Quotas {
             if let Err(retry_after) = bucket.take(cost, &ask.principal, deadline).await {
                 return Err(Error::Busy { retry_after, what: bucket.what() });
             }
-            taken.0.push((bucket, cost));
+            taken.0.push((bucket, cost, Instant::now()));
         }
         let slot = match &ask.stream {
             Some(stream) if ask.cost.connection => {
@@ -114,7 +122,10 @@ impl Quotas {
             }
             _ => None,
         };
-        taken.0.clear(); // spent, not to be given back
+        taken.0.clear(); // and not to be given back
+        if ask.cost.assumed {
+            self.clips.insert((entry.name.clone(), ask.body.clone()), Instant::now());
+        }
         self.count(ask);
         Ok(slot)
     }
@@ -126,11 +137,15 @@ impl Quotas {
         }
     }
 
-    /// A clip was charged for `assumed` fragments and had `actual` ones.
-    pub(super) fn settle(&self, entry: &Entry, stream: &str, assumed: u32, actual: u32) {
-        let stream = self.stream(entry, stream);
-        stream.metadata.give_back(assumed.saturating_sub(actual));
-        stream.media.give_back(assumed.saturating_sub(actual));
+    /// A clip has so many fragments. If it was charged lately, for as many as could start in its range, the rest
+    /// goes back; once, however many are told of it.
+    pub(super) fn settle(&self, entry: &Entry, clip: &GetClip, actual: u32) {
+        let request = Call::GetClip(clip.clone()).body();
+        let Some(charged) = self.clips.remove(&(entry.name.clone(), request)) else { return };
+        let rest = Cost::clip_fragments(clip).saturating_sub(actual);
+        let stream = self.stream(entry, clip.stream.name().as_str());
+        stream.metadata.give_back(rest, charged);
+        stream.media.give_back(rest, charged);
     }
 
     /// What a call is charged to, and how much.
@@ -191,12 +206,12 @@ impl Quotas {
 
 /// What a call took so far; given back if it does not get all that it needs, or leaves while it waits.
 #[derive(Default)]
-struct Taken(Vec<(Arc<Bucket>, u32)>);
+struct Taken(Vec<(Arc<Bucket>, u32, Instant)>);
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        for (bucket, cost) in &self.0 {
-            bucket.give_back(*cost);
+        for (bucket, cost, since) in &self.0 {
+            bucket.give_back(*cost, *since);
         }
     }
 }

@@ -2,27 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { gzipSync } from 'node:zlib';
-import { framesGrow, liveTiles, openPage, signIn, tile, until } from '../page.mjs';
-
-/** Plays a stream with hls.js and nothing else, in the page, and tells after how many ms it showed a picture. */
-const alone = async ([token, name]) => {
-  const chunk = performance.getEntriesByType('resource').map((entry) => entry.name).find((name) => /\/console\/hls-[^/]*\.js$/.test(name));
-  const { default: Hls } = await import(chunk);
-  const video = document.createElement('video');
-  video.muted = true;
-  document.body.append(video);
-  const began = performance.now();
-  const answer = await fetch('/getHLSStreamingSessionURL', { method: 'POST', headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' }, body: JSON.stringify({ StreamName: name, DisplayFragmentTimestamp: 'ALWAYS', DiscontinuityMode: 'ON_DISCONTINUITY', MaxMediaPlaylistFragmentResults: 5, Expires: 43200 }) });
-  const { HLSStreamingSessionURL: url } = await answer.json();
-  const hls = new Hls({ enableWorker: false });
-  hls.attachMedia(video);
-  hls.loadSource(new URL(url).pathname);
-  void video.play();
-  const ms = await new Promise((resolve) => video.requestVideoFrameCallback(() => resolve(performance.now() - began)));
-  hls.destroy();
-  video.remove();
-  return ms;
-};
+import { alone, framesGrow, liveTiles, openPage, signIn, tile, until } from '../page.mjs';
 
 export const tests = [
   {

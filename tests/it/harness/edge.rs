@@ -131,6 +131,15 @@ impl Edge {
         Setup::default().start().await
     }
 
+    /// A second process of the same settings and keys, or the same one after a restart: it shares nothing else with
+    /// this one. Gives its address too.
+    pub async fn another(&self) -> (Running, String) {
+        let source = Source::read(&self.path("edge.toml"), std::iter::empty()).unwrap();
+        let running = app::start(source, Logging::Elsewhere).await.expect("another edge starts");
+        let url = format!("http://{}", running.addresses[0]);
+        (running, url)
+    }
+
     /// A token of somebody in these groups.
     pub fn token(&self, subject: &str, groups: &[&str]) -> String {
         let claims = issuer::Claims {

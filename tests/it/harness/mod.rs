@@ -15,4 +15,4 @@ pub mod program;
 #[allow(unused_imports)] // what each promise uses differs
 pub use client::{Answer, Http};
 pub use edge::{Edge, Setup};
-pub use program::{python, run, tool};
+pub use program::{python, python_with, run, tool};

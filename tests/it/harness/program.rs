@@ -28,12 +28,18 @@ pub async fn tool(name: &str, arguments: &[&str]) -> String {
 
 /// A Python script with boto3, from `tests/clients/`.
 pub async fn python(script: &str, environment: &[(&str, &str)]) -> Output {
+    python_with(script, &[], environment).await
+}
+
+/// The same with arguments.
+pub async fn python_with(script: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let interpreter = root.join("target/venv/bin/python");
     assert!(interpreter.exists(), "target/venv is not there: `make test` makes it");
     let mut command = Command::new(interpreter);
     command
         .arg(root.join("tests/clients").join(script))
+        .args(arguments)
         .env_clear()
         .env("PATH", std::env::var("PATH").unwrap());
     run(command.envs(environment.iter().copied())).await

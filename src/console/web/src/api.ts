@@ -13,6 +13,8 @@ export interface Me { readonly subject: string; readonly issuer: string; readonl
 export interface Stream {
   readonly name: string; readonly arn: string; readonly status: string | null; readonly created: string | null;
   readonly retention_hours: number | null; readonly media_type?: string | null; readonly actions: readonly string[];
+  /** When watching ends by policy within the next day; told by the page of one stream only. */
+  readonly ends?: string | null;
 }
 /** One fragment: when it began at the server, how long it is (last frame minus first), how many bytes. Times in ms. */
 export interface Fragment { readonly number: string; readonly start: number; readonly length: number; readonly bytes: number }

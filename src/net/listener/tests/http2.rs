@@ -173,3 +173,23 @@ async fn a_head_that_goes_on_for_ever_is_refused() {
     assert!(sent < 50_000, "{sent}");
     edge.until(|m| m.connections() == 0).await;
 }
+
+/// Reading one answer does not buy time for another.
+#[tokio::test]
+async fn who_reads_one_answer_and_shuts_out_another_is_cut() {
+    let edge = Edge::start(quick()).await;
+    let (mut send, connection) = connect(&edge).await;
+    let _held = get(&mut send, "/endless").await.unwrap();
+    let reading = tokio::spawn(async move {
+        loop {
+            let Ok(ready) = send.ready().await else { break };
+            send = ready;
+            let Ok(answer) = get(&mut send, "/").await else { break };
+            drop(answer.into_body().data().await);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    let _ = connection.await.unwrap(); // ended, one way or the other
+    reading.await.unwrap();
+    edge.rejects(Rejection::WriteStall).await;
+}

@@ -4,7 +4,7 @@ use crate::kvs::{PlaybackMode, Protocol, Resource, SessionParameters, Timestamp}
 use crate::sessions::key::tests::key;
 use crate::sessions::numbering::tests::fragment;
 use crate::sessions::shared::lock;
-use crate::sessions::{Located, Opened, Origin, SessionKey, Verdict, Viewing};
+use crate::sessions::{Located, Opened, Origin, SessionKey, Track, Verdict, Viewing};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -134,6 +134,11 @@ impl Origin for Way {
             text += &format!("#EXTINF:2,\ngetMP4MediaFragment.mp4?FragmentNumber={number}&TrackNumber=1\n");
         }
         Ok(text)
+    }
+
+    async fn track(&self, _: &SessionKey, init: Located<Handle>) -> Result<Option<Track>, Failed> {
+        assert!(matches!(init.resource, Resource::InitSegment { .. }));
+        Ok(Some(Track { timescale: 16_000, mark: 7 }))
     }
 
     fn verdict(error: &Failed) -> Verdict {

@@ -8,8 +8,10 @@ import { isFine, wordsOf } from '../play/state';
 import { now } from '../present';
 import { onPreference, preferences } from '../preferences';
 import { messageOf, type Session } from '../session/session';
+
 import { dialog, notice, toggleFullScreen, type Shell } from '../shell';
 import { text } from '../text';
+import { duration, moment } from '../words';
 import { ClipPanel, save } from './clip';
 import { controls, jumpForm } from './controls';
 import { Deck } from './deck';
@@ -20,6 +22,12 @@ import { Thumbnails } from './thumbnails';
 import { Timeline, type Marks } from './timeline';
 
 const words = text.camera;
+/** An end of the permission that is nearer than this is worth a word in the bar, in ms. */
+const SOON = 15 * 60e3;
+/** How often the gateway is asked whether the permission still ends when it said, in ms. */
+const ASK_AGAIN = 60e3;
+/** A camera that is not there for this viewer, or does not answer, may be there later: how often it is tried, in ms. */
+const ASK_LATER = 10e3;
 type CameraAddress = Extract<Address, { view: 'camera' }>;
 
 /** The view; it stands at once, and fills when the gateway has described the stream. */
@@ -27,13 +35,18 @@ export function cameraView(session: Session, shell: Shell, address: CameraAddres
   const ends = new Ends();
   const root = h('section', { class: 'camera', 'aria-label': address.name }, h('p', { class: 'starting', role: 'status' }, text.signIn.checking));
   const pill = h('div', { class: 'pill', role: 'status' }, h('span', {}), h('span', { class: 'pill-detail' }));
+  const ending = h('div', { class: 'pill', role: 'status', 'data-tone': 'warn', hidden: true });
   shell.bar(h('div', { class: 'camera-bar' },
-    h('a', { class: 'icon-button', href: '#/', 'aria-label': words.back, title: words.back }, icon('back')), switcher(session, address.name, ends), pill));
+    h('a', { class: 'icon-button', href: '#/', 'aria-label': words.back, title: words.back }, icon('back')), switcher(session, address.name, ends), pill, ending));
   document.title = `${address.name} · ${text.brand}`;
+  let again: ReturnType<typeof setTimeout> | undefined;
+  ends.add(() => clearTimeout(again));
   const load = async (): Promise<void> => {
-    try { build(session, root, pill, await session.api.stream(address.name, ends.signal), address, ends); } catch (error) {
+    clearTimeout(again);
+    try { build(session, root, pill, ending, await session.api.stream(address.name, ends.signal), address, ends); } catch (error) {
       if (ends.signal.aborted) return;
       const known = error instanceof Refused && (error.status === 404 || error.status === 403);
+      again = setTimeout(() => void load(), ASK_LATER);
       root.replaceChildren(h('div', { class: 'wall-message' }, h('h1', {}, known ? words.notFound(address.name) : text.wall.failed), h('p', {}, known ? words.notFoundLead : messageOf(error)),
         known ? h('a', { class: 'button primary', href: '#/' }, words.back) : h('button', { type: 'button', class: 'button primary', on: { click: () => void load() } }, text.wall.retry)));
     }
@@ -51,7 +64,7 @@ function switcher(session: Session, name: string, ends: Ends): HTMLElement {
   return h('h1', { class: 'camera-name' }, select);
 }
 
-function build(session: Session, root: HTMLElement, pill: HTMLElement, stream: Stream, address: CameraAddress, ends: Ends): void {
+function build(session: Session, root: HTMLElement, pill: HTMLElement, ending: HTMLElement, stream: Stream, address: CameraAddress, ends: Ends): void {
   const may = (action: string) => stream.actions.includes(action);
   const recordings = new Recordings(session.api, stream.name, (stream.retention_hours ?? 24) * 3600e3, may('ListFragments'));
   const deck = new Deck(session, stream, recordings, ends);
@@ -94,7 +107,8 @@ function build(session: Session, root: HTMLElement, pill: HTMLElement, stream: S
   ends.listen(deck.stage.root, 'click', () => deck.toggle());
   ends.add(onPreference(() => { show(); clip.show(); }));
   ends.every(100, () => bar.show());
-  ends.every(1000, () => { show(); info.show(); });
+  ends.every(1000, () => { show(); info.show(); tellEnd(ending, info.stream.ends); });
+  ends.every(ASK_AGAIN, () => { session.api.stream(stream.name, ends.signal).then((fresh) => { info.stream = fresh; }, () => undefined); });
   ends.add(() => recordings.close());
   const acts = actsFor(deck, timeline, { ...doing, setMark, go, clear: () => { marks.in = marks.out = undefined; marked(); } }, info, toggleInfo);
   ends.listen(document, 'keydown', (event: KeyboardEvent) => {
@@ -142,6 +156,15 @@ function tell(deck: Deck, root: HTMLElement, pill: HTMLElement, loud: HTMLElemen
   if (!show) return;
   say(loud.querySelector('strong') as Element, stateWords.title);
   say(loud.querySelector('span') as Element, stateWords.detail);
+}
+
+/** Says ahead when a policy ends what is being watched. */
+function tellEnd(ending: HTMLElement, at: string | null | undefined): void {
+  const left = at ? Date.parse(at) - now() : Infinity;
+  ending.hidden = left > SOON || left <= 0;
+  if (ending.hidden || !at) return;
+  say(ending, words.accessEnds(duration(left > 60e3 ? Math.ceil(left / 60e3) * 60e3 : left - (left % 1000))));
+  ending.title = words.accessEndsAt(moment(Date.parse(at), now(), preferences.zone));
 }
 
 async function share(deck: Deck, name: string, marks: Marks): Promise<void> {

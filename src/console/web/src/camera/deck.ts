@@ -152,6 +152,7 @@ export class Deck extends EventTarget {
     const reached = this.live ? undefined : this.feed.seek(at);
     if (reached === undefined) return this.open(at);
     this.skipped(at, reached);
+    landed(at, reached);
     if (!this.paused && !this.backwards) void this.stage.video.play().catch(() => undefined);
     this.tell();
   }
@@ -175,6 +176,7 @@ export class Deck extends EventTarget {
         return;
       }
       this.skipped(this.pending, wall);
+      landed(this.pending, wall);
     }
     this.pending = undefined;
     this.lastWall = wall;
@@ -219,4 +221,10 @@ export class Deck extends EventTarget {
   }
 
   private tell(): void { this.dispatchEvent(new Event('change')); }
+}
+
+/** Leaves a mark in the browser's own timings: where somebody wanted to go, and where that led. */
+function landed(wanted: number, reached: number): void {
+  performance.clearMarks('landed');
+  performance.mark('landed', { detail: { wanted, reached } });
 }

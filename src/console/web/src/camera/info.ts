@@ -8,7 +8,7 @@ import { now } from '../present';
 import { preferences } from '../preferences';
 import { iconButton } from '../shell';
 import { text } from '../text';
-import { bytes, duration } from '../words';
+import { bytes, duration, moment } from '../words';
 import type { Deck } from './deck';
 
 const words = text.info;
@@ -19,7 +19,8 @@ export class Info {
   private readonly squares = h('div', { class: 'squares', role: 'img' });
   private readonly why = h('p', { class: 'info-why' });
   private readonly deck: Deck;
-  private readonly stream: Stream;
+  /** As the gateway last described it. */
+  stream: Stream;
   private readonly onClose: () => void;
 
   constructor(deck: Deck, stream: Stream, onClose: () => void) {
@@ -34,9 +35,9 @@ export class Info {
     this.root = h('aside', { class: 'info', 'aria-label': words.title, hidden: true },
       h('div', { class: 'info-head' }, h('h2', {}, words.title), iconButton('close', text.camera.close, () => this.onClose())),
       h('h3', {}, words.why), this.why,
-      h('h3', {}, words.player), list(words.mode, words.codec, words.audio, words.resolution, words.frameRate, words.latency, words.buffer, words.dropped),
+      h('h3', {}, words.player), list(words.mode, words.codec, words.audio, words.resolution, words.frameRate, words.latency, words.age, words.buffer, words.dropped),
       h('h3', {}, words.network), list(words.cache), this.squares, list(words.firstByte, words.fragment, words.received, words.bitrate, words.firstPicture, words.reopened),
-      h('h3', {}, words.session), list(words.retention, words.mayDo));
+      h('h3', {}, words.session), list(words.retention, words.mayDo, words.until));
     mark(this.root, 'tabindex', '-1');
   }
 
@@ -53,7 +54,10 @@ export class Info {
     put(words.resolution, video.videoWidth ? `${video.videoWidth} × ${video.videoHeight}` : undefined);
     put(words.frameRate, master?.frameRate ? text.units.fps(Math.round(master.frameRate * 10) / 10) : undefined);
     const wall = feed.wall();
-    put(words.latency, wall === undefined ? undefined : deck.live ? text.units.seconds(((now() - wall) / 1000).toFixed(1)) : duration(now() - wall));
+    put(words.latency, wall === undefined ? undefined : text.units.seconds(((now() - wall) / 1000).toFixed(1)));
+    put(words.age, wall === undefined ? undefined : words.ago(duration(now() - wall)));
+    this.only(words.latency, deck.live);
+    this.only(words.age, !deck.live);
     put(words.buffer, text.units.seconds(ahead(video).toFixed(1)));
     const quality = video.getVideoPlaybackQuality?.();
     put(words.dropped, quality && `${quality.droppedVideoFrames} / ${quality.totalVideoFrames}`);
@@ -67,10 +71,15 @@ export class Info {
     put(words.reopened, String(feed.reopened));
     put(words.retention, stream.retention_hours ? duration(stream.retention_hours * 3600e3) : undefined);
     put(words.mayDo, stream.actions.map((action) => text.actions[action] ?? action).join(', '));
+    const ends = stream.ends ? moment(Date.parse(stream.ends), now(), preferences.zone) : undefined;
+    put(words.until, ends ?? words.noEnd);
     const state = wordsOf(feed.state, now(), preferences.zone);
-    say(this.why, [isFine(feed.state) ? words.fine : [state.title, state.detail].filter(Boolean).join('. '), feed.withoutSound].filter(Boolean).join(' '));
+    say(this.why, [isFine(feed.state) ? words.fine : [state.title, state.detail].filter(Boolean).join('. '), feed.withoutSound, isFine(feed.state) && ends && words.ends(ends)].filter(Boolean).join(' '));
     this.drawSquares(tally.recent.map((fetched) => fetched.outcome));
   }
+
+  /** A row that has no meaning now is not there. */
+  private only(name: string, on: boolean): void { mark(this.rows.get(name)?.parentElement as HTMLElement, 'hidden', !on); }
 
   private drawSquares(outcomes: readonly Outcome[]): void {
     const signature = outcomes.join();

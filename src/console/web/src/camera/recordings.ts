@@ -1,7 +1,8 @@
 // What is recorded, asked for piece by piece as the time line needs it: hour by hour where that is exact and cheap, and
-// in samples where a month of two-second fragments would be a million rows. The newest hour is kept up to date.
+// in samples where a month of two-second fragments would be a million rows. The newest hour is kept up to date. What a
+// policy keeps from the viewer is left alone for a while: policies may cover a part of the archive only.
 
-import type { Api } from '../api';
+import { Refused, type Api } from '../api';
 import { now } from '../present';
 import { indexAt, join, merge, spansOf, usualStep, type Piece, type Span } from './coverage';
 import { endOf, type View } from './scale';
@@ -13,6 +14,9 @@ export const EXACT = 26 * HOUR;
 const PROBE = 25e3;
 const BUCKETS = [HOUR / 4, HOUR / 2, HOUR, 2 * HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR];
 const AT_ONCE = 3;
+
+/** How long a refused part is not asked for again, in ms. */
+const CLOSED = 60e3;
 
 interface Hour { pieces: Piece[]; spans: Span[]; until: number }
 export interface Drawn { readonly exact: readonly Span[]; readonly sampled: readonly Span[]; readonly loading: readonly Span[] }
@@ -28,6 +32,7 @@ export class Recordings extends EventTarget {
   private wanted: (() => Promise<void>)[] = [];
   private running = 0;
   private readonly busy = new Set<string>();
+  private readonly closed = new Map<string, number>();
   private readonly away = new AbortController();
   private readonly api: Api;
   private readonly name: string;
@@ -95,6 +100,14 @@ export class Recordings extends EventTarget {
     return undefined;
   }
 
+  /** Whether a policy keeps a part of a view from the viewer. */
+  refused(view: View): boolean {
+    const hidden = (key: string) => (this.closed.get(key) ?? 0) > now();
+    if (view.span <= EXACT) return this.hoursIn(view.start, endOf(view)).some((hour) => hidden(`h${hour}`) && !this.hours.has(hour));
+    const bucket = bucketFor(view.span);
+    return this.bucketsIn(view).some((at) => hidden(`${bucket}:${at}`));
+  }
+
   /** What to draw of a view. */
   drawn(view: View): Drawn {
     const from = Math.max(view.start, this.oldest);
@@ -102,7 +115,7 @@ export class Recordings extends EventTarget {
     const hours = this.hoursIn(from, to);
     const exact = join(hours.flatMap((hour) => this.hours.get(hour)?.spans ?? []), Math.max(300, this.step * 0.3));
     if (view.span <= EXACT) {
-      const loading = this.allowed && !this.failed ? hours.filter((hour) => !this.hours.has(hour)).map((hour) => ({ from: Math.max(hour, from), to: Math.min(hour + HOUR, to) })) : [];
+      const loading = this.allowed && !this.failed ? hours.filter((hour) => !this.hours.has(hour) && !this.closed.has(`h${hour}`)).map((hour) => ({ from: Math.max(hour, from), to: Math.min(hour + HOUR, to) })) : [];
       return { exact, sampled: [], loading };
     }
     const bucket = bucketFor(view.span);
@@ -113,7 +126,7 @@ export class Recordings extends EventTarget {
     return {
       exact,
       sampled: join(buckets.filter((at) => state(at) && !known(at)).map(range), 1),
-      loading: this.allowed && !this.failed ? join(buckets.filter((at) => state(at) === undefined && !known(at)).map(range), 1) : [],
+      loading: this.allowed && !this.failed ? join(buckets.filter((at) => state(at) === undefined && !known(at) && !this.closed.has(`${bucket}:${at}`)).map(range), 1) : [],
     };
   }
 
@@ -169,11 +182,18 @@ export class Recordings extends EventTarget {
   }
 
   private want(key: string, load: () => Promise<void>): void {
-    if (this.busy.has(key)) return;
+    if (this.busy.has(key) || (this.closed.get(key) ?? 0) > now()) return;
     this.wanted.push(async () => {
       if (this.busy.has(key)) return;
       this.busy.add(key);
-      try { await load(); this.tell(false); } catch { if (!this.away.signal.aborted) this.tell(true); } finally { this.busy.delete(key); }
+      try {
+        await load();
+        this.closed.delete(key);
+        this.tell(false);
+      } catch (error) {
+        if (error instanceof Refused && error.status === 403) { this.closed.set(key, now() + CLOSED); this.tell(false); }
+        else if (!this.away.signal.aborted) this.tell(true);
+      } finally { this.busy.delete(key); }
     });
   }
 

@@ -236,7 +236,7 @@ export class Timeline {
     const middle = view.start + view.span / 2;
     const [first, last] = [dayOf(view.start, preferences.zone), dayOf(endOf(view), preferences.zone)];
     say(this.day, first === last || view.span < 3600e3 ? dayOf(middle, preferences.zone) : `${first} – ${last}`);
-    say(this.problem, recordings.allowed ? (recordings.failed ? words.failed : '') : words.noAccess);
+    say(this.problem, !recordings.allowed ? words.noAccess : recordings.failed ? words.failed : recordings.refused(view) ? words.partAccess : '');
     const at = this.playing.position();
     this.followButton.hidden = at === undefined || contains(view, at);
     this.legend.sampled.hidden = view.span <= EXACT;

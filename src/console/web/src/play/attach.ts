@@ -29,6 +29,8 @@ export interface Attachment {
 
 export interface Events {
   fetched(fetched: Fetched): void;
+  /** A playlist came. */
+  listed(): void;
   /** A request failed and will be tried again. */
   hindered(status: number | undefined): void;
   /** The player gave up; `status` as far as a request was the cause. */
@@ -87,6 +89,7 @@ function follow(hls: HlsClass, Hls: typeof HlsClass, events: Events): void {
     const header = networkDetails instanceof XMLHttpRequest ? networkDetails.getResponseHeader('cache-status') : null;
     events.fetched({ outcome: outcomeOf(header), bytes: total, ms: loading.end - loading.start, firstByte: loading.first - loading.start });
   });
+  hls.on(Name.LEVEL_LOADED, () => events.listed());
   hls.on(Name.ERROR, (_, data) => {
     const status = data.response?.code;
     const decided = status !== undefined && status >= 400 && !worthAnotherTry(status);

@@ -11,7 +11,7 @@ import { mediaAt, readMaster, wallAt, type Master, type Piece } from './master';
 import type { Stage } from './stage';
 import { liveness, silentSince, type State } from './state';
 import { Tally } from './tally';
-import { backoff, diagnose, unplayable } from './trouble';
+import { backoff, backoffAlone, diagnose, unplayable } from './trouble';
 
 /** What to play: live, or a range beginning at `at`. Times in ms. */
 export type Wish = { readonly is: 'live' } | { readonly is: 'archive'; readonly start: number; readonly end: number; readonly at: number };
@@ -27,6 +27,10 @@ export interface Hooks {
 }
 
 const STILL_EVERY = 5000;
+/** A live player that was cut off for longer than this starts afresh: what it knows no longer meets what is listed, in ms. */
+const CUT_OFF = 4000;
+/** Live pictures that stand still for this long, though newer ones are listed, are opened again; the next time after twice as long, in ms. */
+const STUCK = 6000;
 
 export class Feed {
   state: State = { is: 'paused' };
@@ -46,7 +50,10 @@ export class Feed {
   /** What stands in the way of the next opening; told once the pictures that are left have run out. */
   private trouble: State | undefined;
   private hindrance: State | undefined;
+  private hinderedAt: number | undefined;
+  private stuck = STUCK;
   private pictureOf: number | undefined;
+  private deniedSince: number | undefined;
   private movedAt = 0;
   private position = -1;
   private moved = false;
@@ -140,7 +147,8 @@ export class Feed {
       this.movedAt = now();
       this.position = -1;
       this.attachment = await attach(this.stage.video, source, range?.at, {
-        fetched: (fetched) => { this.tally.note(fetched, performance.now()); this.hindrance = undefined; },
+        fetched: (fetched) => { this.tally.note(fetched, performance.now()); this.unhindered(); },
+        listed: () => { if (!signal.aborted) this.listed(); },
         hindered: (status) => this.hindered(status),
         fatal: (kind, status, detail) => { if (!signal.aborted) this.failed(kind, status, detail); },
       }, signal);
@@ -178,7 +186,9 @@ export class Feed {
   private begun(ms: number): void {
     this.firstPicture ??= ms;
     this.moved = true;
-    this.trouble = this.hindrance = undefined;
+    this.deniedSince = undefined;
+    this.trouble = undefined;
+    this.unhindered();
     this.movedAt = now();
     this.hooks.first?.(ms);
     this.judge();
@@ -188,8 +198,12 @@ export class Feed {
   private watch(): void {
     const { video } = this.stage;
     if (!this.attachment || !this.moved || !this.wish) return;
-    if (video.paused || video.ended || video.currentTime !== this.position) this.movedAt = now();
-    if (video.currentTime !== this.position && !this.trouble) this.tries = 0;
+    // A player that only looks for a place to go on has not moved.
+    const goesOn = video.currentTime !== this.position && !video.seeking;
+    if (video.paused || video.ended || goesOn) this.movedAt = now();
+    if (goesOn && !this.trouble) this.tries = 0;
+    const played = video.currentTime - this.position;
+    if (goesOn && played > 0 && played < 2) this.stuck = STUCK;
     this.position = video.currentTime;
     const still = now() - this.movedAt;
     const quiet = this.quietSince();
@@ -197,7 +211,12 @@ export class Feed {
     if (quiet !== undefined) return this.set({ is: 'silent', last: quiet });
     if (still < 2500) return this.judge();
     this.set(this.trouble ?? this.hindrance ?? { is: this.wish.is === 'live' ? 'waiting' : 'buffering', since: this.movedAt });
-    if (still > 25e3 && !this.timer) { this.reopened += 1; this.movedAt = now() - 10e3; void this.open(); }
+    const patience = this.wish.is === 'live' && !this.hindrance ? this.stuck : 25e3;
+    if (still > patience && !this.timer) {
+      this.stuck = Math.min(25e3, this.stuck * 2);
+      this.reopened += 1;
+      void this.open();
+    }
   }
 
   /** Since when the camera has sent nothing, if its playlist says so and the gateway can be reached. */
@@ -223,6 +242,8 @@ export class Feed {
   }
 
   private failed(kind: 'network' | 'media', status: number | undefined, detail: string): void {
+    // Sound and pictures fail one after the other, and again: once is enough, more would only put off the next opening.
+    if (this.timer !== undefined) return;
     this.reopened += 1;
     this.tries += 1;
     // A recording goes on where it broke, not where it began.
@@ -230,7 +251,8 @@ export class Feed {
     if (this.wish?.is === 'archive' && this.moved && wall !== undefined) this.wish = { ...this.wish, at: wall };
     if (kind === 'media' && this.tries > 3) return this.cannot(`${text.reason.decode} (${detail})`);
     const trouble = diagnose(status ?? 0);
-    const wait = this.tries === 1 ? 200 : backoff(this.tries, Math.random());
+    const pause = trouble.is === 'unreachable' ? backoffAlone : backoff;
+    const wait = this.tries === 1 ? 200 : pause(this.tries, Math.random());
     if (kind === 'network' && this.tries > 1 && (trouble.is === 'unreachable' || trouble.is === 'troubled')) return this.later({ is: trouble.is, until: now() + wait }, wait);
     // A URL that ran out, a gateway that restarted: asking for a new one settles most of it, or says what is wrong.
     this.later({ is: 'waiting', since: this.movedAt }, wait);
@@ -239,13 +261,26 @@ export class Feed {
   /** The player still tries by itself; should the pictures run out meanwhile, this is why. */
   private hindered(status: number | undefined): void {
     const trouble = diagnose(status ?? 0);
-    if (trouble.is === 'unreachable' || trouble.is === 'troubled') this.hindrance = { is: trouble.is, until: 0 };
+    if (trouble.is !== 'unreachable' && trouble.is !== 'troubled') return;
+    this.hindrance = { is: trouble.is, until: 0 };
+    this.hinderedAt ??= now();
+  }
+
+  private unhindered(): void { this.hindrance = this.hinderedAt = undefined; }
+
+  /** The gateway is back: a live player that was cut off for long would look for pictures that are gone by now. */
+  private listed(): void {
+    const since = this.hinderedAt;
+    this.unhindered();
+    if (since === undefined || this.wish?.is !== 'live' || now() - since < CUT_OFF) return;
+    this.reopened += 1;
+    void this.open();
   }
 
   private async refused(error: Refused, signal: AbortSignal): Promise<void> {
     const trouble = diagnose(error.status, error.type, error.message, error.retryAfter);
     this.tries += 1;
-    const wait = backoff(this.tries, Math.random());
+    const wait = (trouble.is === 'unreachable' ? backoffAlone : backoff)(this.tries, Math.random());
     switch (trouble.is) {
       case 'unreachable': case 'troubled': return this.later({ is: trouble.is, until: now() + wait }, wait);
       case 'busy': return this.later({ is: 'busy', until: now() + trouble.wait }, trouble.wait);
@@ -253,10 +288,16 @@ export class Feed {
       default: this.detach();
     }
     switch (trouble.is) {
-      case 'denied': return this.later({ is: 'denied' }, 30e3);
+      case 'denied': return this.denied();
       case 'broken': return this.later({ is: 'broken', why: trouble.why }, 60e3);
       case 'missing': return this.missing(signal);
     }
+  }
+
+  /** Somebody who was watching is told since when he may not; policies and groups change, so it is asked again. */
+  private denied(): void {
+    if (this.moved) this.deniedSince ??= now();
+    this.later({ is: 'denied', ...(this.deniedSince !== undefined && { since: this.deniedSince }) }, 30e3);
   }
 
   /** Nothing to play: is the camera silent, or gone? */

@@ -5,7 +5,9 @@ import { duration, moment, type Zone } from '../words';
 
 /** Times are ms since 1970, `behind` is ms. */
 export type State =
-  | { readonly is: 'paused' | 'denied' | 'signedOut' | 'gone' | 'ended' | 'archive' }
+  | { readonly is: 'paused' | 'signedOut' | 'gone' | 'ended' | 'archive' }
+  /** `since`: pictures came until then. */
+  | { readonly is: 'denied'; readonly since?: number }
   | { readonly is: 'opening' | 'waiting' | 'buffering'; readonly since: number }
   | { readonly is: 'live'; readonly behind?: number }
   | { readonly is: 'delayed'; readonly behind: number }
@@ -34,7 +36,7 @@ export function wordsOf(state: State, now: number, zone: Zone): Words {
       if (state.last === 'long ago') return say(words.silentLong, 'bad');
       return say(words.silentSince(moment(state.last, now, zone), duration(now - state.last)), 'bad');
     }
-    case 'denied': return say(words.denied, 'bad');
+    case 'denied': return say(state.since === undefined ? words.denied : words.deniedSince(moment(state.since, now, zone)), 'bad');
     case 'signedOut': return say(words.signedOut, 'warn');
     case 'unreachable': return say(words.unreachable(seconds(state.until - now)), 'bad');
     case 'troubled': return say(words.troubled(seconds(state.until - now)), 'bad');

@@ -28,6 +28,9 @@ export const worthAnotherTry = (status: number | undefined): boolean => ![400, 4
 /** How long to wait before the n-th try, in ms: doubling from one second to fifteen, spread by `chance` in 0..1. */
 export const backoff = (tries: number, chance: number): number => Math.min(15e3, 1000 * 2 ** Math.max(0, tries - 1)) * (0.75 + chance / 2);
 
+/** The same for a gateway that does not answer at all: asking costs nobody anything, and it may be back any moment. */
+export const backoffAlone = (tries: number, chance: number): number => Math.min(4000, backoff(tries, chance));
+
 /** Why this browser cannot play these codecs, or nothing if it can. */
 export function unplayable(codecs: string, supported: ((type: string) => boolean) | undefined): string | undefined {
   if (!supported) return text.reason.noMse;

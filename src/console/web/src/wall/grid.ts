@@ -1,5 +1,9 @@
 // How many columns make the tiles largest. Pure.
 
+/** The line with a tile's name below its picture, in px; `.tile-foot` has this height. */
+const FOOT = 30;
+/** Left and right border of a tile, in px. */
+const BORDERS = 2;
 /** Below this a screen is a telephone's: tiles take its width, and it scrolls. */
 const NARROW = 640;
 
@@ -12,7 +16,7 @@ export function columns(n: number, width: number, height: number, gap: number, l
   for (let count = 1; count <= Math.min(Math.max(1, n), most); count++) {
     const rows = Math.ceil(n / count);
     const byWidth = (width - gap * (count - 1)) / count;
-    const byHeight = ((height - gap * (rows - 1)) / rows) * (16 / 9);
+    const byHeight = widthFor((height - gap * (rows - 1)) / rows);
     const tile = Math.min(byWidth, byHeight);
     // A little scrolling beats postage stamps.
     const shown = tile < least ? Math.min(byWidth, least) : tile;
@@ -26,9 +30,14 @@ export function tileWidth(n: number, count: number, width: number, height: numbe
   if (width < NARROW) return Math.floor((width - gap * (count - 1)) / count);
   const rows = Math.ceil(Math.max(1, n) / count);
   const byWidth = (width - gap * (count - 1)) / count;
-  const byHeight = ((height - gap * (rows - 1)) / rows) * (16 / 9);
-  return Math.floor(Math.max(Math.min(byWidth, byHeight), Math.min(byWidth, least)));
+  const byHeight = widthFor((height - gap * (rows - 1)) / rows);
+  const widest = Math.max(Math.min(byWidth, byHeight), Math.min(byWidth, least));
+  // Pictures of whole pixels in both directions: else a dark hair stays below some.
+  return Math.floor((widest - BORDERS) / 16) * 16 + BORDERS;
 }
+
+/** How wide a tile of a height is: 16:9 and its name below. */
+const widthFor = (height: number): number => (height - FOOT) * (16 / 9);
 
 /** The cameras that match every word of a query, in any order. */
 export function matching<T extends { readonly name: string }>(streams: readonly T[], query: string): T[] {

@@ -36,7 +36,8 @@ export class Tile {
     const status = h('div', { class: 'tile-status' }, this.dot, this.title);
     const full = iconButton('full', `${text.wall.enlarge}: ${stream.name}`, () => void toggleFullScreen(this.root), { class: 'icon-button tile-full' });
     this.root = h('article', { class: 'tile', 'data-stream': stream.name, 'aria-label': stream.name },
-      this.stage.root, h('div', { class: 'tile-words' }, icon('noSignal'), h('strong', {}), this.detail),
+      h('div', { class: 'tile-picture' }, this.stage.root, h('div', { class: 'tile-words' }, icon('noSignal'), h('strong', {}), this.detail)),
+      // Below the picture, since cameras write their own time and place into its corners.
       h('div', { class: 'tile-foot' }, h('h2', { class: 'tile-name' }, stream.name), status), link, full);
     this.feed = new Feed(session, this.stage, stream, false, {
       changed: () => this.show(),

@@ -1,0 +1,109 @@
+//! gzip for playlists and manifests, when the client asks for it: an hour's playlist shrinks to a tenth. Never for
+//! media, which does not shrink.
+//!
+//! Two encodings of one text are two representations, each with a tag of its own (RFC 9110, 8.8.3.3).
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::HeaderMap;
+use http::header::ACCEPT_ENCODING;
+use std::io::Write as _;
+
+/// What fits in a packet anyway is sent as it is.
+pub const LEAST: usize = 1200;
+/// More than this is compressed on a thread of its own: it takes some milliseconds.
+const BLOCKING: usize = 64 << 10;
+
+/// Whether a client takes gzip (RFC 9110, 12.5.3). One that does not say gets none.
+pub fn takes_gzip(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|line| line.to_str().ok());
+    let (mut named, mut any) = (None, None);
+    for coding in lines.flat_map(|line| line.split(',')) {
+        let mut parts = coding.split(';').map(str::trim);
+        let name = parts.next().unwrap_or_default();
+        let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+        let wanted = weight.is_none_or(|weight| weight.parse::<f32>().is_ok_and(|weight| weight > 0.0));
+        if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") {
+            named = Some(wanted);
+        } else if name == "*" {
+            any = Some(wanted);
+        }
+    }
+    named.or(any).unwrap_or(false)
+}
+
+/// The text as gzip; `None` if that fails, which it does not.
+pub async fn gzip(text: Bytes) -> Option<Bytes> {
+    if text.len() <= BLOCKING {
+        return packed(&text);
+    }
+    tokio::task::spawn_blocking(move || packed(&text)).await.ok().flatten()
+}
+
+fn packed(text: &[u8]) -> Option<Bytes> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(text.len() / 4), Compression::fast());
+    encoder.write_all(text).ok()?;
+    encoder.finish().ok().map(Bytes::from)
+}
+
+/// The tag of the gzip form of what has this tag.
+pub fn tag(etag: &str) -> String {
+    format!("{}-gzip\"", etag.trim_end_matches('"'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+    use proptest::prelude::*;
+    use std::io::Read as _;
+
+    fn takes(lines: &[&str]) -> bool {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(ACCEPT_ENCODING, HeaderValue::from_str(line).unwrap());
+        }
+        takes_gzip(&headers)
+    }
+
+    #[test]
+    fn gzip_goes_to_those_who_take_it() {
+        for lines in [
+            &["gzip"][..],
+            &["gzip, deflate, br"],
+            &["br", "x-gzip"],
+            &["*"],
+            &["GZIP;q=0.1"],
+            &["br;q=1, gzip; q=0.5"],
+        ] {
+            assert!(takes(lines), "{lines:?}");
+        }
+        for lines in [
+            &[][..],
+            &[""],
+            &["identity"],
+            &["gzip;q=0"],
+            &["*, gzip;q=0"],
+            &["*;q=0"],
+            &["gzip;q=x"],
+            &["notgzip"],
+        ] {
+            assert!(!takes(lines), "{lines:?}");
+        }
+        assert_eq!(tag("\"abc\""), "\"abc-gzip\"");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_packed_is_unpacked(text in proptest::collection::vec(any::<u8>(), 0..5000)) {
+            let packed = packed(&text).unwrap();
+            let mut back = Vec::new();
+            flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut back).unwrap();
+            prop_assert_eq!(back, text);
+        }
+
+        #[test]
+        fn any_header_is_read_without_panic(line in "[ -~]{0,40}") { let _ = takes(&[&line]); }
+    }
+}

@@ -1,0 +1,314 @@
+//! What one caller may take: requests, bytes and KVS's points per second, and cameras at a time (`HARDENING.md`,
+//! "Limits and defaults" and threat 6).
+//!
+//! Callers are counted apart by issuer and subject, whatever tokens, capabilities or addresses they come with. A
+//! bucket holds some seconds' worth, so that a page full of thumbnails passes. Bytes and points are known only when
+//! they are spent, so they run a bucket into debt, and the next request waits until it is paid; what is under way is
+//! never cut. Points are charged to whoever made KVS be asked, and asked for only on that way: what is held in the
+//! cache costs none. Shared playback sessions cost nobody.
+
+use crate::caller::Caller;
+use crate::kvs::StreamName;
+use crate::setting::{ByteSize, Mistake, Span};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// `[rates]`: per caller. Absent rates are no bound.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Requests per second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests: Option<u32>,
+    /// Body bytes per second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<ByteSize>,
+    /// Points of KVS's quotas per second, media and metadata together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub points: Option<u32>,
+    /// How much may be taken at once: so many seconds' worth.
+    pub burst: Span,
+    /// Cameras that are played at a time.
+    pub streams: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { requests: None, bytes: None, points: None, burst: Span::seconds(10), streams: 64 }
+    }
+}
+
+impl Config {
+    /// Everything that cannot be, each at its key.
+    #[must_use]
+    pub fn check(&self) -> Vec<Mistake> {
+        let rates = [
+            ("requests", self.requests.map(u64::from)),
+            ("bytes", self.bytes.map(|size| size.0)),
+            ("points", self.points.map(u64::from)),
+            ("streams", Some(self.streams.into())),
+            ("burst", Some(self.burst.0.as_secs())),
+        ];
+        let zero = rates.into_iter().filter(|(_, rate)| *rate == Some(0));
+        zero.map(|(key, _)| {
+            Mistake::at(format!("rates.{key}"), "must be at least 1; leave it out for no bound of your own")
+        })
+        .collect()
+    }
+}
+
+/// Why a caller has to wait.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("you have taken more {what} than one caller may; try again later")]
+pub struct Limited {
+    /// Of what.
+    what: &'static str,
+    /// When to come again.
+    pub retry_after: Duration,
+}
+
+/// What all callers took lately; outlives reloads.
+#[derive(Clone)]
+pub struct Callers(Arc<moka::sync::Cache<u64, Arc<Mutex<Taken>>>>, RandomState);
+
+impl Default for Callers {
+    fn default() -> Self {
+        let held = moka::sync::Cache::builder().max_capacity(MOST).time_to_idle(FORGET).build();
+        Self(Arc::new(held), RandomState::new())
+    }
+}
+
+/// Callers beyond these are forgotten, those first who have not come for long.
+const MOST: u64 = 100_000;
+/// By then a bucket is full, unless its owner is deep in debt and has waited all that time.
+const FORGET: Duration = Duration::from_secs(600);
+/// A camera whose player has not asked for so long is not played any more.
+const PLAYED: Duration = Duration::from_secs(30);
+
+#[derive(Default)]
+struct Taken {
+    requests: Bucket,
+    bytes: Bucket,
+    points: Bucket,
+    playing: HashMap<StreamName, Instant>,
+}
+
+/// How much less than full a bucket is.
+#[derive(Default)]
+struct Bucket {
+    used: f64,
+    at: Option<Instant>,
+}
+
+impl Bucket {
+    fn refill(&mut self, rate: f64, now: Instant) {
+        let since = self.at.map_or(0.0, |at| now.saturating_duration_since(at).as_secs_f64());
+        self.used = (self.used - since * rate).max(0.0);
+        self.at = Some(now);
+    }
+
+    /// Takes, however little there is.
+    fn spend(&mut self, cost: f64, rate: f64, now: Instant) {
+        self.refill(rate, now);
+        self.used += cost;
+    }
+
+    /// How long until `cost` is there.
+    fn wait(&mut self, cost: f64, rate: f64, burst: Duration, now: Instant) -> Option<Duration> {
+        self.refill(rate, now);
+        let missing = self.used + cost - (rate * burst.as_secs_f64()).max(1.0);
+        (missing > 0.0).then(|| Duration::from_secs_f64((missing / rate).min(3600.0)))
+    }
+}
+
+/// One caller's account under the settings in force.
+#[derive(Clone)]
+pub struct Allowance {
+    config: Arc<Config>,
+    taken: Arc<Mutex<Taken>>,
+}
+
+impl Callers {
+    /// A caller's account.
+    #[must_use]
+    pub fn of(&self, caller: &Caller, config: &Arc<Config>) -> Allowance {
+        let key = self.1.hash_one((&*caller.issuer, &*caller.subject));
+        Allowance { config: config.clone(), taken: self.0.get_with(key, Arc::default) }
+    }
+}
+
+impl Allowance {
+    /// One more request.
+    ///
+    /// # Errors
+    /// There were too many, or too many bytes.
+    pub fn admit(&self, now: Instant) -> Result<(), Limited> {
+        if self.config.requests.is_none() && self.config.bytes.is_none() {
+            return Ok(());
+        }
+        let mut taken = self.lock();
+        let burst = self.config.burst.0;
+        if let Some(rate) = self.config.bytes
+            && let Some(retry_after) = taken.bytes.wait(0.0, rate.0 as f64, burst, now)
+        {
+            return Err(Limited { what: "bytes", retry_after });
+        }
+        if let Some(rate) = self.config.requests.map(f64::from) {
+            if let Some(retry_after) = taken.requests.wait(1.0, rate, burst, now) {
+                return Err(Limited { what: "requests", retry_after });
+            }
+            taken.requests.spend(1.0, rate, now);
+        }
+        Ok(())
+    }
+
+    /// Whether KVS may be asked for this caller.
+    ///
+    /// # Errors
+    /// He is in debt of points.
+    pub fn may_ask(&self, now: Instant) -> Result<(), Limited> {
+        let Some(rate) = self.config.points.map(f64::from) else { return Ok(()) };
+        let wait = self.lock().points.wait(0.0, rate, self.config.burst.0, now);
+        wait.map_or(Ok(()), |retry_after| {
+            Err(Limited { what: "of Kinesis Video Streams' quota points", retry_after })
+        })
+    }
+
+    /// KVS was asked for him, at this cost.
+    pub fn spend_points(&self, points: u32, now: Instant) {
+        if let Some(rate) = self.config.points.map(f64::from) {
+            self.lock().points.spend(points.into(), rate, now);
+        }
+    }
+
+    /// Bytes went to him.
+    pub fn spend_bytes(&self, bytes: usize, now: Instant) {
+        if let Some(rate) = self.config.bytes {
+            self.lock().bytes.spend(bytes as f64, rate.0 as f64, now);
+        }
+    }
+
+    /// He plays this camera.
+    ///
+    /// # Errors
+    /// He plays too many others.
+    pub fn play(&self, stream: &StreamName, now: Instant) -> Result<(), Limited> {
+        let playing = &mut self.lock().playing;
+        if let Some(last) = playing.get_mut(stream) {
+            *last = now;
+            return Ok(());
+        }
+        playing.retain(|_, last| now.saturating_duration_since(*last) < PLAYED);
+        if playing.len() >= self.config.streams as usize {
+            return Err(Limited { what: "cameras at a time", retry_after: PLAYED });
+        }
+        playing.insert(stream.clone(), now);
+        Ok(())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kvs::Timestamp;
+    use proptest::prelude::*;
+
+    fn caller(subject: &str) -> Caller {
+        Caller {
+            issuer: "https://login.test/".into(),
+            subject: subject.into(),
+            token_id: None,
+            groups: Default::default(),
+            attributes: Default::default(),
+            expires: Timestamp::from_millis(0),
+        }
+    }
+
+    fn after(start: Instant, seconds: f64) -> Instant {
+        start + Duration::from_secs_f64(seconds)
+    }
+
+    #[test]
+    fn requests_are_bounded_for_each_caller_apart() {
+        let (callers, start) = (Callers::default(), Instant::now());
+        let config = Arc::new(Config { requests: Some(2), burst: Span::seconds(5), ..Config::default() });
+        let alice = callers.of(&caller("alice"), &config);
+        for _ in 0..10 {
+            assert_eq!(alice.admit(start), Ok(()));
+        }
+        let limited = callers.of(&caller("alice"), &config).admit(start).unwrap_err();
+        assert_eq!((limited.what, limited.retry_after), ("requests", Duration::from_millis(500)));
+        assert_eq!(callers.of(&caller("bob"), &config).admit(start), Ok(()));
+        assert_eq!(alice.admit(after(start, 0.6)), Ok(()));
+        assert!(alice.admit(after(start, 0.6)).is_err());
+    }
+
+    #[test]
+    fn bytes_and_points_are_paid_for_afterwards() {
+        let (callers, start) = (Callers::default(), Instant::now());
+        let config = Config {
+            bytes: Some(ByteSize(1000)),
+            points: Some(100),
+            burst: Span::seconds(1),
+            ..Config::default()
+        };
+        let alice = callers.of(&caller("alice"), &Arc::new(config));
+        assert_eq!((alice.admit(start), alice.may_ask(start)), (Ok(()), Ok(())));
+        alice.spend_bytes(5000, start);
+        alice.spend_points(425, start);
+        assert_eq!(alice.admit(start).unwrap_err().retry_after, Duration::from_secs(4));
+        assert_eq!(alice.may_ask(start).unwrap_err().retry_after, Duration::from_millis(3250));
+        assert_eq!((alice.admit(after(start, 4.1)), alice.may_ask(after(start, 3.3))), (Ok(()), Ok(())));
+    }
+
+    #[test]
+    fn cameras_are_bounded_at_a_time() {
+        let (callers, start) = (Callers::default(), Instant::now());
+        let config = Arc::new(Config { streams: 2, ..Config::default() });
+        let alice = callers.of(&caller("alice"), &config);
+        let camera = |name: &str| StreamName::parse(name).unwrap();
+        for name in ["cam-1", "cam-2", "cam-1"] {
+            assert_eq!(alice.play(&camera(name), start), Ok(()));
+        }
+        assert!(alice.play(&camera("cam-3"), start).is_err());
+        assert_eq!(alice.play(&camera("cam-1"), after(start, 20.0)), Ok(()));
+        assert_eq!(alice.play(&camera("cam-3"), after(start, 40.0)), Ok(()), "cam-2 is not played any more");
+    }
+
+    #[test]
+    fn zero_is_a_mistake() {
+        assert_eq!(Config::default().check(), []);
+        let zero = Config {
+            requests: Some(0),
+            bytes: Some(ByteSize(0)),
+            points: Some(0),
+            burst: Span::seconds(0),
+            streams: 0,
+        };
+        assert_eq!(zero.check().len(), 5);
+    }
+
+    proptest! {
+        /// However the requests come, no more are let in than the burst and what the time brings.
+        #[test]
+        fn the_rate_holds(gaps in prop::collection::vec(0..400_u64, 1..200), rate in 1..20_u32) {
+            let start = Instant::now();
+            let config = Arc::new(Config { requests: Some(rate), burst: Span::seconds(3), ..Config::default() });
+            let alice = Callers::default().of(&caller("alice"), &config);
+            let (mut now, mut let_in) = (start, 0_u32);
+            for gap in gaps {
+                now += Duration::from_millis(gap);
+                let_in += u32::from(alice.admit(now).is_ok());
+            }
+            let most = f64::from(rate) * (3.0 + (now - start).as_secs_f64());
+            prop_assert!(f64::from(let_in) <= most + 0.001, "{let_in} of {most}");
+        }
+    }
+}
