@@ -34,3 +34,8 @@ pub mod kvs;
 pub mod net;
 pub mod setting;
 pub mod telemetry;
+
+/// Tests that hold the process to its memory do so with the allocator that ships.
+#[cfg(all(test, feature = "mimalloc"))]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -52,6 +52,7 @@ pub async fn gateway(
         cache: lasting.cache.clone(),
         batches: lasting.batches.clone(),
         listing: crate::gateway::Listing::default(),
+        together: crate::gateway::Together::default(),
         public_url: config.server.public_url.as_str().into(),
         cache_settings: config.cache.clone(),
         limits: config.limits.clone(),

@@ -157,6 +157,11 @@ impl Running {
         if !flushed.unwrap_or(false) {
             tracing::error!("the last lines of the audit log could not be written");
         }
+        if !self.app.lasting.cache.flush(LAST_WRITES).await {
+            tracing::warn!(
+                "the disk tier did not keep up; what was fetched last is not held after a restart"
+            );
+        }
         if let Some(tracer) = self.app.gateway().tracer.clone() {
             // A collector that is gone has been counted and logged.
             let _ = tokio::task::spawn_blocking(move || tracer.end()).await;
@@ -208,6 +213,8 @@ async fn tell_who_left(app: Arc<App>) {
     }
 }
 
+/// How long the end of the process waits for the disk tier; it is never more than 32 MiB behind.
+const LAST_WRITES: Duration = Duration::from_secs(5);
 /// How long the end of the process waits for the audit log.
 const LAST_LINES: Duration = Duration::from_secs(2);
 /// How often viewings are looked through.

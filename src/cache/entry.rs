@@ -198,6 +198,11 @@ impl Entry {
         })
     }
 
+    /// The entity tag, if it has been computed.
+    pub(super) fn known_etag(&self) -> Option<&HeaderValue> {
+        self.etag.get()
+    }
+
     /// What it costs to hold: its bytes, their handles, and moka's and our own bookkeeping.
     pub(super) fn weight(&self) -> u64 {
         let note = self.head.note.as_deref().map_or(0, str::len);

@@ -98,6 +98,11 @@ impl Memory {
         entry.filter(|entry| entry.life.is_some_and(|life| now < life.expires))
     }
 
+    /// Whether there is an entry; does not count as asking for it.
+    pub(super) fn holds(&self, key: &Key) -> bool {
+        self.proven.contains_key(key) || self.recent.contains_key(key)
+    }
+
     /// Takes an entry in, unless it alone would be too large.
     pub(super) fn insert(&self, entry: Arc<Entry>) {
         if entry.life.is_some() && entry.weight() <= self.largest {

@@ -105,7 +105,7 @@ impl Cache {
             largest: config.largest(),
             memory: Memory::new(config.for_entries(), metrics.memory.clone()),
             flights: Flights::default(),
-            disk: config.disk.as_ref().map(|disk| Disk::open(disk, &metrics)),
+            disk: config.disk.as_ref().map(|disk| Disk::open(disk, config.memory.0, &metrics)),
             growing: Budget::new(config.for_fills(), metrics.growing.clone()),
             metrics,
             clock,
@@ -134,7 +134,8 @@ impl Cache {
                 drop(self.0.join(key, &erase(fetch), true));
                 Found::new(Outcome::Stale, entry)
             }
-            None => self.fill(key, erase(fetch)).await.map_err(|error| error.typed())?,
+            // In a box: the way of a hit should not carry the room that a fill takes.
+            None => Box::pin(self.fill(key, erase(fetch))).await.map_err(|error| error.typed())?,
         };
         self.0.metrics.count(found.outcome);
         Ok(found)
@@ -148,6 +149,26 @@ impl Cache {
         let found = Found::new(Outcome::Hit(Tier::Memory), entry);
         self.0.metrics.count(found.outcome);
         Some(found)
+    }
+
+    /// Whether some tier holds `key`, by its books: nothing is read, nothing is counted. What is held may still turn out to be
+    /// damaged, or leave before it is asked for.
+    #[must_use]
+    pub fn holds(&self, key: &Key) -> bool {
+        let on_disk = |disk: &Disk| disk.holds(key, self.0.clock.now());
+        self.0.memory.holds(key) || self.0.disk.as_ref().is_some_and(on_disk)
+    }
+
+    /// Waits until what was to be written to the disk has been, at most `patience` long. Tells whether all of it was; what was
+    /// not is only not held after a restart.
+    pub async fn flush(&self, patience: Duration) -> bool {
+        let Some(disk) = &self.0.disk else { return true };
+        let idle = async {
+            while !disk.idle() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(patience, idle).await.is_ok()
     }
 
     /// Removes everything of a stream, given by its ARN or its name, from every tier; tells how many entries that

@@ -92,6 +92,17 @@ impl Reading {
         }
     }
 
+    /// The same, if it is at hand: hashing a body that was fetched for one viewer would cost more than fetching it, and nobody
+    /// has asked for it twice yet.
+    #[must_use]
+    pub fn known_etag(&self) -> Option<&HeaderValue> {
+        match &self.0 {
+            From::Entry(entry) => entry.life.and_then(|_| entry.known_etag()),
+            From::Disk(file) => Some(&file.header.etag),
+            From::Growing(..) => None,
+        }
+    }
+
     /// How long ago KVS answered.
     #[must_use]
     pub fn age(&self, now: Timestamp) -> Duration {

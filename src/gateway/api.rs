@@ -10,13 +10,13 @@ use super::{Ask, Gateway, listing, page_token};
 use crate::kvs::operations::{GetImages, ListFragments};
 use crate::kvs::{Call, Operation, Protocol, Request, SessionParameters, StreamRef, TimeRange};
 use crate::playback::{Bind, Binding, Statement};
-use crate::upstream::{self, Answer, Located};
+use crate::upstream::{self, Located};
 use http::header::{self, HeaderValue};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// The longest JSON answer that is read whole: 25 images of 6 MiB never come near it in practice.
-const LONGEST_JSON: usize = 160 << 20;
+/// The type of KVS's JSON answers.
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// How long GetDataEndpoint waits to learn whether there is such a stream.
 const KNOWN_WITHIN: Duration = Duration::from_secs(2);
 
@@ -46,9 +46,8 @@ impl Gateway {
             }
             Call::GetMediaForFragmentList(list) => self.fragments(&ask, list, record).await,
             Call::DescribeStream(_) => {
-                let answer = self.ask_kvs(&ask, call, record).await?;
-                let content_type = content_type(&answer, call.operation());
-                Ok(Reply::api(content_type, Source::Passing(answer.body)))
+                let body = self.ask_together(&ask, call, record).await?;
+                Ok(Reply::api(JSON, Source::Whole(body)))
             }
             Call::GetHlsStreamingSessionUrl(url) => {
                 let (path, cookie) = self.session_url(&ask, &url.session, url.expires, record).await?;
@@ -74,27 +73,9 @@ impl Gateway {
         }
     }
 
-    /// Asks KVS and notes on the record what came of it.
-    pub(super) async fn ask_kvs(
-        &self,
-        ask: &Ask<'_>,
-        call: &Call,
-        record: &mut Record,
-    ) -> Result<Answer, Error> {
-        let (payer, started) = (ask.payer()?, std::time::Instant::now());
-        let principal = ask.caller().principal();
-        let calling = self.upstream.call(ask.located()?, call, &principal);
-        let answer = payer.ask(upstream::points(call), calling).await?;
-        record.attempts += answer.attempts;
-        record.upstream_request_id.clone_from(&answer.request_id);
-        record.upstream_millis = u64::try_from(started.elapsed().as_millis()).ok();
-        Ok(answer)
-    }
-
     /// A call whose answer goes on with a token: the token is sealed into one of ours.
     async fn paged(&self, ask: &Ask<'_>, call: &Call, record: &mut Record) -> Result<Reply, Error> {
-        let answer = self.ask_kvs(ask, call, record).await?;
-        let body = answer.bytes(LONGEST_JSON).await?;
+        let body = self.ask_together(ask, call, record).await?;
         let mut json: Value = serde_json::from_slice(&body).map_err(|_| broken_json(call.operation()))?;
         if let (Some(token), Some((kind, range))) =
             (json.get("NextToken").and_then(Value::as_str), paging(call))
@@ -102,7 +83,7 @@ impl Gateway {
             json["NextToken"] = page_token::seal(&self.keys, ask.located()?, kind, range, token).into();
             return Ok(Reply::json(&json));
         }
-        Ok(Reply::api(HeaderValue::from_static("application/json"), Source::Whole(body)))
+        Ok(Reply::api(JSON, Source::Whole(body)))
     }
 
     /// Opens the shared session, so that the caller learns here whether there is anything to play, and seals the way
@@ -168,16 +149,6 @@ fn paging(call: &Call) -> Option<(crate::kvs::SelectorType, TimeRange)> {
 
 fn broken_json(operation: Operation) -> Error {
     upstream::Error::BrokenAnswer(format!("{operation} did not answer with JSON")).into()
-}
-
-/// KVS's own type where it is a plausible one (`KVS.md` 3.4).
-fn content_type(answer: &Answer, operation: Operation) -> HeaderValue {
-    answer.content_type.clone().unwrap_or_else(|| {
-        HeaderValue::from_static(match operation {
-            Operation::GetClip => "video/mp4",
-            _ => "application/json",
-        })
-    })
 }
 
 /// Ties a browser to its capabilities: sent on playback paths only, out of reach for scripts.

@@ -55,7 +55,7 @@ impl Gateway {
             principal: ask.caller().principal(),
             rules: self.rules(Some(about.retention_hours)),
         };
-        let all_held = !assembly.plan().await;
+        let all_held = !assembly.plan();
         if let Some(own) = &assembly.own {
             payer.charge(own.fragments());
         }
@@ -138,12 +138,12 @@ impl Trouble {
 
 impl Assembly {
     /// Asks KVS for what is neither held nor on its way, from here on. Tells whether anything was missing.
-    async fn plan(&mut self) -> bool {
+    fn plan(&mut self) -> bool {
         let mut missing = Vec::new();
         let mut seen = HashSet::new();
         for at in self.at..self.keys.len() {
             let key = self.keys[at];
-            if seen.insert(key) && self.cache.get(&key).is_none() && self.on_disk(&key).await.is_none() {
+            if seen.insert(key) && !self.cache.holds(&key) {
                 missing.push((key, at));
             }
         }
@@ -197,7 +197,7 @@ impl Assembly {
     async fn obtain(&mut self, key: &Key, number: FragmentNumber) -> Result<Bytes, Trouble> {
         for tried in 0..=TRIES {
             if tried > 0 {
-                self.plan().await;
+                self.plan();
             }
             if let Some(ride) = self.own.as_ref().filter(|own| own.brings(key))
                 && let Some(fragment) = settled(ride.take(key).await)

@@ -57,7 +57,7 @@ impl Gateway {
             && is_over(error)
         {
             // Another session, once for everybody, and what this is called there.
-            at = self.sessions.relocate(session, resource, &at.opened, ask.now).await?;
+            at = Box::pin(self.sessions.relocate(session, resource, &at.opened, ask.now)).await?;
             found = self.fill_segment(located, session, &at, &ask.steps).await;
         }
         let found = found?;

@@ -1,11 +1,13 @@
 //! The gateway's own numbers: what was asked, how it was answered, and each byte that left (DESIGN.md 11).
 
+use super::handles::Handles;
 use crate::kvs::{Operation, Resource};
 use crate::{identity, policy};
 use prometheus::{
-    HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, exponential_buckets,
+    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, exponential_buckets,
     histogram_opts, opts,
 };
+use std::ops::Deref;
 use std::sync::Arc;
 
 /// Value of the `api` label for the console's files.
@@ -27,9 +29,12 @@ pub fn apis() -> impl Iterator<Item = &'static str> {
 /// Maps a stream name to the label under which it counts, so that the number of series stays bounded.
 pub type StreamLabel = Arc<dyn Fn(&str) -> Arc<str> + Send + Sync>;
 
-/// The families. Cloning shares them.
+/// The families. Cloning shares them, and costs what one counter costs: every request has a clone.
 #[derive(Clone)]
-pub struct Metrics {
+pub struct Metrics(Arc<Families>);
+
+/// See [`Metrics`].
+pub struct Families {
     pub(super) outgoing_bytes: IntCounterVec,
     pub(super) requests: IntCounterVec,
     pub(super) first_byte: HistogramVec,
@@ -37,7 +42,18 @@ pub struct Metrics {
     pub(super) in_flight: IntGauge,
     pub(super) rejected: IntCounterVec,
     pub(super) decisions: IntCounterVec,
-    pub(super) stream_label: StreamLabel,
+    /// The series that every request counts in.
+    pub(super) handles: Handles,
+    /// `decisions` of what was allowed.
+    pub(super) allowed: IntCounter,
+}
+
+impl Deref for Metrics {
+    type Target = Families;
+
+    fn deref(&self) -> &Families {
+        &self.0
+    }
 }
 
 impl Metrics {
@@ -61,48 +77,55 @@ impl Metrics {
         let in_flight =
             IntGauge::new("kvs_edge_requests_in_flight", "Requests whose last byte has not left")?;
         registry.register(Box::new(in_flight.clone()))?;
-        let metrics = Self {
-            outgoing_bytes: counter(
-                opts!(
-                    "kvs_edge_outgoing_bytes_total",
-                    "Body bytes written to clients, aborted transfers included"
-                ),
-                &["api", "stream", "cache"],
-            )?,
-            requests: counter(
-                opts!("kvs_edge_requests_total", "Requests answered"),
-                &["api", "code", "cache"],
-            )?,
-            first_byte: histogram(
-                histogram_opts!(
-                    "kvs_edge_request_duration_seconds",
-                    "From the request's head to the first body byte, or to the head of an answer without body",
-                    buckets.clone()
-                ),
-                &["api", "cache"],
-            )?,
-            transfer: histogram(
-                histogram_opts!(
-                    "kvs_edge_response_transfer_seconds",
-                    "From the first body byte to the last",
-                    buckets
-                ),
-                &["api"],
-            )?,
-            decisions: counter(
-                opts!("kvs_edge_auth_decisions_total", "Decisions on who is asking and whether they may"),
-                &["result", "reason"],
-            )?,
-            rejected: counter(
-                opts!(
-                    "kvs_edge_requests_rejected_total",
-                    "Requests and connections refused to protect the service"
-                ),
-                &["reason"],
-            )?,
+        let outgoing_bytes = counter(
+            opts!(
+                "kvs_edge_outgoing_bytes_total",
+                "Body bytes written to clients, aborted transfers included"
+            ),
+            &["api", "stream", "cache"],
+        )?;
+        let requests =
+            counter(opts!("kvs_edge_requests_total", "Requests answered"), &["api", "code", "cache"])?;
+        let first_byte = histogram(
+            histogram_opts!(
+                "kvs_edge_request_duration_seconds",
+                "From the request's head to the first body byte, or to the head of an answer without body",
+                buckets.clone()
+            ),
+            &["api", "cache"],
+        )?;
+        let transfer = histogram(
+            histogram_opts!(
+                "kvs_edge_response_transfer_seconds",
+                "From the first body byte to the last",
+                buckets
+            ),
+            &["api"],
+        )?;
+        let decisions = counter(
+            opts!("kvs_edge_auth_decisions_total", "Decisions on who is asking and whether they may"),
+            &["result", "reason"],
+        )?;
+        let rejected = counter(
+            opts!(
+                "kvs_edge_requests_rejected_total",
+                "Requests and connections refused to protect the service"
+            ),
+            &["reason"],
+        )?;
+        let handles = Handles::new(&requests, &first_byte, &transfer, &outgoing_bytes, stream_label);
+        let allowed = decisions.with_label_values(&["allow", "permitted"]);
+        let metrics = Self(Arc::new(Families {
+            outgoing_bytes,
+            requests,
+            first_byte,
+            transfer,
+            decisions,
+            rejected,
             in_flight,
-            stream_label,
-        };
+            handles,
+            allowed,
+        }));
         metrics.start_at_zero();
         Ok(metrics)
     }
@@ -126,7 +149,6 @@ impl Metrics {
                 self.requests.with_label_values(&[api, code, NO_CACHE]);
             }
         }
-        self.decisions.with_label_values(&["allow", "permitted"]);
         for reason in identity::Error::words().chain(policy::Reason::WORDS).chain(["capability"]) {
             let result = if reason == "keys_unavailable" { "error" } else { "deny" };
             self.decisions.with_label_values(&[result, reason]);

@@ -101,13 +101,8 @@ impl Origin for KvsOrigin {
         init: sessions::Located<SessionUrl>,
     ) -> Result<Option<Track>, Failure> {
         let located = self.locate(&key.stream)?;
-        let fetch = media::fetch_segment(
-            self.upstream.clone(),
-            located,
-            init.clone(),
-            self.rules,
-            super::Payer::default(),
-        );
+        let nobody = super::Payer::default();
+        let fetch = media::fetch_segment(self.upstream.clone(), located, init.clone(), self.rules, nobody);
         // Players will ask for it next.
         let found = self.cache.get_or_fill(media::segment_key(key, &init), fetch).await?;
         let bytes = found.entry.collect(LONGEST_INIT).await?;

@@ -24,10 +24,10 @@ impl Gateway {
     pub(super) async fn page(&self, page: Page, ask: Ask<'_>, record: &mut Record) -> Result<Reply, Error> {
         let Request::Call(call) = ask.request() else { return Err(super::route::Lost::Unknown.into()) };
         match (page, call) {
-            (Page::Streams, _) => self.streams_page(&ask).await,
-            (Page::Stream(name), _) => self.stream_page(&ask, &name).await,
+            (Page::Streams, _) => Box::pin(self.streams_page(&ask)).await,
+            (Page::Stream(name), _) => Box::pin(self.stream_page(&ask, &name)).await,
             (Page::Fragments(_), Call::ListFragments(list)) => {
-                let found = self.fragment_list(&ask, list).await?;
+                let found = Box::pin(self.fragment_list(&ask, list)).await?;
                 record.cache = found.outcome.as_str();
                 Ok(reply::media(found, &ask.parts.method, &ask.parts.headers, Private::For(2), ask.now)
                     .await?)
@@ -36,7 +36,7 @@ impl Gateway {
                 let found = self.clip(&ask, clip, record).await?;
                 record.cache = found.outcome.as_str();
                 let keep = Private::Immutable;
-                let cut = self.cut_short(&ask, clip, record).await;
+                let cut = Box::pin(self.cut_short(&ask, clip, record)).await;
                 let reply = reply::media(found, &ask.parts.method, &ask.parts.headers, keep, ask.now).await?;
                 Ok(told_cut(
                     reply.with(header::CONTENT_DISPOSITION, file_name(&name, clip.selector.range)),
@@ -48,9 +48,9 @@ impl Gateway {
                 let latest = query.text("at")?.is_none();
                 let max_age = query.number("max_age", 0, 3600)?.unwrap_or(STALEST);
                 let found = if latest {
-                    self.latest_picture(&ask, images, Duration::from_secs(max_age.into())).await?
+                    Box::pin(self.latest_picture(&ask, images, Duration::from_secs(max_age.into()))).await?
                 } else {
-                    self.picture(&ask, images).await?
+                    Box::pin(self.picture(&ask, images)).await?
                 };
                 record.cache = found.outcome.as_str();
                 if found.entry.length() == Some(0) {

@@ -33,7 +33,7 @@ impl Gateway {
         let key = self.session_key(ask.located()?, stream, session, player.issued);
         let viewer = ViewerId::of(&player.viewing);
         if resource.is_playlist() {
-            return self.playlist(&ask, &key, resource, viewer, record).await;
+            return Box::pin(self.playlist(&ask, &key, resource, viewer, record)).await;
         }
         record.viewing = Some(self.viewing(player, &key, viewer, resource, record));
         self.segment(&ask, &key, resource, record).await

@@ -35,7 +35,7 @@ impl Gateway {
     ) -> Result<Request, Error> {
         match (route, who) {
             (Route::Api(operation), _) => {
-                let body = intake::read(body, &self.limits).await?;
+                let body = Box::pin(intake::read(body, &self.limits)).await?;
                 let call = Call::read(*operation, &body, now)?;
                 Ok(Request::Call(page_token::open(&self.keys, call, |stream| self.upstream.locate(stream))?))
             }

@@ -123,6 +123,11 @@ impl Record {
         self.range = request.range();
     }
 
+    /// Counts that somebody was let through.
+    pub fn allowed(&self) {
+        self.metrics.allowed.inc();
+    }
+
     /// Notes the trace that the request is part of, and its spans if it is sampled.
     pub fn trace(&mut self, parent: Option<Trace>, spans: Option<Spans>) {
         self.trace_id = spans.as_ref().map(Spans::trace_id).or_else(|| parent.map(|trace| trace.id()));
@@ -180,23 +185,10 @@ impl Record {
 
     /// Writes everything down. Called once, by the body when it goes.
     pub(super) fn write(&mut self) {
-        let metrics = &self.metrics;
-        metrics.in_flight.dec();
-        let label = self
-            .stream
-            .as_ref()
-            .map_or_else(|| NO_STREAM.into(), |name| (metrics.stream_label)(name.as_str()));
-        if self.bytes > 0 {
-            metrics.outgoing_bytes.with_label_values(&[self.api, &label, self.cache]).inc_by(self.bytes);
-        }
-        let mut digits = [0; 3];
-        metrics.requests.with_label_values(&[self.api, code(self.status, &mut digits), self.cache]).inc();
+        self.metrics.in_flight.dec();
         let first = self.first_byte.unwrap_or_else(Instant::now);
         let first_byte = first.duration_since(self.started);
-        metrics.first_byte.with_label_values(&[self.api, self.cache]).observe(first_byte.as_secs_f64());
-        if self.bytes > 0 {
-            metrics.transfer.with_label_values(&[self.api]).observe(first.elapsed().as_secs_f64());
-        }
+        self.count(first, first_byte.as_secs_f64());
         if let Some(viewing) = &self.viewing {
             viewing.shown(self.bytes);
         }
@@ -230,6 +222,25 @@ impl Record {
         }
         let failed = self.status >= 500 || self.ending == Ending::Broken;
         spans.end(self.api, attributes, failed.then(|| self.error_type.clone().unwrap_or_default()));
+    }
+
+    fn count(&self, first: Instant, first_byte_seconds: f64) {
+        let (metrics, handles) = (&self.metrics, &self.metrics.handles);
+        let Some(place) = handles.place(self.api, self.cache) else { return };
+        if self.bytes > 0 {
+            let stream = self.stream.as_ref().map_or(NO_STREAM, StreamName::as_str);
+            handles.sent(place, stream, self.bytes);
+            handles.transfer(place).observe(first.elapsed().as_secs_f64());
+        }
+        match handles.requests(place, self.status) {
+            Some(requests) => requests.inc(),
+            None => {
+                let mut digits = [0; 3];
+                let code = code(self.status, &mut digits);
+                metrics.requests.with_label_values(&[self.api, code, self.cache]).inc();
+            }
+        }
+        handles.first_byte(place).observe(first_byte_seconds);
     }
 
     fn log(&self, first_byte_millis: f64) {

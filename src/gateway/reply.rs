@@ -21,6 +21,9 @@ pub struct Reply {
     pub source: Source,
 }
 
+/// Room for the headers of most answers, so that the map never grows.
+const USUAL_HEADERS: usize = 12;
+
 /// RFC 9211: how our cache handled the request.
 pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 /// KVS's and our own request id.
@@ -30,7 +33,7 @@ impl Reply {
     /// An empty answer.
     #[must_use]
     pub fn empty(status: StatusCode) -> Self {
-        Self { status, headers: HeaderMap::new(), source: Source::Empty }
+        Self { status, headers: HeaderMap::with_capacity(USUAL_HEADERS), source: Source::Empty }
     }
 
     /// JSON at hand. It describes the present, so nobody keeps it.
@@ -110,15 +113,20 @@ pub async fn media(
     now: Timestamp,
 ) -> Result<Reply, Broken> {
     let Found { outcome, entry: mut reading } = found;
+    let hash = matches!(outcome, Outcome::Hit(_) | Outcome::Stale) || is_conditional(asked);
     let mut length = reading.length();
-    let mut selection = range::select(method, asked, reading.etag(), length);
+    let mut selection = range::select(method, asked, tag(&reading, hash), length);
     if selection == Selection::NeedsLength {
         // Only a range needs the length ahead of the body; everyone else reads along while it grows.
         length = reading.known_length().await?;
-        selection = range::select(method, asked, reading.etag(), length);
+        selection = range::select(method, asked, tag(&reading, hash), length);
     }
     let mut reply = Reply::empty(StatusCode::OK);
     describe(&mut reply.headers, &reading, outcome, keep, now);
+    let etag = if hash { reading.etag_value() } else { reading.known_etag() };
+    if let Some(etag) = etag {
+        reply.headers.insert(header::ETAG, etag.clone());
+    }
     match selection {
         Selection::NotModified => {
             reply.status = StatusCode::NOT_MODIFIED;
@@ -160,9 +168,16 @@ fn describe(headers: &mut HeaderMap, reading: &Reading, outcome: Outcome, keep: 
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(CACHE_STATUS, cache_status(outcome));
     headers.insert(header::AGE, reading.age(now).as_secs().into());
-    if let Some(etag) = reading.etag_value() {
-        headers.insert(header::ETAG, etag.clone());
-    }
+}
+
+/// The entity tag: computed, if the answer may depend on it or somebody has come for the same body again.
+fn tag(reading: &Reading, hash: bool) -> Option<&str> {
+    if hash { reading.etag() } else { reading.known_etag().and_then(|value| value.to_str().ok()) }
+}
+
+/// Whether a request compares entity tags (RFC 9110 section 13.1).
+fn is_conditional(asked: &HeaderMap) -> bool {
+    [header::IF_NONE_MATCH, header::IF_MATCH, header::IF_RANGE].iter().any(|name| asked.contains_key(name))
 }
 
 /// RFC 9211 section 2.

@@ -62,8 +62,8 @@ impl Gateway {
         let located = wanted.stream().map(|stream| self.upstream.locate(stream)).transpose()?;
         let scene = Scene { now, source_ip: record.client, stream: None };
         let allowance = self.admit(permit.caller(), record)?;
-        let (permit, steps) = (permit.clone(), record.steps());
-        let ask = Ask { permit, located, scene, parts: &parts, now, allowance, steps };
+        let steps = record.steps();
+        let ask = Ask { permit: permit.clone(), located, scene, parts: &parts, now, allowance, steps };
         match route {
             Route::Page(page) => self.page(page, ask, record).await,
             _ => panic!("only pages are asked for without a guard"),

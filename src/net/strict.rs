@@ -137,6 +137,12 @@ pub fn is_canonical(path: &str) -> bool {
     let mut at = 0;
     let mut segment = Segment::Empty;
     while at < bytes.len() {
+        // Most of a path: letters, digits and dashes, which mean themselves.
+        if matches!(bytes[at], b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'_') {
+            segment = Segment::Other;
+            at += 1;
+            continue;
+        }
         let (byte, taken) = match bytes[at] {
             b'%' => {
                 let Some(byte) = encoded(&bytes[at..]) else { return false };

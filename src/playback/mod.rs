@@ -15,6 +15,8 @@ mod hls;
 mod keys;
 mod leak;
 pub mod mp4;
+#[cfg(test)]
+mod planted;
 mod uri;
 
 pub use capability::{Binding, Statement};

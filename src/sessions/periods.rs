@@ -258,7 +258,7 @@ impl Periods {
         let from = self.fragments.len().saturating_sub(self.window);
         let listed = self.fragments.range(from..).zip(self.fragments.range(from..).skip(1));
         let hole = |(before, after): (&Fragment, &Fragment)| after.start > before.end + before.length() / 2;
-        let after = listed.enumerate().filter(|(_, pair)| self.live && hole(*pair)).last();
+        let after = listed.enumerate().rfind(|(_, pair)| self.live && hole(*pair));
         self.fragments.iter().skip(after.map_or(from, |(at, _)| from + at + 1))
     }
 

@@ -187,7 +187,7 @@ impl Inner {
         ask: &Ask,
         deadline: Instant,
     ) -> Result<Once, Error> {
-        let turn = self.quotas.turn(entry, ask).await?;
+        let turn = self.quotas.turn(entry, ask, deadline).await?;
         let mut request = request(origin, ask)?;
         let keys = match ask.to {
             To::Playback { .. } => None,

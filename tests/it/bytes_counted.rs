@@ -128,7 +128,7 @@ async fn outgoing_bytes_are_what_clients_got_and_upstream_bytes_what_the_emulato
     ];
     asks.extend(segments.iter().map(|path| (path.clone(), all)));
     for (path, most) in &asks {
-        got += one(&edge, path, token_for(path, &token), *most).await;
+        got += Box::pin(one(&edge, path, token_for(path, &token), *most)).await;
     }
     let by_two = asks.iter().filter(|(path, _)| !path.starts_with("/hls")).cloned().collect();
     got += two(&edge, by_two, &token).await.into_iter().sum::<usize>();
@@ -139,10 +139,10 @@ async fn outgoing_bytes_are_what_clients_got_and_upstream_bytes_what_the_emulato
 
     // Aborted: from the cache at full speed, and from KVS at a trickle, by both protocols.
     let long = clip(3, 39);
-    let length = one(&edge, &long, &token, all).await;
+    let length = Box::pin(one(&edge, &long, &token, all)).await;
     got += length;
     for share in [10, 3, 2] {
-        got += one(&edge, &long, &token, length / share).await;
+        got += Box::pin(one(&edge, &long, &token, length / share)).await;
         aborted += 1;
     }
     let reads = [10, 3, 2].map(|share| (long.clone(), length / share)).to_vec();
@@ -152,7 +152,7 @@ async fn outgoing_bytes_are_what_clients_got_and_upstream_bytes_what_the_emulato
     let trickle = json!({"kind": "trickle", "bytes_per_second": 400_000});
     for n in 5..7 {
         edge.fault(json!({"operation": "GetClip", "fault": trickle, "times": 1})).await;
-        got += one(&edge, &clip(n, 30), &token, 60_000).await;
+        got += Box::pin(one(&edge, &clip(n, 30), &token, 60_000)).await;
         aborted += 1;
         slack += 100_000.0; // a quarter of a second of it
     }

@@ -1,17 +1,28 @@
 //! Crowds: any number of viewers cost KVS what one does. Short here; `KVS_EDGE_CROWD=full` makes them 500 viewers for
-//! five minutes and 100 viewers of an hour. `benches/crowd.rs` does the same to a running gateway.
+//! five minutes and 100 viewers of an hour (`KVS_EDGE_CROWD_SECONDS` for another length), told with `--no-capture`.
 
 #[path = "../load/viewer.rs"]
 mod viewer;
 
-use crate::harness::Edge;
+use crate::harness::{Edge, Setup};
 use kvs_edge::kvs::Timestamp;
 use serde_json::Value;
 use std::time::{Duration, Instant};
 use viewer::{Shared, Viewer};
 
-fn full() -> bool {
-    std::env::var("KVS_EDGE_CROWD").is_ok_and(|word| word == "full")
+/// How many viewers, for how many seconds: short, or full.
+fn size(short: (u32, u64), full: (u32, u64)) -> (u32, u64) {
+    if std::env::var("KVS_EDGE_CROWD").is_ok_and(|word| word == "full") {
+        let seconds = std::env::var("KVS_EDGE_CROWD_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
+        (full.0, seconds.unwrap_or(full.1))
+    } else {
+        short
+    }
+}
+
+/// An edge for whom a crowd may come from one address.
+async fn edge() -> Edge {
+    Setup::default().setting("LIMITS__CONNECTIONS_PER_ADDRESS", "10000").start().await
 }
 
 /// No fragment was fetched twice; gives how many there were.
@@ -31,8 +42,8 @@ async fn no_throttles(edge: &Edge) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn live_viewers_are_one_to_kvs() {
-    let (viewers, seconds) = if full() { (500, 300) } else { (60, 12) };
-    let edge = Edge::start().await;
+    let (viewers, seconds) = size((60, 12), (500, 300));
+    let edge = edge().await;
     let master = edge.play("/streams/cam-1/live.m3u8", edge.alice()).await;
     let mut masters = Vec::new();
     for name in 0..viewers {
@@ -52,6 +63,7 @@ async fn live_viewers_are_one_to_kvs() {
         });
     }
     crowd.join_all().await;
+    no_throttles(&edge).await;
     let reached = edge.reached().await;
     let seen = seen.lock().unwrap();
     assert!(seen.failures.is_empty(), "{:?}", &seen.failures[..seen.failures.len().min(5)]);
@@ -65,7 +77,6 @@ async fn live_viewers_are_one_to_kvs() {
     let polls = reached["total"]["GetHLSMediaPlaylist"]["requests"].as_u64().unwrap();
     let most = 2 * (begun.elapsed().as_secs() + 2);
     assert!(polls <= most, "{polls} playlist loads on two tracks in {:?}", begun.elapsed());
-    no_throttles(&edge).await;
     println!(
         "{viewers} viewers, {seconds} s: {} fragments to viewers, {fragments} from KVS, {polls} playlist loads for {} polls, first byte p50 {:.1} p99 {:.1} ms, behind the first viewer p99 {:.1} ms",
         seen.fragments.len(),
@@ -79,8 +90,8 @@ async fn live_viewers_are_one_to_kvs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crowd_at_different_places_of_an_hour_gets_each_fragment_fetched_once() {
-    let (viewers, seconds) = if full() { (100, 240) } else { (30, 12) };
-    let edge = Edge::start().await;
+    let (viewers, seconds) = size((30, 12), (100, 240));
+    let edge = edge().await;
     let end = Timestamp::now().millis() / 1000 - 120;
     let path = format!("/streams/cam-1/vod.m3u8?start={}&end={end}", end - 3600);
     let seen = Shared::default();
@@ -94,6 +105,7 @@ async fn a_crowd_at_different_places_of_an_hour_gets_each_fragment_fetched_once(
         crowd.spawn(Viewer::new(seen.clone()).footage(master, place, until));
     }
     crowd.join_all().await;
+    no_throttles(&edge).await;
     let reached = edge.reached().await;
     let seen = seen.lock().unwrap();
     assert!(seen.failures.is_empty(), "{:?}", &seen.failures[..seen.failures.len().min(5)]);
@@ -101,7 +113,6 @@ async fn a_crowd_at_different_places_of_an_hour_gets_each_fragment_fetched_once(
     assert!(fragments > viewers as usize * 6, "{fragments}");
     let sessions = reached["total"]["GetHLSStreamingSessionURL"]["requests"].as_u64().unwrap();
     assert!((1..=8).contains(&sessions), "{sessions}");
-    no_throttles(&edge).await;
     println!(
         "{viewers} viewers, {seconds} s: {} fragments to viewers, {fragments} from KVS over {sessions} sessions, first byte p50 {:.1} p99 {:.1} ms",
         seen.fragments.len(),
@@ -112,8 +123,8 @@ async fn a_crowd_at_different_places_of_an_hour_gets_each_fragment_fetched_once(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn live_is_at_most_one_playlist_interval_older_than_at_kvs() {
-    let seconds = if full() { 120 } else { 14 };
-    let edge = Edge::start().await;
+    let (_, seconds) = size((1, 14), (1, 120));
+    let edge = edge().await;
     let ours = edge.play("/streams/cam-1/live.m3u8", edge.alice()).await;
     // The same session parameters, straight from the emulator.
     let request = kvs_session(&edge).await;

@@ -4,6 +4,7 @@ use crate::harness::{Answer, Edge, Setup};
 use http_body_util::BodyExt;
 use kvs_edge::kvs::Timestamp;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Settled footage of a camera.
 fn clip(stream: &str, seconds: u64) -> String {
@@ -27,9 +28,14 @@ async fn together(edge: &Edge, path: &str, tokens: &[String]) -> Vec<Answer> {
 
 /// Fragments of a camera that have settled.
 async fn numbers(edge: &Edge, count: usize) -> Vec<String> {
+    numbers_of(edge, 60, count).await
+}
+
+/// The first so many of that many seconds.
+async fn numbers_of(edge: &Edge, seconds: u64, count: usize) -> Vec<String> {
     let end = Timestamp::now().millis() / 1000 - 120;
     let list =
-        edge.get(&format!("/streams/cam-1/fragments?start={}&end={end}", end - 60), edge.alice()).await;
+        edge.get(&format!("/streams/cam-1/fragments?start={}&end={end}", end - seconds), edge.alice()).await;
     let json = list.json();
     let rows = json["fragments"].as_array().unwrap();
     rows.iter().take(count).map(|row| row["number"].as_str().unwrap().to_owned()).collect()
@@ -247,4 +253,85 @@ async fn a_list_that_breaks_under_way_is_asked_for_from_there_on() {
         expected.extend_from_slice(&media(&edge, &[number]).await.body);
     }
     assert_eq!(answer.body, expected);
+}
+
+/// A client with a small window that has sent its request and takes nothing yet.
+async fn stalled_client(edge: &Edge, fragments: &[&str]) -> tokio::net::TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let address = edge.url.strip_prefix("http://").unwrap();
+    let mut stream = socket.connect(address.parse().unwrap()).await.unwrap();
+    let body = json!({"StreamName": "cam-1", "Fragments": fragments}).to_string();
+    let head = format!(
+        "POST /getMediaForFragmentList HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        edge.alice(),
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.readable().await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn a_stalled_reader_of_a_list_holds_back_neither_who_shares_it_nor_who_comes_after() {
+    let edge = Edge::start().await;
+    let numbers = numbers_of(&edge, 300, 100).await;
+    let all: Vec<&str> = numbers.iter().map(String::as_str).collect();
+    assert_eq!(all.len(), 100);
+    let mut stalled = stalled_client(&edge, &all).await;
+    // It began the call; these two ride along to its end while it reads nothing.
+    let (one, other) = tokio::join!(media(&edge, &all), media(&edge, &all[50..]));
+    for answer in [&one, &other] {
+        assert_eq!((answer.status, answer.broken), (200, false), "{}", answer.text());
+    }
+    assert!(one.body.ends_with(&other.body) && one.body.len() > 1_000_000);
+    let after = media(&edge, &all).await;
+    assert_eq!((after.header("cache-status"), &after.body), (Some("kvs-edge; hit"), &one.body));
+    // And it gets every byte when it wakes up.
+    let mut late = Vec::new();
+    stalled.read_to_end(&mut late).await.unwrap();
+    assert!(late.starts_with(b"HTTP/1.1 200") && late.ends_with(b"0\r\n\r\n"));
+    assert!(late.len() > one.body.len());
+}
+
+#[tokio::test]
+async fn counting_what_a_list_lacks_is_no_hit() {
+    let edge = Edge::start().await;
+    let numbers = numbers(&edge, 4).await;
+    let all: Vec<&str> = numbers.iter().map(String::as_str).collect();
+    media(&edge, &all).await;
+    let hits = || edge.metric("kvs_edge_cache_requests_total", &["tier=\"memory\"", "result=\"hit\""]);
+    let before = hits().await;
+    assert_eq!(media(&edge, &all).await.header("cache-status"), Some("kvs-edge; hit"));
+    assert_eq!(hits().await - before, 4.0);
+}
+
+#[tokio::test]
+async fn a_purge_lets_a_fetch_under_way_finish_for_its_reader_and_keeps_nothing_of_it() {
+    let edge = Edge::start().await;
+    let path = clip("cam-1", 20);
+    edge.fault(fault("GetClip", json!({"kind": "trickle", "bytes_per_second": 150_000}), 1)).await;
+    let (http, url, bearer) =
+        (edge.http.clone(), format!("{}{path}", edge.url), format!("Bearer {}", edge.alice()));
+    let reading = tokio::spawn(async move { http.get(&url, &[("authorization", &bearer)]).await });
+    edge.until("the fetch is under way", || async {
+        edge.metric("kvs_edge_cache_bytes", &["tier=\"filling\""]).await > 0.0
+    })
+    .await;
+    let purged = edge
+        .http
+        .post(&format!("{}/cache/purge?stream={}", edge.admin, arn(&edge, "cam-1").await), &[], String::new())
+        .await;
+    assert_eq!(purged.status, 200, "{}", purged.text());
+    let after = edge.get(&path, edge.alice()).await;
+    let reading = reading.await.unwrap();
+    assert_eq!((reading.status, reading.broken, &reading.body), (200, false, &after.body));
+    assert!(after.header("cache-status").unwrap().contains("fwd"));
+    assert_eq!(edge.reached_by("GetClip").await, 2);
+    assert_eq!(edge.get(&path, edge.alice()).await.header("cache-status"), Some("kvs-edge; hit"));
+}
+
+async fn arn(edge: &Edge, stream: &str) -> String {
+    edge.get(&format!("/streams/{stream}"), edge.alice()).await.json()["arn"].as_str().unwrap().to_owned()
 }

@@ -104,3 +104,53 @@ async fn a_wish_that_cannot_be_is_refused_in_words() {
         assert!(refused.text().contains(expected), "{wish}: {}", refused.text());
     }
 }
+
+#[tokio::test]
+async fn a_picture_of_the_interval_before_is_shown_while_one_refresh_runs() {
+    let edge = Edge::start().await;
+    // KVS is asked once in each of these, whoever looks and however often.
+    let interval = || Timestamp::now().millis() / 2000;
+    let before = interval();
+    let path = "/streams/cam-1/snapshot.jpg?max_age=6";
+    assert_eq!(edge.get(path, edge.alice()).await.status, 200);
+    edge.fault(json!({"operation": "GetImages", "fault": {"kind": "delay", "millis": 400}})).await;
+    edge.until("the picture is of the interval before", || async {
+        edge.get(path, edge.alice()).await.header("cache-status").unwrap().contains("stale")
+    })
+    .await;
+    let mut looking = tokio::task::JoinSet::new();
+    for who in 0..20 {
+        let bearer = format!("Bearer {}", edge.token(&format!("viewer-{who}"), &["investigators"]));
+        let (http, url) = (edge.http.clone(), format!("{}{path}", edge.url));
+        looking.spawn(async move { http.get(&url, &[("authorization", &bearer)]).await });
+    }
+    for picture in looking.join_all().await {
+        assert_eq!(picture.status, 200, "{}", picture.text());
+        assert!(picture.body.starts_with(&[0xff, 0xd8]) && !picture.broken);
+    }
+    assert!(edge.reached_by("GetImages").await <= interval() - before + 1);
+}
+
+#[tokio::test]
+async fn a_purge_cancels_what_is_being_warmed() {
+    let edge = Edge::start().await;
+    let end = Timestamp::now().millis() / 1000 - 120;
+    let arn = edge.get("/streams/cam-1", edge.alice()).await.json()["arn"].as_str().unwrap().to_owned();
+    edge.fault(
+        json!({"operation": "GetClip", "fault": {"kind": "trickle", "bytes_per_second": 1000}, "times": 1}),
+    )
+    .await;
+    let url = format!("{}/cache/warm", edge.admin);
+    let wish = json!({"stream": "cam-1", "start": end - 20, "end": end, "what": "clip"});
+    assert_eq!(edge.http.post(&url, &[], wish.to_string()).await.status, 200);
+    edge.until("KVS is asked", || async { edge.reached_by("GetClip").await == 1 }).await;
+    let purged =
+        edge.http.post(&format!("{}/cache/purge?stream={arn}", edge.admin), &[], String::new()).await;
+    assert_eq!(purged.status, 200, "{}", purged.text());
+    let jobs = edge.http.get(&url, &[]).await.json();
+    assert_eq!(jobs[0]["state"].as_str(), Some("canceled"), "{jobs}");
+    // What it had fetched is gone with it.
+    let clip = edge.get(&format!("/streams/cam-1/clip.mp4?start={}&end={end}", end - 20), edge.alice()).await;
+    assert!(clip.header("cache-status").unwrap().contains("fwd"));
+    assert_eq!(edge.reached_by("GetClip").await, 2);
+}

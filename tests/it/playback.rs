@@ -134,9 +134,9 @@ async fn decodes(edge: &Edge, bytes: &[u8], what: &str) {
         "csv=p=0",
     ];
     let told = tool("ffprobe", &[&counted[..], &[file.to_str().unwrap()]].concat()).await;
-    let frames = told
-        .lines()
-        .all(|line| line.rsplit(',').next().is_some_and(|n| n.parse::<u32>().is_ok_and(|n| n >= 10)));
+    let frames =
+        |line: &str| line.rsplit(',').next().is_some_and(|n| n.parse::<u32>().is_ok_and(|n| n >= 10));
+    let frames = told.lines().filter(|line| !line.is_empty()).all(frames);
     assert!(frames && told.contains(','), "{what}: {told}");
 }
 
@@ -241,9 +241,13 @@ async fn an_archive_longer_than_kvs_lists_is_one_playlist() {
         let fragment = load(&edge, &beside(&url, &listed[place])).await;
         assert!(fragment.body.len() > 1000, "{place}");
     }
-    // A part of it in a player, over a joint.
-    let seconds = (joints[0] as f64 * 2.048 - 6.0).to_string();
-    let play = ["-v", "error", "-xerror", "-ss", &seconds, "-i", &url, "-t", "12", "-f", "null", "-"];
+    // Behind a joint, with the init segment that stands there.
+    let behind = text.split("#EXT-X-DISCONTINUITY\n").nth(1).unwrap();
+    let init = load(&edge, &beside(&url, map(behind).unwrap())).await;
+    let first = load(&edge, &beside(&url, &listed[joints[0]])).await;
+    decodes(&edge, &[&init.body[..], &first.body[..]].concat(), "behind a joint").await;
+    // Its beginning in a player. (ffmpeg 5 cannot seek in HLS of fMP4, of one session neither.)
+    let play = ["-v", "error", "-xerror", "-i", &url, "-t", "12", "-f", "null", "-"];
     assert_eq!(tool("ffmpeg", &play).await, "");
     assert_eq!(edge.metric("kvs_edge_upstream_throttled_total", &[]).await, 0.0);
     // What no playlist of ours holds is the caller's to shorten.

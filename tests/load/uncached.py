@@ -34,6 +34,17 @@ for line in os.getenv("HEADERS"):gmatch("[^\\n]+") do
   local name, value = line:match("^([^:]+): (.*)$")
   wrk.headers[name] = value
 end
+-- What is asked for again within a second is not asked of KVS again: no two requests are the same.
+local count = 0
+function request()
+  if os.getenv("VARY") ~= "1" then return wrk.format() end
+  count = count + 1
+  local body = wrk.body:gsub('(TIME%d+)', function(time)
+    local millis = time == "TIME1" and count % 1000 or math.floor(count / 1000) % 1000
+    return string.format("%d.%03d", time == "TIME1" and os.getenv("TIME1") or os.getenv("TIME2"), millis)
+  end)
+  return wrk.format(nil, nil, nil, body)
+end
 function done(s, l, _)
   io.write(string.format('\\nJSON {"n":%d,"bad":%d,"bytes":%d,"p50":%.1f,"p99":%.1f}\\n', s.requests,
     s.errors.status + s.errors.read + s.errors.connect + s.errors.timeout, s.bytes, l:percentile(50), l:percentile(99)))
@@ -162,8 +173,8 @@ def cpu(process):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def wrk(port, headers, body, seconds, connections, folder):
-    environment = dict(os.environ, BODY=body, HEADERS="\n".join(f"{k}: {v}" for k, v in headers.items()))
+def wrk(port, headers, body, seconds, connections, folder, vary):
+    environment = dict(os.environ, BODY=body, VARY="1" if vary else "", HEADERS="\n".join(f"{k}: {v}" for k, v in headers.items()))
     command = ["taskset", "-c", "1", "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(folder / "post.lua")]
     out = subprocess.run([*command, f"http://127.0.0.1:{port}/listFragments"], env=environment, capture_output=True, text=True)
     row = json.loads(next(line for line in out.stdout.splitlines() if line.startswith("JSON"))[5:])
@@ -217,6 +228,10 @@ def main():
         selector = {"FragmentSelectorType": "SERVER_TIMESTAMP", "TimestampRange": times}
         body = json.dumps({"StreamName": "cam-1", "FragmentSelector": selector, "MaxResults": 1000})
         bearer = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        # The signature of the direct call is made once, so its body stays the same; those of the others vary.
+        varied = body.replace(f": {end - 19}", ": TIME1").replace(f": {end}", ": TIME2")
+        os.environ.update(TIME1=str(end - 19), TIME2=str(end))
+        bodies = {name: body if name == "direct" else varied for name in ("direct", "kvs-edge", "envoy", "envoy-memo")}
         headers = {"direct": signed(f"127.0.0.1:{ports['emulator']}", body)}
         headers.update({name: bearer for name in ("kvs-edge", "envoy", "envoy-memo")})
         ports["direct"] = ports["emulator"]
@@ -224,7 +239,7 @@ def main():
             print(f"{name}: {len(ask(ports[name], headers[name], body))} bytes", flush=True)
         if a.only:
             print(f"kvs-edge is process {edge.pid}", flush=True)
-            print(wrk(ports[a.only], headers[a.only], body, a.seconds, 1, folder))
+            print(wrk(ports[a.only], headers[a.only], bodies[a.only], a.seconds, 1, folder, a.only != "direct"))
             return
         for connections in (1, 16):
             rows = {name: [] for name in headers}
@@ -232,7 +247,7 @@ def main():
                 names = list(headers)
                 for name in names[turn % len(names):] + names[:turn % len(names)]:
                     before = cpu(servers[name]) if name in servers else 0
-                    row = wrk(ports[name], headers[name], body, a.seconds, connections, folder)
+                    row = wrk(ports[name], headers[name], bodies[name], a.seconds, connections, folder, name != "direct")
                     spent = cpu(servers[name]) - before if name in servers else 0
                     rows[name].append(dict(row, cpu=spent * 1e6 / row["n"]))
             # The best round is the one that neighbours on the machine disturbed least.

@@ -48,7 +48,11 @@ impl Viewer {
         let failed = |why: String| format!("{short}: {why}");
         let request =
             http::Request::get(url).body(Bytes::new()).map_err(|error| failed(error.to_string()))?;
-        let answer = self.http.send(request, &limits).await.map_err(|error| failed(error.to_string()))?;
+        // A connection may have been closed as the request went out: players ask once more.
+        let answer = match self.http.send(request.clone(), &limits).await {
+            Ok(answer) => answer,
+            Err(_) => self.http.send(request, &limits).await.map_err(|error| failed(error.to_string()))?,
+        };
         let status = answer.status();
         let mut body = answer.into_body();
         let (mut bytes, mut first) = (Vec::new(), None);

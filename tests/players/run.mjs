@@ -71,9 +71,9 @@ const word = ({ word: said, seen }) => {
 const rows = [...new Set(cells.map((cell) => `${cell.player}|${cell.container}`))].map((row) => {
   const [player, container] = row.split('|');
   const cell = (mode) => cells.find((one) => one.player === player && one.container === container && one.mode === mode);
-  return `| ${player} ${versions[player] ?? ''} | ${container === 'DASH' ? 'DASH, fMP4' : `HLS, ${container}`} | ${modes.map((mode) => (cell(mode) ? word(cell(mode)) : '')).join(' | ')} |`;
+  return `| ${player} ${(versions[player] ?? '').replace(/^v|-.*/g, '')} | ${container === 'DASH' ? 'DASH, fMP4' : `HLS, ${container}`} | ${modes.map((mode) => (cell(mode) ? word(cell(mode)) : '')).join(' | ')} |`;
 });
-const table = ['| Player | Container | LIVE | LIVE_REPLAY | ON_DEMAND |', '|---|---|---|---|---|', ...rows].join('\n');
+const table = ['| Player | Container | LIVE | LIVE_REPLAY | ON_DEMAND |', '|---|---|---|---|---|', ...rows, '| Safari, AVPlayer | HLS, fMP4 and TS | untested | untested | untested |'].join('\n');
 console.log(`\n${table}`);
 if (process.argv.includes('--write')) {
   const path = new URL('../../docs/PLAYERS.md', import.meta.url);

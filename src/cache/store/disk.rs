@@ -47,6 +47,8 @@ pub(super) struct Shared {
     pub(super) next: AtomicU64,
     /// Bytes waiting to be written.
     pub(super) queued: AtomicU64,
+    /// How many may.
+    most_queued: u64,
     pub(super) writes: Health,
     reads: Health,
     gate: Arc<Semaphore>,
@@ -94,7 +96,8 @@ const READS: usize = 8;
 /// What expires sooner is not worth a file.
 const SHORT_LIVED: Duration = Duration::from_secs(60);
 
-/// Entries waiting to be written hold memory beyond the budget of their tier; more than this many bytes are let go.
+/// Entries waiting to be written hold memory beyond the budget of their tier; more than this many bytes are let go, or than
+/// an eighth of the memory that the cache has.
 const MOST_QUEUED: u64 = 32 << 20;
 
 impl Record {
@@ -134,9 +137,9 @@ impl moka::Expiry<Key, Arc<Record>> for AtTheirEnd {
 }
 
 impl Disk {
-    /// Opens the tier. It begins to answer once its keeper has claimed and searched the folder; until then, and if
+    /// Opens the tier below `memory` bytes of memory. It begins to answer once its keeper has claimed and searched the folder; until then, and if
     /// that never comes, everything is a miss.
-    pub(in crate::cache) fn open(config: &DiskConfig, metrics: &Metrics) -> Self {
+    pub(in crate::cache) fn open(config: &DiskConfig, memory: u64, metrics: &Metrics) -> Self {
         let doomed = Arc::new(Mutex::new(Vec::new()));
         let shared = Arc::new(Shared {
             root: config.path.clone(),
@@ -146,6 +149,7 @@ impl Disk {
             open: AtomicBool::new(false),
             next: AtomicU64::new(0),
             queued: AtomicU64::new(0),
+            most_queued: MOST_QUEUED.min(memory / 8),
             writes: Health::default(),
             reads: Health::default(),
             gate: Arc::new(Semaphore::new(READS)),
@@ -203,6 +207,14 @@ impl Disk {
         }
     }
 
+    /// Whether there should be a file under `key` that may be given out at `now`.
+    pub(in crate::cache) fn holds(&self, key: &Key, now: Timestamp) -> bool {
+        let usable = |record: Arc<Record>| {
+            record.ready.load(Ordering::Acquire) && now < Timestamp::from_millis(record.expires)
+        };
+        self.shared.open.load(Ordering::Acquire) && self.shared.index.get(key).is_some_and(usable)
+    }
+
     /// Has an entry written, if it is worth it and the disk keeps up. Neither waits nor fails.
     pub(in crate::cache) fn store(&self, entry: &Arc<Entry>, now: Timestamp) {
         let shared = &self.shared;
@@ -214,7 +226,9 @@ impl Disk {
             return;
         }
         let bytes = entry.length();
-        if shared.writes.resting() || shared.queued.load(Ordering::Relaxed) + bytes > MOST_QUEUED {
+        let queued = shared.queued.load(Ordering::Relaxed);
+        let behind = queued > 0 && queued + bytes > shared.most_queued;
+        if shared.writes.resting() || behind {
             shared.metrics.trouble.skipped.inc();
             return;
         }
@@ -245,8 +259,7 @@ impl Disk {
     }
 
     /// Nothing waits to be written.
-    #[cfg(test)]
-    pub(super) fn idle(&self) -> bool {
+    pub(in crate::cache) fn idle(&self) -> bool {
         self.shared.queued.load(Ordering::Relaxed) == 0
     }
 

@@ -62,7 +62,7 @@ fn a_permission_that_reads_the_clock_tells_when_it_ends() {
     );
     let watch = Question::about(Operation::GetHlsStreamingSessionUrl);
     let ends = |groups: &[&str]| night.ends(&caller("alice", groups), &watch, &scene("lobby-1"));
-    assert_eq!(ends(&["night-shift"]).unwrap().to_string(), "2026-01-01T05:00:00Z");
+    assert_eq!(ends(&["night-shift"]).unwrap().to_string(), "2026-01-01T05:00:00.000Z");
     assert_eq!(ends(&["night-shift", "guards"]), None);
     assert_eq!(ends(&["visitors"]), None);
 }

@@ -4,6 +4,7 @@
 //! `required` nothing is served that it could not tell of. An entry holds no token, capability or KVS secret, since
 //! none of its fields can: they are names, times and counts. `docs/AUDIT.md` describes every key.
 
+mod line;
 mod sink;
 mod watch;
 
@@ -12,6 +13,7 @@ pub use watch::{Viewer, Watch};
 
 use crate::caller::Caller;
 use crate::kvs::{PlaybackMode, StreamName, TimeRange, Timestamp};
+use line::Line;
 use serde::de::{Deserializer, Error as _};
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
@@ -170,22 +172,17 @@ impl Event<'_> {
     /// The line, without its end. `time` is when it happened.
     #[must_use]
     pub fn line(&self, time: Timestamp) -> String {
-        let mut line = serde_json::Map::new();
-        let mut put = |key: &str, value: serde_json::Value| {
-            if !value.is_null() {
-                line.insert(key.to_owned(), value);
-            }
-        };
-        put("time", time.to_string().into());
-        put("event", self.name().into());
+        let mut line = Line::new();
+        line.shown("time", time);
+        line.text("event", self.name());
         match self {
-            Self::Decision(decision) => decision.tell(&mut put),
+            Self::Decision(decision) => decision.tell(&mut line),
             Self::PlaybackStart(playback) | Self::PlaybackMinute(playback) | Self::PlaybackEnd(playback) => {
-                playback.tell(&mut put);
+                playback.tell(&mut line);
             }
-            Self::Lost(lines) => put("lines", (*lines).into()),
+            Self::Lost(lines) => line.shown_bare("lines", lines),
         }
-        serde_json::Value::Object(line).to_string()
+        line.end()
     }
 
     const fn name(&self) -> &'static str {
@@ -199,43 +196,45 @@ impl Event<'_> {
     }
 }
 
-type Put<'a> = &'a mut dyn FnMut(&str, serde_json::Value);
-
-fn tell_caller(caller: &Caller, source_ip: IpAddr, put: Put<'_>) {
-    put("sub", (*caller.subject).into());
-    put("iss", (*caller.issuer).into());
-    put("jti", caller.token_id.as_deref().into());
-    put("ip", source_ip.to_canonical().to_string().into());
+fn tell_caller(caller: &Caller, source_ip: IpAddr, line: &mut Line) {
+    line.text("sub", &caller.subject);
+    line.text("iss", &caller.issuer);
+    line.some_text("jti", caller.token_id.as_deref());
+    line.shown("ip", source_ip.to_canonical());
 }
 
 impl Decision<'_> {
-    fn tell(&self, put: Put<'_>) {
-        put("decision", if self.outcome.is_ok() { "permit" } else { "deny" }.into());
-        put("reason", self.outcome.err().into());
-        put("request_id", self.request_id.into());
-        tell_caller(self.caller, self.source_ip, put);
-        put("action", self.action.into());
-        put("stream", self.stream.map(StreamName::as_str).into());
-        put("mode", self.mode.map(PlaybackMode::as_str).into());
-        put("from", self.range.map(|range| range.start.to_string()).into());
-        put("to", self.range.and_then(|range| range.end).map(|end| end.to_string()).into());
-        put("policies", self.policies.iter().map(|label| &**label).collect());
-        put("policy_version", self.policy_version.into());
+    fn tell(&self, line: &mut Line) {
+        line.text("decision", if self.outcome.is_ok() { "permit" } else { "deny" });
+        line.some_text("reason", self.outcome.err());
+        line.text("request_id", self.request_id);
+        tell_caller(self.caller, self.source_ip, line);
+        line.text("action", self.action);
+        line.some_text("stream", self.stream.map(StreamName::as_str));
+        line.some_text("mode", self.mode.map(PlaybackMode::as_str));
+        if let Some(range) = self.range {
+            line.shown("from", range.start);
+            range.end.into_iter().for_each(|end| line.shown("to", end));
+        }
+        line.texts("policies", self.policies);
+        line.text("policy_version", self.policy_version);
     }
 }
 
 impl Playback<'_> {
-    fn tell(&self, put: Put<'_>) {
-        put("viewing", self.viewing.into());
-        tell_caller(self.caller, self.source_ip, put);
-        put("protocol", self.protocol.into());
-        put("stream", self.stream.as_str().into());
-        put("mode", self.mode.as_str().into());
-        put("from", self.footage.map(|(from, _)| from.to_string()).into());
-        put("to", self.footage.map(|(_, to)| to.to_string()).into());
-        put("seconds", self.seconds.into());
-        put("bytes", self.bytes.into());
-        put("policy_version", self.policy_version.into());
+    fn tell(&self, line: &mut Line) {
+        line.text("viewing", self.viewing);
+        tell_caller(self.caller, self.source_ip, line);
+        line.text("protocol", self.protocol);
+        line.text("stream", self.stream.as_str());
+        line.text("mode", self.mode.as_str());
+        if let Some((from, to)) = self.footage {
+            line.shown("from", from);
+            line.shown("to", to);
+        }
+        line.shown_bare("seconds", self.seconds);
+        line.shown_bare("bytes", self.bytes);
+        line.text("policy_version", self.policy_version);
     }
 }
 

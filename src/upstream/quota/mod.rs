@@ -81,6 +81,8 @@ pub(super) type Turn = Option<Slot>;
 /// Buckets that nobody used for so long are full, and forgotten.
 const UNUSED: Duration = Duration::from_secs(600);
 const MOST: u64 = 100_000;
+/// The share of a call's time that may go by in waiting.
+const LEFT_FOR_WAITING: f64 = 0.8;
 /// How long after a clip was charged it may be settled; a bucket is full again long before.
 const SETTLED: Duration = Duration::from_secs(30);
 
@@ -101,12 +103,15 @@ impl Quotas {
         Self { patience, streams, accounts: memory(), sessions: memory(), clips, metrics }
     }
 
-    /// Waits for the call's turn in every bucket.
+    /// Waits for the call's turn in every bucket; not so long that nothing is left of the call's own time, or who
+    /// waited too long would be told that KVS did not answer.
     ///
     /// # Errors
     /// [`Error::Busy`], and nothing is taken then.
-    pub(super) async fn turn(&self, entry: &Entry, ask: &Ask) -> Result<Turn, Error> {
-        let deadline = Instant::now() + self.patience;
+    pub(super) async fn turn(&self, entry: &Entry, ask: &Ask, call_ends: Instant) -> Result<Turn, Error> {
+        let now = Instant::now();
+        let most = call_ends.saturating_duration_since(now).mul_f64(LEFT_FOR_WAITING);
+        let deadline = now + self.patience.min(most);
         let mut taken = Taken::default();
         for (bucket, cost) in self.buckets(entry, ask) {
             if let Err(retry_after) = bucket.take(cost, &ask.principal, deadline).await {

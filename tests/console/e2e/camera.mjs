@@ -144,6 +144,8 @@ export const tests = [
       await until(page, 'zoomed in', (span) => Number(document.querySelector('.timeline-track').dataset.span) < span, span);
       for (let n = 0; n < 30; n++) await page.keyboard.press('-');
       await until(page, 'a month is shown', () => Number(document.querySelector('.timeline-track').dataset.span) > 30 * 86400e3);
+      for (let n = 0; n < 24; n++) await page.keyboard.press('+');
+      await until(page, 'a second is shown', () => Number(document.querySelector('.timeline-track').dataset.span) <= 1000);
       await page.keyboard.press('?');
       await page.locator('dialog', { hasText: 'One frame back' }).waitFor();
       await page.keyboard.press('Escape');
@@ -153,6 +155,21 @@ export const tests = [
       await page.getByRole('button', { name: 'Go', exact: true }).click();
       await until(page, 'is there', (at) => Math.abs(Number(document.querySelector('.timeline-track').dataset.position) - at) < 6000, wanted);
       assert.deepEqual(page.wrong, []);
+    },
+  },
+  {
+    name: 'camera: times are the viewer’s own, or UTC',
+    async run({ world, browser }) {
+      const page = await openPage(browser, world, { timezoneId: 'Asia/Tokyo' });
+      await signIn(page, world, await world.token());
+      const hour = async () => Number((await page.locator('.clock-time').innerText()).slice(0, 2));
+      await page.locator('.clock-zone', { hasText: /^(JST|GMT\+9)$/ }).waitFor();
+      const local = await hour();
+      await page.getByRole('button', { name: /Settings/ }).click();
+      await page.getByLabel('UTC').check();
+      await page.locator('.clock-zone', { hasText: /^UTC$/ }).waitFor();
+      // One more is right where the hour turned in between.
+      assert.ok([9, 8].includes((local - (await hour()) + 24) % 24));
     },
   },
   {

@@ -79,6 +79,26 @@ export const tests = [
     },
   },
   {
+    name: 'wall: one camera fills the screen, and the wall does',
+    async run({ world, browser }) {
+      const page = await openPage(browser, world);
+      await signIn(page, world, await world.token());
+      await until(page, 'a tile is live', () => document.querySelector('.tile[data-state="live"]') !== null);
+      const [name] = await liveTiles(page);
+      await page.locator(tile(name)).hover();
+      await page.getByRole('button', { name: `Fill the screen: ${name}` }).click();
+      await until(page, 'the camera fills the screen', (selector) => document.fullscreenElement === document.querySelector(selector), tile(name));
+      await framesGrow(page, 'on the whole screen', [tile(name)]);
+      await page.evaluate(() => document.exitFullscreen());
+      await until(page, 'it is a tile again', () => document.fullscreenElement === null);
+      await page.getByRole('button', { name: 'Full screen', exact: true }).click();
+      await until(page, 'the wall fills the screen', () => document.fullscreenElement === document.documentElement);
+      await page.getByRole('button', { name: 'Leave full screen' }).click();
+      await until(page, 'and leaves it', () => document.fullscreenElement === null);
+      assert.deepEqual(page.wrong, []);
+    },
+  },
+  {
     name: 'wall: the first live picture, beside hls.js alone on the same playlist',
     async run({ world, browser, say }) {
       const token = await world.token();

@@ -254,3 +254,29 @@ async fn what_belongs_to_no_stream_counts_as_other() {
     assert!(bytes > 100.0, "{bytes}");
     assert!(!edge.metrics().await.keys().any(|series| series.contains(r#"stream="""#)));
 }
+
+#[tokio::test]
+async fn a_hundred_who_ask_for_the_same_json_at_once_are_one_request() {
+    let edge = Edge::start().await;
+    for operation in ["DescribeStream", "ListFragments", "GetImages"] {
+        let slow = json!({"kind": "delay", "millis": 300});
+        edge.fault(json!({"operation": operation, "fault": slow, "times": 1})).await;
+        edge.forget_reached().await;
+        let ask = body(operation, "cam-2", 60, &[]);
+        let bearer = format!("Bearer {}", edge.alice());
+        let url = format!("{}{}", edge.url, path(operation));
+        let one = || {
+            let (http, url, bearer, ask) = (edge.http.clone(), url.clone(), bearer.clone(), ask.to_string());
+            tokio::spawn(async move { http.post(&url, &[("authorization", &bearer)], ask).await })
+        };
+        let crowd: Vec<_> = (0..100).map(|_| one()).collect();
+        for answer in crowd {
+            let answer = answer.await.unwrap();
+            assert_eq!(answer.status, 200, "{operation}: {}", answer.text());
+        }
+        assert_eq!(edge.reached_by(operation).await, 1, "{operation}");
+        // Who may not is not answered from what others were.
+        let denied = edge.call(path(operation), edge.token("eve", &[]), &ask).await;
+        assert_eq!(denied.status, 403);
+    }
+}
