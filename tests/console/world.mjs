@@ -53,6 +53,7 @@ async function demo(binary, { cameras, issuers }) {
   const base = `http://127.0.0.1:${ports[0]}`;
   const emulator = `http://127.0.0.1:${ports[2]}/_emulator`;
   const folder = mkdtempSync(join(tmpdir(), 'kvs-edge-console-'));
+  folders.add(folder);
   const [settings, policies] = [join(folder, 'demo.toml'), join(folder, 'policies/demo.cedar')];
   let child;
   const start = async () => {
@@ -149,7 +150,8 @@ async function fromSource(gateway) {
 
 const children = new Set();
 // Whatever ends this program takes what it started with it.
-process.on('exit', () => { for (const child of children) child.kill('SIGKILL'); });
+const folders = new Set();
+process.on('exit', () => { for (const child of children) child.kill('SIGKILL'); for (const folder of folders) rmSync(folder, { recursive: true, force: true }); });
 
 function run(program, words, environment = {}) {
   const loud = process.env.VERBOSE ? 'inherit' : 'ignore';
