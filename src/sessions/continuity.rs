@@ -107,10 +107,14 @@ impl Timeline {
             ended: false,
         });
         state.target = state.target.max(playlist.target);
-        let fresh = state.unseen(&offered, playlist, now, self.window);
+        let mut fresh = state.unseen(&offered, playlist, now, self.window);
+        if state.listed.is_empty() && !self.may_end {
+            // So that a process begun after a camera's absence lists no more than the one before it did.
+            fresh = fresh.max(after_last_absence(&offered, state.target));
+        }
         if let [first, .., last] | [first @ last] = &offered[fresh..] {
             let sequence = self.next_sequence(&mut state, generation, first, now);
-            let mut away = state.away(first, now);
+            let mut away = !self.may_end && state.away(first, now);
             if away {
                 state.listed.clear();
             }
@@ -244,15 +248,8 @@ impl Track {
     /// True if the camera was away: nothing came for more than two target durations, and nothing was recorded.
     fn away(&self, first: &Offered<'_>, now: Timestamp) -> bool {
         let Some(last) = self.listed.back() else { return false };
-        let began = |number: &FragmentNumber, segment: &Segment| {
-            segment.date.or_else(|| numbering::server_time(number))
-        };
-        let then = began(&last.position.number, &last.segment);
-        let next = began(&first.position.number, first.segment);
-        let (Some(then), Some(next)) = (then, next) else { return false };
-        let end = then.plus(std::time::Duration::from_millis(last.segment.millis));
-        let long = u128::from(self.target) * 2000;
-        end.age(next).as_millis() > long && self.changed.age(now).as_millis() > long
+        absent(&last.position, &last.segment, first, self.target)
+            && self.changed.age(now).as_millis() > absence(self.target)
     }
 
     /// Index of the first offered fragment that comes after everything listed; the number of them if none does.
@@ -318,6 +315,26 @@ fn offered(generation: Generation, playlist: &MediaPlaylist) -> Result<Vec<Offer
         }
     }
     Ok(offered)
+}
+
+/// How long nothing is recorded before a camera counts as away, in milliseconds, by a target duration in seconds.
+fn absence(target: u64) -> u128 {
+    u128::from(target) * 2000
+}
+
+/// True if the camera recorded nothing for that long between these two.
+fn absent(position: &Position, segment: &Segment, next: &Offered<'_>, target: u64) -> bool {
+    let began =
+        |number: &FragmentNumber, segment: &Segment| segment.date.or_else(|| numbering::server_time(number));
+    let began = (began(&position.number, segment), began(&next.position.number, next.segment));
+    let (Some(then), Some(next)) = began else { return false };
+    then.plus(std::time::Duration::from_millis(segment.millis)).age(next).as_millis() > absence(target)
+}
+
+/// Index of the first fragment after the last absence among these; 0 if there was none.
+fn after_last_absence(offered: &[Offered<'_>], target: u64) -> usize {
+    let away = |pair: &[Offered<'_>]| absent(&pair[0].position, pair[0].segment, &pair[1], target);
+    offered.windows(2).rposition(away).map_or(0, |at| at + 1)
 }
 
 /// The count where each fragment has a discontinuity ahead of it: those that slid past unseen had theirs too.
