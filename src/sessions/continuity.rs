@@ -10,7 +10,7 @@
 //! because `tfdt` is not proven equal across sessions (`KVS.md` 8), and after a gap in time of more than two target
 //! durations. When a camera was away for that long, what was listed before is listed no more: a player that lays
 //! fragments end to end while its clock runs on (Shaka Player) would hold even the new ones for expired, and joins
-//! anew at a MEDIA-SEQUENCE it has not seen. Init segments of different sessions have different addresses, because KVS numbers them anew in each.
+//! anew at a MEDIA-SEQUENCE it has not seen. Not so where each fragment has a discontinuity: tracks would disagree on the count. Init segments of different sessions have different addresses, because KVS numbers them anew in each.
 //!
 //! Pure: playlists in, playlists out. Numbers begin as `numbering` says.
 
@@ -108,13 +108,20 @@ impl Timeline {
         });
         state.target = state.target.max(playlist.target);
         let mut fresh = state.unseen(&offered, playlist, now, self.window);
-        if state.listed.is_empty() && !self.may_end {
-            // So that a process begun after a camera's absence lists no more than the one before it did.
-            fresh = fresh.max(after_last_absence(&offered, state.target));
+        // With a discontinuity ahead of each fragment, one left out would make tracks disagree on the count.
+        let lets_go = !self.may_end && !self.always;
+        let mut away = lets_go && offered.get(fresh).is_some_and(|first| state.away(first, now));
+        if away || (lets_go && state.listed.is_empty()) {
+            // So that tracks agree, and a process begun after a camera's absence lists no more than the one before it.
+            let begin = if away || self.marks.is_empty() {
+                Some(after_last_absence(&offered, state.target))
+            } else {
+                offered.iter().position(|offered| self.marks.contains_key(&offered.position))
+            };
+            fresh = fresh.max(begin.unwrap_or(0));
         }
         if let [first, .., last] | [first @ last] = &offered[fresh..] {
             let sequence = self.next_sequence(&mut state, generation, first, now);
-            let mut away = !self.may_end && state.away(first, now);
             if away {
                 state.listed.clear();
             }
