@@ -2,7 +2,7 @@
 //! of fragments and of pictures.
 //!
 //! KVS allows five DescribeStream a second and stream, whatever the crowd. An answer serves for a second, which is what
-//! KVS itself takes to show what was just written (`KVS.md` 4.2). Failures serve nobody else.
+//! KVS itself takes to show what was just written (`KVS.md` 4.2). A failure serves those who waited for it, and nobody later.
 
 use super::error::Error;
 use super::record::Record;
