@@ -46,6 +46,7 @@ pub async fn gateway(
         sources: Sources::new(&config.identity),
         policy: Arc::new(policy),
         keys: Arc::new(keys),
+        players: crate::gateway::Players::default(),
         playback: config.playback.clone(),
         upstream: calls.upstream,
         sessions: calls.sessions,

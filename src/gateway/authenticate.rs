@@ -2,10 +2,11 @@
 
 use super::Gateway;
 use super::error::Error;
+use super::players::Player;
 use crate::caller::Caller;
 use crate::identity::Credential;
-use crate::kvs::{SessionParameters, StreamRef, Timestamp};
-use crate::playback::{self, Statement};
+use crate::kvs::Timestamp;
+use crate::playback::{self, Binding, Statement};
 use http::header;
 use http::request::Parts;
 use std::net::IpAddr;
@@ -16,20 +17,7 @@ pub enum Authenticated {
     /// By a verified token.
     Person(Arc<Caller>),
     /// By a capability, which also says what may be played.
-    Player(Box<Player>),
-}
-
-/// The holder of a capability.
-pub struct Player {
-    caller: Arc<Caller>,
-    /// Which stream.
-    pub stream: StreamRef,
-    /// Which session.
-    pub session: Arc<SessionParameters>,
-    /// When the capability was made: a replay runs from then.
-    pub issued: Timestamp,
-    /// Stands for this holder in counts and logs: a digest of the capability, of no use to open anything.
-    pub viewing: Arc<str>,
+    Player(Arc<Player>),
 }
 
 impl Authenticated {
@@ -66,14 +54,12 @@ impl Gateway {
         now: Timestamp,
     ) -> Result<Authenticated, Error> {
         self.sources.credential(&parts.method, &parts.headers, true)?;
-        let Statement { caller, stream, session, issued, bind, .. } =
-            self.keys.open(capability, now).map_err(Error::Capability)?;
-        if !bind.is_none_or(|bind| bind.holds(client, cookie(parts, BINDING_COOKIE))) {
+        let player = self.players.open(&self.keys, capability, now)?;
+        let holds = |bind: &Binding| bind.holds(client, cookie(parts, BINDING_COOKIE));
+        if !player.bind.as_ref().is_none_or(holds) {
             return Err(Error::Unbound);
         }
-        let viewing = viewing(capability);
-        let player = Player { caller: Arc::new(caller), stream, session: Arc::new(session), issued, viewing };
-        Ok(Authenticated::Player(Box::new(player)))
+        Ok(Authenticated::Player(player))
     }
 
     /// A capability for a caller to play a session.
@@ -99,10 +85,4 @@ pub fn cookie<'a>(parts: &'a Parts, name: &str) -> Option<&'a str> {
         .filter(|(key, _)| *key == name);
     let (_, value) = found.next()?;
     found.next().is_none().then_some(value)
-}
-
-/// Sixteen hexadecimal digits that stand for a capability without being one.
-fn viewing(capability: &str) -> Arc<str> {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, capability.as_bytes());
-    digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>().into()
 }

@@ -89,20 +89,19 @@ impl Gateway {
         clip: &GetClip,
         record: &mut Record,
     ) -> Result<Found, Error> {
-        let principal = ask.caller().principal();
-        let filling = self.clip_for(ask.located()?, clip, &principal, || ask.payer());
+        let filling =
+            self.clip_for(ask.located()?, clip, || Ok((ask.caller().principal(), ask.payer()?)));
         let found = ask.steps.time("cache", filling).await?;
         record.attempts += u32::from(matches!(found.outcome, Outcome::Miss | Outcome::Bypass));
         Ok(found)
     }
 
-    /// A clip for anybody who may have it, or for nobody yet.
+    /// A clip for anybody who may have it, or for nobody yet. Only if KVS must be asked: whose turn it is, and who pays.
     pub(super) async fn clip_for(
         &self,
         located: &Located,
         clip: &GetClip,
-        principal: &Arc<str>,
-        payer: impl FnOnce() -> Result<Payer, Error>,
+        asker: impl FnOnce() -> Result<(Arc<str>, Payer), Error>,
     ) -> Result<Found, Error> {
         let about = self.upstream.describe(located).await?;
         let (kind, range) = (clip.selector.kind, clip.selector.range);
@@ -110,9 +109,8 @@ impl Gateway {
         if let Some(found) = self.cache.get(&key) {
             return Ok(found);
         }
-        let (rules, payer) = (self.rules(Some(about.retention_hours)), payer()?);
+        let (rules, (principal, payer)) = (self.rules(Some(about.retention_hours)), asker()?);
         let (upstream, located, call) = (self.upstream.clone(), located.clone(), Call::GetClip(clip.clone()));
-        let principal = principal.clone();
         let fetch = move || {
             let (upstream, located, call, principal) =
                 (upstream.clone(), located.clone(), call.clone(), principal.clone());

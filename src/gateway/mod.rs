@@ -19,6 +19,7 @@ pub mod metrics;
 mod origin;
 mod page_token;
 mod pages;
+mod players;
 mod playlist;
 pub mod rates;
 mod read;
@@ -40,6 +41,7 @@ pub use cors::Cors;
 pub use listing::Listing;
 pub use metrics::Metrics;
 pub use origin::KvsOrigin;
+pub use players::Players;
 pub use rates::Callers;
 pub use record::Record;
 pub use together::Together;
@@ -77,6 +79,8 @@ pub struct Gateway {
     pub policy: Arc<Policy>,
     /// Seals and opens capabilities.
     pub keys: Arc<Keys>,
+    /// Capabilities that were opened lately.
+    pub players: Players,
     /// How capabilities are made.
     pub playback: playback::Config,
     /// Calls to KVS.
@@ -216,10 +220,12 @@ impl Gateway {
     }
 
     /// Lets a caller in who has not taken too much, and has his bytes counted.
-    fn admit(&self, caller: &Caller, record: &mut Record) -> Result<Allowance, Error> {
+    fn admit(&self, caller: &Arc<Caller>, record: &mut Record) -> Result<Allowance, Error> {
         let allowance = self.callers.of(caller, &self.rates);
         allowance.admit(Instant::now())?;
-        record.allowance = Some(allowance.clone());
+        if allowance.bounds_bytes() {
+            record.allowance = Some(allowance.clone());
+        }
         Ok(allowance)
     }
 

@@ -31,7 +31,7 @@ impl Gateway {
         ask.allowance.play(stream.name(), std::time::Instant::now())?;
         self.watched(player, ask.caller(), record)?;
         let key = self.session_key(ask.located()?, stream, session, player.issued);
-        let viewer = ViewerId::of(&player.viewing);
+        let viewer = player.viewer;
         if resource.is_playlist() {
             return Box::pin(self.playlist(&ask, &key, resource, viewer, record)).await;
         }

@@ -13,7 +13,7 @@ use crate::setting::{ByteSize, Mistake, Span};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// `[rates]`: per caller. Absent rates are no bound.
@@ -124,23 +124,37 @@ impl Bucket {
     }
 }
 
-/// One caller's account under the settings in force.
+/// One caller's account under the settings in force. It is looked up when something is first asked of it: where nothing
+/// bounds a request, it costs none.
 #[derive(Clone)]
 pub struct Allowance {
     config: Arc<Config>,
-    taken: Arc<Mutex<Taken>>,
+    callers: Callers,
+    caller: Arc<Caller>,
+    taken: OnceLock<Arc<Mutex<Taken>>>,
 }
 
 impl Callers {
     /// A caller's account.
     #[must_use]
-    pub fn of(&self, caller: &Caller, config: &Arc<Config>) -> Allowance {
+    pub fn of(&self, caller: &Arc<Caller>, config: &Arc<Config>) -> Allowance {
+        let (config, callers, caller) = (config.clone(), self.clone(), caller.clone());
+        Allowance { config, callers, caller, taken: OnceLock::new() }
+    }
+
+    fn taken(&self, caller: &Caller) -> Arc<Mutex<Taken>> {
         let key = self.1.hash_one((&*caller.issuer, &*caller.subject));
-        Allowance { config: config.clone(), taken: self.0.get_with(key, Arc::default) }
+        self.0.get_with(key, Arc::default)
     }
 }
 
 impl Allowance {
+    /// Whether body bytes count.
+    #[must_use]
+    pub fn bounds_bytes(&self) -> bool {
+        self.config.bytes.is_some()
+    }
+
     /// One more request.
     ///
     /// # Errors
@@ -210,7 +224,8 @@ impl Allowance {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+        let taken = self.taken.get_or_init(|| self.callers.taken(&self.caller));
+        taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -220,15 +235,15 @@ mod tests {
     use crate::kvs::Timestamp;
     use proptest::prelude::*;
 
-    fn caller(subject: &str) -> Caller {
-        Caller {
+    fn caller(subject: &str) -> Arc<Caller> {
+        Arc::new(Caller {
             issuer: "https://login.test/".into(),
             subject: subject.into(),
             token_id: None,
             groups: Default::default(),
             attributes: Default::default(),
             expires: Timestamp::from_millis(0),
-        }
+        })
     }
 
     fn after(start: Instant, seconds: f64) -> Instant {

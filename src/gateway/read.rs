@@ -17,6 +17,7 @@ use crate::kvs::{
 use crate::net::intake;
 use crate::sessions;
 use http::request::Parts;
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// Expires of a session behind a stable address: as long as KVS allows; `playback.max_ttl` and the token bound it.
@@ -158,7 +159,7 @@ impl<'a> Query<'a> {
     ///
     /// # Errors
     /// It is there twice, or its encoding is broken.
-    pub fn text(&self, name: &'static str) -> Result<Option<String>, Error> {
+    pub fn text(&self, name: &'static str) -> Result<Option<Cow<'a, str>>, Error> {
         let mut values = self
             .0
             .split('&')
@@ -212,9 +213,9 @@ impl<'a> Query<'a> {
 }
 
 /// Percent-decoding; `+` stays, since RFC 3339 offsets have it.
-fn decode(text: &str) -> Option<String> {
+fn decode(text: &str) -> Option<Cow<'_, str>> {
     if !text.contains('%') {
-        return Some(text.to_owned());
+        return Some(text.into());
     }
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
@@ -226,7 +227,7 @@ fn decode(text: &str) -> Option<String> {
             bytes.push(byte);
         }
     }
-    String::from_utf8(bytes).ok()
+    String::from_utf8(bytes).ok().map(Cow::Owned)
 }
 
 #[cfg(test)]

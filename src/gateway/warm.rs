@@ -221,7 +221,7 @@ impl Gateway {
     ) -> Result<(), String> {
         job.objects.store(1, Ordering::Relaxed);
         let found = self
-            .clip_for(located, clip, &NOBODY.into(), || Ok(Payer::default()))
+            .clip_for(located, clip, || Ok((NOBODY.into(), Payer::default())))
             .await
             .map_err(|error| error.to_string())?;
         let mut body = found.entry.body(None);

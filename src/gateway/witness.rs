@@ -4,8 +4,9 @@
 //! the watching itself, by `audit::Watch`.
 
 use super::Gateway;
-use super::authenticate::{Authenticated, Player};
+use super::authenticate::Authenticated;
 use super::error::Error;
+use super::players::Player;
 use super::record::Record;
 use crate::caller::Caller;
 use crate::gateway::KvsOrigin;

@@ -153,8 +153,8 @@ impl IssuerConfig {
         if self.leeway > Span::seconds(60) {
             wrong("leeway", "write at most 60s; clocks that differ more need setting");
         }
-        if self.max_lifetime < Span::seconds(1) || self.max_lifetime > Span::seconds(366 * 86_400) {
-            wrong("max_lifetime", "write a duration from 1s to 366d");
+        if self.max_lifetime < Span::seconds(1) || self.max_lifetime > Span::seconds(3660 * 86_400) {
+            wrong("max_lifetime", "write a duration from 1s to 3660d");
         }
         if self.refresh < Span::seconds(15) || self.refresh > Span::seconds(86_400) {
             wrong("refresh", "write a duration from 15s to 24h");

@@ -385,16 +385,17 @@ async fn a_padded_token_is_verified_as_it_was_signed_and_only_from_a_proxy() {
     let signature = world.ec.sign_bytes(Algorithm::ES256, signed.as_bytes()).unwrap();
     let token = format!("{signed}.{}", URL_SAFE.encode(signature));
     let sources = Sources::new(&Config { headers: vec!["X-Amzn-Oidc-Data".into()], ..Config::default() });
-    let find = |name: &'static str, value: String| {
-        let headers =
-            http::HeaderMap::from_iter([(http::HeaderName::from_static(name), value.parse().unwrap())]);
-        sources.credential(&http::Method::GET, &headers, false)
+    let headers = |name: &'static str, value: String| {
+        http::HeaderMap::from_iter([(http::HeaderName::from_static(name), value.parse().unwrap())])
     };
-    let Ok(Credential::Token(found)) = find("x-amzn-oidc-data", token.clone()) else { panic!("a token") };
+    let from_proxy = headers("x-amzn-oidc-data", token.clone());
+    let Ok(Credential::Token(found)) = sources.credential(&http::Method::GET, &from_proxy, false) else {
+        panic!("a token")
+    };
     assert_eq!(world.reason(found.as_str()).await, "accepted");
     assert_eq!(world.reason(&token.replace('=', "")).await, "signature");
     assert!(matches!(
-        find("authorization", format!("Bearer {token}")),
+        sources.credential(&http::Method::GET, &headers("authorization", format!("Bearer {token}")), false),
         Err(Error::Refused { reason: Reason::Malformed, .. })
     ));
 }

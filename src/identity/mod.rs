@@ -31,7 +31,7 @@ pub use error::{Error, Reason};
 pub use jwks::Fetch;
 pub use key_place::Jwks;
 pub use metrics::Metrics;
-pub use source::{Credential, Sources, Token};
+pub use source::{Credential, Place, Sources, Token};
 
 use crate::caller::Caller;
 use crate::kvs::Timestamp;

@@ -18,37 +18,61 @@ use http::{HeaderMap, Method};
 use std::fmt;
 
 /// How a request says who sends it.
-pub enum Credential {
+pub enum Credential<'a> {
     /// By the playback capability in its path.
     Capability,
     /// By a token.
-    Token(Token),
+    Token(Token<'a>),
 }
 
 /// A token as it arrived, not verified. Shows only where it came from.
-#[derive(Clone)]
-pub struct Token {
-    text: String,
-    source: String,
+#[derive(Clone, Copy)]
+pub struct Token<'a> {
+    text: &'a str,
+    place: Place<'a>,
 }
 
-impl Token {
+impl<'a> Token<'a> {
     /// The token, for `Identity::verify`.
     #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.text
+    pub fn as_str(self) -> &'a str {
+        self.text
     }
 
-    /// Where it was found, in words: `Authorization: Bearer`, `X-Amz-Security-Token`, a header's name, `cookie NAME`.
+    /// Where it was found.
     #[must_use]
-    pub fn source(&self) -> &str {
-        &self.source
+    pub fn place(self) -> Place<'a> {
+        self.place
     }
 }
 
-impl fmt::Debug for Token {
+impl fmt::Debug for Token<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Token(*** from {})", self.source)
+        write!(f, "Token(*** from {})", self.place)
+    }
+}
+
+/// Where a token was found; shows itself as people call it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place<'a> {
+    /// `Authorization: Bearer`.
+    Bearer,
+    /// `X-Amz-Security-Token`: the session token of an AWS SDK.
+    SecurityToken,
+    /// A configured header, which an access proxy sets.
+    Header(&'a str),
+    /// The configured cookie.
+    Cookie(&'a str),
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bearer => f.write_str("Authorization: Bearer"),
+            Self::SecurityToken => f.write_str("X-Amz-Security-Token"),
+            Self::Header(name) => f.write_str(name),
+            Self::Cookie(name) => write!(f, "cookie {name}"),
+        }
     }
 }
 
@@ -60,8 +84,7 @@ pub struct Sources {
     limit: usize,
 }
 
-const BEARER: &str = "Authorization: Bearer";
-const SECURITY_TOKEN: &str = "X-Amz-Security-Token";
+const SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 const CAPABILITY: &str = "a playback capability in the path";
 
 impl Sources {
@@ -80,44 +103,39 @@ impl Sources {
     ///
     /// # Errors
     /// `Missing`, `Several`, `TooLarge`, or `Refused` as malformed when a place holds what cannot be a token.
-    pub fn credential(
-        &self,
+    pub fn credential<'a>(
+        &'a self,
         method: &Method,
-        headers: &HeaderMap,
+        headers: &'a HeaderMap,
         capability_in_path: bool,
-    ) -> Result<Credential, Error> {
+    ) -> Result<Credential<'a>, Error> {
         let mut found = Found::default();
         let signed = found.authorization(headers);
         for value in headers.get_all(SECURITY_TOKEN) {
-            found.add(SECURITY_TOKEN, value.as_bytes());
+            found.add(Place::SecurityToken, value.as_bytes());
         }
         if capability_in_path {
-            return match found.places() {
-                places if places.is_empty() => Ok(Credential::Capability),
-                mut places => {
-                    places.push(CAPABILITY.to_owned());
-                    Err(Error::Several { found: places, advice: PLAYBACK_ADVICE })
-                }
-            };
+            if found.first.is_none() {
+                return Ok(Credential::Capability);
+            }
+            let mut places = found.places();
+            places.push(CAPABILITY.to_owned());
+            return Err(Error::Several { found: places, advice: PLAYBACK_ADVICE });
         }
         for (header, name) in &self.headers {
             for value in headers.get_all(header) {
-                found.add(name, value.as_bytes());
+                found.add(Place::Header(name), value.as_bytes());
             }
         }
-        let others = found.0.len();
         if let Some(cookie) = &self.cookie {
             found.cookies(headers, cookie);
         }
-        if others == 0 && found.0.len() == 1 && !is_own_choice(method, headers) {
-            return Err(Error::Missing { hint: COOKIE_HINT });
-        }
-        self.only(found, signed).map(Credential::Token)
+        self.only(&found, signed, method, headers).map(Credential::Token)
     }
 
     /// Headers that carry tokens and must be removed before anything goes on: all of them.
     pub fn to_strip(&self) -> impl Iterator<Item = HeaderName> + '_ {
-        let fixed = [AUTHORIZATION, HeaderName::from_static("x-amz-security-token"), COOKIE];
+        let fixed = [AUTHORIZATION, SECURITY_TOKEN, COOKIE];
         fixed.into_iter().chain(self.headers.iter().map(|(header, _)| header.clone()))
     }
 
@@ -125,37 +143,41 @@ impl Sources {
     #[must_use]
     pub fn explain(&self) -> String {
         let mut places =
-            vec![BEARER.to_owned(), format!("{SECURITY_TOKEN} (the session token of an AWS SDK)")];
+            vec![Place::Bearer.to_string(), format!("{} (the session token of an AWS SDK)", Place::SecurityToken)];
         places.extend(self.headers.iter().map(|(_, name)| name.clone()));
-        places.extend(self.cookie.iter().map(|name| format!("cookie {name}")));
+        places.extend(self.cookie.iter().map(|name| Place::Cookie(name).to_string()));
         places.join(", ")
     }
 
-    fn only(&self, found: Found<'_>, signed: bool) -> Result<Token, Error> {
-        let mut all = found.0;
-        let Some((source, bytes)) = all.pop() else {
+    fn only<'a>(
+        &self,
+        found: &Found<'a>,
+        signed: bool,
+        method: &Method,
+        headers: &HeaderMap,
+    ) -> Result<Token<'a>, Error> {
+        let Some((place, bytes)) = found.first else {
             return Err(Error::Missing { hint: if signed { SIGNED_HINT } else { HINT } });
         };
-        if !all.is_empty() {
-            all.push((source, bytes));
-            return Err(Error::Several { found: Found(all).places(), advice: ADVICE });
+        if !found.more.is_empty() {
+            return Err(Error::Several { found: found.places(), advice: ADVICE });
         }
-        if source == SECURITY_TOKEN && !signed {
+        if matches!(place, Place::Cookie(_)) && !is_own_choice(method, headers) {
+            return Err(Error::Missing { hint: COOKIE_HINT });
+        }
+        if place == Place::SecurityToken && !signed {
             return Err(Error::Missing { hint: UNSIGNED_HINT });
         }
         if bytes.len() > self.limit {
             return Err(Error::TooLarge { bytes: bytes.len(), limit: self.limit });
         }
-        let from_proxy = self.headers.iter().any(|(_, name)| *name == source);
         // Only the load balancer's header pads its segments; elsewhere `=` belongs to no token.
-        let fits = |b: &u8| {
-            b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.') || (from_proxy && *b == b'=')
-        };
+        let padded = matches!(place, Place::Header(_));
+        let fits =
+            |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.') || (padded && *b == b'=');
         match std::str::from_utf8(bytes) {
-            Ok(text) if !text.is_empty() && bytes.iter().all(fits) => {
-                Ok(Token { text: text.to_owned(), source })
-            }
-            _ => Err(Error::refused(Reason::Malformed, format!("{source} holds what no JWT contains"))),
+            Ok(text) if !text.is_empty() && bytes.iter().all(fits) => Ok(Token { text, place }),
+            _ => Err(Error::refused(Reason::Malformed, format!("{place} holds what no JWT contains"))),
         }
     }
 }
@@ -178,16 +200,26 @@ const SIGNED_HINT: &str =
     "the request has an AWS signature but no session token; set AWS_SESSION_TOKEN to the JWT";
 const UNSIGNED_HINT: &str = "X-Amz-Security-Token counts only beside `Authorization: AWS4-HMAC-SHA256 …`; send `Authorization: Bearer …`";
 
-/// What was found, and where.
+/// What was found, and where. Nearly always one, for which nothing is allocated.
 #[derive(Default)]
-struct Found<'a>(Vec<(String, &'a [u8])>);
+struct Found<'a> {
+    first: Option<(Place<'a>, &'a [u8])>,
+    more: Vec<(Place<'a>, &'a [u8])>,
+}
 
 impl<'a> Found<'a> {
-    fn add(&mut self, place: &str, value: &'a [u8]) {
+    fn add(&mut self, place: Place<'a>, value: &'a [u8]) {
         let value = value.trim_ascii();
         // Access proxies set an empty header for a caller they do not know.
         if !value.is_empty() {
-            self.0.push((place.to_owned(), value));
+            self.push(place, value);
+        }
+    }
+
+    fn push(&mut self, place: Place<'a>, value: &'a [u8]) {
+        match self.first {
+            None => self.first = Some((place, value)),
+            Some(_) => self.more.push((place, value)),
         }
     }
 
@@ -200,7 +232,7 @@ impl<'a> Found<'a> {
             let (scheme, rest) = value.split_at(end);
             if scheme.eq_ignore_ascii_case(b"Bearer") {
                 // Also when nothing follows: that is a broken credential, not an absent one.
-                self.0.push((BEARER.to_owned(), rest.trim_ascii()));
+                self.push(Place::Bearer, rest.trim_ascii());
             }
             signed |= scheme == b"AWS4-HMAC-SHA256";
         }
@@ -208,22 +240,21 @@ impl<'a> Found<'a> {
     }
 
     /// Cookies of exactly this name (RFC 6265 4.2.1); nothing is unquoted or decoded.
-    fn cookies(&mut self, headers: &'a HeaderMap, name: &str) {
-        let place = format!("cookie {name}");
+    fn cookies(&mut self, headers: &'a HeaderMap, name: &'a str) {
         for header in headers.get_all(COOKIE) {
             for pair in header.as_bytes().split(|b| *b == b';') {
                 let pair = pair.trim_ascii();
                 if let Some(value) =
                     pair.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"="))
                 {
-                    self.add(&place, value);
+                    self.add(Place::Cookie(name), value);
                 }
             }
         }
     }
 
     fn places(&self) -> Vec<String> {
-        self.0.iter().map(|(place, _)| place.clone()).collect()
+        self.first.iter().chain(&self.more).map(|(place, _)| place.to_string()).collect()
     }
 }
 
@@ -258,7 +289,7 @@ mod tests {
     fn told_by(method: &Method, list: &[(&str, &str)], capability: bool) -> String {
         match sources().credential(method, &headers(list), capability) {
             Ok(Credential::Capability) => "capability".into(),
-            Ok(Credential::Token(token)) => format!("{} from {}", token.as_str(), token.source()),
+            Ok(Credential::Token(token)) => format!("{} from {}", token.as_str(), token.place()),
             Err(Error::Several { found, .. }) => format!("several: {}", found.join(", ")),
             Err(Error::Missing { hint }) => format!("missing: {hint}"),
             Err(e) => e.as_str().into(),
@@ -395,9 +426,8 @@ mod tests {
 
     #[test]
     fn a_token_does_not_show() {
-        let Ok(Credential::Token(token)) =
-            sources().credential(&Method::GET, &headers(&[("authorization", "Bearer a.b.c")]), false)
-        else {
+        let (sources, headers) = (sources(), headers(&[("authorization", "Bearer a.b.c")]));
+        let Ok(Credential::Token(token)) = sources.credential(&Method::GET, &headers, false) else {
             panic!("one token");
         };
         assert_eq!(format!("{token:?}"), "Token(*** from Authorization: Bearer)");

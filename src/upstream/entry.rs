@@ -25,8 +25,10 @@ pub(super) struct Entry {
     pub(super) control: Origin,
     pub(super) guard: Guard,
     pub(super) credentials: Arc<Cached>,
-    /// The account, once KVS has told it.
-    learned: OnceLock<String>,
+    /// The region, shared with whatever is located here.
+    pub(super) region: Arc<str>,
+    /// The account: as configured, or once KVS has told it.
+    account: OnceLock<Arc<str>>,
     /// Seconds by which KVS's clock is ahead of ours.
     ahead: AtomicI64,
 }
@@ -73,15 +75,16 @@ impl Entry {
             control,
             guard: Guard::new(&config.region, endpoint),
             credentials: Cached::new(provider, metrics.expiry(&config.name)),
-            learned: OnceLock::new(),
+            region: config.region.as_str().into(),
+            account: config.known_account().map(|account| OnceLock::from(Arc::from(account))).unwrap_or_default(),
             ahead: AtomicI64::new(0),
             config: config.clone(),
         }))
     }
 
     /// The account, as far as it is known.
-    pub(super) fn account(&self) -> Option<&str> {
-        self.config.known_account().or_else(|| self.learned.get().map(String::as_str))
+    pub(super) fn account(&self) -> Option<&Arc<str>> {
+        self.account.get()
     }
 
     /// KVS has shown an ARN of this entry's account.
@@ -92,9 +95,7 @@ impl Entry {
     }
 
     fn learn_account(&self, account: &str) {
-        if self.account().is_none() {
-            let _ = self.learned.set(account.to_owned());
-        }
+        let _ = self.account.get_or_init(|| account.into());
     }
 
     /// Keeps credentials at hand, whether or not anybody asks: without them this process is not ready, and gets no
@@ -132,7 +133,7 @@ impl Entry {
             StreamRef::Arn(arn) => {
                 let ours = arn.region() == self.config.region
                     && arn.partition() == hosts::partition(&self.config.region)
-                    && self.account().is_none_or(|account| account == arn.account());
+                    && self.account().is_none_or(|account| **account == *arn.account());
                 (ours && (named || self.config.streams.is_empty())).then_some(named)
             }
         }

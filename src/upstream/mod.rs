@@ -161,8 +161,8 @@ impl Upstream {
         Ok(Located {
             entry: entry.name.clone(),
             stream: stream.clone(),
-            region: entry.config.region.as_str().into(),
-            account: entry.account().map(Into::into),
+            region: entry.region.clone(),
+            account: entry.account().cloned(),
         })
     }
 
