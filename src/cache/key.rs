@@ -6,8 +6,8 @@
 //! allocation.
 
 use crate::kvs::operations::ImageFormat;
-use crate::kvs::{FragmentNumber, Protocol, Resource, SelectorType, StreamArn, Timestamp};
-use aws_lc_rs::digest::{Context, SHA256};
+use crate::kvs::{FragmentNumber, Protocol, Resource, SelectorType, StreamArn, StreamRef, Timestamp};
+use aws_lc_rs::digest::SHA256;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
 
@@ -42,30 +42,36 @@ impl Key {
     /// A resource of an upstream playback session: init, media, playlist, manifest. `stream` is the stream's ARN,
     /// or its name where the ARN is not known; it is there for [`super::Cache::purge`] and is part of the key.
     #[must_use]
-    pub fn resource(stream: &str, session: &str, resource: &Resource) -> Self {
+    pub fn resource(stream: &StreamRef, session: &str, resource: &Resource) -> Self {
         let protocol = match resource.protocol() {
             Protocol::Hls => b"h",
             Protocol::Dash => b"d",
         };
-        Encoding::new(Row::Resource, stream).part(session.as_bytes()).part(protocol).shown(resource).key()
+        let encoding = match stream {
+            StreamRef::Arn(arn) => Encoding::of(Row::Resource, arn),
+            StreamRef::Name(name) => {
+                Encoding::new(Row::Resource, Target::of_name(name.as_str()), name.as_str())
+            }
+        };
+        encoding.part(session.as_bytes()).part(protocol).shown(resource).key()
     }
 
     /// One fragment as Matroska, the same for every session and caller.
     #[must_use]
     pub fn mkv(stream: &StreamArn, number: &FragmentNumber) -> Self {
-        Encoding::new(Row::Mkv, stream.as_str()).part(number.as_str().as_bytes()).key()
+        Encoding::of(Row::Mkv, stream).part(number.as_str().as_bytes()).key()
     }
 
     /// A clip.
     #[must_use]
     pub fn clip(stream: &StreamArn, selector: SelectorType, start: Timestamp, end: Timestamp) -> Self {
-        Encoding::new(Row::Clip, stream.as_str()).selector(selector).instant(start).instant(end).key()
+        Encoding::of(Row::Clip, stream).selector(selector).instant(start).instant(end).key()
     }
 
     /// A picture at an instant.
     #[must_use]
     pub fn image(stream: &StreamArn, picture: &Picture) -> Self {
-        Encoding::new(Row::Image, stream.as_str())
+        Encoding::of(Row::Image, stream)
             .selector(picture.selector)
             .instant(picture.at)
             .look(picture)
@@ -76,7 +82,7 @@ impl Key {
     /// [`super::Keep::Refresh`], so that everybody who looks at a camera costs one call per interval.
     #[must_use]
     pub fn latest_image(stream: &StreamArn, picture: &Picture) -> Self {
-        Encoding::new(Row::LatestImage, stream.as_str()).selector(picture.selector).look(picture).key()
+        Encoding::of(Row::LatestImage, stream).selector(picture.selector).look(picture).key()
     }
 
     /// The fragments of a range, drained and sorted.
@@ -87,7 +93,7 @@ impl Key {
         start: Timestamp,
         end: Timestamp,
     ) -> Self {
-        Encoding::new(Row::FragmentList, stream.as_str()).selector(selector).instant(start).instant(end).key()
+        Encoding::of(Row::FragmentList, stream).selector(selector).instant(start).instant(end).key()
     }
 
     /// Whether a purge of `target` covers this key.
@@ -163,9 +169,17 @@ impl Target {
     /// Reads an ARN or a name.
     pub(super) fn of(stream: &str) -> Self {
         match StreamArn::parse(stream) {
-            Ok(arn) => Self::Arn { arn: tag(stream.as_bytes()), name: tag(arn.name().as_str().as_bytes()) },
-            Err(_) => Self::Name(tag(stream.as_bytes())),
+            Ok(arn) => Self::of_arn(&arn),
+            Err(_) => Self::of_name(stream),
         }
+    }
+
+    fn of_arn(arn: &StreamArn) -> Self {
+        Self::Arn { arn: tag(arn.as_str().as_bytes()), name: tag(arn.name().as_str().as_bytes()) }
+    }
+
+    fn of_name(name: &str) -> Self {
+        Self::Name(tag(name.as_bytes()))
     }
 }
 
@@ -188,63 +202,48 @@ enum Row {
     FragmentList = 6,
 }
 
-/// Where encoded bytes go: the digest, or in tests a plain vector.
-trait Sink {
-    fn take(&mut self, bytes: &[u8]);
-}
-
-impl Sink for Context {
-    fn take(&mut self, bytes: &[u8]) {
-        self.update(bytes);
-    }
-}
-
-/// An encoding under way: the row, then each part behind its length, so that no two lists of parts are alike.
-struct Encoding<S> {
-    sink: S,
+/// An encoding under way: the row, then each part behind its length, so that no two lists of parts are alike. It is gathered
+/// and hashed at once, which costs a third of hashing each part for itself.
+struct Encoding {
+    bytes: Vec<u8>,
     arn: u64,
     name: u64,
 }
 
-impl Encoding<Context> {
-    fn new(row: Row, stream: &str) -> Self {
-        Self::into(Context::new(&SHA256), row, stream)
+/// Room for the parts of most keys.
+const USUAL: usize = 256;
+
+impl Encoding {
+    fn of(row: Row, stream: &StreamArn) -> Self {
+        Self::new(row, Target::of_arn(stream), stream.as_str())
+    }
+
+    fn new(row: Row, target: Target, stream: &str) -> Self {
+        let mut bytes = Vec::with_capacity(USUAL);
+        bytes.push(row as u8);
+        let (arn, name) = match target {
+            Target::Arn { arn, name } => (arn, name),
+            Target::Name(name) => (0, name),
+        };
+        Self { bytes, arn, name }.part(stream.as_bytes())
     }
 
     fn key(self) -> Key {
         let mut digest = [0; 32];
-        digest.copy_from_slice(self.sink.finish().as_ref());
+        digest.copy_from_slice(aws_lc_rs::digest::digest(&SHA256, &self.bytes).as_ref());
         Key { digest, arn: self.arn, name: self.name }
-    }
-}
-
-impl<S: Sink> Encoding<S> {
-    fn into(mut sink: S, row: Row, stream: &str) -> Self {
-        sink.take(&[row as u8]);
-        let (arn, name) = match Target::of(stream) {
-            Target::Arn { arn, name } => (arn, name),
-            Target::Name(name) => (0, name),
-        };
-        Self { sink, arn, name }.part(stream.as_bytes())
     }
 
     fn part(mut self, bytes: &[u8]) -> Self {
-        self.sink.take(&(bytes.len() as u64).to_le_bytes());
-        self.sink.take(bytes);
+        self.bytes.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+        self.bytes.extend_from_slice(bytes);
         self
     }
 
     /// The last part, written as text without a string in between. It needs no length: nothing follows it.
     fn shown(mut self, value: impl fmt::Display) -> Self {
-        struct Pieces<'a, S>(&'a mut S);
-        impl<S: Sink> fmt::Write for Pieces<'_, S> {
-            fn write_str(&mut self, piece: &str) -> fmt::Result {
-                self.0.take(piece.as_bytes());
-                Ok(())
-            }
-        }
-        // Writing into a digest cannot fail.
-        let _ = fmt::Write::write_fmt(&mut Pieces(&mut self.sink), format_args!("{value}"));
+        // Writing to a vector cannot fail.
+        let _ = std::io::Write::write_fmt(&mut self.bytes, format_args!("{value}"));
         self
     }
 
@@ -275,18 +274,13 @@ const DEFAULT_QUALITY: u8 = 80;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kvs::StreamName;
     use proptest::prelude::*;
-
-    impl Sink for Vec<u8> {
-        fn take(&mut self, bytes: &[u8]) {
-            self.extend_from_slice(bytes);
-        }
-    }
 
     /// Everything a key can be made from.
     #[derive(Clone, PartialEq, Debug)]
     enum Asked {
-        Resource(String, String, Resource),
+        Resource(StreamRef, String, Resource),
         Mkv(StreamArn, FragmentNumber),
         Clip(StreamArn, SelectorType, u64, u64),
         Image(StreamArn, Picture),
@@ -339,8 +333,12 @@ mod tests {
                 height: Some(height),
             },
         );
+        let named = prop_oneof![
+            "[ab]{1,2}".prop_map(|name| StreamRef::Name(StreamName::parse(&name).unwrap())),
+            arn().prop_map(StreamRef::Arn),
+        ];
         prop_oneof![
-            ("[ab]{1,2}", "[ab]{1,2}", resource).prop_map(|(s, i, r)| Asked::Resource(s, i, r)),
+            (named, "[ab]{1,2}", resource).prop_map(|(s, i, r)| Asked::Resource(s, i, r)),
             (arn(), number).prop_map(|(a, n)| Asked::Mkv(a, n)),
             (arn(), selector.clone(), 0..3_u64, 0..3_u64).prop_map(|(a, s, b, e)| Asked::Clip(a, s, b, e)),
             (arn(), picture).prop_map(|(a, p)| Asked::Image(a, p)),
@@ -359,7 +357,8 @@ mod tests {
             one in proptest::collection::vec("[ab]{0,3}", 1..4), two in proptest::collection::vec("[ab]{0,3}", 1..4)
         ) {
             let encode = |parts: &[String]| {
-                parts.iter().fold(Encoding::into(Vec::new(), Row::Mkv, "s"), |to, part| to.part(part.as_bytes())).sink
+                let begin = Encoding::new(Row::Mkv, Target::of_name("s"), "s");
+                parts.iter().fold(begin, |to, part| to.part(part.as_bytes())).bytes
             };
             prop_assert_eq!(encode(&one) == encode(&two), one == two);
         }
@@ -370,10 +369,11 @@ mod tests {
         let arn = |created: u32| {
             StreamArn::parse(&format!("arn:aws:kinesisvideo:eu-west-1:1:stream/cam/{created}")).unwrap()
         };
+        let named = |name: &str| StreamRef::Name(StreamName::parse(name).unwrap());
         let number = FragmentNumber::parse("1").unwrap();
         let (old, new) = (Key::mkv(&arn(1), &number), Key::mkv(&arn(2), &number));
-        let session = Key::resource("cam", "s1", &Resource::MasterPlaylist);
-        let other = Key::resource("cam2", "s1", &Resource::MasterPlaylist);
+        let session = Key::resource(&named("cam"), "s1", &Resource::MasterPlaylist);
+        let other = Key::resource(&named("cam2"), "s1", &Resource::MasterPlaylist);
         let hit = |target: &str| [old, new, session, other].map(|key| key.is_of(Target::of(target)));
         assert_eq!(hit(arn(1).as_str()), [true, false, true, false]);
         assert_eq!(hit("cam"), [true, true, true, false]);

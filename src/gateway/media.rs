@@ -11,7 +11,7 @@ use super::{Ask, Gateway, Payer};
 use crate::cache::freshness::{Kind, Rules};
 use crate::cache::{Fetched, Found, Head, Keep, Key, Outcome, Picture, freshness};
 use crate::kvs::operations::{GetClip, GetImages, ListFragments};
-use crate::kvs::{Call, PlaybackMode, Resource, SelectorType, StreamRef, Timestamp};
+use crate::kvs::{Call, PlaybackMode, Resource, SelectorType, Timestamp};
 use crate::net::body::whole;
 use crate::sessions::{self, SessionKey};
 use crate::telemetry::spans::Steps;
@@ -278,11 +278,7 @@ fn tick(now: Timestamp, interval: Duration) -> Timestamp {
 
 /// What a segment is kept under.
 pub(super) fn segment_key(session: &SessionKey, at: &sessions::Located<SessionUrl>) -> Key {
-    let stream = match &session.stream {
-        StreamRef::Arn(arn) => arn.as_str(),
-        StreamRef::Name(name) => name.as_str(),
-    };
-    Key::resource(stream, &at.opened.id, &at.resource)
+    Key::resource(&session.stream, &at.opened.id, &at.resource)
 }
 
 /// How a segment is fetched, for whoever asks first: a viewer, or nobody yet.

@@ -188,9 +188,10 @@ impl Gateway {
 
 /// `attachment; filename="cam-1_2026-01-01T00-00-00Z.mp4"`: a name's characters need no quoting.
 fn file_name(stream: &StreamName, range: TimeRange) -> HeaderValue {
-    let start: String = range.start.to_string().replace(':', "-");
-    let text = format!("attachment; filename=\"{stream}_{start}.mp4\"");
-    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("attachment"))
+    let mut text = format!("attachment; filename=\"{stream}_{}.mp4\"", range.start).into_bytes();
+    // Names have no colons (`KVS.md` 2), and some file systems cannot.
+    text.iter_mut().filter(|byte| **byte == b':').for_each(|byte| *byte = b'-');
+    HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).unwrap_or(HeaderValue::from_static("attachment"))
 }
 
 /// What stands between host and our own paths, if kvs-edge is published under a folder.

@@ -89,15 +89,13 @@ pub enum Private {
 
 impl Private {
     fn header(self, left: Option<u64>) -> HeaderValue {
-        let text = match self {
-            Self::Immutable => match left {
-                Some(left) => format!("private, max-age={left}, immutable"),
-                // It may still change, or is not kept: nobody could ask for the same again.
-                None => "private, no-cache".to_owned(),
-            },
-            Self::For(seconds) => format!("private, max-age={seconds}"),
+        let text = match (self, left) {
+            (Self::Immutable, Some(left)) => format!("private, max-age={left}, immutable"),
+            // It may still change, or is not kept: nobody could ask for the same again.
+            (Self::Immutable, None) => return HeaderValue::from_static("private, no-cache"),
+            (Self::For(seconds), _) => format!("private, max-age={seconds}"),
         };
-        HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("no-store"))
+        HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HeaderValue::from_static("no-store"))
     }
 }
 
