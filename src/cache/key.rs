@@ -71,11 +71,7 @@ impl Key {
     /// A picture at an instant.
     #[must_use]
     pub fn image(stream: &StreamArn, picture: &Picture) -> Self {
-        Encoding::of(Row::Image, stream)
-            .selector(picture.selector)
-            .instant(picture.at)
-            .look(picture)
-            .key()
+        Encoding::of(Row::Image, stream).selector(picture.selector).instant(picture.at).look(picture).key()
     }
 
     /// The newest picture of a camera, whatever its instant: `picture.at` does not count. Kept with

@@ -89,8 +89,7 @@ impl Gateway {
         clip: &GetClip,
         record: &mut Record,
     ) -> Result<Found, Error> {
-        let filling =
-            self.clip_for(ask.located()?, clip, || Ok((ask.caller().principal(), ask.payer()?)));
+        let filling = self.clip_for(ask.located()?, clip, || Ok((ask.caller().principal(), ask.payer()?)));
         let found = ask.steps.time("cache", filling).await?;
         record.attempts += u32::from(matches!(found.outcome, Outcome::Miss | Outcome::Bypass));
         Ok(found)

@@ -184,7 +184,8 @@ impl Gateway {
         let scene = self.scene(located.as_ref(), reads, record.client, now).await?;
         let told = Told::of(&wanted);
         let judged = self.policy.permit(who.caller().clone(), wanted, &scene);
-        self.tell(&judged, &who, &told, record)?;
+        let receipt = self.tell(&judged, &who, &told, record)?;
+        self.told(receipt).await?;
         let permit = judged?;
         record.allowed();
         record.step("authorize");

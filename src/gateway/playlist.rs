@@ -29,7 +29,8 @@ impl Gateway {
             return Err(super::route::Lost::Unknown.into());
         };
         ask.allowance.play(stream.name(), std::time::Instant::now())?;
-        self.watched(player, ask.caller(), record)?;
+        let receipt = self.watched(player, ask.caller(), record)?;
+        self.told(receipt).await?;
         let key = self.session_key(ask.located()?, stream, session, player.issued);
         let viewer = player.viewer;
         if resource.is_playlist() {

@@ -13,7 +13,7 @@ use crate::gateway::KvsOrigin;
 use crate::kvs::{Request, Resource, Timestamp};
 use crate::policy::{Denied, Permit, server_time};
 use crate::sessions::{SessionKey, Sessions, ViewerId};
-use crate::telemetry::audit::{Decision, Event, Sink, Viewer, Watch};
+use crate::telemetry::audit::{Decision, Event, Receipt, Sink, Viewer, Watch};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -27,21 +27,21 @@ pub struct Witness {
 }
 
 impl Gateway {
-    /// Tells of a decision.
+    /// Tells of a decision. What comes back is to be waited for before anything is served ([`Gateway::told`]).
     pub(super) fn tell(
         &self,
         judged: &Result<Permit, Denied>,
         who: &Authenticated,
         request: &Told,
         record: &Record,
-    ) -> Result<(), Error> {
+    ) -> Result<Receipt, Error> {
         if let Authenticated::Player(player) = who {
             if judged.is_ok() {
                 // Watching is told of elsewhere, but nothing may be shown that could not be told.
-                return self.witness.sink.ready().map_err(|_| Error::Audit);
+                return self.witness.sink.ready().map(|()| Receipt::nothing()).map_err(|_| Error::Audit);
             }
             if !self.witness.watch.refused(&player.viewing, record.client, record.at) {
-                return Ok(());
+                return Ok(Receipt::nothing());
             }
         }
         let nobody: Arc<[Arc<str>]> = Arc::from([]);
@@ -63,6 +63,11 @@ impl Gateway {
             policy_version: self.policy.version(),
         });
         self.witness.sink.write(&event, record.at).map_err(|_| Error::Audit)
+    }
+
+    /// Waits until what was told has been written, where the log is required.
+    pub(super) async fn told(&self, receipt: Receipt) -> Result<(), Error> {
+        self.witness.sink.written(receipt).await.map_err(|_| Error::Audit)
     }
 
     /// Where the bytes of a resource count once they have left.
@@ -96,8 +101,8 @@ impl Gateway {
         player: &Player,
         caller: &Arc<Caller>,
         record: &Record,
-    ) -> Result<(), Error> {
-        let Some(stream) = record.stream.clone() else { return Ok(()) };
+    ) -> Result<Receipt, Error> {
+        let Some(stream) = record.stream.clone() else { return Ok(Receipt::nothing()) };
         let viewer = Viewer {
             viewing: player.viewing.clone(),
             caller: caller.clone(),
@@ -111,6 +116,7 @@ impl Gateway {
         self.witness
             .watch
             .asked(&viewer, record.at, |event| sink.write(event, record.at))
+            .map(|receipt| receipt.unwrap_or(Receipt::nothing()))
             .map_err(|_| Error::Audit)
     }
 }

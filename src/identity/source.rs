@@ -142,8 +142,10 @@ impl Sources {
     /// Where a token may be, in words, for people who send none.
     #[must_use]
     pub fn explain(&self) -> String {
-        let mut places =
-            vec![Place::Bearer.to_string(), format!("{} (the session token of an AWS SDK)", Place::SecurityToken)];
+        let mut places = vec![
+            Place::Bearer.to_string(),
+            format!("{} (the session token of an AWS SDK)", Place::SecurityToken),
+        ];
         places.extend(self.headers.iter().map(|(_, name)| name.clone()));
         places.extend(self.cookie.iter().map(|name| Place::Cookie(name).to_string()));
         places.join(", ")

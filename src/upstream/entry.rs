@@ -76,7 +76,10 @@ impl Entry {
             guard: Guard::new(&config.region, endpoint),
             credentials: Cached::new(provider, metrics.expiry(&config.name)),
             region: config.region.as_str().into(),
-            account: config.known_account().map(|account| OnceLock::from(Arc::from(account))).unwrap_or_default(),
+            account: config
+                .known_account()
+                .map(|account| OnceLock::from(Arc::from(account)))
+                .unwrap_or_default(),
             ahead: AtomicI64::new(0),
             config: config.clone(),
         }))

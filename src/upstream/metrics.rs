@@ -88,17 +88,22 @@ impl Metrics {
         for result in ["hit", "miss", "stale", "moved", "error"] {
             lookups.with_label_values(&[result]);
         }
+        let bytes = counter(
+            "upstream_bytes_total",
+            "Body bytes received from KVS, which bills them",
+            &["api", "stream"],
+        )?;
+        for api in Self::apis() {
+            bytes.with_label_values(&[api, OTHER_STREAM]);
+        }
+        let points =
+            counter("quota_points_total", "Points of KVS's quotas that were used", &["stream", "kind"])?;
+        for kind in KINDS {
+            points.with_label_values(&[OTHER_STREAM, kind]);
+        }
         Ok(Self(Arc::new(Inner {
-            bytes: counter(
-                "upstream_bytes_total",
-                "Body bytes received from KVS, which bills them",
-                &["api", "stream"],
-            )?,
-            points: counter(
-                "quota_points_total",
-                "Points of KVS's quotas that were used",
-                &["stream", "kind"],
-            )?,
+            bytes,
+            points,
             utilization: added(
                 registry,
                 OnScrape::new(opts(
@@ -161,6 +166,9 @@ impl Metrics {
         self.0.utilization.ask(Box::new(move |values| {
             let Some(inner) = metrics.upgrade() else { return };
             values.reset(); // streams that nobody asks about any more
+            for kind in KINDS {
+                values.with_label_values(&[OTHER_STREAM, kind]).set(0.0);
+            }
             ask(&|stream, kind, ratio| {
                 let gauge = values.with_label_values(&[&*(inner.label)(stream), kind]);
                 gauge.set(gauge.get().max(ratio)); // several streams may share a label
@@ -177,6 +185,9 @@ impl Metrics {
         })
     }
 }
+
+/// All values of the `kind` label.
+const KINDS: [&str; 2] = ["media", "metadata"];
 
 /// Sets one stream's ratio of one kind.
 pub(super) type Set<'a> = &'a dyn Fn(&str, &str, f64);

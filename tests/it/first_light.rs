@@ -226,8 +226,14 @@ async fn nothing_of_a_client_s_headers_goes_upstream() {
 async fn every_byte_is_counted_where_it_was_billed_and_where_it_went() {
     let edge = Edge::start().await;
     let before = edge.metrics().await;
-    let starts_at_zero = "kvs_edge_outgoing_bytes_total{api=\"GetClip\",cache=\"none\",stream=\"_other\"}";
-    assert_eq!(before.get(starts_at_zero), Some(&0.0));
+    for starts_at_zero in [
+        "kvs_edge_outgoing_bytes_total{api=\"GetClip\",cache=\"none\",stream=\"_other\"}",
+        "kvs_edge_upstream_bytes_total{api=\"GetClip\",stream=\"_other\"}",
+        "kvs_edge_quota_points_total{kind=\"media\",stream=\"_other\"}",
+        "kvs_edge_quota_utilization_ratio{kind=\"metadata\",stream=\"_other\"}",
+    ] {
+        assert_eq!(before.get(starts_at_zero), Some(&0.0), "{starts_at_zero}");
+    }
     let first = edge.call("/getClip", edge.alice(), &clip_request()).await;
     let same = json!({"StreamName": "cam-1", "ClipFragmentSelector": clip_request()["ClipFragmentSelector"]});
     let again = edge.call("/getClip", edge.alice(), &same).await;

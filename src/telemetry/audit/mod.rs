@@ -8,7 +8,7 @@ mod line;
 mod sink;
 mod watch;
 
-pub use sink::{Sink, Unavailable};
+pub use sink::{Receipt, Sink, Unavailable};
 pub use watch::{Viewer, Watch};
 
 use crate::caller::Caller;

@@ -4,6 +4,9 @@
 //! more than the line itself. A line is written whole: after a failure the thread tries again until it succeeds, from the byte where it stopped,
 //! and nothing follows before. While it fails, a required log refuses further entries, which stops the requests
 //! behind them; one that is not required drops them and tells how many once it can.
+//!
+//! A required log promises more than to try: a request goes on only when its line has been written ([`Sink::written`]). That
+//! is a wait for the thread and the disk on each such request, which is what `required` costs.
 
 use super::{Config, Event, Target};
 use crate::kvs::Timestamp;
@@ -15,6 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use tokio::sync::{oneshot, watch};
 
 /// The audit log. Dropping it ends its thread once the queue is written, or at once if it cannot be.
 pub struct Sink {
@@ -24,7 +28,8 @@ pub struct Sink {
 }
 
 enum Item {
-    Line(String),
+    /// A line, and whom to tell that it is written.
+    Line(String, Option<oneshot::Sender<()>>),
     /// Everything before it is written when this is dropped.
     Mark(SyncSender<()>),
 }
@@ -34,9 +39,20 @@ enum Item {
 #[error("the audit log cannot be written")]
 pub struct Unavailable;
 
+/// What to wait for before something happens that the log must have told of. Nothing, if the log is not required.
+pub struct Receipt(Option<oneshot::Receiver<()>>);
+
+impl Receipt {
+    /// There was nothing to tell.
+    #[must_use]
+    pub const fn nothing() -> Self {
+        Self(None)
+    }
+}
+
 #[derive(Default)]
 struct Shared {
-    failing: AtomicBool,
+    failing: watch::Sender<bool>,
     closing: AtomicBool,
     lost: AtomicU64,
     why: Mutex<Option<String>>,
@@ -83,7 +99,7 @@ impl Sink {
     fn start(output: Box<dyn Output>, required: bool) -> io::Result<Self> {
         let (queue, items) = sync_channel(QUEUE);
         let shared = Arc::new(Shared::default());
-        let writer = Writer { output, shared: shared.clone(), items };
+        let writer = Writer { output, shared: shared.clone(), items, gathers: !required };
         std::thread::Builder::new().name("audit".into()).spawn(move || writer.run())?;
         Ok(Self { queue, shared, required })
     }
@@ -92,16 +108,31 @@ impl Sink {
     ///
     /// # Errors
     /// The log is required and cannot be written now: what the entry tells of must not happen.
-    pub fn write(&self, event: &Event<'_>, time: Timestamp) -> Result<(), Unavailable> {
+    pub fn write(&self, event: &Event<'_>, time: Timestamp) -> Result<Receipt, Unavailable> {
         self.ready()?;
-        let queued = self.queue.try_send(Item::Line(event.line(time)));
+        let (tell, receipt) = if self.required { Some(oneshot::channel()).unzip() } else { (None, None) };
+        let queued = self.queue.try_send(Item::Line(event.line(time), tell));
         match (queued.is_ok(), self.required) {
-            (true, _) => Ok(()),
+            (true, _) => Ok(Receipt(receipt)),
             (false, true) => Err(Unavailable),
             (false, false) => {
                 self.shared.lost.fetch_add(1, Ordering::Relaxed);
-                Ok(())
+                Ok(Receipt::nothing())
             }
+        }
+    }
+
+    /// Waits until the entry has been written, if the log is required.
+    ///
+    /// # Errors
+    /// It cannot be written now: what it tells of must not happen. It may still be written later.
+    pub async fn written(&self, receipt: Receipt) -> Result<(), Unavailable> {
+        let Some(written) = receipt.0 else { return Ok(()) };
+        let mut failing = self.shared.failing.subscribe();
+        tokio::select! {
+            biased;
+            written = written => written.map_err(|_| Unavailable),
+            _ = failing.wait_for(|failing| *failing) => Err(Unavailable),
         }
     }
 
@@ -110,7 +141,7 @@ impl Sink {
     /// # Errors
     /// As for `write`.
     pub fn ready(&self) -> Result<(), Unavailable> {
-        if self.required && self.shared.failing.load(Ordering::Acquire) { Err(Unavailable) } else { Ok(()) }
+        if self.required && *self.shared.failing.borrow() { Err(Unavailable) } else { Ok(()) }
     }
 
     /// Why lines cannot be written now, for `/readyz`; `None` if they can.
@@ -141,7 +172,7 @@ impl Sink {
         }
         let left = deadline.saturating_duration_since(Instant::now());
         matches!(passed.recv_timeout(left), Err(RecvTimeoutError::Disconnected))
-            && !self.shared.failing.load(Ordering::Acquire)
+            && !*self.shared.failing.borrow()
     }
 }
 
@@ -155,35 +186,49 @@ struct Writer {
     output: Box<dyn Output>,
     shared: Arc<Shared>,
     items: Receiver<Item>,
+    /// Lines may wait a moment for others. Not where requests wait for them.
+    gathers: bool,
 }
 
 impl Writer {
     fn run(mut self) {
-        let mut batch = String::new();
+        let (mut batch, mut waiting) = (String::new(), Vec::new());
         while let Ok(first) = self.items.recv() {
-            let mark = self.gather(first, &mut batch);
+            let mark = self.gather(first, &mut batch, &mut waiting);
             if !self.insist(&batch) {
                 return;
             }
             batch.clear();
             batch.shrink_to(1 << 16);
             drop(mark);
+            for told in waiting.drain(..) {
+                // Whoever has left meanwhile does not want to know.
+                let _ = told.send(());
+            }
             let lost = self.shared.lost.swap(0, Ordering::Relaxed);
             if lost > 0 && !self.insist(&(Event::Lost(lost).line(Timestamp::now()) + "\n")) {
                 return;
             }
-            if !self.shared.closing.load(Ordering::Acquire) {
+            if self.gathers && !self.shared.closing.load(Ordering::Acquire) {
                 std::thread::sleep(REST);
             }
         }
     }
 
     /// Puts lines that are here into a batch, up to a mark, which is to be dropped once they are written.
-    fn gather(&self, first: Item, batch: &mut String) -> Option<SyncSender<()>> {
+    fn gather(
+        &self,
+        first: Item,
+        batch: &mut String,
+        waiting: &mut Vec<oneshot::Sender<()>>,
+    ) -> Option<SyncSender<()>> {
         let mut next = Some(first);
         while let Some(item) = next {
             match item {
-                Item::Line(line) => batch.push_str(&line),
+                Item::Line(line, told) => {
+                    batch.push_str(&line);
+                    waiting.extend(told);
+                }
                 Item::Mark(mark) => return Some(mark),
             }
             batch.push('\n');
@@ -198,14 +243,14 @@ impl Writer {
         loop {
             match self.output.append(lines.as_bytes(), &mut written) {
                 Ok(()) => {
-                    if self.shared.failing.swap(false, Ordering::AcqRel) {
+                    if self.shared.failing.send_replace(false) {
                         self.tell(None);
                         tracing::warn!("the audit log can be written again");
                     }
                     return true;
                 }
                 Err(error) => {
-                    if !self.shared.failing.swap(true, Ordering::AcqRel) {
+                    if !self.shared.failing.send_replace(true) {
                         tracing::error!(%error, "the audit log cannot be written");
                         self.tell(Some(format!("the audit log cannot be written: {error}")));
                     }
@@ -341,25 +386,42 @@ mod tests {
     #[test]
     fn a_required_log_refuses_while_it_cannot_be_written_and_recovers_whole() {
         let (sink, kept, room) = narrow(10, true);
-        sink.write(&Event::Lost(1), NOW).unwrap();
+        drop(sink.write(&Event::Lost(1), NOW).unwrap());
         wait(|| sink.trouble().is_some());
         assert!(sink.write(&Event::Lost(2), NOW).is_err());
         *room.lock().unwrap() = usize::MAX;
         wait(|| sink.trouble().is_none());
-        sink.write(&Event::Lost(3), NOW).unwrap();
+        drop(sink.write(&Event::Lost(3), NOW).unwrap());
         assert!(sink.flush(Duration::from_secs(20)));
         let kept = String::from_utf8(kept.lock().unwrap().clone()).unwrap();
         let lines: Vec<_> = kept.lines().map(str::to_owned).collect();
         assert_eq!(lines, [Event::Lost(1).line(NOW), Event::Lost(3).line(NOW)]);
     }
 
+    #[tokio::test]
+    async fn a_required_log_is_waited_for_and_one_that_cannot_be_written_is_not_waited_for_in_vain() {
+        let (sink, kept, room) = narrow(0, true);
+        let first = sink.write(&Event::Lost(1), NOW).unwrap();
+        assert!(sink.written(first).await.is_err(), "nothing may happen that could not be told");
+        *room.lock().unwrap() = usize::MAX;
+        while sink.trouble().is_some() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let second = sink.write(&Event::Lost(2), NOW).unwrap();
+        sink.written(second).await.unwrap();
+        assert!(String::from_utf8(kept.lock().unwrap().clone()).unwrap().ends_with("\"lines\":2}\n"));
+        let (easy, ..) = narrow(0, false);
+        let receipt = easy.write(&Event::Lost(1), NOW).unwrap();
+        easy.written(receipt).await.unwrap();
+    }
+
     #[test]
     fn a_log_that_is_not_required_counts_what_it_loses() {
         let (sink, kept, room) = narrow(10, false);
-        sink.write(&Event::Lost(1), NOW).unwrap();
+        drop(sink.write(&Event::Lost(1), NOW).unwrap());
         wait(|| sink.trouble().is_some());
         for _ in 0..QUEUE + 7 {
-            sink.write(&Event::Lost(2), NOW).unwrap();
+            drop(sink.write(&Event::Lost(2), NOW).unwrap());
         }
         *room.lock().unwrap() = usize::MAX;
         assert!(sink.flush(Duration::from_secs(60)));
@@ -373,11 +435,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit.log");
         let sink = Sink::open(&Config { to: Target::File(path.clone()), required: true }).unwrap();
-        sink.write(&Event::Lost(1), NOW).unwrap();
+        drop(sink.write(&Event::Lost(1), NOW).unwrap());
         wait(|| std::fs::read_to_string(&path).unwrap().ends_with('\n'));
         std::fs::rename(&path, folder.path().join("audit.log.1")).unwrap();
         wait(|| {
-            sink.write(&Event::Lost(2), NOW).unwrap();
+            drop(sink.write(&Event::Lost(2), NOW).unwrap());
             path.exists()
         });
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o640 & !umask());

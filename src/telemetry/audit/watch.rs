@@ -67,17 +67,17 @@ impl Watch {
         Self::default()
     }
 
-    /// Notes that a viewing asks for something; `write` is given its start, if this is it, or its minute. If `write`
-    /// refuses the start, the viewing has not started.
+    /// Notes that a viewing asks for something; `write` is given its start, if this is it, or its minute, and what it answers
+    /// is passed on. If `write` refuses the start, the viewing has not started.
     ///
     /// # Errors
     /// What `write` answers.
-    pub fn asked<E>(
+    pub fn asked<T, E>(
         &self,
         viewer: &Viewer,
         now: Timestamp,
-        write: impl FnOnce(&Event<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
+        write: impl FnOnce(&Event<'_>) -> Result<T, E>,
+    ) -> Result<Option<T>, E> {
         let key = (viewer.viewing.clone(), viewer.source_ip);
         let mut open = self.open();
         let Some(viewing) = open.get_mut(&key) else {
@@ -89,18 +89,18 @@ impl Watch {
                 minute: Shown::default(),
                 all: Shown::default(),
             };
-            write(&Event::PlaybackStart(viewing.playback(&viewing.all, now, now)))?;
+            let written = write(&Event::PlaybackStart(viewing.playback(&viewing.all, now, now)))?;
             open.insert(key, viewing);
-            return Ok(());
+            return Ok(Some(written));
         };
         viewing.seen = now;
         if viewing.told.age(now) < MINUTE {
-            return Ok(());
+            return Ok(None);
         }
-        write(&Event::PlaybackMinute(viewing.playback(&viewing.minute, viewing.told, now)))?;
+        let written = write(&Event::PlaybackMinute(viewing.playback(&viewing.minute, viewing.told, now)))?;
         viewing.minute = Shown::default();
         viewing.told = now;
-        Ok(())
+        Ok(Some(written))
     }
 
     /// Notes bytes that left, and the time of the footage in them if it is known.
@@ -271,7 +271,7 @@ mod tests {
     #[test]
     fn a_start_that_cannot_be_written_is_asked_for_again() {
         let (watch, viewer) = (Watch::new(), viewer());
-        assert_eq!(watch.asked(&viewer, at(0), |_| Err("full")), Err("full"));
+        assert_eq!(watch.asked(&viewer, at(0), |_| Err::<(), _>("full")), Err("full"));
         let mut events = 0;
         watch
             .asked(&viewer, at(1), |event| {
