@@ -9,6 +9,7 @@ use super::budget::Weight;
 use super::sync::{Mutex, lock};
 use bytes::Bytes;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The largest block.
 pub(super) const LARGEST: usize = 64 << 10;
@@ -19,16 +20,21 @@ const SMALLEST: usize = 4 << 10;
 /// What a block costs beside its bytes: its handle, its counters, its end in the entry, and what the allocator rounds up.
 const OVERHEAD: usize = 128 + 32;
 
-/// Blocks that nobody uses now, by size: 4, 8, 16, 32 and 64 KiB.
+/// Blocks that nobody uses now.
 #[derive(Default)]
-pub(super) struct Pool([Mutex<Vec<Vec<u8>>>; 5]);
+pub(super) struct Pool {
+    /// By size: 4, 8, 16, 32 and 64 KiB.
+    idle: [Mutex<Vec<Vec<u8>>>; 5],
+    /// How many bytes those are.
+    bytes: AtomicU64,
+}
 
 /// Bytes that count against the budget for as long as anybody holds a slice of them.
 pub(super) struct Block {
     bytes: Vec<u8>,
     length: usize,
     pool: Arc<Pool>,
-    _weight: Weight,
+    weight: Weight,
 }
 
 /// How many of `left` bytes the next block takes: all of them if little of it stays empty.
@@ -55,18 +61,28 @@ pub(super) fn weight(length: usize) -> u64 {
 impl Pool {
     /// Gives an eighth of what lies idle back to the system. To be called once in a while.
     pub(super) fn shrink(&self) {
-        for size in &self.0 {
+        for size in &self.idle {
             let mut idle = lock(size);
             let left = idle.len() - idle.len().div_ceil(8);
             let gone = idle.split_off(left);
             drop(idle);
-            drop(gone);
+            self.left(gone.iter().map(Vec::len).sum());
         }
+    }
+
+    fn take(&self, size: usize) -> Option<Vec<u8>> {
+        let block = lock(self.of(size)?).pop()?;
+        self.left(size);
+        Some(block)
+    }
+
+    fn left(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes as u64, Ordering::Relaxed);
     }
 
     /// Where idle blocks of this size lie, if they are kept.
     fn of(&self, size: usize) -> Option<&Mutex<Vec<Vec<u8>>>> {
-        self.0.get((size / SMALLEST).checked_ilog2()? as usize)
+        self.idle.get((size / SMALLEST).checked_ilog2()? as usize)
     }
 }
 
@@ -74,9 +90,8 @@ impl Block {
     /// A block of `length` bytes, which are whatever was there before.
     pub(super) fn new(length: usize, pool: &Arc<Pool>, weight: Weight) -> Self {
         let size = size(length);
-        let idle = pool.of(size).and_then(|idle| lock(idle).pop());
-        let bytes = idle.unwrap_or_else(|| vec![0; size]);
-        Self { bytes, length, pool: Arc::clone(pool), _weight: weight }
+        let bytes = pool.take(size).unwrap_or_else(|| vec![0; size]);
+        Self { bytes, length, pool: Arc::clone(pool), weight }
     }
 
     /// To be filled.
@@ -98,7 +113,11 @@ impl AsRef<[u8]> for Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        if let Some(idle) = self.pool.of(self.bytes.len()) {
+        let pool = &self.pool;
+        if let Some(idle) = pool.of(self.bytes.len())
+            && self.weight.leaves_room_for(pool.bytes.load(Ordering::Relaxed))
+        {
+            pool.bytes.fetch_add(self.bytes.len() as u64, Ordering::Relaxed);
             lock(idle).push(std::mem::take(&mut self.bytes));
         }
     }
@@ -138,6 +157,6 @@ mod tests {
         drop((block(5000), block(100)));
         assert_eq!((idle(8 << 10), idle(100)), (1, 0));
         pool.shrink();
-        assert_eq!((idle(8 << 10), idle(LARGEST)), (0, 0));
+        assert_eq!((idle(8 << 10), idle(LARGEST), pool.bytes.load(Ordering::Relaxed)), (0, 0, 0));
     }
 }

@@ -121,6 +121,13 @@ impl Share {
     }
 }
 
+impl Weight {
+    /// Whether there is room for `more` bytes that nobody uses.
+    pub(super) fn leaves_room_for(&self, more: u64) -> bool {
+        self.account.used.load(Ordering::Relaxed).saturating_add(more) <= self.account.limit
+    }
+}
+
 fn signed(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }

@@ -216,7 +216,7 @@ impl Cache {
             match tokio::time::timeout(patience, seat.opening()).await {
                 Ok(opening) => return Found::opened(seat, opening, started),
                 // Together with all others who lose patience: the first frees the key, the next takes it.
-                Err(_) => seat.free_key(&self.0.flights),
+                Err(_) => self.0.flights.remove(seat.fill()),
             }
         }
         Err(FillError::Broken(Broken::Stalled(patience)))

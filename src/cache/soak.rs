@@ -12,7 +12,7 @@ use super::{DiskConfig, Fetched, FillError, Found, Head, Keep, Outcome};
 use crate::kvs::Timestamp;
 use crate::net::body::Broken;
 use crate::setting::{ByteSize, Span};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 use http_body::Frame;
 use http_body_util::BodyExt as _;
@@ -86,7 +86,7 @@ fn size(key: u64) -> u64 {
     }
 }
 
-/// What a chunk holds on to, as one from a network does.
+/// Chunks are slices of buffers of this size, as those from a network are.
 const READ_BUFFER: usize = 64 << 10;
 
 /// A body in random chunks, cut short now and then.
@@ -95,6 +95,7 @@ struct Origin {
     at: u64,
     cut_at: u64,
     dice: Dice,
+    buffer: BytesMut,
 }
 
 impl http_body::Body for Origin {
@@ -110,7 +111,12 @@ impl http_body::Body for Origin {
             return Poll::Pending;
         }
         let (key, at) = (self.key, self.at);
-        let end = size(key).min(at + 1 + self.dice.roll(READ_BUFFER as u64)).min(self.cut_at);
+        if self.buffer.capacity() == 0 {
+            self.buffer = BytesMut::with_capacity(READ_BUFFER);
+        }
+        let room = self.buffer.capacity() as u64;
+        let most = 1 + self.dice.roll(room);
+        let end = size(key).min(at + most).min(self.cut_at);
         if at == size(key) {
             return Poll::Ready(None);
         }
@@ -120,9 +126,8 @@ impl http_body::Body for Origin {
             return Poll::Ready(error.then(|| Err(Broken::Cut("the dice".into()))));
         }
         self.at = end;
-        let mut read = Vec::with_capacity(READ_BUFFER);
-        read.extend_from_slice(bytes(key, at, (end - at) as usize));
-        Poll::Ready(Some(Ok(Frame::data(read.into()))))
+        self.buffer.extend_from_slice(bytes(key, at, (end - at) as usize));
+        Poll::Ready(Some(Ok(Frame::data(self.buffer.split().freeze()))))
     }
 }
 
@@ -255,7 +260,11 @@ async fn ask(cache: &super::Cache, dice: &mut Dice, objects: u64, tally: &Arc<Ta
                 let keep = if dice.roll(10) == 0 { Keep::No } else { Keep::For(Duration::from_secs(3600)) };
                 let kind = HeaderValue::from_static("video/mp4");
                 let head = Head::new(kind, announced.then_some(length), Timestamp::now());
-                Ok(Fetched { head, keep, body: Origin { key: number, at: 0, cut_at, dice }.boxed_unsync() })
+                Ok(Fetched {
+                    head,
+                    keep,
+                    body: Origin { key: number, at: 0, cut_at, dice, buffer: BytesMut::new() }.boxed_unsync(),
+                })
             }
         }
     };

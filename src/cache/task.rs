@@ -224,7 +224,8 @@ struct LastWord<'a> {
 
 impl Drop for LastWord<'_> {
     fn drop(&mut self) {
-        self.fill.last_word(&self.inner.flights);
+        self.inner.flights.remove(self.fill);
+        self.fill.last_word();
     }
 }
 
