@@ -6,6 +6,7 @@
 //!
 //! - [`Key`] makes two requests the same bytes; [`freshness`] says how long those may be kept.
 //! - `task` runs the one fetch of a `fill`, whose state is a `growth` that `reader`s share; `flights` knows all fills.
+//! - Bodies lie in `block`s, and each counts against the `budget` until nobody anywhere holds a slice of it.
 //! - `memory` holds whole bodies; `store` is what lies below.
 
 mod block;
