@@ -1,59 +1,156 @@
-//! How much memory the bodies that are still growing may take together.
+//! How much memory all bodies in the cache's hands may take together: those that grow, those that are held, and those
+//! that memory has let go while somebody still reads them or the disk waits for them.
+//!
+//! So bytes are counted where they live. A fill reserves a [`Share`]; what it makes of it, blocks and entries, takes its
+//! [`Weight`] along and gives it back when the last who holds a slice has let go, wherever that is.
 //!
 //! A body that does not find room is not refused: it streams, with a small window, and is not kept.
 
+use super::block::{self, Block, Pool};
 use prometheus::IntGauge;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The budget.
+/// The budget. Clones are the same one.
+#[derive(Clone)]
 pub(super) struct Budget {
-    limit: u64,
-    used: AtomicU64,
-    shown: IntGauge,
+    account: Arc<Account>,
+    pool: Arc<Pool>,
+    filling: IntGauge,
 }
 
-/// What one fill has taken of it; given back when dropped.
-pub(super) struct Share<'a> {
-    budget: &'a Budget,
-    taken: u64,
+struct Account {
+    limit: u64,
+    used: AtomicU64,
+}
+
+/// What one fill has reserved; what it has not split off is given back when dropped.
+pub(super) struct Share {
+    weight: Weight,
+    /// What others have taken of it.
+    split: u64,
+    pool: Arc<Pool>,
+    filling: IntGauge,
+}
+
+/// What something that lives on its own counts for; given back when dropped.
+pub(super) struct Weight {
+    account: Arc<Account>,
+    bytes: u64,
 }
 
 impl Budget {
-    pub(super) fn new(limit: u64, shown: IntGauge) -> Self {
-        Self { limit, used: AtomicU64::new(0), shown }
+    /// A budget of `limit` bytes; `filling` shows what fills have reserved of it.
+    pub(super) fn new(limit: u64, filling: IntGauge) -> Self {
+        let account = Arc::new(Account { limit, used: AtomicU64::new(0) });
+        Self { account, pool: Arc::default(), filling }
     }
 
     /// An empty share.
-    pub(super) fn share(&self) -> Share<'_> {
-        Share { budget: self, taken: 0 }
+    pub(super) fn share(&self) -> Share {
+        let weight = Weight { account: Arc::clone(&self.account), bytes: 0 };
+        Share { weight, split: 0, pool: Arc::clone(&self.pool), filling: self.filling.clone() }
+    }
+
+    /// Gives back to the system some of what nobody uses. To be called once in a while.
+    pub(super) fn tidy(&self) {
+        self.pool.shrink();
+    }
+
+    /// All there is.
+    pub(super) fn limit(&self) -> u64 {
+        self.account.limit
+    }
+
+    /// What is taken, by whomever.
+    pub(super) fn used(&self) -> u64 {
+        self.account.used.load(Ordering::Relaxed)
     }
 }
 
-/// Shares grow in steps, so that the counter that all fills share is touched seldom.
+/// A share that has begun grows in steps, so that the counter that all fills share is touched seldom.
 const STEP: u64 = 256 << 10;
 
-impl Share<'_> {
-    /// Makes the share at least `bytes` large, or says that there is no room.
+impl Share {
+    /// Makes the share, with what was split off, at least `bytes` large, or says that there is no room.
     pub(super) fn grow_to(&mut self, bytes: u64) -> bool {
-        if bytes <= self.taken {
-            return true;
-        }
-        let more = (bytes - self.taken).next_multiple_of(STEP);
-        let before = self.budget.used.fetch_add(more, Ordering::Relaxed);
-        if before.saturating_add(more) > self.budget.limit {
-            self.budget.used.fetch_sub(more, Ordering::Relaxed);
+        let missing = self.missing(bytes);
+        let more = if self.weight.bytes == 0 { missing } else { missing.next_multiple_of(STEP) };
+        let account = &self.weight.account;
+        if more > 0 && account.used.fetch_add(more, Ordering::Relaxed).saturating_add(more) > account.limit {
+            account.used.fetch_sub(more, Ordering::Relaxed);
             return false;
         }
-        self.taken += more;
-        self.budget.shown.add(i64::try_from(more).unwrap_or(0));
+        self.reserved(more);
         true
+    }
+
+    /// The same for what is there whether or not there is room.
+    pub(super) fn stretch_to(&mut self, bytes: u64) {
+        let more = self.missing(bytes);
+        self.weight.account.used.fetch_add(more, Ordering::Relaxed);
+        self.reserved(more);
+    }
+
+    fn missing(&self, bytes: u64) -> u64 {
+        bytes.saturating_sub(self.weight.bytes + self.split)
+    }
+
+    fn reserved(&mut self, more: u64) {
+        self.weight.bytes += more;
+        self.filling.add(signed(more));
+    }
+
+    /// Gives `bytes` of the share to something that lives on its own. It exists already, so it is counted even if that is
+    /// more than was reserved.
+    pub(super) fn split(&mut self, bytes: u64) -> Weight {
+        let reserved = self.weight.bytes.min(bytes);
+        self.weight.bytes -= reserved;
+        self.split += reserved;
+        self.filling.sub(signed(reserved));
+        let account = Arc::clone(&self.weight.account);
+        account.used.fetch_add(bytes - reserved, Ordering::Relaxed);
+        Weight { account, bytes }
+    }
+
+    /// A block for the first of `left` bytes, to be filled.
+    pub(super) fn block(&mut self, left: usize) -> Block {
+        let length = block::length(left);
+        let weight = self.split(block::weight(length));
+        Block::new(length, &self.pool, weight)
     }
 }
 
-impl Drop for Share<'_> {
+impl Weight {
+    /// Whether there is room for `more` bytes that nobody uses.
+    pub(super) fn leaves_room_for(&self, more: u64) -> bool {
+        self.account.used.load(Ordering::Relaxed).saturating_add(more) <= self.account.limit
+    }
+}
+
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+impl Drop for Share {
     fn drop(&mut self) {
-        self.budget.used.fetch_sub(self.taken, Ordering::Relaxed);
-        self.budget.shown.sub(i64::try_from(self.taken).unwrap_or(0));
+        self.filling.sub(signed(self.weight.bytes));
+    }
+}
+
+impl Drop for Weight {
+    fn drop(&mut self) {
+        self.account.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+pub(in crate::cache) mod tests_support {
+    use super::*;
+
+    /// A budget that is never used up.
+    pub(in crate::cache) fn plenty() -> Budget {
+        Budget::new(u64::MAX / 2, IntGauge::new("g", "g").unwrap())
     }
 }
 
@@ -61,16 +158,35 @@ impl Drop for Share<'_> {
 mod tests {
     use super::*;
 
+    fn budget(limit: u64) -> Budget {
+        Budget::new(limit, IntGauge::new("g", "g").unwrap())
+    }
+
     #[test]
     fn shares_never_exceed_the_budget_and_come_back() {
-        let budget = Budget::new(4 * STEP, IntGauge::new("g", "g").unwrap());
+        let budget = budget(4 * STEP);
         let mut one = budget.share();
-        assert!(one.grow_to(1) && one.grow_to(STEP) && one.grow_to(3 * STEP));
+        assert!(one.grow_to(1) && one.grow_to(STEP) && one.grow_to(2 * STEP));
         let mut two = budget.share();
-        assert!(two.grow_to(STEP) && !two.grow_to(STEP + 1));
+        assert!(two.grow_to(STEP) && !two.grow_to(2 * STEP + 1));
         drop(one);
         assert!(two.grow_to(4 * STEP));
         drop(two);
-        assert_eq!((budget.used.load(Ordering::Relaxed), budget.shown.get()), (0, 0));
+        assert_eq!((budget.used(), budget.filling.get()), (0, 0));
+    }
+
+    #[test]
+    fn a_block_counts_until_its_last_slice_is_gone() {
+        let budget = budget(1 << 20);
+        let mut share = budget.share();
+        assert!(share.grow_to(1000));
+        let block = share.block(900).freeze();
+        let counted = block::weight(900);
+        let slice = block.slice(10..20);
+        assert_eq!(budget.used(), counted);
+        drop((share, block));
+        assert_eq!((budget.used(), budget.filling.get()), (counted, 0));
+        drop(slice);
+        assert_eq!(budget.used(), 0);
     }
 }

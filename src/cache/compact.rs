@@ -1,30 +1,31 @@
-//! Putting small chunks together, so that an entry weighs what it says.
+//! Moving a body out of the network's buffers into blocks of the cache's own.
 //!
 //! A chunk from the network is a slice of a read buffer of up to 400 KiB, shared with whatever else came in the same
-//! read; kept as it is, a 2 KB picture could pin two hundred times its size. So each block of chunks is copied once
-//! into an allocation of its exact size, after the readers have had the chunks themselves. The copy also leaves few
-//! large pieces, which are cheaper to send. On the way a large body is hashed for its entity tag.
+//! read; kept as it is, a 2 KB picture could pin two hundred times its size. So what has come is copied once, after the
+//! readers have had the chunks themselves. On the way a large body is hashed for its entity tag.
 
+use super::block::LARGEST;
+use super::budget::Share;
 use super::entry::LAZY;
 use aws_lc_rs::digest::{Context, Digest, SHA256};
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
+use std::collections::VecDeque;
 
-/// Which pieces have their final form.
+/// Which pieces of a body are blocks.
 pub(super) struct Compactor {
     /// The body is held whole, as far as anybody knows.
     holds: bool,
     /// It will be stored.
     kept: bool,
+    /// So many pieces are.
     done: usize,
-    pending: u64,
+    /// So many bytes are not yet.
+    pending: usize,
     joined: u64,
     hashing: Context,
-    /// Joined and not hashed yet: the body may turn out small enough to leave it at that.
+    /// In blocks and not hashed yet: the body may turn out small enough to leave it at that.
     unhashed: Vec<Bytes>,
 }
-
-/// Copies happen in blocks of about this many bytes: some 20 microseconds each.
-const BLOCK: u64 = 256 << 10;
 
 impl Compactor {
     pub(super) fn new(holds: bool, kept: bool) -> Self {
@@ -44,43 +45,52 @@ impl Compactor {
         self.holds
     }
 
-    /// The body streams from here on: nothing is put together any more.
+    /// The body streams from here on: nothing is copied any more.
     pub(super) fn stop(&mut self) {
         self.holds = false;
     }
 
-    /// How many pieces have their final form.
+    /// How many pieces are blocks.
     pub(super) fn done(&self) -> usize {
         self.done
     }
 
-    /// Notes a chunk; true when it is time to join what has come since the last time.
-    pub(super) fn due(&mut self, size: u64) -> bool {
+    /// Notes a chunk; true when there is a block's worth to copy.
+    pub(super) fn due(&mut self, size: usize) -> bool {
         self.pending += size;
-        self.holds && self.kept && self.pending >= BLOCK
+        self.holds && self.kept && self.pending >= LARGEST
     }
 
-    /// Whether the last pieces want joining.
-    pub(super) fn due_at_end(&self, tail: &[Bytes]) -> bool {
-        self.kept && !tail.is_empty()
+    /// Whether there is something left to copy at the end of the body.
+    pub(super) fn due_at_end(&self) -> bool {
+        self.kept && self.pending > 0
     }
 
-    /// One allocation of the exact size with the bytes of all.
-    pub(super) fn join(&self, pieces: &[Bytes]) -> Bytes {
-        let mut whole = Vec::with_capacity(pieces.iter().map(Bytes::len).sum());
-        pieces.iter().for_each(|piece| whole.extend_from_slice(piece));
-        whole.into()
-    }
-
-    /// The tail has become this one piece, in its final form.
-    pub(super) fn advance(&mut self, piece: Bytes) {
-        self.done += 1;
-        self.pending = 0;
-        self.joined += piece.len() as u64;
-        self.unhashed.push(piece);
-        if self.joined > LAZY {
-            self.unhashed.drain(..).for_each(|piece| self.hashing.update(&piece));
+    /// What takes the place of the pieces that are not blocks yet: as many blocks as they fill, at the end of the body the
+    /// few more that take the rest; what is left is as it was.
+    pub(super) fn compact(
+        &mut self,
+        mut tail: VecDeque<Bytes>,
+        share: &mut Share,
+        at_end: bool,
+    ) -> Vec<Bytes> {
+        self.pending = tail.iter().map(Bytes::len).sum();
+        let mut pieces = Vec::with_capacity(self.pending / LARGEST + 1);
+        while self.pending >= LARGEST || (at_end && self.pending > 0) {
+            let mut block = share.block(self.pending);
+            fill(block.bytes_mut(), &mut tail);
+            let block = block.freeze();
+            self.pending -= block.len();
+            self.done += 1;
+            self.joined += block.len() as u64;
+            self.unhashed.push(block.clone());
+            pieces.push(block);
         }
+        if self.joined > LAZY {
+            self.unhashed.drain(..).for_each(|block| self.hashing.update(&block));
+        }
+        pieces.extend(tail);
+        pieces
     }
 
     /// The SHA-256 of a body that is too large to be hashed when somebody asks.
@@ -89,28 +99,71 @@ impl Compactor {
     }
 }
 
+/// Takes as many bytes from the front of `tail` as there is room for.
+fn fill(mut room: &mut [u8], tail: &mut VecDeque<Bytes>) {
+    while let Some(front) = tail.front_mut()
+        && !room.is_empty()
+    {
+        let now = front.len().min(room.len());
+        let (to, rest) = room.split_at_mut(now);
+        front.copy_to_slice(to);
+        room = rest;
+        if front.is_empty() {
+            tail.pop_front();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::budget::tests_support::plenty;
     use aws_lc_rs::digest::digest;
+
+    /// Gives a body of `length` bytes in chunks of `size`; what is in blocks after each chunk, and the digest at the end.
+    fn compacted(length: usize, size: usize) -> (Vec<usize>, Option<Vec<u8>>) {
+        let body: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+        let mut share = plenty().share();
+        let mut compactor = Compactor::new(true, true);
+        let (mut pieces, mut in_blocks) = (Vec::<Bytes>::new(), Vec::new());
+        let mut compact = |compactor: &mut Compactor, pieces: &mut Vec<Bytes>, at_end| {
+            let tail = pieces.split_off(compactor.done()).into();
+            pieces.extend(compactor.compact(tail, &mut share, at_end));
+        };
+        for chunk in body.chunks(size) {
+            pieces.push(Bytes::copy_from_slice(chunk));
+            if compactor.due(chunk.len()) {
+                compact(&mut compactor, &mut pieces, false);
+            }
+            in_blocks.push(pieces[..compactor.done()].iter().map(Bytes::len).sum());
+        }
+        if compactor.due_at_end() {
+            compact(&mut compactor, &mut pieces, true);
+        }
+        assert_eq!(pieces.len(), compactor.done());
+        assert!(pieces.len() <= length / LARGEST + 5);
+        assert!(pieces.concat() == body);
+        let hashed = compactor.digest().map(|d| d.as_ref().to_vec());
+        assert!(hashed.as_ref().is_none_or(|hash| *hash == digest(&SHA256, &body).as_ref()));
+        (in_blocks, hashed)
+    }
+
+    #[test]
+    fn what_has_come_is_in_blocks_but_for_less_than_one() {
+        assert_eq!(
+            compacted(3 * LARGEST + 1, LARGEST - 1).0,
+            [0, LARGEST, 2 * LARGEST, 3 * LARGEST, 3 * LARGEST][..4]
+        );
+        assert_eq!(compacted(3 * LARGEST, 2 * LARGEST).0, [2 * LARGEST, 3 * LARGEST]);
+        assert_eq!(compacted(100, 30).0, [0; 4]);
+    }
 
     #[test]
     fn a_large_body_is_hashed_on_the_way_and_a_small_one_left_for_later() {
-        for (blocks, hashed) in [(1, false), (4, false), (5, true), (9, true)] {
-            let mut compactor = Compactor::new(true, true);
-            let mut body = Vec::new();
-            for number in 0..blocks {
-                let chunk = vec![number; BLOCK as usize];
-                body.extend_from_slice(&chunk);
-                assert!(compactor.due(BLOCK));
-                let piece = compactor.join(&[chunk.into()]);
-                compactor.advance(piece);
-            }
-            let expected = hashed.then(|| digest(&SHA256, &body));
-            assert_eq!(
-                compactor.digest().map(|d| d.as_ref().to_vec()),
-                expected.map(|d| d.as_ref().to_vec())
-            );
+        for (length, hashed) in
+            [(0, false), (1, false), (1 << 20, false), ((1 << 20) + 1, true), (3 << 20, true)]
+        {
+            assert_eq!(compacted(length, 40_000).1.is_some(), hashed, "{length}");
         }
     }
 }

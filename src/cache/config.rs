@@ -9,7 +9,8 @@ use std::time::Duration;
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Memory for bodies: three quarters for whole ones, one quarter for those that still grow.
+    /// Memory for bodies: three quarters for whole ones, the rest for those that still grow, and for those that have been let
+    /// go while somebody still reads them or the disk has yet to write them.
     pub memory: ByteSize,
     /// Nothing is kept longer.
     pub max_age: Span,
@@ -104,7 +105,7 @@ impl Config {
         self.memory.0 - self.for_fills()
     }
 
-    /// The part of `memory` for bodies that grow.
+    /// The part of `memory` for bodies on their way in or out.
     pub(super) fn for_fills(&self) -> u64 {
         self.memory.0 / 4
     }

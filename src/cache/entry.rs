@@ -4,6 +4,8 @@
 //! somebody asked, its entity tag.
 
 use super::Key;
+use super::block;
+use super::budget::{Share, Weight};
 use crate::kvs::Timestamp;
 use crate::net::body::ByteStream;
 use aws_lc_rs::digest::{Context, SHA256};
@@ -149,6 +151,8 @@ pub(super) struct Entry {
     /// Where each piece ends.
     ends: Box<[u64]>,
     etag: OnceLock<HeaderValue>,
+    /// What it takes of the budget beside its blocks.
+    own: Option<Weight>,
 }
 
 impl Entry {
@@ -170,7 +174,14 @@ impl Entry {
             .collect();
         let head = Arc::new(Head { length: Some(end), ..head.clone() });
         let etag = etag.map(OnceLock::from).unwrap_or_default();
-        Self { key, head, life, pieces, ends, etag }
+        Self { key, head, life, pieces, ends, etag, own: None }
+    }
+
+    /// The same, taking of the budget what its pieces, if they are `blocks` of the budget, do not take themselves.
+    pub(super) fn counted(mut self, share: &mut Share, blocks: bool) -> Self {
+        let own = if blocks { self.bookkeeping() } else { self.weight() };
+        self.own = Some(share.split(own));
+        self
     }
 
     /// The body's length.
@@ -203,19 +214,19 @@ impl Entry {
         self.etag.get()
     }
 
-    /// What it costs to hold: its bytes, their handles, and moka's and our own bookkeeping.
+    /// What it costs to hold: its blocks, and moka's and our own bookkeeping.
     pub(super) fn weight(&self) -> u64 {
-        let note = self.head.note.as_deref().map_or(0, str::len);
-        self.length() + (self.pieces.len() * PER_PIECE + PER_ENTRY + note) as u64
+        self.bookkeeping() + self.pieces.iter().map(|piece| block::weight(piece.len())).sum::<u64>()
+    }
+
+    fn bookkeeping(&self) -> u64 {
+        (PER_ENTRY + self.head.note.as_deref().map_or(0, str::len)) as u64
     }
 }
 
 /// Up to this length the entity tag is computed when first asked for; a longer body is hashed as it arrives, because
 /// hashing it at once would hold up a worker for more than half a millisecond.
 pub(super) const LAZY: u64 = 1 << 20;
-
-/// A `Bytes`, its shared counter, its end, and what the allocator rounds up.
-const PER_PIECE: usize = 32 + 32 + 8 + 64;
 
 /// `Entry`, `Head`, a content type, an entity tag, and moka's hash slot, entry and two queue nodes.
 const PER_ENTRY: usize = 800;

@@ -5,7 +5,6 @@
 
 use super::Key;
 use super::entry::Entry;
-use super::flights::Flights;
 use super::growth::{Answer, Growth, Opening, Read, SeatId, Wakes};
 use super::store::Loaded;
 use super::sync::{Mutex, lock};
@@ -71,8 +70,7 @@ impl Fill {
     }
 
     /// Whatever ended the task that fetches ends the fill; without effect if it has come to its end.
-    pub(super) fn last_word(self: &Arc<Self>, flights: &Flights) {
-        flights.remove(self);
+    pub(super) fn last_word(&self) {
         let broken = Broken::Cut("the fetch was dropped".into());
         self.with(|growth, wakes| growth.fail(&broken, false, wakes));
     }
@@ -118,9 +116,9 @@ impl Seat {
         lock(&self.fill.growth).entry().cloned()
     }
 
-    /// Lets the next who asks start another fill.
-    pub(super) fn free_key(&self, flights: &Flights) {
-        flights.remove(&self.fill);
+    /// The fill that it is a place at.
+    pub(super) fn fill(&self) -> &Arc<Fill> {
+        &self.fill
     }
 }
 

@@ -47,7 +47,7 @@ impl Flights {
         lock(&self.0[(key.spread() >> 60) as usize])
     }
 
-    /// Frees the key if it is still this fill's.
+    /// Frees the key if it is still this fill's: the next who asks starts another.
     pub(super) fn remove(&self, fill: &Arc<Fill>) {
         let mut shard = self.shard(&fill.key);
         if shard.get(&fill.key).is_some_and(|known| Arc::ptr_eq(known, fill)) {

@@ -38,7 +38,7 @@ pub(super) struct Growth {
     pub(super) seats: Vec<Option<Seat>>,
     pub(super) seated: usize,
     /// Goes on without readers: a refresh or a warming.
-    pinned: bool,
+    pub(super) pinned: bool,
     /// A purge came by: finish for the readers, store nothing.
     pub(super) purged: bool,
     pub(super) writer: Option<Waker>,

@@ -9,7 +9,8 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registr
 pub struct Metrics {
     pub(super) memory: TierMetrics,
     pub(super) disk: TierMetrics,
-    pub(super) growing: IntGauge,
+    pub(super) filling: IntGauge,
+    pub(super) leaving: IntGauge,
     miss: IntCounter,
     collapsed: IntCounter,
     stale: IntCounter,
@@ -70,8 +71,11 @@ impl Metrics {
         )?;
         let evictions =
             counter("kvs_edge_cache_evictions_total", "Entries that went, and why", &["tier", "reason"])?;
-        let bytes =
-            gauge("kvs_edge_cache_bytes", "Bytes held, bookkeeping included; filling: not whole yet")?;
+        let bytes = gauge(
+            "kvs_edge_cache_bytes",
+            "Bytes held, bookkeeping included; filling: not whole yet; leaving: no tier has them, but a reader or the \
+                 disk's queue",
+        )?;
         let entries = gauge("kvs_edge_cache_entries", "Entries held")?;
         let tier = |tier: Tier| {
             let tier = tier.as_str();
@@ -95,7 +99,8 @@ impl Metrics {
         Ok(Self {
             memory: tier(Tier::Memory),
             disk: tier(Tier::Disk),
-            growing: bytes.with_label_values(&["filling"]),
+            filling: bytes.with_label_values(&["filling"]),
+            leaving: bytes.with_label_values(&["leaving"]),
             miss: memory("miss"),
             collapsed: memory("collapsed"),
             stale: memory("stale"),
@@ -134,6 +139,6 @@ mod tests {
         };
         assert_eq!(count("kvs_edge_cache_requests_total"), 5 + 2 + 4);
         assert_eq!(count("kvs_edge_cache_evictions_total"), 10);
-        assert_eq!((count("kvs_edge_cache_bytes"), count("kvs_edge_cache_entries")), (3, 2));
+        assert_eq!((count("kvs_edge_cache_bytes"), count("kvs_edge_cache_entries")), (4, 2));
     }
 }

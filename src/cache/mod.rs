@@ -6,8 +6,10 @@
 //!
 //! - [`Key`] makes two requests the same bytes; [`freshness`] says how long those may be kept.
 //! - `task` runs the one fetch of a `fill`, whose state is a `growth` that `reader`s share; `flights` knows all fills.
+//! - Bodies lie in `block`s, and each counts against the `budget` until nobody anywhere holds a slice of it.
 //! - `memory` holds whole bodies; `store` is what lies below.
 
+mod block;
 mod budget;
 mod compact;
 mod config;
@@ -56,7 +58,7 @@ struct Inner {
     largest: u64,
     memory: Memory,
     flights: Flights,
-    growing: Budget,
+    budget: Budget,
     disk: Option<Disk>,
     metrics: Metrics,
     clock: Clock,
@@ -100,13 +102,14 @@ impl Cache {
 
     fn open_at(config: &Config, metrics: Metrics, clock: Clock) -> Result<Self, Error> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| Error::NoRuntime)?;
+        let budget = Budget::new(config.memory.0, metrics.filling.clone());
         let inner = Arc::new(Inner {
             config: config.clone(),
             largest: config.largest(),
             memory: Memory::new(config.for_entries(), metrics.memory.clone()),
             flights: Flights::default(),
-            disk: config.disk.as_ref().map(|disk| Disk::open(disk, config.memory.0, &metrics)),
-            growing: Budget::new(config.for_fills(), metrics.growing.clone()),
+            disk: config.disk.as_ref().map(|disk| Disk::open(disk, &budget, &metrics)),
+            budget,
             metrics,
             clock,
         });
@@ -214,7 +217,7 @@ impl Cache {
             match tokio::time::timeout(patience, seat.opening()).await {
                 Ok(opening) => return Found::opened(seat, opening, started),
                 // Together with all others who lose patience: the first frees the key, the next takes it.
-                Err(_) => seat.free_key(&self.0.flights),
+                Err(_) => self.0.flights.remove(seat.fill()),
             }
         }
         Err(FillError::Broken(Broken::Stalled(patience)))
@@ -241,7 +244,7 @@ impl Inner {
     }
 
     async fn load(&self, key: Key) -> Option<Loaded> {
-        self.disk.as_ref()?.load(key, self.clock.now(), &self.growing).await
+        self.disk.as_ref()?.load(key, self.clock.now()).await
     }
 
     fn store(&self, entry: &Arc<Entry>) {
@@ -314,6 +317,10 @@ async fn tidy(cache: Weak<Inner>) {
         tick.tick().await;
         let Some(inner) = cache.upgrade() else { return };
         inner.memory.tidy();
+        inner.budget.tidy();
+        let leaving = inner.budget.used().saturating_sub(inner.memory.bytes());
+        let leaving = i64::try_from(leaving).unwrap_or(i64::MAX) - inner.metrics.filling.get();
+        inner.metrics.leaving.set(leaving.max(0));
     }
 }
 

@@ -148,7 +148,7 @@ impl Reading {
                 }
                 Source::Growing { seat, hands: VecDeque::new() }
             }
-            From::Disk(file) => Source::Disk { file, reading: None },
+            From::Disk(file) => Source::Disk { file, hands: VecDeque::new(), reading: None },
         };
         Reader { source, position: start, end }
     }
@@ -197,12 +197,12 @@ pub struct Reader {
 enum Source {
     Entry { entry: Arc<Entry>, piece: usize, skip: usize },
     Growing { seat: Seat, hands: VecDeque<Bytes> },
-    Disk { file: Arc<OpenFile>, reading: Option<FromFile> },
+    Disk { file: Arc<OpenFile>, hands: VecDeque<Bytes>, reading: Option<FromFile> },
     Ended,
 }
 
 /// A read of a file under way.
-type FromFile = Pin<Box<dyn Future<Output = Result<Bytes, Broken>> + Send>>;
+type FromFile = Pin<Box<dyn Future<Output = Result<VecDeque<Bytes>, Broken>> + Send>>;
 
 impl Source {
     fn entry(entry: Arc<Entry>, at: u64) -> Self {
@@ -237,13 +237,16 @@ impl Reader {
                     (*piece, *skip) = (*piece + 1, 0);
                     return self.hand_out(chunk);
                 }
-                Source::Disk { file, reading } => {
+                Source::Disk { file, hands, reading } => {
+                    if let Some(chunk) = hands.pop_front() {
+                        return self.hand_out(chunk);
+                    }
                     let range = self.position..self.end;
                     let read = reading.get_or_insert_with(|| Box::pin(Arc::clone(file).read(range)));
                     let read = ready!(read.as_mut().poll(cx));
                     *reading = None;
                     match read {
-                        Ok(chunk) => return self.hand_out(chunk),
+                        Ok(blocks) => *hands = blocks,
                         Err(broken) => return self.break_off(broken),
                     }
                 }

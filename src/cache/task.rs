@@ -57,7 +57,7 @@ impl Fill {
 
     async fn attempt(&self, inner: &Inner, fetch: &Fetch) -> Result<(), End> {
         let Fetched { head, keep, body } = self.fetch(inner, fetch).await?;
-        let mut share = inner.growing.share();
+        let mut share = inner.budget.share();
         let fits = head.length.is_none_or(|length| length <= inner.largest && share.grow_to(length));
         let life = Life::new(keep, head.stored, inner.config.max_age.0).filter(|_| fits);
         self.with(|growth, wakes| {
@@ -66,9 +66,12 @@ impl Fill {
             }
             growth.open(head.clone(), life, wakes);
         });
+        if !fits {
+            share.stretch_to(WINDOW_ALONE);
+        }
         let mut compactor = Compactor::new(fits, life.is_some());
         self.pump(inner, body, &mut share, &mut compactor).await?;
-        self.finish(inner, &head, life, compactor);
+        self.finish(inner, &head, life, share, compactor);
         Ok(())
     }
 
@@ -98,13 +101,16 @@ impl Fill {
         &self,
         inner: &Inner,
         body: ByteStream,
-        share: &mut Share<'_>,
+        share: &mut Share,
         compactor: &mut Compactor,
     ) -> Result<(), End> {
         let mut body = pin!(body);
         let mut patience = Patience::new(inner.config.stall.0);
         loop {
-            self.room(inner).await?;
+            if self.room(inner, share).await? {
+                // What was not asked for could not come.
+                patience.progress();
+            }
             let next = poll_fn(|cx| {
                 if lock(&self.growth).abandoned(cx.waker()) {
                     return Poll::Ready(Err(End::Told));
@@ -125,7 +131,7 @@ impl Fill {
             patience.progress();
             self.take(inner, chunk, share, compactor).map_err(End::Broken)?;
         }
-        lock(&self.growth).complete().map_err(End::Broken)
+        if lock(&self.growth).complete().map_err(End::Broken)? { Ok(()) } else { Err(End::Told) }
     }
 
     /// Takes one chunk in; a body that has become too large streams from here on.
@@ -133,10 +139,10 @@ impl Fill {
         &self,
         inner: &Inner,
         chunk: Bytes,
-        share: &mut Share<'_>,
+        share: &mut Share,
         compactor: &mut Compactor,
     ) -> Result<(), Broken> {
-        let size = chunk.len() as u64;
+        let size = chunk.len();
         let arrived = self.with(|growth, wakes| {
             growth.push(chunk, wakes)?;
             Ok::<_, Broken>(growth.arrived())
@@ -146,19 +152,30 @@ impl Fill {
             self.with(|growth, wakes| growth.stream(wakes));
         }
         if compactor.due(size) {
-            // The copying is done without the lock: only this task changes the pieces.
-            let tail = lock(&self.growth).tail(compactor.done());
-            let whole = compactor.join(&tail);
-            lock(&self.growth).replace_tail(compactor.done(), whole.clone());
-            compactor.advance(whole);
+            self.compact(share, compactor, false);
         }
         Ok(())
     }
 
+    /// The copying is done without the lock: only this task changes the pieces.
+    fn compact(&self, share: &mut Share, compactor: &mut Compactor, at_end: bool) {
+        let done = compactor.done();
+        let tail = lock(&self.growth).tail(done);
+        let pieces = compactor.compact(tail, share, at_end);
+        lock(&self.growth).replace_tail(done, pieces);
+    }
+
     /// Waits until a body that streams has room for more; readers who hold others back pay for it.
-    async fn room(&self, inner: &Inner) -> Result<(), End> {
-        let has_room = || lock(&self.growth).has_room(WINDOW_ALONE, WINDOW_SHARED);
+    /// Tells whether it had to wait.
+    async fn room(&self, inner: &Inner, share: &mut Share) -> Result<bool, End> {
+        let mut has_room = || {
+            let growth = lock(&self.growth);
+            growth.has_room(WINDOW_ALONE)
+                || growth.is_shared() && growth.has_room(WINDOW_SHARED) && share.grow_to(WINDOW_SHARED)
+        };
+        let mut had_to = false;
         while !has_room() {
+            had_to = true;
             let begun = Instant::now();
             let mut tick = pin!(sleep(inner.config.lag.0 / 4));
             let waited = poll_fn(|cx| {
@@ -171,25 +188,30 @@ impl Fill {
             let waited = begun.elapsed();
             self.with(|growth, wakes| growth.charge(waited, inner.config.lag.0, wakes));
         }
-        Ok(())
+        Ok(had_to)
     }
 
     /// Makes the entry, stores it if it may be stored, and tells the readers.
-    fn finish(&self, inner: &Inner, head: &Head, life: Option<Life>, mut compactor: Compactor) {
+    fn finish(
+        &self,
+        inner: &Inner,
+        head: &Head,
+        life: Option<Life>,
+        mut share: Share,
+        mut compactor: Compactor,
+    ) {
         if !compactor.holds() {
             self.with(|growth, wakes| growth.finish(None, wakes));
             return;
         }
-        let tail = lock(&self.growth).tail(compactor.done());
-        if compactor.due_at_end(&tail) {
-            let whole = compactor.join(&tail);
-            lock(&self.growth).replace_tail(compactor.done(), whole.clone());
-            compactor.advance(whole);
+        if compactor.due_at_end() {
+            self.compact(&mut share, &mut compactor, true);
         }
-        let pieces = lock(&self.growth).tail(0).into_boxed_slice();
+        let pieces: Vec<Bytes> = lock(&self.growth).tail(0).into();
         let etag = compactor.digest().map(|digest| entity_tag(digest.as_ref()));
-        let entry = Arc::new(Entry::new(self.key, head, life, pieces, etag));
-        self.become_whole(entry, |entry| inner.store(entry));
+        let entry = Entry::new(self.key, head, life, pieces.into(), etag).counted(&mut share, life.is_some());
+        drop(share);
+        self.become_whole(Arc::new(entry), |entry| inner.store(entry));
         inner.memory.settle();
     }
 }
@@ -202,7 +224,8 @@ struct LastWord<'a> {
 
 impl Drop for LastWord<'_> {
     fn drop(&mut self) {
-        self.fill.last_word(&self.inner.flights);
+        self.inner.flights.remove(self.fill);
+        self.fill.last_word();
     }
 }
 

@@ -4,6 +4,7 @@ use super::entry::{Entry, Head, Life};
 use super::growth::{Answer, Growth, Opened, Phase, Piece, Wakes};
 use crate::net::body::Broken;
 use bytes::Bytes;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
@@ -61,31 +62,38 @@ impl Growth {
         Ok(())
     }
 
-    /// The pieces from the `from`-th on, for putting them together into one.
-    pub(super) fn tail(&self, from: usize) -> Vec<Bytes> {
+    /// The pieces from the `from`-th on.
+    pub(super) fn tail(&self, from: usize) -> VecDeque<Bytes> {
         self.pieces.range(from.min(self.pieces.len())..).map(|piece| piece.bytes.clone()).collect()
     }
 
-    /// Puts `whole` in place of the pieces from the `from`-th on, whose bytes it has.
-    pub(super) fn replace_tail(&mut self, from: usize, whole: Bytes) {
-        if let Some(start) = self.pieces.get(from).map(|piece| piece.start)
-            && start + whole.len() as u64 == self.end
-        {
+    /// Puts `tail` in place of the pieces from the `from`-th on, whose bytes it has.
+    pub(super) fn replace_tail(&mut self, from: usize, tail: Vec<Bytes>) {
+        let Some(mut start) = self.pieces.get(from).map(|piece| piece.start) else { return };
+        if start + tail.iter().map(|bytes| bytes.len() as u64).sum::<u64>() == self.end {
             self.pieces.truncate(from);
-            self.pieces.push_back(Piece { start, bytes: whole });
+            for bytes in tail {
+                let piece = Piece { start, bytes };
+                start = piece.end();
+                self.pieces.push_back(piece);
+            }
         }
     }
 
-    /// Checks that the body has ended where it should.
+    /// The body has ended. From here on nobody who leaves takes anything of it away: it is about to be stored. False if
+    /// everybody has left before.
     ///
     /// # Errors
     /// It is less than was announced.
-    pub(super) fn complete(&self) -> Result<(), Broken> {
+    pub(super) fn complete(&mut self) -> Result<bool, Broken> {
         match self.opened.as_ref().and_then(|opened| opened.head.length) {
             Some(length) if length != self.end => {
                 Err(Broken::Cut(format!("{} of {length} bytes came", self.end)))
             }
-            _ => Ok(()),
+            _ => {
+                self.pinned = true;
+                Ok(matches!(self.phase, Phase::Growing))
+            }
         }
     }
 
@@ -144,10 +152,14 @@ impl Growth {
         false
     }
 
-    /// Whether the writer may bring more. One reader alone needs no slack; several get some, so that their paces may
-    /// differ for a while.
-    pub(super) fn has_room(&self, alone: u64, shared: u64) -> bool {
-        !self.streams || self.end - self.base < if self.seated > 1 { shared } else { alone }
+    /// Whether the writer may bring more, if a body that streams may be `window` ahead of its slowest reader.
+    pub(super) fn has_room(&self, window: u64) -> bool {
+        !self.streams || self.end - self.base < window
+    }
+
+    /// One reader alone needs no slack; several get some, so that their paces may differ for a while.
+    pub(super) fn is_shared(&self) -> bool {
+        self.seated > 1
     }
 
     /// The writer has waited for room for `waited`. Readers for whom others had to wait are charged with it, and cut

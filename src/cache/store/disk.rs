@@ -5,69 +5,29 @@
 //! alone for a while.
 
 use super::file::{Header, PIECE, Stamp};
-use super::health::Health;
 use super::keeper::{self, Order};
-use crate::cache::budget::Budget;
+use super::shared::{Record, Shared};
+use crate::cache::budget::{Budget, Share};
 use crate::cache::entry::{Entry, Life};
-use crate::cache::key::{Spread, Target};
+use crate::cache::key::Target;
 use crate::cache::metrics::Metrics;
-use crate::cache::sync::{Mutex, lock};
+use crate::cache::sync::lock;
 use crate::cache::{DiskConfig, Key};
 use crate::kvs::Timestamp;
 use crate::net::body::Broken;
 use bytes::Bytes;
-use moka::notification::RemovalCause;
-use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
+use std::time::Duration;
 
 /// The disk tier.
 pub(in crate::cache) struct Disk {
     shared: Arc<Shared>,
     orders: mpsc::Sender<Order>,
-}
-
-/// What readers and the keeper share.
-pub(super) struct Shared {
-    pub(super) root: PathBuf,
-    pub(super) index: Cache<Key, Arc<Record>, Spread>,
-    /// In KiB.
-    capacity: u64,
-    /// Files that nobody refers to any more, for the keeper to delete.
-    pub(super) doomed: Arc<Mutex<Vec<u64>>>,
-    /// The folder is claimed and searched.
-    pub(super) open: AtomicBool,
-    pub(super) next: AtomicU64,
-    /// Bytes waiting to be written.
-    pub(super) queued: AtomicU64,
-    /// How many may.
-    most_queued: u64,
-    pub(super) writes: Health,
-    reads: Health,
-    gate: Arc<Semaphore>,
-    timeout: Duration,
-    pub(super) metrics: Metrics,
-}
-
-/// What the index knows of a file; the rest is in its header.
-pub(super) struct Record {
-    pub(super) id: u64,
-    /// Its size in bytes.
-    pub(super) size: u64,
-    /// In milliseconds since 1970.
-    pub(super) expires: u64,
-    /// The file is there; until then the record holds its place in the budget.
-    pub(super) ready: AtomicBool,
-    /// As it was when it was last known to be sound.
-    pub(super) checked: Mutex<Option<Stamp>>,
-    hits: AtomicU32,
 }
 
 /// What a lookup gives.
@@ -90,78 +50,20 @@ pub(in crate::cache) struct OpenFile {
 /// Up to this size a body is loaded whole at once; a larger one when it is asked for again.
 const SMALL: u64 = 4 << 20;
 
-/// Reads at the same time; more would only queue up in the device.
-const READS: usize = 8;
-
 /// What expires sooner is not worth a file.
 const SHORT_LIVED: Duration = Duration::from_secs(60);
 
-/// Entries waiting to be written hold memory beyond the budget of their tier; more than this many bytes are let go, or than
-/// an eighth of the memory that the cache has.
-const MOST_QUEUED: u64 = 32 << 20;
-
-impl Record {
-    pub(super) fn new(id: u64, size: u64, expires: Timestamp, ready: bool) -> Arc<Self> {
-        Arc::new(Self {
-            id,
-            size,
-            expires: expires.millis(),
-            ready: AtomicBool::new(ready),
-            checked: Mutex::new(None),
-            hits: AtomicU32::new(0),
-        })
-    }
-
-    /// KiB on the disk, as file systems count, and a little for the name.
-    fn weight(&self) -> u32 {
-        u32::try_from(self.size.div_ceil(4096) * 4 + 4).unwrap_or(u32::MAX)
-    }
-}
-
-struct AtTheirEnd;
-
-impl moka::Expiry<Key, Arc<Record>> for AtTheirEnd {
-    fn expire_after_create(&self, _: &Key, record: &Arc<Record>, _: Instant) -> Option<Duration> {
-        Some(Timestamp::now().age(Timestamp::from_millis(record.expires)))
-    }
-
-    fn expire_after_update(
-        &self,
-        key: &Key,
-        record: &Arc<Record>,
-        at: Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        self.expire_after_create(key, record, at)
-    }
-}
-
 impl Disk {
-    /// Opens the tier below `memory` bytes of memory. It begins to answer once its keeper has claimed and searched the folder; until then, and if
-    /// that never comes, everything is a miss.
-    pub(in crate::cache) fn open(config: &DiskConfig, memory: u64, metrics: &Metrics) -> Self {
-        let doomed = Arc::new(Mutex::new(Vec::new()));
-        let shared = Arc::new(Shared {
-            root: config.path.clone(),
-            index: index(config.size.0 / 1024, metrics, &doomed),
-            capacity: config.size.0 / 1024,
-            doomed,
-            open: AtomicBool::new(false),
-            next: AtomicU64::new(0),
-            queued: AtomicU64::new(0),
-            most_queued: MOST_QUEUED.min(memory / 8),
-            writes: Health::default(),
-            reads: Health::default(),
-            gate: Arc::new(Semaphore::new(READS)),
-            timeout: config.timeout.0,
-            metrics: metrics.clone(),
-        });
+    /// Opens the tier. It begins to answer once its keeper has claimed and searched the folder; until then, and if that
+    /// never comes, everything is a miss.
+    pub(in crate::cache) fn open(config: &DiskConfig, budget: &Budget, metrics: &Metrics) -> Self {
+        let shared = Shared::new(config, budget, metrics);
         let orders = keeper::start(&shared);
         Self { shared, orders }
     }
 
     /// Whatever the disk has under `key` that may be given out at `now`.
-    pub(in crate::cache) async fn load(&self, key: Key, now: Timestamp, growing: &Budget) -> Option<Loaded> {
+    pub(in crate::cache) async fn load(&self, key: Key, now: Timestamp) -> Option<Loaded> {
         let shared = &self.shared;
         if !shared.open.load(Ordering::Acquire) {
             return None;
@@ -180,13 +82,13 @@ impl Disk {
             return None;
         };
         let hot = record.hits.fetch_add(1, Ordering::Relaxed) > 0;
-        let mut share = growing.share();
+        let mut share = shared.budget.share();
         let whole = (record.size <= SMALL || hot) && share.grow_to(record.size);
         let reading = tokio::task::spawn_blocking({
             let (shared, record) = (Arc::clone(shared), Arc::clone(&record));
             move || {
                 let _permit = permit;
-                shared.read(key, &record, whole)
+                shared.read(key, &record, whole.then_some(share))
             }
         });
         let read = match tokio::time::timeout(shared.timeout, reading).await {
@@ -242,6 +144,7 @@ impl Disk {
         shared.index.insert(entry.key, Arc::clone(&record));
         let order = Order { entry: Arc::clone(entry), life, record };
         if self.orders.send(order).is_err() {
+            shared.queued.fetch_sub(bytes, Ordering::Relaxed);
             shared.index.invalidate(&entry.key);
         }
     }
@@ -255,7 +158,7 @@ impl Disk {
     /// Takes every place at the gate, as a disk that hangs would.
     #[cfg(test)]
     pub(super) fn hang(&self) -> tokio::sync::OwnedSemaphorePermit {
-        Arc::clone(&self.shared.gate).try_acquire_many_owned(READS as u32).unwrap()
+        Arc::clone(&self.shared.gate).try_acquire_many_owned(super::shared::READS as u32).unwrap()
     }
 
     /// Nothing waits to be written.
@@ -275,51 +178,22 @@ impl Disk {
     }
 }
 
-/// The index. Least recently used goes first: what makes an entry popular happens in memory, where this tier does not
-/// see it, so frequency would be a poor guide here.
-fn index(capacity: u64, metrics: &Metrics, doomed: &Arc<Mutex<Vec<u64>>>) -> Cache<Key, Arc<Record>, Spread> {
-    let (evicted, doomed) = (metrics.disk.evicted.clone(), Arc::clone(doomed));
-    Cache::builder()
-        .name("disk")
-        .max_capacity(capacity) // KiB: an object may be larger than a weight can say in bytes
-        .weigher(|_: &Key, record: &Arc<Record>| record.weight())
-        .expire_after(AtTheirEnd)
-        .eviction_policy(EvictionPolicy::lru())
-        .eviction_listener(move |_, record: Arc<Record>, cause| {
-            // Whatever thread this is, the file is deleted by the keeper.
-            lock(&doomed).push(record.id);
-            match cause {
-                RemovalCause::Expired => evicted.expired.inc(),
-                RemovalCause::Size => evicted.size.inc(),
-                RemovalCause::Replaced => evicted.replaced.inc(),
-                // Counted where it is decided.
-                RemovalCause::Explicit => {}
-            }
-        })
-        .build_with_hasher(Spread)
-}
-
 impl Shared {
-    /// Where an object's file is.
-    pub(super) fn path(&self, id: u64) -> PathBuf {
-        self.root.join(format!("{:02x}", id & 0xff)).join(format!("{id:016x}"))
-    }
-
     /// Blocking.
-    fn read(self: &Arc<Self>, key: Key, record: &Arc<Record>, whole: bool) -> io::Result<Loaded> {
+    fn read(self: &Arc<Self>, key: Key, record: &Arc<Record>, whole: Option<Share>) -> io::Result<Loaded> {
         let file = File::open(self.path(record.id))?;
         let header = Header::read(&file)?;
         if header.key != key || header.life.expires.millis() != record.expires {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "another object's file"));
         }
-        if whole {
-            return Ok(Loaded::Whole(Arc::new(header.read_whole(&file)?)));
+        if let Some(mut share) = whole {
+            return Ok(Loaded::Whole(Arc::new(header.read_whole(&file, &mut share)?)));
         }
         // A range is checked block by block as it is read. Damage that is already there is found now, before anything
         // is promised to a client.
         let stamp = Stamp::of(&file)?;
         if *lock(&record.checked) != Some(stamp) {
-            header.check(&file)?;
+            header.check(&file, &mut self.budget.share())?;
             *lock(&record.checked) = Some(stamp);
         }
         let (record, shared) = (Arc::clone(record), Arc::clone(self));
@@ -349,37 +223,21 @@ impl Shared {
             tracing::warn!(?key, %error, silenced, "the disk tier could not give an object; it is fetched instead");
         }
     }
-
-    fn forget(&self, key: &Key, record: &Arc<Record>) {
-        if self.index.get(key).is_some_and(|known| Arc::ptr_eq(&known, record)) {
-            self.index.invalidate(key);
-        }
-    }
-
-    /// Makes moka do its work, and shows what there is.
-    pub(super) fn tidy(&self) {
-        // It evicts in batches.
-        for _ in 0..16 {
-            self.index.run_pending_tasks();
-            if self.index.weighted_size() <= self.capacity {
-                break;
-            }
-        }
-        let show = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        self.metrics.disk.bytes.set(show(self.index.weighted_size() * 1024));
-        self.metrics.disk.entries.set(show(self.index.entry_count()));
-    }
 }
 
 impl OpenFile {
     /// The beginning of `range`, checked.
-    pub(in crate::cache) async fn read(self: Arc<Self>, range: Range<u64>) -> Result<Bytes, Broken> {
+    pub(in crate::cache) async fn read(
+        self: Arc<Self>,
+        range: Range<u64>,
+    ) -> Result<VecDeque<Bytes>, Broken> {
         let cut = |what: &str| Broken::Cut(format!("the disk tier: {what}"));
         let permit = Arc::clone(&self.shared.gate).acquire_owned().await.map_err(|_| cut("closed"))?;
         let open = Arc::clone(&self);
         let reading = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            open.header.read_range(&open.file, range, PIECE)
+            let mut share = open.shared.budget.share();
+            open.header.read_range(&open.file, range, PIECE, &mut share)
         });
         let read = reading.await.map_err(|_| cut("the read was dropped"))?;
         read.map_err(|error| {

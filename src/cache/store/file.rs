@@ -6,11 +6,13 @@
 //! alone. All functions here block.
 
 use crate::cache::Key;
+use crate::cache::budget::Share;
 use crate::cache::entry::{Entry, Head, Life};
 use crate::kvs::Timestamp;
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use crc32fast::Hasher;
 use http::HeaderValue;
+use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::ops::Range;
@@ -21,7 +23,7 @@ use std::sync::Arc;
 /// What a file begins with; its last byte is the version of the format.
 const MAGIC: [u8; 8] = *b"KVSEDGE\x01";
 
-/// The unit of checking.
+/// The unit of checking, which is on the disk for ever, and happens to be that of memory.
 pub(super) const BLOCK: u64 = 64 << 10;
 
 /// Lengths and numbers ahead of the texts.
@@ -194,35 +196,76 @@ impl Header {
         self.body_at + self.length
     }
 
-    /// Reads and checks the blocks that hold `range`, at most `most` bytes of them, and gives the range's bytes in
-    /// those, from its start on.
-    pub(super) fn read_range(&self, file: &File, range: Range<u64>, most: u64) -> io::Result<Bytes> {
-        let first = range.start / BLOCK;
-        let from = first * BLOCK;
-        let to = range.end.min(from + most.max(BLOCK)).next_multiple_of(BLOCK).min(self.length);
-        let mut bytes = vec![0; usize::try_from(to - from).map_err(io::Error::other)?];
-        file.read_exact_at(&mut bytes, self.body_at + from)?;
-        let sums = &self.sums[usize::try_from(first).map_err(io::Error::other)?..];
-        let sound = bytes.chunks(BLOCK as usize).zip(sums).all(|(block, sum)| crc32fast::hash(block) == *sum);
-        if !sound {
-            return Err(damaged("a block's checksum"));
-        }
-        let (skip, end) = (range.start - from, range.end.min(to) - from);
-        Ok(Bytes::from(bytes).slice(skip as usize..end as usize))
+    /// Reads and checks the blocks that hold the beginning of `range`, at most `most` bytes of them, and gives the range's
+    /// bytes in those, from its start on, in memory that is taken from the share.
+    pub(super) fn read_range(
+        &self,
+        file: &File,
+        range: Range<u64>,
+        most: u64,
+        share: &mut Share,
+    ) -> io::Result<VecDeque<Bytes>> {
+        let from = range.start / BLOCK * BLOCK;
+        let to = range.end.min(from + most.max(BLOCK));
+        let pieces = self.read_blocks(file, from..to, share)?;
+        let (mut skip, mut left) = ((range.start - from) as usize, (to - range.start) as usize);
+        let wanted = pieces.into_iter().filter_map(|mut piece| {
+            let skipped = skip.min(piece.len());
+            skip -= skipped;
+            piece.advance(skipped);
+            piece.truncate(left);
+            left -= piece.len();
+            (!piece.is_empty()).then_some(piece)
+        });
+        Ok(wanted.collect())
     }
 
-    /// Reads and checks the whole body.
-    pub(super) fn read_whole(&self, file: &File) -> io::Result<Entry> {
-        let starts = (0..self.length).step_by(PIECE as usize);
-        let pieces = starts.map(|at| self.read_range(file, at..self.length.min(at + PIECE), PIECE));
-        let pieces: Box<[Bytes]> = pieces.collect::<io::Result<_>>()?;
-        Ok(Entry::new(self.key, &self.head, Some(self.life), pieces, Some(self.etag.clone())))
+    /// Reads and checks all blocks that hold something of `range`, which begins where one does.
+    fn read_blocks(&self, file: &File, range: Range<u64>, share: &mut Share) -> io::Result<Vec<Bytes>> {
+        let mut pieces = Vec::new();
+        for at in range.step_by(BLOCK as usize) {
+            self.read_block(file, at, share, &mut pieces)?;
+        }
+        Ok(pieces)
+    }
+
+    /// Reads and checks the block that begins at `at`.
+    fn read_block(
+        &self,
+        file: &File,
+        mut at: u64,
+        share: &mut Share,
+        pieces: &mut Vec<Bytes>,
+    ) -> io::Result<()> {
+        let number = usize::try_from(at / BLOCK).map_err(io::Error::other)?;
+        let end = self.length.min(at + BLOCK);
+        let mut sum = Hasher::new();
+        while at < end {
+            let mut piece = share.block((end - at) as usize);
+            file.read_exact_at(piece.bytes_mut(), self.body_at + at)?;
+            sum.update(piece.bytes_mut());
+            let piece = piece.freeze();
+            at += piece.len() as u64;
+            pieces.push(piece);
+        }
+        if self.sums.get(number) == Some(&sum.finalize()) {
+            Ok(())
+        } else {
+            Err(damaged("a block's checksum"))
+        }
+    }
+
+    /// Reads and checks the whole body, into memory that is taken from the share.
+    pub(super) fn read_whole(&self, file: &File, share: &mut Share) -> io::Result<Entry> {
+        let pieces = self.read_blocks(file, 0..self.length, share)?;
+        let entry = Entry::new(self.key, &self.head, Some(self.life), pieces.into(), Some(self.etag.clone()));
+        Ok(entry.counted(share, true))
     }
 
     /// Checks the whole body without keeping it.
-    pub(super) fn check(&self, file: &File) -> io::Result<()> {
-        let mut starts = (0..self.length).step_by(PIECE as usize);
-        starts.try_for_each(|at| self.read_range(file, at..self.length.min(at + PIECE), PIECE).map(drop))
+    pub(super) fn check(&self, file: &File, share: &mut Share) -> io::Result<()> {
+        let mut starts = (0..self.length).step_by(BLOCK as usize);
+        starts.try_for_each(|at| self.read_block(file, at, share, &mut Vec::new()))
     }
 }
 
@@ -262,6 +305,10 @@ mod tests {
         Entry::new(key(1), &head, Some(life()), pieces.into(), None)
     }
 
+    fn share() -> Share {
+        crate::cache::budget::tests_support::plenty().share()
+    }
+
     fn life() -> Life {
         Life { fresh_until: Timestamp::from_millis(6), expires: Timestamp::from_millis(7) }
     }
@@ -291,8 +338,8 @@ mod tests {
             let file = File::open(&path).unwrap();
             prop_assert_eq!(file.metadata().unwrap().len(), super::size(&entry));
             let header = Header::read(&file).unwrap();
-            header.check(&file).unwrap();
-            let read = header.read_whole(&file).unwrap();
+            header.check(&file, &mut share()).unwrap();
+            let read = header.read_whole(&file, &mut share()).unwrap();
             prop_assert!(read.pieces().concat() == body);
             prop_assert_eq!(&*read.head, &*entry.head);
             prop_assert_eq!((read.etag(), read.life, read.key), (entry.etag(), entry.life, entry.key));
@@ -301,7 +348,8 @@ mod tests {
                 let mut got = Vec::new();
                 while (got.len() as u64) < range.end - range.start {
                     let from = range.start + got.len() as u64;
-                    got.extend_from_slice(&header.read_range(&file, from..range.end, PIECE).unwrap());
+                    let blocks = header.read_range(&file, from..range.end, PIECE, &mut share()).unwrap();
+                    blocks.iter().for_each(|block| got.extend_from_slice(block));
                 }
                 prop_assert!(got == body[range.start as usize..range.end as usize]);
             }
@@ -318,7 +366,7 @@ mod tests {
             bytes[at] ^= flip;
             fs::write(&path, &bytes).unwrap();
             let file = File::open(&path).unwrap();
-            prop_assert!(Header::read(&file).and_then(|header| header.read_whole(&file)).is_err());
+            prop_assert!(Header::read(&file).and_then(|header| header.read_whole(&file, &mut share())).is_err());
         }
 
         #[test]
@@ -343,7 +391,7 @@ mod tests {
             }
             fs::write(folder.path().join("x"), &bytes).unwrap();
             let file = File::open(folder.path().join("x")).unwrap();
-            let _ = Header::read(&file).and_then(|header| header.read_whole(&file));
+            let _ = Header::read(&file).and_then(|header| header.read_whole(&file, &mut share()));
         }
     }
 }

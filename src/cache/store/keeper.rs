@@ -4,8 +4,8 @@
 //! of every file that the last run left; then it writes what it is given and deletes what the index has let go.
 //! Before each write it deletes first, so that the folder stays within its bound at every moment.
 
-use super::disk::{Record, Shared};
 use super::file::{self, Header};
+use super::shared::{Record, Shared};
 use crate::cache::entry::{Entry, Life};
 use crate::cache::sync::lock;
 use crate::kvs::Timestamp;

@@ -5,6 +5,7 @@
 //! memory, and one thread, the keeper, that alone changes the folder. A second kind of store would make this a trait.
 //!
 //! - `file` is the format: what a file says of itself and how it is checked.
+//! - `shared` is the index, and what the two that follow share.
 //! - `disk` answers lookups, off the runtime's threads, behind a gate and a time limit: trouble is a miss.
 //! - `keeper` claims the folder, finds what the last run left, writes, and deletes what was evicted.
 
@@ -12,6 +13,7 @@ mod disk;
 mod file;
 mod health;
 mod keeper;
+mod shared;
 
 pub(super) use disk::{Disk, Loaded, OpenFile};
 

@@ -101,6 +101,46 @@ async fn of_a_body_that_streams_who_stalls_is_cut_and_who_comes_late_fetches_for
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reader_who_pauses_longer_than_a_fetch_may_stall_reads_on() {
+    let bench = bench(|config| config.max_object = crate::setting::ByteSize(1 << 20));
+    let origin = Origin::new(&bench, Keep::For(DAY));
+    let feed = origin.fed(Some(8 << 20));
+    let mut reader = bench.cache.get_or_fill(key(1), origin.fetch()).await.unwrap().entry.body(None);
+    for _ in 0..2 {
+        feed.send(Ok(vec![0; 64 << 10].into())).await.unwrap();
+    }
+    until(|| feed.capacity() == 1000).await;
+    tokio::time::sleep(Config::default().stall.0 * 2).await;
+    for _ in 0..2 {
+        assert!(reader.next().await.unwrap().is_ok());
+    }
+    // The fetch goes on now that there is room, and what comes next is not late.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    feed.send(Ok(vec![0; 64 << 10].into())).await.unwrap();
+    assert!(reader.next().await.unwrap().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_counts_what_is_evicted_while_somebody_reads_it_and_takes_in_less_meanwhile() {
+    let bench = bench(|config| config.memory = crate::setting::ByteSize(8 << 20));
+    let origin = Origin::new(&bench, Keep::For(DAY));
+    let mut readers = Vec::new();
+    for number in 0..100 {
+        origin.whole(pattern(300_000));
+        let mut reader = bench.cache.get_or_fill(key(number), origin.fetch()).await.unwrap().entry.body(None);
+        reader.next().await.unwrap().unwrap();
+        readers.push(reader);
+        until(|| bench.cache.0.flights.len() <= readers.len()).await;
+        assert!(bench.cache.0.budget.used() <= (8 << 20) + 100 * (128 << 10));
+    }
+    assert!(bench.counted("kvs_edge_cache_requests_total", &["memory", "bypass"]) > 50.0);
+    drop(readers);
+    until(|| bench.cache.0.flights.len() == 0).await;
+    bench.cache.0.memory.tidy();
+    assert_eq!(bench.cache.0.budget.used(), bench.cache.0.memory.bytes());
+}
+
+#[tokio::test(start_paused = true)]
 async fn memory_stays_within_its_budget_while_more_than_it_passes_through() {
     let bench = bench(|config| config.memory = crate::setting::ByteSize(8 << 20));
     let origin = Origin::new(&bench, Keep::For(DAY));

@@ -39,6 +39,8 @@ struct World {
     fetches: AtomicU64,
     /// So many bodies break in the middle.
     faults: AtomicU64,
+    /// Bodies come without their length.
+    unannounced: bool,
 }
 
 fn entry(version: u8) -> Arc<Entry> {
@@ -85,7 +87,8 @@ impl World {
                 }
             }
         }
-        fill.last_word(&self.flights);
+        self.flights.remove(fill);
+        fill.last_word();
     }
 
     fn attempt(&self, fill: &Arc<Fill>) -> Option<Broken> {
@@ -93,7 +96,7 @@ impl World {
         let version = self.version.load(Ordering::SeqCst) as u8;
         let breaks =
             self.faults.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok();
-        let length = Some(CHUNKS as u64);
+        let length = (!self.unannounced).then_some(CHUNKS as u64);
         fill.with(|growth, wakes| growth.open(Head { length }, Some(Life), wakes));
         for chunk in 0..CHUNKS {
             if sync::lock(&fill.growth).abandoned(std::task::Waker::noop()) {
@@ -104,7 +107,13 @@ impl World {
             }
             fill.with(|growth, wakes| growth.push(Bytes::from(vec![version]), wakes)).unwrap();
         }
-        fill.become_whole(entry(version), |entry| {
+        if !sync::lock(&fill.growth).complete().unwrap() {
+            return None;
+        }
+        // Made of what is held, as `task.rs` makes it.
+        let body: Vec<u8> = sync::lock(&fill.growth).tail(0).into_iter().flatten().collect();
+        let entry = Entry { key: KEY, life: Some(Life), body: body.into() };
+        fill.become_whole(Arc::new(entry), |entry| {
             self.store(entry);
             self.disk.lock().unwrap().insert(KEY.0, Arc::clone(entry));
         });
@@ -207,6 +216,12 @@ pub fn explore_all() {
         let askers = askers(&world, &[ALL, ALL]);
         world.purge();
         assert_eq!(world.ask(ALL), Some(vec![1; CHUNKS]), "who asks after a purge does not get the old");
+        askers.into_iter().for_each(|asker| sound(&asker.join().unwrap()));
+        world.quiet();
+    });
+    explore("all leave a body without a length in the middle or at its end", || {
+        let world = Arc::new(World { unannounced: true, ..World::default() });
+        let askers = askers(&world, &[0, 2, 3]);
         askers.into_iter().for_each(|asker| sound(&asker.join().unwrap()));
         world.quiet();
     });
