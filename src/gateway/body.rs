@@ -6,6 +6,7 @@
 use super::record::Record;
 use crate::cache::Reader;
 use crate::net::body::{Broken, ByteStream};
+use crate::net::piece::Piece;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use std::pin::Pin;
@@ -18,6 +19,8 @@ pub struct Body {
     rest: Bytes,
     /// How much goes in one piece.
     piece: usize,
+    /// Why the source gives nothing more.
+    broken: Option<Broken>,
     record: Option<Box<Record>>,
 }
 
@@ -38,44 +41,67 @@ impl Body {
     #[must_use]
     pub fn new(source: Source, record: Box<Record>) -> Self {
         let piece = if record.protocol == http::Version::HTTP_2 { PIECE_OF_HTTP2 } else { PIECE };
-        Self { source, rest: Bytes::new(), piece, record: Some(record) }
+        Self { source, rest: Bytes::new(), piece, broken: None, record: Some(record) }
     }
 
-    /// The next piece: of what is left, or of what the source has.
-    fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        if self.rest.is_empty() {
-            let frame = match &mut self.source {
-                Source::Empty => None,
-                Source::Whole(bytes) if bytes.is_empty() => None,
-                Source::Whole(bytes) => Some(Ok(Frame::data(std::mem::take(bytes)))),
-                Source::Cached(reader) => ready!(Pin::new(reader).poll_frame(cx)),
-                Source::Passing(stream) => ready!(Pin::new(stream).poll_frame(cx)),
-            };
-            match frame.map(|frame| frame.map(Frame::into_data)) {
-                Some(Ok(Ok(bytes))) => self.rest = bytes,
-                // Trailers: nothing of ours has any.
-                Some(Ok(Err(trailers))) => return Poll::Ready(Some(Ok(trailers))),
-                Some(Err(broken)) => return Poll::Ready(Some(Err(broken))),
-                None => return Poll::Ready(None),
+    /// The next piece: what is left and whatever else the source has ready, up to the size of one.
+    fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Piece>, Broken>>> {
+        let mut piece = Piece::default();
+        loop {
+            if self.rest.is_empty() {
+                match self.chunk(cx) {
+                    Poll::Ready(Some(Ok(bytes))) => self.rest = bytes,
+                    // What has come goes first; the source is asked again for its end, or for why it has none.
+                    _ if !piece.is_empty() => break,
+                    Poll::Ready(Some(Err(broken))) => return Poll::Ready(Some(Err(broken))),
+                    Poll::Ready(None) => return Poll::Ready(None),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            let room = self.piece - piece.len();
+            piece.push(self.rest.split_to(self.rest.len().min(room)));
+            if piece.len() >= self.piece {
+                break;
             }
         }
-        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(self.rest.len().min(self.piece))))))
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    /// The source's next chunk. One that broke stays so.
+    fn chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+        if let Some(broken) = &self.broken {
+            return Poll::Ready(Some(Err(broken.clone())));
+        }
+        let next = match &mut self.source {
+            Source::Empty => None,
+            Source::Whole(bytes) => Some(std::mem::take(bytes)).filter(|bytes| !bytes.is_empty()).map(Ok),
+            Source::Cached(reader) => ready!(reader.poll_next(cx)),
+            // Trailers: nothing of ours has any.
+            Source::Passing(stream) => ready!(Pin::new(stream).poll_frame(cx))
+                .map(|frame| frame.map(|frame| frame.into_data().unwrap_or_default())),
+        };
+        match &next {
+            Some(Ok(_)) => {}
+            Some(Err(broken)) => self.broken = Some(broken.clone()),
+            None => self.source = Source::Empty,
+        }
+        Poll::Ready(next)
     }
 }
 
 impl HttpBody for Body {
-    type Data = Bytes;
+    type Data = Piece;
     type Error = Broken;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    ) -> Poll<Option<Result<Frame<Piece>, Broken>>> {
         let this = &mut *self;
         let frame = this.next(cx);
         if let Some(record) = &mut this.record {
             match &frame {
-                Poll::Ready(Some(Ok(frame))) => record.sent(frame.data_ref().map_or(0, Bytes::len)),
+                Poll::Ready(Some(Ok(frame))) => record.sent(frame.data_ref().map_or(0, Piece::len)),
                 Poll::Ready(Some(Err(broken))) => record.broke(broken),
                 Poll::Ready(None) => record.ended(),
                 Poll::Pending => {}
@@ -85,7 +111,7 @@ impl HttpBody for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        if !self.rest.is_empty() {
+        if !self.rest.is_empty() || self.broken.is_some() {
             return false;
         }
         match &self.source {

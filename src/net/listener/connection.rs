@@ -12,8 +12,8 @@ use super::screen::Screen;
 use super::socket::Socket;
 use super::watch::{Seat, Watch};
 use crate::net::certificate::Certificate;
+use crate::net::piece::Piece;
 use crate::net::{proxy_protocol, strict};
-use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, header};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -99,7 +99,8 @@ pub(super) async fn attend<H, F, B>(
 ) where
     H: Fn(Request<Incoming>, Peer) -> F + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Body + Send + Unpin + 'static,
+    B::Data: Into<Piece>,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let pulse = seat.pulse().clone();
@@ -116,7 +117,8 @@ async fn welcome<H, F, B>(
 ) where
     H: Fn(Request<Incoming>, Peer) -> F + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Body + Send + Unpin + 'static,
+    B::Data: Into<Piece>,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let terms = &shared.terms;
@@ -177,7 +179,8 @@ where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     H: Fn(Request<Incoming>, Peer) -> F + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Body + Send + Unpin + 'static,
+    B::Data: Into<Piece>,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     pulse.enter(Stage::Open);
@@ -337,7 +340,8 @@ fn answer<H, F, B>(
 where
     H: Fn(Request<Incoming>, Peer) -> F + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Body + Send + Unpin + 'static,
+    B::Data: Into<Piece>,
 {
     let count = pulse.begin();
     let mut flight = Flight::new(pulse.clone(), count);

@@ -30,8 +30,8 @@ pub use socket::{Bound, Error, bind};
 
 use super::drain::{Phase, Signal};
 use super::forwarded::Trust;
+use super::piece::Piece;
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use connection::Shared;
 use http::{Request, Response};
 use http_body::Body;
@@ -79,7 +79,8 @@ pub async fn serve<H, F, B>(bound: Bound, terms: Terms, handler: H, mut drain: S
 where
     H: Fn(Request<Incoming>, Peer) -> F + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Body + Send + Unpin + 'static,
+    B::Data: Into<Piece>,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
     let shared = Arc::new(Shared::new(terms, handler));
@@ -128,7 +129,8 @@ async fn accept<H, F, B>(doors: Vec<Door>, shared: Arc<Shared<H>>)
 where
     H: Fn(Request<Incoming>, Peer) -> F + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: Body + Send + Unpin + 'static,
+    B::Data: Into<Piece>,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
     let mut turn = 0;

@@ -1,6 +1,7 @@
 //! A response body under way, with the note on its end: whoever drops it, a request has ended.
 
 use super::pulse::Pulse;
+use crate::net::piece::Piece;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use std::pin::Pin;
@@ -58,7 +59,11 @@ pub(super) struct Reply<B> {
     flight: Flight,
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Reply<B> {
+impl<B> Reply<B>
+where
+    B: Body + Unpin,
+    B::Data: Into<Piece>,
+{
     pub(super) fn new(content: Content<B>, flight: Flight) -> Self {
         let mut reply = Self { content, flight };
         if reply.is_end_stream() {
@@ -68,19 +73,26 @@ impl<B: Body<Data = Bytes> + Unpin> Reply<B> {
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for Reply<B> {
-    type Data = Bytes;
+impl<B> Body for Reply<B>
+where
+    B: Body + Unpin,
+    B::Data: Into<Piece>,
+{
+    type Data = Piece;
     type Error = B::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    ) -> Poll<Option<Result<Frame<Piece>, B::Error>>> {
         let this = &mut *self;
         this.flight.asked();
         let polled = match &mut this.content {
-            Content::Handler(body) => Pin::new(body).poll_frame(context),
-            Content::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Content::Handler(body) => {
+                let polled = Pin::new(body).poll_frame(context);
+                polled.map(|next| next.map(|frame| frame.map(|frame| frame.map_data(Into::into))))
+            }
+            Content::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes.into())))),
         };
         match &polled {
             Poll::Ready(None) => this.flight.land(),

@@ -8,6 +8,7 @@ mod proxies;
 mod secure;
 
 use super::*;
+use bytes::Bytes;
 use crate::net::body::{Broken, ByteStream, whole};
 use crate::net::drain::{self, Drain};
 use crate::net::forwarded::{Header, Network};
