@@ -103,7 +103,7 @@ where
             None => problem(StatusCode::BAD_REQUEST, "say which stream: /cache/purge?stream=ARN"),
         },
         Page::Reload => done(admin.reload().await, |()| json!({ "reloaded": true })),
-        Page::Warm => match wish_of(request.into_body()).await {
+        Page::Warm => match wish_of(request).await {
             Ok(wish) => done(admin.warm(wish).await, |under_way| under_way),
             Err(refused) => refused,
         },
@@ -118,23 +118,36 @@ fn done<T>(outcome: Result<T, String>, show: impl FnOnce(T) -> Value) -> Respons
     }
 }
 
-/// The `stream` of a query string. ARNs need no percent signs, but some clients write `%3A` and `%2F`.
+/// The `stream` of a query string.
 fn stream_of(query: Option<&str>) -> Option<String> {
-    let value = query?.split('&').find_map(|pair| pair.strip_prefix("stream="))?;
-    let stream = value.replace("%3A", ":").replace("%3a", ":").replace("%2F", "/").replace("%2f", "/");
+    let stream = plain(query?.split('&').find_map(|pair| pair.strip_prefix("stream="))?);
     (!stream.is_empty() && !stream.contains('%')).then_some(stream)
 }
 
-async fn wish_of<B>(body: B) -> Result<Value, Response<Full<Bytes>>>
+/// What is wished for: a JSON object, or the same in the query.
+async fn wish_of<B>(request: Request<B>) -> Result<Value, Response<Full<Bytes>>>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
+    let (parts, body) = request.into_parts();
     let Ok(body) = Limited::new(body, MOST).collect().await else {
         return Err(problem(StatusCode::PAYLOAD_TOO_LARGE, "the body broke off or is larger than 64 KiB"));
     };
-    serde_json::from_slice(&body.to_bytes())
-        .map_err(|e| problem(StatusCode::BAD_REQUEST, &format!("the body is no JSON: {e}")))
+    let body = body.to_bytes();
+    match parts.uri.query() {
+        Some(query) if body.is_empty() => {
+            let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+            Ok(pairs.map(|(name, value)| (name.to_owned(), Value::String(plain(value)))).collect())
+        }
+        _ => serde_json::from_slice(&body)
+            .map_err(|e| problem(StatusCode::BAD_REQUEST, &format!("the body is no JSON: {e}"))),
+    }
+}
+
+/// ARNs and times need no percent signs, but some clients write `%3A` and `%2F`.
+fn plain(value: &str) -> String {
+    value.replace("%3A", ":").replace("%3a", ":").replace("%2F", "/").replace("%2f", "/")
 }
 
 fn problem(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
@@ -221,6 +234,8 @@ mod tests {
         let purge = "/cache/purge?stream=arn:aws:kinesisvideo:eu-west-1:1:stream%2Fcam%2F1";
         assert_eq!(ask("POST", purge, "").await.1, "{\"purged\":3}\n");
         assert_eq!(ask("POST", "/cache/warm", "{\"a\":1}").await.1, "{\"a\":1}\n");
+        let by_query = ask("POST", "/cache/warm?stream=cam-1&start=2026-01-01T00%3A00:00Z", "").await.1;
+        assert_eq!(by_query, "{\"stream\":\"cam-1\",\"start\":\"2026-01-01T00:00:00Z\"}\n");
     }
 
     #[tokio::test]

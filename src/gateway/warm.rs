@@ -6,7 +6,7 @@
 use super::read::{Query, read_page};
 use super::route::Page;
 use super::{Gateway, Payer, media};
-use crate::kvs::{Call, Protocol, Resource, StreamName, StreamRef, Timestamp};
+use crate::kvs::{Call, Protocol, Resource, StreamArn, StreamName, StreamRef, Timestamp};
 use crate::sessions::{SessionKey, ViewerId};
 use crate::upstream::Located;
 use serde_json::{Value, json};
@@ -72,17 +72,23 @@ impl Default for Warming {
 }
 
 impl Warming {
-    /// Begins to fetch what `wish` says: `{"stream": "cam-1", "start": …, "end": …, "what": "clip" or "hls"}`. Gives
-    /// what [`Warming::show`] shows of it.
+    /// Begins to fetch what `wish` says: `{"stream": name or ARN, "start": …, "end": …, "what": "clip" or "hls"}`; a clip,
+    /// if it does not say what. Gives what [`Warming::show`] shows of it.
     ///
     /// # Errors
     /// What is wrong with the wish, or that too many wait already.
     pub fn begin(&self, gateway: Arc<Gateway>, wish: &Value) -> Result<Value, String> {
         let now = Timestamp::now();
-        let stream = text(wish, "stream")?;
-        let stream = StreamName::parse(&stream).map_err(|problem| format!("stream {problem}"))?;
+        let named = text(wish, "stream")?;
+        let named = match named.starts_with("arn:") {
+            true => StreamArn::parse(&named).map(StreamRef::Arn),
+            false => StreamName::parse(&named).map(StreamRef::Name),
+        };
+        let named = named.map_err(|problem| format!("stream {problem}"))?;
+        let stream = named.name().clone();
         let (start, end) = (text(wish, "start")?, text(wish, "end")?);
-        let (what, page) = match text(wish, "what")?.as_str() {
+        let what = if wish.get("what").is_some() { text(wish, "what")? } else { "clip".to_owned() };
+        let (what, page) = match what.as_str() {
             "clip" => ("clip", Page::Clip(stream.clone())),
             "hls" => {
                 let protocol = Protocol::Hls;
@@ -92,8 +98,7 @@ impl Warming {
         };
         let query = format!("start={start}&end={end}");
         let call = read_page(&page, &Query::from(query.as_str()), now).map_err(|error| error.to_string())?;
-        let located =
-            gateway.upstream.locate(&StreamRef::Name(stream.clone())).map_err(|error| error.to_string())?;
+        let located = gateway.upstream.locate(&named).map_err(|error| error.to_string())?;
         let job = self.admit(stream, what, start, end)?;
         let shown = job.show();
         let (inner, running) = (self.0.clone(), job.clone());
@@ -309,7 +314,7 @@ fn text(wish: &Value, name: &str) -> Result<String, String> {
         Some(Value::Number(number)) => Ok(number.to_string()),
         Some(_) => Err(format!("{name} is not what it should be")),
         None => Err(format!(
-            "{name} is missing: {{\"stream\", \"start\", \"end\", \"what\": \"clip\" or \"hls\"}}"
+            "{name} is missing: /cache/warm?stream=NAME-or-ARN&start=…&end=…&what=clip or hls, or the same as JSON"
         )),
     }
 }

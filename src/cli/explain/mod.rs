@@ -5,7 +5,7 @@ mod told;
 use super::ConfigFile;
 use crate::app;
 use crate::caller::Caller;
-use crate::config::{Config, Source};
+use crate::config::{Config, Refused, Source};
 use crate::kvs::{ApiName, Operation, PlaybackMode, StreamArn, StreamName, StreamRef, TimeRange, Timestamp};
 use crate::policy::{Explanation, Footage, Policy, Question, Scene, StreamFacts, Verdict, fits};
 use crate::upstream::EntryConfig;
@@ -19,7 +19,7 @@ use told::Told;
 /// Say whether a caller may do something, which policies decide, and what is missing
 #[derive(clap::Args)]
 #[command(after_help = "\
-Exits 0 if permitted, 1 if denied. KVS is not asked: where policies read tags or accounts, say them with --tag and --account.
+Exits 0 if permitted, 1 if denied, 2 if the question could not be asked. KVS is not asked: where policies read tags or accounts, say them with --tag and --account.
 
 Examples:
   kvs-edge explain --config kvs-edge.toml --token \"$JWT\" --action GetClip --stream cam-1 \\
@@ -82,6 +82,17 @@ struct Who {
 /// # Errors
 /// The configuration is refused, or the token is.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    // 1 says "denied": what could not be asked must not look like an answer.
+    explain(args).or_else(|error| match error.downcast::<Refused>() {
+        Ok(refused) => Err(refused.into()),
+        Err(error) => {
+            eprintln!("kvs-edge: {error:#}");
+            Ok(ExitCode::from(super::REFUSED))
+        }
+    })
+}
+
+fn explain(args: &Args) -> anyhow::Result<ExitCode> {
     let (source, config) = args.file.load()?;
     let now = args.at.unwrap_or_else(Timestamp::now);
     // Policies are read first: whoever tries out claims needs neither secrets nor key sets.

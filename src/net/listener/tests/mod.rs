@@ -8,12 +8,12 @@ mod proxies;
 mod secure;
 
 use super::*;
-use bytes::Bytes;
 use crate::net::body::{Broken, ByteStream, whole};
 use crate::net::drain::{self, Drain};
 use crate::net::forwarded::{Header, Network};
 use crate::net::intake;
 use crate::setting::{ByteSize, Span};
+use bytes::Bytes;
 use http::StatusCode;
 use http_body::Frame;
 use std::net::SocketAddr;
