@@ -13,7 +13,7 @@ use crate::cache::{Fetched, Found, Head, Keep, Key, Outcome, Picture, freshness}
 use crate::kvs::operations::{GetClip, GetImages, ListFragments};
 use crate::kvs::{Call, PlaybackMode, Resource, SelectorType, StreamRef, Timestamp};
 use crate::net::body::whole;
-use crate::sessions::{self, SessionKey};
+use crate::sessions::{self, Refusal, SessionKey};
 use crate::telemetry::spans::Steps;
 use crate::upstream::{self, Answer, Located, SessionUrl, Upstream};
 use base64::Engine as _;
@@ -25,6 +25,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The session that listed a segment, the one in use, and one opened in the place of that.
+const SESSIONS: u32 = 3;
 /// How old the newest picture may be before it is refreshed.
 const PICTURE_INTERVAL: Duration = Duration::from_secs(2);
 /// How many intervals back a picture may lie that is shown while a newer one is fetched; `freshness` keeps as many.
@@ -51,16 +53,20 @@ impl Gateway {
     ) -> Result<Reply, Error> {
         let located = ask.located()?;
         let mut at = self.sessions.locate(session, resource, ask.now).await?;
-        let filling = self.fill_segment(located, session, &at, &ask.steps);
-        let mut found = ask.steps.time("cache", filling).await;
-        if let Err(Error::Upstream(error)) = &found
-            && is_over(error)
-        {
-            // Another session, once for everybody, and what this is called there.
-            at = Box::pin(self.sessions.relocate(session, resource, &at.opened, ask.now)).await?;
-            found = self.fill_segment(located, session, &at, &ask.steps).await;
-        }
-        let found = found?;
+        let mut asked = 1;
+        let found = loop {
+            let filling = self.fill_segment(located, session, &at, &ask.steps);
+            match ask.steps.time("cache", filling).await {
+                Err(error) if asked < SESSIONS => {
+                    let why = refusal(&error).ok_or(error)?;
+                    // Another session may have it, by another name.
+                    at =
+                        Box::pin(self.sessions.relocate(session, resource, &at.opened, why, ask.now)).await?;
+                    asked += 1;
+                }
+                found => break found?,
+            }
+        };
         record.cache = found.outcome.as_str();
         Ok(reply::media(found, &ask.parts.method, &ask.parts.headers, Private::Immutable, ask.now).await?)
     }
@@ -340,9 +346,16 @@ fn keep(kind: Kind, now: Timestamp, rules: &Rules) -> Keep {
     freshness::keep(kind, StatusCode::OK, now, rules)
 }
 
-/// Whether another session may have what this one has not.
-fn is_over(error: &upstream::Error) -> bool {
-    matches!(error, upstream::Error::SessionExpired | upstream::Error::NoData(_))
+/// How KVS refused a segment, if it did.
+fn refusal(error: &Error) -> Option<Refusal> {
+    match error {
+        Error::Upstream(error) => match **error {
+            upstream::Error::SessionExpired => Some(Refusal::Expired),
+            upstream::Error::NoData(_) => Some(Refusal::Unknown),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 fn fetched(answer: Answer, keep: Keep, content_type: &'static str, now: Timestamp) -> Fetched {

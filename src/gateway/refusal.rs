@@ -170,6 +170,10 @@ fn of_session(error: &sessions::Error<Failure>) -> Face {
         E::Strange(_) | E::Origin(_) => {
             face(StatusCode::BAD_GATEWAY, FAILURE, "KVS answered with a playlist that is not safe to pass on")
         }
+        E::Unsteady => Face {
+            retry_after: Some(Duration::from_secs(2)),
+            ..face(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, error.to_string())
+        },
     }
 }
 

@@ -13,6 +13,7 @@ mod conformance;
 mod console;
 mod crowds;
 mod demo_clients;
+mod dead_addresses;
 mod first_light;
 mod floods;
 mod harness;
