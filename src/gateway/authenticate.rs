@@ -66,19 +66,17 @@ impl Gateway {
         now: Timestamp,
     ) -> Result<Authenticated, Error> {
         self.sources.credential(&parts.method, &parts.headers, true)?;
-        let Statement { caller, stream, session, issued, bind, .. } =
+        let Statement { caller, stream, session, issued, bind, policies, .. } =
             self.keys.open(capability, now).map_err(Error::Capability)?;
         if !bind.is_none_or(|bind| bind.holds(client, cookie(parts, BINDING_COOKIE))) {
             return Err(Error::Unbound);
         }
+        if policies.is_some_and(|version| *version != *self.policy.version()) {
+            return Err(Error::Capability(playback::Error::Outdated));
+        }
         let viewing = viewing(capability);
         let player = Player { caller: Arc::new(caller), stream, session: Arc::new(session), issued, viewing };
         Ok(Authenticated::Player(Box::new(player)))
-    }
-
-    /// A capability for a caller to play a session.
-    pub(super) fn seal(&self, statement: &Statement) -> String {
-        self.keys.seal(statement)
     }
 }
 

@@ -5,7 +5,7 @@ use super::record::Record;
 use super::reply::{self, Private, Reply};
 use super::route::Page;
 use super::truncation::told_cut;
-use super::{Ask, Gateway, api};
+use super::{Ask, Gateway};
 use crate::kvs::{Call, Operation, Request, StreamName, TimeRange};
 use crate::policy::{Question, Scene, StreamFacts};
 use http::StatusCode;
@@ -81,7 +81,7 @@ impl Gateway {
                 if let Ok(location) = HeaderValue::from_str(&location) {
                     reply.headers.insert(header::LOCATION, location);
                 }
-                Ok(api::with_cookie(reply, cookie))
+                Ok(self.with_cookie(reply, cookie))
             }
             _ => Err(super::route::Lost::Unknown.into()),
         }
@@ -194,7 +194,7 @@ fn file_name(stream: &StreamName, range: TimeRange) -> HeaderValue {
 }
 
 /// What stands between host and our own paths, if kvs-edge is published under a folder.
-fn base_path(public_url: &str) -> &str {
+pub(super) fn base_path(public_url: &str) -> &str {
     let after_scheme = public_url.split_once("://").map_or(public_url, |(_, rest)| rest);
     after_scheme.find('/').map_or("", |at| after_scheme[at..].trim_end_matches('/'))
 }

@@ -6,6 +6,7 @@ mod architecture;
 mod audit;
 mod authentication;
 mod authorisation;
+mod binding;
 mod byte_ranges;
 mod bytes_counted;
 mod cli;
