@@ -116,7 +116,11 @@ pub async fn media(
     let hash = matches!(outcome, Outcome::Hit(_) | Outcome::Stale) || is_conditional(asked);
     let mut length = reading.length();
     let mut selection = range::select(method, asked, tag(&reading, hash), length);
-    if selection == Selection::NeedsLength {
+    if let Selection::NeedsBytes(part) = &selection
+        && reading.reaches(part.end).await?
+    {
+        (length, selection) = (reading.length(), Selection::Part(part.clone()));
+    } else if matches!(selection, Selection::NeedsLength | Selection::NeedsBytes(_)) {
         // Only a range needs the length ahead of the body; everyone else reads along while it grows.
         length = reading.known_length().await?;
         selection = range::select(method, asked, tag(&reading, hash), length);
@@ -134,6 +138,7 @@ pub async fn media(
         }
         Selection::Failed => {
             reply.status = StatusCode::PRECONDITION_FAILED;
+            reply.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
             reply.headers.remove(header::CONTENT_TYPE);
         }
         Selection::Unsatisfiable => {
@@ -151,7 +156,7 @@ pub async fn media(
             reply.headers.insert(header::CONTENT_LENGTH, part.end.saturating_sub(part.start).into());
             reply.source = Source::Cached(reading.body(Some(part)));
         }
-        Selection::Whole | Selection::NeedsLength => {
+        Selection::Whole | Selection::NeedsLength | Selection::NeedsBytes(_) => {
             if let Some(length) = length {
                 reply.headers.insert(header::CONTENT_LENGTH, length.into());
             }
