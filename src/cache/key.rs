@@ -6,7 +6,7 @@
 //! allocation.
 
 use crate::kvs::operations::ImageFormat;
-use crate::kvs::{FragmentNumber, Protocol, Resource, SelectorType, StreamArn, Timestamp};
+use crate::kvs::{FragmentNumber, Operation, Protocol, Resource, SelectorType, StreamArn, Timestamp};
 use aws_lc_rs::digest::{Context, SHA256};
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
@@ -88,6 +88,12 @@ impl Key {
         end: Timestamp,
     ) -> Self {
         Encoding::new(Row::FragmentList, stream.as_str()).selector(selector).instant(start).instant(end).key()
+    }
+
+    /// KVS's own answer to a call about a stream, by everything that the call says: `body` is the call as KVS is sent it.
+    #[must_use]
+    pub fn answer(stream: &StreamArn, operation: Operation, body: &[u8]) -> Self {
+        Encoding::new(Row::Answer, stream.as_str()).part(operation.name().as_bytes()).part(body).key()
     }
 
     /// Whether a purge of `target` covers this key.
@@ -186,6 +192,7 @@ enum Row {
     Image = 4,
     LatestImage = 5,
     FragmentList = 6,
+    Answer = 7,
 }
 
 /// Where encoded bytes go: the digest, or in tests a plain vector.
@@ -291,6 +298,7 @@ mod tests {
         Clip(StreamArn, SelectorType, u64, u64),
         Image(StreamArn, Picture),
         List(StreamArn, SelectorType, u64, u64),
+        Answer(StreamArn, Operation, String),
     }
 
     fn key(asked: &Asked) -> Key {
@@ -303,6 +311,7 @@ mod tests {
             Asked::List(arn, selector, start, end) => {
                 Key::fragment_list(arn, *selector, at(*start), at(*end))
             }
+            Asked::Answer(arn, operation, body) => Key::answer(arn, *operation, body.as_bytes()),
         }
     }
 
@@ -345,6 +354,8 @@ mod tests {
             (arn(), selector.clone(), 0..3_u64, 0..3_u64).prop_map(|(a, s, b, e)| Asked::Clip(a, s, b, e)),
             (arn(), picture).prop_map(|(a, p)| Asked::Image(a, p)),
             (arn(), selector, 0..3_u64, 0..3_u64).prop_map(|(a, s, b, e)| Asked::List(a, s, b, e)),
+            (arn(), prop_oneof![Just(Operation::GetImages), Just(Operation::ListFragments)], "[ab]{0,2}")
+                .prop_map(|(a, o, b)| Asked::Answer(a, o, b)),
         ]
     }
 

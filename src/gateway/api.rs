@@ -79,9 +79,21 @@ impl Gateway {
         }
     }
 
-    /// A call whose answer goes on with a token: the token is sealed into one of ours.
+    /// A call whose answer goes on with a token: the token is sealed into one of ours. The answer comes from the cache
+    /// if its footage has settled; what may still change serves those who ask at once.
     async fn paged(&self, ask: &Ask<'_>, call: &Call, record: &mut Record) -> Result<Reply, Error> {
-        let body = self.ask_together(ask, call, record).await?;
+        let (body, status) = match self.settled_answer(ask, call, record).await? {
+            Some((body, outcome)) => (body, Some(cache_status(outcome))),
+            None => (self.ask_together(ask, call, record).await?, None),
+        };
+        let reply = self.page_of(ask, call, body)?;
+        Ok(match status {
+            Some(status) => reply.with(CACHE_STATUS, status),
+            None => reply,
+        })
+    }
+
+    fn page_of(&self, ask: &Ask<'_>, call: &Call, body: bytes::Bytes) -> Result<Reply, Error> {
         let mut json: Value = serde_json::from_slice(&body).map_err(|_| broken_json(call.operation()))?;
         if let (Some(token), Some((kind, range))) =
             (json.get("NextToken").and_then(Value::as_str), paging(call))

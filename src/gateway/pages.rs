@@ -29,7 +29,7 @@ impl Gateway {
             (Page::Fragments(_), Call::ListFragments(list)) => {
                 let found = Box::pin(self.fragment_list(&ask, list)).await?;
                 record.cache = found.outcome.as_str();
-                Ok(reply::media(found, &ask.parts.method, &ask.parts.headers, Private::For(2), ask.now)
+                Ok(reply::media(found, &ask.parts.method, &ask.parts.headers, Private::AsKept(2), ask.now)
                     .await?)
             }
             (Page::Clip(name), Call::GetClip(clip)) => {

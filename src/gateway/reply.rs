@@ -85,6 +85,8 @@ pub enum Private {
     Immutable,
     /// For so many seconds.
     For(u64),
+    /// As long as we keep it ourselves; for so many seconds if we do not.
+    AsKept(u64),
 }
 
 impl Private {
@@ -95,6 +97,7 @@ impl Private {
                 // It may still change, or is not kept: nobody could ask for the same again.
                 None => "private, no-cache".to_owned(),
             },
+            Self::AsKept(seconds) => format!("private, max-age={}", left.unwrap_or(seconds)),
             Self::For(seconds) => format!("private, max-age={seconds}"),
         };
         HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("no-store"))
