@@ -29,8 +29,33 @@ use std::time::Duration;
 const SESSIONS: u32 = 3;
 /// How old the newest picture may be before it is refreshed.
 const PICTURE_INTERVAL: Duration = Duration::from_secs(2);
-/// How many intervals back a picture may lie that is shown while a newer one is fetched; `freshness` keeps as many.
+/// How many intervals a picture is kept for, or as long as its asker puts up with.
 const PICTURES_BACK: u32 = 3;
+/// The oldest newest picture that is shown while a newer one is fetched, unless `max_age` says otherwise.
+const STALEST: Duration = Duration::from_secs(6);
+/// Cameras, and sizes of their pictures, of which the newest one is known.
+const CAMERAS: u64 = 10_000;
+
+/// When the newest picture of each camera that is looked at was asked for.
+#[derive(Clone)]
+pub struct NewestPictures(moka::sync::Cache<Key, Timestamp>);
+
+impl Default for NewestPictures {
+    fn default() -> Self {
+        Self(moka::sync::Cache::new(CAMERAS))
+    }
+}
+
+impl NewestPictures {
+    fn get(&self, camera: &Key) -> Option<Timestamp> {
+        self.0.get(camera)
+    }
+
+    /// Two may come in at once: the later instant stays.
+    fn insert(&self, camera: Key, at: Timestamp) {
+        self.0.entry(camera).and_upsert_with(|known| known.map_or(at, |known| known.into_value().max(at)));
+    }
+}
 /// The longest page of ListFragments: 1,000 rows of some 300 bytes.
 const LONGEST_LIST: usize = 4 << 20;
 /// The longest answer of GetImages for a snapshot.
@@ -152,41 +177,57 @@ impl Gateway {
     /// The newest picture of a camera, asked of KVS no longer ago than `max_age`.
     ///
     /// Time is cut into intervals, and each has one picture, which whoever asks first in it has fetched for all. Who
-    /// puts up with the picture of an interval before gets it at once, while that of this one is fetched.
+    /// puts up with an older one gets it at once, and it is not refreshed before it comes near the age he named.
     pub(super) async fn latest_picture(
         &self,
         ask: &Ask<'_>,
         images: &GetImages,
-        max_age: Duration,
+        max_age: Option<Duration>,
     ) -> Result<Found, Error> {
         let located = ask.located()?;
         let about = self.upstream.describe(located).await?;
-        let interval = max_age.clamp(Duration::from_secs(1), PICTURE_INTERVAL);
+        let stalest = max_age.unwrap_or(STALEST);
+        let interval = stalest.clamp(Duration::from_secs(1), PICTURE_INTERVAL);
         let tick = tick(ask.now, interval);
         let key = |tick| Key::image(&about.arn, &picture(images, tick));
         if let Some(found) = self.cache.get(&key(tick)) {
             return Ok(found);
         }
+        let camera = Key::latest_image(&about.arn, &picture(images, tick));
+        let newest = self.newest_pictures.get(&camera);
+        let held = newest
+            .and_then(|newest| self.cache.get(&key(newest)))
+            .filter(|held| held.entry.length() != Some(0) && held.entry.age(ask.now) <= stalest);
+        // Refreshed in good time before it is too old, so that nobody waits.
+        let refresh = max_age.map_or(interval, |max_age| max_age.saturating_sub(PICTURE_INTERVAL));
+        let held = match held {
+            Some(held) if held.entry.age(ask.now) < refresh => return Ok(held),
+            held => held,
+        };
         let rules = self.rules(Some(about.retention_hours));
-        let keep = move |found, now| match keep(Kind::LatestImage { found, interval }, now, &rules) {
-            // How stale it may be is looked at here, by its age.
-            Keep::Refresh { fresh, stale } => Keep::For(fresh + stale),
+        // How stale it may be is looked at here, by its age.
+        let kept = stalest.max(interval * PICTURES_BACK);
+        let keep = move |found, now| match keep(Kind::LatestImage { found, interval: kept }, now, &rules) {
+            Keep::Refresh { fresh, .. } => Keep::For(fresh),
             keep => keep,
         };
         let fetch = self.fetch_picture(ask, located, images, tick, keep)?;
-        for back in 1..=PICTURES_BACK {
-            let found = self.cache.get(&key(tick.minus(interval * back)));
-            let Some(mut found) =
-                found.filter(|found| found.entry.age(ask.now) <= max_age && found.entry.length() != Some(0))
-            else {
-                continue;
-            };
-            let (cache, key) = (self.cache.clone(), key(tick));
-            tokio::spawn(async move { drop(cache.warm(key, fetch).await) });
+        let (pictures, cache, key) = (self.newest_pictures.clone(), self.cache.clone(), key(tick));
+        if let Some(mut found) = held {
+            tokio::spawn(async move {
+                // Where there is none, the one before stands as long as it may.
+                if cache.warm(key, fetch).await.is_ok_and(|bytes| bytes > 0) {
+                    pictures.insert(camera, tick);
+                }
+            });
             found.outcome = Outcome::Stale;
             return Ok(found);
         }
-        Ok(ask.steps.time("cache", self.cache.get_or_fill(key(tick), fetch)).await?)
+        let found = ask.steps.time("cache", cache.get_or_fill(key, fetch)).await?;
+        if found.entry.length() != Some(0) {
+            pictures.insert(camera, tick);
+        }
+        Ok(found)
     }
 
     /// How the picture at or before `at` is fetched.

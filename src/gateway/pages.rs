@@ -17,9 +17,6 @@ use std::time::Duration;
 /// The instant that a picture shows, in RFC 3339: rarely exactly the one that was asked for.
 const PICTURE_TIME: HeaderName = HeaderName::from_static("kvs-edge-image-time");
 
-/// The oldest newest picture that is shown while a newer one is fetched, in seconds, unless `max_age` says otherwise.
-const STALEST: u16 = 6;
-
 impl Gateway {
     pub(super) async fn page(&self, page: Page, ask: Ask<'_>, record: &mut Record) -> Result<Reply, Error> {
         let Request::Call(call) = ask.request() else { return Err(super::route::Lost::Unknown.into()) };
@@ -46,9 +43,10 @@ impl Gateway {
             (Page::Snapshot(name), Call::GetImages(images)) => {
                 let query = super::read::Query::of(ask.parts);
                 let latest = query.text("at")?.is_none();
-                let max_age = query.number("max_age", 0, 3600)?.unwrap_or(STALEST);
+                let max_age = query.number("max_age", 0, 3600)?;
                 let found = if latest {
-                    Box::pin(self.latest_picture(&ask, images, Duration::from_secs(max_age.into()))).await?
+                    let seconds = |seconds: u16| Duration::from_secs(seconds.into());
+                    Box::pin(self.latest_picture(&ask, images, max_age.map(seconds))).await?
                 } else {
                     Box::pin(self.picture(&ask, images)).await?
                 };
