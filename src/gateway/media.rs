@@ -1,4 +1,4 @@
-//! Answers cacheable bytes: playback media, clips, pictures, fragment lists.
+//! Answers cacheable bytes: playback media, clips, fragment lists. Pictures are in `pictures`.
 //!
 //! Everything here has been permitted: it takes an [`Ask`]. Keys come from what was understood, never from what the
 //! client wrote (`cache::Key`), and what KVS answered is kept only as long as `cache::freshness` says.
@@ -9,15 +9,13 @@ use super::reply::{self, Private, Reply};
 use super::retime::retime;
 use super::{Ask, Gateway, Payer};
 use crate::cache::freshness::{Kind, Rules};
-use crate::cache::{Fetched, Found, Head, Keep, Key, Outcome, Picture, freshness};
-use crate::kvs::operations::{GetClip, GetImages, ListFragments};
+use crate::cache::{Fetched, Found, Head, Keep, Key, Outcome, freshness};
+use crate::kvs::operations::{GetClip, ListFragments};
 use crate::kvs::{Call, PlaybackMode, Resource, SelectorType, StreamRef, Timestamp};
 use crate::net::body::whole;
 use crate::sessions::{self, Refusal, SessionKey};
 use crate::telemetry::spans::Steps;
 use crate::upstream::{self, Answer, Located, SessionUrl, Upstream};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
@@ -27,39 +25,8 @@ use std::time::Duration;
 
 /// The session that listed a segment, the one in use, and one opened in the place of that.
 const SESSIONS: u32 = 3;
-/// How old the newest picture may be before it is refreshed.
-const PICTURE_INTERVAL: Duration = Duration::from_secs(2);
-/// How many intervals a picture is kept for, or as long as its asker puts up with.
-const PICTURES_BACK: u32 = 3;
-/// The oldest newest picture that is shown while a newer one is fetched, unless `max_age` says otherwise.
-const STALEST: Duration = Duration::from_secs(6);
-/// Cameras, and sizes of their pictures, of which the newest one is known.
-const CAMERAS: u64 = 10_000;
-
-/// When the newest picture of each camera that is looked at was asked for.
-#[derive(Clone)]
-pub struct NewestPictures(moka::sync::Cache<Key, Timestamp>);
-
-impl Default for NewestPictures {
-    fn default() -> Self {
-        Self(moka::sync::Cache::new(CAMERAS))
-    }
-}
-
-impl NewestPictures {
-    fn get(&self, camera: &Key) -> Option<Timestamp> {
-        self.0.get(camera)
-    }
-
-    /// Two may come in at once: the later instant stays.
-    fn insert(&self, camera: Key, at: Timestamp) {
-        self.0.entry(camera).and_upsert_with(|known| known.map_or(at, |known| known.into_value().max(at)));
-    }
-}
 /// The longest page of ListFragments: 1,000 rows of some 300 bytes.
 const LONGEST_LIST: usize = 4 << 20;
-/// The longest answer of GetImages for a snapshot.
-const LONGEST_IMAGES: usize = 100 << 20;
 
 impl Gateway {
     /// What decides how long answers are kept, for a stream of this retention.
@@ -159,113 +126,6 @@ impl Gateway {
         Ok(self.cache.get_or_fill(key, fetch).await?)
     }
 
-    /// The picture nearest to the end of the asked range, at or before it.
-    pub(super) async fn picture(&self, ask: &Ask<'_>, images: &GetImages) -> Result<Found, Error> {
-        let located = ask.located()?;
-        let about = self.upstream.describe(located).await?;
-        let at = images.range.end.unwrap_or(ask.now);
-        let key = Key::image(&about.arn, &picture(images, at));
-        if let Some(found) = self.cache.get(&key) {
-            return Ok(found);
-        }
-        let rules = self.rules(Some(about.retention_hours));
-        let keep = move |found, now| keep(Kind::Image { at, found }, now, &rules);
-        let fetch = self.fetch_picture(ask, located, images, at, keep)?;
-        Ok(ask.steps.time("cache", self.cache.get_or_fill(key, fetch)).await?)
-    }
-
-    /// The newest picture of a camera, asked of KVS no longer ago than `max_age`.
-    ///
-    /// Time is cut into intervals, and each has one picture, which whoever asks first in it has fetched for all. Who
-    /// puts up with an older one gets it at once, and it is not refreshed before it comes near the age he named.
-    pub(super) async fn latest_picture(
-        &self,
-        ask: &Ask<'_>,
-        images: &GetImages,
-        max_age: Option<Duration>,
-    ) -> Result<Found, Error> {
-        let located = ask.located()?;
-        let about = self.upstream.describe(located).await?;
-        let stalest = max_age.unwrap_or(STALEST);
-        let interval = stalest.clamp(Duration::from_secs(1), PICTURE_INTERVAL);
-        let tick = tick(ask.now, interval);
-        let key = |tick| Key::image(&about.arn, &picture(images, tick));
-        if let Some(found) = self.cache.get(&key(tick)) {
-            return Ok(found);
-        }
-        let camera = Key::latest_image(&about.arn, &picture(images, tick));
-        let newest = self.newest_pictures.get(&camera);
-        let held = newest
-            .and_then(|newest| self.cache.get(&key(newest)))
-            .filter(|held| held.entry.length() != Some(0) && held.entry.age(ask.now) <= stalest);
-        // Refreshed in good time before it is too old, so that nobody waits.
-        let refresh = max_age.map_or(interval, |max_age| max_age.saturating_sub(PICTURE_INTERVAL));
-        let held = match held {
-            Some(held) if held.entry.age(ask.now) < refresh => return Ok(held),
-            held => held,
-        };
-        let rules = self.rules(Some(about.retention_hours));
-        // How stale it may be is looked at here, by its age.
-        let kept = stalest.max(interval * PICTURES_BACK);
-        let keep = move |found, now| match keep(Kind::LatestImage { found, interval: kept }, now, &rules) {
-            Keep::Refresh { fresh, .. } => Keep::For(fresh),
-            keep => keep,
-        };
-        let fetch = self.fetch_picture(ask, located, images, tick, keep)?;
-        let (pictures, cache, key) = (self.newest_pictures.clone(), self.cache.clone(), key(tick));
-        if let Some(mut found) = held {
-            tokio::spawn(async move {
-                // Where there is none, the one before stands as long as it may.
-                if cache.warm(key, fetch).await.is_ok_and(|bytes| bytes > 0) {
-                    pictures.insert(camera, tick);
-                }
-            });
-            found.outcome = Outcome::Stale;
-            return Ok(found);
-        }
-        let found = ask.steps.time("cache", cache.get_or_fill(key, fetch)).await?;
-        if found.entry.length() != Some(0) {
-            pictures.insert(camera, tick);
-        }
-        Ok(found)
-    }
-
-    /// How the picture at or before `at` is fetched.
-    fn fetch_picture(
-        &self,
-        ask: &Ask<'_>,
-        located: &Located,
-        images: &GetImages,
-        at: Timestamp,
-        keep: impl Fn(bool, Timestamp) -> Keep + Copy + Send + Sync + 'static,
-    ) -> Result<
-        impl Fn() -> Pin<Box<dyn Future<Output = Result<Fetched, upstream::Error>> + Send>>
-        + Send
-        + Sync
-        + 'static,
-        Error,
-    > {
-        let (upstream, located, images) = (self.upstream.clone(), located.clone(), images.clone());
-        let (principal, payer) = (ask.caller().principal(), ask.payer()?);
-        Ok(move || {
-            let (upstream, located, principal) = (upstream.clone(), located.clone(), principal.clone());
-            let (images, payer) = (images.clone(), payer.clone());
-            let future: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(async move {
-                let points = upstream::points(&Call::GetImages(images.clone()));
-                let asking = newest_picture(&upstream, &located, &images, &principal);
-                let found = payer.ask(points, asking).await?;
-                let now = Timestamp::now();
-                let keep = keep(found.is_some(), now);
-                let (instant, bytes) = found.unwrap_or((at, Bytes::new()));
-                let mut head =
-                    Head::new(HeaderValue::from_static("image/jpeg"), Some(bytes.len() as u64), now);
-                head.note = Some(instant.millis().to_string().into());
-                Ok(Fetched { head, keep, body: whole(bytes) })
-            });
-            future
-        })
-    }
-
     /// All fragments of a range, drained and sorted, as our JSON.
     pub(super) async fn fragment_list(&self, ask: &Ask<'_>, list: &ListFragments) -> Result<Found, Error> {
         let Some(selector) = list.selector else {
@@ -305,24 +165,6 @@ impl Gateway {
         };
         Ok(ask.steps.time("cache", self.cache.get_or_fill(key, fetch)).await?)
     }
-}
-
-/// One picture as it is asked for.
-fn picture(images: &GetImages, at: Timestamp) -> Picture {
-    Picture {
-        selector: images.selector,
-        at,
-        format: images.format,
-        quality: images.quality,
-        width: images.width,
-        height: images.height,
-    }
-}
-
-/// The beginning of the interval that an instant lies in.
-fn tick(now: Timestamp, interval: Duration) -> Timestamp {
-    let interval = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX).max(1);
-    Timestamp::from_millis(now.millis() / interval * interval)
 }
 
 /// What a segment is kept under.
@@ -383,7 +225,7 @@ async fn open_lane(upstream: Upstream, located: Located, session: Arc<sessions::
 }
 
 /// How long an answer of status 200 is kept.
-fn keep(kind: Kind, now: Timestamp, rules: &Rules) -> Keep {
+pub(super) fn keep(kind: Kind, now: Timestamp, rules: &Rules) -> Keep {
     freshness::keep(kind, StatusCode::OK, now, rules)
 }
 
@@ -410,32 +252,6 @@ fn media_type(resource: &Resource) -> &'static str {
         Resource::TsFragment { .. } => "video/mp2t",
         _ => "video/mp4",
     }
-}
-
-/// Asks for the pictures of a range and takes the last one that is one.
-async fn newest_picture(
-    upstream: &Upstream,
-    located: &Located,
-    images: &GetImages,
-    principal: &str,
-) -> Result<Option<(Timestamp, Bytes)>, upstream::Error> {
-    let answer = upstream.call(located, &Call::GetImages(images.clone()), principal).await?;
-    let body = answer
-        .bytes(LONGEST_IMAGES)
-        .await
-        .map_err(|broken| upstream::Error::BrokenAnswer(broken.to_string()))?;
-    let json: Value = serde_json::from_slice(&body)
-        .map_err(|_| upstream::Error::BrokenAnswer("GetImages did not answer with JSON".into()))?;
-    let rows = json.get("Images").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let shown = rows.iter().rev().find_map(|row| {
-        let content = row.get("ImageContent")?.as_str()?;
-        let at = Timestamp::from_seconds(row.get("TimeStamp")?.as_f64()?).ok()?;
-        if images.range.end.is_some_and(|end| at > end) {
-            return None;
-        }
-        Some((at, Bytes::from(STANDARD.decode(content).ok()?)))
-    });
-    Ok(shown)
 }
 
 /// Follows NextToken to the end. KVS gives no order (`KVS.md` 4.2): we sort by start, then by number.
