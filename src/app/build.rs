@@ -54,6 +54,8 @@ pub async fn gateway(
         batches: lasting.batches.clone(),
         listing: crate::gateway::Listing::default(),
         together: crate::gateway::Together::default(),
+        newest_pictures: crate::gateway::NewestPictures::default(),
+        cuts: crate::gateway::Cuts::new(config.cache.max_age.0),
         public_url: config.server.public_url.as_str().into(),
         cache_settings: config.cache.clone(),
         limits: config.limits.clone(),

@@ -101,6 +101,15 @@ impl Seat {
         .await
     }
 
+    /// Waits until the first `end` bytes are here; see [`Growth::reaches`].
+    pub(super) async fn reaches(&self, end: u64) -> Result<bool, Broken> {
+        poll_fn(|cx| match lock(&self.fill.growth).reaches(self.id, end, cx.waker()) {
+            Some(reached) => Poll::Ready(reached),
+            None => Poll::Pending,
+        })
+        .await
+    }
+
     /// Moves to where a range begins.
     pub(super) fn start_at(&self, position: u64) {
         self.fill.with(|growth, wakes| growth.start_at(self.id, position, wakes));

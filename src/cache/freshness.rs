@@ -38,6 +38,13 @@ pub enum Kind {
         /// There was a picture; otherwise KVS said `NO_MEDIA` or `MEDIA_ERROR`.
         found: bool,
     },
+    /// A page of the pictures of a range, as KVS answered.
+    Images {
+        /// The range.
+        range: TimeRange,
+        /// Each row is a picture; otherwise KVS said `NO_MEDIA` or `MEDIA_ERROR` somewhere.
+        complete: bool,
+    },
     /// The newest picture of a camera.
     LatestImage {
         /// There was a picture.
@@ -90,7 +97,10 @@ pub fn keep(kind: Kind, status: StatusCode, now: Timestamp, rules: &Rules) -> Ke
         // "image | immutable if an image and settled; NO_MEDIA 2 s". An image that is not settled may be replaced by a
         // late upload, so it is kept as briefly.
         Kind::Image { at, found: true } if settled(Some(at), now, rules) => Keep::For(rules.max_age),
-        Kind::Image { .. } | Kind::LatestImage { found: false, .. } => Keep::For(BRIEFLY),
+        Kind::Images { range, complete: true } if settled(range.end, now, rules) => Keep::For(rules.max_age),
+        Kind::Image { .. } | Kind::Images { .. } | Kind::LatestImage { found: false, .. } => {
+            Keep::For(BRIEFLY)
+        }
         // Issue 5: "stale allowed while one refresh runs; 20 people looking at one camera cost one GetImages per
         // interval". Past three intervals without a look it is too old to be shown as the newest.
         Kind::LatestImage { found: true, interval } => Keep::Refresh { fresh: interval, stale: interval * 2 },
@@ -144,7 +154,7 @@ fn shorter(keep: Keep, bound: Duration) -> Keep {
 /// How much longer the oldest footage in the answer is retained; where its time is not known it may be as new as now.
 fn left_of_retention(kind: Kind, now: Timestamp, retention: Duration) -> Duration {
     let oldest = match kind {
-        Kind::Clip { range } | Kind::FragmentList { range, .. } => range.start,
+        Kind::Clip { range } | Kind::FragmentList { range, .. } | Kind::Images { range, .. } => range.start,
         Kind::Image { at, .. } => at,
         Kind::Media { .. } | Kind::Mkv | Kind::LatestImage { .. } | Kind::Playlist { .. } => now,
     };
@@ -197,6 +207,9 @@ mod tests {
             (Kind::Image { at: ago(61), found: true }, Keep::For(DAY)),
             (Kind::Image { at: ago(5), found: true }, secs(2)),
             (Kind::Image { at: ago(999), found: false }, secs(2)),
+            (Kind::Images { range: span(100, 61), complete: true }, Keep::For(DAY)),
+            (Kind::Images { range: span(100, 61), complete: false }, secs(2)),
+            (Kind::Images { range: span(100, 9), complete: true }, secs(2)),
             (Kind::LatestImage { found: false, interval: DAY }, secs(2)),
             (list(Server, span(1000, 61)), secs(300)),
             (list(Server, span(1000, 10)), Keep::No),

@@ -37,7 +37,7 @@ pub(super) struct Growth {
     pub(super) streams: bool,
     pub(super) seats: Vec<Option<Seat>>,
     pub(super) seated: usize,
-    /// Goes on without readers: a refresh or a warming.
+    /// Goes on without readers: a refresh, a warming, or a body that is read in parts.
     pub(super) pinned: bool,
     /// A purge came by: finish for the readers, store nothing.
     pub(super) purged: bool,
@@ -287,6 +287,25 @@ impl Growth {
             Phase::Broken(broken) => Some(Err(Some(broken.clone()))),
             Phase::Answered(_) | Phase::Abandoned => Some(Err(None)),
             Phase::Opening | Phase::Growing if self.streams => Some(Err(None)),
+            Phase::Opening | Phase::Growing => {
+                self.register(seat, waker);
+                None
+            }
+        }
+    }
+
+    /// Whether the first `end` bytes are here, once that is certain. False if the body ends earlier, or streams: then it
+    /// waits for its readers, and nobody may wait for it.
+    pub(super) fn reaches(&mut self, seat: SeatId, end: u64, waker: &Waker) -> Option<Result<bool, Broken>> {
+        match &self.phase {
+            Phase::Broken(broken) => Some(Err(broken.clone())),
+            Phase::Done(_) | Phase::Opening | Phase::Growing if self.end >= end => {
+                // Who takes a part and leaves comes for the next one: it would be fetched from the start again.
+                self.pinned = true;
+                Some(Ok(true))
+            }
+            Phase::Done(_) | Phase::Answered(_) | Phase::Abandoned => Some(Ok(false)),
+            Phase::Opening | Phase::Growing if self.streams => Some(Ok(false)),
             Phase::Opening | Phase::Growing => {
                 self.register(seat, waker);
                 None

@@ -6,7 +6,9 @@
 //! allocation.
 
 use crate::kvs::operations::ImageFormat;
-use crate::kvs::{FragmentNumber, Protocol, Resource, SelectorType, StreamArn, StreamRef, Timestamp};
+use crate::kvs::{
+    FragmentNumber, Operation, Protocol, Resource, SelectorType, StreamArn, StreamRef, Timestamp,
+};
 use aws_lc_rs::digest::SHA256;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
@@ -90,6 +92,12 @@ impl Key {
         end: Timestamp,
     ) -> Self {
         Encoding::of(Row::FragmentList, stream).selector(selector).instant(start).instant(end).key()
+    }
+
+    /// KVS's own answer to a call about a stream, by everything that the call says: `body` is the call as KVS is sent it.
+    #[must_use]
+    pub fn answer(stream: &StreamArn, operation: Operation, body: &[u8]) -> Self {
+        Encoding::of(Row::Answer, stream).part(operation.name().as_bytes()).part(body).key()
     }
 
     /// Whether a purge of `target` covers this key.
@@ -196,6 +204,7 @@ enum Row {
     Image = 4,
     LatestImage = 5,
     FragmentList = 6,
+    Answer = 7,
 }
 
 /// An encoding under way: the row, then each part behind its length, so that no two lists of parts are alike. It is gathered
@@ -281,6 +290,7 @@ mod tests {
         Clip(StreamArn, SelectorType, u64, u64),
         Image(StreamArn, Picture),
         List(StreamArn, SelectorType, u64, u64),
+        Answer(StreamArn, Operation, String),
     }
 
     fn key(asked: &Asked) -> Key {
@@ -293,6 +303,7 @@ mod tests {
             Asked::List(arn, selector, start, end) => {
                 Key::fragment_list(arn, *selector, at(*start), at(*end))
             }
+            Asked::Answer(arn, operation, body) => Key::answer(arn, *operation, body.as_bytes()),
         }
     }
 
@@ -339,6 +350,8 @@ mod tests {
             (arn(), selector.clone(), 0..3_u64, 0..3_u64).prop_map(|(a, s, b, e)| Asked::Clip(a, s, b, e)),
             (arn(), picture).prop_map(|(a, p)| Asked::Image(a, p)),
             (arn(), selector, 0..3_u64, 0..3_u64).prop_map(|(a, s, b, e)| Asked::List(a, s, b, e)),
+            (arn(), prop_oneof![Just(Operation::GetImages), Just(Operation::ListFragments)], "[ab]{0,2}")
+                .prop_map(|(a, o, b)| Asked::Answer(a, o, b)),
         ]
     }
 

@@ -76,6 +76,18 @@ impl Reading {
         }
     }
 
+    /// Waits until the first `end` bytes are here. False: the body ends earlier, or is too large to be held so long; its
+    /// length is known now if it ever will be.
+    ///
+    /// # Errors
+    /// The body broke.
+    pub async fn reaches(&mut self, end: u64) -> Result<bool, Broken> {
+        let From::Growing(seat, _) = &self.0 else { return Ok(self.length() >= Some(end)) };
+        let reached = seat.reaches(end).await?;
+        self.settle();
+        Ok(reached)
+    }
+
     /// The strong entity tag, quotes included; there is none before the body is whole.
     #[must_use]
     pub fn etag(&self) -> Option<&str> {

@@ -3,6 +3,7 @@
 use super::authenticate::lifetime;
 use super::body::Source;
 use super::error::Error;
+use super::pages::base_path;
 use super::record::Record;
 use super::reply::{CACHE_STATUS, Reply, cache_status};
 use super::truncation::told_cut;
@@ -15,6 +16,11 @@ use http::header::{self, HeaderValue};
 use serde_json::{Value, json};
 use std::time::Duration;
 
+/// Some players and proxies take no longer path segments.
+const LONGEST_CAPABILITY: usize = 1023;
+/// Which requests carry the binding cookie.
+const COOKIE_PATHS: [&str; 5] =
+    ["/hls/", "/dash/", "/streams/", "/getHLSStreamingSessionURL", "/getDASHStreamingSessionURL"];
 /// The type of KVS's JSON answers.
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// How long GetDataEndpoint waits to learn whether there is such a stream.
@@ -52,12 +58,12 @@ impl Gateway {
             Call::GetHlsStreamingSessionUrl(url) => {
                 let (path, cookie) = self.session_url(&ask, &url.session, url.expires, record).await?;
                 let url = format!("{}{path}", self.public_url);
-                Ok(with_cookie(Reply::json(&json!({ "HLSStreamingSessionURL": url })), cookie))
+                Ok(self.with_cookie(Reply::json(&json!({ "HLSStreamingSessionURL": url })), cookie))
             }
             Call::GetDashStreamingSessionUrl(url) => {
                 let (path, cookie) = self.session_url(&ask, &url.session, url.expires, record).await?;
                 let url = format!("{}{path}", self.public_url);
-                Ok(with_cookie(Reply::json(&json!({ "DASHStreamingSessionURL": url })), cookie))
+                Ok(self.with_cookie(Reply::json(&json!({ "DASHStreamingSessionURL": url })), cookie))
             }
         }
     }
@@ -73,9 +79,21 @@ impl Gateway {
         }
     }
 
-    /// A call whose answer goes on with a token: the token is sealed into one of ours.
+    /// A call whose answer goes on with a token: the token is sealed into one of ours. The answer comes from the cache
+    /// if its footage has settled; what may still change serves those who ask at once.
     async fn paged(&self, ask: &Ask<'_>, call: &Call, record: &mut Record) -> Result<Reply, Error> {
-        let body = self.ask_together(ask, call, record).await?;
+        let (body, status) = match self.settled_answer(ask, call, record).await? {
+            Some((body, outcome)) => (body, Some(cache_status(outcome))),
+            None => (self.ask_together(ask, call, record).await?, None),
+        };
+        let reply = self.page_of(ask, call, body)?;
+        Ok(match status {
+            Some(status) => reply.with(CACHE_STATUS, status),
+            None => reply,
+        })
+    }
+
+    fn page_of(&self, ask: &Ask<'_>, call: &Call, body: bytes::Bytes) -> Result<Reply, Error> {
         let mut json: Value = serde_json::from_slice(&body).map_err(|_| broken_json(call.operation()))?;
         if let (Some(token), Some((kind, range))) =
             (json.get("NextToken").and_then(Value::as_str), paging(call))
@@ -104,8 +122,8 @@ impl Gateway {
             Bind::None => (None, None),
             Bind::Address => (Some(Binding::Address(record.client)), None),
             Bind::Cookie => {
-                let value = super::authenticate::cookie(ask.parts, super::authenticate::BINDING_COOKIE);
-                let value = value.map_or_else(Binding::new_cookie, str::to_owned);
+                let carried = super::authenticate::cookie(ask.parts, super::authenticate::BINDING_COOKIE);
+                let value = self.keys.binding_cookie(&ask.caller().principal(), carried);
                 (Some(Binding::cookie(&value)), Some(value))
             }
         };
@@ -117,13 +135,45 @@ impl Gateway {
             issued: ask.now,
             expires: lifetime(ask.now, expires, caller, &self.playback),
             bind,
+            policies: None,
         };
-        let capability = self.seal(&statement);
+        let capability = self.capability(statement)?;
         let file = match session.protocol {
             Protocol::Hls => "getHLSMasterPlaylist.m3u8",
             Protocol::Dash => "getDASHManifest.mpd",
         };
         Ok((format!("/{}/v1/{capability}/{file}", session.protocol.as_str()), cookie))
+    }
+
+    /// Seals a statement. If the caller's groups make it too long for a path, those are left out that no policy in force
+    /// names: that decides nothing, and the playback URL ends with these policies.
+    fn capability(&self, mut statement: Statement) -> Result<String, Error> {
+        let whole = self.keys.seal(&statement);
+        if whole.len() <= LONGEST_CAPABILITY {
+            return Ok(whole);
+        }
+        statement.caller.groups.retain(|group| self.policy.names_group(group));
+        statement.policies = Some(self.policy.version().into());
+        let abridged = self.keys.seal(&statement);
+        if abridged.len() <= LONGEST_CAPABILITY { Ok(abridged) } else { Err(Error::LongCapability) }
+    }
+
+    /// Ties a browser to its capabilities: out of reach for scripts, and sent on the paths of playback and of the calls
+    /// that give out playback URLs only, so that these see which value the browser has. Over plain HTTP, which is for
+    /// development, browsers take no `Secure` cookie, and `None` from no other site.
+    pub(super) fn with_cookie(&self, mut reply: Reply, value: Option<String>) -> Reply {
+        let Some(value) = value else { return reply };
+        let (name, base) = (super::authenticate::BINDING_COOKIE, base_path(&self.public_url));
+        let secure = self.public_url.starts_with("https://");
+        let scope = if secure { "Secure; SameSite=None" } else { "SameSite=Lax" };
+        let seconds = self.playback.max_ttl.0.as_secs();
+        for path in COOKIE_PATHS {
+            let line = format!("{name}={value}; Path={base}{path}; HttpOnly; {scope}; Max-Age={seconds}");
+            if let Ok(line) = HeaderValue::from_str(&line) {
+                reply.headers.append(header::SET_COOKIE, line);
+            }
+        }
+        reply
     }
 
     /// The stream by ARN, so that a capability dies with its stream; by name where KVS will not describe it to us.
@@ -149,19 +199,4 @@ fn paging(call: &Call) -> Option<(crate::kvs::SelectorType, TimeRange)> {
 
 fn broken_json(operation: Operation) -> Error {
     upstream::Error::BrokenAnswer(format!("{operation} did not answer with JSON")).into()
-}
-
-/// Ties a browser to its capabilities: sent on playback paths only, out of reach for scripts.
-pub fn with_cookie(mut reply: Reply, value: Option<String>) -> Reply {
-    let Some(value) = value else { return reply };
-    for path in ["/hls/", "/dash/"] {
-        let line = format!(
-            "{}={value}; Path={path}; HttpOnly; Secure; SameSite=None; Max-Age=43200",
-            super::authenticate::BINDING_COOKIE
-        );
-        if let Ok(line) = HeaderValue::from_str(&line) {
-            reply.headers.append(header::SET_COOKIE, line);
-        }
-    }
-    reply
 }

@@ -6,7 +6,7 @@ use super::players::Player;
 use crate::caller::Caller;
 use crate::identity::Credential;
 use crate::kvs::Timestamp;
-use crate::playback::{self, Binding, Statement};
+use crate::playback::{self, Binding};
 use http::header;
 use http::request::Parts;
 use std::net::IpAddr;
@@ -59,12 +59,10 @@ impl Gateway {
         if !player.bind.as_ref().is_none_or(holds) {
             return Err(Error::Unbound);
         }
+        if player.policies.as_ref().is_some_and(|version| **version != *self.policy.version()) {
+            return Err(Error::Capability(playback::Error::Outdated));
+        }
         Ok(Authenticated::Player(player))
-    }
-
-    /// A capability for a caller to play a session.
-    pub(super) fn seal(&self, statement: &Statement) -> String {
-        self.keys.seal(statement)
     }
 }
 

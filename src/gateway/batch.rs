@@ -52,6 +52,8 @@ struct State {
     waiting: usize,
     riders: usize,
     owned: bool,
+    /// KVS has begun to answer.
+    answered: bool,
     ended: Option<Ending>,
 }
 
@@ -187,6 +189,15 @@ impl Ride {
         lock(&self.batch.state).slots.contains_key(key)
     }
 
+    /// Waits until KVS has taken the call, or refused it: why.
+    pub async fn refused(&self) -> Option<Arc<upstream::Error>> {
+        self.batch.until(|state| state.answered || state.ended.is_some()).await;
+        match &lock(&self.batch.state).ended {
+            Some(Ending::Refused(error)) => Some(error.clone()),
+            Some(Ending::Over) | None => None,
+        }
+    }
+
     /// Waits for a fragment.
     pub async fn take(&self, key: &Key) -> Taken {
         let mut waiting = None;
@@ -291,8 +302,16 @@ impl State {
 impl Batch {
     fn new(keys: &[Key], stream: &StreamArn) -> Self {
         let slots = keys.iter().map(|key| (*key, Slot::Coming)).collect();
-        let state =
-            State { slots, ready: (0, 0), over: None, waiting: 0, riders: 1, owned: true, ended: None };
+        let state = State {
+            slots,
+            ready: (0, 0),
+            over: None,
+            waiting: 0,
+            riders: 1,
+            owned: true,
+            answered: false,
+            ended: None,
+        };
         Self {
             state: Mutex::new(state),
             changed: Notify::new(),
@@ -322,6 +341,8 @@ impl Batch {
             chunks = asking => chunks?,
             () = self.until(|state| state.riders == 0) => return Ok(()),
         };
+        lock(&self.state).answered = true;
+        self.changed.notify_waiters();
         loop {
             let room = self.until(|state| state.riders == 0 || state.has_room());
             if tokio::time::timeout(IDLE, room).await.is_err() {

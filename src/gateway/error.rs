@@ -21,6 +21,12 @@ pub enum Error {
     /// The playback capability does not open, or is bound to somebody else.
     #[error("{0}")]
     Capability(playback::Error),
+    /// What a playback URL must say of the caller does not fit into it.
+    #[error(
+        "your token says more than a playback URL can hold (1 KB): have the issuer leave out claims, or \
+         kvs-edge's operator map fewer ([[issuer]] claims)"
+    )]
+    LongCapability,
     /// The capability is bound to an address or a cookie that this request does not show.
     #[error("this playback URL belongs to another client")]
     Unbound,

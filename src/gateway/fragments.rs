@@ -59,8 +59,16 @@ impl Gateway {
         if let Some(own) = &assembly.own {
             payer.charge(own.fragments());
         }
-        let first = payer.steps.time(spans::UPSTREAM, assembly.next()).await.transpose();
         record.attempts += assembly.calls;
+        // A call that KVS refuses is refused as a whole, whatever of it is held here.
+        if let Some(own) = &assembly.own
+            && let Some(error) = payer.steps.time(spans::UPSTREAM, own.refused()).await
+        {
+            return Err(Error::Upstream(error));
+        }
+        let planned = assembly.calls;
+        let first = payer.steps.time(spans::UPSTREAM, assembly.next()).await.transpose();
+        record.attempts += assembly.calls - planned;
         let first = first.map_err(Trouble::into_error)?;
         let (word, status) = match (all_held, assembly.calls) {
             (true, 0) => ("hit", "kvs-edge; hit"),

@@ -1,4 +1,4 @@
-//! Answers cacheable bytes: playback media, clips, pictures, fragment lists.
+//! Answers cacheable bytes: playback media, clips, fragment lists. Pictures are in `pictures`.
 //!
 //! Everything here has been permitted: it takes an [`Ask`]. Keys come from what was understood, never from what the
 //! client wrote (`cache::Key`), and what KVS answered is kept only as long as `cache::freshness` says.
@@ -9,15 +9,13 @@ use super::reply::{self, Private, Reply};
 use super::retime::retime;
 use super::{Ask, Gateway, Payer};
 use crate::cache::freshness::{Kind, Rules};
-use crate::cache::{Fetched, Found, Head, Keep, Key, Outcome, Picture, freshness};
-use crate::kvs::operations::{GetClip, GetImages, ListFragments};
+use crate::cache::{Fetched, Found, Head, Keep, Key, Outcome, freshness};
+use crate::kvs::operations::{GetClip, ListFragments};
 use crate::kvs::{Call, PlaybackMode, Resource, SelectorType, Timestamp};
 use crate::net::body::whole;
-use crate::sessions::{self, SessionKey};
+use crate::sessions::{self, Refusal, SessionKey};
 use crate::telemetry::spans::Steps;
 use crate::upstream::{self, Answer, Located, SessionUrl, Upstream};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
@@ -25,14 +23,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How old the newest picture may be before it is refreshed.
-const PICTURE_INTERVAL: Duration = Duration::from_secs(2);
-/// How many intervals back a picture may lie that is shown while a newer one is fetched; `freshness` keeps as many.
-const PICTURES_BACK: u32 = 3;
+/// The session that listed a segment, the one in use, and one opened in the place of that.
+const SESSIONS: u32 = 3;
 /// The longest page of ListFragments: 1,000 rows of some 300 bytes.
 const LONGEST_LIST: usize = 4 << 20;
-/// The longest answer of GetImages for a snapshot.
-const LONGEST_IMAGES: usize = 100 << 20;
 
 impl Gateway {
     /// What decides how long answers are kept, for a stream of this retention.
@@ -51,16 +45,20 @@ impl Gateway {
     ) -> Result<Reply, Error> {
         let located = ask.located()?;
         let mut at = self.sessions.locate(session, resource, ask.now).await?;
-        let filling = self.fill_segment(located, session, &at, &ask.steps);
-        let mut found = ask.steps.time("cache", filling).await;
-        if let Err(Error::Upstream(error)) = &found
-            && is_over(error)
-        {
-            // Another session, once for everybody, and what this is called there.
-            at = Box::pin(self.sessions.relocate(session, resource, &at.opened, ask.now)).await?;
-            found = self.fill_segment(located, session, &at, &ask.steps).await;
-        }
-        let found = found?;
+        let mut asked = 1;
+        let found = loop {
+            let filling = self.fill_segment(located, session, &at, &ask.steps);
+            match ask.steps.time("cache", filling).await {
+                Err(error) if asked < SESSIONS => {
+                    let why = refusal(&error).ok_or(error)?;
+                    // Another session may have it, by another name.
+                    at =
+                        Box::pin(self.sessions.relocate(session, resource, &at.opened, why, ask.now)).await?;
+                    asked += 1;
+                }
+                found => break found?,
+            }
+        };
         record.cache = found.outcome.as_str();
         Ok(reply::media(found, &ask.parts.method, &ask.parts.headers, Private::Immutable, ask.now).await?)
     }
@@ -125,97 +123,6 @@ impl Gateway {
         Ok(self.cache.get_or_fill(key, fetch).await?)
     }
 
-    /// The picture nearest to the end of the asked range, at or before it.
-    pub(super) async fn picture(&self, ask: &Ask<'_>, images: &GetImages) -> Result<Found, Error> {
-        let located = ask.located()?;
-        let about = self.upstream.describe(located).await?;
-        let at = images.range.end.unwrap_or(ask.now);
-        let key = Key::image(&about.arn, &picture(images, at));
-        if let Some(found) = self.cache.get(&key) {
-            return Ok(found);
-        }
-        let rules = self.rules(Some(about.retention_hours));
-        let keep = move |found, now| keep(Kind::Image { at, found }, now, &rules);
-        let fetch = self.fetch_picture(ask, located, images, at, keep)?;
-        Ok(ask.steps.time("cache", self.cache.get_or_fill(key, fetch)).await?)
-    }
-
-    /// The newest picture of a camera, asked of KVS no longer ago than `max_age`.
-    ///
-    /// Time is cut into intervals, and each has one picture, which whoever asks first in it has fetched for all. Who
-    /// puts up with the picture of an interval before gets it at once, while that of this one is fetched.
-    pub(super) async fn latest_picture(
-        &self,
-        ask: &Ask<'_>,
-        images: &GetImages,
-        max_age: Duration,
-    ) -> Result<Found, Error> {
-        let located = ask.located()?;
-        let about = self.upstream.describe(located).await?;
-        let interval = max_age.clamp(Duration::from_secs(1), PICTURE_INTERVAL);
-        let tick = tick(ask.now, interval);
-        let key = |tick| Key::image(&about.arn, &picture(images, tick));
-        if let Some(found) = self.cache.get(&key(tick)) {
-            return Ok(found);
-        }
-        let rules = self.rules(Some(about.retention_hours));
-        let keep = move |found, now| match keep(Kind::LatestImage { found, interval }, now, &rules) {
-            // How stale it may be is looked at here, by its age.
-            Keep::Refresh { fresh, stale } => Keep::For(fresh + stale),
-            keep => keep,
-        };
-        let fetch = self.fetch_picture(ask, located, images, tick, keep)?;
-        for back in 1..=PICTURES_BACK {
-            let found = self.cache.get(&key(tick.minus(interval * back)));
-            let Some(mut found) =
-                found.filter(|found| found.entry.age(ask.now) <= max_age && found.entry.length() != Some(0))
-            else {
-                continue;
-            };
-            let (cache, key) = (self.cache.clone(), key(tick));
-            tokio::spawn(async move { drop(cache.warm(key, fetch).await) });
-            found.outcome = Outcome::Stale;
-            return Ok(found);
-        }
-        Ok(ask.steps.time("cache", self.cache.get_or_fill(key(tick), fetch)).await?)
-    }
-
-    /// How the picture at or before `at` is fetched.
-    fn fetch_picture(
-        &self,
-        ask: &Ask<'_>,
-        located: &Located,
-        images: &GetImages,
-        at: Timestamp,
-        keep: impl Fn(bool, Timestamp) -> Keep + Copy + Send + Sync + 'static,
-    ) -> Result<
-        impl Fn() -> Pin<Box<dyn Future<Output = Result<Fetched, upstream::Error>> + Send>>
-        + Send
-        + Sync
-        + 'static,
-        Error,
-    > {
-        let (upstream, located, images) = (self.upstream.clone(), located.clone(), images.clone());
-        let (principal, payer) = (ask.caller().principal(), ask.payer()?);
-        Ok(move || {
-            let (upstream, located, principal) = (upstream.clone(), located.clone(), principal.clone());
-            let (images, payer) = (images.clone(), payer.clone());
-            let future: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(async move {
-                let points = upstream::points(&Call::GetImages(images.clone()));
-                let asking = newest_picture(&upstream, &located, &images, &principal);
-                let found = payer.ask(points, asking).await?;
-                let now = Timestamp::now();
-                let keep = keep(found.is_some(), now);
-                let (instant, bytes) = found.unwrap_or((at, Bytes::new()));
-                let mut head =
-                    Head::new(HeaderValue::from_static("image/jpeg"), Some(bytes.len() as u64), now);
-                head.note = Some(instant.millis().to_string().into());
-                Ok(Fetched { head, keep, body: whole(bytes) })
-            });
-            future
-        })
-    }
-
     /// All fragments of a range, drained and sorted, as our JSON.
     pub(super) async fn fragment_list(&self, ask: &Ask<'_>, list: &ListFragments) -> Result<Found, Error> {
         let Some(selector) = list.selector else {
@@ -255,24 +162,6 @@ impl Gateway {
         };
         Ok(ask.steps.time("cache", self.cache.get_or_fill(key, fetch)).await?)
     }
-}
-
-/// One picture as it is asked for.
-fn picture(images: &GetImages, at: Timestamp) -> Picture {
-    Picture {
-        selector: images.selector,
-        at,
-        format: images.format,
-        quality: images.quality,
-        width: images.width,
-        height: images.height,
-    }
-}
-
-/// The beginning of the interval that an instant lies in.
-fn tick(now: Timestamp, interval: Duration) -> Timestamp {
-    let interval = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX).max(1);
-    Timestamp::from_millis(now.millis() / interval * interval)
 }
 
 /// What a segment is kept under.
@@ -329,13 +218,20 @@ async fn open_lane(upstream: Upstream, located: Located, session: Arc<sessions::
 }
 
 /// How long an answer of status 200 is kept.
-fn keep(kind: Kind, now: Timestamp, rules: &Rules) -> Keep {
+pub(super) fn keep(kind: Kind, now: Timestamp, rules: &Rules) -> Keep {
     freshness::keep(kind, StatusCode::OK, now, rules)
 }
 
-/// Whether another session may have what this one has not.
-fn is_over(error: &upstream::Error) -> bool {
-    matches!(error, upstream::Error::SessionExpired | upstream::Error::NoData(_))
+/// How KVS refused a segment, if it did.
+fn refusal(error: &Error) -> Option<Refusal> {
+    match error {
+        Error::Upstream(error) => match **error {
+            upstream::Error::SessionExpired => Some(Refusal::Expired),
+            upstream::Error::NoData(_) => Some(Refusal::Unknown),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 fn fetched(answer: Answer, keep: Keep, content_type: &'static str, now: Timestamp) -> Fetched {
@@ -349,32 +245,6 @@ fn media_type(resource: &Resource) -> &'static str {
         Resource::TsFragment { .. } => "video/mp2t",
         _ => "video/mp4",
     }
-}
-
-/// Asks for the pictures of a range and takes the last one that is one.
-async fn newest_picture(
-    upstream: &Upstream,
-    located: &Located,
-    images: &GetImages,
-    principal: &str,
-) -> Result<Option<(Timestamp, Bytes)>, upstream::Error> {
-    let answer = upstream.call(located, &Call::GetImages(images.clone()), principal).await?;
-    let body = answer
-        .bytes(LONGEST_IMAGES)
-        .await
-        .map_err(|broken| upstream::Error::BrokenAnswer(broken.to_string()))?;
-    let json: Value = serde_json::from_slice(&body)
-        .map_err(|_| upstream::Error::BrokenAnswer("GetImages did not answer with JSON".into()))?;
-    let rows = json.get("Images").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let shown = rows.iter().rev().find_map(|row| {
-        let content = row.get("ImageContent")?.as_str()?;
-        let at = Timestamp::from_seconds(row.get("TimeStamp")?.as_f64()?).ok()?;
-        if images.range.end.is_some_and(|end| at > end) {
-            return None;
-        }
-        Some((at, Bytes::from(STANDARD.decode(content).ok()?)))
-    });
-    Ok(shown)
 }
 
 /// Follows NextToken to the end. KVS gives no order (`KVS.md` 4.2): we sort by start, then by number.

@@ -19,6 +19,7 @@ pub mod metrics;
 mod origin;
 mod page_token;
 mod pages;
+mod pictures;
 mod players;
 mod playlist;
 pub mod rates;
@@ -41,10 +42,12 @@ pub use cors::Cors;
 pub use listing::Listing;
 pub use metrics::Metrics;
 pub use origin::KvsOrigin;
+pub use pictures::NewestPictures;
 pub use players::Players;
 pub use rates::Callers;
 pub use record::Record;
 pub use together::Together;
+pub use truncation::Cuts;
 pub use warm::Warming;
 pub use witness::Witness;
 
@@ -95,6 +98,10 @@ pub struct Gateway {
     pub listing: Listing,
     /// Other JSON answers, for all who ask at once.
     pub together: Together,
+    /// Where the newest picture of a camera is.
+    pub newest_pictures: NewestPictures,
+    /// Where clips are cut short.
+    pub cuts: Cuts,
     /// What playback URLs and data endpoints begin with; no slash at its end.
     pub public_url: Arc<str>,
     /// How long media is kept.

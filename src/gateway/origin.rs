@@ -70,7 +70,7 @@ impl Origin for KvsOrigin {
         resource: &Resource,
     ) -> Result<String, Failure> {
         let located = self.locate(&key.stream)?;
-        let answer = self.upstream.fetch(&located, session, resource, key.parameters.max_fragments).await?;
+        let answer = self.upstream.fetch(&located, session, resource, key.most()).await?;
         let bytes = answer
             .bytes(LONGEST)
             .await

@@ -5,7 +5,7 @@ use super::record::Record;
 use super::reply::{self, Private, Reply};
 use super::route::Page;
 use super::truncation::told_cut;
-use super::{Ask, Gateway, api};
+use super::{Ask, Gateway};
 use crate::kvs::{Call, Operation, Request, StreamName, TimeRange};
 use crate::policy::{Question, Scene, StreamFacts};
 use http::StatusCode;
@@ -17,9 +17,6 @@ use std::time::Duration;
 /// The instant that a picture shows, in RFC 3339: rarely exactly the one that was asked for.
 const PICTURE_TIME: HeaderName = HeaderName::from_static("kvs-edge-image-time");
 
-/// The oldest newest picture that is shown while a newer one is fetched, in seconds, unless `max_age` says otherwise.
-const STALEST: u16 = 6;
-
 impl Gateway {
     pub(super) async fn page(&self, page: Page, ask: Ask<'_>, record: &mut Record) -> Result<Reply, Error> {
         let Request::Call(call) = ask.request() else { return Err(super::route::Lost::Unknown.into()) };
@@ -29,7 +26,7 @@ impl Gateway {
             (Page::Fragments(_), Call::ListFragments(list)) => {
                 let found = Box::pin(self.fragment_list(&ask, list)).await?;
                 record.cache = found.outcome.as_str();
-                Ok(reply::media(found, &ask.parts.method, &ask.parts.headers, Private::For(2), ask.now)
+                Ok(reply::media(found, &ask.parts.method, &ask.parts.headers, Private::AsKept(2), ask.now)
                     .await?)
             }
             (Page::Clip(name), Call::GetClip(clip)) => {
@@ -46,9 +43,10 @@ impl Gateway {
             (Page::Snapshot(name), Call::GetImages(images)) => {
                 let query = super::read::Query::of(ask.parts);
                 let latest = query.text("at")?.is_none();
-                let max_age = query.number("max_age", 0, 3600)?.unwrap_or(STALEST);
+                let max_age = query.number("max_age", 0, 3600)?;
                 let found = if latest {
-                    Box::pin(self.latest_picture(&ask, images, Duration::from_secs(max_age.into()))).await?
+                    let seconds = |seconds: u16| Duration::from_secs(seconds.into());
+                    Box::pin(self.latest_picture(&ask, images, max_age.map(seconds))).await?
                 } else {
                     Box::pin(self.picture(&ask, images)).await?
                 };
@@ -81,7 +79,7 @@ impl Gateway {
                 if let Ok(location) = HeaderValue::from_str(&location) {
                     reply.headers.insert(header::LOCATION, location);
                 }
-                Ok(api::with_cookie(reply, cookie))
+                Ok(self.with_cookie(reply, cookie))
             }
             _ => Err(super::route::Lost::Unknown.into()),
         }
@@ -195,7 +193,7 @@ fn file_name(stream: &StreamName, range: TimeRange) -> HeaderValue {
 }
 
 /// What stands between host and our own paths, if kvs-edge is published under a folder.
-fn base_path(public_url: &str) -> &str {
+pub(super) fn base_path(public_url: &str) -> &str {
     let after_scheme = public_url.split_once("://").map_or(public_url, |(_, rest)| rest);
     after_scheme.find('/').map_or("", |at| after_scheme[at..].trim_end_matches('/'))
 }

@@ -30,6 +30,8 @@ pub struct Player {
     expires: Timestamp,
     /// What a request must show besides the capability.
     pub bind: Option<Binding>,
+    /// The policies that it was made under, if it is good under no others.
+    pub policies: Option<Arc<str>>,
 }
 
 /// What is remembered of capabilities.
@@ -70,7 +72,7 @@ impl Players {
 
 impl Player {
     fn of(statement: Statement, digest: &Digest) -> Self {
-        let Statement { caller, stream, session, issued, expires, bind } = statement;
+        let Statement { caller, stream, session, issued, expires, bind, policies } = statement;
         // Sixteen hexadecimal digits that stand for a capability without being one.
         let viewing: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         Self {
@@ -82,6 +84,7 @@ impl Player {
             viewing: viewing.into(),
             expires,
             bind,
+            policies,
         }
     }
 }
@@ -125,6 +128,7 @@ mod tests {
             issued: Timestamp::from_millis(1_000),
             expires: Timestamp::from_millis(9_000),
             bind: None,
+            policies: None,
         }
     }
 

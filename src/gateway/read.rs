@@ -122,11 +122,11 @@ fn play(
         },
         show_timestamps: true,
         show_numbers: false,
-        // However long the range: HLS joins it from as many sessions as it takes. DASH has no way to.
+        // All of the range: HLS joins it from as many sessions as it takes. DASH has no way to, and refuses what is longer
+        // than one.
         max_fragments: match (live, protocol) {
             (true, _) => 5,
-            (false, Protocol::Hls) => sessions::WHOLE,
-            (false, Protocol::Dash) => 5000,
+            (false, _) => sessions::WHOLE,
         },
     };
     let expires = PAGE_EXPIRES;

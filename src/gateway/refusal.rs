@@ -48,6 +48,7 @@ impl Error {
             Self::Lost(lost) => face(StatusCode::NOT_FOUND, "UnknownOperationException", lost.to_string()),
             Self::Identity(error) => of_identity(error),
             Self::Capability(error) => of_capability(error),
+            Self::LongCapability => face(StatusCode::BAD_REQUEST, INVALID, self.to_string()),
             Self::Unbound => face(StatusCode::FORBIDDEN, NOT_AUTHORIZED, self.to_string()),
             Self::Invalid(invalid) => face(StatusCode::BAD_REQUEST, INVALID, invalid.to_string()),
             Self::Input(error) => face(of_input(error), INVALID, error.to_string()),
@@ -123,6 +124,9 @@ fn of_capability(error: &playback::Error) -> Face {
         playback::Error::UnknownKey => {
             "this playback URL was made with a key that is gone; ask for a new one".to_owned()
         }
+        playback::Error::Outdated => {
+            "policies have changed since this playback URL was made; ask for a new one".to_owned()
+        }
         _ => "this is not a playback URL of kvs-edge".to_owned(),
     };
     face(StatusCode::FORBIDDEN, NOT_AUTHORIZED, message)
@@ -166,6 +170,10 @@ fn of_session(error: &sessions::Error<Failure>) -> Face {
         E::Gone => face(StatusCode::NOT_FOUND, NOT_FOUND, error.to_string()),
         E::Slow(_) => face(StatusCode::GATEWAY_TIMEOUT, UNAVAILABLE, error.to_string()),
         E::TooLong(_) => face(StatusCode::BAD_REQUEST, INVALID, error.to_string()),
+        E::Unsteady => Face {
+            retry_after: Some(Duration::from_secs(2)),
+            ..face(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, error.to_string())
+        },
         E::Full => face(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, error.to_string()),
         E::Strange(_) | E::Origin(_) => {
             face(StatusCode::BAD_GATEWAY, FAILURE, "KVS answered with a playlist that is not safe to pass on")

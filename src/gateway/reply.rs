@@ -85,6 +85,8 @@ pub enum Private {
     Immutable,
     /// For so many seconds.
     For(u64),
+    /// As long as we keep it ourselves; for so many seconds if we do not.
+    AsKept(u64),
 }
 
 impl Private {
@@ -93,6 +95,7 @@ impl Private {
             (Self::Immutable, Some(left)) => format!("private, max-age={left}, immutable"),
             // It may still change, or is not kept: nobody could ask for the same again.
             (Self::Immutable, None) => return HeaderValue::from_static("private, no-cache"),
+            (Self::AsKept(seconds), left) => format!("private, max-age={}", left.unwrap_or(seconds)),
             (Self::For(seconds), _) => format!("private, max-age={seconds}"),
         };
         HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HeaderValue::from_static("no-store"))
@@ -114,7 +117,11 @@ pub async fn media(
     let hash = matches!(outcome, Outcome::Hit(_) | Outcome::Stale) || is_conditional(asked);
     let mut length = reading.length();
     let mut selection = range::select(method, asked, tag(&reading, hash), length);
-    if selection == Selection::NeedsLength {
+    if let Selection::NeedsBytes(part) = &selection
+        && reading.reaches(part.end).await?
+    {
+        (length, selection) = (reading.length(), Selection::Part(part.clone()));
+    } else if matches!(selection, Selection::NeedsLength | Selection::NeedsBytes(_)) {
         // Only a range needs the length ahead of the body; everyone else reads along while it grows.
         length = reading.known_length().await?;
         selection = range::select(method, asked, tag(&reading, hash), length);
@@ -132,6 +139,7 @@ pub async fn media(
         }
         Selection::Failed => {
             reply.status = StatusCode::PRECONDITION_FAILED;
+            reply.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
             reply.headers.remove(header::CONTENT_TYPE);
         }
         Selection::Unsatisfiable => {
@@ -149,7 +157,7 @@ pub async fn media(
             reply.headers.insert(header::CONTENT_LENGTH, part.end.saturating_sub(part.start).into());
             reply.source = Source::Cached(reading.body(Some(part)));
         }
-        Selection::Whole | Selection::NeedsLength => {
+        Selection::Whole | Selection::NeedsLength | Selection::NeedsBytes(_) => {
             if let Some(length) = length {
                 reply.headers.insert(header::CONTENT_LENGTH, length.into());
             }

@@ -1,21 +1,28 @@
-//! JSON answers that no cache keeps, asked of KVS once for all who ask for the same at once (law 2): descriptions, pages
-//! of fragments and of pictures.
+//! JSON answers as KVS gave them, asked for once for all who ask for the same (law 2): descriptions, pages of fragments
+//! and of pictures.
 //!
-//! KVS allows five DescribeStream a second and stream, whatever the crowd. An answer serves for a second, which is what
-//! KVS itself takes to show what was just written (`KVS.md` 4.2). A failure serves those who waited for it, and nobody later.
+//! Pages about footage that has settled are kept by the media cache, as long as `cache::freshness` says. The rest serves
+//! for a second, which is what KVS itself takes to show what was just written (`KVS.md` 4.2): KVS allows five
+//! DescribeStream a second and stream, whatever the crowd. A failure serves those who waited for it, and nobody later.
 
 use super::error::Error;
 use super::record::Record;
 use super::{Ask, Gateway};
-use crate::kvs::{Call, Operation};
+use crate::cache::freshness::{self, Kind};
+use crate::cache::{self, Fetched, Head, Keep, Outcome};
+use crate::kvs::{Call, Operation, Timestamp};
+use crate::net::body::whole;
 use crate::upstream;
 use bytes::Bytes;
+use http::{HeaderValue, StatusCode};
 use moka::future::Cache;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How old an answer may be.
 const FRESH: Duration = Duration::from_secs(1);
+/// What is kept no longer than this may as well be asked for by those who want it at once.
+const BRIEFLY: Duration = Duration::from_secs(2);
 /// Bytes of all answers together.
 const MOST: u64 = 64 << 20;
 /// The longest JSON answer that is read whole: 25 images of 6 MiB never come near it in practice.
@@ -76,4 +83,73 @@ impl Gateway {
         }
         answer.map_err(Error::Upstream)
     }
+
+    /// KVS's answer to a call about footage that has settled, from the media cache or on its way there; `None` if the
+    /// footage may still change. It is kept as KVS gave it, page token included, and who may see it was decided before.
+    pub(super) async fn settled_answer(
+        &self,
+        ask: &Ask<'_>,
+        call: &Call,
+        record: &mut Record,
+    ) -> Result<Option<(Bytes, Outcome)>, Error> {
+        let (located, principal) = (ask.located()?, ask.caller().principal());
+        let Some(kind) = kind(call, true) else { return Ok(None) };
+        let about = self.upstream.describe(located).await?;
+        let rules = self.rules(Some(about.retention_hours));
+        let lasting = |keep| matches!(keep, Keep::For(span) if span > BRIEFLY);
+        if !lasting(freshness::keep(kind, StatusCode::OK, ask.now, &rules)) {
+            return Ok(None);
+        }
+        let key = cache::Key::answer(&about.arn, call.operation(), &call.body());
+        let found = match self.cache.get(&key) {
+            Some(found) => found,
+            None => {
+                let (payer, upstream) = (ask.payer()?, self.upstream.clone());
+                let (located, call) = (located.clone(), call.clone());
+                let fetch = move || {
+                    let (upstream, located, call) = (upstream.clone(), located.clone(), call.clone());
+                    let (principal, payer) = (principal.clone(), payer.clone());
+                    async move {
+                        let calling = upstream.call(&located, &call, &principal);
+                        let answer = payer.ask(upstream::points(&call), calling).await?;
+                        let body = answer.bytes(LONGEST).await;
+                        let body =
+                            body.map_err(|broken| upstream::Error::BrokenAnswer(broken.to_string()))?;
+                        let now = Timestamp::now();
+                        let keep = kind_of_answer(&call, &body)
+                            .map_or(Keep::No, |kind| freshness::keep(kind, StatusCode::OK, now, &rules));
+                        let json = HeaderValue::from_static("application/json");
+                        let head = Head::new(json, Some(body.len() as u64), now);
+                        Ok::<_, upstream::Error>(Fetched { head, keep, body: whole(body) })
+                    }
+                };
+                ask.steps.time("cache", self.cache.get_or_fill(key, fetch)).await?
+            }
+        };
+        let outcome = found.outcome;
+        record.cache = outcome.as_str();
+        record.attempts += u32::from(matches!(outcome, Outcome::Miss | Outcome::Bypass));
+        Ok(Some((found.entry.collect(LONGEST as u64).await?, outcome)))
+    }
+}
+
+/// What of the table of `freshness` the answer to a call is.
+fn kind(call: &Call, complete: bool) -> Option<Kind> {
+    match call {
+        Call::ListFragments(list) => {
+            list.selector.map(|by| Kind::FragmentList { selector: by.kind, range: by.range })
+        }
+        Call::GetImages(images) => Some(Kind::Images { range: images.range, complete }),
+        _ => None,
+    }
+}
+
+/// The same, once the answer is here; `None` if it is none that could be kept.
+fn kind_of_answer(call: &Call, body: &Bytes) -> Option<Kind> {
+    let json: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let rows = json.get("Images").and_then(serde_json::Value::as_array);
+    let is_picture =
+        |row: &serde_json::Value| row.get("ImageContent").is_some() && row.get("Error").is_none();
+    let complete = rows.is_none_or(|rows| !rows.is_empty() && rows.iter().all(is_picture));
+    kind(call, complete)
 }

@@ -6,7 +6,10 @@
 use super::record::Record;
 use super::reply::Reply;
 use super::{Ask, Gateway};
+use crate::cache::freshness::{self, Kind};
+use crate::cache::{Keep, Key};
 use crate::kvs::operations::{GetClip, ListFragments};
+use http::StatusCode;
 use http::header::{HeaderName, HeaderValue};
 use serde_json::Value;
 use std::time::Duration;
@@ -34,6 +37,21 @@ pub struct Cut {
     until: String,
 }
 
+/// Where clips that are held are cut: looked at once per clip, as long as clips are kept, not at each request.
+#[derive(Clone)]
+pub struct Cuts(moka::sync::Cache<Key, Option<Cut>>);
+
+/// Clips remembered.
+const CLIPS: u64 = 10_000;
+
+impl Cuts {
+    /// For clips that are kept so long.
+    #[must_use]
+    pub fn new(max_age: Duration) -> Self {
+        Self(moka::sync::Cache::builder().max_capacity(CLIPS).time_to_live(max_age).build())
+    }
+}
+
 impl Gateway {
     /// Whether KVS will cut this clip. What a clip that was fetched just now was charged for too many fragments
     /// goes back to the stream's quota: their number is known here.
@@ -41,6 +59,11 @@ impl Gateway {
         let range = clip.selector.range;
         if range.start.age(range.end?) <= SHORT {
             return None;
+        }
+        let arn = self.arn(ask.located().ok()?).await.ok()?;
+        let key = Key::clip(&arn, clip.selector.kind, range.start, range.end?);
+        if let Some(cut) = self.cuts.0.get(&key) {
+            return cut;
         }
         let selector = Some(clip.selector);
         let list = ListFragments {
@@ -56,7 +79,12 @@ impl Gateway {
         let shown = shown(fragments);
         let count = u32::try_from(shown).unwrap_or(u32::MAX);
         self.upstream.settle_clip(ask.located().ok()?, clip, count);
-        let cut = cut(fragments, shown)?;
+        let cut = cut(fragments, shown);
+        // What has not settled may have more fragments the next time.
+        if freshness::keep(Kind::Clip { range }, StatusCode::OK, ask.now, &self.rules(None)) != Keep::No {
+            self.cuts.0.insert(key, cut.clone());
+        }
+        let cut = cut?;
         tracing::warn!(request_id = %record.request_id, stream = %clip.stream.name(), shown = cut.shown,
             listed = cut.listed, until = cut.until, "KVS cuts this clip short; ask for shorter ranges");
         Some(cut)

@@ -6,6 +6,7 @@
 
 use http::header::{IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE};
 use http::{HeaderMap, HeaderValue, Method};
+use http_range_header::SyntacticallyCorrectRange::{FromStart, Indexed};
 use http_range_header::{RangeUnsatisfiableError, parse_range_header};
 use std::ops::Range;
 
@@ -22,8 +23,12 @@ pub enum Selection {
     Failed,
     /// 416 with `Content-Range: bytes */length`.
     Unsatisfiable,
-    /// A range is asked for and the length is not known yet: find it out and ask again, or send everything.
+    /// A range is asked for that only the length tells the bytes of, and it is not known yet: find it out and ask again,
+    /// or send everything.
     NeedsLength,
+    /// These bytes are asked for, and whether there are so many is not known yet. Once there are: 206 with
+    /// `Content-Range: bytes …/*`. If the body ends earlier, ask again with its length.
+    NeedsBytes(Range<u64>),
 }
 
 /// Evaluates a request's conditions and its range, in the order of RFC 9110 13.2.2, against an entity that exists.
@@ -68,7 +73,14 @@ fn range(headers: &HeaderMap, length: Option<u64>) -> Selection {
     if parsed.len() != 1 {
         return Selection::Whole;
     }
-    let Some(length) = length else { return Selection::NeedsLength };
+    let Some(length) = length else {
+        return match parsed.into_ranges()[..] {
+            // "A server MAY ignore the Range header field": everything from the first byte on is the whole, now.
+            [FromStart(0)] => Selection::Whole,
+            [Indexed(first, last)] => Selection::NeedsBytes(first..last.saturating_add(1)),
+            _ => Selection::NeedsLength,
+        };
+    };
     match parsed.validate(length) {
         Ok(ranges) => match ranges.first() {
             Some(range) => Selection::Part(*range.start()..range.end().saturating_add(1)),
@@ -181,7 +193,10 @@ mod tests {
     #[test]
     fn an_unknown_length_must_be_found_out_first_and_an_empty_entity_has_no_parts() {
         let ask = |range, length| select(&Method::GET, &map(&[("range", range)]), Some(TAG), length);
-        assert_eq!(ask("bytes=0-1", None), Selection::NeedsLength);
+        assert_eq!(ask("bytes=0-1", None), Selection::NeedsBytes(0..2));
+        assert_eq!(ask("bytes=0-", None), Selection::Whole, "at once");
+        assert_eq!(ask("bytes=1-", None), Selection::NeedsLength, "where it ends must be told");
+        assert_eq!(ask("bytes=-5", None), Selection::NeedsLength);
         assert_eq!(ask("bytes=0-1,3-4", None), Selection::Whole);
         assert_eq!(ask("bytes=0-", Some(0)), Selection::Unsatisfiable);
         assert_eq!(ask("bytes=-5", Some(0)), Selection::Whole);
@@ -236,6 +251,29 @@ mod tests {
                 Selection::Part(part) => prop_assert!(part.start < part.end && part.end <= length),
                 Selection::Whole | Selection::Unsatisfiable => {}
                 other => prop_assert!(false, "{other:?}"),
+            }
+        }
+
+        #[test]
+        fn what_is_served_before_the_length_is_known_is_what_would_be_served_after(
+            range in "bytes=[0-9]{0,4}-[0-9]{0,4}", length in 1..2000_u64
+        ) {
+            let ask = |length| select(&Method::GET, &map(&[("range", &range)]), None, length);
+            match (ask(None), ask(Some(length))) {
+                (Selection::NeedsBytes(part), after) if part.end <= length => {
+                    prop_assert_eq!(after, Selection::Part(part));
+                }
+                // The body ends earlier: the range is shortened, or there is none.
+                (Selection::NeedsBytes(part), Selection::Part(shorter)) => {
+                    prop_assert_eq!(shorter, part.start..length);
+                }
+                (Selection::NeedsBytes(part), after) => {
+                    prop_assert!(part.start >= length && after == Selection::Unsatisfiable);
+                }
+                (Selection::Whole, after) => {
+                    prop_assert!(after == Selection::Whole || after == Selection::Part(0..length));
+                }
+                (before, _) => prop_assert_eq!(before, Selection::NeedsLength),
             }
         }
 

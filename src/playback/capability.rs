@@ -29,6 +29,9 @@ pub struct Statement {
     pub expires: Timestamp,
     /// What the request must show besides the capability.
     pub bind: Option<Binding>,
+    /// The version of the policies that were in force, if `caller` holds only the groups that those name: others may
+    /// name, or forbid, a group that was left out.
+    pub policies: Option<Arc<str>>,
 }
 
 /// What ties a capability to the one who asked for it.
@@ -48,18 +51,6 @@ impl Binding {
         let mut short = [0; 16];
         short.copy_from_slice(&digest.as_ref()[..16]);
         Self::Cookie(short)
-    }
-
-    /// A fresh value for a binding cookie: 32 characters that nobody can guess.
-    ///
-    /// # Panics
-    /// If the system has no randomness to give, on which nothing here could go on.
-    #[must_use]
-    pub fn new_cookie() -> String {
-        use base64::Engine as _;
-        let mut random = [0_u8; 24];
-        aws_lc_rs::rand::fill(&mut random).expect("the system gives randomness");
-        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(random)
     }
 
     /// True if a request from `address` with binding cookie `cookie` is by the one who asked. An IPv4 address and
@@ -104,6 +95,9 @@ impl Statement {
         }
         write_session(&mut to, &self.session);
         write_caller(&mut to, &self.caller);
+        if let Some(version) = &self.policies {
+            to.text(version);
+        }
         to.finish()
     }
 
@@ -126,8 +120,10 @@ impl Statement {
         let Ok(stream) = stream else { return Reader::broken() };
         let session = read_session(&mut from)?;
         let caller = read_caller(&mut from)?;
+        // Written only where it is needed, so that all others stay as they were.
+        let policies = if from.end().is_ok() { None } else { Some(from.text()?.into()) };
         from.end()?;
-        Ok(Self { caller, stream, session, issued, expires, bind })
+        Ok(Self { caller, stream, session, issued, expires, bind, policies })
     }
 }
 
@@ -357,14 +353,16 @@ pub(super) mod tests {
             any::<[u8; 16]>().prop_map(|a| Binding::Address(a.into())),
             any::<[u8; 16]>().prop_map(Binding::Cookie),
         ]);
-        (caller, stream, session, time(), time(), bind).prop_map(
-            |(caller, stream, session, issued, expires, bind)| Statement {
+        let policies = proptest::option::of("[0-9a-f]{12}");
+        (caller, stream, session, time(), time(), bind, policies).prop_map(
+            |(caller, stream, session, issued, expires, bind, policies)| Statement {
                 caller,
                 stream,
                 session,
                 issued,
                 expires,
                 bind,
+                policies: policies.map(Into::into),
             },
         )
     }
@@ -388,9 +386,8 @@ pub(super) mod tests {
         assert!(here.holds("192.0.2.7".parse().unwrap(), None));
         assert!(here.holds("::ffff:192.0.2.7".parse().unwrap(), None));
         assert!(!here.holds("192.0.2.8".parse().unwrap(), None));
-        let value = Binding::new_cookie();
-        let cookie = Binding::cookie(&value);
-        assert!(cookie.holds("192.0.2.7".parse().unwrap(), Some(&value)));
+        let cookie = Binding::cookie("value");
+        assert!(cookie.holds("192.0.2.7".parse().unwrap(), Some("value")));
         assert!(!cookie.holds("192.0.2.7".parse().unwrap(), Some("guess")));
         assert!(!cookie.holds("192.0.2.7".parse().unwrap(), None));
     }

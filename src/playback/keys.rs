@@ -10,6 +10,7 @@ use crate::kvs::Timestamp;
 use crate::setting::{Mistake, Secret};
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
+use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::sync::OnceLock;
@@ -25,6 +26,7 @@ pub struct Keys {
 struct Key {
     id: [u8; ID_LEN],
     aead: LessSafeKey,
+    cookies: hmac::Key,
 }
 
 const ID_LEN: usize = 4;
@@ -129,6 +131,22 @@ impl Keys {
         self.unseal(purpose, &mut sealed.to_vec()).ok().map(<[u8]>::to_vec)
     }
 
+    /// The value of the cookie that ties capabilities to a person's browser: the one it has, if it is that of this
+    /// person under any of the keys, so that keys rotate; else by the first key.
+    ///
+    /// It is derived, not drawn: a page that opens several players at once, through whichever replicas, gets one value,
+    /// and none of its answers takes the cookie away from another's player.
+    #[must_use]
+    pub fn binding_cookie(&self, principal: &str, carried: Option<&str>) -> String {
+        let of = |key: &Key| URL_SAFE_NO_PAD.encode(hmac::sign(&key.cookies, principal.as_bytes()));
+        let mut values = self.keys.iter().map(of);
+        let first = values.next().unwrap_or_default();
+        match carried {
+            Some(carried) if values.any(|value| value == carried) => carried.to_owned(),
+            _ => first,
+        }
+    }
+
     fn unseal<'a>(&self, purpose: &[u8], sealed: &'a mut [u8]) -> Result<&'a [u8], Error> {
         const NOT_ONE: Error = Error::Malformed("this is not a playback capability");
         if sealed.len() < ID_LEN + NONCE_LEN + TAG_LEN {
@@ -181,8 +199,13 @@ impl Key {
     fn derive(material: &[u8]) -> Self {
         let root = Salt::new(HKDF_SHA256, b"kvs-edge playback").extract(material);
         let mut key = Zeroizing::new([0; 32]);
-        let mut id = [0; 32];
-        for (purpose, out) in [(PURPOSE, key.as_mut()), (b"kvs-edge capability key id", &mut id)] {
+        let (mut id, mut cookies) = ([0; 32], Zeroizing::new([0; 32]));
+        let outs: [(&[u8], &mut [u8; 32]); 3] = [
+            (PURPOSE, &mut key),
+            (b"kvs-edge capability key id", &mut id),
+            (b"kvs-edge binding cookie", &mut cookies),
+        ];
+        for (purpose, out) in outs {
             root.expand(&[purpose], HKDF_SHA256)
                 .and_then(|okm| okm.fill(out))
                 .expect("32 bytes are one block of HKDF-SHA-256");
@@ -190,7 +213,8 @@ impl Key {
         let aead = UnboundKey::new(&AES_256_GCM_SIV, key.as_ref()).expect("the key has 32 bytes");
         let mut short = [0; ID_LEN];
         short.copy_from_slice(&id[..ID_LEN]);
-        Self { id: short, aead: LessSafeKey::new(aead) }
+        let cookies = hmac::Key::new(hmac::HMAC_SHA256, cookies.as_ref());
+        Self { id: short, aead: LessSafeKey::new(aead), cookies }
     }
 }
 
@@ -267,6 +291,18 @@ mod tests {
     use proptest::strategy::ValueTree as _;
 
     #[test]
+    fn a_persons_binding_cookie_is_one_value_on_any_replica_and_stays_while_keys_rotate() {
+        let (old, both, new) = (keys(&[ONE]), keys(&[TWO, ONE]), keys(&[TWO]));
+        let value = old.binding_cookie("alice", None);
+        assert_eq!(keys(&[ONE]).binding_cookie("alice", None), value);
+        assert_eq!(old.binding_cookie("alice", Some("another's")), value);
+        assert_ne!(old.binding_cookie("bob", Some(&value)), value);
+        assert_eq!(both.binding_cookie("alice", Some(&value)), value, "her players go on");
+        assert_ne!(new.binding_cookie("alice", Some(&value)), value);
+        assert_eq!(value.len(), 43);
+    }
+
+    #[test]
     fn keys_rotate_in_pairs() {
         let (old, both, new) = (keys(&[ONE]), keys(&[TWO, ONE]), keys(&[TWO]));
         let now = Timestamp::from_millis(0);
@@ -314,6 +350,7 @@ mod tests {
     fn thirty_groups_fit_into_a_kilobyte() {
         let mut statement = statement();
         statement.caller.attributes.clear();
+        statement.policies = None;
         statement.bind = Some(super::super::Binding::Address([192, 0, 2, 7].into()));
         statement.caller.issuer =
             "https://login.example.com/0a1b2c3d-0000-4000-8000-000000000000/v2.0".into();

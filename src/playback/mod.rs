@@ -140,6 +140,9 @@ pub enum Error {
     /// Sealed by a key that is not, or no longer, configured.
     #[error("the playback capability was sealed with a key that is not in playback.keys")]
     UnknownKey,
+    /// It holds only what policies read that are no longer in force.
+    #[error("the policies have changed since the playback capability was made")]
+    Outdated,
     /// Its time is over.
     #[error("the playback capability expired at {0}")]
     Expired(Timestamp),

@@ -16,7 +16,7 @@ use aws_lc_rs::digest;
 use cedar_policy::{
     ActionConstraint, Authorizer, Decision, Effect, Entities, Policy as Statute, PolicyId, PolicySet,
 };
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -39,6 +39,8 @@ pub struct Policy {
     version: String,
     files: Vec<PathBuf>,
     warnings: Vec<Mistake>,
+    /// The groups that some policy names.
+    groups: BTreeSet<Arc<str>>,
     memory: Memory,
     exact: Exact,
 }
@@ -93,6 +95,7 @@ impl Policy {
             forbids_listing: loaded.statements.iter().any(|s| {
                 s.policy.effect() == Effect::Forbid && s.policy.entity_literals().contains(&listing)
             }),
+            groups: named_groups(&loaded.statements, &terms),
             reads,
             version: version(config, &loaded),
             files: loaded.files.into_iter().map(|(path, _)| path).collect(),
@@ -127,6 +130,12 @@ impl Policy {
             Operation::DescribeStream | Operation::ListStreams | Operation::GetDataEndpoint => self.reads,
             operation => self.policies_of(operation).reads,
         }
+    }
+
+    /// Whether some policy names this group: belonging to any other decides nothing under this version.
+    #[must_use]
+    pub fn names_group(&self, group: &str) -> bool {
+        self.groups.contains(group)
     }
 
     /// The files that were read.
@@ -394,4 +403,11 @@ fn version(config: &Config, loaded: &Loaded) -> String {
         part(text);
     }
     hash.finish().as_ref()[..6].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The groups that policies name, in scopes and in conditions.
+fn named_groups(statements: &[Statement], terms: &Terms) -> BTreeSet<Arc<str>> {
+    let literals = statements.iter().flat_map(|statement| statement.policy.entity_literals());
+    let groups = literals.filter(|literal| terms.is_group(literal));
+    groups.map(|group| group.id().unescaped().into()).collect()
 }

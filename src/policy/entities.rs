@@ -64,6 +64,11 @@ impl Terms {
         &self.actions[Operation::ALL.iter().position(|known| *known == operation).unwrap_or_default()]
     }
 
+    /// Whether this is a group of callers.
+    pub fn is_group(&self, entity: &EntityUid) -> bool {
+        *entity.type_name() == self.group
+    }
+
     /// True if the operation's action is this one, or in this group of actions.
     pub fn is_in(&self, operation: Operation, group: &EntityUid) -> bool {
         let own = self.action(operation).uid();

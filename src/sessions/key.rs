@@ -4,7 +4,8 @@ use crate::kvs::{PlaybackMode, Protocol, SessionParameters, StreamRef, Timestamp
 use aws_lc_rs::digest;
 use std::sync::Arc;
 
-/// As `max_fragments` of ON_DEMAND over HLS: all of the range, however long, joined from several upstream sessions.
+/// As `max_fragments` of ON_DEMAND: all of the range. Over HLS, however long, joined from several upstream sessions; over
+/// DASH as much as one session shows, and more is refused rather than cut.
 pub const WHOLE: u16 = u16::MAX;
 
 /// Viewers with equal keys share an upstream session. No user is part of it.
@@ -62,6 +63,17 @@ impl SessionKey {
         Self { parameters, ..self.clone() }
     }
 
+    /// Most fragments that one upstream session lists.
+    #[must_use]
+    pub fn most(&self) -> u16 {
+        self.parameters.max_fragments.min(super::joined::MOST)
+    }
+
+    /// Whether a manifest must hold the whole range.
+    pub(super) fn whole_manifest(&self) -> bool {
+        self.parameters.max_fragments == WHOLE && self.parameters.protocol == Protocol::Dash
+    }
+
     /// True for LIVE and LIVE_REPLAY, whose playlists change.
     #[must_use]
     pub fn moves(&self) -> bool {
@@ -72,6 +84,7 @@ impl SessionKey {
     /// fragments keep one session after another continuous. `reached` is where a replay has come to.
     pub(super) fn upstream(&self, reached: Option<Timestamp>, now: Timestamp) -> SessionParameters {
         let mut parameters = self.parameters.clone();
+        parameters.max_fragments = self.most();
         if self.moves() {
             parameters.show_timestamps = true;
             parameters.show_numbers = parameters.protocol == Protocol::Dash;

@@ -59,6 +59,27 @@ const SHAPE: &str = "KVS's manifest has a shape that cannot be kept continuous";
 /// KVS lists 5,000 at most; a repeat count must not make millions of it.
 const MOST_SEGMENTS: usize = 20_000;
 
+/// How many fragments a manifest lists, whatever its shape: those of the longest track of each period.
+pub(super) fn listed(text: &str) -> usize {
+    let Ok((_, mut root)) = Element::parse(text) else { return 0 };
+    let mut all = 0;
+    root.visit_mut(&mut |period| {
+        if period.local() != "Period" {
+            return;
+        }
+        let mut longest = 0;
+        period.visit_mut(&mut |timeline| {
+            if timeline.local() == "SegmentTimeline" {
+                let repeats = |s: &Element| s.get("r").and_then(|r| r.parse().ok()).unwrap_or(0_usize);
+                let fragments = timeline.children("S").map(|s| repeats(s).saturating_add(1));
+                longest = longest.max(fragments.fold(0, usize::saturating_add));
+            }
+        });
+        all += longest;
+    });
+    all
+}
+
 impl Manifest {
     pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
         let (declaration, mut root) = Element::parse(text)?;

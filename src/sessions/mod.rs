@@ -32,12 +32,15 @@ pub use lanes::{Lane, Lanes};
 pub use metrics::Metrics;
 pub use origin::{Opened, Origin, Track, Verdict};
 pub use pool::{Located, Sessions};
-pub use shared::Session;
+pub use shared::{Refusal, Session};
 pub use slot::{Outcome, Playlist};
 pub use viewers::{SessionInfo, Viewing};
 
 use crate::setting::{Mistake, Span};
 use serde::{Deserialize, Serialize};
+
+/// A camera that is silent is not asked for with a new session more often.
+const REVIVAL: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Section `[sessions]`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -115,6 +118,9 @@ pub enum Error<E> {
     /// The address belongs to a session that has ended, or to no session.
     #[error("this address is no longer part of the playback session")]
     Gone,
+    /// KVS ends its sessions faster than they are worth opening.
+    #[error("KVS ends its playback sessions as soon as they are opened")]
+    Unsteady,
     /// As many sessions as `sessions.most` allows are watched.
     #[error("too many playback sessions are open")]
     Full,

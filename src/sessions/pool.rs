@@ -3,7 +3,7 @@
 use super::key::{SessionKey, ViewerId};
 use super::metrics::Metrics;
 use super::origin::Origin;
-use super::shared::{Session, Shared, lock};
+use super::shared::{Refusal, Session, Shared, lock};
 use super::slot::Playlist;
 use super::viewers::{SessionInfo, Viewing};
 use super::{Config, Error};
@@ -102,19 +102,20 @@ impl<O: Origin> Sessions<O> {
         Ok(located)
     }
 
-    /// Says that KVS refused `resource` of the session `lost` (403 or 404), and asks where else it may be: another
-    /// session takes the place of a lost one, once for all who say so. What `lost` gave before can still be located.
+    /// Says that KVS refused `resource` of the session `lost`, and asks where else it may be: another session takes
+    /// the place of one that is over, once for all who say so. What `lost` gave before can still be located.
     ///
     /// # Errors
-    /// [`Error`], when no session can be opened; [`Error::Gone`] when the address outlived its session: 404.
+    /// [`Error`], when no session can be opened; [`Error::Gone`] when no session has it, or none any more: 404.
     pub async fn relocate(
         &self,
         key: &SessionKey,
         resource: &Resource,
         lost: &Arc<Session<O::Handle>>,
+        why: Refusal,
         now: Timestamp,
     ) -> Result<Located<O::Handle>, Error<O::Error>> {
-        self.shared(key, now)?.instead(resource, lost).await
+        self.shared(key, now)?.instead(resource, lost, why).await
     }
 
     /// Counts media bytes that went to a viewer.

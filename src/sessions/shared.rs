@@ -1,10 +1,14 @@
 //! One upstream session and what its viewers share: opened by single flight, renewed ahead, replaced when it is lost.
 //!
-//! Loading its playlists is in `load`, addresses in `address`, footage that takes several sessions in `parts`.
+//! Loading its playlists is in `load`, addresses in `address`, what follows when KVS refuses one in `refused`, footage
+//! that takes several sessions in `parts`.
 
 mod address;
 mod load;
 mod parts;
+mod refused;
+
+pub use refused::Refusal;
 
 use super::continuity::{Generation, Timeline};
 use super::lanes::Lanes;
@@ -49,6 +53,8 @@ pub(super) struct Shared<O: Origin> {
     metrics: Metrics,
     state: Mutex<State<O>>,
     opening: tokio::sync::Mutex<()>,
+    /// What KVS last said of a session's being over; held while it is asked.
+    probed: tokio::sync::Mutex<Option<refused::Probed>>,
     slots: Mutex<HashMap<Resource, Arc<Slot<O::Error>>>>,
     pub(super) viewers: Mutex<Viewers>,
     /// Fetches under way; gone with the last viewer.
@@ -69,6 +75,8 @@ struct State<O: Origin> {
     older: VecDeque<Arc<Session<O::Handle>>>,
     generation: Generation,
     failed: Option<(Instant, Error<O::Error>)>,
+    reopening: refused::Reopening,
+    absent: refused::Absent,
     timeline: Timeline,
     periods: Periods,
     /// KVS's manifest has a shape that we know no continuity for: it is shown as it is.
@@ -126,6 +134,8 @@ impl<O: Origin> Shared<O> {
             older: VecDeque::new(),
             generation: 0,
             failed: None,
+            reopening: refused::Reopening::default(),
+            absent: refused::Absent::default(),
             timeline,
             periods,
             plain: false,
@@ -137,10 +147,23 @@ impl<O: Origin> Shared<O> {
         };
         let viewers = Mutex::new(Viewers::new(metrics.viewers(key.stream.name().as_str())));
         let (state, slots) = (Mutex::new(state), Mutex::new(HashMap::new()));
-        let opening = tokio::sync::Mutex::new(());
+        let (opening, probed) = (tokio::sync::Mutex::new(()), tokio::sync::Mutex::new(None));
         let fetching = Mutex::new(JoinSet::new());
         let parts = Mutex::new(Parts { plan: None, open: HashMap::new() });
-        Self { key, origin, config, metrics, state, opening, slots, viewers, fetching, parts, created: start }
+        Self {
+            key,
+            origin,
+            config,
+            metrics,
+            state,
+            opening,
+            probed,
+            slots,
+            viewers,
+            fetching,
+            parts,
+            created: start,
+        }
     }
 
     /// Notes that somebody asked.
@@ -198,6 +221,9 @@ impl<O: Origin> Shared<O> {
             {
                 return Err(error.clone());
             }
+            if why == Why::Lost && !state.reopening.may(Instant::now()) {
+                return Err(Error::Unsteady);
+            }
             self.key.upstream(state.reached(&self.key), state.now())
         };
         let asked = Instant::now();
@@ -234,11 +260,15 @@ impl<O: Origin> Shared<O> {
             until: asked + Duration::from_millis(lives),
         });
         state.failed = None;
+        state.absent.forget();
         if state.active.is_none() {
             state.active = Some(self.metrics.active(self.key.parameters.protocol));
         }
         if let Some(before) = state.current.replace(session.clone()) {
             state.replaced += 1;
+            if why == Why::Lost {
+                state.reopening.note(Instant::now());
+            }
             if why == Why::Renewal {
                 self.metrics.renewed.inc()
             } else {
@@ -259,11 +289,6 @@ impl<O: Origin> Shared<O> {
         lost: &Session<O::Handle>,
     ) -> Result<Arc<Session<O::Handle>>, Error<O::Error>> {
         self.another(Some(lost.generation), Why::Lost).await
-    }
-
-    /// True if a session is so young that a failure of one resource does not prove it lost.
-    pub(super) fn is_young(session: &Session<O::Handle>) -> bool {
-        session.opened.elapsed() < Duration::from_secs(2)
     }
 
     /// When to renew: a tenth of its life ahead of its end, at most ten minutes, and long enough that players have

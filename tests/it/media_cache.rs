@@ -335,3 +335,20 @@ async fn a_purge_lets_a_fetch_under_way_finish_for_its_reader_and_keeps_nothing_
 async fn arn(edge: &Edge, stream: &str) -> String {
     edge.get(&format!("/streams/{stream}"), edge.alice()).await.json()["arn"].as_str().unwrap().to_owned()
 }
+
+#[tokio::test]
+async fn a_list_that_kvs_refuses_is_refused_whatever_of_it_is_held() {
+    let edge = Edge::start().await;
+    let held = numbers(&edge, 2).await;
+    assert_eq!(media(&edge, &[&held[0]]).await.status, 200);
+    let end = Timestamp::now().millis() / 1000 - 120;
+    let path = format!("/streams/cam-2/fragments?start={}&end={end}", end - 30);
+    let foreign =
+        edge.get(&path, edge.alice()).await.json()["fragments"][0]["number"].as_str().unwrap().to_owned();
+    let alone = media(&edge, &[&foreign]).await;
+    assert_eq!(alone.status, 400, "{}", alone.text());
+    for list in [[&held[0], &foreign], [&foreign, &held[0]], [&held[1], &foreign]] {
+        let answer = media(&edge, &list.map(String::as_str)).await;
+        assert_eq!((answer.status, answer.kind()), (alone.status, alone.kind()), "{list:?}");
+    }
+}

@@ -367,16 +367,21 @@ async fn playlists_are_packed_for_who_asks_and_media_is_not() {
 
 #[tokio::test]
 async fn a_bound_playback_url_works_for_whom_it_was_made_for() {
-    let edge = Setup::default().setting("PLAYBACK__BIND", "cookie").start().await;
+    let edge = Setup::default()
+        .setting("PLAYBACK__BIND", "cookie")
+        .setting("SERVER__PUBLIC_URL", "https://edge.test")
+        .start()
+        .await;
     let bearer = format!("Bearer {}", edge.alice());
     let url = format!("{}/streams/cam-1/live.m3u8", edge.url);
     let answer = edge.http.get(&url, &[("authorization", &bearer)]).await;
     assert_eq!(answer.status, 302, "{}", answer.text());
     let cookies: Vec<_> =
         answer.headers.get_all("set-cookie").iter().map(|value| value.to_str().unwrap().to_owned()).collect();
-    assert_eq!(cookies.len(), 2, "{cookies:?}");
-    for (cookie, path) in cookies.iter().zip(["/hls/", "/dash/"]) {
-        for part in ["HttpOnly", "Secure", &format!("Path={path}")] {
+    let paths = ["/hls/", "/dash/", "/streams/", "/getHLSStreamingSessionURL", "/getDASHStreamingSessionURL"];
+    assert_eq!(cookies.len(), paths.len(), "{cookies:?}");
+    for (cookie, path) in cookies.iter().zip(paths) {
+        for part in ["HttpOnly", "Secure", "SameSite=None", &format!("Path={path};")] {
             assert!(cookie.contains(part), "{cookie}");
         }
     }

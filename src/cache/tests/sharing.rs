@@ -139,3 +139,38 @@ proptest! {
         prop_assert!(got == right);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn bytes_of_a_body_of_unknown_length_are_there_when_they_have_come() {
+    for announced in [None, Some(6)] {
+        let bench = bench(|_| ());
+        let origin = Origin::new(&bench, Keep::For(DAY));
+        let feed = origin.fed(announced);
+        let mut one = bench.cache.get_or_fill(key(1), origin.fetch()).await.unwrap().entry;
+        let mut two = bench.cache.get_or_fill(key(1), origin.fetch()).await.unwrap().entry;
+        feed.send(Ok(Bytes::from_static(b"abcd"))).await.unwrap();
+        assert!(one.reaches(4).await.unwrap());
+        let soon = tokio::time::timeout(Duration::from_millis(10), two.reaches(5)).await;
+        assert!(soon.is_err(), "that byte may come or not");
+        assert_eq!(one.body(Some(1..3)).collect().await.unwrap().to_bytes(), "bc", "while it grows");
+        feed.send(Ok(Bytes::from_static(b"ef"))).await.unwrap();
+        drop(feed);
+        assert!(!two.reaches(7).await.unwrap(), "the body has ended");
+        assert_eq!(two.known_length().await.unwrap(), Some(6));
+        assert!(two.reaches(6).await.unwrap());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_bytes_of_a_body_that_breaks_is_told() {
+    let bench = bench(|_| ());
+    let origin = Origin::new(&bench, Keep::For(DAY));
+    let feed = origin.fed(None);
+    let mut read = bench.cache.get_or_fill(key(1), origin.fetch()).await.unwrap().entry;
+    let mut other = bench.cache.get_or_fill(key(1), origin.fetch()).await.unwrap().entry.body(None);
+    feed.send(Ok(Bytes::from_static(b"abcd"))).await.unwrap();
+    // Somebody has had bytes of it, so it is not fetched again.
+    assert!(other.next().await.is_some());
+    feed.send(Err(Broken::Cut("gone".into()))).await.unwrap();
+    assert!(read.reaches(9).await.is_err());
+}

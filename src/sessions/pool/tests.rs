@@ -1,13 +1,14 @@
 //! One upstream session for any number of viewers, opened, renewed, let go.
 
 use super::super::key::tests::key;
-use super::super::{Outcome, Verdict};
+use super::super::{Outcome, Refusal, Verdict};
 use super::*;
 use crate::kvs::{PlaybackMode, Protocol};
-use kvs::{Failed, Kvs, Way};
+use kvs::{Failed, Handle, Kvs, Way};
 use std::sync::atomic::Ordering;
 
 mod kvs;
+mod refused;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -54,6 +55,16 @@ impl Edge {
             text.lines().find(|line| line.starts_with(series)).unwrap_or_else(|| panic!("{series}\n{text}"));
         line.rsplit(' ').next().unwrap().parse().unwrap()
     }
+}
+
+/// KVS has said that it does not know what was located.
+async fn refused(
+    edge: &Edge,
+    key: &SessionKey,
+    resource: &Resource,
+    at: &Located<Handle>,
+) -> Result<Located<Handle>, Error<Failed>> {
+    edge.sessions.relocate(key, resource, &at.opened, Refusal::Unknown, edge.kvs.now()).await
 }
 
 fn sequence(playlist: &Playlist) -> u64 {
@@ -252,7 +263,8 @@ async fn published_addresses_lead_to_the_session_that_published_them() {
     tokio::time::sleep(4 * SECOND).await;
     let lost = edge.sessions.session(&key, edge.kvs.now()).await.unwrap();
     for _ in 0..2 {
-        let located = edge.sessions.relocate(&key, &old[1], &lost, edge.kvs.now()).await.unwrap();
+        let located =
+            edge.sessions.relocate(&key, &old[1], &lost, Refusal::Expired, edge.kvs.now()).await.unwrap();
         assert_eq!(&*located.opened.id, "s2");
     }
     let new = resources(&edge.live().await.unwrap());
@@ -260,7 +272,8 @@ async fn published_addresses_lead_to_the_session_that_published_them() {
     // What the old addresses gave may be in the cache; if not, they lead on.
     for (old, name) in [(&old[0], "getMP4InitFragment.mp4?TrackNumber=1"), (&old[1], &*old[1].to_string())] {
         assert_eq!(behind(old).await, ("s1".to_owned(), name.to_owned()));
-        let elsewhere = edge.sessions.relocate(&key, old, &lost, edge.kvs.now()).await.unwrap();
+        let elsewhere =
+            edge.sessions.relocate(&key, old, &lost, Refusal::Expired, edge.kvs.now()).await.unwrap();
         assert_eq!((&*elsewhere.opened.id, elsewhere.resource.to_string()), ("s2", name.to_owned()));
     }
     // A process that knows nothing of them finds its own counterpart.
@@ -292,7 +305,7 @@ async fn what_a_lost_session_gave_is_still_found_and_what_it_did_not_is_elsewher
         let located = edge.sessions.locate(&key, &fragment, edge.kvs.now()).await.unwrap();
         assert_eq!(&*located.opened.id, "s1", "it may be in the cache");
         for _ in 0..20 {
-            let elsewhere = edge.sessions.relocate(&key, &fragment, &located.opened, edge.kvs.now()).await;
+            let elsewhere = refused(&edge, &key, &fragment, &located).await;
             let elsewhere = elsewhere.unwrap();
             assert_eq!(&*elsewhere.opened.id, "s2");
             // In DASH it has another number there, and is as far from 1970 as it was.
@@ -304,7 +317,7 @@ async fn what_a_lost_session_gave_is_still_found_and_what_it_did_not_is_elsewher
                 }
             }
             // Refused there too: it is not the session's fault.
-            let again = edge.sessions.relocate(&key, &fragment, &elsewhere.opened, edge.kvs.now()).await;
+            let again = refused(&edge, &key, &fragment, &elsewhere).await;
             assert_eq!(again.err(), Some(Error::Gone));
         }
         assert_eq!(edge.kvs.opens(), 2);
@@ -382,7 +395,8 @@ async fn dash_goes_on_over_sessions_and_its_numbers_lead_back() {
     let over = edge.sessions.locate(&key, &resource, edge.kvs.now()).await.unwrap().opened;
     assert!(over.expires < edge.kvs.now());
     let opens = edge.kvs.opens();
-    let elsewhere = edge.sessions.relocate(&key, &resource, &over, edge.kvs.now()).await;
+    let now = edge.kvs.now();
+    let elsewhere = edge.sessions.relocate(&key, &resource, &over, Refusal::Expired, now).await;
     assert_eq!(elsewhere.err(), Some(Error::Gone), "no session lists it any more");
     assert!(edge.kvs.opens() <= opens + 1, "no more than is renewed anyway");
     assert_eq!(behind(last + 1_000_000).await, Err(Error::Gone));
@@ -459,7 +473,8 @@ async fn days_of_footage_become_one_playlist_and_its_addresses_lead_back() {
         // A part's session is lost: another for that part.
         tokio::time::sleep(4 * SECOND).await;
         let opens = edge.kvs.opens();
-        let elsewhere = edge.sessions.relocate(&key, &last.resource, &last.opened, edge.kvs.now());
+        let now = edge.kvs.now();
+        let elsewhere = edge.sessions.relocate(&key, &last.resource, &last.opened, Refusal::Expired, now);
         let elsewhere = elsewhere.await.unwrap();
         assert_eq!(elsewhere.resource, last.resource);
         assert_eq!(located(edge, uris[286]).await.opened.id, elsewhere.opened.id);

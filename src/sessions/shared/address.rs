@@ -8,6 +8,7 @@ use crate::sessions::pool::Located;
 use crate::sessions::slot::PACE;
 use crate::sessions::{Error, periods};
 use std::sync::Arc;
+use tokio::time::Instant;
 
 impl<O: Origin> Shared<O> {
     /// Which session and resource stand behind a published address.
@@ -15,38 +16,13 @@ impl<O: Origin> Shared<O> {
         self: &Arc<Self>,
         resource: &Resource,
     ) -> Result<Located<O::Handle>, Error<O::Error>> {
+        if lock(&self.state).absent.holds(resource, Instant::now()) {
+            return Err(Error::Gone);
+        }
         if self.key.whole().is_some() {
             return self.behind_part(resource).await;
         }
         self.behind_one(resource).await
-    }
-
-    /// Where else an address may lead, when the session `lost` refused it.
-    pub(in crate::sessions) async fn instead(
-        self: &Arc<Self>,
-        resource: &Resource,
-        lost: &Arc<Session<O::Handle>>,
-    ) -> Result<Located<O::Handle>, Error<O::Error>> {
-        if let Some((owner, upstream)) = self.part_of(resource) {
-            return Ok(same(owner.other_than(lost).await?, upstream));
-        }
-        let session = self.other_than(lost).await?;
-        if !self.key.moves() {
-            return Ok(same(session, resource.clone()));
-        }
-        if Arc::ptr_eq(&session, lost) {
-            return Err(Error::Gone);
-        }
-        let found = self.elsewhere(resource, Some(lost.generation)).await?;
-        if Arc::ptr_eq(&found.opened, lost) { Err(Error::Gone) } else { Ok(found) }
-    }
-
-    /// The session in use, another one if that is `lost`. One just opened is kept: it is not the session's fault.
-    async fn other_than(
-        self: &Arc<Self>,
-        lost: &Arc<Session<O::Handle>>,
-    ) -> Result<Arc<Session<O::Handle>>, Error<O::Error>> {
-        if Self::is_young(lost) { self.session().await } else { self.replace(lost).await }
     }
 
     pub(super) async fn behind_one(
@@ -99,7 +75,7 @@ impl<O: Origin> Shared<O> {
     }
 
     /// An address whose session is gone, or from before a restart of ours: the current session's counterpart.
-    async fn elsewhere(
+    pub(super) async fn elsewhere(
         self: &Arc<Self>,
         resource: &Resource,
         than: Option<Generation>,
@@ -156,6 +132,6 @@ impl<O: Origin> Shared<O> {
 }
 
 /// The same by its own name.
-fn same<H>(opened: Arc<Session<H>>, resource: Resource) -> Located<H> {
+pub(super) fn same<H>(opened: Arc<Session<H>>, resource: Resource) -> Located<H> {
     Located { opened, resource, moved: 0 }
 }

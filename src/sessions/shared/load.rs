@@ -3,11 +3,12 @@
 
 use super::{FETCHES, Session, Shared, State, lock, stream_text};
 use crate::kvs::Resource;
-use crate::sessions::Error;
+use crate::sessions::joined::MOST;
 use crate::sessions::media_playlist::{self, MediaPlaylist};
 use crate::sessions::origin::{Origin, Verdict};
 use crate::sessions::pool::Located;
 use crate::sessions::slot::{Failure, Look, Outcome, Playlist, Published, Slot, Stands};
+use crate::sessions::{Error, REVIVAL, manifest};
 use aws_lc_rs::digest;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +16,6 @@ use tokio::time::{Instant, timeout};
 
 /// KVS answers faster, or not at all.
 const LOADING: Duration = Duration::from_secs(5);
-/// A camera that is silent is not asked for with a new session more often.
-const REVIVAL: Duration = Duration::from_secs(5);
 
 impl<O: Origin> Shared<O> {
     /// A playlist or manifest: at once, or after one load for all who wait.
@@ -140,6 +139,14 @@ impl<O: Origin> Shared<O> {
                 }
             }
             Resource::Manifest if self.key.moves() => (text.to_owned(), Duration::from_secs(2), false),
+            Resource::Manifest
+                if self.key.whole_manifest() && manifest::listed(text) >= usize::from(MOST) =>
+            {
+                return Err(Error::TooLong(
+                    "the range holds 5,000 fragments or more, which is all that one DASH manifest lists: ask for a \
+                     shorter range, or for vod.m3u8, which joins longer ones",
+                ));
+            }
             _ => (text.to_owned(), Duration::from_secs(60), true),
         };
         let ahead = state.plan(resource, &text, self.key.moves());

@@ -18,6 +18,10 @@ impl<O: Origin> Shared<O> {
     pub(in crate::sessions) async fn any_session(
         self: &Arc<Self>,
     ) -> Result<Arc<Session<O::Handle>>, Error<O::Error>> {
+        if self.key.whole_manifest() {
+            // A range that is too long is told of before anybody is sent there.
+            self.playlist(&Resource::Manifest).await?;
+        }
         let Some(range) = self.key.whole() else { return self.session().await };
         let mut last = Err(Error::Gone);
         for day in joined::days(range)? {

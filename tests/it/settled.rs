@@ -1,0 +1,143 @@
+//! What has settled is asked of KVS once: KVS's own calls as well as pages, within the table of DESIGN.md 7.
+
+use crate::harness::Edge;
+use kvs_edge::kvs::Timestamp;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+fn end(ago: u64) -> u64 {
+    Timestamp::now().millis() / 1000 - ago
+}
+
+fn fragments(end: u64, most: u64) -> Value {
+    json!({"StreamName": "cam-1", "MaxResults": most, "FragmentSelector": {"FragmentSelectorType": "SERVER_TIMESTAMP",
+        "TimestampRange": {"StartTimestamp": end - 60, "EndTimestamp": end}}})
+}
+
+fn images(end: u64) -> Value {
+    json!({"StreamName": "cam-1", "ImageSelectorType": "SERVER_TIMESTAMP", "StartTimestamp": end - 10,
+        "EndTimestamp": end, "SamplingInterval": 3000, "Format": "JPEG"})
+}
+
+/// Longer than an answer serves that no cache keeps.
+async fn a_moment() {
+    tokio::time::sleep(Duration::from_millis(1300)).await;
+}
+
+#[tokio::test]
+async fn calls_about_settled_footage_are_asked_of_kvs_once() {
+    let edge = Edge::start().await;
+    let end = end(300);
+    for (path, operation, call) in
+        [("/listFragments", "ListFragments", fragments(end, 1000)), ("/getImages", "GetImages", images(end))]
+    {
+        let first = edge.call(path, edge.alice(), &call).await;
+        assert_eq!(first.status, 200, "{}", first.text());
+        assert_eq!(first.header("cache-status"), Some("kvs-edge; fwd=uri-miss; stored"), "{operation}");
+        a_moment().await;
+        let again = edge.call(path, edge.token("carol", &["investigators"]), &call).await;
+        assert_eq!((again.header("cache-status"), &again.body), (Some("kvs-edge; hit"), &first.body));
+        assert_eq!(edge.reached_by(operation).await, 1, "{operation}");
+        assert_eq!(
+            edge.call(path, edge.token("eve", &["strangers"]), &call).await.status,
+            403,
+            "asked first"
+        );
+    }
+    // Other members, another answer; and what may still change is asked for again.
+    let few = edge.call("/listFragments", edge.alice(), &fragments(end, 5)).await.json();
+    assert_eq!(few["Fragments"].as_array().unwrap().len(), 5);
+    let mut next = fragments(end, 5);
+    next["NextToken"] = few["NextToken"].clone();
+    let rest = edge.call("/listFragments", edge.alice(), &next).await.json();
+    assert_ne!(rest["Fragments"], few["Fragments"]);
+    let before = edge.reached_by("ListFragments").await;
+    let fresh = fragments(Timestamp::now().millis() / 1000, 1000);
+    for _ in 0..2 {
+        assert_eq!(edge.call("/listFragments", edge.alice(), &fresh).await.header("cache-status"), None);
+        a_moment().await;
+    }
+    assert_eq!(edge.reached_by("ListFragments").await, before + 2);
+}
+
+#[tokio::test]
+async fn a_settled_list_says_how_long_it_is_kept() {
+    let edge = Edge::start().await;
+    let keep = async |end: u64| {
+        let path = format!("/streams/cam-1/fragments?start={}&end={end}", end - 60);
+        let answer = edge.get(&path, edge.alice()).await;
+        let keep =
+            answer.header("cache-control").unwrap().strip_prefix("private, max-age=").unwrap().to_owned();
+        keep.parse::<u64>().unwrap()
+    };
+    assert!((290..=300).contains(&keep(end(300)).await));
+    assert_eq!(keep(end(0)).await, 2);
+}
+
+#[tokio::test]
+async fn a_picture_is_not_refreshed_before_it_comes_near_the_age_that_is_put_up_with() {
+    let edge = Edge::start().await;
+    let path = "/streams/cam-1/snapshot.jpg?max_age=30";
+    let mut shown = Vec::new();
+    for _ in 0..10 {
+        let answer = edge.get(path, edge.alice()).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        shown.push(answer.body);
+        tokio::time::sleep(Duration::from_millis(700)).await;
+    }
+    shown.dedup();
+    assert_eq!((shown.len(), edge.reached_by("GetImages").await), (1, 1));
+    // Who wants a newer one gets it, and then everybody has it.
+    let newer = edge.get("/streams/cam-1/snapshot.jpg?max_age=1", edge.alice()).await;
+    assert_eq!((newer.status, edge.reached_by("GetImages").await), (200, 2));
+}
+
+#[tokio::test]
+async fn where_a_held_clip_is_cut_is_looked_at_once() {
+    let edge = Edge::start().await;
+    let path = format!("/streams/cam-1/clip.mp4?start={}&end={}", end(4000), end(3400));
+    let first = edge.get(&path, edge.alice()).await;
+    let cut = first.header("kvs-edge-truncated").unwrap().to_owned();
+    let hits =
+        async || edge.metric("kvs_edge_cache_requests_total", &["tier=\"memory\"", "result=\"hit\""]).await;
+    let before = hits().await;
+    let again = edge.get(&path, edge.alice()).await;
+    assert_eq!(again.header("kvs-edge-truncated"), Some(cut.as_str()));
+    assert_eq!(hits().await, before + 1.0, "the clip, and no list");
+}
+
+#[tokio::test]
+async fn a_manifest_that_cannot_hold_its_range_is_refused_in_words() {
+    let edge = Edge::start().await;
+    let ask = async |hours: u64| {
+        let path = format!("/streams/cam-1/vod.mpd?start={}&end={}", end(300) - hours * 3600, end(300));
+        edge.get(&path, edge.alice()).await
+    };
+    assert_eq!(ask(1).await.status, 302);
+    let long = ask(8).await;
+    assert_eq!((long.status, long.kind()), (400, "InvalidArgumentException"));
+    assert!(
+        long.message().contains("5,000 fragments") && long.message().contains("vod.m3u8"),
+        "{}",
+        long.message()
+    );
+}
+
+#[tokio::test]
+async fn a_callers_many_groups_fit_into_a_playback_url() {
+    let edge = Edge::start().await;
+    let groups: Vec<_> = (0..120).map(|n| format!("{n:08x}-1111-4222-8333-444455556666")).collect();
+    let mut groups: Vec<&str> = groups.iter().map(String::as_str).collect();
+    groups.push("investigators");
+    let url = edge.play("/streams/cam-1/live.m3u8", edge.token("dora", &groups)).await;
+    let capability = url.split("/v1/").nth(1).unwrap().split('/').next().unwrap();
+    assert!(capability.len() < 1024, "{}", capability.len());
+    assert_eq!(edge.http.get(&url, &[]).await.status, 200);
+    // Policies that may look at a group that was left out end it; others would not have been told.
+    let policies = std::fs::read_to_string(edge.path("policies.cedar")).unwrap();
+    let forbid = format!("{policies}\nforbid (principal in Group::\"{}\", action, resource);", groups[7]);
+    std::fs::write(edge.path("policies.cedar"), forbid).unwrap();
+    edge.http.post(&format!("{}/reload", edge.admin), &[], String::new()).await;
+    edge.until("the forbid reaches the viewer", || async { edge.http.get(&url, &[]).await.status == 403 })
+        .await;
+}
