@@ -6,11 +6,14 @@
 //! taken for new and a discontinuity is counted. EXT-X-DISCONTINUITY-SEQUENCE, which KVS leaves out, is maintained,
 //! and is the same on all tracks: what stands ahead of a fragment is decided once per fragment.
 //!
-//! Where a discontinuity stands, beyond KVS's own: where the fragments of one session end and another's begin,
-//! because `tfdt` is not proven equal across sessions (`KVS.md` 8), and after a gap in time of more than two target
-//! durations. When a camera was away for that long, what was listed before is listed no more: a player that lays
+//! Where a discontinuity stands, beyond KVS's own: where the fragments of one session end and another's begin, unless
+//! the times of both are moved onto the one timeline that runs by PROGRAM-DATE-TIME (`moves`; `tfdt` is not proven
+//! equal across sessions, `KVS.md` 8) and their init segments are equal; and after a gap in time of more than two
+//! target durations. Few discontinuities are what players bear best: some stall at each, and a restarted process
+//! cannot know how many there were. When a camera was away for that long, what was listed before is listed no more: a player that lays
 //! fragments end to end while its clock runs on (Shaka Player) would hold even the new ones for expired, and joins
-//! anew at a MEDIA-SEQUENCE it has not seen. Not so where each fragment has a discontinuity: tracks would disagree on the count. Init segments of different sessions have different addresses, because KVS numbers them anew in each.
+//! anew at a MEDIA-SEQUENCE it has not seen. Not so where each fragment has a discontinuity: tracks would disagree on
+//! the count.
 //!
 //! Pure: playlists in, playlists out. Numbers begin as `numbering` says.
 
@@ -18,7 +21,7 @@ use super::inits::Inits;
 use super::media_playlist::{MediaPlaylist, Segment};
 use super::numbering;
 use crate::kvs::{FragmentNumber, Resource, Timestamp};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Which upstream session, counted from 1 in the order of opening.
 pub(super) type Generation = u32;
@@ -34,6 +37,8 @@ pub(super) struct Timeline {
     marks: BTreeMap<Position, Mark>,
     tracks: BTreeMap<u8, Track>,
     inits: Inits,
+    /// Sessions whose media is moved onto the one timeline.
+    moved: BTreeSet<Generation>,
 }
 
 /// The order of fragments: by number where numbers are global, else by session first.
@@ -55,12 +60,16 @@ struct Mark {
     tagged: bool,
     /// How many stand ahead of it in all.
     index: u64,
+    /// Its times are moved onto the one timeline.
+    moved: bool,
 }
 
 /// One track's published playlist.
 struct Track {
     target: u64,
     listed: VecDeque<Listed>,
+    /// The init segment of the last one listed, as published.
+    map: Option<Resource>,
     /// Generation and KVS's own sequence number of the last one listed.
     upstream: (Generation, u64),
     /// When something was listed last.
@@ -87,7 +96,40 @@ impl Timeline {
             marks: BTreeMap::new(),
             tracks: BTreeMap::new(),
             inits,
+            moved: BTreeSet::new(),
         }
+    }
+
+    /// Says that the media of a session is moved onto the one timeline: a fragment begins at its PROGRAM-DATE-TIME.
+    pub(super) fn moves(&mut self, generation: Generation) {
+        self.moved.insert(generation);
+        while self.moved.len() > REMEMBERED {
+            self.moved.pop_first();
+        }
+    }
+
+    /// What stands in an init segment of a session.
+    pub(super) fn learn(&mut self, generation: Generation, upstream: &Resource, track: super::Track) {
+        self.inits.learn(generation, upstream, track);
+    }
+
+    /// The init segments of a playlist that [`Timeline::learn`] was told nothing of yet.
+    pub(super) fn unknown(&self, generation: Generation, playlist: &MediaPlaylist) -> Vec<Resource> {
+        let maps = playlist.segments.iter().filter_map(|segment| Some(&segment.map.as_ref()?.resource));
+        let mut unknown: Vec<_> =
+            maps.filter(|init| self.inits.track(generation, init).is_none()).cloned().collect();
+        unknown.dedup();
+        unknown
+    }
+
+    /// What was learned of an init segment.
+    pub(super) fn learned(&self, generation: Generation, init: &Resource) -> Option<super::Track> {
+        self.inits.track(generation, init)
+    }
+
+    /// What was learned last of a track of a session.
+    pub(super) fn track(&self, generation: Generation, track: u8) -> Option<super::Track> {
+        self.inits.newest(generation, track)
     }
 
     /// Merges what `generation` lists for `track` and gives what players shall see.
@@ -102,6 +144,7 @@ impl Timeline {
         let mut state = self.tracks.remove(&track).unwrap_or_else(|| Track {
             target: 0,
             listed: VecDeque::new(),
+            map: None,
             upstream: (generation, 0),
             changed: now,
             ended: false,
@@ -129,16 +172,19 @@ impl Timeline {
             state.changed = now;
             for (Offered { position, segment, upstream }, sequence) in offered[fresh..].iter().zip(sequence..)
             {
-                let tagged = segment.discontinuity;
-                let place = Mark { generation, upstream: *upstream, sequence, tagged, index: 0 };
+                let (tagged, moved) = (segment.discontinuity, self.moved.contains(&generation));
+                let place = Mark { generation, upstream: *upstream, sequence, tagged, index: 0, moved };
                 let gap = std::mem::take(&mut away) || gap(&state, segment);
-                let mark = self.mark(position, place, gap);
                 let mut segment = (*segment).clone();
-                segment.discontinuity = mark.tagged;
                 segment.map = segment.map.map(|map| {
                     let address = self.inits.address(generation, &map.resource, now);
                     map.at(address)
                 });
+                let map = segment.map.as_ref().map(|map| map.resource.clone());
+                let same = state.map.is_none() || state.map == map;
+                state.map = map;
+                let mark = self.mark(position, place, Break { gap, session: !same });
+                segment.discontinuity = mark.tagged;
                 state.listed.push_back(Listed { position: position.clone(), sequence, segment });
             }
         }
@@ -213,7 +259,7 @@ impl Timeline {
     }
 
     /// Decides what stands ahead of a fragment, unless that is decided. `place` has all but the count.
-    fn mark(&mut self, position: &Position, place: Mark, gap: bool) -> Mark {
+    fn mark(&mut self, position: &Position, place: Mark, breaks: Break) -> Mark {
         if let Some(mark) = self.marks.get(position) {
             return *mark;
         }
@@ -222,7 +268,7 @@ impl Timeline {
         let mark = if self.always && place.tagged {
             every(place, before, after)
         } else {
-            now_and_then(place, before, after, gap)
+            now_and_then(place, before, after, breaks)
         };
         self.marks.insert(position.clone(), mark);
         mark
@@ -361,8 +407,16 @@ fn every(place: Mark, before: Option<Mark>, after: Option<Mark>) -> Mark {
     Mark { index, ..place }
 }
 
+/// What a track sees ahead of a fragment.
+struct Break {
+    /// Nothing was recorded for long.
+    gap: bool,
+    /// Another init segment than before, should the session be another one too.
+    session: bool,
+}
+
 /// The count where discontinuities are rare.
-fn now_and_then(place: Mark, before: Option<Mark>, after: Option<Mark>, gap: bool) -> Mark {
+fn now_and_then(place: Mark, before: Option<Mark>, after: Option<Mark>, breaks: Break) -> Mark {
     match (before, after) {
         // Another track went on without this fragment. What that one counted stands.
         (Some(before), Some(_)) => Mark { tagged: false, index: before.index, ..place },
@@ -374,7 +428,9 @@ fn now_and_then(place: Mark, before: Option<Mark>, after: Option<Mark>, gap: boo
             Mark { index: first + u64::from(place.tagged), ..place }
         }
         (Some(before), None) => {
-            let tagged = place.tagged || before.generation != place.generation || gap;
+            let goes_on = before.generation == place.generation
+                || (before.moved && place.moved && !breaks.session);
+            let tagged = place.tagged || breaks.gap || !goes_on;
             Mark { tagged, index: before.index + u64::from(tagged), ..place }
         }
     }

@@ -37,7 +37,7 @@ pub struct Located<H> {
     pub opened: Arc<Session<H>>,
     /// The resource by the name KVS knows it.
     pub resource: Resource,
-    /// Ticks to add to the times in its media: live DASH runs on one timeline over all sessions. 0 for all else.
+    /// Ticks to add to the times in its media: live fMP4 runs on one timeline over all sessions. 0 for all else.
     pub moved: u64,
 }
 

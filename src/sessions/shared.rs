@@ -1,8 +1,10 @@
 //! One upstream session and what its viewers share: opened by single flight, renewed ahead, replaced when it is lost.
 //!
-//! Loading its playlists is in `load`, addresses in `address`, footage that takes several sessions in `parts`.
+//! Loading its playlists is in `load`, what its media must be moved by in `anchor`, addresses in `address`, footage
+//! that takes several sessions in `parts`.
 
 mod address;
+mod anchor;
 mod load;
 mod parts;
 
@@ -22,6 +24,7 @@ use crate::kvs::{
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
@@ -37,6 +40,8 @@ pub struct Session<H> {
     pub parameters: SessionParameters,
     /// Sessions beside it, if it shows footage.
     pub lanes: Lanes<H>,
+    /// By how much its media is moved onto the timeline of live HLS, once that is known; `None` if it cannot be.
+    moved: OnceCell<Option<Duration>>,
     generation: Generation,
     opened: Instant,
     until: Instant,
@@ -229,6 +234,7 @@ impl<O: Origin> Shared<O> {
             handle: opened.handle,
             parameters,
             lanes: Lanes::new(asked),
+            moved: OnceCell::new(),
             generation: state.generation,
             opened: asked,
             until: asked + Duration::from_millis(lives),

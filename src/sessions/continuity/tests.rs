@@ -121,6 +121,44 @@ fn a_renewed_session_goes_on_where_the_old_one_was() {
     assert!(second.render(true).contains("#EXT-X-DISCONTINUITY-SEQUENCE:0\n"));
 }
 
+const INIT: Resource = Resource::InitSegment { protocol: crate::kvs::Protocol::Hls, track: 1, sequence: Some(0) };
+
+/// A session whose media is moved onto the one timeline, with an init segment of this mark.
+fn moved(timeline: &mut Timeline, generation: Generation, mark: u64) {
+    timeline.moves(generation);
+    timeline.learn(generation, &INIT, crate::sessions::Track { timescale: 16_000, mark });
+}
+
+#[test]
+fn nothing_stands_between_two_sessions_on_one_timeline() {
+    let mut camera = Camera::new();
+    camera.record(6);
+    let mut timeline = Timeline::new(5, false, false);
+    let mut load = |timeline: &mut Timeline, camera: &Camera, generation| {
+        let upstream = Upstream::open(generation, camera, 5);
+        let playlist = upstream.playlist(camera, 1, &PLAIN);
+        timeline.merge(1, generation, &playlist, Timestamp::from_millis(camera.clock)).unwrap()
+    };
+    moved(&mut timeline, 1, 7);
+    load(&mut timeline, &camera, 1);
+    camera.record(2);
+    assert_eq!(timeline.unknown(2, &Upstream::open(2, &camera, 5).playlist(&camera, 1, &PLAIN)), [INIT]);
+    moved(&mut timeline, 2, 7);
+    let renewed = load(&mut timeline, &camera, 2).render(true);
+    assert!(!renewed.contains("DISCONTINUITY"), "{renewed}");
+    assert_eq!(renewed.matches("#EXT-X-MAP").count(), 1, "{renewed}");
+    // Another init segment, and after that a session of which nothing could be found out.
+    for (generation, mark) in [(3, Some(8)), (4, None), (5, Some(7))] {
+        camera.record(2);
+        if let Some(mark) = mark {
+            moved(&mut timeline, generation, mark);
+        }
+        let tags: Vec<bool> =
+            load(&mut timeline, &camera, generation).segments.iter().map(|s| s.discontinuity).collect();
+        assert!(tags[3] && !tags[4], "{generation} {tags:?}");
+    }
+}
+
 #[test]
 fn discontinuities_that_slid_out_are_counted() {
     let mut camera = Camera::new();
