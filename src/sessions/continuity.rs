@@ -17,10 +17,16 @@
 //!
 //! Pure: playlists in, playlists out. Numbers begin as `numbering` says.
 
+mod count;
+mod kept;
+
+pub(super) use kept::Kept;
+
 use super::inits::Inits;
 use super::media_playlist::{MediaPlaylist, Segment};
 use super::numbering;
 use crate::kvs::{FragmentNumber, Resource, Timestamp};
+use count::{Break, every, now_and_then};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Which upstream session, counted from 1 in the order of opening.
@@ -39,6 +45,8 @@ pub(super) struct Timeline {
     inits: Inits,
     /// Sessions whose media is moved onto the one timeline.
     moved: BTreeSet<Generation>,
+    /// It goes on from what an earlier process kept.
+    resumed: bool,
 }
 
 /// The order of fragments: by number where numbers are global, else by session first.
@@ -70,6 +78,8 @@ struct Track {
     listed: VecDeque<Listed>,
     /// The init segment of the last one listed, as published.
     map: Option<Resource>,
+    /// What an earlier process listed last, with the numbers it gave.
+    kept: BTreeMap<Position, u64>,
     /// Generation and KVS's own sequence number of the last one listed.
     upstream: (Generation, u64),
     /// When something was listed last.
@@ -97,6 +107,7 @@ impl Timeline {
             tracks: BTreeMap::new(),
             inits,
             moved: BTreeSet::new(),
+            resumed: false,
         }
     }
 
@@ -145,6 +156,7 @@ impl Timeline {
             target: 0,
             listed: VecDeque::new(),
             map: None,
+            kept: BTreeMap::new(),
             upstream: (generation, 0),
             changed: now,
             ended: false,
@@ -156,12 +168,16 @@ impl Timeline {
         let mut away = lets_go && offered.get(fresh).is_some_and(|first| state.away(first, now));
         if away || (lets_go && state.listed.is_empty()) {
             // So that tracks agree, and a process begun after a camera's absence lists no more than the one before it.
-            let begin = if away || self.marks.is_empty() {
-                Some(after_last_absence(&offered, state.target))
-            } else {
-                offered.iter().position(|offered| self.marks.contains_key(&offered.position))
+            let after_absence = after_last_absence(&offered, state.target);
+            let known = || offered.iter().position(|offered| self.marks.contains_key(&offered.position));
+            let begin = match away || self.marks.is_empty() {
+                true => after_absence,
+                // What an earlier process kept says nothing of an absence since.
+                false if self.resumed => known().unwrap_or(0).max(after_absence),
+                false => known().unwrap_or(0),
             };
-            fresh = fresh.max(begin.unwrap_or(0));
+            away |= self.resumed && begin > 0 && begin == after_absence;
+            fresh = fresh.max(begin);
         }
         if let [first, .., last] | [first @ last] = &offered[fresh..] {
             let sequence = self.next_sequence(&mut state, generation, first, now);
@@ -239,7 +255,12 @@ impl Timeline {
     ) -> u64 {
         let Some(last) = state.listed.back() else {
             let alone = numbering::first_sequence(&first.position.number, first.segment.date, now);
-            return match self.marks.range(..=&first.position).next_back() {
+            // What an earlier process listed on this track keeps its number, and what comes after is higher.
+            let floor = match state.kept.range(..=&first.position).next_back() {
+                Some((position, sequence)) if *position == first.position => return *sequence,
+                before => before.map_or(0, |(_, sequence)| sequence + 1),
+            };
+            let sequence = match self.marks.range(..=&first.position).next_back() {
                 None => alone,
                 Some((position, mark)) if *position == first.position => mark.sequence,
                 Some((_, mark)) if mark.generation == generation => {
@@ -247,11 +268,14 @@ impl Timeline {
                 }
                 Some((_, mark)) => alone.max(mark.sequence + 1),
             };
+            return sequence.max(floor);
         };
         // Inside one session KVS's own count tells how many slid past unseen.
         let (known, number) = state.upstream;
         let step = first.upstream.saturating_sub(number);
-        let sequence = last.sequence + if known == generation { step.max(1) } else { 1 };
+        let counted = last.sequence + if known == generation { step.max(1) } else { 1 };
+        // Another track may have seen more go by.
+        let sequence = self.marks.get(&first.position).map_or(counted, |mark| mark.sequence.max(counted));
         if sequence > last.sequence + 1 {
             state.listed.clear();
         }
@@ -388,52 +412,6 @@ fn absent(position: &Position, segment: &Segment, next: &Offered<'_>, target: u6
 fn after_last_absence(offered: &[Offered<'_>], target: u64) -> usize {
     let away = |pair: &[Offered<'_>]| absent(&pair[0].position, pair[0].segment, &pair[1], target);
     offered.windows(2).rposition(away).map_or(0, |at| at + 1)
-}
-
-/// The count where each fragment has a discontinuity ahead of it: those that slid past unseen had theirs too.
-fn every(place: Mark, before: Option<Mark>, after: Option<Mark>) -> Mark {
-    let here = |mark: &Mark| mark.generation == place.generation;
-    let index = match (before, after) {
-        (Some(before), _) if here(&before) => {
-            before.index + place.upstream.saturating_sub(before.upstream).max(1)
-        }
-        (_, Some(after)) if here(&after) => {
-            after.index.saturating_sub(after.upstream.saturating_sub(place.upstream).max(1))
-        }
-        (Some(before), _) => before.index + 1,
-        (None, Some(after)) => after.index.saturating_sub(1),
-        (None, None) => numbering::first_discontinuity(place.sequence, true) + 1,
-    };
-    Mark { index, ..place }
-}
-
-/// What a track sees ahead of a fragment.
-struct Break {
-    /// Nothing was recorded for long.
-    gap: bool,
-    /// Another init segment than before, should the session be another one too.
-    session: bool,
-}
-
-/// The count where discontinuities are rare.
-fn now_and_then(place: Mark, before: Option<Mark>, after: Option<Mark>, breaks: Break) -> Mark {
-    match (before, after) {
-        // Another track went on without this fragment. What that one counted stands.
-        (Some(before), Some(_)) => Mark { tagged: false, index: before.index, ..place },
-        (None, Some(after)) => {
-            Mark { tagged: false, index: after.index.saturating_sub(u64::from(after.tagged)), ..place }
-        }
-        (None, None) => {
-            let first = numbering::first_discontinuity(place.sequence, false);
-            Mark { index: first + u64::from(place.tagged), ..place }
-        }
-        (Some(before), None) => {
-            let goes_on = before.generation == place.generation
-                || (before.moved && place.moved && !breaks.session);
-            let tagged = place.tagged || breaks.gap || !goes_on;
-            Mark { tagged, index: before.index + u64::from(tagged), ..place }
-        }
-    }
 }
 
 /// True if the time between the last fragment listed and this one is longer than two target durations.

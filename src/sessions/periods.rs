@@ -22,6 +22,7 @@ use super::numbering;
 use super::origin::Track;
 use super::xml::Element;
 use crate::kvs::{FragmentNumber, Protocol, Resource, Timestamp};
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -39,6 +40,18 @@ pub(super) struct Periods {
     inits: VecDeque<Init>,
     begun: u64,
     last: Option<(String, Timestamp)>,
+    /// What an earlier process was at.
+    resumed: Option<Kept>,
+}
+
+/// What a process leaves to the one that follows it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Kept {
+    /// The newest period: its name and start.
+    period: (String, u64),
+    /// The newest fragments, oldest first: number, start.
+    fragments: Vec<(String, u64)>,
 }
 
 /// A period, as published.
@@ -115,6 +128,10 @@ pub(super) struct Published {
 const REMEMBERED: usize = 256;
 /// Init segments of past sessions that a player may still ask for.
 const INITS: usize = 64;
+/// Fragments told to the next process.
+const KEPT: usize = 16;
+/// The year 2100, in milliseconds since 1970.
+const LATEST: u64 = 4_102_444_800_000;
 /// A year, in milliseconds: no camera is waited for longer, and sums stay in range.
 const LONGEST_GAP: u64 = 366 * 86_400_000;
 
@@ -129,6 +146,24 @@ impl Periods {
             inits: VecDeque::new(),
             begun: 0,
             last: None,
+            resumed: None,
+        }
+    }
+
+    /// What the next process needs to go on with the same period and the same times; `None` if nothing is listed.
+    pub(super) fn keep(&self) -> Option<Kept> {
+        let period = self.periods.back()?;
+        let from = self.fragments.len().saturating_sub(KEPT);
+        let newest = self.fragments.range(from..);
+        let fragments = newest.filter_map(|f| Some((f.number.as_ref()?.to_string(), f.start))).collect();
+        Some(Kept { period: (period.id.clone(), period.start), fragments })
+    }
+
+    /// Goes on from what an earlier process kept.
+    pub(super) fn resume(&mut self, kept: Kept) {
+        let in_range = |start: u64| start < LATEST;
+        if in_range(kept.period.1) && kept.fragments.iter().all(|(_, start)| in_range(*start)) {
+            self.resumed = Some(kept);
         }
     }
 
@@ -363,7 +398,9 @@ impl Periods {
 
     /// Where a new fragment begins, milliseconds since 1970.
     fn start(&self, offer: &Offer<'_>) -> u64 {
-        let Some(last) = self.fragments.back() else { return offer.clock(self.live) };
+        let Some(last) = self.fragments.back() else {
+            return self.resumed_start(offer).unwrap_or_else(|| offer.clock(self.live));
+        };
         let length = last.length();
         // In one session KVS's manifest says where it follows.
         let here = |home: &&Home| home.generation == offer.generation && home.place == offer.place;
@@ -380,6 +417,13 @@ impl Periods {
         };
         // Less than a fragment is not a gap but two clocks.
         if meant >= follows + length { meant } else { follows }
+    }
+
+    /// When the first fragment here began by an earlier process.
+    fn resumed_start(&self, offer: &Offer<'_>) -> Option<u64> {
+        let number = offer.segment.fragment.as_ref()?.as_str();
+        let known = &self.resumed.as_ref()?.fragments;
+        known.iter().find(|(known, _)| known == number).map(|(_, start)| *start)
     }
 
     /// The period for a new fragment: the last one, unless the tracks have changed.
@@ -408,7 +452,12 @@ impl Periods {
         // Settings that come back while they are still listed.
         let taken = self.periods.iter().any(|period| period.id.starts_with(&id));
         let id = if taken { format!("{id}-{start}") } else { id };
-        let start = if self.periods.is_empty() { 0 } else { start };
+        let resumed = self.resumed.take_if(|kept| kept.period.0.starts_with(&id));
+        let (id, start) = match resumed {
+            Some(kept) if self.periods.is_empty() => kept.period,
+            _ if self.periods.is_empty() => (id, 0),
+            _ => (id, start),
+        };
         self.begun += 1;
         let element = offer.period.element.clone();
         self.periods.push_back(Period { place: self.begun, id, start, element, tracks });

@@ -15,6 +15,7 @@ use super::origin::{Opened, Origin};
 use super::periods::Periods;
 use super::prefetch::Prefetch;
 use super::slot::Slot;
+use super::store::Kept;
 use super::viewers::{SessionInfo, Viewers};
 use super::{Config, Error, SessionKey, joined, numbering};
 use crate::kvs::{
@@ -111,20 +112,25 @@ impl<O: Origin> Shared<O> {
         origin: Arc<O>,
         config: Config,
         metrics: Metrics,
+        kept: Option<Kept>,
         now: Timestamp,
     ) -> Self {
         let start = Instant::now();
         let parameters = &key.parameters;
-        let timeline = Timeline::new(
+        let mut timeline = Timeline::new(
             usize::from(parameters.max_fragments),
             parameters.discontinuity == DiscontinuityMode::Always,
             parameters.mode == PlaybackMode::LiveReplay,
         );
-        let periods = Periods::new(
+        let mut periods = Periods::new(
             usize::from(parameters.max_fragments),
             (parameters.show_timestamps, parameters.show_numbers),
             parameters.mode == PlaybackMode::Live,
         );
+        if let Some(Kept { timeline: before, periods: at, .. }) = kept {
+            before.iter().for_each(|kept| timeline.resume(kept, now));
+            at.into_iter().for_each(|kept| periods.resume(kept));
+        }
         let prefetch = Prefetch::new(usize::from(config.prefetch));
         let state = State {
             current: None,
@@ -288,6 +294,13 @@ impl<O: Origin> Shared<O> {
         };
         // Counted where it happens; what failed is tried again.
         let _ = self.another(Some(generation), Why::Renewal).await;
+    }
+
+    /// What the next process needs of it; `None` if nothing.
+    pub(super) fn keep(&self) -> Option<Kept> {
+        let state = lock(&self.state);
+        let (timeline, periods) = (state.timeline.keep(), state.periods.keep());
+        (timeline.is_some() || periods.is_some()).then(|| Kept { at: state.clock.0, timeline, periods })
     }
 
     /// For `/sessions`.

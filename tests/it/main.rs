@@ -19,6 +19,7 @@ mod harness;
 mod hot_reload;
 mod limits;
 mod media_cache;
+mod one_timeline;
 mod pages;
 mod playback;
 mod rates;

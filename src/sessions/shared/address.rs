@@ -94,7 +94,7 @@ impl<O: Origin> Shared<O> {
             (Protocol::Hls, Resource::Mp4Fragment { number, track, .. }) => {
                 let found = located(state.timeline.generation(number)?, resource.clone(), 0)?;
                 drop(state);
-                let moved = self.ticks(&found.opened, *track);
+                let moved = self.ticks(&found.opened, *track)?;
                 Some(Located { moved, ..found })
             }
             (Protocol::Hls, Resource::TsFragment { number }) => {
@@ -144,19 +144,18 @@ impl<O: Origin> Shared<O> {
 
     /// A fragment of live HLS in the current session: its own number is good in any, a position is not. Its time there
     /// is not; so the session is asked first what it lists, which tells.
-    async fn by_number(
-        self: &Arc<Self>,
-        resource: &Resource,
-    ) -> Result<Located<O::Handle>, Error<O::Error>> {
+    async fn by_number(self: &Arc<Self>, resource: &Resource) -> Result<Located<O::Handle>, Error<O::Error>> {
         let session = self.session().await?;
         let Resource::Mp4Fragment { track, .. } = *resource else {
             return Ok(same(session, resource.clone()));
         };
-        if session.moved.get().is_none() && self.moves_media() {
-            Box::pin(self.fetch(&Resource::MediaPlaylist { track })).await?;
+        if let Some(moved) = self.ticks(&session, track) {
+            return Ok(Located { opened: session, resource: resource.clone(), moved });
         }
+        Box::pin(self.fetch(&Resource::MediaPlaylist { track })).await?;
         let session = self.session().await?;
-        let moved = self.ticks(&session, track);
+        // Nothing is given out at a wrong time.
+        let moved = self.ticks(&session, track).ok_or(Error::Gone)?;
         Ok(Located { opened: session, resource: resource.clone(), moved })
     }
 

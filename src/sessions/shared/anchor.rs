@@ -86,14 +86,20 @@ impl<O: Origin> Shared<O> {
             }
         }
         let stream = stream_text(&self.key.stream);
-        tracing::warn!(stream, "the times of a session's media are not known: a discontinuity stands ahead of it");
+        tracing::warn!(
+            stream,
+            "the times of a session's media are not known: a discontinuity stands ahead of it"
+        );
         None
     }
 
-    /// By how many ticks a fragment of a session is moved.
-    pub(super) fn ticks(&self, session: &Session<O::Handle>, track: u8) -> u64 {
-        let Some(moved) = session.moved.get().copied().flatten() else { return 0 };
-        let known = lock(&self.state).timeline.track(session.generation, track);
-        known.map_or(0, |track| track.ticks(moved))
+    /// By how many ticks a fragment of a session is moved; `None` until its track's playlist has been looked into.
+    pub(super) fn ticks(&self, session: &Session<O::Handle>, track: u8) -> Option<u64> {
+        if !self.moves_media() {
+            return Some(0);
+        }
+        let Some(moved) = *session.moved.get()? else { return Some(0) };
+        let known = lock(&self.state).timeline.track(session.generation, track)?;
+        Some(known.ticks(moved))
     }
 }
