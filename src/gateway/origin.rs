@@ -125,8 +125,12 @@ impl Origin for KvsOrigin {
         let nobody = super::Payer::default();
         let fetch =
             media::fetch_moved(self.upstream.clone(), located, at.clone(), self.rules, nobody, Some(by));
-        // Players will ask for it next.
-        self.cache.get_or_fill(media::segment_key(key, &at), fetch).await?;
+        let found = self.cache.get_or_fill(media::segment_key(key, &at), fetch).await?;
+        // Players will ask for it next: the rest of it comes in while they are told. A fetch that nobody reads ends.
+        tokio::spawn(async move {
+            let mut reader = found.entry.body(None);
+            while let Some(Ok(_)) = reader.next().await {}
+        });
         Ok(moved.get().copied().flatten())
     }
 
