@@ -14,15 +14,18 @@
 //!
 //! Pure: manifests in, manifests out. How they look is `render`'s.
 
+mod kept;
+mod offer;
 mod render;
 
+pub(super) use kept::Kept;
+
 use super::continuity::Generation;
-use super::manifest::{self, Manifest, Segment, Template};
-use super::numbering;
+use super::manifest::{Manifest, Segment};
 use super::origin::Track;
 use super::xml::Element;
 use crate::kvs::{FragmentNumber, Protocol, Resource, Timestamp};
-use serde::{Deserialize, Serialize};
+use offer::{Offer, told};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -42,16 +45,6 @@ pub(super) struct Periods {
     last: Option<(String, Timestamp)>,
     /// What an earlier process was at.
     resumed: Option<Kept>,
-}
-
-/// What a process leaves to the one that follows it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Kept {
-    /// The newest period: its name and start.
-    period: (String, u64),
-    /// The newest fragments, oldest first: number, start.
-    fragments: Vec<(String, u64)>,
 }
 
 /// A period, as published.
@@ -128,10 +121,6 @@ pub(super) struct Published {
 const REMEMBERED: usize = 256;
 /// Init segments of past sessions that a player may still ask for.
 const INITS: usize = 64;
-/// Fragments told to the next process.
-const KEPT: usize = 16;
-/// The year 2100, in milliseconds since 1970.
-const LATEST: u64 = 4_102_444_800_000;
 /// A year, in milliseconds: no camera is waited for longer, and sums stay in range.
 const LONGEST_GAP: u64 = 366 * 86_400_000;
 
@@ -147,23 +136,6 @@ impl Periods {
             begun: 0,
             last: None,
             resumed: None,
-        }
-    }
-
-    /// What the next process needs to go on with the same period and the same times; `None` if nothing is listed.
-    pub(super) fn keep(&self) -> Option<Kept> {
-        let period = self.periods.back()?;
-        let from = self.fragments.len().saturating_sub(KEPT);
-        let newest = self.fragments.range(from..);
-        let fragments = newest.filter_map(|f| Some((f.number.as_ref()?.to_string(), f.start))).collect();
-        Some(Kept { period: (period.id.clone(), period.start), fragments })
-    }
-
-    /// Goes on from what an earlier process kept.
-    pub(super) fn resume(&mut self, kept: Kept) {
-        let in_range = |start: u64| start < LATEST;
-        if in_range(kept.period.1) && kept.fragments.iter().all(|(_, start)| in_range(*start)) {
-            self.resumed = Some(kept);
         }
     }
 
@@ -419,13 +391,6 @@ impl Periods {
         if meant >= follows + length { meant } else { follows }
     }
 
-    /// When the first fragment here began by an earlier process.
-    fn resumed_start(&self, offer: &Offer<'_>) -> Option<u64> {
-        let number = offer.segment.fragment.as_ref()?.as_str();
-        let known = &self.resumed.as_ref()?.fragments;
-        known.iter().find(|(known, _)| known == number).map(|(_, start)| *start)
-    }
-
     /// The period for a new fragment: the last one, unless the tracks have changed.
     fn period(&mut self, offer: &Offer<'_>, start: u64) -> Result<u64, &'static str> {
         let mut tracks = Vec::new();
@@ -467,67 +432,9 @@ impl Periods {
 
 const NO_INIT: &str = "KVS's manifest names an init segment that is none";
 
-/// A fragment as a session lists it.
-struct Offer<'a> {
-    generation: Generation,
-    place: usize,
-    available: Timestamp,
-    period: &'a manifest::Period,
-    /// On the leading track.
-    segment: &'a Segment,
-}
-
-impl Offer<'_> {
-    fn leading(&self) -> &Template {
-        &self.period.templates[0]
-    }
-
-    /// Its time in the session, milliseconds.
-    fn millis(&self) -> u64 {
-        self.leading().millis(self.segment.time)
-    }
-
-    /// Its time by the clock of the session.
-    fn wall(&self) -> u64 {
-        let into = self.leading().millis(self.segment.time.saturating_sub(self.leading().offset));
-        self.available.millis() + self.period.start + into
-    }
-
-    /// Its time by the server's clock, if its number has it.
-    fn clock(&self, live: bool) -> u64 {
-        let number = self.segment.fragment.as_ref().filter(|_| live);
-        number.and_then(numbering::server_time).map_or_else(|| self.wall(), Timestamp::millis)
-    }
-
-    /// It, on each track.
-    fn segments(&self) -> Vec<Option<Segment>> {
-        let find = |template: &Template| {
-            template.segments.iter().find(|segment| segment.number == self.segment.number).cloned()
-        };
-        self.period.templates.iter().map(find).collect()
-    }
-
-    /// By how much a track's times must be moved for this fragment to begin at `start`, in milliseconds: the same on
-    /// all tracks, offsets apart.
-    fn moved(&self, template: &Template, start: u64) -> u64 {
-        let leading = start.saturating_sub(self.millis());
-        let offset = self.leading().millis(self.leading().offset);
-        (leading + offset).saturating_sub(template.millis(template.offset))
-    }
-}
-
 impl Fragment {
     fn length(&self) -> u64 {
         self.end.saturating_sub(self.start)
-    }
-}
-
-/// A fragment's own time by `kvs:ts`, milliseconds or seconds since 1970 (`KVS.md` 5.6: the unit is not known).
-fn told(segment: &Segment) -> Option<Timestamp> {
-    let (_, text) = segment.attributes.iter().find(|(name, _)| name.rsplit(':').next() == Some("ts"))?;
-    match text.parse::<u64>() {
-        Ok(millis) if millis > 100_000_000_000 => Some(Timestamp::from_millis(millis)),
-        _ => Timestamp::parse(text).ok(),
     }
 }
 

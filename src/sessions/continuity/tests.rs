@@ -135,7 +135,7 @@ fn nothing_stands_between_two_sessions_on_one_timeline() {
     let mut camera = Camera::new();
     camera.record(6);
     let mut timeline = Timeline::new(5, false, false);
-    let mut load = |timeline: &mut Timeline, camera: &Camera, generation| {
+    let load = |timeline: &mut Timeline, camera: &Camera, generation| {
         let upstream = Upstream::open(generation, camera, 5);
         let playlist = upstream.playlist(camera, 1, &PLAIN);
         timeline.merge(1, generation, &playlist, Timestamp::from_millis(camera.clock)).unwrap()
