@@ -97,6 +97,10 @@ impl Lasting {
         {
             return Ok(calls);
         }
+        if let Some(calls) = self.current() {
+            // Those that follow read it.
+            calls.sessions.save().await;
+        }
         let upstream =
             upstream::Upstream::start(&config.aws, &config.upstream, self.upstream_metrics.clone()).await?;
         let origin = KvsOrigin::new(upstream.clone(), self.cache.clone(), &config.cache);

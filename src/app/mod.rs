@@ -151,6 +151,7 @@ impl Running {
         drain.advance(drain::Phase::Ended);
         listeners.shutdown().await;
         operators.shutdown().await;
+        self.app.gateway().sessions.save().await;
         let (witness, now) = (self.app.gateway().witness.clone(), Timestamp::now());
         witness.watch.end(|event| drop(witness.sink.write(event, now)));
         let flushed = tokio::task::spawn_blocking(move || witness.sink.flush(LAST_LINES)).await;

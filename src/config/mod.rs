@@ -67,6 +67,7 @@ impl Config {
         self.issuer.iter_mut().for_each(|issuer| issuer.resolve(folder));
         self.policy.resolve(folder);
         self.playback.resolve(folder);
+        self.sessions.resolve(folder);
         self.cache.resolve(folder);
         self.log.resolve(folder);
     }

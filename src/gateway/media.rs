@@ -178,9 +178,23 @@ pub(super) fn fetch_segment(
     payer: Payer,
 ) -> impl Fn() -> Pin<Box<dyn Future<Output = Result<Fetched, upstream::Error>> + Send>> + Send + Sync + 'static
 {
+    let by = (at.moved > 0).then_some(at.moved);
+    fetch_moved(upstream, located, at, rules, payer, by.map(|by| move |_| by))
+}
+
+/// The same; `by` says by how many ticks its times are moved, told the one that it begins with.
+pub(super) fn fetch_moved(
+    upstream: Upstream,
+    located: Located,
+    at: sessions::Located<SessionUrl>,
+    rules: Rules,
+    payer: Payer,
+    by: Option<impl Fn(u64) -> u64 + Clone + Send + Sync + 'static>,
+) -> impl Fn() -> Pin<Box<dyn Future<Output = Result<Fetched, upstream::Error>> + Send>> + Send + Sync + 'static
+{
     move || {
         let (upstream, located, at) = (upstream.clone(), located.clone(), at.clone());
-        let payer = payer.clone();
+        let (payer, by) = (payer.clone(), by.clone());
         Box::pin(async move {
             // Sessions are shared: their points are nobody's.
             let mut answer = if spread(&at) {
@@ -193,8 +207,8 @@ pub(super) fn fetch_segment(
             } else {
                 payer.ask(0, upstream.fetch(&located, &at.opened.handle, &at.resource, 1)).await?
             };
-            if at.moved > 0 {
-                answer = retime(answer, at.moved).await?;
+            if let Some(by) = by {
+                answer = retime(answer, by).await?;
             }
             let now = Timestamp::now();
             let kind = Kind::Media { session_ends: at.opened.expires };

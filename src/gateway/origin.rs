@@ -5,10 +5,11 @@ use super::error::Failure;
 use super::media;
 use crate::cache::freshness::Rules;
 use crate::cache::{self, Cache};
-use crate::kvs::{Resource, SessionParameters, StreamRef};
+use crate::kvs::{Resource, SessionParameters, StreamRef, Timestamp};
 use crate::playback;
 use crate::sessions::{self, Opened, Origin, SessionKey, Track, Verdict};
 use crate::upstream::{self, SessionUrl, Upstream};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// The longest playlist that is read: 5,000 fragments of some 250 bytes, and room.
@@ -107,6 +108,30 @@ impl Origin for KvsOrigin {
         let found = self.cache.get_or_fill(media::segment_key(key, &init), fetch).await?;
         let bytes = found.entry.collect(LONGEST_INIT).await?;
         Ok(playback::mp4::init(&bytes).map(|init| Track { timescale: init.timescale, mark: init.mark }))
+    }
+
+    async fn anchor(
+        &self,
+        key: &SessionKey,
+        at: sessions::Located<SessionUrl>,
+        begins: Timestamp,
+        track: Track,
+    ) -> Result<Option<Duration>, Failure> {
+        let located = self.locate(&key.stream)?;
+        let moved = Arc::new(OnceLock::new());
+        let told = moved.clone();
+        // A second try of the same fetch moves by what the first one has told.
+        let by = move |own| told.get_or_init(|| track.away(own, begins)).map_or(0, |away| track.ticks(away));
+        let nobody = super::Payer::default();
+        let fetch =
+            media::fetch_moved(self.upstream.clone(), located, at.clone(), self.rules, nobody, Some(by));
+        let found = self.cache.get_or_fill(media::segment_key(key, &at), fetch).await?;
+        // Players will ask for it next: the rest of it comes in while they are told. A fetch that nobody reads ends.
+        tokio::spawn(async move {
+            let mut reader = found.entry.body(None);
+            while let Some(Ok(_)) = reader.next().await {}
+        });
+        Ok(moved.get().copied().flatten())
     }
 
     fn verdict(error: &Failure) -> Verdict {

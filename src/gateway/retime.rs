@@ -11,11 +11,11 @@ use http_body_util::BodyExt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// The same answer with its times moved by so many ticks.
+/// The same answer with its times moved by as many ticks as `by` says for the one it begins with.
 ///
 /// # Errors
 /// It broke before its head was whole, or is nothing whose times can be moved.
-pub async fn retime(mut answer: Answer, ticks: u64) -> Result<Answer, Error> {
+pub async fn retime(mut answer: Answer, by: impl FnOnce(u64) -> u64) -> Result<Answer, Error> {
     let broken = |why: String| Error::BrokenAnswer(why);
     let mut held = BytesMut::new();
     let end = loop {
@@ -29,7 +29,8 @@ pub async fn retime(mut answer: Answer, ticks: u64) -> Result<Answer, Error> {
         }
     };
     let held = held.freeze();
-    let head = mp4::moved(&held[..end], ticks).map_err(|error| broken(error.to_string()))?;
+    let own = mp4::time(&held[..end]).map_err(|error| broken(error.to_string()))?;
+    let head = mp4::moved(&held[..end], by(own)).map_err(|error| broken(error.to_string()))?;
     // Times of 64 bits may take more room, and an index that cannot hold ours is left out.
     answer.length = answer.length.map(|length| length.saturating_sub(end as u64) + head.len() as u64);
     answer.body =

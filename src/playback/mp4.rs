@@ -1,4 +1,4 @@
-//! Moving the times in fragmented MP4, so that fragments of different upstream sessions lie on one timeline.
+//! Reading and moving the times in fragmented MP4, so that fragments of different upstream sessions lie on one timeline.
 //!
 //! A fragment is `moof` + `mdat` of one track (`KVS.md` 5.7); when it is presented stands in `moof/traf/tfdt` alone
 //! (ISO/IEC 14496-12, 8.8.12), in ticks that the track's init segment tells (`mdhd`). Since the time counts from 1970
@@ -14,7 +14,8 @@ use aws_lc_rs::digest;
 pub struct Init {
     /// Ticks per second of the media's times.
     pub timescale: u32,
-    /// A digest of the codec settings (`stsd`): equal for equal ones, in every process.
+    /// A digest of what a decoder takes from it (codec settings, track, defaults, ticks): equal for equal ones, in
+    /// every process. What a packager stamps with the time of day is no part of it.
     pub mark: u64,
 }
 
@@ -23,7 +24,8 @@ pub struct Init {
 pub fn init(bytes: &[u8]) -> Option<Init> {
     let moov = find(bytes, b"moov")?;
     let mut tracks = boxes(moov).filter_map(|found| found.filter(|found| &found.kind == b"trak"));
-    let media = find(tracks.next()?.body, b"mdia")?;
+    let track = tracks.next()?.body;
+    let media = find(track, b"mdia")?;
     if tracks.next().is_some() {
         return None;
     }
@@ -31,9 +33,21 @@ pub fn init(bytes: &[u8]) -> Option<Init> {
     let at = if *header.first()? == 1 { 20 } else { 12 };
     let timescale = u32::from_be_bytes(header.get(at..at + 4)?.try_into().ok()?);
     let settings = find(find(find(media, b"minf")?, b"stbl")?, b"stsd")?;
-    let digest = digest::digest(&digest::SHA256, settings);
+    let mut marked = digest::Context::new(&digest::SHA256);
+    for part in [&timescale.to_be_bytes(), track_id(track).unwrap_or_default(), settings] {
+        marked.update(part);
+    }
+    // `trex`: the defaults of samples.
+    marked.update(find(moov, b"mvex").unwrap_or_default());
+    let digest = marked.finish();
     let mark = digest.as_ref()[..8].iter().fold(0, |mark, byte| mark << 8 | u64::from(*byte));
     (timescale > 0).then_some(Init { timescale, mark })
+}
+
+fn track_id(track: &[u8]) -> Option<&[u8]> {
+    let header = find(track, b"tkhd")?;
+    let at = if *header.first()? == 1 { 20 } else { 12 };
+    header.get(at..at + 4)
 }
 
 /// How many bytes of a fragment must be at hand to move its times: up to the end of `moof`. `None`: more than
@@ -74,6 +88,15 @@ pub fn moved(head: &[u8], ticks: u64) -> Result<Vec<u8>, Error> {
     Ok(out)
 }
 
+/// When a fragment is presented, in ticks, by its head.
+///
+/// # Errors
+/// It is not understood.
+pub fn time(head: &[u8]) -> Result<u64, Error> {
+    let track = find(head, b"moof").and_then(|moof| find(moof, b"traf")).ok_or(NOT_ONE)?;
+    find(track, b"tfdt").and_then(read_time).map(|(time, _)| time).ok_or(NOT_ONE)
+}
+
 /// Twenty seconds at sixty frames take some 20 KB.
 const LARGEST_HEAD: usize = 4 << 20;
 const NOT_ONE: Error = Error::Malformed("KVS answered with a fragment whose times cannot be moved");
@@ -107,13 +130,18 @@ fn movie_fragment(moof: &Found<'_>, ticks: u64, out: &mut Vec<u8>) -> Option<()>
     boxed(b"moof", &body, out)
 }
 
+/// The time in a `tfdt`, and by how many bytes one of 64 bits is longer.
+fn read_time(body: &[u8]) -> Option<(u64, u32)> {
+    match (body.first()?, body.len()) {
+        (0, 8) => Some((u64::from(u32::from_be_bytes(body[4..8].try_into().ok()?)), 4)),
+        (1, 12) => Some((u64::from_be_bytes(body[4..12].try_into().ok()?), 0)),
+        _ => None,
+    }
+}
+
 /// A `tfdt` of 64 bits, and by how many bytes it is longer than the one there.
 fn decode_time(body: &[u8], ticks: u64) -> Option<(Vec<u8>, u32)> {
-    let (time, grown) = match (body.first()?, body.len()) {
-        (0, 8) => (u64::from(u32::from_be_bytes(body[4..8].try_into().ok()?)), 4),
-        (1, 12) => (u64::from_be_bytes(body[4..12].try_into().ok()?), 0),
-        _ => return None,
-    };
+    let (time, grown) = read_time(body)?;
     let mut inner = vec![1];
     inner.extend_from_slice(&body[1..4]);
     inner.extend_from_slice(&time.checked_add(ticks)?.to_be_bytes());
@@ -275,6 +303,7 @@ mod tests {
             time in 0..1_u64 << 32, long: bool, ticks in 0..1_u64 << 50, payload in prop::collection::vec(any::<u8>(), 1..40),
         ) {
             let before = fragment(time, long, &payload);
+            prop_assert_eq!(super::time(&before[..head(&before).unwrap().unwrap()]), Ok(time));
             let after = whole(&before, ticks);
             let (moved, offset) = read(&after);
             prop_assert_eq!(moved, time + ticks);
@@ -291,6 +320,7 @@ mod tests {
             bytes.truncate(cut.index(bytes.len()) + 1);
             if let Ok(Some(end)) = head(&bytes) {
                 let _ = moved(&bytes[..end], 1 << 40);
+                let _ = super::time(&bytes[..end]);
             }
             let mut bytes = init_segment(90_000, b"avc1");
             let at = at % bytes.len();

@@ -6,19 +6,30 @@
 //! taken for new and a discontinuity is counted. EXT-X-DISCONTINUITY-SEQUENCE, which KVS leaves out, is maintained,
 //! and is the same on all tracks: what stands ahead of a fragment is decided once per fragment.
 //!
-//! Where a discontinuity stands, beyond KVS's own: where the fragments of one session end and another's begin,
-//! because `tfdt` is not proven equal across sessions (`KVS.md` 8), and after a gap in time of more than two target
-//! durations. When a camera was away for that long, what was listed before is listed no more: a player that lays
+//! Where a discontinuity stands, beyond KVS's own: where the fragments of one session end and another's begin, unless
+//! the times of both are moved onto the one timeline that runs by PROGRAM-DATE-TIME (`moves`; `tfdt` is not proven
+//! equal across sessions, `KVS.md` 8) and their init segments are equal; and after a gap in time of more than two
+//! target durations. Few discontinuities are what players bear best: some stall at each, and a restarted process
+//! cannot know how many there were. When a camera was away for that long, what was listed before is listed no more: a player that lays
 //! fragments end to end while its clock runs on (Shaka Player) would hold even the new ones for expired, and joins
-//! anew at a MEDIA-SEQUENCE it has not seen. Not so where each fragment has a discontinuity: tracks would disagree on the count. Init segments of different sessions have different addresses, because KVS numbers them anew in each.
+//! anew at a MEDIA-SEQUENCE it has not seen. Not so where each fragment has a discontinuity: tracks would disagree on
+//! the count.
 //!
 //! Pure: playlists in, playlists out. Numbers begin as `numbering` says.
+
+mod count;
+mod kept;
+mod offered;
+
+pub(super) use kept::Kept;
 
 use super::inits::Inits;
 use super::media_playlist::{MediaPlaylist, Segment};
 use super::numbering;
 use crate::kvs::{FragmentNumber, Resource, Timestamp};
-use std::collections::{BTreeMap, VecDeque};
+use count::{Break, every, now_and_then};
+use offered::{Offered, absence, absent, after_last_absence, gap, offered};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Which upstream session, counted from 1 in the order of opening.
 pub(super) type Generation = u32;
@@ -34,6 +45,10 @@ pub(super) struct Timeline {
     marks: BTreeMap<Position, Mark>,
     tracks: BTreeMap<u8, Track>,
     inits: Inits,
+    /// Sessions whose media is moved onto the one timeline.
+    moved: BTreeSet<Generation>,
+    /// It goes on from what an earlier process kept.
+    resumed: bool,
 }
 
 /// The order of fragments: by number where numbers are global, else by session first.
@@ -55,12 +70,18 @@ struct Mark {
     tagged: bool,
     /// How many stand ahead of it in all.
     index: u64,
+    /// Its times are moved onto the one timeline.
+    moved: bool,
 }
 
 /// One track's published playlist.
 struct Track {
     target: u64,
     listed: VecDeque<Listed>,
+    /// The init segment of the last one listed, as published.
+    map: Option<Resource>,
+    /// What an earlier process listed last, with the numbers it gave.
+    kept: BTreeMap<Position, u64>,
     /// Generation and KVS's own sequence number of the last one listed.
     upstream: (Generation, u64),
     /// When something was listed last.
@@ -87,7 +108,41 @@ impl Timeline {
             marks: BTreeMap::new(),
             tracks: BTreeMap::new(),
             inits,
+            moved: BTreeSet::new(),
+            resumed: false,
         }
+    }
+
+    /// Says that the media of a session is moved onto the one timeline: a fragment begins at its PROGRAM-DATE-TIME.
+    pub(super) fn moves(&mut self, generation: Generation) {
+        self.moved.insert(generation);
+        while self.moved.len() > REMEMBERED {
+            self.moved.pop_first();
+        }
+    }
+
+    /// What stands in an init segment of a session.
+    pub(super) fn learn(&mut self, generation: Generation, upstream: &Resource, track: super::Track) {
+        self.inits.learn(generation, upstream, track);
+    }
+
+    /// The init segments of a playlist that [`Timeline::learn`] was told nothing of yet.
+    pub(super) fn unknown(&self, generation: Generation, playlist: &MediaPlaylist) -> Vec<Resource> {
+        let maps = playlist.segments.iter().filter_map(|segment| Some(&segment.map.as_ref()?.resource));
+        let mut unknown: Vec<_> =
+            maps.filter(|init| self.inits.track(generation, init).is_none()).cloned().collect();
+        unknown.dedup();
+        unknown
+    }
+
+    /// What was learned of an init segment.
+    pub(super) fn learned(&self, generation: Generation, init: &Resource) -> Option<super::Track> {
+        self.inits.track(generation, init)
+    }
+
+    /// What was learned last of a track of a session.
+    pub(super) fn track(&self, generation: Generation, track: u8) -> Option<super::Track> {
+        self.inits.newest(generation, track)
     }
 
     /// Merges what `generation` lists for `track` and gives what players shall see.
@@ -102,6 +157,8 @@ impl Timeline {
         let mut state = self.tracks.remove(&track).unwrap_or_else(|| Track {
             target: 0,
             listed: VecDeque::new(),
+            map: None,
+            kept: BTreeMap::new(),
             upstream: (generation, 0),
             changed: now,
             ended: false,
@@ -113,12 +170,16 @@ impl Timeline {
         let mut away = lets_go && offered.get(fresh).is_some_and(|first| state.away(first, now));
         if away || (lets_go && state.listed.is_empty()) {
             // So that tracks agree, and a process begun after a camera's absence lists no more than the one before it.
-            let begin = if away || self.marks.is_empty() {
-                Some(after_last_absence(&offered, state.target))
-            } else {
-                offered.iter().position(|offered| self.marks.contains_key(&offered.position))
+            let after_absence = after_last_absence(&offered, state.target);
+            let known = || offered.iter().position(|offered| self.marks.contains_key(&offered.position));
+            let begin = match away || self.marks.is_empty() {
+                true => after_absence,
+                // What an earlier process kept says nothing of an absence since.
+                false if self.resumed => known().unwrap_or(0).max(after_absence),
+                false => known().unwrap_or(0),
             };
-            fresh = fresh.max(begin.unwrap_or(0));
+            away |= self.resumed && begin > 0 && begin == after_absence;
+            fresh = fresh.max(begin);
         }
         if let [first, .., last] | [first @ last] = &offered[fresh..] {
             let sequence = self.next_sequence(&mut state, generation, first, now);
@@ -129,16 +190,19 @@ impl Timeline {
             state.changed = now;
             for (Offered { position, segment, upstream }, sequence) in offered[fresh..].iter().zip(sequence..)
             {
-                let tagged = segment.discontinuity;
-                let place = Mark { generation, upstream: *upstream, sequence, tagged, index: 0 };
+                let (tagged, moved) = (segment.discontinuity, self.moved.contains(&generation));
+                let place = Mark { generation, upstream: *upstream, sequence, tagged, index: 0, moved };
                 let gap = std::mem::take(&mut away) || gap(&state, segment);
-                let mark = self.mark(position, place, gap);
                 let mut segment = (*segment).clone();
-                segment.discontinuity = mark.tagged;
                 segment.map = segment.map.map(|map| {
                     let address = self.inits.address(generation, &map.resource, now);
                     map.at(address)
                 });
+                let map = segment.map.as_ref().map(|map| map.resource.clone());
+                let same = state.map.is_none() || state.map == map;
+                state.map = map;
+                let mark = self.mark(position, place, Break { gap, session: !same });
+                segment.discontinuity = mark.tagged;
                 state.listed.push_back(Listed { position: position.clone(), sequence, segment });
             }
         }
@@ -193,7 +257,12 @@ impl Timeline {
     ) -> u64 {
         let Some(last) = state.listed.back() else {
             let alone = numbering::first_sequence(&first.position.number, first.segment.date, now);
-            return match self.marks.range(..=&first.position).next_back() {
+            // What an earlier process listed on this track keeps its number, and what comes after is higher.
+            let floor = match state.kept.range(..=&first.position).next_back() {
+                Some((position, sequence)) if *position == first.position => return *sequence,
+                before => before.map_or(0, |(_, sequence)| sequence + 1),
+            };
+            let sequence = match self.marks.range(..=&first.position).next_back() {
                 None => alone,
                 Some((position, mark)) if *position == first.position => mark.sequence,
                 Some((_, mark)) if mark.generation == generation => {
@@ -201,11 +270,14 @@ impl Timeline {
                 }
                 Some((_, mark)) => alone.max(mark.sequence + 1),
             };
+            return sequence.max(floor);
         };
         // Inside one session KVS's own count tells how many slid past unseen.
         let (known, number) = state.upstream;
         let step = first.upstream.saturating_sub(number);
-        let sequence = last.sequence + if known == generation { step.max(1) } else { 1 };
+        let counted = last.sequence + if known == generation { step.max(1) } else { 1 };
+        // Another track may have seen more go by.
+        let sequence = self.marks.get(&first.position).map_or(counted, |mark| mark.sequence.max(counted));
         if sequence > last.sequence + 1 {
             state.listed.clear();
         }
@@ -213,7 +285,7 @@ impl Timeline {
     }
 
     /// Decides what stands ahead of a fragment, unless that is decided. `place` has all but the count.
-    fn mark(&mut self, position: &Position, place: Mark, gap: bool) -> Mark {
+    fn mark(&mut self, position: &Position, place: Mark, breaks: Break) -> Mark {
         if let Some(mark) = self.marks.get(position) {
             return *mark;
         }
@@ -222,7 +294,7 @@ impl Timeline {
         let mark = if self.always && place.tagged {
             every(place, before, after)
         } else {
-            now_and_then(place, before, after, gap)
+            now_and_then(place, before, after, breaks)
         };
         self.marks.insert(position.clone(), mark);
         mark
@@ -296,97 +368,6 @@ impl Track {
         };
         (offered.len() - offered.iter().rev().take_while(fits).count()).max(newest)
     }
-}
-
-/// A fragment as a session lists it.
-struct Offered<'a> {
-    position: Position,
-    segment: &'a Segment,
-    /// KVS's own sequence number.
-    upstream: u64,
-}
-
-fn offered(generation: Generation, playlist: &MediaPlaylist) -> Result<Vec<Offered<'_>>, &'static str> {
-    let mut offered: Vec<Offered<'_>> = Vec::with_capacity(playlist.segments.len());
-    for (segment, upstream) in playlist.segments.iter().zip(playlist.sequence..) {
-        let (Resource::Mp4Fragment { number, .. } | Resource::TsFragment { number }) = &segment.resource
-        else {
-            return Err("KVS's media playlist lists something that is no media");
-        };
-        let era = if numbering::is_global(number) { 0 } else { generation };
-        let position = Position { era, number: number.clone() };
-        // LIVE inserts nothing late (KVS.md 4.6). A list out of order would break every count, so what goes back is
-        // left out.
-        if offered.last().is_none_or(|last| last.position < position) {
-            offered.push(Offered { position, segment, upstream });
-        }
-    }
-    Ok(offered)
-}
-
-/// How long nothing is recorded before a camera counts as away, in milliseconds, by a target duration in seconds.
-fn absence(target: u64) -> u128 {
-    u128::from(target) * 2000
-}
-
-/// True if the camera recorded nothing for that long between these two.
-fn absent(position: &Position, segment: &Segment, next: &Offered<'_>, target: u64) -> bool {
-    let began =
-        |number: &FragmentNumber, segment: &Segment| segment.date.or_else(|| numbering::server_time(number));
-    let began = (began(&position.number, segment), began(&next.position.number, next.segment));
-    let (Some(then), Some(next)) = began else { return false };
-    then.plus(std::time::Duration::from_millis(segment.millis)).age(next).as_millis() > absence(target)
-}
-
-/// Index of the first fragment after the last absence among these; 0 if there was none.
-fn after_last_absence(offered: &[Offered<'_>], target: u64) -> usize {
-    let away = |pair: &[Offered<'_>]| absent(&pair[0].position, pair[0].segment, &pair[1], target);
-    offered.windows(2).rposition(away).map_or(0, |at| at + 1)
-}
-
-/// The count where each fragment has a discontinuity ahead of it: those that slid past unseen had theirs too.
-fn every(place: Mark, before: Option<Mark>, after: Option<Mark>) -> Mark {
-    let here = |mark: &Mark| mark.generation == place.generation;
-    let index = match (before, after) {
-        (Some(before), _) if here(&before) => {
-            before.index + place.upstream.saturating_sub(before.upstream).max(1)
-        }
-        (_, Some(after)) if here(&after) => {
-            after.index.saturating_sub(after.upstream.saturating_sub(place.upstream).max(1))
-        }
-        (Some(before), _) => before.index + 1,
-        (None, Some(after)) => after.index.saturating_sub(1),
-        (None, None) => numbering::first_discontinuity(place.sequence, true) + 1,
-    };
-    Mark { index, ..place }
-}
-
-/// The count where discontinuities are rare.
-fn now_and_then(place: Mark, before: Option<Mark>, after: Option<Mark>, gap: bool) -> Mark {
-    match (before, after) {
-        // Another track went on without this fragment. What that one counted stands.
-        (Some(before), Some(_)) => Mark { tagged: false, index: before.index, ..place },
-        (None, Some(after)) => {
-            Mark { tagged: false, index: after.index.saturating_sub(u64::from(after.tagged)), ..place }
-        }
-        (None, None) => {
-            let first = numbering::first_discontinuity(place.sequence, false);
-            Mark { index: first + u64::from(place.tagged), ..place }
-        }
-        (Some(before), None) => {
-            let tagged = place.tagged || before.generation != place.generation || gap;
-            Mark { tagged, index: before.index + u64::from(tagged), ..place }
-        }
-    }
-}
-
-/// True if the time between the last fragment listed and this one is longer than two target durations.
-fn gap(state: &Track, segment: &Segment) -> bool {
-    let Some((last, date)) = state.listed.back().and_then(|l| Some((&l.segment, l.segment.date?))) else {
-        return false;
-    };
-    let end = date.plus(std::time::Duration::from_millis(last.millis));
-    segment.date.is_some_and(|start| end.age(start).as_millis() > u128::from(state.target) * 2000)
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ mod pool;
 mod prefetch;
 mod shared;
 mod slot;
+mod store;
 mod viewers;
 mod xml;
 
@@ -38,6 +39,7 @@ pub use viewers::{SessionInfo, Viewing};
 
 use crate::setting::{Mistake, Span};
 use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
 
 /// A camera that is silent is not asked for with a new session more often.
 const REVIVAL: std::time::Duration = std::time::Duration::from_secs(5);
@@ -56,6 +58,9 @@ pub struct Config {
     pub most: usize,
     /// Fragments fetched per track before anybody asks, 0 to 5.
     pub prefetch: u8,
+    /// A file in which is kept how far live streams have come, so that players notice nothing of a restart even after
+    /// gaps; a relative path starts at the configuration file's folder. For this process alone.
+    pub state: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -67,11 +72,19 @@ impl Default for Config {
             patience: Span::seconds(2),
             most: 10_000,
             prefetch: 2,
+            state: None,
         }
     }
 }
 
 impl Config {
+    /// Makes a relative path start at `folder`.
+    pub fn resolve(&mut self, folder: &Path) {
+        if let Some(state) = &mut self.state {
+            *state = folder.join(&state);
+        }
+    }
+
     /// What is wrong with the settings.
     #[must_use]
     pub fn check(&self) -> Vec<Mistake> {
@@ -93,11 +106,25 @@ impl Config {
                 format!("{} is out of bounds: write a number of fragments from 0 to 5", self.prefetch);
             mistakes.push(Mistake::at("sessions.prefetch", problem));
         }
+        if let Some(problem) = self.state.as_ref().and_then(|state| unusable(state)) {
+            mistakes.push(Mistake::at("sessions.state", problem));
+        }
         if self.most == 0 {
             mistakes.push(Mistake::at("sessions.most", "0 allows no playback: write a number such as 10000"));
         }
         mistakes
     }
+}
+
+/// Why a file cannot be kept there.
+fn unusable(state: &Path) -> Option<String> {
+    let folder = state.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if state.file_name().is_none() || state.is_dir() {
+        return Some("must name a file".to_owned());
+    }
+    let there = folder.is_none_or(Path::is_dir);
+    (!there)
+        .then(|| format!("the folder of {} is not there: make it, writable for kvs-edge", state.display()))
 }
 
 /// Why there is no playlist or session. `E` is the [`Origin`]'s own error.
@@ -138,5 +165,11 @@ mod tests {
             config.check().into_iter().map(|mistake| format!("{:?}", mistake.place)).collect();
         assert_eq!(places.len(), 3, "{places:?}");
         assert!(toml::from_str::<Config>("window = 1").is_err());
+        for (state, fine) in
+            [("/", false), ("/no/such/folder/sessions.json", false), ("/tmp/sessions.json", true)]
+        {
+            let config = Config { state: Some(state.into()), ..Config::default() };
+            assert_eq!(config.check().is_empty(), fine, "{state}");
+        }
     }
 }

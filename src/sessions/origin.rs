@@ -4,6 +4,7 @@ use super::pool::Located;
 use super::{SessionKey, Viewing};
 use crate::kvs::{Resource, SessionParameters, Timestamp};
 use std::future::Future;
+use std::time::Duration;
 
 /// Opens upstream sessions and fetches their playlists.
 pub trait Origin: Send + Sync + 'static {
@@ -28,13 +29,23 @@ pub trait Origin: Send + Sync + 'static {
         resource: &Resource,
     ) -> impl Future<Output = Result<String, Self::Error>> + Send;
 
-    /// Looks into an init segment of a DASH session; `None` if it is nothing whose media's times can be moved
+    /// Looks into an init segment of a live session; `None` if it is nothing whose media's times can be moved
     /// ([`Located::moved`]).
     fn track(
         &self,
         key: &SessionKey,
         init: Located<Self::Handle>,
     ) -> impl Future<Output = Result<Option<Track>, Self::Error>> + Send;
+
+    /// Fetches a fragment into the cache, its times moved so that it begins at `begins`, and says by how much that is:
+    /// by as much the whole session is moved ([`Located::moved`]). `None` if its times cannot be moved there.
+    fn anchor(
+        &self,
+        key: &SessionKey,
+        fragment: Located<Self::Handle>,
+        begins: Timestamp,
+        track: Track,
+    ) -> impl Future<Output = Result<Option<Duration>, Self::Error>> + Send;
 
     /// What a failure means for the session.
     fn verdict(error: &Self::Error) -> Verdict;
@@ -58,6 +69,24 @@ pub struct Track {
     pub timescale: u32,
     /// Equal for equal codec settings, in every process.
     pub mark: u64,
+}
+
+impl Track {
+    /// How much later than its own time, in ticks, a fragment shall begin; `None` if earlier. Less than a second
+    /// earlier is two clocks, and counts as none.
+    #[must_use]
+    pub fn away(self, own: u64, begins: Timestamp) -> Option<Duration> {
+        let own = u128::from(own) * 1000 / u128::from(self.timescale.max(1));
+        let begins = u128::from(begins.millis());
+        let away = if begins + 1000 < own { None } else { Some(begins.saturating_sub(own)) }?;
+        u64::try_from(away).ok().map(Duration::from_millis)
+    }
+
+    /// A span in ticks of its media.
+    #[must_use]
+    pub fn ticks(self, span: Duration) -> u64 {
+        u64::try_from(span.as_millis() * u128::from(self.timescale) / 1000).unwrap_or(u64::MAX)
+    }
 }
 
 /// An upstream session as its [`Origin`] opened it.

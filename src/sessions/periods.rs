@@ -14,14 +14,18 @@
 //!
 //! Pure: manifests in, manifests out. How they look is `render`'s.
 
+mod kept;
+mod offer;
 mod render;
 
+pub(super) use kept::Kept;
+
 use super::continuity::Generation;
-use super::manifest::{self, Manifest, Segment, Template};
-use super::numbering;
+use super::manifest::{Manifest, Segment};
 use super::origin::Track;
 use super::xml::Element;
 use crate::kvs::{FragmentNumber, Protocol, Resource, Timestamp};
+use offer::{Offer, told};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -39,6 +43,8 @@ pub(super) struct Periods {
     inits: VecDeque<Init>,
     begun: u64,
     last: Option<(String, Timestamp)>,
+    /// What an earlier process was at.
+    resumed: Option<Kept>,
 }
 
 /// A period, as published.
@@ -129,6 +135,7 @@ impl Periods {
             inits: VecDeque::new(),
             begun: 0,
             last: None,
+            resumed: None,
         }
     }
 
@@ -363,7 +370,9 @@ impl Periods {
 
     /// Where a new fragment begins, milliseconds since 1970.
     fn start(&self, offer: &Offer<'_>) -> u64 {
-        let Some(last) = self.fragments.back() else { return offer.clock(self.live) };
+        let Some(last) = self.fragments.back() else {
+            return self.resumed_start(offer).unwrap_or_else(|| offer.clock(self.live));
+        };
         let length = last.length();
         // In one session KVS's manifest says where it follows.
         let here = |home: &&Home| home.generation == offer.generation && home.place == offer.place;
@@ -408,7 +417,12 @@ impl Periods {
         // Settings that come back while they are still listed.
         let taken = self.periods.iter().any(|period| period.id.starts_with(&id));
         let id = if taken { format!("{id}-{start}") } else { id };
-        let start = if self.periods.is_empty() { 0 } else { start };
+        let resumed = self.resumed.take_if(|kept| kept.period.0.starts_with(&id));
+        let (id, start) = match resumed {
+            Some(kept) if self.periods.is_empty() => kept.period,
+            _ if self.periods.is_empty() => (id, 0),
+            _ => (id, start),
+        };
         self.begun += 1;
         let element = offer.period.element.clone();
         self.periods.push_back(Period { place: self.begun, id, start, element, tracks });
@@ -418,67 +432,9 @@ impl Periods {
 
 const NO_INIT: &str = "KVS's manifest names an init segment that is none";
 
-/// A fragment as a session lists it.
-struct Offer<'a> {
-    generation: Generation,
-    place: usize,
-    available: Timestamp,
-    period: &'a manifest::Period,
-    /// On the leading track.
-    segment: &'a Segment,
-}
-
-impl Offer<'_> {
-    fn leading(&self) -> &Template {
-        &self.period.templates[0]
-    }
-
-    /// Its time in the session, milliseconds.
-    fn millis(&self) -> u64 {
-        self.leading().millis(self.segment.time)
-    }
-
-    /// Its time by the clock of the session.
-    fn wall(&self) -> u64 {
-        let into = self.leading().millis(self.segment.time.saturating_sub(self.leading().offset));
-        self.available.millis() + self.period.start + into
-    }
-
-    /// Its time by the server's clock, if its number has it.
-    fn clock(&self, live: bool) -> u64 {
-        let number = self.segment.fragment.as_ref().filter(|_| live);
-        number.and_then(numbering::server_time).map_or_else(|| self.wall(), Timestamp::millis)
-    }
-
-    /// It, on each track.
-    fn segments(&self) -> Vec<Option<Segment>> {
-        let find = |template: &Template| {
-            template.segments.iter().find(|segment| segment.number == self.segment.number).cloned()
-        };
-        self.period.templates.iter().map(find).collect()
-    }
-
-    /// By how much a track's times must be moved for this fragment to begin at `start`, in milliseconds: the same on
-    /// all tracks, offsets apart.
-    fn moved(&self, template: &Template, start: u64) -> u64 {
-        let leading = start.saturating_sub(self.millis());
-        let offset = self.leading().millis(self.leading().offset);
-        (leading + offset).saturating_sub(template.millis(template.offset))
-    }
-}
-
 impl Fragment {
     fn length(&self) -> u64 {
         self.end.saturating_sub(self.start)
-    }
-}
-
-/// A fragment's own time by `kvs:ts`, milliseconds or seconds since 1970 (`KVS.md` 5.6: the unit is not known).
-fn told(segment: &Segment) -> Option<Timestamp> {
-    let (_, text) = segment.attributes.iter().find(|(name, _)| name.rsplit(':').next() == Some("ts"))?;
-    match text.parse::<u64>() {
-        Ok(millis) if millis > 100_000_000_000 => Some(Timestamp::from_millis(millis)),
-        _ => Timestamp::parse(text).ok(),
     }
 }
 

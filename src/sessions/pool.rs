@@ -5,10 +5,12 @@ use super::metrics::Metrics;
 use super::origin::Origin;
 use super::shared::{Refusal, Session, Shared, lock};
 use super::slot::Playlist;
+use super::store::{self, Store};
 use super::viewers::{SessionInfo, Viewing};
 use super::{Config, Error};
 use crate::kvs::{Resource, Timestamp};
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -29,6 +31,7 @@ struct Inner<O: Origin> {
     config: Config,
     metrics: Metrics,
     shared: Mutex<HashMap<SessionKey, Arc<Shared<O>>>>,
+    store: Mutex<Store>,
 }
 
 /// What stands behind a published address.
@@ -37,7 +40,7 @@ pub struct Located<H> {
     pub opened: Arc<Session<H>>,
     /// The resource by the name KVS knows it.
     pub resource: Resource,
-    /// Ticks to add to the times in its media: live DASH runs on one timeline over all sessions. 0 for all else.
+    /// Ticks to add to the times in its media: live fMP4 runs on one timeline over all sessions. 0 for all else.
     pub moved: u64,
 }
 
@@ -54,8 +57,19 @@ impl<O: Origin> Sessions<O> {
     /// An empty pool.
     #[must_use]
     pub fn new(origin: O, config: Config, metrics: Metrics) -> Self {
-        let shared = Mutex::new(HashMap::new());
-        Self { inner: Arc::new(Inner { origin: Arc::new(origin), config, metrics, shared }) }
+        let store = Store::open(config.state.as_deref(), config.most, Timestamp::now());
+        let keeps = store.path().is_some();
+        let (shared, store) = (Mutex::new(HashMap::new()), Mutex::new(store));
+        let inner = Arc::new(Inner { origin: Arc::new(origin), config, metrics, shared, store });
+        if keeps {
+            tokio::spawn(save_now_and_then(Arc::downgrade(&inner)));
+        }
+        Self { inner }
+    }
+
+    /// Writes what the next process needs to go on where this one is (`sessions.state`), if that is wished.
+    pub async fn save(&self) {
+        self.inner.save().await;
     }
 
     /// The playlist or manifest `resource` for a viewer: at most a second old where it changes, loaded once for all.
@@ -144,12 +158,45 @@ impl<O: Origin> Sessions<O> {
         if all.len() >= inner.config.most {
             return Err(Error::Full);
         }
-        let shared =
-            Shared::new(key.clone(), inner.origin.clone(), inner.config.clone(), inner.metrics.clone(), now);
-        let shared = Arc::new(shared);
+        let kept = lock(&inner.store).get(key, now);
+        let (origin, config, metrics) = (inner.origin.clone(), inner.config.clone(), inner.metrics.clone());
+        let shared = Arc::new(Shared::new(key.clone(), origin, config, metrics, kept, now));
         all.insert(key.clone(), shared.clone());
         tokio::spawn(keep(Arc::downgrade(&shared), Arc::downgrade(inner)));
         Ok(shared)
+    }
+}
+
+impl<O: Origin> Inner<O> {
+    async fn save(&self) {
+        let live: Vec<_> = lock(&self.shared).values().cloned().collect();
+        let (path, text) = {
+            let mut store = lock(&self.store);
+            let Some(path) = store.path().map(Path::to_owned) else { return };
+            for shared in live {
+                if let Some(kept) = shared.keep() {
+                    store.put(&shared.key, kept);
+                }
+            }
+            store.forget(Timestamp::now());
+            (path, store.text())
+        };
+        let shown = path.clone();
+        let written = tokio::task::spawn_blocking(move || store::write(&path, &text)).await;
+        let problem = match written {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        tracing::warn!(path = %shown.display(), "what a restart needs of playback sessions was not written: {problem}");
+    }
+}
+
+async fn save_now_and_then<O: Origin>(pool: Weak<Inner<O>>) {
+    loop {
+        tokio::time::sleep(ROUND).await;
+        let Some(pool) = pool.upgrade() else { return };
+        pool.save().await;
     }
 }
 
@@ -171,6 +218,10 @@ async fn keep<O: Origin>(shared: Weak<Shared<O>>, pool: Weak<Inner<O>>) {
             if shared.idle() >= shared.config.idle.0 {
                 all.remove(&shared.key);
                 drop(all);
+                // A player that was paused may come back.
+                if let Some(kept) = shared.keep() {
+                    lock(&pool.store).put(&shared.key, kept);
+                }
                 part(&shared, None);
                 return;
             }

@@ -1,9 +1,11 @@
 //! One upstream session and what its viewers share: opened by single flight, renewed ahead, replaced when it is lost.
 //!
-//! Loading its playlists is in `load`, addresses in `address`, what follows when KVS refuses one in `refused`, footage
+//! Loading its playlists is in `load`, what its media must be moved by in `anchor`, addresses in `address`, what follows
+//! when KVS refuses one in `refused`, footage
 //! that takes several sessions in `parts`.
 
 mod address;
+mod anchor;
 mod load;
 mod parts;
 mod refused;
@@ -17,6 +19,7 @@ use super::origin::{Opened, Origin};
 use super::periods::Periods;
 use super::prefetch::Prefetch;
 use super::slot::Slot;
+use super::store::Kept;
 use super::viewers::{SessionInfo, Viewers};
 use super::{Config, Error, SessionKey, joined, numbering};
 use crate::kvs::{
@@ -26,6 +29,7 @@ use crate::kvs::{
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
@@ -41,6 +45,8 @@ pub struct Session<H> {
     pub parameters: SessionParameters,
     /// Sessions beside it, if it shows footage.
     pub lanes: Lanes<H>,
+    /// By how much its media is moved onto the timeline of live HLS, once that is known; `None` if it cannot be.
+    moved: OnceCell<Option<Duration>>,
     generation: Generation,
     opened: Instant,
     until: Instant,
@@ -114,20 +120,25 @@ impl<O: Origin> Shared<O> {
         origin: Arc<O>,
         config: Config,
         metrics: Metrics,
+        kept: Option<Kept>,
         now: Timestamp,
     ) -> Self {
         let start = Instant::now();
         let parameters = &key.parameters;
-        let timeline = Timeline::new(
+        let mut timeline = Timeline::new(
             usize::from(parameters.max_fragments),
             parameters.discontinuity == DiscontinuityMode::Always,
             parameters.mode == PlaybackMode::LiveReplay,
         );
-        let periods = Periods::new(
+        let mut periods = Periods::new(
             usize::from(parameters.max_fragments),
             (parameters.show_timestamps, parameters.show_numbers),
             parameters.mode == PlaybackMode::Live,
         );
+        if let Some(Kept { timeline: before, periods: at, .. }) = kept {
+            before.iter().for_each(|kept| timeline.resume(kept, now));
+            at.into_iter().for_each(|kept| periods.resume(kept));
+        }
         let prefetch = Prefetch::new(usize::from(config.prefetch));
         let state = State {
             current: None,
@@ -255,6 +266,7 @@ impl<O: Origin> Shared<O> {
             handle: opened.handle,
             parameters,
             lanes: Lanes::new(asked),
+            moved: OnceCell::new(),
             generation: state.generation,
             opened: asked,
             until: asked + Duration::from_millis(lives),
@@ -307,6 +319,13 @@ impl<O: Origin> Shared<O> {
         };
         // Counted where it happens; what failed is tried again.
         let _ = self.another(Some(generation), Why::Renewal).await;
+    }
+
+    /// What the next process needs of it; `None` if nothing.
+    pub(super) fn keep(&self) -> Option<Kept> {
+        let state = lock(&self.state);
+        let (timeline, periods) = (state.timeline.keep(), state.periods.keep());
+        (timeline.is_some() || periods.is_some()).then(|| Kept { at: state.clock.0, timeline, periods })
     }
 
     /// For `/sessions`.

@@ -21,6 +21,7 @@ mod harness;
 mod hot_reload;
 mod limits;
 mod media_cache;
+mod one_timeline;
 mod pages;
 mod playback;
 mod rates;

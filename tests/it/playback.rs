@@ -20,26 +20,26 @@ async fn session(edge: &Edge, protocol: &str, parameters: Value) -> String {
     url.replace("http://edge.test", &edge.url)
 }
 
-async fn load(edge: &Edge, url: &str) -> Answer {
+pub async fn load(edge: &Edge, url: &str) -> Answer {
     let answer = edge.http.get(url, &[]).await;
     assert_eq!(answer.status, 200, "{url}: {}", answer.text());
     answer
 }
 
-fn beside(url: &str, uri: &str) -> String {
+pub fn beside(url: &str, uri: &str) -> String {
     format!("{}/{uri}", url.rsplit_once('/').unwrap().0)
 }
 
 /// The value of a tag.
-fn tag(text: &str, name: &str) -> Option<u64> {
+pub fn tag(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.parse().ok())
 }
 
-fn media(text: &str) -> Vec<String> {
+pub fn media(text: &str) -> Vec<String> {
     text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).map(str::to_owned).collect()
 }
 
-fn map(text: &str) -> Option<&str> {
+pub fn map(text: &str) -> Option<&str> {
     text.split("#EXT-X-MAP:URI=\"").nth(1)?.split('"').next()
 }
 
@@ -209,7 +209,7 @@ fn manifest(text: &str) -> Vec<Track> {
 }
 
 /// `tfdt` of a fragment.
-fn presented(bytes: &[u8]) -> u64 {
+pub fn presented(bytes: &[u8]) -> u64 {
     let at = bytes.windows(4).position(|kind| kind == b"tfdt").unwrap() + 8;
     u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap())
 }

@@ -31,6 +31,8 @@ export async function makeWorld({ port, settings = '', origin, environment = {} 
   writeFileSync(join(folder, 'emulator.toml'), settings);
   const env = {
     KVS_EDGE__SERVER__LISTEN: `"127.0.0.1:${port}"`, KVS_EDGE__SERVER__PUBLIC_URL: `"${base}"`, KVS_EDGE__ADMIN__LISTEN: `"127.0.0.1:${port + 1}"`,
+    // As in operations: what a restart needs is kept. `NO_STATE=1` plays without.
+    ...(!process.env.NO_STATE && { KVS_EDGE__SESSIONS__STATE: `"${folder}/sessions.json"` }),
     KVS_EDGE__AWS__0__ENDPOINT_URL: `"${emulator}"`, ...(origin && { KVS_EDGE__SERVER__CORS_ORIGINS: `["${origin}"]` }), ...environment,
   };
   const parts = {

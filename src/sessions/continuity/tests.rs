@@ -121,6 +121,45 @@ fn a_renewed_session_goes_on_where_the_old_one_was() {
     assert!(second.render(true).contains("#EXT-X-DISCONTINUITY-SEQUENCE:0\n"));
 }
 
+const INIT: Resource =
+    Resource::InitSegment { protocol: crate::kvs::Protocol::Hls, track: 1, sequence: Some(0) };
+
+/// A session whose media is moved onto the one timeline, with an init segment of this mark.
+fn moved(timeline: &mut Timeline, generation: Generation, mark: u64) {
+    timeline.moves(generation);
+    timeline.learn(generation, &INIT, crate::sessions::Track { timescale: 16_000, mark });
+}
+
+#[test]
+fn nothing_stands_between_two_sessions_on_one_timeline() {
+    let mut camera = Camera::new();
+    camera.record(6);
+    let mut timeline = Timeline::new(5, false, false);
+    let load = |timeline: &mut Timeline, camera: &Camera, generation| {
+        let upstream = Upstream::open(generation, camera, 5);
+        let playlist = upstream.playlist(camera, 1, &PLAIN);
+        timeline.merge(1, generation, &playlist, Timestamp::from_millis(camera.clock)).unwrap()
+    };
+    moved(&mut timeline, 1, 7);
+    load(&mut timeline, &camera, 1);
+    camera.record(2);
+    assert_eq!(timeline.unknown(2, &Upstream::open(2, &camera, 5).playlist(&camera, 1, &PLAIN)), [INIT]);
+    moved(&mut timeline, 2, 7);
+    let renewed = load(&mut timeline, &camera, 2).render(true);
+    assert!(!renewed.contains("DISCONTINUITY"), "{renewed}");
+    assert_eq!(renewed.matches("#EXT-X-MAP").count(), 1, "{renewed}");
+    // Another init segment, and after that a session of which nothing could be found out.
+    for (generation, mark) in [(3, Some(8)), (4, None), (5, Some(7))] {
+        camera.record(2);
+        if let Some(mark) = mark {
+            moved(&mut timeline, generation, mark);
+        }
+        let tags: Vec<bool> =
+            load(&mut timeline, &camera, generation).segments.iter().map(|s| s.discontinuity).collect();
+        assert!(tags[3] && !tags[4], "{generation} {tags:?}");
+    }
+}
+
 #[test]
 fn discontinuities_that_slid_out_are_counted() {
     let mut camera = Camera::new();
@@ -227,6 +266,36 @@ fn a_restarted_process_gives_the_same_fragment_the_same_number() {
 }
 
 #[test]
+fn what_was_kept_goes_on_with_the_same_counts() {
+    let mut camera = Camera::new();
+    camera.record(6);
+    let mut timeline = Timeline::new(5, false, false);
+    let load = |timeline: &mut Timeline, camera: &Camera, generation| {
+        let upstream = Upstream::open(generation, camera, 5);
+        let playlist = upstream.playlist(camera, 1, &PLAIN);
+        timeline.merge(1, generation, &playlist, Timestamp::from_millis(camera.clock)).unwrap()
+    };
+    moved(&mut timeline, 1, 7);
+    load(&mut timeline, &camera, 1);
+    camera.pause(30);
+    camera.record(2);
+    let before = load(&mut timeline, &camera, 1);
+    assert_eq!(before.render(true).matches("#EXT-X-DISCONTINUITY\n").count(), 1);
+    let kept = serde_json::to_string(&timeline.keep().unwrap()).unwrap();
+    camera.record(1);
+    let mut next = Timeline::new(5, false, false);
+    next.resume(&serde_json::from_str(&kept).unwrap(), Timestamp::from_millis(camera.clock));
+    moved(&mut next, 1, 7);
+    let after = load(&mut next, &camera, 1);
+    let shown = before.render(true);
+    assert!(after.render(true).starts_with(&shown), "{}", after.render(true));
+    assert_eq!(after.segments.len(), before.segments.len() + 1);
+    // The fragment with the discontinuity slides out: it stays counted.
+    camera.record(9);
+    assert_eq!(load(&mut next, &camera, 1).discontinuities, 1);
+}
+
+#[test]
 fn numbers_that_are_positions_are_matched_by_time_or_by_length() {
     for dates in [true, false] {
         let shown = Shown { dates, always: false, global: false };
@@ -252,6 +321,7 @@ enum Step {
     Poll(u8),
     Renew,
     Restart,
+    Resume,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -262,6 +332,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => (1..=2_u8).prop_map(Step::Poll),
         2 => Just(Step::Renew),
         1 => Just(Step::Restart),
+        1 => Just(Step::Resume),
     ];
     proptest::collection::vec(step, 1..60)
 }
@@ -308,12 +379,14 @@ proptest! {
         let mut timeline = Timeline::new(n, always, false);
         let mut upstream = Upstream::open(1, &camera, n);
         let mut players = [Player::default(), Player::default()];
+        let mut kept = None;
         for step in steps {
             match step {
                 Step::Record(fragments) => camera.record(fragments),
                 Step::Pause(seconds) => camera.pause(seconds),
                 Step::Renew => upstream = Upstream::open(upstream.generation + 1, &camera, n),
                 Step::Restart => {
+                    kept = None;
                     timeline = Timeline::new(n, always, false);
                     upstream = Upstream::open(1, &camera, n);
                     for player in &mut players {
@@ -321,6 +394,13 @@ proptest! {
                         // Where they are rare, a new process cannot know the count; see `first_discontinuity`.
                         player.discontinuities = if always { player.discontinuities } else { 0 };
                     }
+                }
+                // With what was kept, players that know every number and count notice nothing.
+                Step::Resume => {
+                    kept = timeline.keep().or(kept);
+                    timeline = Timeline::new(n, always, false);
+                    kept.iter().for_each(|kept| timeline.resume(kept, Timestamp::from_millis(camera.clock)));
+                    upstream = Upstream::open(1, &camera, n);
                 }
                 Step::Poll(track) => {
                     let now = Timestamp::from_millis(camera.clock);
@@ -357,7 +437,7 @@ proptest! {
                 Step::Record(fragments) => camera.record(fragments),
                 Step::Pause(seconds) => camera.pause(seconds),
                 Step::Renew => upstream = Upstream::open(upstream.generation + 1, &camera, 5),
-                Step::Restart => {}
+                Step::Restart | Step::Resume => {}
                 Step::Poll(_) => {
                     let now = Timestamp::from_millis(camera.clock);
                     let playlist = timeline.merge(1, upstream.generation, &upstream.playlist(&camera, 1, &shown), now).unwrap();

@@ -182,6 +182,34 @@ fn a_renewed_session_goes_on_in_the_same_period() {
 }
 
 #[test]
+fn what_was_kept_goes_on_in_a_period_that_nothing_tells_of() {
+    let mut camera = Camera::new();
+    camera.record(6);
+    let mut periods = Periods::new(5, (false, false), true);
+    let other = |periods: &mut Periods, generation, text: &str, now| {
+        for init in periods.unknown(generation, text).unwrap() {
+            periods.learn(generation, &init, Track { timescale: 16_000, mark: 78 });
+        }
+        seen(&merge(periods, generation, text, now).unwrap().text)
+    };
+    let one = Upstream::open(1, &camera, 5, 0);
+    merge(&mut periods, 1, &one.manifest(&camera, Told::All), camera.now()).unwrap();
+    // The camera's settings change; then all that was before slides out.
+    camera.record(5);
+    let two = Upstream::open(2, &camera, 5, 700);
+    let before = other(&mut periods, 2, &two.manifest(&camera, Told::All), camera.now());
+    let kept = serde_json::to_string(&periods.keep().unwrap()).unwrap();
+    camera.record(1);
+    let mut next = Periods::new(5, (false, false), true);
+    next.resume(serde_json::from_str(&kept).unwrap());
+    let three = Upstream::open(1, &camera, 5, 300);
+    let after = other(&mut next, 1, &three.manifest(&camera, Told::All), camera.now());
+    assert_ne!(before.periods[0].1, 0);
+    assert_eq!(after.periods, before.periods);
+    assert_eq!(after.fragments[0][..4], before.fragments[0][1..]);
+}
+
+#[test]
 fn a_restarted_process_says_what_the_one_before_said() {
     let mut camera = Camera::new();
     camera.record(9);

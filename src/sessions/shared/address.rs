@@ -67,7 +67,13 @@ impl<O: Origin> Shared<O> {
                     Resource::Mp4Fragment { protocol: *protocol, number: behind.number, track: *track };
                 located(behind.generation, upstream, behind.ticks)
             }
-            (Protocol::Hls, Resource::Mp4Fragment { number, .. } | Resource::TsFragment { number }) => {
+            (Protocol::Hls, Resource::Mp4Fragment { number, track, .. }) => {
+                let found = located(state.timeline.generation(number)?, resource.clone(), 0)?;
+                drop(state);
+                let moved = self.ticks(&found.opened, *track)?;
+                Some(Located { moved, ..found })
+            }
+            (Protocol::Hls, Resource::TsFragment { number }) => {
                 located(state.timeline.generation(number)?, resource.clone(), 0)
             }
             _ => None,
@@ -84,8 +90,7 @@ impl<O: Origin> Shared<O> {
         let playlist = match (protocol, resource) {
             (Protocol::Dash, _) => Resource::Manifest,
             (Protocol::Hls, Resource::InitSegment { track, .. }) => Resource::MediaPlaylist { track: *track },
-            // A fragment's own number is good in any session; a position is not.
-            (Protocol::Hls, _) => return Ok(same(self.session().await?, resource.clone())),
+            (Protocol::Hls, _) => return self.by_number(resource).await,
         };
         self.playlist(&playlist).await?;
         if lock(&self.state).plain {
@@ -111,6 +116,23 @@ impl<O: Origin> Shared<O> {
         }
         let (generation, latest) = latest.ok_or(Error::Gone)?;
         Ok(same(self.of(generation).ok_or(Error::Gone)?, latest))
+    }
+
+    /// A fragment of live HLS in the current session: its own number is good in any, a position is not. Its time there
+    /// is not; so the session is asked first what it lists, which tells.
+    async fn by_number(self: &Arc<Self>, resource: &Resource) -> Result<Located<O::Handle>, Error<O::Error>> {
+        let session = self.session().await?;
+        let Resource::Mp4Fragment { track, .. } = *resource else {
+            return Ok(same(session, resource.clone()));
+        };
+        if let Some(moved) = self.ticks(&session, track) {
+            return Ok(Located { opened: session, resource: resource.clone(), moved });
+        }
+        Box::pin(self.fetch(&Resource::MediaPlaylist { track })).await?;
+        let session = self.session().await?;
+        // Nothing is given out at a wrong time.
+        let moved = self.ticks(&session, track).ok_or(Error::Gone)?;
+        Ok(Located { opened: session, resource: resource.clone(), moved })
     }
 
     /// The init segment last published for a track.

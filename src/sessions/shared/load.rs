@@ -6,7 +6,6 @@ use crate::kvs::Resource;
 use crate::sessions::joined::MOST;
 use crate::sessions::media_playlist::{self, MediaPlaylist};
 use crate::sessions::origin::{Origin, Verdict};
-use crate::sessions::pool::Located;
 use crate::sessions::slot::{Failure, Look, Outcome, Playlist, Published, Slot, Stands};
 use crate::sessions::{Error, REVIVAL, manifest};
 use aws_lc_rs::digest;
@@ -84,27 +83,6 @@ impl<O: Origin> Shared<O> {
             second = true;
             session = self.replace(&session).await?;
         }
-    }
-
-    /// Looks into the init segments of a live manifest that are not known yet: what its media can be moved by.
-    async fn learn(
-        &self,
-        session: &Arc<Session<O::Handle>>,
-        resource: &Resource,
-        text: &str,
-    ) -> Result<(), Error<O::Error>> {
-        if *resource != Resource::Manifest || !self.key.moves() {
-            return Ok(());
-        }
-        // What cannot be read is told of when it is merged.
-        let unknown = lock(&self.state).periods.unknown(session.generation, text).unwrap_or_default();
-        for init in unknown {
-            let located = Located { opened: session.clone(), resource: init.clone(), moved: 0 };
-            if let Some(track) = self.origin.track(&self.key, located).await.map_err(Error::Origin)? {
-                lock(&self.state).periods.learn(session.generation, &init, track);
-            }
-        }
-        Ok(())
     }
 
     fn publish(

@@ -38,7 +38,14 @@ impl<O: Origin> Shared<O> {
         let now = lock(&self.state).now();
         let make = || {
             let key = self.key.part(range);
-            Arc::new(Self::new(key, self.origin.clone(), self.config.clone(), self.metrics.clone(), now))
+            Arc::new(Self::new(
+                key,
+                self.origin.clone(),
+                self.config.clone(),
+                self.metrics.clone(),
+                None,
+                now,
+            ))
         };
         lock(&self.parts).open.entry(range).or_insert_with(make).clone()
     }

@@ -141,6 +141,21 @@ impl Origin for Way {
         Ok(Some(Track { timescale: 16_000, mark: 7 }))
     }
 
+    async fn anchor(
+        &self,
+        _: &SessionKey,
+        fragment: Located<Handle>,
+        begins: Timestamp,
+        track: Track,
+    ) -> Result<Option<Duration>, Failed> {
+        self.0.faulty().await?;
+        lock(&self.0.fetched).push(format!("{} {}", fragment.opened.id, fragment.resource));
+        // Times count from the opening.
+        let (_, opened, _) = fragment.opened.handle;
+        let opened = Timestamp::from_millis(EPOCH).plus(opened.duration_since(self.0.start));
+        Ok(track.away(track.ticks(opened.age(begins)), begins))
+    }
+
     fn verdict(error: &Failed) -> Verdict {
         error.0
     }
