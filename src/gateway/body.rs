@@ -21,6 +21,8 @@ pub struct Body {
     piece: usize,
     /// Why the source gives nothing more.
     broken: Option<Broken>,
+    /// What came before that had its chance to leave.
+    flushed: bool,
     record: Option<Box<Record>>,
 }
 
@@ -41,7 +43,7 @@ impl Body {
     #[must_use]
     pub fn new(source: Source, record: Box<Record>) -> Self {
         let piece = if record.protocol == http::Version::HTTP_2 { PIECE_OF_HTTP2 } else { PIECE };
-        Self { source, rest: Bytes::new(), piece, broken: None, record: Some(record) }
+        Self { source, rest: Bytes::new(), piece, broken: None, flushed: false, record: Some(record) }
     }
 
     /// The next piece: what is left and whatever else the source has ready, up to the size of one.
@@ -53,7 +55,7 @@ impl Body {
                     Poll::Ready(Some(Ok(bytes))) => self.rest = bytes,
                     // What has come goes first; the source is asked again for its end, or for why it has none.
                     _ if !piece.is_empty() => break,
-                    Poll::Ready(Some(Err(broken))) => return Poll::Ready(Some(Err(broken))),
+                    Poll::Ready(Some(Err(broken))) => return self.break_off(broken, cx),
                     Poll::Ready(None) => return Poll::Ready(None),
                     Poll::Pending => return Poll::Pending,
                 }
@@ -65,6 +67,20 @@ impl Body {
             }
         }
         Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    /// Ends with an error, but only when asked once more: hyper drops what it has not written yet when a body breaks, and
+    /// the client shall have what was whole.
+    fn break_off(
+        &mut self,
+        broken: Broken,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Piece>, Broken>>> {
+        if std::mem::replace(&mut self.flushed, true) {
+            return Poll::Ready(Some(Err(broken)));
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// The source's next chunk. One that broke stays so.
