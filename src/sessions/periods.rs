@@ -269,10 +269,17 @@ impl Periods {
         self.fragments.iter().skip(after.map_or(from, |(at, _)| from + at + 1))
     }
 
-    /// How far back players may go, in milliseconds: as long as a full list is.
+    /// How far back players may go, in milliseconds: as long as a full list is; while it is shorter, after a camera was
+    /// away, into the middle of the oldest fragment. dash.js goes there when it has fallen behind, as it has then, and
+    /// stays for good where nothing is, or where a fragment just begins.
     fn depth(&self) -> u64 {
         let from = self.fragments.len().saturating_sub(self.window);
-        self.fragments.range(from..).map(Fragment::length).sum()
+        let full = self.fragments.range(from..);
+        let (Some(oldest), Some(newest)) = (self.shown().next(), self.shown().last()) else { return 0 };
+        if self.shown().count() < full.len() {
+            return newest.end.saturating_sub(oldest.start + oldest.length() / 2);
+        }
+        full.map(Fragment::length).sum()
     }
 
     fn track(&self, generation: Generation, upstream: &Resource) -> Option<&Init> {
