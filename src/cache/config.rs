@@ -9,8 +9,8 @@ use std::time::Duration;
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Memory for bodies: three quarters for whole ones, the rest for those that still grow, and for those that have been let
-    /// go while somebody still reads them or the disk has yet to write them.
+    /// Memory for bodies: two thirds for whole ones, a quarter for those that still grow and for those that have been let go
+    /// while somebody still reads them or the disk has yet to write them, the rest for the allocator.
     pub memory: ByteSize,
     /// Nothing is kept longer.
     pub max_age: Span,
@@ -100,12 +100,18 @@ impl Config {
         }
     }
 
-    /// The part of `memory` for whole bodies.
-    pub(super) fn for_entries(&self) -> u64 {
-        self.memory.0 - self.for_fills()
+    /// What bodies may take together. The rest of `memory` is what the allocator needs to hold them: pages that are not
+    /// full, and those that it has not given back yet.
+    pub(super) fn for_bodies(&self) -> u64 {
+        self.memory.0 - self.memory.0 / 16
     }
 
-    /// The part of `memory` for bodies on their way in or out.
+    /// The part of that for whole bodies.
+    pub(super) fn for_entries(&self) -> u64 {
+        self.for_bodies() - self.for_fills()
+    }
+
+    /// The part for bodies on their way in or out.
     pub(super) fn for_fills(&self) -> u64 {
         self.memory.0 / 4
     }
@@ -113,7 +119,7 @@ impl Config {
     /// The largest body that is kept.
     pub(super) fn largest(&self) -> u64 {
         // An entry weighs a little more than its bytes, and a third of what whole ones may take is the most it gets.
-        self.max_object.0.min(self.for_fills() - self.for_fills() / 16)
+        self.max_object.0.min(self.for_fills() - self.for_fills() / 8)
     }
 }
 

@@ -102,7 +102,7 @@ impl Cache {
 
     fn open_at(config: &Config, metrics: Metrics, clock: Clock) -> Result<Self, Error> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| Error::NoRuntime)?;
-        let budget = Budget::new(config.memory.0, metrics.filling.clone());
+        let budget = Budget::new(config.for_bodies(), metrics.filling.clone());
         let inner = Arc::new(Inner {
             config: config.clone(),
             largest: config.largest(),
