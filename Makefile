@@ -18,5 +18,6 @@ test: ## formatting, lints, all tests
 	cargo test --doc --quiet
 	PATH="$(CURDIR)/$(VENV)/bin:$(CURDIR)/target/node/bin:$$PATH" cargo nextest run
 
-check: test ## the same, plus licences and sources of dependencies
+check: test ## the same, plus the cache's shared state under a model checker, and licences and sources of dependencies
+	cargo run --quiet --target-dir target/model --manifest-path tests/model/Cargo.toml
 	cargo deny check bans licenses sources

@@ -5,7 +5,7 @@
 //! of 64 KiB and a few smaller ones for its end; blocks that are let go wait here for whoever needs some next, who so also
 //! writes to memory that is there already.
 
-use super::budget::Weight;
+use super::account::Weight;
 use super::sync::{Mutex, lock};
 use bytes::Bytes;
 use std::sync::Arc;

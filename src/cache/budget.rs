@@ -6,10 +6,10 @@
 //!
 //! A body that does not find room is not refused: it streams, with a small window, and is not kept.
 
+use super::account::{Account, Weight};
 use super::block::{self, Block, Pool};
 use prometheus::IntGauge;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The budget. Clones are the same one.
 #[derive(Clone)]
@@ -17,11 +17,6 @@ pub(super) struct Budget {
     account: Arc<Account>,
     pool: Arc<Pool>,
     filling: IntGauge,
-}
-
-struct Account {
-    limit: u64,
-    used: AtomicU64,
 }
 
 /// What one fill has reserved; what it has not split off is given back when dropped.
@@ -33,22 +28,15 @@ pub(super) struct Share {
     filling: IntGauge,
 }
 
-/// What something that lives on its own counts for; given back when dropped.
-pub(super) struct Weight {
-    account: Arc<Account>,
-    bytes: u64,
-}
-
 impl Budget {
     /// A budget of `limit` bytes; `filling` shows what fills have reserved of it.
     pub(super) fn new(limit: u64, filling: IntGauge) -> Self {
-        let account = Arc::new(Account { limit, used: AtomicU64::new(0) });
-        Self { account, pool: Arc::default(), filling }
+        Self { account: Arc::new(Account::new(limit)), pool: Arc::default(), filling }
     }
 
     /// An empty share.
     pub(super) fn share(&self) -> Share {
-        let weight = Weight { account: Arc::clone(&self.account), bytes: 0 };
+        let weight = Weight::nothing(&self.account);
         Share { weight, split: 0, pool: Arc::clone(&self.pool), filling: self.filling.clone() }
     }
 
@@ -59,12 +47,12 @@ impl Budget {
 
     /// All there is.
     pub(super) fn limit(&self) -> u64 {
-        self.account.limit
+        self.account.limit()
     }
 
     /// What is taken, by whomever.
     pub(super) fn used(&self) -> u64 {
-        self.account.used.load(Ordering::Relaxed)
+        self.account.used()
     }
 }
 
@@ -75,42 +63,34 @@ impl Share {
     /// Makes the share, with what was split off, at least `bytes` large, or says that there is no room.
     pub(super) fn grow_to(&mut self, bytes: u64) -> bool {
         let missing = self.missing(bytes);
-        let more = if self.weight.bytes == 0 { missing } else { missing.next_multiple_of(STEP) };
-        let account = &self.weight.account;
-        if more > 0 && account.used.fetch_add(more, Ordering::Relaxed).saturating_add(more) > account.limit {
-            account.used.fetch_sub(more, Ordering::Relaxed);
+        let more = if self.weight.bytes() == 0 { missing } else { missing.next_multiple_of(STEP) };
+        if !self.weight.grow(more) {
             return false;
         }
-        self.reserved(more);
+        self.filling.add(signed(more));
         true
     }
 
     /// The same for what is there whether or not there is room.
     pub(super) fn stretch_to(&mut self, bytes: u64) {
         let more = self.missing(bytes);
-        self.weight.account.used.fetch_add(more, Ordering::Relaxed);
-        self.reserved(more);
+        self.weight.stretch(more);
+        self.filling.add(signed(more));
     }
 
     fn missing(&self, bytes: u64) -> u64 {
-        bytes.saturating_sub(self.weight.bytes + self.split)
-    }
-
-    fn reserved(&mut self, more: u64) {
-        self.weight.bytes += more;
-        self.filling.add(signed(more));
+        bytes.saturating_sub(self.weight.bytes() + self.split)
     }
 
     /// Gives `bytes` of the share to something that lives on its own. It exists already, so it is counted even if that is
     /// more than was reserved.
     pub(super) fn split(&mut self, bytes: u64) -> Weight {
-        let reserved = self.weight.bytes.min(bytes);
-        self.weight.bytes -= reserved;
+        let mut own = self.weight.split(bytes);
+        let reserved = own.bytes();
         self.split += reserved;
         self.filling.sub(signed(reserved));
-        let account = Arc::clone(&self.weight.account);
-        account.used.fetch_add(bytes - reserved, Ordering::Relaxed);
-        Weight { account, bytes }
+        own.stretch(bytes - reserved);
+        own
     }
 
     /// A block for the first of `left` bytes, to be filled.
@@ -121,26 +101,13 @@ impl Share {
     }
 }
 
-impl Weight {
-    /// Whether there is room for `more` bytes that nobody uses.
-    pub(super) fn leaves_room_for(&self, more: u64) -> bool {
-        self.account.used.load(Ordering::Relaxed).saturating_add(more) <= self.account.limit
-    }
-}
-
 fn signed(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.filling.sub(signed(self.weight.bytes));
-    }
-}
-
-impl Drop for Weight {
-    fn drop(&mut self) {
-        self.account.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.filling.sub(signed(self.weight.bytes()));
     }
 }
 

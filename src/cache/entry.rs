@@ -4,8 +4,9 @@
 //! somebody asked, its entity tag.
 
 use super::Key;
+use super::account::Weight;
 use super::block;
-use super::budget::{Share, Weight};
+use super::budget::Share;
 use crate::kvs::Timestamp;
 use crate::net::body::ByteStream;
 use aws_lc_rs::digest::{Context, SHA256};

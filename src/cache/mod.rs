@@ -9,6 +9,7 @@
 //! - Bodies lie in `block`s, and each counts against the `budget` until nobody anywhere holds a slice of it.
 //! - `memory` holds whole bodies; `store` is what lies below.
 
+mod account;
 mod block;
 mod budget;
 mod compact;

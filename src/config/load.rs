@@ -4,6 +4,7 @@
 //! read as TOML where that succeeds and as plain text otherwise, so neither `512MiB` nor `["a", "b"]` needs quoting
 //! beyond the shell's. What a setting means is checked by the part that owns it; this file finds the places.
 
+use super::wording::{misspelt, with_suggestion};
 use crate::setting::{Mistake, Place};
 use serde::de::DeserializeOwned;
 use std::fmt;
@@ -93,13 +94,34 @@ impl Source {
             set(&mut table, &environment_path(name), environment_value(value))
                 .map_err(|problem| self.refused(vec![format!("environment variable {name}: {problem}")]))?;
         }
-        serde_path_to_error::deserialize(Value::Table(table)).map_err(|error| {
+        self.every_fault(table)
+    }
+
+    /// Reads a table; serde stops at the first fault, so what is at fault is taken out and the rest read again, until all
+    /// faults are known or there is one that cannot be taken out.
+    fn every_fault<T: DeserializeOwned>(&self, mut table: Table) -> Result<T, Refused> {
+        let (mut lines, mut gone) = (Vec::new(), Vec::new());
+        loop {
+            let error = match serde_path_to_error::deserialize(Value::Table(table.clone())) {
+                Ok(settings) if lines.is_empty() => return Ok(settings),
+                Ok(_) => return Err(self.refused(lines)),
+                Err(error) => error,
+            };
             let path = error.path().to_string();
-            let inner = error.into_inner();
-            let problem = with_suggestion(inner.message());
-            let key = misspelt(&path, inner.message());
-            self.refused(vec![format!("{}: {problem}", self.place(&key))])
-        })
+            let message = error.into_inner().message().to_owned();
+            let key = misspelt(&path, &message);
+            let wanted = segments(&key);
+            if !lacks_what_is_gone(&path, &message, &gone) {
+                lines.push(format!("{}: {}", self.place(&key), with_suggestion(&message)));
+            }
+            // What lacks a field cannot be mended by taking something out: the whole section goes.
+            let incomplete = message.starts_with("missing field");
+            let section = wanted.first().is_some_and(|section| incomplete && table.remove(section).is_some());
+            if !section && !take_out(&mut table, &wanted) {
+                return Err(self.refused(lines));
+            }
+            gone.push(wanted);
+        }
     }
 
     /// Turns mistakes found by the parts into lines with places.
@@ -211,49 +233,30 @@ fn offset_of(table: &DeTable<'_>, path: &[String]) -> Option<usize> {
     deeper.or(Some(here))
 }
 
-/// serde names the table in which an unknown field sits; the field itself is in the message.
-fn misspelt(path: &str, message: &str) -> String {
-    let Some(field) = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next()) else {
-        return path.to_owned();
-    };
-    if path == "." || path.is_empty() {
-        field.to_owned()
-    } else if path == field || path.ends_with(&format!(".{field}")) {
-        path.to_owned()
-    } else {
-        format!("{path}.{field}")
+/// Removes a key; `false` if there is none. Members of lists stay, since those behind them would have another place then.
+fn take_out(table: &mut Table, path: &[String]) -> bool {
+    let Some((key, rest)) = path.split_first() else { return false };
+    if rest.is_empty() {
+        return table.remove(key).is_some();
+    }
+    match (table.get_mut(key), rest) {
+        (Some(Value::Table(inner)), _) => take_out(inner, rest),
+        (Some(Value::Array(list)), [index, rest @ ..]) if !rest.is_empty() => {
+            let member = index.parse().ok().and_then(|index: usize| list.get_mut(index));
+            member.and_then(Value::as_table_mut).is_some_and(|inner| take_out(inner, rest))
+        }
+        _ => false,
     }
 }
 
-/// Adds "did you mean" to serde's list of known fields.
-fn with_suggestion(message: &str) -> String {
-    let message = message.trim_end();
-    let words: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
-    let Some((wrong, known)) = words.split_first().filter(|_| message.starts_with("unknown")) else {
-        return message.to_owned();
+/// Whether a field is missing only because it was taken out for another fault.
+fn lacks_what_is_gone(path: &str, message: &str, gone: &[Vec<String>]) -> bool {
+    let Some(field) = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) else {
+        return false;
     };
-    let near = known.iter().map(|word| (distance(wrong, word), *word)).min();
-    match near {
-        Some((steps, word)) if steps <= 2 || word.contains(wrong) => {
-            format!("{message}; did you mean `{word}`?")
-        }
-        _ => message.to_owned(),
-    }
-}
-
-/// Levenshtein distance: how many letters to change, add or drop.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.chars().enumerate() {
-            let substituted = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(row[j + 1] + 1);
-        }
-    }
-    row.last().copied().unwrap_or_default()
+    let mut lacking = segments(path);
+    lacking.push(field.to_owned());
+    gone.contains(&lacking)
 }
 
 #[cfg(test)]
@@ -327,6 +330,29 @@ mod tests {
             let error = refusal(text, &[]);
             assert!(error.contains(expected), "{error}\nshould hold {expected}");
         }
+    }
+
+    #[test]
+    fn every_fault_is_told_and_none_that_follows_from_another() {
+        let text =
+            "[cache]\nmemory = '1MiB'\nmemroy = 1\nsettle = 7\nfoo = 2\n[[aws]]\nregion = 3\n[bar]\nx = 1\n";
+        let error = refusal(text, &[]);
+        let starts = [
+            "edge.toml:3:1: cache.memroy:",
+            "edge.toml:4:1: cache.settle:",
+            "edge.toml:5:1: cache.foo:",
+            "edge.toml:7:1: aws[0].region:",
+            "edge.toml:8:2: bar:",
+        ];
+        for start in starts {
+            assert_eq!(
+                error.lines().filter(|line| line.starts_with(start)).count(),
+                1,
+                "{start} in\n{error}"
+            );
+        }
+        assert_eq!(error.lines().count(), starts.len(), "{error}");
+        assert!(refusal("[cache]\nmemory = '1MiB'\n[bar]\n[baz]\n", &[]).lines().count() == 2);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! setting, to the defaults in code.
 
 mod load;
+mod wording;
 
 pub use load::{ENVIRONMENT_PREFIX, Refused, Source};
 
