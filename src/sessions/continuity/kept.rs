@@ -1,8 +1,7 @@
 //! What a process leaves to the one that follows it: what was decided about the fragments that players know.
 //!
 //! MEDIA-SEQUENCE and the times of media follow from the fragments themselves. How many discontinuities there were does
-//! not, and players that have counted some do not bear a count that begins anew: hls.js and video.js take it for the
-//! timeline to lay fragments on.
+//! not, and hls.js and video.js tell by that count which timeline to lay a fragment on.
 
 use super::{Mark, Position, REMEMBERED, Timeline, Track};
 use crate::kvs::{FragmentNumber, Protocol, Resource, Timestamp};
