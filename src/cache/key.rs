@@ -208,7 +208,7 @@ enum Row {
 }
 
 /// An encoding under way: the row, then each part behind its length, so that no two lists of parts are alike. It is gathered
-/// and hashed at once, which costs a third of hashing each part for itself.
+/// and hashed in one call.
 struct Encoding {
     bytes: Vec<u8>,
     arn: u64,

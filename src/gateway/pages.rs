@@ -187,7 +187,7 @@ impl Gateway {
 /// `attachment; filename="cam-1_2026-01-01T00-00-00Z.mp4"`: a name's characters need no quoting.
 fn file_name(stream: &StreamName, range: TimeRange) -> HeaderValue {
     let mut text = format!("attachment; filename=\"{stream}_{}.mp4\"", range.start).into_bytes();
-    // Names have no colons (`KVS.md` 2), and some file systems cannot.
+    // A stream's name has no colon, so only the time's are replaced: some file systems take none.
     text.iter_mut().filter(|byte| **byte == b':').for_each(|byte| *byte = b'-');
     HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).unwrap_or(HeaderValue::from_static("attachment"))
 }
