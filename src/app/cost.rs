@@ -200,9 +200,12 @@ async fn measure() {
         ("with, 2,000 tokens in rotation", &guarded, &[], Some(&script)),
     ];
     let mut seen: Vec<Vec<(f64, f64)>> = vec![Vec::new(); kinds.len()];
+    // For a profile of one kind: its number.
+    let only: Option<usize> =
+        std::env::var("KVS_EDGE_TEST_COST_ONLY").ok().and_then(|kind| kind.parse().ok());
     for round in 0..ROUNDS {
         for turn in 0..kinds.len() {
-            let kind = (round + turn) % kinds.len();
+            let kind = only.unwrap_or((round + turn) % kinds.len());
             let (_, url, headers, script) = kinds[kind];
             seen[kind].push(load(url, headers, script).await);
         }
@@ -212,8 +215,10 @@ async fn measure() {
         tokens[0].len()
     );
     let of = |kind: usize| (median(seen[kind].iter().map(|s| s.0)), median(seen[kind].iter().map(|s| s.1)));
-    let base = of(0);
-    for (kind, (name, ..)) in kinds.iter().enumerate() {
+    let base = of(only.unwrap_or(0));
+    for (kind, (name, ..)) in
+        kinds.iter().enumerate().filter(|(kind, _)| only.is_none_or(|only| only == *kind))
+    {
         let (rate, cost) = of(kind);
         println!(
             "{name:<34} {rate:>8.0} requests/s  ratio {:.3}   {cost:>6.1} us of processor each  (+{:.1})",

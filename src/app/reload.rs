@@ -61,7 +61,7 @@ impl App {
         match rebuilt {
             Ok(()) => {
                 self.reloads.succeeded();
-                tracing::info!(policy = self.gateway().policy.version(), "reloaded");
+                tracing::info!(policy = &**self.gateway().policy.version(), "reloaded");
                 Ok(())
             }
             Err(problem) => {

@@ -153,7 +153,7 @@ impl Gateway {
             return Ok(whole);
         }
         statement.caller.groups.retain(|group| self.policy.names_group(group));
-        statement.policies = Some(self.policy.version().into());
+        statement.policies = Some(self.policy.version().clone());
         let abridged = self.keys.seal(&statement);
         if abridged.len() <= LONGEST_CAPABILITY { Ok(abridged) } else { Err(Error::LongCapability) }
     }

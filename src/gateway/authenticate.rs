@@ -4,7 +4,7 @@ use super::Gateway;
 use super::error::Error;
 use super::players::Player;
 use crate::caller::Caller;
-use crate::identity::Credential;
+use crate::identity::{Credential, LastToken};
 use crate::kvs::Timestamp;
 use crate::playback::{self, Binding};
 use http::header;
@@ -35,10 +35,15 @@ pub const BINDING_COOKIE: &str = "kvs_edge_player";
 
 impl Gateway {
     /// Verifies the one token of a request.
-    pub(super) async fn recognize(&self, parts: &Parts, now: Timestamp) -> Result<Authenticated, Error> {
+    pub(super) async fn recognize(
+        &self,
+        parts: &Parts,
+        last: &LastToken,
+        now: Timestamp,
+    ) -> Result<Authenticated, Error> {
         match self.sources.credential(&parts.method, &parts.headers, false)? {
             Credential::Token(token) => {
-                Ok(Authenticated::Person(self.identity.verify(token.as_str(), now).await?))
+                Ok(Authenticated::Person(self.identity.verify_on(last, token.as_str(), now).await?))
             }
             // Given only for a path with a capability.
             Credential::Capability => Err(Error::Unbound),
@@ -59,7 +64,7 @@ impl Gateway {
         if !player.bind.as_ref().is_none_or(holds) {
             return Err(Error::Unbound);
         }
-        if player.policies.as_ref().is_some_and(|version| **version != *self.policy.version()) {
+        if player.policies.as_ref().is_some_and(|version| version != self.policy.version()) {
             return Err(Error::Capability(playback::Error::Outdated));
         }
         Ok(Authenticated::Player(player))

@@ -4,6 +4,7 @@
 //! [`Request`], a [`Permit`]. `Permit` is made by policy alone and owns the request that was judged, so what was
 //! permitted is what is served, from the cache too (law 1).
 
+mod acquaintance;
 mod api;
 mod authenticate;
 mod batch;
@@ -62,6 +63,7 @@ use crate::sessions::Sessions;
 use crate::telemetry::spans::{self, Steps, Tracer};
 use crate::telemetry::trace;
 use crate::upstream::{Located, Upstream};
+use acquaintance::Acquaintance;
 use error::Error;
 use http::{Method, StatusCode};
 use rates::Allowance;
@@ -161,7 +163,8 @@ impl Gateway {
         let reply = if preflight {
             Reply::empty(StatusCode::NO_CONTENT)
         } else {
-            match self.answer(request, &mut record).await {
+            let (kept, new) = (peer.link.memory.of(), Acquaintance::default());
+            match self.answer(request, kept.unwrap_or(&new), &mut record).await {
                 Ok(reply) => reply,
                 Err(error) => refusal::reply(&error, &mut record),
             }
@@ -172,14 +175,19 @@ impl Gateway {
     }
 
     /// The whole path, top to bottom.
-    async fn answer(&self, request: Incoming, record: &mut Record) -> Result<Reply, Error> {
+    async fn answer(
+        &self,
+        request: Incoming,
+        last: &Acquaintance,
+        record: &mut Record,
+    ) -> Result<Reply, Error> {
         let (parts, body) = request.into_parts();
         let route = Route::find(&parts.method, parts.uri.path())?;
         let now = record.at;
         let who = match &route {
             Route::Console(path) => return Box::pin(self.console(path, &parts, record)).await,
             Route::Playback { capability, .. } => self.open(capability, &parts, record.client, now)?,
-            Route::Api(_) | Route::Page(_) => self.recognize(&parts, now).await?,
+            Route::Api(_) | Route::Page(_) => self.recognize(&parts, &last.token, now).await?,
         };
         record.step("authenticate");
         record.caller = Some(who.caller().clone());
@@ -190,8 +198,8 @@ impl Gateway {
         let reads = self.policy.reads_for(wanted.operation());
         let scene = self.scene(located.as_ref(), reads, record.client, now).await?;
         let told = Told::of(&wanted);
-        let judged = self.policy.permit(who.caller().clone(), wanted, &scene);
-        let receipt = self.tell(&judged, &who, &told, record)?;
+        let judged = self.policy.permit_on(&last.decision, who.caller().clone(), wanted, &scene);
+        let receipt = self.tell(&judged, &who, &told, &last.told, record)?;
         self.told(receipt).await?;
         let permit = judged?;
         record.allowed();

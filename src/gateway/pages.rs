@@ -6,6 +6,7 @@ use super::reply::{self, Private, Reply};
 use super::route::Page;
 use super::truncation::told_cut;
 use super::{Ask, Gateway};
+use crate::identity::LastToken;
 use crate::kvs::{Call, Operation, Request, StreamName, TimeRange};
 use crate::policy::{Question, Scene, StreamFacts};
 use http::StatusCode;
@@ -155,7 +156,7 @@ impl Gateway {
         match path {
             "/console/config.json" => return Ok(Reply::json(&self.console.settings)),
             "/console/me" => {
-                let who = self.recognize(parts, record.at).await?;
+                let who = self.recognize(parts, &LastToken::default(), record.at).await?;
                 let caller = who.caller();
                 return Ok(Reply::json(&json!({
                     "subject": &*caller.subject,

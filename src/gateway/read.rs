@@ -140,19 +140,19 @@ fn play(
     })
 }
 
-/// The query of a plain GET.
-pub struct Query<'a>(&'a str);
+/// The query of a plain GET, as names and values that are still encoded.
+pub struct Query<'a>(Vec<(&'a str, &'a str)>);
 
 impl<'a> From<&'a str> for Query<'a> {
     fn from(text: &'a str) -> Self {
-        Self(text)
+        Self(text.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, ""))).collect())
     }
 }
 
 impl<'a> Query<'a> {
     /// Of this request.
     pub fn of(parts: &'a Parts) -> Self {
-        Self(parts.uri.query().unwrap_or_default())
+        Self::from(parts.uri.query().unwrap_or_default())
     }
 
     /// A parameter, percent-decoded.
@@ -160,11 +160,7 @@ impl<'a> Query<'a> {
     /// # Errors
     /// It is there twice, or its encoding is broken.
     pub fn text(&self, name: &'static str) -> Result<Option<Cow<'a, str>>, Error> {
-        let mut values = self
-            .0
-            .split('&')
-            .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-            .filter(|(key, _)| *key == name);
+        let mut values = self.0.iter().filter(|(key, _)| *key == name);
         let Some((_, value)) = values.next() else { return Ok(None) };
         if values.next().is_some() {
             return Err(Error::Query { name, problem: "is given twice".into() });
@@ -240,11 +236,11 @@ mod tests {
     #[test]
     fn a_page_is_the_call_that_it_stands_for() {
         let cam = StreamName::parse("cam-1").unwrap();
-        let query = Query("start=2026-01-01T00:00:00Z&end=1767225630.5");
+        let query = Query::from("start=2026-01-01T00:00:00Z&end=1767225630.5");
         let Call::GetClip(clip) = read_page(&Page::Clip(cam.clone()), &query, NOW).unwrap() else { panic!() };
         assert_eq!(clip.selector.range.start.millis(), 1_767_225_600_000);
         assert_eq!(clip.selector.range.end.unwrap().millis(), 1_767_225_630_500);
-        let query = Query("at=2026-01-01T01%3A00%3A00%2B01:00&width=320&height=180");
+        let query = Query::from("at=2026-01-01T01%3A00%3A00%2B01:00&width=320&height=180");
         let Call::GetImages(images) = read_page(&Page::Snapshot(cam), &query, NOW).unwrap() else { panic!() };
         assert_eq!(images.range.end.unwrap().millis(), 1_767_225_600_000);
     }
@@ -261,7 +257,7 @@ mod tests {
             (Page::Snapshot(cam.clone()), "width=0&height=5", "width must be from 1 to 3840"),
             (Page::Fragments(cam), "start=10&clock=moon", "clock must be server or producer"),
         ] {
-            let error = read_page(&page, &Query(query), NOW).unwrap_err().to_string();
+            let error = read_page(&page, &Query::from(query), NOW).unwrap_err().to_string();
             assert!(error.contains(expected), "{query}: {error}");
         }
     }
@@ -271,9 +267,9 @@ mod tests {
         fn any_query_is_read_or_refused_without_panic(query in "\\PC{0,60}") {
             let cam = StreamName::parse("cam-1").unwrap();
             for page in [Page::Clip(cam.clone()), Page::Snapshot(cam.clone()), Page::Fragments(cam.clone())] {
-                let _ = read_page(&page, &Query(&query), NOW);
+                let _ = read_page(&page, &Query::from(query.as_str()), NOW);
             }
-            let _ = read_page(&Page::Clip(cam), &Query(&format!("start={query}")), NOW);
+            let _ = read_page(&Page::Clip(cam), &Query::from(format!("start={query}").as_str()), NOW);
         }
     }
 }

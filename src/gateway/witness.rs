@@ -13,7 +13,7 @@ use crate::gateway::KvsOrigin;
 use crate::kvs::{Request, Resource, Timestamp};
 use crate::policy::{Denied, Permit, server_time};
 use crate::sessions::{SessionKey, Sessions, ViewerId};
-use crate::telemetry::audit::{Decision, Event, Receipt, Sink, Viewer, Watch};
+use crate::telemetry::audit::{Decision, Receipt, Repeats, Sink, Viewer, Watch};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -33,6 +33,7 @@ impl Gateway {
         judged: &Result<Permit, Denied>,
         who: &Authenticated,
         request: &Told,
+        repeats: &Repeats,
         record: &Record,
     ) -> Result<Receipt, Error> {
         if let Authenticated::Player(player) = who {
@@ -44,13 +45,11 @@ impl Gateway {
                 return Ok(Receipt::nothing());
             }
         }
-        let nobody: Arc<[Arc<str>]> = Arc::from([]);
         let (outcome, policies) = match judged {
             Ok(permit) => (Ok(()), permit.decided_by().clone()),
-            Err(denied) => (Err(denied.reason().as_str()), denied.reason().policies().to_vec().into()),
+            Err(denied) => (Err(denied.reason().as_str()), denied.reason().policies().into()),
         };
-        let policies = if policies.is_empty() { nobody } else { policies };
-        let event = Event::Decision(Decision {
+        let decision = Decision {
             request_id: &record.request_id,
             caller: who.caller(),
             source_ip: record.client,
@@ -61,8 +60,9 @@ impl Gateway {
             outcome,
             policies: &policies,
             policy_version: self.policy.version(),
-        });
-        self.witness.sink.write(&event, record.at).map_err(|_| Error::Audit)
+            repeats: 1,
+        };
+        self.witness.sink.decided(&decision, record.at, repeats).map_err(|_| Error::Audit)
     }
 
     /// Waits until what was told has been written, where the log is required.
@@ -110,7 +110,7 @@ impl Gateway {
             protocol: player.session.protocol.as_str(),
             stream,
             mode: player.session.mode,
-            policy_version: self.policy.version().into(),
+            policy_version: self.policy.version().clone(),
         };
         let sink = &self.witness.sink;
         self.witness

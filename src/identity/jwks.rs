@@ -104,9 +104,11 @@ impl KeyStore {
         let Some(current) = self.current.load_full() else {
             return Err(self.because("none were read yet"));
         };
-        let age = current.read.elapsed();
-        if self.is_read() && age > self.config.stale_max.0 {
-            return Err(self.because(&format!("they were last read {} s ago", age.as_secs())));
+        if self.is_read() {
+            let age = current.read.elapsed();
+            if age > self.config.stale_max.0 {
+                return Err(self.because(&format!("they were last read {} s ago", age.as_secs())));
+            }
         }
         Ok(current)
     }

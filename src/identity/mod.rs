@@ -38,6 +38,7 @@ use crate::kvs::Timestamp;
 use crate::setting::Mistake;
 use jwks::{Current, KeyStore};
 use keys::KeySet;
+pub use remembered::LastToken;
 use remembered::{Known, Remembered};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -146,21 +147,47 @@ impl Identity {
     /// # Errors
     /// `TooLarge`, `Refused` with the rule that the token breaks, or `KeysUnavailable`.
     pub async fn verify(&self, token: &str, now: Timestamp) -> Result<Arc<Caller>, Error> {
+        self.verify_on(&LastToken::default(), token, now).await
+    }
+
+    /// The same for a token that came over a connection. If it is the one that came before, it costs a comparison.
+    ///
+    /// # Errors
+    /// As [`Identity::verify`].
+    pub async fn verify_on(
+        &self,
+        last: &LastToken,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<Arc<Caller>, Error> {
         if token.len() > self.limit {
             return Err(Error::TooLarge { bytes: token.len(), limit: self.limit });
         }
-        let digest = Remembered::digest(token);
-        if let Some(known) = self.remembered.get(&digest)
-            && self.usable(known.issuer)?.generation == known.generation
+        if let Some(known) = last.get(token)
+            && self.holds(&known)?
         {
             known.window.admit(now)?;
             return Ok(known.caller.clone());
         }
-        // In a box: a token that is known should not carry the room that reading keys takes.
-        let known = Box::pin(self.examine(token, now)).await?;
-        let caller = known.caller.clone();
-        self.remembered.insert(digest, known);
-        Ok(caller)
+        let digest = Remembered::digest(token);
+        let known = match self.remembered.get(&digest) {
+            Some(known) if self.holds(&known)? => known,
+            // In a box: a token that is known should not carry the room that reading keys takes.
+            _ => {
+                let known = Arc::new(Box::pin(self.examine(token, now)).await?);
+                self.remembered.insert(digest, known.clone());
+                known
+            }
+        };
+        known.window.admit(now)?;
+        last.set(token, known.clone());
+        Ok(known.caller.clone())
+    }
+
+    /// Whether what was verified still counts: under these settings, with the keys of today.
+    fn holds(&self, known: &Known) -> Result<bool, Error> {
+        let ours = self.issuers.iter().any(|issuer| Arc::ptr_eq(issuer, &known.issuer));
+        Ok(ours && usable(&known.issuer)?.generation == known.generation)
     }
 
     /// Every rule, for a token that was not seen before.
@@ -180,6 +207,7 @@ impl Identity {
         let window = claims::check(&token, rules, now)?;
         let caller = Arc::new(claims::caller(&token.claims, rules)?);
         let keep = claims::remaining(window, now);
+        let issuer = self.issuers[issuer].clone();
         Ok(Known { caller, window, issuer, generation: current.generation, keep })
     }
 
@@ -216,16 +244,9 @@ impl Identity {
                 }
             }
         }
-        self.usable(issuer)?;
+        usable(store)?;
         let detail = kid.map_or_else(|| "no `kid`".to_owned(), |kid| format!("`kid` {}", error::quoted(kid)));
         Err(Error::refused(Reason::Key, detail))
-    }
-
-    fn usable(&self, issuer: usize) -> Result<Arc<Current>, Error> {
-        let store = &self.issuers[issuer];
-        store
-            .usable()
-            .map_err(|detail| Error::KeysUnavailable { issuer: store.config().issuer.clone(), detail })
     }
 
     /// Why not every issuer's tokens can be verified now, for `/readyz`; empty if they can.
@@ -243,6 +264,10 @@ impl Identity {
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
+}
+
+fn usable(store: &KeyStore) -> Result<Arc<Current>, Error> {
+    store.usable().map_err(|detail| Error::KeysUnavailable { issuer: store.config().issuer.clone(), detail })
 }
 
 /// Reads what is on this machine: a secret, or a key file, which is watched from now on. Errors name the key of the

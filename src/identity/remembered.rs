@@ -5,11 +5,13 @@
 //! that the bound in here is memory's only.
 
 use super::claims::Window;
+use super::jwks::KeyStore;
 use crate::caller::Caller;
+use crate::setting::Secret;
 use aws_lc_rs::digest;
 use moka::Expiry;
 use moka::sync::Cache;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How many tokens are remembered; some 500 bytes each.
@@ -22,8 +24,8 @@ pub(super) type Digest = [u8; 32];
 pub(super) struct Known {
     pub caller: Arc<Caller>,
     pub window: Window,
-    /// Whose, by its place in the settings.
-    pub issuer: usize,
+    /// Whose: the keys of an issuer under the settings that verified it.
+    pub issuer: Arc<KeyStore>,
     /// The generation of the keys that verified it.
     pub generation: u64,
     /// How long it may stay.
@@ -48,8 +50,27 @@ impl Remembered {
         self.0.get(digest)
     }
 
-    pub fn insert(&self, digest: Digest, known: Known) {
-        self.0.insert(digest, Arc::new(known));
+    pub fn insert(&self, digest: Digest, known: Arc<Known>) {
+        self.0.insert(digest, known);
+    }
+}
+
+/// The token that was last verified on a connection: most connections carry one caller's, again and again. It is held as
+/// long as the connection is, in memory that is wiped, so that the next request costs a comparison.
+#[derive(Default)]
+pub struct LastToken(Mutex<Option<(Secret, Arc<Known>)>>);
+
+impl LastToken {
+    /// What is known of this token, if it is the last one.
+    pub(super) fn get(&self, token: &str) -> Option<Arc<Known>> {
+        // Not in constant time: a difference shows after eight bytes at the earliest, too many to guess one by one.
+        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().filter(|(text, _)| text.expose() == token.as_bytes()).map(|(_, known)| known.clone())
+    }
+
+    pub(super) fn set(&self, token: &str, known: Arc<Known>) {
+        let last = (Secret::new(token.as_bytes().to_vec()), known);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
     }
 }
 

@@ -175,10 +175,13 @@ impl Sources {
         }
         // Only the load balancer's header pads its segments; elsewhere `=` belongs to no token.
         let padded = matches!(place, Place::Header(_));
-        let fits =
-            |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.') || (padded && *b == b'=');
+        // Without a branch per byte, so that a kilobyte is looked at sixteen bytes at a time.
+        let fits = |b: u8| {
+            b.is_ascii_alphanumeric() | (b == b'-') | (b == b'_') | (b == b'.') | ((b == b'=') & padded)
+        };
+        let all = bytes.iter().fold(true, |all, b| all & fits(*b));
         match std::str::from_utf8(bytes) {
-            Ok(text) if !text.is_empty() && bytes.iter().all(fits) => Ok(Token { text, place }),
+            Ok(text) if !text.is_empty() && all => Ok(Token { text, place }),
             _ => Err(Error::refused(Reason::Malformed, format!("{place} holds what no JWT contains"))),
         }
     }

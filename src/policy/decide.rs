@@ -1,11 +1,10 @@
 //! The decision: a caller, a request and a scene in; a permit or the reason why not out.
 
 use super::config::{Attributes, Config};
+use super::decisions::{About, Asked, Decisions, Kept, LastDecision, Told};
 use super::entities::{Terms, Unspeakable};
 use super::est::Circumstances;
-use super::exact::{Asked, Exact, Told};
 use super::load::{self, Loaded, Statement};
-use super::memory::Memory;
 use super::permit::{Denied, Permit, Reason};
 use super::question::{self, Question, Scene};
 use super::{Reads, est};
@@ -17,6 +16,7 @@ use cedar_policy::{
     ActionConstraint, Authorizer, Decision, Effect, Entities, Policy as Statute, PolicyId, PolicySet,
 };
 use std::collections::{BTreeSet, HashMap};
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -36,13 +36,12 @@ pub struct Policy {
     /// Some `forbid` names ListStreams itself.
     forbids_listing: bool,
     reads: Reads,
-    version: String,
+    version: Arc<str>,
     files: Vec<PathBuf>,
     warnings: Vec<Mistake>,
     /// The groups that some policy names.
     groups: BTreeSet<Arc<str>>,
-    memory: Memory,
-    exact: Exact,
+    decisions: Decisions,
 }
 
 /// Policies to ask, and what they read of streams and circumstances.
@@ -97,22 +96,21 @@ impl Policy {
             }),
             groups: named_groups(&loaded.statements, &terms),
             reads,
-            version: version(config, &loaded),
+            version: version(config, &loaded).into(),
             files: loaded.files.into_iter().map(|(path, _)| path).collect(),
             warnings: loaded.warnings,
             statements: loaded.statements,
             authorizer: Authorizer::new(),
             config: config.clone(),
             attributes: attributes.clone(),
-            memory: Memory::new(),
-            exact: Exact::new(),
+            decisions: Decisions::new(),
             terms,
         })
     }
 
     /// Twelve characters that differ where policies, stream sets or claims differ.
     #[must_use]
-    pub fn version(&self) -> &str {
+    pub fn version(&self) -> &Arc<str> {
         &self.version
     }
 
@@ -167,10 +165,23 @@ impl Policy {
     /// # Errors
     /// Not permitted, or forbidden, or not decidable; [`Denied::reason`] says which.
     pub fn permit(&self, caller: Arc<Caller>, request: Request, scene: &Scene) -> Result<Permit, Denied> {
-        let judgement = self.judge_request(&caller, &request, scene);
-        match &*judgement {
-            Judgement::Permitted(by) => Ok(Permit::new(caller, request, by.clone())),
-            Judgement::Refused(reason) => Err(Denied::new(caller, request, reason.clone())),
+        self.permit_on(&LastDecision::default(), caller, request, scene)
+    }
+
+    /// The same for a request that came over a connection: the next one over it mostly asks for the same.
+    ///
+    /// # Errors
+    /// As [`Policy::permit`].
+    pub fn permit_on(
+        &self,
+        last: &LastDecision,
+        caller: Arc<Caller>,
+        request: Request,
+        scene: &Scene,
+    ) -> Result<Permit, Denied> {
+        match self.judge_request(last, &caller, &request, scene) {
+            Judgement::Permitted(by) => Ok(Permit::new(caller, request, by)),
+            Judgement::Refused(reason) => Err(Denied::new(caller, request, reason)),
         }
     }
 
@@ -181,31 +192,53 @@ impl Policy {
         matches!(self.judge(caller, question, scene), Judgement::Permitted(_))
     }
 
-    fn judge_request(&self, caller: &Arc<Caller>, request: &Request, scene: &Scene) -> Arc<Judgement> {
-        let other = || Arc::new(Judgement::Refused(Reason::OtherStream));
+    fn judge_request(
+        &self,
+        last: &LastDecision,
+        caller: &Arc<Caller>,
+        request: &Request,
+        scene: &Scene,
+    ) -> Judgement {
+        let other = Judgement::Refused(Reason::OtherStream);
         match (request.stream(), &scene.stream) {
-            (Some(named), Some(facts)) if !facts.describe(named) => return other(),
-            (Some(_), None) => return other(),
+            (Some(named), Some(facts)) if !facts.describe(named) => return other,
+            (Some(_), None) => return other,
             // Whoever is authenticated may ask; the answer is filtered.
-            (None, _) => return Arc::new(Judgement::Permitted(Arc::new([]))),
+            (None, _) => return Judgement::Permitted(Arc::new([])),
             (Some(_), Some(_)) => {}
         }
         let question = Question::of(request, scene.now);
-        if !matches!(request, Request::Playback { .. }) {
-            return Arc::new(self.judge(caller, &question, scene));
-        }
         if let Some(footage) = question::stray(request, scene.now) {
             let mode = Some(PlaybackMode::OnDemand);
-            let apart = Question { footage, mode, ..question.clone() };
-            let judgement = self.judge(caller, &apart, scene);
+            let judgement = self.judge(caller, &Question { footage, mode, ..question }, scene);
             if matches!(judgement, Judgement::Refused(_)) {
-                return Arc::new(judgement);
+                return judgement;
             }
         }
-        self.memory.recall(caller, question, scene, |question| self.judge(caller, question, scene))
+        let (stream, now) = (scene.stream.as_ref(), scene.now);
+        let judge = || self.judge(caller, &question, scene);
+        if matches!(request, Request::Playback { .. }) {
+            let asked = Asked { caller, about: About::Playback(question, scene.source_ip), stream };
+            let decide = || {
+                let Ok(kept) = self.decisions.recall(&asked, now, || Ok::<_, Infallible>(judge()));
+                kept
+            };
+            return last.recall(&self.decisions, caller, &asked, now, decide);
+        }
+        let Some(told) = self.told(&question, scene) else { return judge() };
+        let asked = Asked { caller, about: About::Told(question.operation, told), stream };
+        last.recall(&self.decisions, caller, &asked, now, || Kept::new(judge(), now))
     }
 
-    /// Decides a question without memory.
+    /// What one question to Cedar depends on; `None` for what is put to it in several, or is never the same twice.
+    fn told(&self, question: &Question, scene: &Scene) -> Option<Told> {
+        match question.operation {
+            Operation::ListStreams | Operation::GetDataEndpoint => None,
+            operation => Told::of(&self.policies_of(operation).circumstances, question, scene),
+        }
+    }
+
+    /// Decides a question about a caller, whoever it came from.
     pub(super) fn judge(&self, caller: &Caller, question: &Question, scene: &Scene) -> Judgement {
         let decided = match question.operation {
             Operation::ListStreams if scene.stream.is_none() => return Judgement::Permitted(Arc::new([])),
@@ -267,16 +300,11 @@ impl Policy {
         question: &Question,
         scene: &Scene,
     ) -> Result<Judgement, Unspeakable> {
-        let Some(told) = Told::of(&book.circumstances, question, scene) else {
-            return self.ask_cedar(book, caller, operation, question, scene);
-        };
-        let asked = Asked { caller, operation, reach: book.reach, told, stream: scene.stream.as_ref() };
-        if let Some(judgement) = self.exact.get(&asked) {
-            return Ok(judgement);
-        }
-        let judgement = self.ask_cedar(book, caller, operation, question, scene)?;
-        self.exact.insert(&asked, judgement.clone());
-        Ok(judgement)
+        let cedar = || self.ask_cedar(book, caller, operation, question, scene);
+        let Some(told) = Told::of(&book.circumstances, question, scene) else { return cedar() };
+        let about = if book.reach { About::Reach(operation, told) } else { About::Told(operation, told) };
+        let asked = Asked { caller, about, stream: scene.stream.as_ref() };
+        self.decisions.recall(&asked, scene.now, cedar).map(|kept| kept.judgement)
     }
 
     /// Puts it to Cedar. Any error is a refusal, since Cedar leaves out a `forbid` that fails.

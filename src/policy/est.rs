@@ -6,7 +6,7 @@
 use super::Reads;
 use crate::kvs::PlaybackMode;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Which facts about streams a policy reads.
 pub(super) fn reads(policy: &Value) -> Reads {
@@ -32,25 +32,53 @@ pub(super) enum Circumstances {
     /// Somebody reads the context as a whole, or in a way that is not understood here: it must be complete.
     All,
     /// These, by name.
-    Named(BTreeSet<String>),
+    Named(BTreeMap<String, Reading>),
+}
+
+/// How a member of `context` is read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Reading {
+    /// In a way that any change of it may change the outcome.
+    Wholly,
+    /// Only by comparing it with these numbers: as long as none of them is reached or passed, the outcome is the same.
+    Against(BTreeSet<i64>),
+}
+
+impl Reading {
+    fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Against(mut one), Self::Against(mut two)) => {
+                one.append(&mut two);
+                Self::Against(one)
+            }
+            _ => Self::Wholly,
+        }
+    }
+
+    /// The number as far as it matters: itself, or where among the numbers that it is compared with.
+    pub fn of(&self, number: i64) -> i64 {
+        let Self::Against(numbers) = self else { return number };
+        let below = numbers.range(..number).count() as i64;
+        2 * below + i64::from(numbers.contains(&number))
+    }
 }
 
 impl Circumstances {
     /// What one policy reads.
     pub fn of(policy: &Value) -> Self {
-        let mut named = BTreeSet::new();
+        let mut named = BTreeMap::new();
         if name_circumstances(policy, &mut named) { Self::Named(named) } else { Self::All }
     }
 
     /// What nobody reads.
     pub fn none() -> Self {
-        Self::Named(BTreeSet::new())
+        Self::Named(BTreeMap::new())
     }
 
     pub fn or(self, other: Self) -> Self {
         match (self, other) {
-            (Self::Named(mut one), Self::Named(mut two)) => {
-                one.append(&mut two);
+            (Self::Named(mut one), Self::Named(two)) => {
+                two.into_iter().for_each(|(name, reading)| add(&mut one, name, reading));
                 Self::Named(one)
             }
             _ => Self::All,
@@ -58,16 +86,43 @@ impl Circumstances {
     }
 
     pub fn holds(&self, name: &str) -> bool {
+        self.reading(name).is_some()
+    }
+
+    /// How a member is read, if it is.
+    pub fn reading(&self, name: &str) -> Option<&Reading> {
         match self {
-            Self::All => true,
-            Self::Named(named) => named.contains(name),
+            Self::All => Some(&Reading::Wholly),
+            Self::Named(named) => named.get(name),
         }
     }
 }
 
+fn add(named: &mut BTreeMap<String, Reading>, name: String, reading: Reading) {
+    let reading = match named.remove(&name) {
+        Some(already) => already.or(reading),
+        None => reading,
+    };
+    named.insert(name, reading);
+}
+
+/// `context.start_age <= 86400`, either way round: the member and the number.
+fn compared(node: &Value) -> Option<(&str, i64)> {
+    let sides = ["<", "<=", ">", ">=", "==", "!="].iter().find_map(|operator| node.get(operator))?;
+    let (left, right) = (&sides["left"], &sides["right"]);
+    let member = |side: &Value| side.get(".").is_some_and(|inner| inner["left"] == json!({"Var": "context"}));
+    let (read, number) = if member(left) { (left, right) } else { (right, left) };
+    let attribute = read.get(".").filter(|_| member(read))?["attr"].as_str()?;
+    Some((attribute, number.get("Value")?.as_i64()?))
+}
+
 /// Collects the members of `context` that are read by name; false if it is read in another way.
-fn name_circumstances(node: &Value, named: &mut BTreeSet<String>) -> bool {
+fn name_circumstances(node: &Value, named: &mut BTreeMap<String, Reading>) -> bool {
     let context = |node: &Value| node.get("Var").is_some_and(|name| name == "context");
+    if let Some((name, number)) = compared(node) {
+        add(named, name.to_owned(), Reading::Against([number].into()));
+        return true;
+    }
     if context(node) {
         return false;
     }
@@ -76,7 +131,7 @@ fn name_circumstances(node: &Value, named: &mut BTreeSet<String>) -> bool {
             && inner.get("left").is_some_and(context)
         {
             let attribute = inner.get("attr").and_then(Value::as_str);
-            return attribute.map(|name| named.insert(name.to_owned())).is_some();
+            return attribute.map(|name| add(named, name.to_owned(), Reading::Wholly)).is_some();
         }
     }
     match node {
@@ -257,7 +312,7 @@ mod tests {
             "permit (principal in Group::\"now\", action, resource) when {{ {text} }};"
         ))) {
             Circumstances::All => "all".to_owned(),
-            Circumstances::Named(names) => names.into_iter().collect::<Vec<_>>().join(" "),
+            Circumstances::Named(names) => names.into_keys().collect::<Vec<_>>().join(" "),
         };
         for (text, expected) in [
             ("true", ""),
@@ -279,6 +334,30 @@ mod tests {
                 "{text}: {found}"
             );
         }
+    }
+
+    #[test]
+    fn a_number_that_is_only_compared_matters_as_far_as_that() {
+        let reading = |text: &str| {
+            let policy = json(&format!("permit (principal, action, resource) when {{ {text} }};"));
+            Circumstances::of(&policy).reading("start_age").cloned()
+        };
+        let against = |numbers: &[i64]| Some(Reading::Against(numbers.iter().copied().collect()));
+        for (text, expected) in [
+            ("context.start_age <= 5", against(&[5])),
+            ("7 < context.start_age && context.start_age != 5", against(&[5, 7])),
+            (r#"context["start_age"] >= 0 || principal.x == context.end_age"#, against(&[0])),
+            ("context.start_age <= 5 && context.start_age < context.end_age", Some(Reading::Wholly)),
+            ("context.start_age + 1 <= 5", Some(Reading::Wholly)),
+            ("[5].contains(context.start_age)", Some(Reading::Wholly)),
+            ("context.start_age == principal.limit", Some(Reading::Wholly)),
+            ("context.end_age <= 5", None),
+        ] {
+            assert_eq!(reading(text), expected, "{text}");
+        }
+        let steps = |numbers: &[i64]| (0..=9).map(|n| against(numbers).unwrap().of(n)).collect::<Vec<_>>();
+        assert_eq!(steps(&[3, 6]), [0, 0, 0, 1, 2, 2, 3, 4, 4, 4]);
+        assert_eq!(Reading::Wholly.of(6), 6);
     }
 
     #[test]

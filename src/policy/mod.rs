@@ -10,15 +10,14 @@
 
 mod config;
 mod decide;
+mod decisions;
 mod entities;
 mod est;
-mod exact;
 mod explain;
 mod fragment_time;
 mod glob;
 mod horizon;
 mod load;
-mod memory;
 mod permit;
 mod question;
 mod schema;
@@ -27,6 +26,7 @@ mod wording;
 
 pub use config::{AttributeType, Attributes, Config};
 pub use decide::Policy;
+pub use decisions::LastDecision;
 pub use explain::{Cited, Explanation, Nearest, Part, Verdict};
 pub use fragment_time::server_time;
 pub use glob::fits;

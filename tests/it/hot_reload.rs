@@ -116,7 +116,7 @@ async fn a_bad_policy_file_is_refused_with_its_place_and_the_last_good_one_stays
         assert_eq!(edge.metric(good, &[]).await, 0.0);
         assert_eq!((may(edge.bob()).await, may(edge.alice()).await), (200, 200), "{text}");
         assert_eq!(may(edge.token("eve", &[])).await, 403, "{text}");
-        assert_eq!(edge.running.as_ref().unwrap().app.gateway().policy.version(), version);
+        assert_eq!(edge.running.as_ref().unwrap().app.gateway().policy.version(), &version);
     }
     fs::write(edge.path("policies.cedar"), BOARD_ONLY).unwrap();
     assert_eq!(reload().await.status, 200);

@@ -4,7 +4,7 @@ use super::Terms;
 use super::guarded::{AHEAD, Guarded};
 use super::limits::Limits;
 use super::metrics::Rejection;
-use super::peer::{Http, Link, Peer};
+use super::peer::{ConnectionMemory, Http, Link, Peer};
 use super::pulse::{Order, Pulse, Stage};
 use super::refusal::Refusal;
 use super::reply::{Content, Flight, Reply};
@@ -146,6 +146,7 @@ async fn welcome<H, F, B>(
         tls: None,
         certificate_subject: None,
         trust: trusted.then(|| terms.trust.clone()),
+        memory: ConnectionMemory::default(),
     };
     let secured = terms.tls.as_ref().filter(|_| peer.is_some());
     match secured {

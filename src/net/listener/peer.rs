@@ -2,8 +2,10 @@
 
 use crate::net::forwarded::Trust;
 use http::HeaderMap;
+use std::any::Any;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The HTTP that a connection speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,6 +42,25 @@ pub struct Link {
     pub certificate_subject: Option<Arc<str>>,
     /// Set when `address` is a trusted proxy, whose word on the client counts.
     pub(super) trust: Option<Arc<Trust>>,
+    /// What the layer above remembers of it.
+    pub memory: ConnectionMemory,
+}
+
+/// Something of the layer above that lives as long as the connection. The listener knows nothing of it.
+#[derive(Default)]
+pub struct ConnectionMemory(OnceLock<Box<dyn Any + Send + Sync>>);
+
+impl ConnectionMemory {
+    /// What is remembered: a new `T` at first. `None` if somebody else remembers something of another type.
+    pub fn of<T: Default + Send + Sync + 'static>(&self) -> Option<&T> {
+        self.0.get_or_init(|| Box::<T>::default()).downcast_ref()
+    }
+}
+
+impl fmt::Debug for ConnectionMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ConnectionMemory")
+    }
 }
 
 /// Who sends a request.
@@ -64,7 +85,8 @@ impl Peer {
     #[must_use]
     pub fn at(address: IpAddr) -> Self {
         let (socket, tls, certificate_subject, trust) = (None, None, None, None);
-        let link = Link { address, socket, http: Http::One, tls, certificate_subject, trust };
+        let memory = ConnectionMemory::default();
+        let link = Link { address, socket, http: Http::One, tls, certificate_subject, trust, memory };
         Self { address, link: Arc::new(link) }
     }
 

@@ -5,9 +5,11 @@
 //! none of its fields can: they are names, times and counts. `docs/AUDIT.md` describes every key.
 
 mod line;
+mod repeats;
 mod sink;
 mod watch;
 
+pub use repeats::Repeats;
 pub use sink::{Receipt, Sink, Unavailable};
 pub use watch::{Viewer, Watch};
 
@@ -122,13 +124,13 @@ pub enum Event<'a> {
 #[derive(Clone, Debug)]
 pub struct Decision<'a> {
     /// The request's id, as the client was told it.
-    pub request_id: &'a str,
+    pub request_id: &'a Arc<str>,
     /// Who asked.
-    pub caller: &'a Caller,
+    pub caller: &'a Arc<Caller>,
     /// From where.
     pub source_ip: IpAddr,
     /// AWS's name of the action.
-    pub action: &'a str,
+    pub action: &'static str,
     /// Which stream; `None` for ListStreams.
     pub stream: Option<&'a StreamName>,
     /// Live or archive, where there is a difference.
@@ -136,11 +138,13 @@ pub struct Decision<'a> {
     /// Which footage, where the request says so.
     pub range: Option<TimeRange>,
     /// Whether it was permitted; if not, one word for why.
-    pub outcome: Result<(), &'a str>,
+    pub outcome: Result<(), &'static str>,
     /// The policies that decided.
-    pub policies: &'a [Arc<str>],
+    pub policies: &'a Arc<[Arc<str>]>,
     /// Which set of policies that was.
-    pub policy_version: &'a str,
+    pub policy_version: &'a Arc<str>,
+    /// For how many equal decisions the line stands, the last of which it names; from 2 on it says so.
+    pub repeats: u64,
 }
 
 /// Watching.
@@ -218,6 +222,9 @@ impl Decision<'_> {
         }
         line.texts("policies", self.policies);
         line.text("policy_version", self.policy_version);
+        if self.repeats > 1 {
+            line.shown_bare("repeats", self.repeats);
+        }
     }
 }
 
@@ -255,10 +262,10 @@ mod tests {
 
     #[test]
     fn a_decision_is_one_line_that_no_name_can_break() {
-        let (caller, stream) = (caller(), StreamName::parse("cam-1").unwrap());
+        let (caller, stream) = (Arc::new(caller()), StreamName::parse("cam-1").unwrap());
         let start = Timestamp::from_millis(1_767_225_600_000);
         let decision = Decision {
-            request_id: "r-1",
+            request_id: &"r-1".into(),
             caller: &caller,
             source_ip: "::ffff:10.0.0.1".parse().unwrap(),
             action: "GetClip",
@@ -266,8 +273,9 @@ mod tests {
             mode: None,
             range: Some(TimeRange { start, end: Some(start) }),
             outcome: Err("no_permit"),
-            policies: &["a (b.cedar:1)".into()],
-            policy_version: "0123456789ab",
+            policies: &[Arc::from("a (b.cedar:1)")].into(),
+            policy_version: &"0123456789ab".into(),
+            repeats: 1,
         };
         let line = Event::Decision(decision).line(start);
         assert!(!line.contains('\n'));
