@@ -19,7 +19,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 const ISSUER: &str = "https://login.example.com/";
-const ROUNDS: usize = 9;
+const ROUNDS: usize = 25;
 const TOKENS: usize = 2000;
 
 fn configuration(emulator: &str) -> String {
@@ -126,7 +126,7 @@ async fn open_door(running: &Running, path: &str) -> String {
 /// Requests a second, and microseconds of this process's processor time for each.
 async fn load(url: &str, headers: &[String], script: Option<&Path>) -> (f64, f64) {
     let mut wrk = Command::new("taskset");
-    wrk.args(["-c", "1", "wrk", "-t1", "-c16", "-d2s"]);
+    wrk.args(["-c", "1", "wrk", "-t1", "-c16", "-d1s"]);
     for header in headers {
         wrk.args(["-H", header]);
     }
@@ -211,19 +211,23 @@ async fn measure() {
         }
     }
     println!(
-        "a cached picture of {bytes} bytes, token of {} bytes, {ROUNDS} rounds of 2 s each, medians",
+        "a cached picture of {bytes} bytes, token of {} bytes, {ROUNDS} rounds of 1 s each, medians; ratios within a round",
         tokens[0].len()
     );
-    let of = |kind: usize| (median(seen[kind].iter().map(|s| s.0)), median(seen[kind].iter().map(|s| s.1)));
-    let base = of(only.unwrap_or(0));
+    let base = &seen[only.unwrap_or(0)];
     for (kind, (name, ..)) in
         kinds.iter().enumerate().filter(|(kind, _)| only.is_none_or(|only| only == *kind))
     {
-        let (rate, cost) = of(kind);
+        let of = |number: fn(&(f64, f64)) -> f64| median(seen[kind].iter().map(number));
+        let beside = |number: fn(&(f64, f64), &(f64, f64)) -> f64| {
+            median(seen[kind].iter().zip(base).map(|(one, base)| number(one, base)))
+        };
         println!(
-            "{name:<34} {rate:>8.0} requests/s  ratio {:.3}   {cost:>6.1} us of processor each  (+{:.1})",
-            rate / base.0,
-            cost - base.1
+            "{name:<34} {:>8.0} requests/s  ratio {:.3}   {:>6.1} us of processor each  ({:+.1})",
+            of(|seen| seen.0),
+            beside(|one, base| one.0 / base.0),
+            of(|seen| seen.1),
+            beside(|one, base| one.1 - base.1)
         );
     }
 }

@@ -319,6 +319,37 @@ async fn a_reload_keeps_the_keys_of_unchanged_issuers() {
     assert_eq!(word(&changed, &token(&key, "ann")).await, "keys_unavailable");
 }
 
+/// What a connection remembers must not outlive what made it true.
+#[tokio::test(start_paused = true)]
+async fn the_last_token_of_a_connection_holds_until_its_end_a_rotation_or_a_reload_and_for_its_every_byte() {
+    let (old, new) = (key(), key());
+    let server = Server::new(&[&old]);
+    let identity = server.identity("refresh = '60s'").await;
+    let (connection, ann) = (LastToken::default(), token(&old, "ann"));
+    let say = async |identity: &Identity, token: &str, now: Timestamp| match identity
+        .verify_on(&connection, token, now)
+        .await
+    {
+        Ok(caller) => caller.subject.to_string(),
+        Err(error) => error.as_str().to_owned(),
+    };
+    assert_eq!(say(&identity, &ann, NOW).await, "ann");
+    assert_eq!(say(&identity, &ann, NOW).await, "ann");
+    assert_eq!(say(&identity, &ann, NOW.plus(Duration::from_secs(7200))).await, "expired");
+    let forged = format!("{}{}", &ann[..ann.len() - 4], if ann.ends_with("AAAA") { "BBBB" } else { "AAAA" });
+    assert_eq!(say(&identity, &forged, NOW).await, "signature");
+    assert_eq!(say(&identity, &token(&old, "bob"), NOW).await, "bob");
+    assert_eq!(say(&identity, &ann, NOW).await, "ann");
+    // Other rules after a reload, the same keys.
+    let elsewhere = IssuerConfig { audience: vec!["another".into()], ..config("refresh = '60s'") };
+    let strict = identity.restart(&[elsewhere], &Config::default()).await.unwrap();
+    assert_eq!(say(&strict, &ann, NOW).await, "audience");
+    // The key is withdrawn.
+    server.serve(&[&new]);
+    sleep(Duration::from_secs(120)).await;
+    assert_ne!(say(&identity, &ann, NOW).await, "ann");
+}
+
 #[tokio::test(start_paused = true)]
 async fn dropping_identity_ends_its_tasks() {
     let server = Server::new(&[&key()]);
