@@ -24,20 +24,28 @@ pub async fn gateway(
     previous: Option<&Gateway>,
 ) -> Result<Gateway, Refused> {
     let wrong = |mistakes: Vec<Mistake>| source.locate(&mistakes);
-    let policy = policy(config, source)?;
-    for warning in policy.warnings() {
+    let mut faults = Faults::default();
+    let policy = faults.of(Policy::load(&config.policy, &attributes(config)));
+    for warning in policy.iter().flat_map(Policy::warnings) {
         tracing::warn!("{}", source.locate(std::slice::from_ref(warning)));
     }
-    let keys = Keys::load(&config.playback).map_err(wrong)?;
+    let keys = faults.of(Keys::load(&config.playback));
+    // What is in force hears of nothing that will not be: a reload stops here, a start tells all that is wrong.
+    if previous.is_some() && !faults.0.is_empty() {
+        return Err(wrong(faults.0));
+    }
     let identity = match previous {
         Some(previous) => previous.identity.restart(&config.issuer, &config.identity).await,
         None => {
             Identity::start(&config.issuer, &config.identity, key_fetch(source)?, lasting.identity.clone())
                 .await
         }
-    }
-    .map_err(wrong)?;
-    let calls = lasting.calls(config).await.map_err(wrong)?;
+    };
+    let identity = faults.of(identity);
+    let calls = faults.of(lasting.calls(config).await);
+    let (Some(policy), Some(keys), Some(identity), Some(calls)) = (policy, keys, identity, calls) else {
+        return Err(wrong(faults.0));
+    };
     let witness = lasting
         .witness(&config.log.audit)
         .map_err(|problem| wrong(vec![Mistake::at("log.audit", problem.to_string())]))?;
@@ -68,6 +76,16 @@ pub async fn gateway(
         callers: lasting.callers.clone(),
         tracer: lasting.tracer.clone(),
     })
+}
+
+/// Everything that was found wrong.
+#[derive(Default)]
+struct Faults(Vec<Mistake>);
+
+impl Faults {
+    fn of<T>(&mut self, part: Result<T, Vec<Mistake>>) -> Option<T> {
+        part.map_err(|mistakes| self.0.extend(mistakes)).ok()
+    }
 }
 
 /// Loads the policies.
@@ -155,14 +173,23 @@ pub fn tls(config: &Config, source: &Source) -> Result<Option<net::tls::Loaded>,
 /// Everything that is wrong, each with its place.
 pub async fn check(source: &Source, online: bool) -> Result<String, Refused> {
     let mut config = Config::load(source)?;
-    audit::Sink::try_out(&config.log.audit)
-        .map_err(|problem| source.locate(&[Mistake::at("log.audit", problem.to_string())]))?;
+    let log = audit::Sink::try_out(&config.log.audit)
+        .map_err(|problem| source.locate(&[Mistake::at("log.audit", problem.to_string())]));
     // Nothing is written while looking: the log of a running edge may be there.
     config.log.audit.to = audit::Target::Stdout;
     let lasting = Lasting::new(&config)
         .map_err(|error| Refused { lines: vec![format!("cannot set up: {error:#}")] })?;
-    let gateway = gateway(&config, source, &lasting, None).await?;
-    tls(&config, source)?;
+    let certificates = tls(&config, source).map(drop);
+    let gateway = gateway(&config, source, &lasting, None).await;
+    let others = [log, certificates].into_iter().filter_map(Result::err).flat_map(|refused| refused.lines);
+    let gateway = match (others.collect::<Vec<_>>(), gateway) {
+        (lines, Ok(gateway)) if lines.is_empty() => gateway,
+        (lines, Ok(_)) => return Err(Refused { lines }),
+        (mut lines, Err(refused)) => {
+            lines.extend(refused.lines);
+            return Err(Refused { lines });
+        }
+    };
     let mut summary = format!(
         "configuration is good: {} issuer(s), {} [[aws]] entry(ies), {} policy(ies) in {} file(s)",
         config.issuer.len(),

@@ -91,7 +91,9 @@ impl Source {
             self.refused(vec![format!("{}: {}", self.place_of_offset(at), error.message())])
         })?;
         for (name, value) in &self.environment {
-            set(&mut table, &environment_path(name), environment_value(value))
+            let path = environment_path(name);
+            write_out(&mut table, &path);
+            set(&mut table, &path, environment_value(value))
                 .map_err(|problem| self.refused(vec![format!("environment variable {name}: {problem}")]))?;
         }
         self.every_fault(table)
@@ -177,6 +179,25 @@ fn environment_value(text: &str) -> Value {
         .ok()
         .and_then(|mut table| table.remove("value"))
         .unwrap_or_else(|| Value::String(text.to_owned()))
+}
+
+/// Keys that may be a text for short, and which member of the table it stands for.
+const SHORT_FORMS: [([&str; 2], &str); 1] = [(["log", "audit"], "to")];
+
+/// Where a member of a table is set whose key is a text for short, writes the table out.
+fn write_out(table: &mut Table, path: &[String]) {
+    for ([section, key], member) in SHORT_FORMS {
+        if path.len() > 2
+            && path[..2] == [section, key]
+            && let Some(value) = table.get_mut(section).and_then(|section| section.get_mut(key))
+            && value.is_str()
+        {
+            let text = std::mem::replace(value, Value::Table(Table::new()));
+            if let Value::Table(inner) = value {
+                inner.insert(member.to_owned(), text);
+            }
+        }
+    }
 }
 
 /// Puts a value at a path, making tables and appending to lists on the way.
@@ -373,6 +394,24 @@ mod tests {
             "{error}"
         );
         assert!(refusal(text, &[("KVS_EDGE__AWS__3__REGION", "x")]).contains("leaves a hole"));
+    }
+
+    #[test]
+    fn the_environment_sets_a_member_beside_a_short_form() {
+        #[derive(Deserialize)]
+        struct Logged {
+            log: Log,
+        }
+        #[derive(Deserialize)]
+        struct Log {
+            audit: crate::telemetry::audit::Config,
+        }
+        let required = [("KVS_EDGE__LOG__AUDIT__REQUIRED", "true")];
+        for (text, to) in [("[log]\naudit = 'file:a.log'\n", "file:a.log"), ("", "stdout")] {
+            let logged: Logged = source(text, &required).parse().unwrap();
+            let shown = serde_json::to_value(logged.log.audit).unwrap();
+            assert_eq!(shown, serde_json::json!({"to": to, "required": true}));
+        }
     }
 
     #[test]

@@ -82,6 +82,21 @@ async fn check_is_quiet_about_a_good_file_and_exact_about_a_bad_one() {
 }
 
 #[tokio::test]
+async fn what_is_wrong_in_several_parts_is_told_at_once() {
+    let folder = good_folder().await;
+    let file = folder.path().join("edge.toml");
+    let text = GOOD.replacen("file:jwks.json", "file:gone.json", 1).replacen("p.cedar", "gone.cedar", 1);
+    fs::write(&file, format!("{text}[playback]\nkeys = [\"env:NOT_SET_ANYWHERE\"]\n")).unwrap();
+    for command in ["check", "serve"] {
+        let bad = kvs_edge(&[command, "--config", file.to_str().unwrap()]).await;
+        assert_eq!(bad.status.code(), Some(2));
+        for problem in ["gone.json", "gone.cedar", "NOT_SET_ANYWHERE"] {
+            assert!(words(&bad).contains(problem), "{command} does not tell {problem}: {}", words(&bad));
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_policy_that_does_not_fit_is_refused_with_its_place() {
     let folder = good_folder().await;
     let policies = folder.path().join("p.cedar");

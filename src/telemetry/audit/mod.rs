@@ -67,9 +67,13 @@ impl<'de> Deserialize<'de> for Config {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Table {
+            #[serde(default = "stdout")]
             to: String,
             #[serde(default)]
             required: bool,
+        }
+        fn stdout() -> String {
+            "stdout".to_owned()
         }
         #[derive(Deserialize)]
         #[serde(
