@@ -43,7 +43,7 @@ impl Gateway {
     ) -> Result<Authenticated, Error> {
         match self.sources.credential(&parts.method, &parts.headers, false)? {
             Credential::Token(token) => {
-                Ok(Authenticated::Person(self.identity.verify_on(last, token.as_str(), now).await?))
+                Ok(Authenticated::Person(self.identity.verify_on(last, token, now).await?))
             }
             // Given only for a path with a capability.
             Credential::Capability => Err(Error::Unbound),

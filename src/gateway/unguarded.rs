@@ -65,7 +65,7 @@ impl Gateway {
         let steps = record.steps();
         let ask = Ask { permit: permit.clone(), located, scene, parts: &parts, now, allowance, steps };
         match route {
-            Route::Page(page) => self.page(page, ask, record).await,
+            Route::Page(page) => Box::pin(self.page(page, ask, record)).await,
             _ => panic!("only pages are asked for without a guard"),
         }
     }

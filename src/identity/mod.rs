@@ -147,7 +147,7 @@ impl Identity {
     /// # Errors
     /// `TooLarge`, `Refused` with the rule that the token breaks, or `KeysUnavailable`.
     pub async fn verify(&self, token: &str, now: Timestamp) -> Result<Arc<Caller>, Error> {
-        self.verify_on(&LastToken::default(), token, now).await
+        Ok(self.known(token, now).await?.caller.clone())
     }
 
     /// The same for a token that came over a connection. If it is the one that came before, it costs a comparison.
@@ -157,17 +157,24 @@ impl Identity {
     pub async fn verify_on(
         &self,
         last: &LastToken,
-        token: &str,
+        token: Token<'_>,
         now: Timestamp,
     ) -> Result<Arc<Caller>, Error> {
-        if token.len() > self.limit {
-            return Err(Error::TooLarge { bytes: token.len(), limit: self.limit });
-        }
-        if let Some(known) = last.get(token)
+        if let Some(known) = last.get(token.bytes())
             && self.holds(&known)?
         {
             known.window.admit(now)?;
             return Ok(known.caller.clone());
+        }
+        let known = self.known(token.text()?, now).await?;
+        let caller = known.caller.clone();
+        last.set(token.bytes(), known);
+        Ok(caller)
+    }
+
+    async fn known(&self, token: &str, now: Timestamp) -> Result<Arc<Known>, Error> {
+        if token.len() > self.limit {
+            return Err(Error::TooLarge { bytes: token.len(), limit: self.limit });
         }
         let digest = Remembered::digest(token);
         let known = match self.remembered.get(&digest) {
@@ -180,8 +187,7 @@ impl Identity {
             }
         };
         known.window.admit(now)?;
-        last.set(token, known.clone());
-        Ok(known.caller.clone())
+        Ok(known)
     }
 
     /// Whether what was verified still counts: under these settings, with the keys of today.

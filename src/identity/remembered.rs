@@ -62,14 +62,14 @@ pub struct LastToken(Mutex<Option<(Secret, Arc<Known>)>>);
 
 impl LastToken {
     /// What is known of this token, if it is the last one.
-    pub(super) fn get(&self, token: &str) -> Option<Arc<Known>> {
+    pub(super) fn get(&self, token: &[u8]) -> Option<Arc<Known>> {
         // Not in constant time: a difference shows after eight bytes at the earliest, too many to guess one by one.
         let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        last.as_ref().filter(|(text, _)| text.expose() == token.as_bytes()).map(|(_, known)| known.clone())
+        last.as_ref().filter(|(text, _)| text.expose() == token).map(|(_, known)| known.clone())
     }
 
-    pub(super) fn set(&self, token: &str, known: Arc<Known>) {
-        let last = (Secret::new(token.as_bytes().to_vec()), known);
+    pub(super) fn set(&self, token: &[u8], known: Arc<Known>) {
+        let last = (Secret::new(token.to_vec()), known);
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
     }
 }

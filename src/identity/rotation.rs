@@ -326,12 +326,17 @@ async fn the_last_token_of_a_connection_holds_until_its_end_a_rotation_or_a_relo
     let server = Server::new(&[&old]);
     let identity = server.identity("refresh = '60s'").await;
     let (connection, ann) = (LastToken::default(), token(&old, "ann"));
-    let say = async |identity: &Identity, token: &str, now: Timestamp| match identity
-        .verify_on(&connection, token, now)
-        .await
-    {
-        Ok(caller) => caller.subject.to_string(),
-        Err(error) => error.as_str().to_owned(),
+    let sources = Sources::new(&Config::default());
+    let say = async |identity: &Identity, token: &str, now: Timestamp| {
+        let mut headers = http::HeaderMap::new();
+        headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
+        let Ok(Credential::Token(token)) = sources.credential(&http::Method::GET, &headers, false) else {
+            panic!("one token");
+        };
+        match identity.verify_on(&connection, token, now).await {
+            Ok(caller) => caller.subject.to_string(),
+            Err(error) => error.as_str().to_owned(),
+        }
     };
     assert_eq!(say(&identity, &ann, NOW).await, "ann");
     assert_eq!(say(&identity, &ann, NOW).await, "ann");

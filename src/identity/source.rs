@@ -28,15 +28,30 @@ pub enum Credential<'a> {
 /// A token as it arrived, not verified. Shows only where it came from.
 #[derive(Clone, Copy)]
 pub struct Token<'a> {
-    text: &'a str,
+    bytes: &'a [u8],
     place: Place<'a>,
 }
 
 impl<'a> Token<'a> {
+    /// As it arrived: what may be compared with a token that was verified before, and nothing else.
+    pub(super) fn bytes(self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// The token, for `Identity::verify`.
-    #[must_use]
-    pub fn as_str(self) -> &'a str {
-        self.text
+    ///
+    /// # Errors
+    /// `Refused` as malformed: there is what cannot be a token.
+    pub fn text(self) -> Result<&'a str, Error> {
+        let place = self.place;
+        // Only the load balancer's header pads its segments; elsewhere `=` belongs to no token.
+        let padded = matches!(place, Place::Header(_));
+        let fits =
+            |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.') || (padded && b == b'=');
+        match std::str::from_utf8(self.bytes) {
+            Ok(text) if !text.is_empty() && text.bytes().all(fits) => Ok(text),
+            _ => Err(Error::refused(Reason::Malformed, format!("{place} holds what no JWT contains"))),
+        }
     }
 
     /// Where it was found.
@@ -102,7 +117,7 @@ impl Sources {
     /// The one credential of a request.
     ///
     /// # Errors
-    /// `Missing`, `Several`, `TooLarge`, or `Refused` as malformed when a place holds what cannot be a token.
+    /// `Missing`, `Several` or `TooLarge`. Whether what was found can be a token is [`Token::text`]'s to say.
     pub fn credential<'a>(
         &'a self,
         method: &Method,
@@ -173,17 +188,7 @@ impl Sources {
         if bytes.len() > self.limit {
             return Err(Error::TooLarge { bytes: bytes.len(), limit: self.limit });
         }
-        // Only the load balancer's header pads its segments; elsewhere `=` belongs to no token.
-        let padded = matches!(place, Place::Header(_));
-        // Without a branch per byte, so that a kilobyte is looked at sixteen bytes at a time.
-        let fits = |b: u8| {
-            b.is_ascii_alphanumeric() | (b == b'-') | (b == b'_') | (b == b'.') | ((b == b'=') & padded)
-        };
-        let all = bytes.iter().fold(true, |all, b| all & fits(*b));
-        match std::str::from_utf8(bytes) {
-            Ok(text) if !text.is_empty() && all => Ok(Token { text, place }),
-            _ => Err(Error::refused(Reason::Malformed, format!("{place} holds what no JWT contains"))),
-        }
+        Ok(Token { bytes, place })
     }
 }
 
@@ -294,7 +299,10 @@ mod tests {
     fn told_by(method: &Method, list: &[(&str, &str)], capability: bool) -> String {
         match sources().credential(method, &headers(list), capability) {
             Ok(Credential::Capability) => "capability".into(),
-            Ok(Credential::Token(token)) => format!("{} from {}", token.as_str(), token.place()),
+            Ok(Credential::Token(token)) => match token.text() {
+                Ok(text) => format!("{text} from {}", token.place()),
+                Err(e) => e.as_str().into(),
+            },
             Err(Error::Several { found, .. }) => format!("several: {}", found.join(", ")),
             Err(Error::Missing { hint }) => format!("missing: {hint}"),
             Err(e) => e.as_str().into(),

@@ -1,5 +1,7 @@
 //! The decision: a caller, a request and a scene in; a permit or the reason why not out.
 
+use super::Reads;
+use super::book::Book;
 use super::config::{Attributes, Config};
 use super::decisions::{About, Asked, Decisions, Kept, LastDecision, Told};
 use super::entities::{Terms, Unspeakable};
@@ -7,14 +9,11 @@ use super::est::Circumstances;
 use super::load::{self, Loaded, Statement};
 use super::permit::{Denied, Permit, Reason};
 use super::question::{self, Question, Scene};
-use super::{Reads, est};
 use crate::caller::Caller;
 use crate::kvs::{ApiName, Operation, PlaybackMode, Request};
 use crate::setting::Mistake;
 use aws_lc_rs::digest;
-use cedar_policy::{
-    ActionConstraint, Authorizer, Decision, Effect, Entities, Policy as Statute, PolicyId, PolicySet,
-};
+use cedar_policy::{Authorizer, Decision, Effect, Entities, PolicyId};
 use std::collections::{BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
@@ -44,15 +43,6 @@ pub struct Policy {
     decisions: Decisions,
 }
 
-/// Policies to ask, and what they read of streams and circumstances.
-pub(super) struct Book {
-    pub set: PolicySet,
-    pub reads: Reads,
-    pub circumstances: Circumstances,
-    /// The policies without their circumstances.
-    pub reach: bool,
-}
-
 /// What Cedar said.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) enum Judgement {
@@ -69,27 +59,14 @@ impl Policy {
         let loaded = load::load(config, attributes)?;
         let internal = |error: &dyn std::fmt::Display| vec![Mistake::at("policy", error.to_string())];
         let terms = Terms::new(&loaded.schema).map_err(|error| internal(&error))?;
-        let of = |operation| {
-            let own = loaded.statements.iter().filter(|s| concerns(&s.policy, operation, &terms));
-            let reads = own.clone().fold(Reads::default(), |all, s| all.or(est::reads(&s.est)));
-            let circumstances =
-                own.clone().map(|s| Circumstances::of(&s.est)).fold(Circumstances::none(), Circumstances::or);
-            match PolicySet::from_policies(own.map(|s| s.policy.clone())) {
-                Ok(set) => Ok(Book { set, reads, circumstances, reach: false }),
-                Err(error) => Err(internal(&error)),
-            }
-        };
-        let by_operation = Operation::ALL.into_iter().map(of).collect::<Result<Vec<_>, _>>()?;
+        let of = |operation| Book::of(&loaded.statements, operation, &terms);
+        let by_operation = Operation::ALL.into_iter().map(of).collect::<Result<Vec<_>, _>>();
+        let by_operation = by_operation.map_err(|error| internal(&error))?;
         let reads = by_operation.iter().fold(Reads::default(), |all, book| all.or(book.reads));
         let listing = terms.action(Operation::ListStreams).uid();
         Ok(Self {
             by_operation,
-            reach: Book {
-                set: reach(&loaded.statements).map_err(|error| internal(&error))?,
-                reads,
-                circumstances: Circumstances::none(),
-                reach: true,
-            },
+            reach: Book::reach(&loaded.statements, reads).map_err(|error| internal(&error))?,
             labels: loaded.statements.iter().map(|s| (s.id().clone(), label(s))).collect(),
             forbids_listing: loaded.statements.iter().any(|s| {
                 s.policy.effect() == Effect::Forbid && s.policy.entity_literals().contains(&listing)
@@ -234,7 +211,7 @@ impl Policy {
     fn told(&self, question: &Question, scene: &Scene) -> Option<Told> {
         match question.operation {
             Operation::ListStreams | Operation::GetDataEndpoint => None,
-            operation => Told::of(&self.policies_of(operation).circumstances, question, scene),
+            operation => self.policies_of(operation).readings.told(question, scene),
         }
     }
 
@@ -301,7 +278,7 @@ impl Policy {
         scene: &Scene,
     ) -> Result<Judgement, Unspeakable> {
         let cedar = || self.ask_cedar(book, caller, operation, question, scene);
-        let Some(told) = Told::of(&book.circumstances, question, scene) else { return cedar() };
+        let Some(told) = book.readings.told(question, scene) else { return cedar() };
         let about = if book.reach { About::Reach(operation, told) } else { About::Told(operation, told) };
         let asked = Asked { caller, about, stream: scene.stream.as_ref() };
         self.decisions.recall(&asked, scene.now, cedar).map(|kept| kept.judgement)
@@ -365,7 +342,7 @@ impl Policy {
     #[cfg(test)]
     pub(super) fn with_every_circumstance(mut self) -> Self {
         for book in self.by_operation.iter_mut().chain([&mut self.reach]) {
-            book.circumstances = Circumstances::All;
+            book.read_everything();
         }
         self
     }
@@ -378,34 +355,6 @@ impl Policy {
 /// The operation that an API name stands for, if kvs-edge answers it.
 fn operation_behind(api: ApiName) -> Option<Operation> {
     Operation::ALL.into_iter().find(|operation| operation.api_name() == Some(api))
-}
-
-/// True unless the policy's scope rules this operation out. What is left out could not have applied.
-fn concerns(policy: &Statute, operation: Operation, terms: &Terms) -> bool {
-    match policy.action_constraint() {
-        ActionConstraint::Any => true,
-        ActionConstraint::Eq(only) => terms.is_in(operation, &only),
-        ActionConstraint::In(groups) => groups.iter().any(|group| terms.is_in(operation, group)),
-    }
-}
-
-/// The policies without what depends on circumstances: permits lose those conditions, and a `forbid` that has any is
-/// left out.
-fn reach(statements: &[Statement]) -> Result<PolicySet, String> {
-    let mut set = PolicySet::new();
-    for statement in statements {
-        let mut pieces = est::pieces(&statement.est);
-        let all = pieces.len();
-        pieces.retain(|piece| !est::reads_context(&piece.body));
-        if pieces.len() < all && statement.policy.effect() == Effect::Forbid {
-            continue;
-        }
-        let est = est::with_conditions(&statement.est, &pieces);
-        let policy =
-            Statute::from_json(Some(statement.id().clone()), est).map_err(|error| error.to_string())?;
-        set.add(policy).map_err(|error| error.to_string())?;
-    }
-    Ok(set)
 }
 
 fn label(statement: &Statement) -> Arc<str> {

@@ -12,7 +12,7 @@
 //! [`LastDecision`] is the shortest memory: the last decision on one connection, whose next request mostly asks for the same.
 
 use super::decide::Judgement;
-use super::est::Circumstances;
+use super::est::{Circumstances, Reading};
 use super::question::{Question, Scene, StreamFacts};
 use crate::caller::Caller;
 use crate::kvs::{Operation, PlaybackMode, Timestamp};
@@ -77,19 +77,40 @@ pub(super) struct Told {
     source_ip: Option<IpAddr>,
 }
 
-impl Told {
+/// Which circumstances some policies read, looked up by name once.
+pub(super) struct Readings {
+    now: bool,
+    mode: bool,
+    source_ip: bool,
+    start_age: Option<Reading>,
+    end_age: Option<Reading>,
+    duration: Option<Reading>,
+}
+
+impl Readings {
+    pub fn of(reads: &Circumstances) -> Self {
+        Self {
+            now: reads.holds("now"),
+            mode: reads.holds("mode"),
+            source_ip: reads.holds("source_ip"),
+            start_age: reads.reading("start_age").cloned(),
+            end_age: reads.reading("end_age").cloned(),
+            duration: reads.reading("duration").cloned(),
+        }
+    }
+
     /// `None` if the question is never the same twice.
-    pub fn of(reads: &Circumstances, question: &Question, scene: &Scene) -> Option<Self> {
-        if reads.holds("now") {
+    pub fn told(&self, question: &Question, scene: &Scene) -> Option<Told> {
+        if self.now {
             return None;
         }
         let ages = question.footage.ages(scene.now);
-        Some(Self {
-            mode: reads.holds("mode").then(|| question.mode()),
-            start_age: reads.reading("start_age").map(|reading| reading.of(ages.start)),
-            end_age: reads.reading("end_age").map(|reading| reading.of(ages.end)),
-            duration: reads.reading("duration").map(|reading| reading.of(ages.duration)),
-            source_ip: reads.holds("source_ip").then(|| scene.source_ip.to_canonical()),
+        Some(Told {
+            mode: self.mode.then(|| question.mode()),
+            start_age: self.start_age.as_ref().map(|reading| reading.of(ages.start)),
+            end_age: self.end_age.as_ref().map(|reading| reading.of(ages.end)),
+            duration: self.duration.as_ref().map(|reading| reading.of(ages.duration)),
+            source_ip: self.source_ip.then(|| scene.source_ip.to_canonical()),
         })
     }
 }

@@ -8,6 +8,7 @@
 //! request, is told in `docs/POLICIES.md`. Fetching facts about streams is left to the gateway, which asks
 //! [`Policy::reads`] whether it must.
 
+mod book;
 mod config;
 mod decide;
 mod decisions;
