@@ -120,15 +120,15 @@ impl Timestamp {
         let (year, month, day) = civil_from_days(days);
         let (hour, minute) = (rest / 3_600_000, rest / 60_000 % 60);
         let (second, millis) = (rest / 1000 % 60, rest % 1000);
-        let mut text = *b"0000-00-00T00:00:00.000Z";
-        let numbers = [(0, 4, year), (5, 2, month), (8, 2, day), (11, 2, hour), (14, 2, minute)];
-        for (at, width, mut number) in numbers.into_iter().chain([(17, 2, second), (20, 3, millis)]) {
-            for digit in text[at..at + width].iter_mut().rev() {
-                *digit = b'0' + (number % 10) as u8;
-                number /= 10;
-            }
-        }
-        text
+        let two = |number: u64| [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
+        let ([y1, y2], [y3, y4]) = (two(year / 100), two(year % 100));
+        let ([m1, m2], [d1, d2]) = (two(month), two(day));
+        let ([h1, h2], [n1, n2], [s1, s2]) = (two(hour), two(minute), two(second));
+        let ([t1, t2], t3) = (two(millis / 10), b'0' + (millis % 10) as u8);
+        [
+            y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, b'T', h1, h2, b':', n1, n2, b':', s1, s2, b'.', t1,
+            t2, t3, b'Z',
+        ]
     }
 }
 
