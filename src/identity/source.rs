@@ -46,10 +46,13 @@ impl<'a> Token<'a> {
         let place = self.place;
         // Only the load balancer's header pads its segments; elsewhere `=` belongs to no token.
         let padded = matches!(place, Place::Header(_));
-        let fits =
-            |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.') || (padded && b == b'=');
+        // Without a branch per byte, sixteen are looked at together.
+        let fits = |b: u8| {
+            b.is_ascii_alphanumeric() | (b == b'-') | (b == b'_') | (b == b'.') | ((b == b'=') & padded)
+        };
+        let all_fit = self.bytes.iter().fold(true, |all, b| all & fits(*b));
         match std::str::from_utf8(self.bytes) {
-            Ok(text) if !text.is_empty() && text.bytes().all(fits) => Ok(text),
+            Ok(text) if !text.is_empty() && all_fit => Ok(text),
             _ => Err(Error::refused(Reason::Malformed, format!("{place} holds what no JWT contains"))),
         }
     }

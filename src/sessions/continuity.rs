@@ -165,6 +165,7 @@ impl Timeline {
         });
         state.target = state.target.max(playlist.target);
         let mut fresh = state.unseen(&offered, playlist, now, self.window);
+        let missed = state.missed(&offered);
         // With a discontinuity ahead of each fragment, one left out would make tracks disagree on the count.
         let lets_go = !self.may_end && !self.always;
         let mut away = lets_go && offered.get(fresh).is_some_and(|first| state.away(first, now));
@@ -182,7 +183,7 @@ impl Timeline {
             fresh = fresh.max(begin);
         }
         if let [first, .., last] | [first @ last] = &offered[fresh..] {
-            let sequence = self.next_sequence(&mut state, generation, first, now);
+            let sequence = self.next_sequence(&mut state, generation, first, missed, now);
             if away {
                 state.listed.clear();
             }
@@ -253,6 +254,7 @@ impl Timeline {
         state: &mut Track,
         generation: Generation,
         first: &Offered<'_>,
+        missed: bool,
         now: Timestamp,
     ) -> u64 {
         let Some(last) = state.listed.back() else {
@@ -272,12 +274,18 @@ impl Timeline {
             };
             return sequence.max(floor);
         };
-        // Inside one session KVS's own count tells how many slid past unseen.
+        if !missed {
+            return last.sequence + 1;
+        }
+        // How many slid past unseen? Inside one session KVS's own count tells.
         let (known, number) = state.upstream;
-        let step = first.upstream.saturating_sub(number);
-        let counted = last.sequence + if known == generation { step.max(1) } else { 1 };
-        // Another track may have seen more go by.
-        let sequence = self.marks.get(&first.position).map_or(counted, |mark| mark.sequence.max(counted));
+        let step = if known == generation { first.upstream.saturating_sub(number).max(1) } else { 1 };
+        // Another track may have seen more go by, and the fragments' own numbers tell of the rest. Both stay at or below
+        // what a process would say that begins here.
+        let seen = self.marks.range(..=&first.position).next_back().map_or(0, |(position, mark)| {
+            mark.sequence + numbering::distance(&position.number, &first.position.number)
+        });
+        let sequence = seen.max(last.sequence + step);
         if sequence > last.sequence + 1 {
             state.listed.clear();
         }
@@ -329,6 +337,13 @@ impl Track {
         let Some(last) = self.listed.back() else { return false };
         absent(&last.position, &last.segment, first, self.target)
             && self.changed.age(now).as_millis() > absence(self.target)
+    }
+
+    /// True if fragments may have gone by between what is listed and what is offered.
+    fn missed(&self, offered: &[Offered<'_>]) -> bool {
+        self.listed.back().zip(offered.first()).is_some_and(|(last, first)| {
+            first.position.era == last.position.era && first.position > last.position
+        })
     }
 
     /// Index of the first offered fragment that comes after everything listed; the number of them if none does.

@@ -30,6 +30,17 @@ pub(super) fn first_sequence(number: &FragmentNumber, date: Option<Timestamp>, n
     }
 }
 
+/// How many fragments lie from one to a later one, by their own numbers: 0 for the same. Where numbers do not tell, 1.
+pub(super) fn distance(from: &FragmentNumber, to: &FragmentNumber) -> u64 {
+    match (parts(from), parts(to)) {
+        _ if from == to => 0,
+        (Some(from), Some(to)) if from.counter < to.counter && to.counter < LARGEST => {
+            to.counter - from.counter
+        }
+        _ => 1,
+    }
+}
+
 /// A number that no earlier process can have reached by counting fragments.
 pub(super) fn clock(now: Timestamp) -> u64 {
     now.millis().saturating_sub(CLOCK_START) / FIFTH
@@ -134,6 +145,22 @@ pub(super) mod tests {
         let parts = parts(&number).unwrap();
         assert_eq!((parts.counter, parts.millis), (732_006, 1_643_353_247_067));
         assert_eq!(first_sequence(&number, None, Timestamp::from_millis(0)), 732_006);
+    }
+
+    #[test]
+    fn the_distance_is_what_the_counters_say_and_else_one() {
+        let at = |counter| fragment(counter, 1_600_000_000_000, 7);
+        let other = |digits: &str| FragmentNumber::parse(digits).unwrap();
+        for (from, to, expected) in [
+            (at(5), at(5), 0),
+            (at(5), at(9), 4),
+            (at(9), at(5), 1),
+            (at(5), at(LARGEST), 1),
+            (other("7"), other("9"), 1),
+            (other("7"), other("7"), 0),
+        ] {
+            assert_eq!(distance(&from, &to), expected, "{from} {to}");
+        }
     }
 
     #[test]

@@ -265,6 +265,31 @@ fn a_restarted_process_gives_the_same_fragment_the_same_number() {
     assert_eq!(numbers(&after)[..4], numbers(&before)[1..]);
 }
 
+/// A property test found it: a track that counted too little over a renewal caught up later in one leap, which a restarted
+/// process could only take back.
+#[test]
+fn what_slid_by_unseen_over_a_renewal_is_counted_by_the_fragments_own_numbers() {
+    let mut camera = Camera::new();
+    camera.record(1);
+    let mut timeline = Timeline::new(3, false, false);
+    let undated = Shown { dates: false, always: false, global: true };
+    let load = |timeline: &mut Timeline, camera: &Camera, track, upstream: &Upstream| {
+        let playlist = upstream.playlist(camera, track, &undated);
+        timeline.merge(track, upstream.generation, &playlist, Timestamp::from_millis(camera.clock)).unwrap()
+    };
+    load(&mut timeline, &camera, 2, &Upstream::open(1, &camera, 3));
+    let renewed = Upstream::open(2, &camera, 3);
+    load(&mut timeline, &camera, 1, &renewed);
+    camera.record(6);
+    assert_eq!(load(&mut timeline, &camera, 2, &renewed).sequence, 4_004);
+    camera.record(1);
+    load(&mut timeline, &camera, 1, &renewed);
+    let before = load(&mut timeline, &camera, 2, &renewed);
+    assert_eq!((before.sequence, before.segments.len()), (4_005, 3));
+    let after = load(&mut Timeline::new(3, false, false), &camera, 2, &Upstream::open(1, &camera, 3));
+    assert_eq!(after.sequence, before.sequence);
+}
+
 #[test]
 fn what_was_kept_goes_on_with_the_same_counts() {
     let mut camera = Camera::new();
