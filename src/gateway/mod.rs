@@ -163,8 +163,8 @@ impl Gateway {
         let reply = if preflight {
             Reply::empty(StatusCode::NO_CONTENT)
         } else {
-            let (kept, new) = (peer.link.memory.of(), Acquaintance::default());
-            match self.answer(request, kept.unwrap_or(&new), &mut record).await {
+            let last = peer.link.memory.of::<Acquaintance>();
+            match self.answer(request, &last, &mut record).await {
                 Ok(reply) => reply,
                 Err(error) => refusal::reply(&error, &mut record),
             }

@@ -56,7 +56,7 @@ impl Remembered {
 }
 
 /// The token that was last verified on a connection: most connections carry one caller's, again and again. It is held as
-/// long as the connection is, in memory that is wiped, so that the next request costs a comparison.
+/// long as the connection is in use, in memory that is wiped, so that the next request costs a comparison.
 #[derive(Default)]
 pub struct LastToken(Mutex<Option<(Secret, Arc<Known>)>>);
 

@@ -199,9 +199,10 @@ where
     let guarded = Guarded::new(io, &ahead[..taken], screen, pulse.clone());
     let builders = shared.clone();
     let notes = pulse.clone();
-    let service = service_fn(move |request| answer(&shared, &notes, &link, request));
+    let whose = link.clone();
+    let service = service_fn(move |request| answer(&shared, &notes, &whose, request));
     let ended = match http {
-        Http::One => one(&builders.http1, TokioIo::new(guarded), service, pulse).await,
+        Http::One => one(&builders.http1, TokioIo::new(guarded), service, &link, pulse).await,
         Http::Two => {
             let connection = builders.http2.serve_connection(TokioIo::new(guarded), service);
             two(Box::pin(connection).as_mut(), pulse).await
@@ -248,6 +249,7 @@ async fn one<T, S, B>(
     builder: &http1::Builder,
     mut io: TokioIo<Guarded<T>>,
     mut service: S,
+    link: &Link,
     pulse: &Pulse,
 ) -> hyper::Result<()>
 where
@@ -281,6 +283,7 @@ where
         // What is not named here goes now, hyper's buffer above all.
         let http1::Parts { io: freed, service: again, .. } = connection.into_parts();
         (io, service) = (freed, again);
+        link.memory.forget();
         let stirs = io.inner().at_rest() && rest(io.inner_mut(), pulse).await;
         pulse.unpark();
         if !stirs {

@@ -5,7 +5,7 @@ use http::HeaderMap;
 use std::any::Any;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The HTTP that a connection speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,14 +46,26 @@ pub struct Link {
     pub memory: ConnectionMemory,
 }
 
-/// Something of the layer above that lives as long as the connection. The listener knows nothing of it.
+/// Something of the layer above that lives as long as the connection is in use. The listener knows nothing of it.
 #[derive(Default)]
-pub struct ConnectionMemory(OnceLock<Box<dyn Any + Send + Sync>>);
+pub struct ConnectionMemory(Mutex<Option<Arc<dyn Any + Send + Sync>>>);
 
 impl ConnectionMemory {
-    /// What is remembered: a new `T` at first. `None` if somebody else remembers something of another type.
-    pub fn of<T: Default + Send + Sync + 'static>(&self) -> Option<&T> {
-        self.0.get_or_init(|| Box::<T>::default()).downcast_ref()
+    /// What is remembered: a new `T` at first, and where something of another type was.
+    pub fn of<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Ok(kept)) = held.clone().map(Arc::downcast) {
+            return kept;
+        }
+        let new = Arc::<T>::default();
+        *held = Some(new.clone());
+        new
+    }
+
+    /// The connection rests: what is remembered goes, once no request uses it.
+    pub(super) fn forget(&self) {
+        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(last);
     }
 }
 

@@ -3,7 +3,7 @@
 //! Every decision has its line, but not more than [`LINES`] a second on one connection that differ in nothing but time and
 //! request id. What is beyond is counted, and told in one line that says for how many it stands (`repeats`) and names the
 //! last of them: when something else is decided on the connection, when the second is over and something is decided again,
-//! or when the connection ends. A required log has a line for each, since each waits for its own.
+//! or when the connection rests or ends. A required log has a line for each, since each waits for its own.
 
 use super::sink::{Receipt, Sink, Unavailable};
 use super::{Decision, Event};
