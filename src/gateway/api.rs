@@ -35,7 +35,7 @@ impl Gateway {
                 Ok(Reply::json(&json!({ "DataEndpoint": &*self.public_url })))
             }
             Call::ListStreams(list) => {
-                let seen = self.visible(ask.caller(), &ask.scene).await?;
+                let seen = self.visible(ask.caller(), ask.scene).await?;
                 let (streams, token) = listing::page(seen, list)?;
                 let streams: Vec<Value> = streams.into_iter().map(|stream| stream.members).collect();
                 Ok(Reply::json(&json!({ "StreamInfoList": streams, "NextToken": token })))

@@ -38,7 +38,7 @@ impl Gateway {
     pub(super) async fn recognize(
         &self,
         parts: &Parts,
-        last: &LastToken,
+        last: &mut LastToken,
         now: Timestamp,
     ) -> Result<Authenticated, Error> {
         match self.sources.credential(&parts.method, &parts.headers, false)? {

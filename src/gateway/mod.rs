@@ -56,7 +56,7 @@ use crate::cache::{self, Cache};
 use crate::caller::Caller;
 use crate::identity::{Identity, Sources};
 use crate::kvs::{Request, StreamRef, Timestamp};
-use crate::net::listener::{Limits, Peer};
+use crate::net::listener::{Lent, Limits, Peer};
 use crate::playback::{self, Keys};
 use crate::policy::{self, Permit, Policy, Scene, StreamFacts};
 use crate::sessions::Sessions;
@@ -163,8 +163,7 @@ impl Gateway {
         let reply = if preflight {
             Reply::empty(StatusCode::NO_CONTENT)
         } else {
-            let last = peer.link.memory.of::<Acquaintance>();
-            match self.answer(request, &last, &mut record).await {
+            match self.answer(request, peer.link.memory.borrow(), &mut record).await {
                 Ok(reply) => reply,
                 Err(error) => refusal::reply(&error, &mut record),
             }
@@ -178,7 +177,7 @@ impl Gateway {
     async fn answer(
         &self,
         request: Incoming,
-        last: &Acquaintance,
+        mut last: Lent<'_, Acquaintance>,
         record: &mut Record,
     ) -> Result<Reply, Error> {
         let (parts, body) = request.into_parts();
@@ -187,7 +186,7 @@ impl Gateway {
         let who = match &route {
             Route::Console(path) => return Box::pin(self.console(path, &parts, record)).await,
             Route::Playback { capability, .. } => self.open(capability, &parts, record.client, now)?,
-            Route::Api(_) | Route::Page(_) => self.recognize(&parts, &last.token, now).await?,
+            Route::Api(_) | Route::Page(_) => self.recognize(&parts, &mut last.token, now).await?,
         };
         record.step("authenticate");
         record.caller = Some(who.caller().clone());
@@ -196,16 +195,23 @@ impl Gateway {
         record.step("read");
         let located = wanted.stream().map(|stream| self.upstream.locate(stream)).transpose()?;
         let reads = self.policy.reads_for(wanted.operation());
-        let scene = self.scene(located.as_ref(), reads, record.client, now).await?;
+        let mut scene = scene(located.as_ref(), record.client, now);
+        if scene.lacks(reads) {
+            self.learn(&mut scene, located.as_ref(), reads).await?;
+        }
         let told = Told::of(&wanted);
-        let judged = self.policy.permit_on(&last.decision, who.caller().clone(), wanted, &scene);
-        let receipt = self.tell(&judged, &who, &told, &last.told, record)?;
-        self.told(receipt).await?;
+        let judged = self.policy.permit_on(&mut last.decision, who.caller().clone(), wanted, &scene);
+        let receipt = self.tell(&judged, &who, &told, &mut last.told, record)?;
+        drop(last);
+        if receipt.is_due() {
+            self.told(receipt).await?;
+        }
         let permit = judged?;
         record.allowed();
         record.step("authorize");
         let allowance = self.admit(permit.caller(), record)?;
-        let ask = Ask { permit, located, scene, parts: &parts, now, allowance, steps: record.steps() };
+        let (located, scene, steps) = (located.as_ref(), &scene, record.steps());
+        let ask = Ask { permit, located, scene, parts: &parts, now, allowance, steps };
         // Each in a box of its own: hyper moves the future of a request about before it is first polled, and one with room
         // for the largest of these would cost a segment more than its whole answer.
         match route {
@@ -245,22 +251,14 @@ impl Gateway {
         Ok(allowance)
     }
 
-    /// What policy may look at, apart from the caller. Facts are fetched only if a policy reads them.
-    async fn scene(
+    /// Asks KVS for facts that policies read.
+    async fn learn(
         &self,
+        scene: &mut Scene,
         located: Option<&Located>,
         reads: policy::Reads,
-        source_ip: IpAddr,
-        now: Timestamp,
-    ) -> Result<Scene, Error> {
-        let Some(located) = located else { return Ok(Scene { now, source_ip, stream: None }) };
-        let mut facts = StreamFacts {
-            name: located.stream.name().clone(),
-            region: located.region.clone(),
-            account: located.account.clone(),
-            arn: None,
-            tags: None,
-        };
+    ) -> Result<(), Error> {
+        let (Some(facts), Some(located)) = (&mut scene.stream, located) else { return Ok(()) };
         if reads.arn || (reads.account && facts.account.is_none()) {
             let description = self.upstream.describe(located).await?;
             facts.account = Some(description.arn.account().into());
@@ -269,7 +267,7 @@ impl Gateway {
         if reads.tags {
             facts.tags = Some(self.upstream.tags(located).await?.as_ref().clone());
         }
-        Ok(Scene { now, source_ip, stream: Some(facts) })
+        Ok(())
     }
 
     /// The stream's ARN as KVS tells it: what caches key on.
@@ -278,11 +276,23 @@ impl Gateway {
     }
 }
 
+/// What policy may look at, apart from the caller, as far as it is known without asking.
+fn scene(located: Option<&Located>, source_ip: IpAddr, now: Timestamp) -> Scene {
+    let stream = located.map(|located| StreamFacts {
+        name: located.stream.name().clone(),
+        region: located.region.clone(),
+        account: located.account.clone(),
+        arn: None,
+        tags: None,
+    });
+    Scene { now, source_ip, stream }
+}
+
 /// A permitted request with what its answer needs.
 struct Ask<'a> {
     permit: Permit,
-    located: Option<Located>,
-    scene: Scene,
+    located: Option<&'a Located>,
+    scene: &'a Scene,
     parts: &'a http::request::Parts,
     now: Timestamp,
     /// What the caller may still take.
@@ -340,7 +350,7 @@ impl Ask<'_> {
 
     /// Where the stream is served from.
     fn located(&self) -> Result<&Located, Error> {
-        self.located.as_ref().ok_or(Error::Lost(route::Lost::Unknown))
+        self.located.ok_or(Error::Lost(route::Lost::Unknown))
     }
 
     fn stream(&self) -> Option<&StreamRef> {

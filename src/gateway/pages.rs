@@ -88,7 +88,7 @@ impl Gateway {
 
     async fn streams_page(&self, ask: &Ask<'_>) -> Result<Reply, Error> {
         let mut shown = Vec::new();
-        for stream in self.visible(ask.caller(), &ask.scene).await? {
+        for stream in self.visible(ask.caller(), ask.scene).await? {
             let facts = self.facts(&stream).await?;
             shown.push(self.describe(ask, facts, &stream.members));
         }
@@ -156,7 +156,7 @@ impl Gateway {
         match path {
             "/console/config.json" => return Ok(Reply::json(&self.console.settings)),
             "/console/me" => {
-                let who = self.recognize(parts, &LastToken::default(), record.at).await?;
+                let who = self.recognize(parts, &mut LastToken::default(), record.at).await?;
                 let caller = who.caller();
                 return Ok(Reply::json(&json!({
                     "subject": &*caller.subject,

@@ -33,12 +33,12 @@ impl Gateway {
         parts: &Parts,
         body: hyper::body::Incoming,
         now: Timestamp,
-    ) -> Result<Request, Error> {
-        match (route, who) {
+    ) -> Result<Box<Request>, Error> {
+        let request = match (route, who) {
             (Route::Api(operation), _) => {
                 let body = Box::pin(intake::read(body, &self.limits)).await?;
                 let call = Call::read(*operation, &body, now)?;
-                Ok(Request::Call(page_token::open(&self.keys, call, |stream| self.upstream.locate(stream))?))
+                Request::Call(page_token::open(&self.keys, call, |stream| self.upstream.locate(stream))?)
             }
             (Route::Playback { protocol, file, .. }, Authenticated::Player(player)) => {
                 let query = parts.uri.query().unwrap_or_default();
@@ -46,11 +46,13 @@ impl Gateway {
                     .filter(|_| *protocol == player.session.protocol)
                     .ok_or(Lost::Unknown)?;
                 let (stream, session) = (player.stream.clone(), player.session.clone());
-                Ok(Request::Playback { stream, session, resource })
+                Request::Playback { stream, session, resource }
             }
-            (Route::Page(page), _) => read_page(page, &Query::of(parts), now).map(Request::Call),
-            (Route::Playback { .. } | Route::Console(_), _) => Err(Lost::Unknown.into()),
-        }
+            (Route::Page(page), _) => Request::Call(read_page(page, &Query::of(parts), now)?),
+            (Route::Playback { .. } | Route::Console(_), _) => return Err(Lost::Unknown.into()),
+        };
+        // In a box: it is handed on from step to step.
+        Ok(Box::new(request))
     }
 }
 

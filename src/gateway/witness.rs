@@ -33,7 +33,7 @@ impl Gateway {
         judged: &Result<Permit, Denied>,
         who: &Authenticated,
         request: &Told,
-        repeats: &Repeats,
+        repeats: &mut Repeats,
         record: &Record,
     ) -> Result<Receipt, Error> {
         if let Authenticated::Player(player) = who {
@@ -45,9 +45,13 @@ impl Gateway {
                 return Ok(Receipt::nothing());
             }
         }
+        let against: Arc<[Arc<str>]>;
         let (outcome, policies) = match judged {
-            Ok(permit) => (Ok(()), permit.decided_by().clone()),
-            Err(denied) => (Err(denied.reason().as_str()), denied.reason().policies().into()),
+            Ok(permit) => (Ok(()), permit.decided_by()),
+            Err(denied) => {
+                against = denied.reason().policies().into();
+                (Err(denied.reason().as_str()), &against)
+            }
         };
         let decision = Decision {
             request_id: &record.request_id,
@@ -58,7 +62,7 @@ impl Gateway {
             mode: request.mode,
             range: record.range,
             outcome,
-            policies: &policies,
+            policies,
             policy_version: self.policy.version(),
             repeats: 1,
         };

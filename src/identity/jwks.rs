@@ -42,6 +42,8 @@ const MOST_WAITING: usize = 1000;
 const DEADLINE: Duration = Duration::from_secs(10);
 /// After a failure: at first, and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// Why there is nothing to verify with, at first.
+const NONE: &str = "none were read yet";
 /// Writing a file, or replacing a folder of them, is several events; this is how long they may take.
 const SETTLE: Duration = Duration::from_millis(200);
 
@@ -101,16 +103,27 @@ impl KeyStore {
 
     /// The keys, unless there are none or they are too old to be trusted.
     pub fn usable(&self) -> Result<Arc<Current>, String> {
-        let Some(current) = self.current.load_full() else {
-            return Err(self.because("none were read yet"));
-        };
+        let current = self.current.load_full().ok_or_else(|| self.because(NONE))?;
+        self.check_age(&current)?;
+        Ok(current)
+    }
+
+    /// Which keys `usable` would give, by their number.
+    pub fn generation(&self) -> Result<u64, String> {
+        let current = self.current.load();
+        let current = current.as_ref().ok_or_else(|| self.because(NONE))?;
+        self.check_age(current)?;
+        Ok(current.generation)
+    }
+
+    fn check_age(&self, current: &Current) -> Result<(), String> {
         if self.is_read() {
             let age = current.read.elapsed();
             if age > self.config.stale_max.0 {
                 return Err(self.because(&format!("they were last read {} s ago", age.as_secs())));
             }
         }
-        Ok(current)
+        Ok(())
     }
 
     fn because(&self, what: &str) -> String {

@@ -156,12 +156,12 @@ impl Identity {
     /// As [`Identity::verify`].
     pub async fn verify_on(
         &self,
-        last: &LastToken,
+        last: &mut LastToken,
         token: Token<'_>,
         now: Timestamp,
     ) -> Result<Arc<Caller>, Error> {
         if let Some(known) = last.get(token.bytes())
-            && self.holds(&known)?
+            && self.holds(known)?
         {
             known.window.admit(now)?;
             return Ok(known.caller.clone());
@@ -193,7 +193,7 @@ impl Identity {
     /// Whether what was verified still counts: under these settings, with the keys of today.
     fn holds(&self, known: &Known) -> Result<bool, Error> {
         let ours = self.issuers.iter().any(|issuer| Arc::ptr_eq(issuer, &known.issuer));
-        Ok(ours && usable(&known.issuer)?.generation == known.generation)
+        Ok(ours && known.issuer.generation().map_err(unavailable(&known.issuer))? == known.generation)
     }
 
     /// Every rule, for a token that was not seen before.
@@ -273,7 +273,11 @@ impl Identity {
 }
 
 fn usable(store: &KeyStore) -> Result<Arc<Current>, Error> {
-    store.usable().map_err(|detail| Error::KeysUnavailable { issuer: store.config().issuer.clone(), detail })
+    store.usable().map_err(unavailable(store))
+}
+
+fn unavailable(store: &KeyStore) -> impl FnOnce(String) -> Error {
+    |detail| Error::KeysUnavailable { issuer: store.config().issuer.clone(), detail }
 }
 
 /// Reads what is on this machine: a secret, or a key file, which is watched from now on. Errors name the key of the

@@ -11,7 +11,7 @@ use crate::setting::Secret;
 use aws_lc_rs::digest;
 use moka::Expiry;
 use moka::sync::Cache;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How many tokens are remembered; some 500 bytes each.
@@ -58,19 +58,17 @@ impl Remembered {
 /// The token that was last verified on a connection: most connections carry one caller's, again and again. It is held as
 /// long as the connection is in use, in memory that is wiped, so that the next request costs a comparison.
 #[derive(Default)]
-pub struct LastToken(Mutex<Option<(Secret, Arc<Known>)>>);
+pub struct LastToken(Option<(Secret, Arc<Known>)>);
 
 impl LastToken {
     /// What is known of this token, if it is the last one.
-    pub(super) fn get(&self, token: &[u8]) -> Option<Arc<Known>> {
+    pub(super) fn get(&self, token: &[u8]) -> Option<&Known> {
         // Not in constant time: a difference shows after eight bytes at the earliest, too many to guess one by one.
-        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        last.as_ref().filter(|(text, _)| text.expose() == token).map(|(_, known)| known.clone())
+        self.0.as_ref().filter(|(text, _)| text.expose() == token).map(|(_, known)| &**known)
     }
 
-    pub(super) fn set(&self, token: &[u8], known: Arc<Known>) {
-        let last = (Secret::new(token.to_vec()), known);
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
+    pub(super) fn set(&mut self, token: &[u8], known: Arc<Known>) {
+        self.0 = Some((Secret::new(token.to_vec()), known));
     }
 }
 

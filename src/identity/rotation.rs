@@ -325,15 +325,15 @@ async fn the_last_token_of_a_connection_holds_until_its_end_a_rotation_or_a_relo
     let (old, new) = (key(), key());
     let server = Server::new(&[&old]);
     let identity = server.identity("refresh = '60s'").await;
-    let (connection, ann) = (LastToken::default(), token(&old, "ann"));
+    let (mut connection, ann) = (LastToken::default(), token(&old, "ann"));
     let sources = Sources::new(&Config::default());
-    let say = async |identity: &Identity, token: &str, now: Timestamp| {
+    let mut say = async |identity: &Identity, token: &str, now: Timestamp| {
         let mut headers = http::HeaderMap::new();
         headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
         let Ok(Credential::Token(token)) = sources.credential(&http::Method::GET, &headers, false) else {
             panic!("one token");
         };
-        match identity.verify_on(&connection, token, now).await {
+        match identity.verify_on(&mut connection, token, now).await {
             Ok(caller) => caller.subject.to_string(),
             Err(error) => error.as_str().to_owned(),
         }

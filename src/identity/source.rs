@@ -70,8 +70,8 @@ impl fmt::Debug for Token<'_> {
     }
 }
 
-/// Where a token was found; shows itself as people call it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// Where a token was found; shows itself as people call it. In the order in which people are told.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Place<'a> {
     /// `Authorization: Bearer`.
     Bearer,
@@ -102,7 +102,7 @@ pub struct Sources {
     limit: usize,
 }
 
-const SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
+static SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 const CAPABILITY: &str = "a playback capability in the path";
 
 impl Sources {
@@ -127,33 +127,42 @@ impl Sources {
         headers: &'a HeaderMap,
         capability_in_path: bool,
     ) -> Result<Credential<'a>, Error> {
-        let mut found = Found::default();
-        let signed = found.authorization(headers);
-        for value in headers.get_all(SECURITY_TOKEN) {
-            found.add(Place::SecurityToken, value.as_bytes());
-        }
-        if capability_in_path {
-            if found.first.is_none() {
-                return Ok(Credential::Capability);
-            }
-            let mut places = found.places();
-            places.push(CAPABILITY.to_owned());
-            return Err(Error::Several { found: places, advice: PLAYBACK_ADVICE });
-        }
-        for (header, name) in &self.headers {
-            for value in headers.get_all(header) {
-                found.add(Place::Header(name), value.as_bytes());
+        let (mut found, mut signed) = (Found::default(), false);
+        // One look at each header costs less than looking for each name.
+        for (name, value) in headers {
+            let value = value.as_bytes();
+            if *name == AUTHORIZATION {
+                signed |= found.authorization(value);
+            } else if *name == SECURITY_TOKEN {
+                found.add(Place::SecurityToken, value);
+            } else if !capability_in_path {
+                self.sent_unasked(name, value, &mut found);
             }
         }
-        if let Some(cookie) = &self.cookie {
-            found.cookies(headers, cookie);
+        if !capability_in_path {
+            return self.only(&found, signed, method, headers).map(Credential::Token);
         }
-        self.only(&found, signed, method, headers).map(Credential::Token)
+        if found.first.is_none() {
+            return Ok(Credential::Capability);
+        }
+        let mut places = found.places();
+        places.push(CAPABILITY.to_owned());
+        Err(Error::Several { found: places, advice: PLAYBACK_ADVICE })
+    }
+
+    /// What a browser or an access proxy adds by itself.
+    fn sent_unasked<'a>(&'a self, name: &HeaderName, value: &'a [u8], found: &mut Found<'a>) {
+        for (_, shown) in self.headers.iter().filter(|(header, _)| header == name) {
+            found.add(Place::Header(shown), value);
+        }
+        if let Some(cookie) = self.cookie.as_ref().filter(|_| *name == COOKIE) {
+            found.cookies(value, cookie);
+        }
     }
 
     /// Headers that carry tokens and must be removed before anything goes on: all of them.
     pub fn to_strip(&self) -> impl Iterator<Item = HeaderName> + '_ {
-        let fixed = [AUTHORIZATION, SECURITY_TOKEN, COOKIE];
+        let fixed = [AUTHORIZATION, SECURITY_TOKEN.clone(), COOKIE];
         fixed.into_iter().chain(self.headers.iter().map(|(header, _)| header.clone()))
     }
 
@@ -236,38 +245,33 @@ impl<'a> Found<'a> {
         }
     }
 
-    /// Bearer tokens; tells whether the request bears an AWS signature. Other schemes are not ours to judge.
-    fn authorization(&mut self, headers: &'a HeaderMap) -> bool {
-        let mut signed = false;
-        for value in headers.get_all(AUTHORIZATION) {
-            let value = value.as_bytes().trim_ascii();
-            let end = value.iter().position(|b| b.is_ascii_whitespace()).unwrap_or(value.len());
-            let (scheme, rest) = value.split_at(end);
-            if scheme.eq_ignore_ascii_case(b"Bearer") {
-                // Also when nothing follows: that is a broken credential, not an absent one.
-                self.push(Place::Bearer, rest.trim_ascii());
-            }
-            signed |= scheme == b"AWS4-HMAC-SHA256";
+    /// A bearer token; tells whether it is an AWS signature instead. Other schemes are not ours to judge.
+    fn authorization(&mut self, value: &'a [u8]) -> bool {
+        let value = value.trim_ascii();
+        let end = value.iter().position(|b| b.is_ascii_whitespace()).unwrap_or(value.len());
+        let (scheme, rest) = value.split_at(end);
+        if scheme.eq_ignore_ascii_case(b"Bearer") {
+            // Also when nothing follows: that is a broken credential, not an absent one.
+            self.push(Place::Bearer, rest.trim_ascii());
         }
-        signed
+        scheme == b"AWS4-HMAC-SHA256"
     }
 
     /// Cookies of exactly this name (RFC 6265 4.2.1); nothing is unquoted or decoded.
-    fn cookies(&mut self, headers: &'a HeaderMap, name: &'a str) {
-        for header in headers.get_all(COOKIE) {
-            for pair in header.as_bytes().split(|b| *b == b';') {
-                let pair = pair.trim_ascii();
-                if let Some(value) =
-                    pair.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"="))
-                {
-                    self.add(Place::Cookie(name), value);
-                }
+    fn cookies(&mut self, header: &'a [u8], name: &'a str) {
+        for pair in header.split(|b| *b == b';') {
+            let pair = pair.trim_ascii();
+            if let Some(value) = pair.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"=")) {
+                self.add(Place::Cookie(name), value);
             }
         }
     }
 
     fn places(&self) -> Vec<String> {
-        self.first.iter().chain(&self.more).map(|(place, _)| place.to_string()).collect()
+        let mut places: Vec<Place<'_>> =
+            self.first.iter().chain(&self.more).map(|(place, _)| *place).collect();
+        places.sort();
+        places.iter().map(Place::to_string).collect()
     }
 }
 

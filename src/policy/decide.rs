@@ -142,7 +142,7 @@ impl Policy {
     /// # Errors
     /// Not permitted, or forbidden, or not decidable; [`Denied::reason`] says which.
     pub fn permit(&self, caller: Arc<Caller>, request: Request, scene: &Scene) -> Result<Permit, Denied> {
-        self.permit_on(&LastDecision::default(), caller, request, scene)
+        self.permit_on(&mut LastDecision::default(), caller, Box::new(request), scene)
     }
 
     /// The same for a request that came over a connection: the next one over it mostly asks for the same.
@@ -151,9 +151,9 @@ impl Policy {
     /// As [`Policy::permit`].
     pub fn permit_on(
         &self,
-        last: &LastDecision,
+        last: &mut LastDecision,
         caller: Arc<Caller>,
-        request: Request,
+        request: Box<Request>,
         scene: &Scene,
     ) -> Result<Permit, Denied> {
         match self.judge_request(last, &caller, &request, scene) {
@@ -171,7 +171,7 @@ impl Policy {
 
     fn judge_request(
         &self,
-        last: &LastDecision,
+        last: &mut LastDecision,
         caller: &Arc<Caller>,
         request: &Request,
         scene: &Scene,

@@ -19,7 +19,7 @@ use crate::kvs::{Operation, PlaybackMode, Timestamp};
 use moka::Equivalent;
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Half of the 10 s within which a viewer whose grant has run out must be cut off.
@@ -59,7 +59,7 @@ impl Kept {
 
 /// The last decision that was made for a connection.
 #[derive(Default)]
-pub struct LastDecision(Mutex<Option<Last>>);
+pub struct LastDecision(Option<Last>);
 
 struct Last {
     whose: Arc<()>,
@@ -104,12 +104,13 @@ impl Readings {
         if self.now {
             return None;
         }
-        let ages = question.footage.ages(scene.now);
+        // Worked out only where one is read.
+        let ages = || question.footage.ages(scene.now);
         Some(Told {
             mode: self.mode.then(|| question.mode()),
-            start_age: self.start_age.as_ref().map(|reading| reading.of(ages.start)),
-            end_age: self.end_age.as_ref().map(|reading| reading.of(ages.end)),
-            duration: self.duration.as_ref().map(|reading| reading.of(ages.duration)),
+            start_age: self.start_age.as_ref().map(|reading| reading.of(ages().start)),
+            end_age: self.end_age.as_ref().map(|reading| reading.of(ages().end)),
+            duration: self.duration.as_ref().map(|reading| reading.of(ages().duration)),
             source_ip: self.source_ip.then(|| scene.source_ip.to_canonical()),
         })
     }
@@ -166,7 +167,7 @@ impl Decisions {
 impl LastDecision {
     /// What was decided on this connection just now, or else what `decide` says. `caller` is the one that is `asked` about.
     pub(super) fn recall(
-        &self,
+        &mut self,
         decisions: &Decisions,
         caller: &Arc<Caller>,
         asked: &Asked<'_>,
@@ -179,18 +180,17 @@ impl LastDecision {
         let kept = decide();
         let judgement = kept.judgement.clone();
         let last = Last { whose: decisions.whose.clone(), key: asked.owned(caller.clone()), kept };
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
+        self.0 = Some(last);
         judgement
     }
 
     fn last(&self, decisions: &Decisions, asked: &Asked<'_>, now: Timestamp) -> Option<Judgement> {
-        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let same = |last: &&Last| {
             Arc::ptr_eq(&last.whose, &decisions.whose)
                 && last.kept.holds(&asked.about, now)
                 && asked.same(&last.key.asked())
         };
-        last.as_ref().filter(same).map(|last| last.kept.judgement.clone())
+        self.0.as_ref().filter(same).map(|last| last.kept.judgement.clone())
     }
 }
 
@@ -325,10 +325,10 @@ mod tests {
 
     #[test]
     fn a_connection_remembers_its_last_decision_as_long_as_it_holds_and_for_its_policies_only() {
-        let (decisions, others, last) = (Decisions::new(), Decisions::new(), LastDecision::default());
+        let (decisions, others, mut last) = (Decisions::new(), Decisions::new(), LastDecision::default());
         let (caller, facts) = (Arc::new(caller()), facts());
         let start = Timestamp::from_millis(1_767_225_600_000);
-        let decides = |decisions: &Decisions, about: About, now: Timestamp| {
+        let mut decides = |decisions: &Decisions, about: About, now: Timestamp| {
             let decided = Cell::new(false);
             let asked = Asked { caller: &caller, about, stream: Some(&facts) };
             let decide = || {

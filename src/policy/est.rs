@@ -6,7 +6,7 @@
 use super::Reads;
 use crate::kvs::PlaybackMode;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Which facts about streams a policy reads.
 pub(super) fn reads(policy: &Value) -> Reads {
@@ -40,8 +40,8 @@ pub(super) enum Circumstances {
 pub(super) enum Reading {
     /// In a way that any change of it may change the outcome.
     Wholly,
-    /// Only by comparing it with these numbers: as long as none of them is reached or passed, the outcome is the same.
-    Against(BTreeSet<i64>),
+    /// Only by comparing it with these numbers, which are in order and differ: as long as none of them is reached or passed, the outcome is the same.
+    Against(Vec<i64>),
 }
 
 impl Reading {
@@ -49,6 +49,8 @@ impl Reading {
         match (self, other) {
             (Self::Against(mut one), Self::Against(mut two)) => {
                 one.append(&mut two);
+                one.sort_unstable();
+                one.dedup();
                 Self::Against(one)
             }
             _ => Self::Wholly,
@@ -58,8 +60,8 @@ impl Reading {
     /// The number as far as it matters: itself, or where among the numbers that it is compared with.
     pub fn of(&self, number: i64) -> i64 {
         let Self::Against(numbers) = self else { return number };
-        let below = numbers.range(..number).count() as i64;
-        2 * below + i64::from(numbers.contains(&number))
+        let below = numbers.partition_point(|with| *with < number);
+        2 * below as i64 + i64::from(numbers.get(below) == Some(&number))
     }
 }
 
@@ -120,7 +122,7 @@ fn compared(node: &Value) -> Option<(&str, i64)> {
 fn name_circumstances(node: &Value, named: &mut BTreeMap<String, Reading>) -> bool {
     let context = |node: &Value| node.get("Var").is_some_and(|name| name == "context");
     if let Some((name, number)) = compared(node) {
-        add(named, name.to_owned(), Reading::Against([number].into()));
+        add(named, name.to_owned(), Reading::Against(vec![number]));
         return true;
     }
     if context(node) {
@@ -342,7 +344,7 @@ mod tests {
             let policy = json(&format!("permit (principal, action, resource) when {{ {text} }};"));
             Circumstances::of(&policy).reading("start_age").cloned()
         };
-        let against = |numbers: &[i64]| Some(Reading::Against(numbers.iter().copied().collect()));
+        let against = |numbers: &[i64]| Some(Reading::Against(numbers.to_vec()));
         for (text, expected) in [
             ("context.start_age <= 5", against(&[5])),
             ("7 < context.start_age && context.start_age != 5", against(&[5, 7])),

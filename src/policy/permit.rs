@@ -7,16 +7,21 @@ use std::sync::Arc;
 
 /// Policy's word that this caller may have what this request asks for, now. Made only by [`super::Policy`].
 #[derive(Debug)]
-#[cfg_attr(test, derive(Clone))] // for measuring; elsewhere a permit is used up
 pub struct Permit {
     caller: Arc<Caller>,
-    request: Request,
+    request: Box<Request>,
     decided_by: Arc<[Arc<str>]>,
 }
 
 impl Permit {
-    pub(super) fn new(caller: Arc<Caller>, request: Request, decided_by: Arc<[Arc<str>]>) -> Self {
+    pub(super) fn new(caller: Arc<Caller>, request: Box<Request>, decided_by: Arc<[Arc<str>]>) -> Self {
         Self { caller, request, decided_by }
+    }
+
+    /// For what nobody was asked about: to measure what asking costs.
+    #[cfg(test)]
+    pub fn unasked(caller: Arc<Caller>, request: Box<Request>) -> Self {
+        Self::new(caller, request, Arc::new([]))
     }
 
     /// Who may.
@@ -47,7 +52,7 @@ impl Permit {
     /// Caller and request, for the step that uses the permit up.
     #[must_use]
     pub fn into_parts(self) -> (Arc<Caller>, Request) {
-        (self.caller, self.request)
+        (self.caller, *self.request)
     }
 }
 
@@ -58,12 +63,12 @@ pub struct Denied(Box<Refused>);
 #[derive(Debug)]
 struct Refused {
     caller: Arc<Caller>,
-    request: Request,
+    request: Box<Request>,
     reason: Reason,
 }
 
 impl Denied {
-    pub(super) fn new(caller: Arc<Caller>, request: Request, reason: Reason) -> Self {
+    pub(super) fn new(caller: Arc<Caller>, request: Box<Request>, reason: Reason) -> Self {
         Self(Box::new(Refused { caller, request, reason }))
     }
 

@@ -48,6 +48,14 @@ pub struct Scene {
     pub stream: Option<StreamFacts>,
 }
 
+impl Scene {
+    /// Whether something is not known that policies read.
+    #[must_use]
+    pub fn lacks(&self, reads: super::Reads) -> bool {
+        self.stream.as_ref().is_some_and(|stream| reads.missing(stream).is_some())
+    }
+}
+
 /// What is known of a stream. Facts that no policy reads ([`super::Policy::reads`]) need not be fetched.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct StreamFacts {

@@ -10,14 +10,14 @@ use super::{Decision, Event};
 use crate::caller::Caller;
 use crate::kvs::{PlaybackMode, StreamName, TimeRange, Timestamp};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// Lines a second of the same decision on the same connection.
-const LINES: u32 = 100;
+const LINES: u32 = 10;
 
 /// What was last decided on a connection.
 #[derive(Default)]
-pub struct Repeats(Mutex<Option<Last>>);
+pub struct Repeats(Option<Last>);
 
 /// A decision, owned.
 struct Last {
@@ -49,13 +49,12 @@ impl Sink {
         self: &Arc<Self>,
         decision: &Decision<'_>,
         at: Timestamp,
-        repeats: &Repeats,
+        repeats: &mut Repeats,
     ) -> Result<Receipt, Unavailable> {
         if self.required() {
             return self.write(&Event::Decision(decision.clone()), at);
         }
-        let mut held = repeats.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(last) = &mut *held
+        if let Some(last) = &mut repeats.0
             && last.is(self, decision)
             && second(last.at) == second(at)
         {
@@ -67,9 +66,8 @@ impl Sink {
             }
             last.lines += 1;
         } else {
-            *held = Some(Last::new(self.clone(), decision, at));
+            repeats.0 = Some(Last::new(self.clone(), decision, at));
         }
-        drop(held);
         self.write(&Event::Decision(decision.clone()), at)
     }
 }
@@ -160,7 +158,7 @@ mod tests {
             attributes: Default::default(),
             expires: Timestamp::from_millis(0),
         });
-        let repeats = Repeats::default();
+        let mut repeats = Repeats::default();
         for (number, (camera, millis)) in decisions.enumerate() {
             let decision = Decision {
                 request_id: &format!("r-{number}").into(),
@@ -175,7 +173,7 @@ mod tests {
                 policy_version: &"0123456789ab".into(),
                 repeats: 1,
             };
-            drop(sink.decided(&decision, Timestamp::from_millis(START + millis), &repeats).unwrap());
+            drop(sink.decided(&decision, Timestamp::from_millis(START + millis), &mut repeats).unwrap());
         }
         drop(repeats);
         assert!(sink.flush(std::time::Duration::from_secs(20)));
@@ -188,12 +186,12 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_one_decision_is_a_hundred_lines_and_one_that_counts_the_rest() {
+    fn a_flood_of_one_decision_is_ten_lines_and_one_that_counts_the_rest() {
         let told = lines(false, (0..250).map(|number| ("cam-1", number)));
-        assert_eq!(told.len(), 101);
-        assert!(told[..100].iter().all(|line| line.get("repeats").is_none()));
-        assert_eq!((count(&told[100]), &told[100]["request_id"]), (150, &"r-249".into()));
-        assert_eq!(told[100]["time"], "2026-01-01T00:00:00.249Z");
+        assert_eq!(told.len(), 11);
+        assert!(told[..10].iter().all(|line| line.get("repeats").is_none()));
+        assert_eq!((count(&told[10]), &told[10]["request_id"]), (240, &"r-249".into()));
+        assert_eq!(told[10]["time"], "2026-01-01T00:00:00.249Z");
     }
 
     #[test]
@@ -201,8 +199,8 @@ mod tests {
         let flood = (0..3000).map(|number| (if number % 1500 < 1400 { "cam-1" } else { "cam-2" }, number));
         let told = lines(false, flood);
         assert_eq!(told.iter().map(count).sum::<u64>(), 3000);
-        // Each stretch within one second has at most 101 lines: six stretches here.
-        assert!((300..=606).contains(&told.len()), "{}", told.len());
+        // Each stretch within one second has at most 11 lines: six stretches here.
+        assert!((30..=66).contains(&told.len()), "{}", told.len());
         let times: Vec<_> = told.iter().map(|line| line["time"].as_str().unwrap()).collect();
         assert!(times.is_sorted(), "in the order of their last decisions");
         assert!(told.iter().any(|line| line["stream"] == "cam-2"));

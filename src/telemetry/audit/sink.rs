@@ -48,6 +48,12 @@ impl Receipt {
     pub const fn nothing() -> Self {
         Self(None)
     }
+
+    /// Whether there is something to wait for.
+    #[must_use]
+    pub const fn is_due(&self) -> bool {
+        self.0.is_some()
+    }
 }
 
 #[derive(Default)]
