@@ -40,7 +40,8 @@ pub(super) enum Circumstances {
 pub(super) enum Reading {
     /// In a way that any change of it may change the outcome.
     Wholly,
-    /// Only by comparing it with these numbers, which are in order and differ: as long as none of them is reached or passed, the outcome is the same.
+    /// Only by comparing it with these numbers, in order and each once: as long as none of them is reached or passed, the
+    /// outcome is the same.
     Against(Vec<i64>),
 }
 
