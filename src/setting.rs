@@ -179,6 +179,23 @@ impl SecretSource {
         }
     }
 
+    /// The file that holds it, if one does.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Env(_) => None,
+            Self::File(path) => Some(path),
+        }
+    }
+
+    /// Tells whether the secret has changed since; `None` while it cannot be read.
+    #[must_use]
+    pub fn fingerprint(&self) -> Option<[u8; 32]> {
+        let secret = self.read().ok()?;
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, secret.expose());
+        digest.as_ref().try_into().ok()
+    }
+
     /// Reads the secret.
     ///
     /// # Errors

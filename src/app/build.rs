@@ -13,7 +13,18 @@ use crate::{console, net};
 use http::header::{self, HeaderName, HeaderValue};
 use std::sync::Arc;
 
-/// Builds a gateway. `previous` lends what need not be fetched again.
+/// What a gateway is built for.
+#[derive(Clone, Copy)]
+pub enum Occasion<'a> {
+    /// To serve, as the first one.
+    Start,
+    /// To take the place of this one, which lends what need not be fetched again.
+    Reload(&'a Gateway),
+    /// To see whether it can be built, asking nobody.
+    Look,
+}
+
+/// Builds a gateway.
 ///
 /// # Errors
 /// Everything that is wrong, each with its place.
@@ -21,7 +32,7 @@ pub async fn gateway(
     config: &Config,
     source: &Source,
     lasting: &Lasting,
-    previous: Option<&Gateway>,
+    occasion: Occasion<'_>,
 ) -> Result<Gateway, Refused> {
     let wrong = |mistakes: Vec<Mistake>| source.locate(&mistakes);
     let mut faults = Faults::default();
@@ -31,17 +42,10 @@ pub async fn gateway(
     }
     let keys = faults.of(Keys::load(&config.playback));
     // What is in force hears of nothing that will not be: a reload stops here, a start tells all that is wrong.
-    if previous.is_some() && !faults.0.is_empty() {
+    if matches!(occasion, Occasion::Reload(_)) && !faults.0.is_empty() {
         return Err(wrong(faults.0));
     }
-    let identity = match previous {
-        Some(previous) => previous.identity.restart(&config.issuer, &config.identity).await,
-        None => {
-            Identity::start(&config.issuer, &config.identity, key_fetch(source)?, lasting.identity.clone())
-                .await
-        }
-    };
-    let identity = faults.of(identity);
+    let identity = faults.of(identity_of(config, source, lasting, occasion).await?);
     let calls = faults.of(lasting.calls(config).await);
     let (Some(policy), Some(keys), Some(identity), Some(calls)) = (policy, keys, identity, calls) else {
         return Err(wrong(faults.0));
@@ -75,6 +79,20 @@ pub async fn gateway(
         rates: Arc::new(config.rates.clone()),
         callers: lasting.callers.clone(),
         tracer: lasting.tracer.clone(),
+    })
+}
+
+async fn identity_of(
+    config: &Config,
+    source: &Source,
+    lasting: &Lasting,
+    occasion: Occasion<'_>,
+) -> Result<Result<Arc<Identity>, Vec<Mistake>>, Refused> {
+    let (issuers, settings, metrics) = (&config.issuer, &config.identity, lasting.identity.clone());
+    Ok(match occasion {
+        Occasion::Start => Identity::start(issuers, settings, key_fetch(source)?, metrics).await,
+        Occasion::Reload(previous) => previous.identity.restart(issuers, settings).await,
+        Occasion::Look => Identity::look(issuers, settings, metrics),
     })
 }
 
@@ -167,7 +185,7 @@ pub fn tls(config: &Config, source: &Source) -> Result<Option<net::tls::Loaded>,
     loaded.map(Some).map_err(|error| source.locate(&[Mistake::at("server.tls", error.to_string())]))
 }
 
-/// Builds everything once and throws it away.
+/// Builds everything once and throws it away. Nobody is asked unless `online`.
 ///
 /// # Errors
 /// Everything that is wrong, each with its place.
@@ -180,7 +198,8 @@ pub async fn check(source: &Source, online: bool) -> Result<String, Refused> {
     let lasting = Lasting::new(&config)
         .map_err(|error| Refused { lines: vec![format!("cannot set up: {error:#}")] })?;
     let certificates = tls(&config, source).map(drop);
-    let gateway = gateway(&config, source, &lasting, None).await;
+    let occasion = if online { Occasion::Start } else { Occasion::Look };
+    let gateway = gateway(&config, source, &lasting, occasion).await;
     let others = [log, certificates].into_iter().filter_map(Result::err).flat_map(|refused| refused.lines);
     let gateway = match (others.collect::<Vec<_>>(), gateway) {
         (lines, Ok(gateway)) if lines.is_empty() => gateway,

@@ -1,14 +1,14 @@
 //! What outlives a reload: counters, connections, cached media, KVS's endpoints and credentials, shared sessions.
 //!
 //! A reload that threw these away would be a restart with another name. Only when the settings of `[[aws]]` or
-//! `[upstream]` change are the calls to KVS, and the sessions opened through them, built anew.
+//! `[upstream]` change, or keys in files that they name, are the calls to KVS, and the sessions opened through them, built anew.
 
 use crate::config::Config;
 use crate::gateway::metrics::StreamLabel;
 use crate::gateway::{self, KvsOrigin, Witness};
 use crate::net::client::{Client, Limits, Options};
 use crate::sessions::Sessions;
-use crate::setting::Mistake;
+use crate::setting::{Mistake, SecretSource};
 use crate::telemetry::audit;
 use crate::telemetry::metrics::{Registries, StreamLabels};
 use crate::telemetry::spans::{self, Tracer};
@@ -49,7 +49,31 @@ pub struct Calls {
     pub upstream: upstream::Upstream,
     /// Shared sessions.
     pub sessions: Arc<Sessions<KvsOrigin>>,
-    made_of: Arc<(Vec<upstream::EntryConfig>, upstream::Config, sessions::Config, u16)>,
+    made_of: Arc<MadeOf>,
+}
+
+/// What makes other calls necessary when it changes.
+#[derive(PartialEq)]
+struct MadeOf {
+    aws: Vec<upstream::EntryConfig>,
+    /// Of the entries' keys, which may be replaced under the same name.
+    secrets: Vec<Option<[u8; 32]>>,
+    upstream: upstream::Config,
+    sessions: sessions::Config,
+    live_window: u16,
+}
+
+impl MadeOf {
+    fn read(config: &Config) -> Self {
+        let keys = config.aws.iter().flat_map(|entry| [&entry.access_key_id, &entry.secret_access_key]);
+        Self {
+            aws: config.aws.clone(),
+            secrets: keys.flatten().map(SecretSource::fingerprint).collect(),
+            upstream: config.upstream.clone(),
+            sessions: config.sessions.clone(),
+            live_window: config.playback.live_window,
+        }
+    }
 }
 
 impl Lasting {
@@ -86,12 +110,7 @@ impl Lasting {
     /// # Errors
     /// An entry cannot be used.
     pub async fn calls(&self, config: &Config) -> Result<Calls, Vec<Mistake>> {
-        let made_of = (
-            config.aws.clone(),
-            config.upstream.clone(),
-            config.sessions.clone(),
-            config.playback.live_window,
-        );
+        let made_of = MadeOf::read(config);
         if let Some(calls) = self.current()
             && *calls.made_of == made_of
         {

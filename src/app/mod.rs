@@ -51,6 +51,8 @@ pub struct Running {
     pub admin: Vec<SocketAddr>,
     /// Its state, for tests and the demo.
     pub app: Arc<App>,
+    /// Its files, before they were read.
+    seen: reload::Seen,
     drain: Drain,
     listeners: JoinSet<()>,
     operators: JoinSet<()>,
@@ -77,11 +79,12 @@ pub async fn start(source: Source, logging: Logging) -> anyhow::Result<Running> 
         Logging::AsConfigured => Some(telemetry::log::init(&config.log)?),
         Logging::Elsewhere => None,
     };
+    let seen = reload::Seen::now(&source, &config);
     let lasting = Lasting::new(&config)?;
     if let Some(log) = &log {
         log.register(lasting.registries.own())?;
     }
-    let gateway = build::gateway(&config, &source, &lasting, None).await?;
+    let gateway = build::gateway(&config, &source, &lasting, build::Occasion::Start).await?;
     let certificates = Certificates::register(lasting.registries.own(), build::tls(&config, &source)?)?;
     let public = listener::bind(&config.server.listen).await.context("server.listen")?;
     let operators = listener::bind(&config.admin.places()).await.context("admin.listen")?;
@@ -100,7 +103,7 @@ pub async fn start(source: Source, logging: Logging) -> anyhow::Result<Running> 
     });
     let mut listeners = JoinSet::new();
     let terms = listener::Terms {
-        limits: config.limits.clone(),
+        limits: config.limits.clone().with_room_for(config.identity.max_token),
         tls: app.certificates.current(),
         trust: Arc::new(config.server.trust()),
         proxy_protocol: config.server.proxy_protocol,
@@ -121,13 +124,14 @@ pub async fn start(source: Source, logging: Logging) -> anyhow::Result<Running> 
     operating.spawn(tell_who_left(app.clone()));
     tracing::info!(listen = ?addresses, admin = ?admin_addresses, "serving");
     systemd::ready("serving");
-    Ok(Running { addresses, admin: admin_addresses, app, drain, listeners, operators: operating, _log: log })
+    let admin = admin_addresses;
+    Ok(Running { addresses, admin, app, seen, drain, listeners, operators: operating, _log: log })
 }
 
 /// Runs until a signal says otherwise, then drains.
 pub async fn until_stopped(running: Running) {
-    let reloading = running.app.clone();
-    let reloads = tokio::spawn(reload::on_signals_and_changes(reloading));
+    let (app, seen) = (running.app.clone(), running.seen.clone());
+    let reloads = tokio::spawn(reload::on_signals_and_changes(app, seen));
     let watchdog = tokio::spawn(systemd::stay_alive());
     stop_signal().await;
     reloads.abort();
@@ -201,7 +205,7 @@ pub async fn check(source: &Source, online: bool) -> Result<String, Refused> {
 pub async fn offline(config: &Config, source: &Source) -> anyhow::Result<Gateway> {
     install_crypto();
     let lasting = Lasting::new(config)?;
-    Ok(build::gateway(config, source, &lasting, None).await?)
+    Ok(build::gateway(config, source, &lasting, build::Occasion::Start).await?)
 }
 
 /// Ends viewings that have gone quiet, in the audit log.

@@ -1,10 +1,11 @@
 //! New settings in, new gateway out; on failure the last good one stays in force, and says so.
 
 use super::{App, build, fixed, systemd};
-use crate::config::Config;
+use crate::config::{Config, Source};
 use prometheus::{IntGauge, Registry};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::sync::Mutex;
 
 /// How reloads went.
@@ -57,6 +58,7 @@ impl App {
         let _turn = self.reloads.turn.lock().await;
         systemd::reloading();
         let rebuilt = self.rebuild().await;
+        self.gateway().identity.in_force();
         systemd::ready(if rebuilt.is_ok() { "serving" } else { "serving; the last reload was refused" });
         match rebuilt {
             Ok(()) => {
@@ -77,7 +79,7 @@ impl App {
         let config = Config::load(&source).map_err(|refused| refused.to_string())?;
         let previous = self.gateway();
         let certificates = build::tls(&config, &source).map_err(|refused| refused.to_string())?;
-        let gateway = build::gateway(&config, &source, &self.lasting, Some(&previous))
+        let gateway = build::gateway(&config, &source, &self.lasting, build::Occasion::Reload(&previous))
             .await
             .map_err(|refused| refused.to_string())?;
         self.gateway.store(Arc::new(gateway));
@@ -98,35 +100,41 @@ impl App {
 /// How often files are looked at where nothing tells of changes.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// Reloads at SIGHUP, and when the configuration, a policy file or a certificate has changed.
-pub async fn on_signals_and_changes(app: Arc<App>) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
-    let mut seen = fingerprint(&app);
-    loop {
-        tokio::select! {
-            _ = hangup.recv() => {}
-            () = tokio::time::sleep(LOOK) => {
-                let now = fingerprint(&app);
-                if now == seen { continue }
-            }
-        }
-        let _ = app.reload().await;
-        seen = fingerprint(&app);
+/// Which files there are, how long and how new: enough to notice a change, and blind to none that a rename makes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Seen(Vec<(PathBuf, Option<(u64, SystemTime)>)>);
+
+impl Seen {
+    /// As the file of settings says now, even if that was refused: mending one of its files must be noticed. To be taken
+    /// before the files are read, so that what changes meanwhile differs from it.
+    #[must_use]
+    pub fn now(source: &Source, in_force: &Config) -> Self {
+        let written = source.again().and_then(|source| Config::load(&source));
+        let config = written.as_ref().unwrap_or(in_force);
+        let policies = config.policy.find_files().unwrap_or_default();
+        let files = std::iter::once(source.path().to_owned()).chain(policies).chain(config.files());
+        let look = |path: PathBuf| {
+            let facts = std::fs::metadata(&path).ok();
+            let facts = facts.and_then(|meta| Some((meta.len(), meta.modified().ok()?)));
+            (path, facts)
+        };
+        Self(files.map(look).collect())
     }
 }
 
-/// Which files there are, how long and how new: enough to notice a change, and blind to none that a rename makes.
-fn fingerprint(app: &App) -> Vec<(std::path::PathBuf, Option<(u64, std::time::SystemTime)>)> {
-    // As the file says now, even if that was refused: mending one of its files must be noticed.
-    let written = app.source.again().and_then(|source| Config::load(&source));
-    let config = written.map_or_else(|_| app.config(), Arc::new);
-    let policies = config.policy.find_files().unwrap_or_default();
-    let certificates = config.server.tls.as_ref().map(crate::net::tls::Config::files).unwrap_or_default();
-    let files = std::iter::once(app.source.path().to_owned()).chain(policies).chain(certificates);
-    let look = |path: std::path::PathBuf| {
-        let facts = std::fs::metadata(&path).ok().and_then(|meta| Some((meta.len(), meta.modified().ok()?)));
-        (path, facts)
-    };
-    files.map(look).collect()
+/// Reloads at SIGHUP, and when the configuration, a policy, a secret or a certificate is not as it was `seen` when it was last read.
+pub async fn on_signals_and_changes(app: Arc<App>, mut seen: Seen) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+    loop {
+        let told = tokio::select! {
+            _ = hangup.recv() => true,
+            () = tokio::time::sleep(LOOK) => false,
+        };
+        let now = Seen::now(&app.source, &app.config());
+        if told || now != seen {
+            seen = now;
+            let _ = app.reload().await;
+        }
+    }
 }

@@ -8,6 +8,7 @@
 //! `HARDENING.md`). With tokens that never live longer, every call runs the process; the endpoint answers such a
 //! question in a millisecond, and `--renews-ahead` moves the reported end instead.
 
+mod renewal;
 mod serve;
 
 use crate::kvs::Timestamp;

@@ -11,7 +11,7 @@ pub use load::{ENVIRONMENT_PREFIX, Refused, Source};
 use crate::setting::Mistake;
 use crate::{admin, cache, gateway, identity, net, playback, policy, sessions, telemetry, upstream};
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Every setting.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -97,6 +97,17 @@ impl Config {
         mistakes.extend(self.trace.check());
         mistakes.extend(self.log.check());
         mistakes
+    }
+
+    /// Every file that is read beside the settings and may be replaced under the same name, but policies, whose list is for the
+    /// reader of patterns to make, and key sets, which are watched by themselves.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let issuers = self.issuer.iter().filter_map(|issuer| issuer.secret.as_ref());
+        let accounts = self.aws.iter().flat_map(|entry| [&entry.access_key_id, &entry.secret_access_key]);
+        let secrets = issuers.chain(accounts.flatten()).chain(&self.playback.keys);
+        let certificates = self.server.tls.as_ref().map(net::tls::Config::files).unwrap_or_default();
+        secrets.filter_map(|secret| secret.file().map(Path::to_owned)).chain(certificates).collect()
     }
 
     /// The effective settings as TOML. Secrets are named by where they are kept, so there is nothing to hide.

@@ -90,7 +90,7 @@ pub struct IssuerConfig {
     /// Tokens that live longer are refused.
     #[serde(default = "default_max_lifetime")]
     pub max_lifetime: Span,
-    /// How often the keys are read again.
+    /// How often the keys are read again; or twice within `stale_max`, if that is more often.
     #[serde(default = "default_refresh")]
     pub refresh: Span,
     /// How long keys that cannot be read again are still trusted; later, requests are answered 503.
@@ -236,6 +236,16 @@ impl IssuerConfig {
                 wrong("issuer", problem);
             }
         }
+    }
+
+    /// Whether both issuers have the same keys, whatever else is asked of their tokens.
+    pub(super) fn has_keys_of(&self, other: &Self) -> bool {
+        self.issuer == other.issuer
+            && self.algorithms == other.algorithms
+            && self.jwks == other.jwks
+            && self.discovery == other.discovery
+            && self.secret == other.secret
+            && self.allow_http == other.allow_http
     }
 
     /// Whether keys may be read from there: over TLS, or from this machine.

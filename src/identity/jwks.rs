@@ -1,7 +1,7 @@
 //! Where an issuer's keys come from, and how they stay current: a file, an address, or OIDC discovery.
 //!
-//! One task per issuer does all the reading, so two reads never overlap. It reads every `refresh`, sooner after a
-//! failure, when the watched file changes, and when a token names a key that is not known. The last is how a stranger
+//! One task per issuer does all the reading, so two reads never overlap. It reads every `refresh`, twice within `stale_max`
+//! at least, sooner after a failure, when the watched file changes, and when a token names a key that is not known. The last is how a stranger
 //! could make us hammer the issuer, so it happens at most once per `COOLDOWN`, claimed before the read; whoever comes
 //! meanwhile waits for a read under way, or is refused at once. Keys that were good stay until other good ones are
 //! here: a failing, empty, oversized or garbled answer changes nothing but the age (`HARDENING.md` "JWT").
@@ -15,8 +15,9 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http::header::{ACCEPT, ETAG, HeaderValue, IF_NONE_MATCH};
 use http::{Request, Response, StatusCode, Uri};
+use std::ffi::OsStr;
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -64,7 +65,14 @@ pub(super) struct Current {
     /// Another number means other keys.
     pub generation: u64,
     read: Instant,
-    etag: Option<HeaderValue>,
+    tag: Option<Tag>,
+}
+
+/// A document's entity tag, which says nothing about a document elsewhere.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Tag {
+    url: Uri,
+    etag: HeaderValue,
 }
 
 #[derive(Default)]
@@ -75,8 +83,14 @@ struct State {
     /// A key was unknown during the cooldown: read again when it ends.
     missed: bool,
     forced: Option<Instant>,
+    /// Why the last read failed, if it did.
     problem: Option<String>,
+    /// Reads that failed since one succeeded.
+    failures: u32,
+    /// Where discovery said last that the keys are.
     jwks_uri: Option<Uri>,
+    /// Something in the watched folder changed, and is left to settle.
+    settling: bool,
 }
 
 impl KeyStore {
@@ -163,21 +177,27 @@ impl KeyStore {
         let _ = timeout(PATIENCE, reads.wait_for(|count| *count > 0)).await;
     }
 
-    /// Takes keys over from a store with the same settings.
+    /// Takes over what a store knows whose keys are the same: they, how old they are, and how reading them goes. Other
+    /// rules for tokens are no reason to trust the keys less.
     pub fn inherit(&self, other: &Self) {
-        if self.config == other.config {
-            self.current.store(other.current.load_full());
-            self.state().jwks_uri.clone_from(&other.state().jwks_uri);
+        if !self.config.has_keys_of(&other.config) {
+            return;
         }
+        self.current.store(other.current.load_full());
+        let (mut ours, theirs) = (self.state(), other.state());
+        ours.forced = theirs.forced;
+        ours.problem.clone_from(&theirs.problem);
+        ours.failures = theirs.failures;
+        ours.jwks_uri.clone_from(&theirs.jwks_uri);
     }
 
     /// Puts keys in place.
-    pub fn set(&self, keys: KeySet, etag: Option<HeaderValue>) -> Read {
+    pub fn set(&self, keys: KeySet, tag: Option<Tag>) -> Read {
         let (keys, generation, outcome) = match self.current.load_full() {
             Some(old) if old.keys.same_as(&keys) => (old.keys.clone(), old.generation, Read::Unchanged),
             _ => (Arc::new(keys), self.generation.fetch_add(1, Ordering::AcqRel) + 1, Read::Changed),
         };
-        self.keep(Current { keys, generation, read: Instant::now(), etag });
+        self.keep(Current { keys, generation, read: Instant::now(), tag });
         outcome
     }
 
@@ -190,31 +210,39 @@ impl KeyStore {
     pub fn read_file(&self, path: &Path) -> Result<(), String> {
         let keys = parse_file(path, &self.config)?;
         self.set(keys, None);
+        let mut state = self.state();
+        (state.problem, state.failures) = (None, 0);
         Ok(())
     }
 
     /// Reads again and again, for ever.
     pub async fn keep_current(self: Arc<Self>, fetch: Fetch) {
-        // Keys that came from elsewhere are as good as a first read.
-        let mut failures = 0;
-        let mut due = if self.current.load().is_some() {
-            Instant::now() + self.config.refresh.0
-        } else {
-            Instant::now()
-        };
+        let mut due = self.first_due();
         loop {
             self.wait_until(due).await;
             let result = self.read(&fetch).await;
-            failures = if result.is_ok() { 0 } else { failures + 1 };
-            due = Instant::now() + self.pause(failures);
-            self.finish(result);
+            due = Instant::now() + self.finish(result);
         }
+    }
+
+    /// Keys that were inherited are read when they would have been; at once if there are none, or if the last read failed:
+    /// new settings may have been made to mend that.
+    fn first_due(&self) -> Instant {
+        match self.current.load_full() {
+            Some(current) if self.state().problem.is_none() => current.read + self.period(),
+            _ => Instant::now(),
+        }
+    }
+
+    /// Between two reads while all is well: early enough that one may fail before the keys are too old.
+    fn period(&self) -> Duration {
+        self.config.refresh.0.min(self.config.stale_max.0 / 2)
     }
 
     fn pause(&self, failures: u32) -> Duration {
         match failures {
-            0 => self.config.refresh.0,
-            n => (BACKOFF.0 * 2_u32.pow((n - 1).min(10))).min(BACKOFF.1).min(self.config.refresh.0),
+            0 => self.period(),
+            n => (BACKOFF.0 * 2_u32.pow((n - 1).min(10))).min(BACKOFF.1).min(self.period()),
         }
     }
 
@@ -244,13 +272,14 @@ impl KeyStore {
         Some(if state.missed { due.min(cool_until) } else { due })
     }
 
-    fn finish(&self, result: Result<Read, String>) {
+    /// Notes how a read went and tells who waits for it; how long to pause before the next one.
+    fn finish(&self, result: Result<Read, String>) -> Duration {
         let outcome = match &result {
             Ok(outcome) => *outcome,
             Err(_) => Read::Failed,
         };
         self.metrics.count(outcome);
-        {
+        let failures = {
             let mut state = self.state();
             state.reading = false;
             match (&result, &state.problem) {
@@ -266,9 +295,12 @@ impl KeyStore {
                 }
                 (Ok(_), None) => {}
             }
+            state.failures = if result.is_ok() { 0 } else { state.failures.saturating_add(1) };
             state.problem = result.err();
-        }
+            state.failures
+        };
         self.reads.send_modify(|count| *count += 1);
+        self.pause(failures)
     }
 
     async fn read(&self, fetch: &Fetch) -> Result<Read, String> {
@@ -282,50 +314,59 @@ impl KeyStore {
             }
             Some(Jwks::Url(url)) => self.read_url(fetch, url).await,
             None => {
-                let known = self.state().jwks_uri.clone();
-                let url = match known {
-                    Some(url) => url,
-                    None => self.discover(fetch).await?,
-                };
-                let result = self.read_url(fetch, &url).await;
-                // If the keys moved, the next read asks where to.
-                self.state().jwks_uri = result.is_ok().then_some(url);
-                result
+                let url = self.discover(fetch).await?;
+                self.read_url(fetch, &url).await
             }
         }
     }
 
     async fn read_url(&self, fetch: &Fetch, url: &Uri) -> Result<Read, String> {
         let old = self.current.load_full();
-        let etag = old.as_ref().and_then(|old| old.etag.clone());
-        let response = get(fetch, url, etag).await?;
-        match (response.status(), old) {
+        let known = old.as_ref().and_then(|old| old.tag.as_ref()).filter(|tag| tag.url == *url);
+        let response = get(fetch, url, known.map(|tag| tag.etag.clone())).await?;
+        match (response.status(), &old) {
             (StatusCode::OK, _) => {
                 let etag = response.headers().get(ETAG).cloned();
                 let keys = KeySet::from_jwks(response.body(), &self.config.algorithms)
                     .map_err(|why| format!("{url}: {why}"))?;
-                Ok(self.set(keys, etag))
+                Ok(self.set(keys, etag.map(|etag| Tag { url: url.clone(), etag })))
             }
-            (StatusCode::NOT_MODIFIED, Some(old)) if old.etag.is_some() => {
-                let (keys, generation, etag) = (old.keys.clone(), old.generation, old.etag.clone());
-                self.keep(Current { keys, generation, read: Instant::now(), etag });
+            (StatusCode::NOT_MODIFIED, Some(old)) if known.is_some() => {
+                let (keys, generation, tag) = (old.keys.clone(), old.generation, old.tag.clone());
+                self.keep(Current { keys, generation, read: Instant::now(), tag });
                 Ok(Read::Unchanged)
             }
             (status, _) => Err(format!("{url} answered {status}")),
         }
     }
 
-    /// OpenID Connect Discovery 1.0, section 4: the document must name the very issuer that was asked.
+    /// Where the keys are, asked before each read, since an issuer may move them and leave the old ones where they were. While
+    /// the question gets no answer, they are where they were last.
     async fn discover(&self, fetch: &Fetch) -> Result<Uri, String> {
-        let issuer = &self.config.issuer;
-        let address = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
+        let address =
+            format!("{}/.well-known/openid-configuration", self.config.issuer.trim_end_matches('/'));
         let address: Uri = address.parse().map_err(|_| format!("{address} is not a valid URL"))?;
-        let response = get(fetch, &address, None).await?;
-        if response.status() != StatusCode::OK {
-            return Err(format!("{address} answered {}", response.status()));
+        let problem = match get(fetch, &address, None).await {
+            Ok(response) if response.status() == StatusCode::OK => {
+                let url = self.discovered(&address, response.body())?;
+                self.state().jwks_uri = Some(url.clone());
+                return Ok(url);
+            }
+            Ok(response) => format!("{address} answered {}", response.status()),
+            Err(problem) => problem,
+        };
+        let known = self.state().jwks_uri.clone();
+        if known.is_some() {
+            tracing::warn!(issuer = self.config.issuer, "reading the keys where they were last: {problem}");
         }
-        let document = match strict::object(response.body()) {
-            Ok(document) if response.body().len() <= LONGEST => document,
+        known.ok_or(problem)
+    }
+
+    /// OpenID Connect Discovery 1.0, section 4: the document must name the very issuer that was asked.
+    fn discovered(&self, address: &Uri, document: &[u8]) -> Result<Uri, String> {
+        let issuer = &self.config.issuer;
+        let document = match strict::object(document) {
+            Ok(members) if document.len() <= LONGEST => members,
             _ => return Err(format!("{address} is no discovery document")),
         };
         let text = |name: &str| document.get(name).and_then(serde_json::Value::as_str);
@@ -346,12 +387,14 @@ impl KeyStore {
         use notify::{EventKind, RecursiveMode, Watcher};
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let (store, runtime) = (Arc::downgrade(self), tokio::runtime::Handle::current());
+        let name = path.file_name().map(ToOwned::to_owned);
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             // Our own reading is an event too.
-            if event.is_ok_and(|e| !matches!(e.kind, EventKind::Access(_)))
+            if event.is_ok_and(|e| !matches!(e.kind, EventKind::Access(_)) && concerns(&e, name.as_deref()))
                 && let Some(store) = store.upgrade()
+                && !std::mem::replace(&mut store.state().settling, true)
             {
-                runtime.spawn(store.changed());
+                runtime.spawn(store.clone().settle());
             }
         })
         .map_err(|e| e.to_string())?;
@@ -359,16 +402,28 @@ impl KeyStore {
         Ok(watcher)
     }
 
-    /// The folder changed: not a forced read, so the cooldown does not matter.
-    async fn changed(self: Arc<Self>) {
+    /// The file may have changed: not a forced read, so the cooldown does not matter.
+    async fn settle(self: Arc<Self>) {
         tokio::time::sleep(SETTLE).await;
-        self.state().asked = true;
+        let mut state = self.state();
+        (state.settling, state.asked) = (false, true);
+        drop(state);
         self.wake.notify_one();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether an event in its folder may mean that the file changed. Kubernetes swaps a link beside it, whose name begins with
+/// two dots, and touches not the file; when events were lost, none of them names it.
+fn concerns(event: &notify::Event, name: Option<&OsStr>) -> bool {
+    let is_it = |path: &PathBuf| {
+        let changed = path.file_name();
+        changed == name || changed.is_some_and(|it| it.as_encoded_bytes().starts_with(b".."))
+    };
+    event.need_rescan() || event.paths.is_empty() || event.paths.iter().any(is_it)
 }
 
 fn parse_file(path: &Path, config: &IssuerConfig) -> Result<KeySet, String> {
@@ -390,5 +445,23 @@ async fn get(fetch: &Fetch, url: &Uri, etag: Option<HeaderValue>) -> Result<Resp
     match timeout(DEADLINE, fetch(request)).await {
         Ok(answer) => answer.map_err(|why| format!("{url}: {why}")),
         Err(_) => Err(format!("{url} did not answer within {} s", DEADLINE.as_secs())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use notify::event::{Event, EventKind, Flag, ModifyKind};
+
+    /// Other files may lie in the folder, such as a log that is written to all the time.
+    #[test]
+    fn only_the_file_and_what_kubernetes_swaps_beside_it_concern_us() {
+        let event = |path: &str| Event::new(EventKind::Modify(ModifyKind::Any)).add_path(path.into());
+        let concerns = |event| concerns(&event, Some(OsStr::new("jwks.json")));
+        assert!(concerns(event("/etc/kvs-edge/jwks.json")));
+        assert!(concerns(event("/etc/kvs-edge/..data")));
+        assert!(!concerns(event("/etc/kvs-edge/audit.log")));
+        assert!(!concerns(event("/etc/kvs-edge/.jwks.json.swp")));
+        assert!(concerns(Event::new(EventKind::Other).set_flag(Flag::Rescan)), "events were lost");
     }
 }

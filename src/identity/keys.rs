@@ -98,7 +98,7 @@ impl KeySet {
                 check: Check::Shared(Box::new(hmac::Key::new(hash, secret.expose()))),
             });
         }
-        Ok(Self { by_kid: HashMap::from([(None, keys)]), digest: [0; 32] })
+        Ok(Self { by_kid: HashMap::from([(None, keys)]), digest: sha256(secret.expose()) })
     }
 
     /// Whether a key fits both `kid`, exactly, and the algorithm.
@@ -152,7 +152,11 @@ impl KeySet {
 fn fingerprint(list: &[Value]) -> [u8; 32] {
     let mut lines: Vec<String> = list.iter().map(Value::to_string).collect();
     lines.sort_unstable();
-    let hash = digest::digest(&digest::SHA256, lines.join("\n").as_bytes());
+    sha256(lines.join("\n").as_bytes())
+}
+
+fn sha256(text: &[u8]) -> [u8; 32] {
+    let hash = digest::digest(&digest::SHA256, text);
     let mut bytes = [0; 32];
     bytes.copy_from_slice(hash.as_ref());
     bytes

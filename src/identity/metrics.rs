@@ -89,8 +89,11 @@ impl IssuerMetrics {
         self.reads[outcome as usize].inc();
     }
 
+    /// Unless the issuer has gone from the settings meanwhile.
     pub fn read_at(&self, when: Instant) {
-        self.ages.last().insert(self.issuer.clone(), when);
+        if let Some(last) = self.ages.last().get_mut(&self.issuer) {
+            *last = when;
+        }
     }
 }
 

@@ -54,7 +54,7 @@ pub struct Identity {
     generation: Arc<AtomicU64>,
     fetch: Fetch,
     metrics: Metrics,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
     _watchers: Vec<notify::RecommendedWatcher>,
 }
 
@@ -73,10 +73,25 @@ impl Identity {
         fetch: Fetch,
         metrics: Metrics,
     ) -> Result<Arc<Self>, Vec<Mistake>> {
-        Self::begin(issuers, config, fetch, metrics, None).await
+        let identity = Self::read(issuers, config, fetch, metrics, None)?;
+        identity.in_force();
+        Ok(identity.keep_current().await)
     }
 
-    /// The same with new settings. Issuers whose settings did not change keep their keys, so that a reload leaves no
+    /// Only reads every secret and key file: for a look at settings that asks nobody.
+    ///
+    /// # Errors
+    /// As `start`.
+    pub fn look(
+        issuers: &[IssuerConfig],
+        config: &Config,
+        metrics: Metrics,
+    ) -> Result<Arc<Self>, Vec<Mistake>> {
+        let fetch: Fetch = Arc::new(|_| Box::pin(async { Err("nobody is asked".to_owned()) }));
+        Self::read(issuers, config, fetch, metrics, None).map(Arc::new)
+    }
+
+    /// As `start`, with new settings. Issuers whose keys come from the same place keep them, so that a reload leaves no
     /// gap; remembered tokens are forgotten.
     ///
     /// # Errors
@@ -86,21 +101,24 @@ impl Identity {
         issuers: &[IssuerConfig],
         config: &Config,
     ) -> Result<Arc<Self>, Vec<Mistake>> {
-        Self::begin(issuers, config, self.fetch.clone(), self.metrics.clone(), Some(self)).await
+        let (fetch, metrics) = (self.fetch.clone(), self.metrics.clone());
+        Ok(Self::read(issuers, config, fetch, metrics, Some(self))?.keep_current().await)
     }
 
-    async fn begin(
+    /// What is on this machine.
+    fn read(
         issuers: &[IssuerConfig],
         config: &Config,
         fetch: Fetch,
         metrics: Metrics,
         previous: Option<&Self>,
-    ) -> Result<Arc<Self>, Vec<Mistake>> {
+    ) -> Result<Self, Vec<Mistake>> {
         let generation = previous.map_or_else(Arc::default, |p| p.generation.clone());
         let (mut stores, mut mistakes, mut watchers) = (Vec::new(), Vec::new(), Vec::new());
         for (index, issuer) in issuers.iter().enumerate() {
             let store = KeyStore::new(issuer.clone(), generation.clone(), metrics.issuer(&issuer.issuer));
-            if let Some(old) = previous.and_then(|p| p.issuers.iter().find(|o| o.config() == issuer)) {
+            let same = |old: &&Arc<KeyStore>| old.config().issuer == issuer.issuer;
+            if let Some(old) = previous.and_then(|p| p.issuers.iter().find(same)) {
                 store.inherit(old);
             }
             let store = Arc::new(store);
@@ -112,34 +130,39 @@ impl Identity {
             }
             stores.push(store);
         }
-        // What is in force from now on has series; a refused reload leaves the previous ones.
-        let in_force =
-            if mistakes.is_empty() { &stores[..] } else { previous.map_or(&[][..], |p| &p.issuers) };
-        let read = in_force.iter().filter(|store| store.is_read());
-        metrics.keep_only(&read.map(|store| store.config().issuer.as_str()).collect::<Vec<_>>());
         if !mistakes.is_empty() {
             return Err(mistakes);
         }
-        let mut tasks = JoinSet::new();
-        for store in stores.iter().filter(|store| store.is_read()) {
-            tasks.spawn(store.clone().keep_current(fetch.clone()));
-        }
-        let first = async {
-            for store in stores.iter().filter(|store| store.usable().is_err()) {
-                store.first_read().await;
-            }
-        };
-        let _ = tokio::time::timeout(FIRST_KEYS, first).await;
-        Ok(Arc::new(Self {
+        Ok(Self {
             issuers: stores,
             remembered: Remembered::new(),
             limit: config.max_token.as_usize(),
             generation,
             fetch,
             metrics,
-            _tasks: tasks,
+            tasks: JoinSet::new(),
             _watchers: watchers,
-        }))
+        })
+    }
+
+    /// Starts what keeps the keys current, and waits a while for those that are not here yet.
+    async fn keep_current(mut self) -> Arc<Self> {
+        for store in self.issuers.iter().filter(|store| store.is_read()) {
+            self.tasks.spawn(store.clone().keep_current(self.fetch.clone()));
+        }
+        let first = async {
+            for store in self.issuers.iter().filter(|store| store.usable().is_err()) {
+                store.first_read().await;
+            }
+        };
+        let _ = tokio::time::timeout(FIRST_KEYS, first).await;
+        Arc::new(self)
+    }
+
+    /// These settings are the ones in force, again or from now on: their issuers have series and no others.
+    pub fn in_force(&self) {
+        let read = self.issuers.iter().filter(|store| store.is_read());
+        self.metrics.keep_only(&read.map(|store| store.config().issuer.as_str()).collect::<Vec<_>>());
     }
 
     /// Who a token speaks for, as of `now`. A token that was seen before costs a hash and a look-up.
@@ -160,7 +183,7 @@ impl Identity {
         token: Token<'_>,
         now: Timestamp,
     ) -> Result<Arc<Caller>, Error> {
-        if let Some(known) = last.get(token.bytes())
+        if let Some(known) = last.get(token)
             && self.holds(known)?
         {
             known.window.admit(now)?;
@@ -168,7 +191,7 @@ impl Identity {
         }
         let known = self.known(token.text()?, now).await?;
         let caller = known.caller.clone();
-        last.set(token.bytes(), known);
+        last.set(token, known);
         Ok(caller)
     }
 
@@ -204,10 +227,21 @@ impl Identity {
         if !rules.algorithms.contains(&token.algorithm) {
             return Err(Error::refused(Reason::Algorithm, token.algorithm.as_str()));
         }
-        let current = self.keys_for(issuer, &token, now).await?;
+        let mut current = self.keys_for(issuer, &token, now).await?;
         let kid = token.kid.as_deref();
-        let missing_kid = rules.allow_missing_kid;
-        if !current.keys.verify(kid, token.algorithm, missing_kid, token.signed, &token.signature) {
+        let signed = |current: &Current| {
+            let missing_kid = rules.allow_missing_kid;
+            current.keys.verify(kid, token.algorithm, missing_kid, token.signed, &token.signature)
+        };
+        let mut good = signed(&current);
+        if !good && kid.is_none() && self.issuers[issuer].is_read() {
+            // Nothing names the key, so a wrong signature is all that tells of a new one.
+            claims::check(&token, rules, now)?;
+            self.issuers[issuer].look_again().await;
+            current = usable(&self.issuers[issuer])?;
+            good = signed(&current);
+        }
+        if !good {
             return Err(Error::refused(Reason::Signature, ""));
         }
         let window = claims::check(&token, rules, now)?;
@@ -241,7 +275,7 @@ impl Identity {
             return Ok(current);
         }
         claims::check(token, rules, now)?;
-        if store.is_read() && (kid.is_some() || store.usable().is_err()) {
+        if store.is_read() && (kid.is_some() || rules.allow_missing_kid || store.usable().is_err()) {
             // Twice, since a read under way may have begun before the key was published.
             for _ in 0..2 {
                 store.look_again().await;

@@ -6,6 +6,7 @@
 
 use super::claims::Window;
 use super::jwks::KeyStore;
+use super::source::Token;
 use crate::caller::Caller;
 use crate::setting::Secret;
 use aws_lc_rs::digest;
@@ -58,17 +59,26 @@ impl Remembered {
 /// The token that was last verified on a connection: most connections carry one caller's, again and again. It is held as
 /// long as the connection is in use, in memory that is wiped, so that the next request costs a comparison.
 #[derive(Default)]
-pub struct LastToken(Option<(Secret, Arc<Known>)>);
+pub struct LastToken(Option<Last>);
+
+struct Last {
+    token: Secret,
+    /// In its place, `=` belongs to it.
+    padded: bool,
+    known: Arc<Known>,
+}
 
 impl LastToken {
     /// What is known of this token, if it is the last one.
-    pub(super) fn get(&self, token: &[u8]) -> Option<&Known> {
+    pub(super) fn get(&self, token: Token<'_>) -> Option<&Known> {
         // Not in constant time: a difference shows after eight bytes at the earliest, too many to guess one by one.
-        self.0.as_ref().filter(|(text, _)| text.expose() == token).map(|(_, known)| &**known)
+        let is = |last: &&Last| last.token.expose() == token.bytes() && last.padded == token.may_be_padded();
+        self.0.as_ref().filter(is).map(|last| &*last.known)
     }
 
-    pub(super) fn set(&mut self, token: &[u8], known: Arc<Known>) {
-        self.0 = Some((Secret::new(token.to_vec()), known));
+    pub(super) fn set(&mut self, token: Token<'_>, known: Arc<Known>) {
+        let (bytes, padded) = (token.bytes().to_vec(), token.may_be_padded());
+        self.0 = Some(Last { token: Secret::new(bytes), padded, known });
     }
 }
 

@@ -307,7 +307,7 @@ async fn discovery_finds_the_keys_and_believes_only_the_right_issuer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reload_keeps_the_keys_of_unchanged_issuers() {
+async fn a_reload_keeps_keys_that_come_from_the_same_place_whatever_else_changes() {
     let key = key();
     let server = Server::new(&[&key]);
     let identity = server.identity("").await;
@@ -315,8 +315,156 @@ async fn a_reload_keeps_the_keys_of_unchanged_issuers() {
     let again = identity.restart(&[config("")], &Config::default()).await.unwrap();
     drop(identity);
     assert_eq!(word(&again, &token(&key, "ann")).await, "accepted");
-    let changed = again.restart(&[config("leeway = '10s'")], &Config::default()).await.unwrap();
-    assert_eq!(word(&changed, &token(&key, "ann")).await, "keys_unavailable");
+    let edited = [config("stale_max = '48h'\ntypes = ['at+jwt']")];
+    let changed = again.restart(&edited, &Config::default()).await.unwrap();
+    assert_eq!(word(&changed, &token(&key, "ann")).await, "type", "by the new rules");
+    let changed = changed.restart(&[config("stale_max = '48h'")], &Config::default()).await.unwrap();
+    sleep(Duration::from_secs(30 * 3600)).await;
+    assert_eq!(word(&changed, &token(&key, "ann")).await, "accepted");
+    let moved = IssuerConfig { jwks: Some(Jwks::parse("https://b.example.com/").unwrap()), ..config("") };
+    let elsewhere = changed.restart(&[moved], &Config::default()).await.unwrap();
+    assert_eq!(word(&elsewhere, &token(&key, "ann")).await, "keys_unavailable", "they were read for others");
+}
+
+/// A reload is no read: it neither puts off the next one nor forgets how the last one went.
+#[tokio::test(start_paused = true)]
+async fn however_often_settings_are_reloaded_keys_are_read_in_time_and_the_issuer_is_spared() {
+    let key = key();
+    let server = Server::new(&[&key]);
+    let mut identity = server.identity("refresh = '5m'").await;
+    let reload = async |identity: Arc<Identity>| {
+        identity.restart(&[config("refresh = '5m'")], &Config::default()).await.unwrap()
+    };
+    for _ in 0..20 {
+        sleep(Duration::from_secs(60)).await;
+        identity = reload(identity).await;
+    }
+    assert!((4..=5).contains(&server.count()), "in 20 minutes: {}", server.count());
+    // The cooldown of forced reads goes on.
+    let before = server.count();
+    for _ in 0..4 {
+        assert_eq!(word(&identity, &token(&self::key(), "eve")).await, "key");
+        identity = reload(identity).await;
+    }
+    assert_eq!(server.count(), before + 1);
+    // So does the reason of a failure; and what was not good is read again at once.
+    server.answer(Err("connection refused".into()));
+    sleep(Duration::from_secs(25 * 3600)).await;
+    assert!(identity.problems()[0].contains("connection refused"), "{:?}", identity.problems());
+    server.serve(&[&key]);
+    identity = reload(identity).await;
+    assert_eq!(identity.problems(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_may_not_grow_old_are_read_before_they_do() {
+    let key = key();
+    let server = Server::new(&[&key]);
+    let identity = server.identity("refresh = '5m'\nstale_max = '5m'").await;
+    let token = token(&key, "ann");
+    for second in 0..1800 {
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(word(&identity, &token).await, "accepted", "after {second} s");
+        assert_eq!(identity.problems(), Vec::<String>::new());
+    }
+}
+
+/// A token without `kid` names no key, so only its signature can tell that there is a new one.
+#[tokio::test(start_paused = true)]
+async fn without_kid_a_new_only_key_is_found_at_once_and_a_stranger_causes_one_read_per_cooldown() {
+    let (old, new) = (key(), key());
+    let nameless = |key: &SigningKey| {
+        let claims =
+            json!({ "iss": ISSUER, "aud": "kvs-edge", "sub": "ann", "exp": NOW.millis() / 1000 + 60 });
+        key.sign_as(Algorithm::ES256, r#"{"alg":"ES256"}"#, &claims.to_string()).unwrap()
+    };
+    let server = Server::new(&[&old]);
+    let identity = server.identity("allow_missing_kid = true").await;
+    assert_eq!(word(&identity, &nameless(&old)).await, "accepted");
+    server.serve(&[&new]);
+    assert_eq!(word(&identity, &nameless(&new)).await, "accepted");
+    assert_eq!(server.count(), 2);
+    for _ in 0..100 {
+        assert_eq!(word(&identity, &nameless(&key())).await, "signature");
+    }
+    assert_eq!(server.count(), 2, "not while it cools down");
+    sleep(COOLDOWN).await;
+    // While two keys could be meant, neither is; when the old one has gone, the next token finds that out.
+    server.serve(&[&old, &new]);
+    assert_eq!(word(&identity, &nameless(&key())).await, "signature");
+    assert_eq!(word(&identity, &nameless(&new)).await, "key");
+    server.serve(&[&new]);
+    sleep(COOLDOWN).await;
+    assert_eq!(word(&identity, &nameless(&new)).await, "accepted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_move_are_followed_and_an_etag_is_shown_only_where_it_came_from() {
+    let (old, new) = (key(), key());
+    let place = Arc::new(Mutex::new(Some("https://a.example.com/old")));
+    let (shown, keys) = (place.clone(), [&old, &new].map(|key| json!({ "keys": [key.jwk()] }).to_string()));
+    let fetch: Fetch = Arc::new(move |request: Request<Bytes>| {
+        let answer = |body: &str| {
+            Ok(Response::builder().header("etag", "\"1\"").body(Bytes::from(body.to_owned())).unwrap())
+        };
+        let matches = request.headers().contains_key("if-none-match");
+        let answer = match (request.uri().path(), *shown.lock().unwrap()) {
+            ("/.well-known/openid-configuration", None) => Err("connection refused".to_owned()),
+            ("/.well-known/openid-configuration", Some(uri)) => {
+                answer(&json!({ "issuer": ISSUER, "jwks_uri": uri }).to_string())
+            }
+            // Both have the same tag: it must not be taken for the other's.
+            _ if matches => Ok(Response::builder().status(304).body(Bytes::new()).unwrap()),
+            ("/old", _) => answer(&keys[0]),
+            ("/new", _) => answer(&keys[1]),
+            (other, _) => panic!("{other} was asked"),
+        };
+        Box::pin(async move { answer })
+    });
+    let issuers = [config("discovery = true\nstale_max = '1h'")];
+    let identity = Identity::start(&issuers, &Config::default(), fetch, metrics()).await.unwrap();
+    assert_eq!(word(&identity, &token(&old, "ann")).await, "accepted");
+    *place.lock().unwrap() = Some("https://a.example.com/new");
+    assert_eq!(
+        word(&identity, &token(&new, "ann")).await,
+        "accepted",
+        "found by the first token of a new key"
+    );
+    assert_eq!(word(&identity, &token(&old, "ann")).await, "key");
+    // Where they were last is good enough while nobody says where they are.
+    *place.lock().unwrap() = None;
+    sleep(Duration::from_secs(7200)).await;
+    assert_eq!(word(&identity, &token(&new, "ann")).await, "accepted");
+}
+
+#[tokio::test]
+async fn a_new_shared_secret_is_in_force_after_a_reload_and_the_old_one_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret");
+    let mut issuer = config("discovery = false");
+    (issuer.jwks, issuer.algorithms) = (None, vec![Algorithm::HS256]);
+    issuer.secret = Some(crate::setting::SecretSource::File(path.clone()));
+    let signed = |secret: &str| {
+        use aws_lc_rs::hmac;
+        use base64::Engine as _;
+        let claims =
+            json!({ "iss": ISSUER, "aud": "kvs-edge", "sub": "ann", "exp": NOW.millis() / 1000 + 60 });
+        let text = format!("{}.{}", base64_url(r#"{"alg":"HS256"}"#), base64_url(&claims.to_string()));
+        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), text.as_bytes());
+        format!("{text}.{}", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(tag))
+    };
+    let (leaked, fresh) = ("leaked ".repeat(8), "fresh! ".repeat(8));
+    std::fs::write(&path, &leaked).unwrap();
+    let fetch: Fetch = Arc::new(|_| panic!("nothing is fetched"));
+    let settings = Config::default();
+    let before = Identity::start(&[issuer.clone()], &settings, fetch, metrics()).await.unwrap();
+    assert_eq!(word(&before, &signed(&leaked)).await, "accepted");
+    let unchanged = before.restart(&[issuer.clone()], &settings).await.unwrap();
+    assert_eq!(unchanged.generation(), before.generation(), "the same secret is no rotation");
+    std::fs::write(&path, &fresh).unwrap();
+    let after = unchanged.restart(&[issuer], &settings).await.unwrap();
+    assert_eq!(word(&after, &signed(&leaked)).await, "signature");
+    assert_eq!(word(&after, &signed(&fresh)).await, "accepted");
 }
 
 /// What a connection remembers must not outlive what made it true.
@@ -421,6 +569,9 @@ async fn reads_are_counted_and_the_age_is_right_when_somebody_looks() {
     let mut other = config("");
     other.issuer = "https://b.example.com/".into();
     let again = identity.restart(&[other], &Config::default()).await.unwrap();
+    let page = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+    assert!(page.contains(ISSUER), "it may still be refused for other reasons: {page}");
+    again.in_force();
     let page = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
     assert!(!page.contains(ISSUER) && page.contains("https://b.example.com/"), "{page}");
     drop((identity, again));

@@ -43,9 +43,7 @@ impl<'a> Token<'a> {
     /// # Errors
     /// `Refused` as malformed: there is what cannot be a token.
     pub fn text(self) -> Result<&'a str, Error> {
-        let place = self.place;
-        // Only the load balancer's header pads its segments; elsewhere `=` belongs to no token.
-        let padded = matches!(place, Place::Header(_));
+        let (place, padded) = (self.place, self.may_be_padded());
         // Without a branch per byte, sixteen are looked at together.
         let fits = |b: u8| {
             b.is_ascii_alphanumeric() | (b == b'-') | (b == b'_') | (b == b'.') | ((b == b'=') & padded)
@@ -55,6 +53,11 @@ impl<'a> Token<'a> {
             Ok(text) if !text.is_empty() && all_fit => Ok(text),
             _ => Err(Error::refused(Reason::Malformed, format!("{place} holds what no JWT contains"))),
         }
+    }
+
+    /// Whether `=` may belong to it. Only the load balancer's header pads its segments.
+    pub(super) fn may_be_padded(self) -> bool {
+        matches!(self.place, Place::Header(_))
     }
 
     /// Where it was found.

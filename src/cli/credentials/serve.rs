@@ -3,7 +3,8 @@
 //! SDKs send the content of a file raw in `Authorization`, without "Bearer". boto3 refuses a file that ends in a line
 //! break, and JS then sends nothing; so it has none. Whoever may read the file may have the token.
 
-use super::{DUMMY, Jwt, Source};
+use super::renewal::Tokens;
+use super::{DUMMY, Source};
 use crate::kvs::Timestamp;
 use anyhow::{Context as _, bail};
 use aws_lc_rs::constant_time;
@@ -23,7 +24,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::Mutex;
 
 const PATH: &str = "/credentials";
 /// SDKs give up after 1 to 5 s; more connections than this are nobody's SDK.
@@ -52,7 +52,7 @@ pub(super) async fn run(
     std::io::stdout().flush()?;
     eprintln!("serving tokens on {address}; the present one ends at {}. Ctrl-C ends this.", first.ends);
     eprintln!("SDKs look here only if AWS_ACCESS_KEY_ID, AWS_PROFILE and credentials in ~/.aws are not set.");
-    let desk = Arc::new(Desk { authorization, source, ahead, last: Mutex::new(Some(first)) });
+    let desk = Arc::new(Desk { authorization, tokens: Tokens::new(source, Some(first), now), ahead });
     tokio::select! {
         () = accept(listener, desk) => {}
         () = interrupted() => {}
@@ -64,9 +64,8 @@ pub(super) async fn run(
 /// What answers.
 struct Desk {
     authorization: String,
-    source: Source,
+    tokens: Arc<Tokens>,
     ahead: Duration,
-    last: Mutex<Option<Jwt>>,
 }
 
 impl Desk {
@@ -84,7 +83,7 @@ impl Desk {
             let how = "send the content of AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE as Authorization, as it is";
             return say(StatusCode::UNAUTHORIZED, &failure("Unauthorized", how));
         }
-        match self.token(now).await {
+        match self.tokens.get(now).await {
             Ok(token) => {
                 let end = token.reported_end(self.ahead, now);
                 let mut answer = json!({ "AccessKeyId": DUMMY, "SecretAccessKey": DUMMY, "Expiration": end });
@@ -97,32 +96,7 @@ impl Desk {
             }
         }
     }
-
-    /// A file is read each time. A command runs only when the last token is near its end, and if it fails then, that
-    /// one serves to its end.
-    async fn token(&self, now: Timestamp) -> anyhow::Result<Jwt> {
-        let mut last = self.last.lock().await;
-        if self.source.is_costly()
-            && let Some(token) = &*last
-            && token.remaining(now) > RENEW
-        {
-            return Ok(token.clone());
-        }
-        match self.source.token(now).await {
-            Ok(token) => Ok(last.insert(token).clone()),
-            Err(error) => match &*last {
-                Some(token) if token.ends > now => {
-                    eprintln!("cannot renew yet: {error:#}");
-                    Ok(token.clone())
-                }
-                _ => Err(error),
-            },
-        }
-    }
 }
-
-/// A token command runs again when less than this remains.
-const RENEW: Duration = Duration::from_secs(120);
 
 fn say(status: StatusCode, answer: &Value) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(answer.to_string())));
@@ -227,7 +201,8 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_millis(1_000_000_000_000);
 
     fn desk(source: Source) -> Desk {
-        Desk { authorization: "secret".into(), source, ahead: Duration::ZERO, last: Mutex::new(None) }
+        let tokens = Tokens::new(source, None, NOW);
+        Desk { authorization: "secret".into(), tokens, ahead: Duration::ZERO }
     }
 
     async fn ask(desk: &Desk, path: &str, authorization: Option<&str>, now: Timestamp) -> (u16, Value) {
@@ -259,28 +234,6 @@ mod tests {
             assert!(!answer.to_string().contains(&text));
         }
         assert_eq!(ask(&desk, "/", Some("secret"), NOW).await.0, 404);
-    }
-
-    #[tokio::test]
-    async fn a_command_runs_only_near_the_end_and_its_failure_waits_for_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let (runs, next) = (folder.path().join("runs"), folder.path().join("next"));
-        let command = format!("echo >> {}; cat {}", runs.display(), next.display());
-        let desk = desk(Source { token_file: None, token_command: Some(command) });
-        let count = || std::fs::read(&runs).unwrap().len();
-        std::fs::write(&next, jwt(1_000_000_600)).unwrap();
-        for _ in 0..3 {
-            assert_eq!(ask(&desk, PATH, Some("secret"), NOW).await.0, 200);
-        }
-        assert_eq!(count(), 1);
-        std::fs::remove_file(&next).unwrap();
-        let near = NOW.plus(Duration::from_secs(500));
-        assert_eq!(ask(&desk, PATH, Some("secret"), near).await.0, 200);
-        assert_eq!(count(), 2);
-        let after = NOW.plus(Duration::from_secs(601));
-        assert_eq!(ask(&desk, PATH, Some("secret"), after).await.0, 503);
-        std::fs::write(&next, jwt(1_000_002_000)).unwrap();
-        assert_eq!(ask(&desk, PATH, Some("secret"), after).await.0, 200);
     }
 
     #[test]

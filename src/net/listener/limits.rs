@@ -102,6 +102,16 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// The same, but where one header may be as long as a value that has a bound of its own, its name fits too.
+    #[must_use]
+    pub fn with_room_for(mut self, value: ByteSize) -> Self {
+        const NAME: u64 = 128;
+        if self.one_header >= value {
+            self.one_header = self.one_header.max(ByteSize(value.0 + NAME));
+        }
+        self
+    }
+
     /// Everything that cannot be, each at its key.
     #[must_use]
     pub fn check(&self) -> Vec<Mistake> {
