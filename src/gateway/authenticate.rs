@@ -3,13 +3,13 @@
 use super::Gateway;
 use super::error::Error;
 use super::players::Player;
+use super::record::Record;
 use crate::caller::Caller;
 use crate::identity::{Credential, LastToken};
 use crate::kvs::Timestamp;
 use crate::playback::{self, Binding};
 use http::header;
 use http::request::Parts;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Somebody who was recognized.
@@ -55,16 +55,17 @@ impl Gateway {
         &self,
         capability: &str,
         parts: &Parts,
-        client: IpAddr,
-        now: Timestamp,
+        record: &mut Record,
     ) -> Result<Authenticated, Error> {
         self.sources.credential(&parts.method, &parts.headers, true)?;
-        let player = self.players.open(&self.keys, capability, now)?;
-        let holds = |bind: &Binding| bind.holds(client, cookie(parts, BINDING_COOKIE));
+        let player = self.players.open(&self.keys, capability, record.at)?;
+        let holds = |bind: &Binding| bind.holds(record.client, cookie(parts, BINDING_COOKIE));
         if !player.bind.as_ref().is_none_or(holds) {
+            self.tell_misplaced(&player, record);
             return Err(Error::Unbound);
         }
         if player.policies.as_ref().is_some_and(|version| version != self.policy.version()) {
+            self.tell_misplaced(&player, record);
             return Err(Error::Capability(playback::Error::Outdated));
         }
         Ok(Authenticated::Player(player))

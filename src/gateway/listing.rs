@@ -10,16 +10,19 @@ use crate::caller::Caller;
 use crate::kvs::operations::ListStreams;
 use crate::kvs::{Call, Operation, StreamArn, StreamName, StreamRef};
 use crate::policy::{Question, Scene, StreamFacts};
-use crate::upstream;
+use crate::upstream::{self, Asker};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use moka::future::Cache;
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::JoinSet;
 
 /// How old the list may be.
 const FRESH: Duration = Duration::from_secs(10);
+/// Of how many streams the tags are asked for at a time, if policies read them.
+const AT_ONCE: usize = 16;
 /// A page of ListStreams if the request does not say.
 const PAGE: usize = 10_000;
 /// The longest page of KVS: 10,000 streams of some 600 bytes.
@@ -60,14 +63,20 @@ impl Default for Listing {
 impl Gateway {
     /// The streams that a caller may describe, in order of their names.
     pub(super) async fn visible(&self, caller: &Caller, scene: &Scene) -> Result<Vec<Listed>, Error> {
-        let upstream = self.upstream.clone();
-        let all = self.listing.all.try_get_with((), async move { fetch(&upstream).await }).await;
+        let (upstream, tags) = (self.upstream.clone(), self.policy.reads().tags);
+        let fetch = async move {
+            let all = fetch(&upstream).await?;
+            if tags {
+                fetch_tags(&upstream, &all).await;
+            }
+            Ok(all)
+        };
+        let all = self.listing.all.try_get_with((), fetch).await;
         let all = all.map_err(Error::Upstream)?;
         let question = Question::about(Operation::ListStreams);
         let mut seen = Vec::new();
         for stream in all.iter() {
-            let facts = self.facts(stream).await?;
-            let scene = Scene { stream: Some(facts), ..scene.clone() };
+            let scene = Scene { stream: Some(self.facts(stream).await), ..scene.clone() };
             if self.policy.allows(caller, &question, &scene) {
                 seen.push(stream.clone());
             }
@@ -84,21 +93,41 @@ impl Gateway {
     }
 
     /// What policy may read of a listed stream.
-    pub(super) async fn facts(&self, stream: &Listed) -> Result<StreamFacts, Error> {
+    pub(super) async fn facts(&self, stream: &Listed) -> StreamFacts {
         let tags = if self.policy.reads().tags {
-            let located = self.upstream.locate(&StreamRef::Arn(stream.arn.clone()))?;
-            Some(self.upstream.tags(&located).await?.as_ref().clone())
+            // One that has gone meanwhile, or whose tags cannot be read, is not seen; it must not hide the others.
+            let located = self.upstream.locate(&StreamRef::Arn(stream.arn.clone()));
+            match located {
+                Ok(located) => self.upstream.tags(&located, Asker::everybody()).await.ok(),
+                Err(_) => None,
+            }
+            .map(|tags| tags.as_ref().clone())
         } else {
             None
         };
-        Ok(StreamFacts {
+        StreamFacts {
             name: stream.name.clone(),
             region: stream.arn.region().into(),
             account: Some(stream.arn.account().into()),
             arn: Some(stream.arn.clone()),
             tags,
-        })
+        }
     }
+}
+
+/// Has the tags of all streams asked for that are not known, some at a time, so that nobody waits for one after the other.
+async fn fetch_tags(upstream: &upstream::Upstream, all: &[Listed]) {
+    let mut under_way = JoinSet::new();
+    for stream in all {
+        let Ok(located) = upstream.locate(&StreamRef::Arn(stream.arn.clone())) else { continue };
+        if under_way.len() == AT_ONCE {
+            under_way.join_next().await;
+        }
+        let upstream = upstream.clone();
+        // What fails here is tried again when it is looked at, and is unknown if it fails then.
+        under_way.spawn(async move { drop(upstream.tags(&located, Asker::everybody()).await) });
+    }
+    while under_way.join_next().await.is_some() {}
 }
 
 /// Drains the list of every `[[aws]]` entry; what an entry does not serve is left out.

@@ -62,7 +62,7 @@ use crate::policy::{self, Permit, Policy, Scene, StreamFacts};
 use crate::sessions::Sessions;
 use crate::telemetry::spans::{self, Steps, Tracer};
 use crate::telemetry::trace;
-use crate::upstream::{Located, Upstream};
+use crate::upstream::{self, Asker, Located, Upstream};
 use acquaintance::Acquaintance;
 use error::Error;
 use http::{Method, StatusCode};
@@ -185,7 +185,7 @@ impl Gateway {
         let now = record.at;
         let who = match &route {
             Route::Console(path) => return Box::pin(self.console(path, &parts, record)).await,
-            Route::Playback { capability, .. } => self.open(capability, &parts, record.client, now)?,
+            Route::Playback { capability, .. } => self.open(capability, &parts, record)?,
             Route::Api(_) | Route::Page(_) => self.recognize(&parts, &mut last.token, now).await?,
         };
         record.step("authenticate");
@@ -193,15 +193,23 @@ impl Gateway {
         let wanted = self.read(&route, &who, &parts, body, now).await?;
         record.asked(&wanted);
         record.step("read");
-        let located = wanted.stream().map(|stream| self.upstream.locate(stream)).transpose()?;
+        let allowance = self.admit(who.caller(), record)?;
+        let told = Told::of(&wanted);
+        let located = match wanted.stream().map(|stream| self.upstream.locate(stream)).transpose() {
+            Ok(located) => located,
+            Err(error) => {
+                let receipt = self.tell_unserved(&who, &told, &mut last.told, record)?;
+                self.told(receipt).await?;
+                return Err(error.into());
+            }
+        };
         let reads = self.policy.reads_for(wanted.operation());
         let mut scene = scene(located.as_ref(), record.client, now);
-        if scene.lacks(reads) {
-            self.learn(&mut scene, located.as_ref(), reads).await?;
+        if scene.lacks(reads) && !self.policy.is_hopeless(who.caller(), &wanted, &scene) {
+            self.learn(&mut scene, located.as_ref(), reads, &allowance, record).await?;
         }
-        let told = Told::of(&wanted);
         let judged = self.policy.permit_on(&mut last.decision, who.caller().clone(), wanted, &scene);
-        let receipt = self.tell(&judged, &who, &told, &mut last.told, record)?;
+        let receipt = self.tell(&judged, &who, &told, located.as_ref(), &mut last.told, record)?;
         drop(last);
         if receipt.is_due() {
             self.told(receipt).await?;
@@ -209,7 +217,6 @@ impl Gateway {
         let permit = judged?;
         record.allowed();
         record.step("authorize");
-        let allowance = self.admit(permit.caller(), record)?;
         let (located, scene, steps) = (located.as_ref(), &scene, record.steps());
         let ask = Ask { permit, located, scene, parts: &parts, now, allowance, steps };
         // Each in a box of its own: hyper moves the future of a request about before it is first polled, and one with room
@@ -251,21 +258,40 @@ impl Gateway {
         Ok(allowance)
     }
 
-    /// Asks KVS for facts that policies read.
+    /// Asks KVS for facts that policies read. What cannot be learnt stays unknown, which permits nothing; that there is no such
+    /// stream is told only to who may do this with one that has nothing but its name.
+    ///
+    /// # Errors
+    /// The caller has made KVS be asked too much lately.
     async fn learn(
         &self,
         scene: &mut Scene,
         located: Option<&Located>,
         reads: policy::Reads,
+        allowance: &Allowance,
+        record: &mut Record,
     ) -> Result<(), Error> {
         let (Some(facts), Some(located)) = (&mut scene.stream, located) else { return Ok(()) };
-        if reads.arn || (reads.account && facts.account.is_none()) {
-            let description = self.upstream.describe(located).await?;
-            facts.account = Some(description.arn.account().into());
-            facts.arn = Some(description.arn.clone());
-        }
-        if reads.tags {
-            facts.tags = Some(self.upstream.tags(located).await?.as_ref().clone());
+        allowance.may_ask(Instant::now())?;
+        let principal = record.caller.as_ref().map(|caller| caller.principal()).unwrap_or_default();
+        let asker = || Asker { principal: &principal, asks: || allowance.spend_points(1, Instant::now()) };
+        let learnt = async {
+            if reads.arn || (reads.account && facts.account.is_none()) {
+                let description = self.upstream.identify(located, asker()).await?;
+                facts.account = Some(description.arn.account().into());
+                facts.arn = Some(description.arn.clone());
+            }
+            if reads.tags {
+                facts.tags = Some(self.upstream.tags(located, asker()).await?.as_ref().clone());
+            }
+            Ok::<_, upstream::Error>(())
+        };
+        match learnt.await {
+            Ok(()) => {}
+            Err(upstream::Error::Kvs(fault)) if fault.is_not_found() => facts.assume_bare(&located.stream),
+            Err(error) => {
+                tracing::warn!(stream = %facts.name, "cannot learn what policies read of the stream: {error}");
+            }
         }
         Ok(())
     }

@@ -7,8 +7,8 @@ use super::route::Page;
 use super::truncation::told_cut;
 use super::{Ask, Gateway};
 use crate::identity::LastToken;
-use crate::kvs::{Call, Operation, Request, StreamName, TimeRange};
-use crate::policy::{Question, Scene, StreamFacts};
+use crate::kvs::{Call, Operation, PlaybackMode, Request, StreamName, TimeRange, Timestamp};
+use crate::policy::{Footage, Question, Scene, StreamFacts};
 use http::StatusCode;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
@@ -59,11 +59,11 @@ impl Gateway {
                         super::read::PICTURE_SPAN.as_secs()
                     )));
                 }
-                let instant = found.entry.head().note.as_deref().and_then(|note| note.parse().ok());
+                let instant = super::pictures::instant(&found);
                 let keep = if latest { Private::For(1) } else { Private::Immutable };
                 let mut reply =
                     reply::media(found, &ask.parts.method, &ask.parts.headers, keep, ask.now).await?;
-                if let Some(instant) = instant.map(crate::kvs::Timestamp::from_millis)
+                if let Some(instant) = instant
                     && let Ok(value) = HeaderValue::from_str(&instant.to_string())
                 {
                     reply.headers.insert(PICTURE_TIME, value);
@@ -89,7 +89,7 @@ impl Gateway {
     async fn streams_page(&self, ask: &Ask<'_>) -> Result<Reply, Error> {
         let mut shown = Vec::new();
         for stream in self.visible(ask.caller(), ask.scene).await? {
-            let facts = self.facts(&stream).await?;
+            let facts = self.facts(&stream).await;
             shown.push(self.describe(ask, facts, &stream.members));
         }
         Ok(Reply::json(&json!({ "streams": shown })))
@@ -126,8 +126,10 @@ impl Gateway {
         let arn = facts.arn.as_ref().map(ToString::to_string);
         let name = facts.name.to_string();
         let scene = Scene { stream: Some(facts), ..ask.scene.clone() };
-        let may =
-            |operation: &Operation| self.policy.allows(ask.caller(), &Question::about(*operation), &scene);
+        let may = |operation: &Operation| {
+            let questions = possible(*operation, ask.now);
+            questions.iter().any(|question| self.policy.allows(ask.caller(), question, &scene))
+        };
         let actions: Vec<&str> = Operation::ALL
             .iter()
             .filter(|operation| !matches!(operation, Operation::ListStreams | Operation::GetDataEndpoint))
@@ -183,6 +185,28 @@ impl Gateway {
         }
         Ok(reply)
     }
+}
+
+/// What stands for all that an operation may be asked: the present, and a minute of the archive, of now, of some hours ago and of
+/// some days ago. Who may do something with any of these should be offered it.
+fn possible(operation: Operation, now: Timestamp) -> Vec<Question> {
+    const HOUR: u64 = 3600;
+    let session =
+        matches!(operation, Operation::GetHlsStreamingSessionUrl | Operation::GetDashStreamingSessionUrl);
+    let mut questions = Vec::new();
+    if session || operation == Operation::DescribeStream {
+        let mode = session.then_some(PlaybackMode::Live);
+        questions.push(Question { mode, ..Question::about(operation) });
+    }
+    if operation != Operation::DescribeStream {
+        let mode = session.then_some(PlaybackMode::OnDemand);
+        questions.extend([60, 2 * HOUR, 49 * HOUR].map(|ago| {
+            let start = now.minus(Duration::from_secs(ago));
+            let range = TimeRange { start, end: Some(start.plus(Duration::from_secs(60))) };
+            Question { mode, footage: Footage::Range(range), ..Question::about(operation) }
+        }));
+    }
+    questions
 }
 
 /// `attachment; filename="cam-1_2026-01-01T00-00-00Z.mp4"`: a name's characters need no quoting.

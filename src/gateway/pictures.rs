@@ -2,6 +2,7 @@
 
 use super::error::Error;
 use super::media::keep;
+use super::read::{PICTURE_SPAN, STALEST};
 use super::{Ask, Gateway};
 use crate::cache::freshness::Kind;
 use crate::cache::{Fetched, Found, Head, Keep, Key, Outcome, Picture};
@@ -21,8 +22,6 @@ use std::time::Duration;
 const PICTURE_INTERVAL: Duration = Duration::from_secs(2);
 /// How many intervals a picture is kept for, or as long as its asker puts up with.
 const PICTURES_BACK: u32 = 3;
-/// The oldest newest picture that is shown while a newer one is fetched, unless `max_age` says otherwise.
-const STALEST: Duration = Duration::from_secs(6);
 /// Cameras, and sizes of their pictures, of which the newest one is known.
 const CAMERAS: u64 = 10_000;
 /// The longest answer of GetImages for a snapshot.
@@ -81,14 +80,17 @@ impl Gateway {
         let interval = stalest.clamp(Duration::from_secs(1), PICTURE_INTERVAL);
         let tick = tick(ask.now, interval);
         let key = |tick| Key::image(&about.arn, &picture(images, tick));
-        if let Some(found) = self.cache.get(&key(tick)) {
+        // What was permitted begins there, so nothing older is shown, whoever fetched it.
+        let permitted = |found: &Found| instant(found).is_none_or(|shows| shows >= images.range.start);
+        if let Some(found) = self.cache.get(&key(tick)).filter(permitted) {
             return Ok(found);
         }
         let camera = Key::latest_image(&about.arn, &picture(images, tick));
         let newest = self.newest_pictures.get(&camera);
         let held = newest
             .and_then(|newest| self.cache.get(&key(newest)))
-            .filter(|held| held.entry.length() != Some(0) && held.entry.age(ask.now) <= stalest);
+            .filter(|held| held.entry.length() != Some(0) && held.entry.age(ask.now) <= stalest)
+            .filter(permitted);
         // Refreshed in good time before it is too old, so that nobody waits.
         let refresh = max_age.map_or(interval, |max_age| max_age.saturating_sub(PICTURE_INTERVAL));
         let held = match held {
@@ -118,7 +120,7 @@ impl Gateway {
         if found.entry.length() != Some(0) {
             pictures.insert(camera, tick);
         }
-        Ok(found)
+        if permitted(&found) { Ok(found) } else { self.picture(ask, images).await }
     }
 
     /// How the picture at or before `at` is fetched.
@@ -136,7 +138,9 @@ impl Gateway {
         + 'static,
         Error,
     > {
-        let (upstream, located, images) = (self.upstream.clone(), located.clone(), images.clone());
+        let (upstream, located, mut images) = (self.upstream.clone(), located.clone(), images.clone());
+        // Of what was permitted, as much as has one picture.
+        images.range.start = images.range.start.max(images.range.end.unwrap_or(at).minus(PICTURE_SPAN));
         let (principal, payer) = (ask.caller().principal(), ask.payer()?);
         Ok(move || {
             let (upstream, located, principal) = (upstream.clone(), located.clone(), principal.clone());
@@ -156,6 +160,12 @@ impl Gateway {
             future
         })
     }
+}
+
+/// The instant that a picture shows; none for "there is none".
+pub(super) fn instant(found: &Found) -> Option<Timestamp> {
+    let shows = found.entry.head().note.as_deref().and_then(|note| note.parse().ok());
+    shows.filter(|_| found.entry.length() != Some(0)).map(Timestamp::from_millis)
 }
 
 /// One picture as it is asked for.

@@ -36,8 +36,10 @@ impl Gateway {
         if resource.is_playlist() {
             return Box::pin(self.playlist(&ask, &key, resource, viewer, record)).await;
         }
+        let reply = self.segment(&ask, &key, resource, record).await?;
+        // Not before there is something to see: a refusal's bytes show nothing.
         record.viewing = Some(self.viewing(player, &key, viewer, resource, record));
-        self.segment(&ask, &key, resource, record).await
+        Ok(reply)
     }
 
     async fn playlist(

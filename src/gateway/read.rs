@@ -22,6 +22,8 @@ use std::time::Duration;
 
 /// Expires of a session behind a stable address: as long as KVS allows; `playback.max_ttl` and the token bound it.
 const PAGE_EXPIRES: u32 = 43_200;
+/// The oldest newest picture that is shown while a newer one is fetched, unless `max_age` says otherwise.
+pub const STALEST: Duration = Duration::from_secs(6);
 /// How far around an instant a picture is looked for: a fragment may last 20 s (`KVS.md` 4.1).
 pub const PICTURE_SPAN: Duration = Duration::from_secs(24);
 
@@ -82,13 +84,18 @@ pub(super) fn read_page(page: &Page, query: &Query<'_>, now: Timestamp) -> Resul
     })
 }
 
-/// The pictures around an instant: the answer picks the nearest one at or before it.
+/// The pictures around an instant: the answer picks the nearest one at or before it. Without an instant one that others were shown
+/// lately will do, so what is judged reaches as far back as that may have been.
 fn snapshot(stream: StreamRef, query: &Query<'_>, now: Timestamp) -> Result<GetImages, Error> {
-    let at = query.time("at")?.unwrap_or(now);
+    let asked = query.time("at")?;
+    let max_age = query.number("max_age", 0, 3600)?.map(|seconds| Duration::from_secs(seconds.into()));
+    let at = asked.unwrap_or(now);
+    let shown_lately =
+        if asked.is_none() { max_age.unwrap_or_default().max(STALEST) } else { Duration::ZERO };
     let call = GetImages {
         stream,
         selector: query.selector()?,
-        range: TimeRange { start: at.minus(PICTURE_SPAN), end: Some(at) },
+        range: TimeRange { start: at.minus(PICTURE_SPAN + shown_lately), end: Some(at) },
         sampling_interval: Some(2000),
         format: ImageFormat::Jpeg,
         quality: None,

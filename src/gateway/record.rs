@@ -189,7 +189,7 @@ impl Record {
         let first = self.first_byte.unwrap_or_else(Instant::now);
         let first_byte = first.duration_since(self.started);
         self.count(first, first_byte.as_secs_f64());
-        if let Some(viewing) = &self.viewing {
+        if let Some(viewing) = self.viewing.take() {
             viewing.shown(self.bytes);
         }
         if self.logged {

@@ -89,6 +89,9 @@ impl Error {
             Self::Identity(error) => Some(("deny", error.as_str())),
             Self::Capability(_) | Self::Unbound => Some(("deny", "capability")),
             Self::Denied(denied) => Some(("deny", denied.reason().as_str())),
+            Self::Upstream(error) if matches!(**error, upstream::Error::NotServed(_)) => {
+                Some(("deny", "not_served"))
+            }
             _ => None,
         }
     }

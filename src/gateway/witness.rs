@@ -10,10 +10,11 @@ use super::players::Player;
 use super::record::Record;
 use crate::caller::Caller;
 use crate::gateway::KvsOrigin;
-use crate::kvs::{Request, Resource, Timestamp};
-use crate::policy::{Denied, Permit, server_time};
+use crate::kvs::{Operation, Request, Resource, Timestamp};
+use crate::policy::{Denied, Permit, named_by_number, server_time};
 use crate::sessions::{SessionKey, Sessions, ViewerId};
-use crate::telemetry::audit::{Decision, Receipt, Repeats, Sink, Viewer, Watch};
+use crate::telemetry::audit::{Decision, Place, Receipt, Refusal, Repeats, Sink, Viewer, Watch};
+use crate::upstream::Located;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -26,47 +27,109 @@ pub struct Witness {
     pub watch: Arc<Watch>,
 }
 
+/// Reasons for refusals that are not policy's.
+const NOT_SERVED: &str = "not_served";
+const CAPABILITY: &str = "capability";
+
 impl Gateway {
     /// Tells of a decision. What comes back is to be waited for before anything is served ([`Gateway::told`]).
     pub(super) fn tell(
         &self,
         judged: &Result<Permit, Denied>,
         who: &Authenticated,
-        request: &Told,
+        told: &Told,
+        located: Option<&Located>,
         repeats: &mut Repeats,
         record: &Record,
     ) -> Result<Receipt, Error> {
-        if let Authenticated::Player(player) = who {
-            if judged.is_ok() {
-                // Watching is told of elsewhere, but nothing may be shown that could not be told.
-                return self.witness.sink.ready().map(|()| Receipt::nothing()).map_err(|_| Error::Audit);
-            }
-            if !self.witness.watch.refused(&player.viewing, record.client, record.at) {
-                return Ok(Receipt::nothing());
-            }
+        if judged.is_ok() && matches!(who, Authenticated::Player(_)) {
+            // Watching is told of elsewhere, but nothing may be shown that could not be told.
+            return self.witness.sink.ready().map(|()| Receipt::nothing()).map_err(|_| Error::Audit);
         }
         let against: Arc<[Arc<str>]>;
-        let (outcome, policies) = match judged {
-            Ok(permit) => (Ok(()), permit.decided_by()),
+        let (outcome, policies, request) = match judged {
+            Ok(permit) => (Ok(()), permit.decided_by(), permit.request()),
             Err(denied) => {
                 against = denied.reason().policies().into();
-                (Err(denied.reason().as_str()), &against)
+                (Err(denied.reason().as_str()), &against, denied.request())
             }
         };
-        let decision = Decision {
+        let range = record.range.or_else(|| named_by_number(request, record.at));
+        let place = located.map(|at| Place { region: &at.region, account: at.account.as_ref() });
+        let decision = self.decision(who.caller(), told, record, outcome, policies);
+        self.decided(&Decision { range, place, ..decision }, who, repeats, record)
+    }
+
+    /// Tells of a request that names a stream which no account serves: another account's or region's, or nobody's.
+    pub(super) fn tell_unserved(
+        &self,
+        who: &Authenticated,
+        told: &Told,
+        repeats: &mut Repeats,
+        record: &Record,
+    ) -> Result<Receipt, Error> {
+        let nobody = Arc::new([]) as Arc<[Arc<str>]>;
+        let decision = self.decision(who.caller(), told, record, Err(NOT_SERVED), &nobody);
+        self.decided(&decision, who, repeats, record)
+    }
+
+    /// Tells of a capability that is good and is shown by somebody else than it was given to, or too late.
+    pub(super) fn tell_misplaced(&self, player: &Arc<Player>, record: &mut Record) {
+        record.caller = Some(player.caller.clone());
+        record.stream = Some(player.stream.name().clone());
+        let session = &player.session;
+        let told = Told { action: Operation::of_session(session.protocol).name(), mode: Some(session.mode) };
+        let nobody = Arc::new([]) as Arc<[Arc<str>]>;
+        let decision = self.decision(&player.caller, &told, record, Err(CAPABILITY), &nobody);
+        let who = Authenticated::Player(player.clone());
+        // It is refused whether it can be told or not.
+        let _ = self.decided(&decision, &who, &mut Repeats::default(), record);
+    }
+
+    fn decision<'a>(
+        &'a self,
+        caller: &'a Arc<Caller>,
+        told: &Told,
+        record: &'a Record,
+        outcome: Result<(), &'static str>,
+        policies: &'a Arc<[Arc<str>]>,
+    ) -> Decision<'a> {
+        Decision {
             request_id: &record.request_id,
-            caller: who.caller(),
+            caller,
             source_ip: record.client,
-            action: request.action,
+            action: told.action,
             stream: record.stream.as_ref(),
-            mode: request.mode,
+            place: None,
+            mode: told.mode,
             range: record.range,
             outcome,
             policies,
             policy_version: self.policy.version(),
             repeats: 1,
-        };
-        self.witness.sink.decided(&decision, record.at, repeats).map_err(|_| Error::Audit)
+        }
+    }
+
+    /// Writes a decision down, unless a player repeats what was told a moment ago.
+    fn decided(
+        &self,
+        decision: &Decision<'_>,
+        who: &Authenticated,
+        repeats: &mut Repeats,
+        record: &Record,
+    ) -> Result<Receipt, Error> {
+        let witness = &self.witness;
+        if let (Authenticated::Player(player), Err(reason)) = (who, decision.outcome) {
+            let refusal = Refusal { viewing: player.viewing.clone(), source_ip: record.client, reason };
+            if !witness.watch.refused(refusal.clone(), record.at) {
+                return Ok(Receipt::nothing());
+            }
+            return witness.sink.decided(decision, record.at, repeats).map_err(|_| {
+                witness.watch.untold(&refusal);
+                Error::Audit
+            });
+        }
+        witness.sink.decided(decision, record.at, repeats).map_err(|_| Error::Audit)
     }
 
     /// Waits until what was told has been written, where the log is required.
@@ -88,6 +151,7 @@ impl Gateway {
             _ => None,
         };
         let footage = number.and_then(|number| server_time(number, record.at));
+        self.witness.watch.begins(&player.viewing, record.client);
         Viewing {
             watch: self.witness.watch.clone(),
             sessions: self.sessions.clone(),
@@ -138,8 +202,7 @@ impl Told {
     }
 }
 
-/// Counts media bytes towards a viewing when they have left.
-#[derive(Clone)]
+/// Counts media bytes towards a viewing when they have left. As long as it lives, the viewing has not ended.
 pub struct Viewing {
     watch: Arc<Watch>,
     sessions: Arc<Sessions<KvsOrigin>>,
@@ -153,7 +216,16 @@ pub struct Viewing {
 impl Viewing {
     /// So many bytes left.
     pub fn shown(&self, bytes: u64) {
-        self.watch.shown(&self.viewing, self.source_ip, bytes, self.footage);
+        // An answer without any, to HEAD or to who has left, showed no footage.
+        if bytes > 0 {
+            self.watch.shown(&self.viewing, self.source_ip, bytes, self.footage);
+        }
         self.sessions.watching(&self.key, self.viewer, bytes);
+    }
+}
+
+impl Drop for Viewing {
+    fn drop(&mut self) {
+        self.watch.ends(&self.viewing, self.source_ip, Timestamp::now());
     }
 }

@@ -1,5 +1,6 @@
 //! The nine operations and their names: on the wire, in policies, in metrics.
 
+use super::session::Protocol;
 use std::fmt;
 
 /// An API operation that kvs-edge answers (`KVS.md` 2 and 4).
@@ -38,6 +39,15 @@ impl Operation {
         Self::GetHlsStreamingSessionUrl,
         Self::GetDashStreamingSessionUrl,
     ];
+
+    /// The call that opens sessions of a protocol.
+    #[must_use]
+    pub const fn of_session(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Hls => Self::GetHlsStreamingSessionUrl,
+            Protocol::Dash => Self::GetDashStreamingSessionUrl,
+        }
+    }
 
     /// AWS's name: IAM action, Cedar action, CloudWatch metric, our `api` label.
     #[must_use]

@@ -7,7 +7,7 @@ use super::operations::{
     GetImages, GetMediaForFragmentList, ListFragments, ListStreams,
 };
 use super::resource::Resource;
-use super::session::{Protocol, SessionParameters};
+use super::session::SessionParameters;
 use super::stream::StreamRef;
 use super::timestamp::Timestamp;
 use bytes::Bytes;
@@ -93,10 +93,7 @@ impl Request {
     pub fn operation(&self) -> Operation {
         match self {
             Self::Call(call) => call.operation(),
-            Self::Playback { session, .. } => match session.protocol {
-                Protocol::Hls => Operation::GetHlsStreamingSessionUrl,
-                Protocol::Dash => Operation::GetDashStreamingSessionUrl,
-            },
+            Self::Playback { session, .. } => Operation::of_session(session.protocol),
         }
     }
 

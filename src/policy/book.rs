@@ -7,6 +7,7 @@ use super::est::{self, Circumstances};
 use super::load::Statement;
 use crate::kvs::Operation;
 use cedar_policy::{ActionConstraint, Effect, Policy as Statute, PolicySet};
+use serde_json::Value;
 
 /// Policies to ask, and what they read of streams and circumstances.
 pub(super) struct Book {
@@ -39,8 +40,21 @@ impl Book {
     /// # Errors
     /// As [`Book::of`].
     pub fn reach(statements: &[Statement], reads: Reads) -> Result<Self, String> {
-        let (set, circumstances) = (without_circumstances(statements)?, Circumstances::none());
+        let set = without(statements, est::reads_context)?;
+        let circumstances = Circumstances::none();
         Ok(Self { set, reads, readings: Readings::of(&circumstances), circumstances, reach: true })
+    }
+
+    /// All policies without what depends on circumstances or on facts that are fetched: what they refuse, they refuse whatever a
+    /// stream's tags, ARN and account are, and whenever it is asked.
+    ///
+    /// # Errors
+    /// As [`Book::of`].
+    pub fn outlook(statements: &[Statement]) -> Result<Self, String> {
+        let varies = |body: &Value| est::reads_context(body) || est::reads(body) != Reads::default();
+        let (set, circumstances) = (without(statements, varies)?, Circumstances::none());
+        let readings = Readings::of(&circumstances);
+        Ok(Self { set, reads: Reads::default(), readings, circumstances, reach: true })
     }
 
     /// As if every circumstance were read: what tests compare with.
@@ -60,12 +74,13 @@ fn concerns(policy: &Statute, operation: Operation, terms: &Terms) -> bool {
     }
 }
 
-fn without_circumstances(statements: &[Statement]) -> Result<PolicySet, String> {
+/// The policies without such conditions; a `forbid` that has one is left out.
+fn without(statements: &[Statement], such: impl Fn(&Value) -> bool) -> Result<PolicySet, String> {
     let mut set = PolicySet::new();
     for statement in statements {
         let mut pieces = est::pieces(&statement.est);
         let all = pieces.len();
-        pieces.retain(|piece| !est::reads_context(&piece.body));
+        pieces.retain(|piece| !such(&piece.body));
         if pieces.len() < all && statement.policy.effect() == Effect::Forbid {
             continue;
         }

@@ -30,6 +30,8 @@ pub struct Policy {
     by_operation: Vec<Book>,
     /// Who may get an operation under some circumstances or other.
     reach: Book,
+    /// Who may get an operation on a stream of this name if all else about it is right.
+    outlook: Book,
     /// `id (file:line)` of each policy.
     labels: HashMap<PolicyId, Arc<str>>,
     /// Some `forbid` names ListStreams itself.
@@ -67,6 +69,7 @@ impl Policy {
         Ok(Self {
             by_operation,
             reach: Book::reach(&loaded.statements, reads).map_err(|error| internal(&error))?,
+            outlook: Book::outlook(&loaded.statements).map_err(|error| internal(&error))?,
             labels: loaded.statements.iter().map(|s| (s.id().clone(), label(s))).collect(),
             forbids_listing: loaded.statements.iter().any(|s| {
                 s.policy.effect() == Effect::Forbid && s.policy.entity_literals().contains(&listing)
@@ -135,6 +138,14 @@ impl Policy {
     #[must_use]
     pub fn warnings(&self) -> &[Mistake] {
         &self.warnings
+    }
+
+    /// True if no fact that is not known yet could lead to a permit: then nobody needs to be asked for it, and whether there is
+    /// such a stream remains untold.
+    #[must_use]
+    pub fn is_hopeless(&self, caller: &Arc<Caller>, request: &Request, scene: &Scene) -> bool {
+        let judgement = self.judge_request(&mut LastDecision::default(), caller, request, scene);
+        matches!(judgement, Judgement::Refused(reason) if !matches!(reason, Reason::Unknown(_)))
     }
 
     /// Decides. Decisions for playback are remembered for 5 s.
@@ -295,7 +306,9 @@ impl Policy {
     ) -> Result<Judgement, Unspeakable> {
         let Some(stream) = &scene.stream else { return Ok(Judgement::Refused(Reason::OtherStream)) };
         if let Some(fact) = book.reads.missing(stream) {
-            return Ok(Judgement::Refused(Reason::Unknown(fact)));
+            let outlook = self.ask_cedar(&self.outlook, caller, operation, question, scene)?;
+            let hopes = matches!(outlook, Judgement::Permitted(_));
+            return Ok(if hopes { Judgement::Refused(Reason::Unknown(fact)) } else { outlook });
         }
         let (request, entities) = self.put(caller, operation, question, scene, &book.circumstances)?;
         let response = self.authorizer.is_authorized(&request, &book.set, &entities);

@@ -32,7 +32,7 @@ pub use explain::{Cited, Explanation, Nearest, Part, Verdict};
 pub use fragment_time::server_time;
 pub use glob::fits;
 pub use permit::{Denied, Permit, Reason};
-pub use question::{Footage, Question, Scene, StreamFacts};
+pub use question::{Footage, Question, Scene, StreamFacts, named_by_number};
 
 /// Which facts about streams the policies read, and the gateway therefore fetches.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -195,12 +195,38 @@ pub(super) fn stray(request: &Request, now: Timestamp) -> Option<Footage> {
     (!inside).then_some(Footage::Range(TimeRange { start: time, end: Some(time) }))
 }
 
+/// The footage that a request names by the numbers of fragments: of a list of them, or of one that its session need not
+/// contain.
+#[must_use]
+pub fn named_by_number(request: &Request, now: Timestamp) -> Option<TimeRange> {
+    let footage = match request {
+        Request::Call(Call::GetMediaForFragmentList(call)) => Footage::of_fragments(&call.fragments, now),
+        _ => stray(request, now)?,
+    };
+    match footage {
+        Footage::Range(range) => Some(range),
+        Footage::Now | Footage::Unknown => None,
+    }
+}
+
 /// A live window of 10 fragments of 20 s, seen by a player that lags or was paused for a while.
 const LIVE_REACH: Duration = Duration::from_secs(15 * 60);
 /// A fragment is at most 20 s long and the last one is kept whole; clocks differ.
 const SLACK: Duration = Duration::from_secs(120);
 
 impl StreamFacts {
+    /// Fills what is not known with what a stream would have that is bare: for one that there is not. Whoever may do something on
+    /// the strength of its name may hear so; whoever needs a tag may not.
+    pub fn assume_bare(&mut self, named: &StreamRef) {
+        self.tags.get_or_insert_default();
+        let account =
+            self.account.get_or_insert_with(|| named.arn().map_or("000000000000", StreamArn::account).into());
+        if self.arn.is_none() {
+            let made_up = format!("arn:aws:kinesisvideo:{}:{account}:stream/{}/0", self.region, self.name);
+            self.arn = named.arn().cloned().or_else(|| StreamArn::parse(&made_up).ok());
+        }
+    }
+
     /// True if these facts are about the stream that a request names, by whatever it names it.
     pub(super) fn describe(&self, named: &StreamRef) -> bool {
         let Some(arn) = named.arn() else { return self.name == *named.name() };

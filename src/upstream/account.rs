@@ -2,6 +2,7 @@
 
 use super::globs;
 use crate::aws::hosts;
+use crate::kvs::StreamRef;
 use crate::setting::{Mistake, SecretSource};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -135,6 +136,32 @@ impl EntryConfig {
         for secret in [&mut self.access_key_id, &mut self.secret_access_key].into_iter().flatten() {
             secret.resolve(folder);
         }
+    }
+
+    /// How well this entry, whose account may be known, fits a stream: not at all, by region and account only, or by a
+    /// glob too.
+    pub(super) fn fit(&self, stream: &StreamRef, account: Option<&str>) -> Option<bool> {
+        let named = self.streams.iter().any(|glob| globs::matches(glob, stream.name().as_str()));
+        match stream {
+            StreamRef::Name(_) => named.then_some(true),
+            StreamRef::Arn(arn) => {
+                let ours = arn.region() == self.region
+                    && arn.partition() == hosts::partition(&self.region)
+                    && account.is_none_or(|account| account == arn.account());
+                (ours && (named || self.streams.is_empty())).then_some(named)
+            }
+        }
+    }
+
+    /// The entry that serves a stream, as far as the configuration tells; in the order of `Upstream::locate`.
+    #[must_use]
+    pub fn serving<'a>(entries: &'a [Self], stream: &StreamRef) -> Option<&'a Self> {
+        let fits = |(index, entry): (usize, &'a Self)| {
+            let account = entry.known_account();
+            let named = entry.fit(stream, account)?;
+            Some(((named, account.is_some(), std::cmp::Reverse(index)), entry))
+        };
+        entries.iter().enumerate().filter_map(fits).max_by_key(|(rank, _)| *rank).map(|(_, entry)| entry)
     }
 
     /// The account, as far as the configuration says.

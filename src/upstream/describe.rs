@@ -2,7 +2,9 @@
 //!
 //! A description serves for five minutes, and for as long as KVS is out of reach after that: it is what turns a
 //! name into the ARN that caches key on, so an outage of the control plane must not stop what is cached or what data
-//! endpoints still serve. "No such stream" is remembered for five seconds, against callers who ask again and again.
+//! endpoints still serve. What policies decide by is another matter: tags that were taken from a stream must not let
+//! anybody in for ever because KVS does not answer, so facts are believed for a minute after their time and no longer.
+//! "No such stream" is remembered for five seconds, against callers who ask again and again.
 
 use super::call::{Ask, To, json};
 use super::entry::Entry;
@@ -56,14 +58,32 @@ type Key = (Arc<str>, StreamRef);
 struct Kept<V> {
     answer: Result<V, Error>,
     since: Instant,
-    /// Not before this is a renewal tried that failed.
-    not_before: Instant,
+    /// Why the last renewal failed, and until when none is tried.
+    trouble: Option<(Error, Instant)>,
+}
+
+/// On whose behalf KVS is asked, and what is to be done when it is: not if the answer is there, or on its way to somebody else.
+pub struct Asker<'a, F: FnOnce()> {
+    /// Whose turn it takes.
+    pub principal: &'a str,
+    /// Done by whoever makes KVS be asked.
+    pub asks: F,
+}
+
+impl Asker<'static, fn()> {
+    /// kvs-edge itself, for everybody.
+    #[must_use]
+    pub fn everybody() -> Self {
+        Self { principal: "", asks: || () }
+    }
 }
 
 const MOST: u64 = 100_000;
 const UNUSED: Duration = Duration::from_secs(24 * 3600);
 /// How long "no" is remembered, and how long a failed renewal is not repeated.
 const SHORTLY: Duration = Duration::from_secs(5);
+/// How long after their time facts decide that cannot be renewed.
+const GRACE: Duration = Duration::from_secs(60);
 /// Pages of tags; KVS allows 50 tags.
 const TAG_PAGES: usize = 10;
 
@@ -79,14 +99,21 @@ impl<V: Clone + Send + Sync + 'static> Memory<V> {
         &self,
         key: Key,
         ttl: Duration,
+        grace: Option<Duration>,
         work: impl FnOnce() -> Work<Result<V, Error>>,
     ) -> Result<V, Error> {
         let kept = self.kept.get(&key);
         let now = Instant::now();
+        let stands = |kept: &Kept<V>| grace.is_none_or(|grace| now < kept.since + ttl + grace);
         if let Some(kept) = &kept {
             let serves = if kept.answer.is_ok() { ttl } else { SHORTLY };
-            if now < kept.since + serves || now < kept.not_before {
+            if now < kept.since + serves {
                 return kept.answer.clone();
+            }
+            if let Some((error, until)) = &kept.trouble
+                && now < *until
+            {
+                return if stands(kept) { kept.answer.clone() } else { Err(error.clone()) };
             }
         }
         let landed = self.flights.join(&key, work).await;
@@ -95,13 +122,14 @@ impl<V: Clone + Send + Sync + 'static> Memory<V> {
         let now = Instant::now();
         match (&answer, kept) {
             (Err(error), Some(old)) if error.is_outage() && old.answer.is_ok() => {
-                let old = Kept { not_before: now + SHORTLY, ..old };
+                let stands = stands(&old);
+                let old = Kept { trouble: Some((error.clone(), now + SHORTLY)), ..old };
                 self.kept.insert(key, old.clone());
-                old.answer
+                if stands { old.answer } else { answer }
             }
             (Err(error), _) if error.is_outage() => answer,
             _ => {
-                self.kept.insert(key, Kept { answer: answer.clone(), since: now, not_before: now });
+                self.kept.insert(key, Kept { answer: answer.clone(), since: now, trouble: None });
                 answer
             }
         }
@@ -118,19 +146,42 @@ impl Upstream {
         let entry = self.entry(located)?;
         let key = (entry.name.clone(), located.stream.clone());
         let ttl = inner.config.describe_ttl.0;
-        inner.descriptions.streams.get(key, ttl, || inner.clone().describe(entry, &located.stream)).await
+        let work = || inner.clone().describe(entry, &located.stream, "");
+        inner.descriptions.streams.get(key, ttl, None, work).await
     }
 
-    /// A stream's tags, asked once for all who want to know.
+    /// The same to decide by: not much older than `describe_ttl`, whether KVS answers or not.
     ///
     /// # Errors
-    /// KVS's, when nothing is remembered.
-    pub async fn tags(&self, located: &Located) -> Result<Arc<Tags>, Error> {
+    /// KVS's.
+    pub async fn identify(
+        &self,
+        located: &Located,
+        asker: Asker<'_, impl FnOnce()>,
+    ) -> Result<Arc<Description>, Error> {
         let inner = &self.0;
         let entry = self.entry(located)?;
         let key = (entry.name.clone(), located.stream.clone());
-        let ttl = inner.config.describe_ttl.0;
-        inner.descriptions.tags.get(key, ttl, || inner.clone().tags(entry, &located.stream)).await
+        let work = || {
+            (asker.asks)();
+            inner.clone().describe(entry, &located.stream, asker.principal)
+        };
+        inner.descriptions.streams.get(key, inner.config.describe_ttl.0, Some(GRACE), work).await
+    }
+
+    /// A stream's tags, to decide by.
+    ///
+    /// # Errors
+    /// KVS's, when nothing is remembered, or nothing that may still decide.
+    pub async fn tags(&self, located: &Located, asker: Asker<'_, impl FnOnce()>) -> Result<Arc<Tags>, Error> {
+        let inner = &self.0;
+        let entry = self.entry(located)?;
+        let key = (entry.name.clone(), located.stream.clone());
+        let work = || {
+            (asker.asks)();
+            inner.clone().tags(entry, &located.stream, asker.principal)
+        };
+        inner.descriptions.tags.get(key, inner.config.describe_ttl.0, Some(GRACE), work).await
     }
 }
 
@@ -139,11 +190,12 @@ impl Inner {
         self: Arc<Self>,
         entry: &Arc<Entry>,
         stream: &StreamRef,
+        principal: &str,
     ) -> Work<Result<Arc<Description>, Error>> {
-        let (entry, stream) = (Arc::clone(entry), stream.clone());
+        let (entry, stream, principal) = (Arc::clone(entry), stream.clone(), Arc::<str>::from(principal));
         Box::pin(async move {
             let call = Call::DescribeStream(DescribeStream { stream: stream.clone() });
-            let json = json(self.ask(&entry, &Ask::of_call(&self, &call, "")).await?).await?;
+            let json = json(self.ask(&entry, &Ask::of_call(&self, &call, &principal)).await?).await?;
             let description = json
                 .get("StreamInfo")
                 .and_then(read)
@@ -154,13 +206,19 @@ impl Inner {
         })
     }
 
-    fn tags(self: Arc<Self>, entry: &Arc<Entry>, stream: &StreamRef) -> Work<Result<Arc<Tags>, Error>> {
-        let (entry, stream) = (Arc::clone(entry), stream.clone());
+    fn tags(
+        self: Arc<Self>,
+        entry: &Arc<Entry>,
+        stream: &StreamRef,
+        principal: &str,
+    ) -> Work<Result<Arc<Tags>, Error>> {
+        let (entry, stream, principal) = (Arc::clone(entry), stream.clone(), Arc::<str>::from(principal));
         Box::pin(async move {
             let mut tags = Tags::new();
             let mut next: Option<String> = None;
             for _ in 0..TAG_PAGES {
-                let json = json(self.ask(&entry, &self.tags_page(&stream, next.as_deref())).await?).await?;
+                let ask = self.tags_page(&stream, &principal, next.as_deref());
+                let json = json(self.ask(&entry, &ask).await?).await?;
                 let page = json.get("Tags").and_then(Value::as_object);
                 tags.extend(
                     page.into_iter().flatten().filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))),
@@ -174,7 +232,7 @@ impl Inner {
         })
     }
 
-    fn tags_page(&self, stream: &StreamRef, next: Option<&str>) -> Ask {
+    fn tags_page(&self, stream: &StreamRef, principal: &str, next: Option<&str>) -> Ask {
         let mut body = match stream {
             StreamRef::Name(name) => json!({"StreamName": name.as_str()}),
             StreamRef::Arn(arn) => json!({"StreamARN": arn.as_str()}),
@@ -188,7 +246,7 @@ impl Inner {
             to: To::Control { path: "/listTagsForStream" },
             body: body.to_string().into(),
             cost: Cost::of_tags(),
-            ..Ask::of_call(self, &model, "")
+            ..Ask::of_call(self, &model, principal)
         }
     }
 }
@@ -212,6 +270,40 @@ fn read(info: &Value) -> Option<Description> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What decides may be a minute late, not for as long as KVS is out of reach; what only names a place may.
+    #[tokio::test(start_paused = true)]
+    async fn facts_that_cannot_be_renewed_decide_for_a_minute_more_and_name_places_for_ever() {
+        let memory = Memory::<u32>::default();
+        let key: Key = ("main".into(), StreamRef::Name(crate::kvs::StreamName::parse("cam-1").unwrap()));
+        let (ttl, asked) = (Duration::from_secs(300), Arc::new(std::sync::atomic::AtomicU32::new(0)));
+        let get = async |grace: Option<Duration>, answer: Result<u32, Error>| {
+            let asked = asked.clone();
+            let work = move || -> Work<Result<u32, Error>> {
+                asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                Box::pin(async move { answer })
+            };
+            memory.get(key.clone(), ttl, grace, work).await.ok()
+        };
+        let down = || Err(Error::BrokenAnswer("nobody there".into()));
+        assert_eq!(get(Some(GRACE), Ok(1)).await, Some(1));
+        tokio::time::sleep(Duration::from_secs(359)).await;
+        assert_eq!(get(Some(GRACE), down()).await, Some(1));
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let before = asked.load(std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(get(Some(GRACE), down()).await, None, "it may have changed long ago");
+        assert_eq!(get(None, down()).await, Some(1));
+        assert_eq!(
+            asked.load(std::sync::atomic::Ordering::Relaxed),
+            before,
+            "KVS is spared for five seconds"
+        );
+        tokio::time::sleep(Duration::from_secs(24 * 3600)).await;
+        assert_eq!(get(Some(GRACE), down()).await, None);
+        assert_eq!(get(None, down()).await, Some(1));
+        tokio::time::sleep(SHORTLY).await;
+        assert_eq!(get(Some(GRACE), Ok(2)).await, Some(2));
+    }
 
     #[test]
     fn the_real_answer_is_understood() {

@@ -2,7 +2,6 @@
 
 use super::account::EntryConfig;
 use super::error::Error;
-use super::globs;
 use super::metrics::Metrics;
 use super::origin::{Guard, Origin};
 use crate::aws::credentials::{self, Cached, Role, Source};
@@ -130,16 +129,7 @@ impl Entry {
 
     /// How well this entry fits a stream: not at all, by region and account only, or by a glob too.
     fn fit(&self, stream: &StreamRef) -> Option<bool> {
-        let named = self.config.streams.iter().any(|glob| globs::matches(glob, stream.name().as_str()));
-        match stream {
-            StreamRef::Name(_) => named.then_some(true),
-            StreamRef::Arn(arn) => {
-                let ours = arn.region() == self.config.region
-                    && arn.partition() == hosts::partition(&self.config.region)
-                    && self.account().is_none_or(|account| **account == *arn.account());
-                (ours && (named || self.config.streams.is_empty())).then_some(named)
-            }
-        }
+        self.config.fit(stream, self.account().map(|account| &**account))
     }
 }
 

@@ -29,7 +29,7 @@ mod single;
 pub use account::{EntryConfig, Quotas, check};
 pub use answer::Answer;
 pub use config::Config;
-pub use describe::{Description, Tags};
+pub use describe::{Asker, Description, Tags};
 pub use error::Error;
 pub use metrics::{Metrics, StreamLabel};
 pub use mkv::{Chunk, Chunks, InBand};

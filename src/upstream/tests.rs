@@ -255,7 +255,7 @@ async fn streams_are_described_once_and_remembered_while_kvs_is_down() {
         Some("111122223333"),
         "learned"
     );
-    assert_eq!(upstream.tags(&located).await.unwrap().len(), 2);
+    assert_eq!(upstream.tags(&located, super::Asker::everybody()).await.unwrap().len(), 2);
     upstream.describe(&located).await.unwrap();
     assert_eq!(kvs.seen("/describeStream").len(), 1);
     kvs.usually("/describeStream", fault(500, "InternalFailure"));

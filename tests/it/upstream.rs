@@ -11,7 +11,7 @@ use kvs_edge::emulator::{self, Emulator};
 use kvs_edge::kvs::{Call, Operation, StreamName, StreamRef, Timestamp};
 use kvs_edge::net::client::{Client, Limits, Options};
 use kvs_edge::setting::{SecretSource, Span};
-use kvs_edge::upstream::{Config, EntryConfig, Error, Metrics, Upstream};
+use kvs_edge::upstream::{Asker, Config, EntryConfig, Error, Metrics, Upstream};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -165,7 +165,7 @@ async fn every_call_is_answered_with_a_signature_that_kvs_takes() {
     assert!(media.starts_with(&[0x1A, 0x45, 0xDF, 0xA3]));
     let located = upstream.locate(&camera()).unwrap();
     assert_eq!(upstream.describe(&located).await.unwrap().arn.account(), "123456789012");
-    upstream.tags(&located).await.unwrap();
+    upstream.tags(&located, Asker::everybody()).await.unwrap();
     let streams = Call::read(Operation::ListStreams, b"{}", Timestamp::now()).unwrap();
     let listed = upstream.call_entry("main", &streams, "alice").await.unwrap().bytes(1 << 20).await.unwrap();
     assert!(String::from_utf8_lossy(&listed).contains("cam-2"));

@@ -7,7 +7,7 @@ use crate::app;
 use crate::caller::Caller;
 use crate::config::{Config, Refused, Source};
 use crate::kvs::{ApiName, Operation, PlaybackMode, StreamArn, StreamName, StreamRef, TimeRange, Timestamp};
-use crate::policy::{Explanation, Footage, Policy, Question, Scene, StreamFacts, Verdict, fits};
+use crate::policy::{Explanation, Footage, Policy, Question, Scene, StreamFacts, Verdict};
 use crate::upstream::EntryConfig;
 use anyhow::{Context, bail};
 use serde_json::Value;
@@ -93,6 +93,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn explain(args: &Args) -> anyhow::Result<ExitCode> {
+    if args.mode == Some(PlaybackMode::Live) && args.start.is_some() {
+        bail!("--mode LIVE shows the present: leave --start and --end out, or ask for another mode");
+    }
     let (source, config) = args.file.load()?;
     let now = args.at.unwrap_or_else(Timestamp::now);
     // Policies are read first: whoever tries out claims needs neither secrets nor key sets.
@@ -128,12 +131,17 @@ impl Args {
         Question { operation: self.action, endpoint_of: self.api_name, mode, footage }
     }
 
+    fn named(&self) -> &str {
+        self.stream.arn().map_or(self.stream.name().as_str(), StreamArn::as_str)
+    }
+
     /// What is known of the stream without asking KVS.
     fn facts(&self, config: &Config) -> anyhow::Result<StreamFacts> {
         let (name, arn) = (self.stream.name(), self.stream.arn());
-        let entry = config.aws.iter().find(|entry| serves(entry, &self.stream));
-        let entry = entry.with_context(|| format!("no [[aws]] entry serves {name}"))?;
-        let account = self.account.clone().or_else(|| entry.account.clone());
+        let entry = EntryConfig::serving(&config.aws, &self.stream);
+        let entry =
+            entry.with_context(|| format!("no [[aws]] entry serves {}: it is refused", self.named()))?;
+        let account = self.account.clone().or_else(|| entry.known_account().map(str::to_owned));
         let account = account.or_else(|| arn.map(|arn| arn.account().to_owned()));
         let known = self.untagged || !self.tag.is_empty();
         Ok(StreamFacts {
@@ -144,14 +152,6 @@ impl Args {
             tags: known.then(|| self.tag.iter().cloned().collect()),
         })
     }
-}
-
-fn serves(entry: &EntryConfig, stream: &StreamRef) -> bool {
-    let named = entry.streams.iter().any(|pattern| fits(pattern, stream.name().as_str()));
-    let Some(arn) = stream.arn() else { return named };
-    let account = entry.account.as_deref();
-    let there = arn.region() == entry.region && account.is_none_or(|account| account == arn.account());
-    there && (named || entry.streams.is_empty())
 }
 
 /// The caller that the gateway would see.

@@ -11,7 +11,7 @@ mod watch;
 
 pub use repeats::Repeats;
 pub use sink::{Receipt, Sink, Unavailable};
-pub use watch::{Viewer, Watch};
+pub use watch::{Refusal, Viewer, Watch};
 
 use crate::caller::Caller;
 use crate::kvs::{PlaybackMode, StreamName, TimeRange, Timestamp};
@@ -137,6 +137,8 @@ pub struct Decision<'a> {
     pub action: &'static str,
     /// Which stream; `None` for ListStreams.
     pub stream: Option<&'a StreamName>,
+    /// Where it is, as far as that is known: two accounts may have streams of one name.
+    pub place: Option<Place<'a>>,
     /// Live or archive, where there is a difference.
     pub mode: Option<PlaybackMode>,
     /// Which footage, where the request says so.
@@ -149,6 +151,15 @@ pub struct Decision<'a> {
     pub policy_version: &'a Arc<str>,
     /// For how many equal decisions the line stands, the last of which it names; from 2 on it says so.
     pub repeats: u64,
+}
+
+/// Where a stream is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place<'a> {
+    /// Its region.
+    pub region: &'a Arc<str>,
+    /// Its account, if known.
+    pub account: Option<&'a Arc<str>>,
 }
 
 /// Watching.
@@ -219,6 +230,8 @@ impl Decision<'_> {
         tell_caller(self.caller, self.source_ip, line);
         line.text("action", self.action);
         line.some_text("stream", self.stream.map(StreamName::as_str));
+        line.some_text("region", self.place.map(|place| &**place.region));
+        line.some_text("account", self.place.and_then(|place| place.account).map(|account| &**account));
         line.some_text("mode", self.mode.map(PlaybackMode::as_str));
         if let Some(range) = self.range {
             line.shown("from", range.start);
@@ -274,6 +287,7 @@ mod tests {
             source_ip: "::ffff:10.0.0.1".parse().unwrap(),
             action: "GetClip",
             stream: Some(&stream),
+            place: Some(Place { region: &"eu-west-1".into(), account: Some(&"111122223333".into()) }),
             mode: None,
             range: Some(TimeRange { start, end: Some(start) }),
             outcome: Err("no_permit"),
@@ -290,7 +304,7 @@ mod tests {
                 "time": "2026-01-01T00:00:00.000Z", "event": "decision", "decision": "deny",
                 "reason": "no_permit", "request_id": "r-1", "sub": &*caller.subject,
                 "iss": "https://login.example.com/", "jti": "t-1", "ip": "10.0.0.1", "action": "GetClip",
-                "stream": "cam-1", "from": "2026-01-01T00:00:00.000Z", "to": "2026-01-01T00:00:00.000Z",
+                "stream": "cam-1", "region": "eu-west-1", "account": "111122223333", "from": "2026-01-01T00:00:00.000Z", "to": "2026-01-01T00:00:00.000Z",
                 "policies": ["a (b.cedar:1)"], "policy_version": "0123456789ab",
             })
         );

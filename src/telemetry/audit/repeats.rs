@@ -6,7 +6,7 @@
 //! or when the connection rests or ends. A required log has a line for each, since each waits for its own.
 
 use super::sink::{Receipt, Sink, Unavailable};
-use super::{Decision, Event};
+use super::{Decision, Event, Place};
 use crate::caller::Caller;
 use crate::kvs::{PlaybackMode, StreamName, TimeRange, Timestamp};
 use std::net::IpAddr;
@@ -26,6 +26,7 @@ struct Last {
     source_ip: IpAddr,
     action: &'static str,
     stream: Option<StreamName>,
+    place: Option<(Arc<str>, Option<Arc<str>>)>,
     mode: Option<PlaybackMode>,
     range: Option<TimeRange>,
     outcome: Result<(), &'static str>,
@@ -84,6 +85,7 @@ impl Last {
             source_ip: decision.source_ip,
             action: decision.action,
             stream: decision.stream.cloned(),
+            place: decision.place.map(|place| (place.region.clone(), place.account.cloned())),
             mode: decision.mode,
             range: decision.range,
             outcome: decision.outcome,
@@ -104,11 +106,16 @@ impl Last {
             && self.source_ip == decision.source_ip
             && self.action == decision.action
             && self.stream.as_ref() == decision.stream
+            && self.place() == decision.place
             && self.mode == decision.mode
             && self.range == decision.range
             && self.outcome == decision.outcome
             && self.policies == *decision.policies
             && self.policy_version == *decision.policy_version
+    }
+
+    fn place(&self) -> Option<Place<'_>> {
+        self.place.as_ref().map(|(region, account)| Place { region, account: account.as_ref() })
     }
 
     fn decision(&self) -> Decision<'_> {
@@ -118,6 +125,7 @@ impl Last {
             source_ip: self.source_ip,
             action: self.action,
             stream: self.stream.as_ref(),
+            place: self.place(),
             mode: self.mode,
             range: self.range,
             outcome: self.outcome,
@@ -166,6 +174,7 @@ mod tests {
                 source_ip: "10.0.0.1".parse().unwrap(),
                 action: "GetImages",
                 stream: Some(&StreamName::parse(camera).unwrap()),
+                place: None,
                 mode: None,
                 range: None,
                 outcome: Ok(()),

@@ -5,8 +5,9 @@
 //! and nothing follows before. While it fails, a required log refuses further entries, which stops the requests
 //! behind them; one that is not required drops them and tells how many once it can.
 //!
-//! A required log promises more than to try: a request goes on only when its line has been written ([`Sink::written`]). That
-//! is a wait for the thread and the disk on each such request, which is what `required` costs.
+//! A required log promises more than to try: a request goes on only when its line has been written ([`Sink::written`]), that is
+//! handed to the system; that the disk has it by then is the system's affair. It is a wait for the thread on each such request, which
+//! is what `required` costs. A write that hangs fails like one that is refused.
 
 use super::{Config, Event, Target};
 use crate::kvs::Timestamp;
@@ -16,7 +17,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
@@ -62,10 +63,25 @@ struct Shared {
     closing: AtomicBool,
     lost: AtomicU64,
     why: Mutex<Option<String>>,
+    /// When the write under way began.
+    writing: Mutex<Option<Instant>>,
+}
+
+impl Shared {
+    /// Whether a write takes so long that it must be taken for failed.
+    fn hangs(&self) -> bool {
+        locked(&self.writing).is_some_and(|since| since.elapsed() > HANGS)
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|held| held.into_inner())
 }
 
 /// Some 10 MB of lines: seconds of a busy edge.
 const QUEUE: usize = 20_000;
+/// How long a write may take.
+const HANGS: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_millis(250);
 /// What the thread rests after a write, so that lines gather; the first after a pause is written at once.
 const REST: Duration = Duration::from_millis(5);
@@ -139,6 +155,7 @@ impl Sink {
             biased;
             written = written => written.map_err(|_| Unavailable),
             _ = failing.wait_for(|failing| *failing) => Err(Unavailable),
+            () = tokio::time::sleep(2 * HANGS) => Err(Unavailable),
         }
     }
 
@@ -147,13 +164,15 @@ impl Sink {
     /// # Errors
     /// As for `write`.
     pub fn ready(&self) -> Result<(), Unavailable> {
-        if self.required && *self.shared.failing.borrow() { Err(Unavailable) } else { Ok(()) }
+        let unwritable = || *self.shared.failing.borrow() || self.shared.hangs();
+        if self.required && unwritable() { Err(Unavailable) } else { Ok(()) }
     }
 
     /// Why lines cannot be written now, for `/readyz`; `None` if they can.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
-        self.shared.why.lock().unwrap_or_else(|held| held.into_inner()).clone()
+        let hangs = || format!("the audit log cannot be written: a write has hung for {} s", HANGS.as_secs());
+        locked(&self.shared.why).clone().or_else(|| self.shared.hangs().then(hangs))
     }
 
     /// Whether requests must be refused while there is trouble.
@@ -247,7 +266,10 @@ impl Writer {
     fn insist(&mut self, lines: &str) -> bool {
         let mut written = 0;
         loop {
-            match self.output.append(lines.as_bytes(), &mut written) {
+            *locked(&self.shared.writing) = Some(Instant::now());
+            let appended = self.output.append(lines.as_bytes(), &mut written);
+            *locked(&self.shared.writing) = None;
+            match appended {
                 Ok(()) => {
                     if self.shared.failing.send_replace(false) {
                         self.tell(None);
@@ -270,7 +292,7 @@ impl Writer {
     }
 
     fn tell(&self, why: Option<String>) {
-        *self.shared.why.lock().unwrap_or_else(|held| held.into_inner()) = why;
+        *locked(&self.shared.why) = why;
     }
 }
 
@@ -402,6 +424,27 @@ mod tests {
         let kept = String::from_utf8(kept.lock().unwrap().clone()).unwrap();
         let lines: Vec<_> = kept.lines().map(str::to_owned).collect();
         assert_eq!(lines, [Event::Lost(1).line(NOW), Event::Lost(3).line(NOW)]);
+    }
+
+    /// A pipe whose reader has stopped: the write neither succeeds nor fails.
+    #[tokio::test]
+    async fn a_write_that_hangs_is_a_failure() {
+        struct Stuck(std::sync::mpsc::Receiver<()>);
+        impl Output for Stuck {
+            fn append(&mut self, line: &[u8], written: &mut usize) -> io::Result<()> {
+                let _ = self.0.recv();
+                *written = line.len();
+                Ok(())
+            }
+        }
+        let (release, stuck) = std::sync::mpsc::channel();
+        let sink = Sink::start(Box::new(Stuck(stuck)), true).unwrap();
+        let first = sink.write(&Event::Lost(1), NOW).unwrap();
+        assert!(sink.written(first).await.is_err(), "it is not waited for without end");
+        assert!(sink.ready().is_err() && sink.write(&Event::Lost(2), NOW).is_err());
+        assert!(sink.trouble().unwrap().contains("hung"));
+        drop(release);
+        wait(|| sink.ready().is_ok() && sink.trouble().is_none());
     }
 
     #[tokio::test]

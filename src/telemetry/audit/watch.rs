@@ -17,7 +17,18 @@ use std::time::Duration;
 pub struct Watch {
     open: Mutex<HashMap<(Arc<str>, IpAddr), Viewing>>,
     /// When a refusal was last told.
-    refused: Mutex<HashMap<(Arc<str>, IpAddr), Timestamp>>,
+    refused: Mutex<HashMap<Refusal, Timestamp>>,
+}
+
+/// What a player is refused again and again.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Refusal {
+    /// Whose viewing.
+    pub viewing: Arc<str>,
+    /// From where.
+    pub source_ip: IpAddr,
+    /// Why.
+    pub reason: &'static str,
 }
 
 /// What is the same throughout a viewing.
@@ -44,6 +55,8 @@ struct Viewing {
     started: Timestamp,
     seen: Timestamp,
     told: Timestamp,
+    /// Answers that are on their way to it.
+    under_way: u32,
     /// Since the last line, and in all.
     minute: Shown,
     all: Shown,
@@ -86,6 +99,7 @@ impl Watch {
                 started: now,
                 seen: now,
                 told: now,
+                under_way: 0,
                 minute: Shown::default(),
                 all: Shown::default(),
             };
@@ -111,12 +125,25 @@ impl Watch {
         }
     }
 
-    /// True if a refusal of this viewing is news: players repeat what they were refused, and one line a minute tells
-    /// it all.
-    pub fn refused(&self, viewing: &Arc<str>, source_ip: IpAddr, now: Timestamp) -> bool {
+    /// An answer sets out: the viewing goes on until it has arrived, however long that takes.
+    pub fn begins(&self, viewing: &Arc<str>, source_ip: IpAddr) {
+        if let Some(viewing) = self.open().get_mut(&(viewing.clone(), source_ip)) {
+            viewing.under_way += 1;
+        }
+    }
+
+    /// An answer has arrived, or the client has gone.
+    pub fn ends(&self, viewing: &Arc<str>, source_ip: IpAddr, now: Timestamp) {
+        if let Some(viewing) = self.open().get_mut(&(viewing.clone(), source_ip)) {
+            viewing.under_way = viewing.under_way.saturating_sub(1);
+            viewing.seen = viewing.seen.max(now);
+        }
+    }
+
+    /// True if a refusal is news: players repeat what they were refused, and one line a minute tells it all.
+    pub fn refused(&self, refusal: Refusal, now: Timestamp) -> bool {
         let mut refused = locked(&self.refused);
-        let told = refused.entry((viewing.clone(), source_ip));
-        match told {
+        match refused.entry(refusal) {
             Entry::Occupied(told) if told.get().age(now) < MINUTE => false,
             told => {
                 told.insert_entry(now);
@@ -125,11 +152,16 @@ impl Watch {
         }
     }
 
+    /// A refusal could not be written down: it is news when it happens again.
+    pub fn untold(&self, refusal: &Refusal) {
+        locked(&self.refused).remove(refusal);
+    }
+
     /// Ends the viewings that have asked for nothing in a while; call it every few seconds.
     pub fn sweep(&self, now: Timestamp, mut write: impl FnMut(&Event<'_>)) {
         locked(&self.refused).retain(|_, told| told.age(now) < MINUTE);
         self.open().retain(|_, viewing| {
-            let stays = viewing.seen.age(now) < GONE;
+            let stays = viewing.under_way > 0 || viewing.seen.age(now) < GONE;
             if !stays {
                 write(&Event::PlaybackEnd(viewing.playback(&viewing.all, viewing.started, viewing.seen)));
             }
@@ -258,12 +290,37 @@ mod tests {
     }
 
     #[test]
+    fn what_takes_longer_than_a_pause_is_still_watched_and_counted() {
+        let (watch, viewer) = (Watch::new(), viewer());
+        let (viewing, ip) = (&viewer.viewing, viewer.source_ip);
+        watch.asked(&viewer, at(0), |_| Ok::<(), ()>(())).unwrap();
+        watch.begins(viewing, ip);
+        watch.sweep(at(300), |event| panic!("{event:?}"));
+        watch.shown(viewing, ip, 20_000_000, Some(at(0)));
+        watch.ends(viewing, ip, at(301));
+        watch.sweep(at(390), |event| panic!("{event:?}"));
+        let mut told = Vec::new();
+        watch.sweep(at(391), |event| told.push(event.line(at(391))));
+        assert!(told.len() == 1 && told[0].contains("\"bytes\":20000000"), "{told:?}");
+        assert!(told[0].contains("\"seconds\":301"), "{told:?}");
+    }
+
+    #[test]
     fn refusals_of_a_viewing_are_news_once_a_minute() {
         let (watch, viewer) = (Watch::new(), viewer());
-        let news = |ip: &str, second| watch.refused(&viewer.viewing, ip.parse().unwrap(), at(second));
+        let refusal = |ip: &str, reason| Refusal {
+            viewing: viewer.viewing.clone(),
+            source_ip: ip.parse().unwrap(),
+            reason,
+        };
+        let news = |ip: &str, second| watch.refused(refusal(ip, "no_permit"), at(second));
         let told: Vec<bool> = [0, 1, 59, 60, 61].map(|second| news("10.0.0.1", second)).into();
         assert_eq!(told, [true, false, false, true, false]);
         assert!(news("10.0.0.2", 61));
+        assert!(watch.refused(refusal("10.0.0.1", "forbidden"), at(61)), "another reason is other news");
+        assert!(!news("10.0.0.2", 62));
+        watch.untold(&refusal("10.0.0.2", "no_permit"));
+        assert!(news("10.0.0.2", 63), "it was not written");
         watch.sweep(at(200), |_| {});
         assert!(watch.refused.lock().unwrap().is_empty());
     }
