@@ -44,7 +44,7 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
-    /// A page token that we did not give out for this stream and caller.
+    /// A page token that we did not give out for this stream.
     #[error("NextToken was not given out for this request")]
     PageToken,
     /// Policy says no.

@@ -92,10 +92,10 @@ fn snapshot(stream: StreamRef, query: &Query<'_>, now: Timestamp) -> Result<GetI
     let at = asked.unwrap_or(now);
     let shown_lately =
         if asked.is_none() { max_age.unwrap_or_default().max(STALEST) } else { Duration::ZERO };
-    let call = GetImages {
+    let mut call = GetImages {
         stream,
         selector: query.selector()?,
-        range: TimeRange { start: at.minus(PICTURE_SPAN + shown_lately), end: Some(at) },
+        range: TimeRange { start: at.minus(PICTURE_SPAN), end: Some(at) },
         sampling_interval: Some(2000),
         format: ImageFormat::Jpeg,
         quality: None,
@@ -105,6 +105,8 @@ fn snapshot(stream: StreamRef, query: &Query<'_>, now: Timestamp) -> Result<GetI
         next_token: None,
     };
     call.check()?;
+    // More than KVS would be asked for at once, and is: only the last part.
+    call.range.start = call.range.start.minus(shown_lately);
     Ok(call)
 }
 

@@ -28,6 +28,8 @@ fn face(status: StatusCode, kind: &str, message: impl Into<String>) -> Face {
     Face { status, kind: kind.to_owned(), message: message.into(), retry_after: None }
 }
 
+/// For so long nobody asks KVS again for what it could not tell.
+const UNKNOWN_FOR: Duration = Duration::from_secs(5);
 /// Too many requests in a word that every SDK retries by itself (`HARDENING.md`, "Throttling").
 const THROTTLED: &str = "ThrottlingException";
 const INVALID: &str = "InvalidArgumentException";
@@ -56,7 +58,8 @@ impl Error {
             Self::Denied(denied) if matches!(denied.reason(), policy::Reason::Unknown(_)) => {
                 let message =
                     "what policy must know of the stream cannot be fetched at the moment; try again later";
-                face(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, message)
+                let face = face(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, message);
+                Face { retry_after: Some(UNKNOWN_FOR), ..face }
             }
             Self::Denied(denied) => face(StatusCode::FORBIDDEN, NOT_AUTHORIZED, denied.to_string()),
             Self::Upstream(error) => of_upstream(error),

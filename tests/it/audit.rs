@@ -1,7 +1,7 @@
 //! The audit log: who was let see what, what they watched, and nothing without it where it is required.
 
 use crate::harness::program::binary;
-use crate::harness::{Edge, Setup, run};
+use crate::harness::{Answer, Edge, Setup, run};
 use kvs_edge::kvs::Timestamp;
 use serde_json::{Value, json};
 use std::fs;
@@ -156,4 +156,60 @@ async fn check_says_what_serve_would_and_leaves_no_log_behind() {
     let said = String::from_utf8_lossy(&bad.stderr).into_owned() + &String::from_utf8_lossy(&bad.stdout);
     assert_eq!(bad.status.code(), Some(2), "{said}");
     assert!(said.contains("log.audit"), "{said}");
+}
+
+/// Each refusal by policy, by name, by capability; and nothing is told as shown that was not.
+#[tokio::test]
+async fn what_is_refused_is_told_with_what_it_was_about_and_what_was_not_shown_is_not_told_as_shown() {
+    let setup = Setup::default()
+        .setting("PLAYBACK__BIND", "address")
+        .setting("SERVER__TRUSTED_PROXIES", "[\"127.0.0.1\"]");
+    let mut edge = setup.start().await;
+    let file = edge.path("audit.log");
+    let arn = "arn:aws:kinesisvideo:eu-west-1:999988887777:stream/cam-1/1720751492346";
+    let elsewhere = edge.call("/describeStream", edge.alice(), &json!({"StreamARN": arn})).await;
+    assert_eq!(elsewhere.status, 403);
+    let end = Timestamp::now().millis() / 1000 - 60;
+    let list = json!({"StreamName": "cam-1", "MaxResults": 2, "FragmentSelector": {
+        "FragmentSelectorType": "SERVER_TIMESTAMP",
+        "TimestampRange": {"StartTimestamp": end - 20, "EndTimestamp": end}}});
+    let listed = edge.call("/listFragments", edge.alice(), &list).await.json();
+    let numbers: Vec<&Value> =
+        listed["Fragments"].as_array().unwrap().iter().map(|found| &found["FragmentNumber"]).collect();
+    let media = json!({"StreamName": "cam-1", "Fragments": numbers});
+    let media = edge.call("/getMediaForFragmentList", edge.alice(), &media).await;
+    assert_eq!(media.status, 200);
+    // Somebody else shows bob's URL.
+    let master = edge.play("/streams/cam-1/live.m3u8", edge.bob()).await;
+    let stolen = edge.http.get(&master, &[("x-forwarded-for", "192.0.2.7")]).await;
+    assert_eq!(stolen.status, 403);
+    // Bob asks for what is not there.
+    let folder = master.rsplit_once('/').unwrap().0;
+    assert_eq!(edge.http.get(&master, &[]).await.status, 200);
+    let playlist =
+        edge.http.get(&format!("{folder}/getHLSMediaPlaylist.m3u8?TrackNumber=1"), &[]).await.text();
+    let segment = playlist.lines().find(|line| line.starts_with("getMP4MediaFragment")).unwrap();
+    let (number, rest) = segment.split_once('&').unwrap();
+    let other = if number.ends_with('7') { "8" } else { "7" };
+    let missing = format!("{folder}/{}{other}&{rest}", &number[..number.len() - 1]);
+    let missing = edge.http.get(&missing, &[]).await;
+    assert_eq!(missing.status, 404, "{}", missing.text());
+    edge.running.take().unwrap().drain().await;
+    let all = lines(&file);
+    let of = |answer: &Answer| {
+        let id = answer.header("x-request-id").unwrap();
+        let told = all.iter().find(|line| line["request_id"] == id);
+        told.unwrap_or_else(|| panic!("{id}: {all:#?}"))
+    };
+    let told = of(&elsewhere);
+    assert_eq!((&told["decision"], &told["reason"]), (&json!("deny"), &json!("not_served")), "{told}");
+    assert_eq!((&told["sub"], &told["action"]), (&json!("alice"), &json!("DescribeStream")));
+    let told = of(&media);
+    assert!(told["from"].is_string() && told["to"].is_string(), "{told}");
+    assert_eq!((&told["region"], &told["account"]), (&json!("eu-west-1"), &json!("123456789012")), "{told}");
+    let told = of(&stolen);
+    assert_eq!((&told["reason"], &told["ip"]), (&json!("capability"), &json!("192.0.2.7")), "{told}");
+    assert_eq!((&told["sub"], &told["stream"]), (&json!("bob"), &json!("cam-1")));
+    let end = all.iter().find(|line| line["event"] == "playback_end").unwrap_or_else(|| panic!("{all:#?}"));
+    assert_eq!((&end["bytes"], &end["to"]), (&json!(0), &Value::Null), "nothing was shown: {end}");
 }

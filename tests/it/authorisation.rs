@@ -365,3 +365,21 @@ async fn without_a_policy_that_reads_them_tags_are_not_asked_for_and_unknown_tag
     assert!((500..600).contains(&answer.status), "KVS cannot tell, so nobody may: {}", shown(&answer));
     assert_eq!(edge.get("/streams/cam-2", edge.alice()).await.status, 200);
 }
+
+/// An old picture that others have just been shown is not for those who may see new ones only.
+#[tokio::test]
+async fn the_newest_picture_is_never_older_than_what_its_asker_may_see() {
+    let edge = edge().await;
+    let (alice, carl) = (edge.alice(), edge.token("carl", &["contractors"]));
+    let snapshot = async |token: &str, query: &str| {
+        let answer = edge.get(&format!("/streams/cam-1/snapshot.jpg{query}"), token).await;
+        let time = answer.header("kvs-edge-image-time").map(|time| Timestamp::parse(time).unwrap());
+        (answer.status, time)
+    };
+    let (status, time) = snapshot(&alice, "?max_age=3600").await;
+    assert!(status == 200 && time.is_some());
+    // Ten minutes are his: an hour is not, even while the picture at hand is new.
+    assert_eq!(snapshot(&carl, "?max_age=3600").await.0, 403);
+    assert_eq!(snapshot(&carl, "?max_age=300").await, (200, time), "that picture is new enough");
+    assert_eq!(snapshot(&carl, "").await.0, 200);
+}

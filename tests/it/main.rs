@@ -15,6 +15,7 @@ mod console;
 mod crowds;
 mod dead_addresses;
 mod demo_clients;
+mod facts;
 mod first_light;
 mod floods;
 mod harness;
