@@ -307,8 +307,8 @@ impl Policy {
         let Some(stream) = &scene.stream else { return Ok(Judgement::Refused(Reason::OtherStream)) };
         if let Some(fact) = book.reads.missing(stream) {
             let outlook = self.ask_cedar(&self.outlook, caller, operation, question, scene)?;
-            let hopes = matches!(outlook, Judgement::Permitted(_));
-            return Ok(if hopes { Judgement::Refused(Reason::Unknown(fact)) } else { outlook });
+            let hopeless = matches!(outlook, Judgement::Refused(Reason::NoPermit | Reason::Forbidden(_)));
+            return Ok(if hopeless { outlook } else { Judgement::Refused(Reason::Unknown(fact)) });
         }
         let (request, entities) = self.put(caller, operation, question, scene, &book.circumstances)?;
         let response = self.authorizer.is_authorized(&request, &book.set, &entities);

@@ -214,3 +214,27 @@ async fn the_readme_s_lines_are_the_demo_s() {
     let edge = Edge::start().await;
     assert_eq!(edge.get("/console/me", edge.alice()).await.json()["subject"], "alice");
 }
+
+/// A look at settings needs no network: it is for a desk and a CI as well.
+#[tokio::test]
+async fn check_asks_nobody_unless_it_is_told_to() {
+    let folder = good_folder().await;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let keys = format!("jwks = \"http://{}/keys\"", listener.local_addr().unwrap());
+    let file = folder.path().join("edge.toml");
+    fs::write(&file, GOOD.replacen("jwks = \"file:jwks.json\"", &keys, 1)).unwrap();
+    let file = file.to_str().unwrap();
+    let checked = kvs_edge(&["check", "--config", file]).await;
+    assert_eq!(checked.status.code(), Some(0), "{}", words(&checked));
+    assert_eq!(words(&checked).lines().count(), 1, "{}", words(&checked));
+    assert!(listener.accept().is_err(), "nobody came");
+    drop(listener);
+    let online = kvs_edge(&["check", "--online", "--config", file]).await;
+    assert_eq!(online.status.code(), Some(2), "{}", words(&online));
+    assert!(
+        words(&online).contains("the keys of issuer https://login.test/ are not available"),
+        "{}",
+        words(&online)
+    );
+}

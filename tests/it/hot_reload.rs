@@ -1,7 +1,9 @@
 //! A reload of the policies reaches those who are playing; one that is wrong changes nothing and says so.
 
+use crate::harness::edge::AUDIENCE;
 use crate::harness::program::binary;
 use crate::harness::{Edge, Setup};
+use serde_json::json;
 use std::fs;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -124,4 +126,41 @@ async fn a_bad_policy_file_is_refused_with_its_place_and_the_last_good_one_stays
     assert_eq!((may(edge.bob()).await, may(edge.token("ann", &["board"])).await), (403, 200));
     let now = edge.running.as_ref().unwrap().app.gateway().policy.version().to_owned();
     assert_ne!(now, version);
+}
+
+/// A token that is signed with a shared secret (RFC 7515, A.1).
+fn shared(issuer: &str, secret: &str) -> String {
+    use aws_lc_rs::hmac;
+    use base64::Engine as _;
+    let base64 = |bytes: &[u8]| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes);
+    let exp = kvs_edge::kvs::Timestamp::now().millis() / 1000 + 600;
+    let claims =
+        json!({"iss": issuer, "aud": AUDIENCE, "sub": "ann", "groups": ["investigators"], "exp": exp})
+            .to_string();
+    let text = format!("{}.{}", base64(br#"{"alg":"HS256","typ":"JWT"}"#), base64(claims.as_bytes()));
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), text.as_bytes());
+    format!("{text}.{}", base64(tag.as_ref()))
+}
+
+#[tokio::test]
+async fn a_leaked_secret_opens_nothing_once_its_file_has_another() {
+    const OTHER: &str = "https://shared.test/";
+    let more = format!(
+        "[[issuer]]\nissuer = \"{OTHER}\"\naudience = [\"{AUDIENCE}\"]\nalgorithms = [\"HS256\"]\n\
+         secret = \"file:shared\"\nclaims = {{ subject = \"/sub\", groups = \"/groups\" }}\n"
+    );
+    let edge = Edge::start().await;
+    let (leaked, fresh) = ("leaked".repeat(8), "fresh!".repeat(8));
+    fs::write(edge.path("shared"), &leaked).unwrap();
+    let settings = fs::read_to_string(edge.path("edge.toml")).unwrap();
+    fs::write(edge.path("edge.toml"), format!("{settings}\n{more}")).unwrap();
+    let served = serve(&edge).await;
+    let status = async |secret: &str| {
+        let bearer = format!("Bearer {}", shared(OTHER, secret));
+        edge.http.get(&format!("{}/streams/cam-1", served.url), &[("authorization", &bearer)]).await.status
+    };
+    assert_eq!((status(&leaked).await, status(&fresh).await), (200, 401));
+    fs::write(edge.path("shared"), &fresh).unwrap();
+    edge.until("the new secret is in force", async || status(&fresh).await == 200).await;
+    assert_eq!(status(&leaked).await, 401);
 }

@@ -4,7 +4,7 @@
 use super::harness::*;
 use crate::caller::{Attribute, Caller};
 use crate::kvs::{Operation, StreamArn};
-use crate::policy::{Policy, Question, Scene, Verdict, schema};
+use crate::policy::{Policy, Question, Reads, Reason, Scene, Verdict, schema};
 use cedar_policy::{Authorizer, Context, Decision, Entities, PolicySet, Request, Schema};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -295,6 +295,41 @@ fn agrees(
         }
     }
     Ok(())
+}
+
+/// Before facts are fetched: a refusal that needs none is the one that would follow, a permit too, and all else is unknown.
+#[test]
+fn what_is_decided_without_facts_is_what_any_facts_would_decide() {
+    let policies = prop::collection::vec(policy_text(), 1..5);
+    let tries = prop::collection::vec((any_caller(), asked(), any_scene()), 8);
+    let (unknown, hopeless) = (Cell::new(0), Cell::new(0));
+    let config = ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() };
+    let agreed = TestRunner::new(config).run(&(policies, tries), |(policies, tries)| {
+        let Some((policy, text)) = loaded(&policies) else { return Ok(()) };
+        let (schema, _) = schema::build(&policy.config, &policy.attributes).unwrap();
+        for (caller, asked, scene) in tries {
+            let expected = independently(&text, &schema, &caller, &asked, &scene) == Some(Decision::Allow);
+            let mut blind = scene.clone();
+            let facts = blind.stream.as_mut().unwrap();
+            (facts.tags, facts.arn, facts.account) = (None, None, None);
+            let (caller, request) = (Arc::new(caller), request_of(&asked, &scene));
+            let refused = policy.is_hopeless(&caller, &request, &blind);
+            match policy.permit(caller, request, &blind) {
+                Ok(_) => prop_assert!(expected && !refused, "{} {:?} {:?}", text, asked, scene),
+                Err(denied) if matches!(denied.reason(), Reason::Unknown(_)) => {
+                    prop_assert!(!refused);
+                    unknown.set(unknown.get() + 1);
+                }
+                Err(_) => {
+                    prop_assert!(!expected && refused, "{} {:?} {:?}", text, asked, scene);
+                    hopeless.set(hopeless.get() + usize::from(policy.reads() != Reads::default()));
+                }
+            }
+        }
+        Ok(())
+    });
+    agreed.unwrap();
+    assert!(unknown.get() > 20 && hopeless.get() > 50, "{unknown:?} {hopeless:?}: this tries too little");
 }
 
 #[test]
