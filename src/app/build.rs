@@ -46,7 +46,8 @@ pub async fn gateway(
         return Err(wrong(faults.0));
     }
     let identity = faults.of(identity_of(config, source, lasting, occasion).await?);
-    let calls = faults.of(lasting.calls(config).await);
+    let asks = !matches!(occasion, Occasion::Look);
+    let calls = faults.of(lasting.calls(config, asks).await);
     let (Some(policy), Some(keys), Some(identity), Some(calls)) = (policy, keys, identity, calls) else {
         return Err(wrong(faults.0));
     };

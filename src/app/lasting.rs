@@ -105,11 +105,12 @@ impl Lasting {
         })
     }
 
-    /// The calls for these settings: the ones there are, if nothing about them changed.
+    /// The calls for these settings: the ones there are, if nothing about them changed. `asks`: credentials are fetched
+    /// ahead.
     ///
     /// # Errors
     /// An entry cannot be used.
-    pub async fn calls(&self, config: &Config) -> Result<Calls, Vec<Mistake>> {
+    pub async fn calls(&self, config: &Config, asks: bool) -> Result<Calls, Vec<Mistake>> {
         let made_of = MadeOf::read(config);
         if let Some(calls) = self.current()
             && *calls.made_of == made_of
@@ -120,8 +121,11 @@ impl Lasting {
             // Those that follow read it.
             calls.sessions.save().await;
         }
-        let upstream =
-            upstream::Upstream::start(&config.aws, &config.upstream, self.upstream_metrics.clone()).await?;
+        let metrics = self.upstream_metrics.clone();
+        let upstream = match asks {
+            true => upstream::Upstream::start(&config.aws, &config.upstream, metrics).await?,
+            false => upstream::Upstream::look(&config.aws, &config.upstream, metrics).await?,
+        };
         let origin = KvsOrigin::new(upstream.clone(), self.cache.clone(), &config.cache);
         let sessions = Arc::new(Sessions::new(origin, config.sessions.clone(), self.session_metrics.clone()));
         let calls = Calls { upstream, sessions, made_of: Arc::new(made_of) };

@@ -99,6 +99,8 @@ impl App {
 
 /// How often files are looked at where nothing tells of changes.
 const LOOK: Duration = Duration::from_secs(2);
+/// How long nothing may have changed before changed files are read.
+const SETTLE: Duration = Duration::from_millis(250);
 
 /// Which files there are, how long and how new: enough to notice a change, and blind to none that a rename makes.
 #[derive(Clone, PartialEq, Eq)]
@@ -131,10 +133,25 @@ pub async fn on_signals_and_changes(app: Arc<App>, mut seen: Seen) {
             _ = hangup.recv() => true,
             () = tokio::time::sleep(LOOK) => false,
         };
-        let now = Seen::now(&app.source, &app.config());
+        let look = || Seen::now(&app.source, &app.config());
+        let now = look();
         if told || now != seen {
-            seen = now;
+            seen = if told { now } else { settled(now, look).await };
             let _ = app.reload().await;
         }
     }
+}
+
+/// Files that belong together, such as the two halves of a key, change one after the other: waits until nothing has changed for
+/// a moment, or for as long as may be waited.
+async fn settled(mut seen: Seen, look: impl Fn() -> Seen) -> Seen {
+    for _ in 0..8 {
+        tokio::time::sleep(SETTLE).await;
+        let now = look();
+        if now == seen {
+            break;
+        }
+        seen = now;
+    }
+    seen
 }

@@ -71,6 +71,7 @@ use reply::Reply;
 use route::Route;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use witness::Told;
 
@@ -193,7 +194,6 @@ impl Gateway {
         let wanted = self.read(&route, &who, &parts, body, now).await?;
         record.asked(&wanted);
         record.step("read");
-        let allowance = self.admit(who.caller(), record)?;
         let told = Told::of(&wanted);
         let located = match wanted.stream().map(|stream| self.upstream.locate(stream)).transpose() {
             Ok(located) => located,
@@ -205,8 +205,10 @@ impl Gateway {
         };
         let reads = self.policy.reads_for(wanted.operation());
         let mut scene = scene(located.as_ref(), record.client, now);
+        let allowance = self.callers.of(who.caller(), &self.rates);
+        let mut absent = None;
         if scene.lacks(reads) && !self.policy.is_hopeless(who.caller(), &wanted, &scene) {
-            self.learn(&mut scene, located.as_ref(), reads, &allowance, record).await?;
+            absent = self.learn(&mut scene, located.as_ref(), reads, &allowance, who.caller()).await?;
         }
         let judged = self.policy.permit_on(&mut last.decision, who.caller().clone(), wanted, &scene);
         let receipt = self.tell(&judged, &who, &told, located.as_ref(), &mut last.told, record)?;
@@ -215,8 +217,13 @@ impl Gateway {
             self.told(receipt).await?;
         }
         let permit = judged?;
+        if let Some(absent) = absent {
+            // What was judged were facts of no stream: good enough to say so, not to show anything.
+            return Err(absent.into());
+        }
         record.allowed();
         record.step("authorize");
+        let allowance = self.admit(allowance, record)?;
         let (located, scene, steps) = (located.as_ref(), &scene, record.steps());
         let ask = Ask { permit, located, scene, parts: &parts, now, allowance, steps };
         // Each in a box of its own: hyper moves the future of a request about before it is first polled, and one with room
@@ -249,8 +256,7 @@ impl Gateway {
     }
 
     /// Lets a caller in who has not taken too much, and has his bytes counted.
-    fn admit(&self, caller: &Arc<Caller>, record: &mut Record) -> Result<Allowance, Error> {
-        let allowance = self.callers.of(caller, &self.rates);
+    fn admit(&self, allowance: Allowance, record: &mut Record) -> Result<Allowance, Error> {
         allowance.admit(Instant::now())?;
         if allowance.bounds_bytes() {
             record.allowance = Some(allowance.clone());
@@ -258,8 +264,8 @@ impl Gateway {
         Ok(allowance)
     }
 
-    /// Asks KVS for facts that policies read. What cannot be learnt stays unknown, which permits nothing; that there is no such
-    /// stream is told only to who may do this with one that has nothing but its name.
+    /// Asks KVS for facts that policies read. What cannot be learnt stays unknown, which permits nothing. If there is no such
+    /// stream, gives KVS's words for that, for those who may do this with one that has nothing but its name.
     ///
     /// # Errors
     /// The caller has made KVS be asked too much lately.
@@ -269,12 +275,22 @@ impl Gateway {
         located: Option<&Located>,
         reads: policy::Reads,
         allowance: &Allowance,
-        record: &mut Record,
-    ) -> Result<(), Error> {
-        let (Some(facts), Some(located)) = (&mut scene.stream, located) else { return Ok(()) };
-        allowance.may_ask(Instant::now())?;
-        let principal = record.caller.as_ref().map(|caller| caller.principal()).unwrap_or_default();
-        let asker = || Asker { principal: &principal, asks: || allowance.spend_points(1, Instant::now()) };
+        caller: &Caller,
+    ) -> Result<Option<upstream::Error>, Error> {
+        let (Some(facts), Some(located)) = (&mut scene.stream, located) else { return Ok(None) };
+        let (principal, in_debt) = (caller.principal(), AtomicBool::new(false));
+        // Called only if KVS is asked, and for him: what is remembered costs nobody.
+        let may_ask = || match allowance.may_ask(Instant::now()) {
+            Ok(()) => {
+                allowance.spend_points(1, Instant::now());
+                true
+            }
+            Err(_) => {
+                in_debt.store(true, Ordering::Relaxed);
+                false
+            }
+        };
+        let asker = || Asker { principal: &principal, may_ask };
         let learnt = async {
             if reads.arn || (reads.account && facts.account.is_none()) {
                 let description = self.upstream.identify(located, asker()).await?;
@@ -288,12 +304,18 @@ impl Gateway {
         };
         match learnt.await {
             Ok(()) => {}
-            Err(upstream::Error::Kvs(fault)) if fault.is_not_found() => facts.assume_bare(&located.stream),
+            Err(upstream::Error::Kvs(fault)) if fault.is_not_found() => {
+                facts.assume_bare(&located.stream);
+                return Ok(Some(upstream::Error::Kvs(fault)));
+            }
             Err(error) => {
+                if in_debt.into_inner() {
+                    allowance.may_ask(Instant::now())?;
+                }
                 tracing::warn!(stream = %facts.name, "cannot learn what policies read of the stream: {error}");
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// The stream's ARN as KVS tells it: what caches key on.

@@ -56,18 +56,19 @@ impl Bound {
 }
 
 /// Replaces our token in a call by KVS's own, and fills in the footage that it continues. `locate` tells where a stream
-/// is served from.
+/// is served from; a call about one that is not stays as it is, since it goes no further than to be refused.
 ///
 /// # Errors
-/// [`Error::PageToken`] if the token was not given out for this stream; `locate`'s own.
+/// [`Error::PageToken`] if the token was not given out for this stream.
 pub fn open(
     keys: &Keys,
     call: Call,
     locate: impl Fn(&StreamRef) -> Result<Located, upstream::Error>,
 ) -> Result<Call, Error> {
+    let Some(Ok(located)) = call.stream().map(locate) else { return Ok(call) };
     Ok(match call {
         Call::ListFragments(ListFragments { stream, selector, max_results, next_token: Some(token) }) => {
-            let inside = unseal(keys, &token, &locate(&stream)?)?;
+            let inside = unseal(keys, &token, &located)?;
             let continued = inside.selector();
             if selector.is_some_and(|selector| selector != continued) {
                 return Err(Error::PageToken);
@@ -80,7 +81,7 @@ pub fn open(
         }
         Call::GetImages(mut images) => {
             if let Some(token) = images.next_token.take() {
-                let inside = unseal(keys, &token, &locate(&images.stream)?)?;
+                let inside = unseal(keys, &token, &located)?;
                 let asked = FragmentSelector { kind: images.selector, range: images.range };
                 if inside.selector() != asked {
                     return Err(Error::PageToken);

@@ -187,7 +187,7 @@ impl Gateway {
     }
 }
 
-/// What stands for all that an operation may be asked: the present, and a minute of the archive, of now, of some hours ago and of
+/// What stands for all that an operation may be asked: the present, and a second of the archive, of now, of some hours ago and of
 /// some days ago. Who may do something with any of these should be offered it.
 fn possible(operation: Operation, now: Timestamp) -> Vec<Question> {
     const HOUR: u64 = 3600;
@@ -200,9 +200,9 @@ fn possible(operation: Operation, now: Timestamp) -> Vec<Question> {
     }
     if operation != Operation::DescribeStream {
         let mode = session.then_some(PlaybackMode::OnDemand);
-        questions.extend([60, 2 * HOUR, 49 * HOUR].map(|ago| {
+        questions.extend([1, 2 * HOUR, 49 * HOUR].map(|ago| {
             let start = now.minus(Duration::from_secs(ago));
-            let range = TimeRange { start, end: Some(start.plus(Duration::from_secs(60))) };
+            let range = TimeRange { start, end: Some(start.plus(Duration::from_secs(1))) };
             Question { mode, footage: Footage::Range(range), ..Question::about(operation) }
         }));
     }

@@ -51,7 +51,7 @@ impl Gateway {
         let located = wanted.stream().map(|stream| self.upstream.locate(stream)).transpose()?;
         let scene = Scene { now, source_ip: record.client, stream: None };
         let permit = Permit::unasked(nobody.clone(), wanted);
-        let allowance = self.admit(permit.caller(), record)?;
+        let allowance = self.admit(self.callers.of(permit.caller(), &self.rates), record)?;
         let (located, scene, steps) = (located.as_ref(), &scene, record.steps());
         let ask = Ask { permit, located, scene, parts: &parts, now, allowance, steps };
         match route {

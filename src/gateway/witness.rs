@@ -151,9 +151,10 @@ impl Gateway {
             _ => None,
         };
         let footage = number.and_then(|number| server_time(number, record.at));
-        self.witness.watch.begins(&player.viewing, record.client);
+        let counts = self.witness.watch.begins(&player.viewing, record.client);
         Viewing {
             watch: self.witness.watch.clone(),
+            counts,
             sessions: self.sessions.clone(),
             key: key.clone(),
             viewer,
@@ -205,6 +206,8 @@ impl Told {
 /// Counts media bytes towards a viewing when they have left. As long as it lives, the viewing has not ended.
 pub struct Viewing {
     watch: Arc<Watch>,
+    /// The viewing knows of it.
+    counts: bool,
     sessions: Arc<Sessions<KvsOrigin>>,
     key: SessionKey,
     viewer: ViewerId,
@@ -226,6 +229,8 @@ impl Viewing {
 
 impl Drop for Viewing {
     fn drop(&mut self) {
-        self.watch.ends(&self.viewing, self.source_ip, Timestamp::now());
+        if self.counts {
+            self.watch.ends(&self.viewing, self.source_ip, Timestamp::now());
+        }
     }
 }

@@ -15,6 +15,7 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http::header::{ACCEPT, ETAG, HeaderValue, IF_NONE_MATCH};
 use http::{Request, Response, StatusCode, Uri};
+use serde_json::{Map, Value};
 use std::ffi::OsStr;
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -186,6 +187,8 @@ impl KeyStore {
         self.current.store(other.current.load_full());
         let (mut ours, theirs) = (self.state(), other.state());
         ours.forced = theirs.forced;
+        // What a token has asked for and the other store can no longer tell us.
+        ours.missed = theirs.missed || theirs.asked || theirs.reading;
         ours.problem.clone_from(&theirs.problem);
         ours.failures = theirs.failures;
         ours.jwks_uri.clone_from(&theirs.jwks_uri);
@@ -347,11 +350,14 @@ impl KeyStore {
             format!("{}/.well-known/openid-configuration", self.config.issuer.trim_end_matches('/'));
         let address: Uri = address.parse().map_err(|_| format!("{address} is not a valid URL"))?;
         let problem = match get(fetch, &address, None).await {
-            Ok(response) if response.status() == StatusCode::OK => {
-                let url = self.discovered(&address, response.body())?;
-                self.state().jwks_uri = Some(url.clone());
-                return Ok(url);
-            }
+            Ok(response) if response.status() == StatusCode::OK => match strict::object(response.body()) {
+                Ok(document) if response.body().len() <= LONGEST => {
+                    let url = self.discovered(&address, &document)?;
+                    self.state().jwks_uri = Some(url.clone());
+                    return Ok(url);
+                }
+                _ => format!("{address} is no discovery document"),
+            },
             Ok(response) => format!("{address} answered {}", response.status()),
             Err(problem) => problem,
         };
@@ -363,12 +369,8 @@ impl KeyStore {
     }
 
     /// OpenID Connect Discovery 1.0, section 4: the document must name the very issuer that was asked.
-    fn discovered(&self, address: &Uri, document: &[u8]) -> Result<Uri, String> {
+    fn discovered(&self, address: &Uri, document: &Map<String, Value>) -> Result<Uri, String> {
         let issuer = &self.config.issuer;
-        let document = match strict::object(document) {
-            Ok(members) if document.len() <= LONGEST => members,
-            _ => return Err(format!("{address} is no discovery document")),
-        };
         let text = |name: &str| document.get(name).and_then(serde_json::Value::as_str);
         if text("issuer") != Some(issuer) {
             return Err(format!("{address} is about another issuer"));

@@ -247,6 +247,11 @@ impl Policy {
     ) -> Result<Judgement, Unspeakable> {
         if self.forbids_listing {
             let operation = Operation::ListStreams;
+            // A `forbid` that cannot be asked yet is heard: nothing here needs a permit, so its book cannot tell.
+            let lacks = |stream| self.policies_of(operation).reads.missing(stream);
+            if let Some(fact) = scene.stream.as_ref().and_then(lacks) {
+                return Ok(Judgement::Refused(Reason::Unknown(fact)));
+            }
             let listing = self.ask(self.policies_of(operation), caller, operation, question, scene)?;
             if matches!(&listing, Judgement::Refused(reason) if *reason != Reason::NoPermit) {
                 return Ok(listing);

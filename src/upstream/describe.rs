@@ -62,20 +62,30 @@ struct Kept<V> {
     trouble: Option<(Error, Instant)>,
 }
 
-/// On whose behalf KVS is asked, and what is to be done when it is: not if the answer is there, or on its way to somebody else.
-pub struct Asker<'a, F: FnOnce()> {
+/// On whose behalf KVS is asked.
+pub struct Asker<'a, F: FnOnce() -> bool> {
     /// Whose turn it takes.
     pub principal: &'a str,
-    /// Done by whoever makes KVS be asked.
-    pub asks: F,
+    /// Whether he may make KVS be asked; called if it must be, not if the answer is there or on its way to somebody else.
+    pub may_ask: F,
 }
 
-impl Asker<'static, fn()> {
+impl Asker<'static, fn() -> bool> {
     /// kvs-edge itself, for everybody.
     #[must_use]
     pub fn everybody() -> Self {
-        Self { principal: "", asks: || () }
+        Self { principal: "", may_ask: || true }
     }
+}
+
+/// How long an answer stands.
+#[derive(Clone, Copy)]
+struct Standing {
+    ttl: Duration,
+    /// After that, while it cannot be renewed; `None`: for ever.
+    grace: Option<Duration>,
+    /// That nothing could be learnt is remembered for a moment too.
+    keeps_trouble: bool,
 }
 
 const MOST: u64 = 100_000;
@@ -98,8 +108,7 @@ impl<V: Clone + Send + Sync + 'static> Memory<V> {
     async fn get(
         &self,
         key: Key,
-        ttl: Duration,
-        grace: Option<Duration>,
+        Standing { ttl, grace, keeps_trouble }: Standing,
         work: impl FnOnce() -> Work<Result<V, Error>>,
     ) -> Result<V, Error> {
         let kept = self.kept.get(&key);
@@ -127,13 +136,19 @@ impl<V: Clone + Send + Sync + 'static> Memory<V> {
                 self.kept.insert(key, old.clone());
                 if stands { old.answer } else { answer }
             }
-            (Err(error), _) if error.is_outage() => answer,
+            // Waiting in vain was the asker's affair, not the stream's.
+            (Err(error), _) if error.is_outage() && (!keeps_trouble || error.is_busy()) => answer,
             _ => {
                 self.kept.insert(key, Kept { answer: answer.clone(), since: now, trouble: None });
                 answer
             }
         }
     }
+}
+
+/// He who asks has asked for too much lately.
+fn in_debt<V: Send + 'static>() -> Work<Result<V, Error>> {
+    Box::pin(async { Err(Error::Busy { retry_after: SHORTLY, what: "caller's" }) })
 }
 
 impl Upstream {
@@ -145,9 +160,9 @@ impl Upstream {
         let inner = &self.0;
         let entry = self.entry(located)?;
         let key = (entry.name.clone(), located.stream.clone());
-        let ttl = inner.config.describe_ttl.0;
+        let standing = Standing { ttl: inner.config.describe_ttl.0, grace: None, keeps_trouble: false };
         let work = || inner.clone().describe(entry, &located.stream, "");
-        inner.descriptions.streams.get(key, ttl, None, work).await
+        inner.descriptions.streams.get(key, standing, work).await
     }
 
     /// The same to decide by: not much older than `describe_ttl`, whether KVS answers or not.
@@ -157,31 +172,39 @@ impl Upstream {
     pub async fn identify(
         &self,
         located: &Located,
-        asker: Asker<'_, impl FnOnce()>,
+        asker: Asker<'_, impl FnOnce() -> bool>,
     ) -> Result<Arc<Description>, Error> {
         let inner = &self.0;
         let entry = self.entry(located)?;
         let key = (entry.name.clone(), located.stream.clone());
-        let work = || {
-            (asker.asks)();
-            inner.clone().describe(entry, &located.stream, asker.principal)
+        let ttl = inner.config.describe_ttl.0;
+        let standing = Standing { ttl, grace: Some(GRACE), keeps_trouble: false };
+        let work = || match (asker.may_ask)() {
+            true => inner.clone().describe(entry, &located.stream, asker.principal),
+            false => in_debt(),
         };
-        inner.descriptions.streams.get(key, inner.config.describe_ttl.0, Some(GRACE), work).await
+        inner.descriptions.streams.get(key, standing, work).await
     }
 
     /// A stream's tags, to decide by.
     ///
     /// # Errors
     /// KVS's, when nothing is remembered, or nothing that may still decide.
-    pub async fn tags(&self, located: &Located, asker: Asker<'_, impl FnOnce()>) -> Result<Arc<Tags>, Error> {
+    pub async fn tags(
+        &self,
+        located: &Located,
+        asker: Asker<'_, impl FnOnce() -> bool>,
+    ) -> Result<Arc<Tags>, Error> {
         let inner = &self.0;
         let entry = self.entry(located)?;
         let key = (entry.name.clone(), located.stream.clone());
-        let work = || {
-            (asker.asks)();
-            inner.clone().tags(entry, &located.stream, asker.principal)
+        let ttl = inner.config.describe_ttl.0;
+        let standing = Standing { ttl, grace: Some(GRACE), keeps_trouble: true };
+        let work = || match (asker.may_ask)() {
+            true => inner.clone().tags(entry, &located.stream, asker.principal),
+            false => in_debt(),
         };
-        inner.descriptions.tags.get(key, inner.config.describe_ttl.0, Some(GRACE), work).await
+        inner.descriptions.tags.get(key, standing, work).await
     }
 }
 
@@ -283,7 +306,7 @@ mod tests {
                 asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 Box::pin(async move { answer })
             };
-            memory.get(key.clone(), ttl, grace, work).await.ok()
+            memory.get(key.clone(), Standing { ttl, grace, keeps_trouble: false }, work).await.ok()
         };
         let down = || Err(Error::BrokenAnswer("nobody there".into()));
         assert_eq!(get(Some(GRACE), Ok(1)).await, Some(1));

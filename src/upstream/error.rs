@@ -56,6 +56,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// True if it was our own bounds that kept us from asking.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        matches!(self, Self::Busy { .. } | Self::CircuitOpen { .. })
+    }
+
     /// True if KVS itself is in trouble or out of reach, so that something older is better than nothing.
     #[must_use]
     pub fn is_outage(&self) -> bool {

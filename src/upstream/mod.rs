@@ -106,6 +106,27 @@ impl Upstream {
         config: &Config,
         metrics: Metrics,
     ) -> Result<Self, Vec<Mistake>> {
+        Self::assemble(entries, config, metrics, true).await
+    }
+
+    /// The same without asking anybody for credentials ahead: for a look at settings.
+    ///
+    /// # Errors
+    /// As [`Upstream::start`].
+    pub async fn look(
+        entries: &[EntryConfig],
+        config: &Config,
+        metrics: Metrics,
+    ) -> Result<Self, Vec<Mistake>> {
+        Self::assemble(entries, config, metrics, false).await
+    }
+
+    async fn assemble(
+        entries: &[EntryConfig],
+        config: &Config,
+        metrics: Metrics,
+        keeps_credentials: bool,
+    ) -> Result<Self, Vec<Mistake>> {
         let mut mistakes = Vec::new();
         check(entries, &mut mistakes);
         config.check(&mut mistakes);
@@ -137,7 +158,8 @@ impl Upstream {
         if !mistakes.is_empty() {
             return Err(mistakes);
         }
-        let keepers = ready.iter().map(|entry| Keeper(tokio::spawn(entry.clone().keep_credentials())));
+        let kept = ready.iter().filter(|_| keeps_credentials);
+        let keepers = kept.map(|entry| Keeper(tokio::spawn(entry.clone().keep_credentials())));
         Ok(Self(Arc::new(Inner {
             _keepers: keepers.collect(),
             entries: ready,

@@ -85,16 +85,46 @@ async fn a_fact_that_cannot_be_had_refuses_tells_the_audit_log_and_hides_no_othe
     assert!(names.contains(&"cam-2".to_owned()) && !names.contains(&"cam-1".to_owned()), "{names:?}");
 }
 
-/// Whose rate is used up makes KVS be asked no more, for facts either.
+/// Whose rate is used up makes KVS be asked no more, for facts either; what is remembered costs nobody.
 #[tokio::test]
-async fn learning_facts_is_paid_for() {
+async fn learning_facts_is_paid_for_and_what_is_remembered_is_not() {
     let setup = Setup { policies: BY_TAG.into(), ..Setup::default() };
     let edge = setup.setting("RATES__POINTS", "1").setting("RATES__BURST", "1s").start().await;
+    let url = format!("{}/_emulator/streams/cam-1", edge.emulator.url());
+    edge.http.post(&url, &[], json!({"tags": {"site": "berlin"}}).to_string()).await;
     let ben = edge.token("ben", &["berlin"]);
+    assert_eq!(edge.get("/streams/cam-1", &ben).await.status, 200);
     let mut seen = Vec::new();
     for number in 0..20 {
         seen.push(edge.get(&format!("/streams/made-up-{number}"), &ben).await.status);
     }
     assert!(seen.contains(&403) && seen.contains(&429), "{seen:?}");
     assert!(edge.reached_by("ListTagsForStream").await < 10, "{seen:?}");
+    for _ in 0..5 {
+        let answer = edge.get("/streams/cam-1", &ben).await;
+        assert_eq!(answer.status, 200, "he is in debt, and nobody is asked: {}", answer.text());
+    }
+}
+
+/// What forbade it has gone with the stream; its footage, which is still held, is not shown for that.
+#[tokio::test]
+async fn footage_of_a_stream_that_is_gone_is_not_open_because_its_tags_are_gone() {
+    let policies = r#"permit (principal in Group::"guards", action, resource);
+        forbid (principal, action, resource) when { resource.hasTag("site") && resource.getTag("site") == "board" };
+        permit (principal in Group::"board", action == Action::"GetImages", resource);"#;
+    let setup = Setup { policies: policies.into(), ..Setup::default() };
+    let edge = setup.setting("UPSTREAM__DESCRIBE_TTL", "1s").setting("UPSTREAM__RETRIES", "0").start().await;
+    let bob = edge.bob();
+    let at = kvs_edge::kvs::Timestamp::now().millis() / 1000 - 60;
+    let picture = async || edge.get(&format!("/streams/cam-1/snapshot.jpg?at={at}"), &bob).await;
+    assert_eq!(picture().await.status, 200, "it is held from now on");
+    let url = format!("{}/_emulator/streams/cam-1", edge.emulator.url());
+    edge.http.post(&url, &[], json!({"tags": {"site": "board"}}).to_string()).await;
+    edge.until("the tag is felt", async || picture().await.status == 403).await;
+    let gone = json!({"kind": "status", "status": 404, "type": "ResourceNotFoundException"});
+    edge.fault(json!({"operation": "ListTagsForStream", "stream": "cam-1", "times": 1000, "fault": gone}))
+        .await;
+    edge.until("KVS says that there is no such stream", async || picture().await.status != 403).await;
+    let answer = picture().await;
+    assert_eq!((answer.status, answer.kind()), (404, "ResourceNotFoundException"), "{}", answer.text());
 }

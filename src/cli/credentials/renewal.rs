@@ -7,7 +7,7 @@ use super::{Jwt, Source};
 use crate::kvs::Timestamp;
 use anyhow::bail;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// The next token is fetched when less than this remains, or half of what there was at first.
@@ -108,7 +108,9 @@ impl Tokens {
     }
 
     async fn renew(self: Arc<Self>, now: Timestamp) {
+        let began = Instant::now();
         let result = self.source.token(now).await;
+        let now = now.plus(began.elapsed());
         let mut state = self.state();
         state.renewing = false;
         match result {
@@ -138,11 +140,12 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_millis(1_000_000_000_000);
 
-    /// A command that counts its runs, takes so long, and prints what is in `next`.
-    fn slow(folder: &Path, seconds: &str) -> (Arc<Tokens>, impl Fn() -> usize) {
-        let (runs, next) = (folder.join("runs"), folder.join("next"));
+    /// A command that counts its runs, waits while there is a file `wait`, and prints what is in `next`.
+    fn slow(folder: &Path) -> (Arc<Tokens>, impl Fn() -> usize) {
+        let (runs, next, wait) = (folder.join("runs"), folder.join("next"), folder.join("wait"));
         std::fs::write(&runs, "").unwrap();
-        let command = format!("echo >> {}; sleep {seconds}; cat {}", runs.display(), next.display());
+        let waits = format!("while test -e {}; do sleep 0.02; done", wait.display());
+        let command = format!("echo >> {}; {waits}; cat {}", runs.display(), next.display());
         let source = Source { token_file: None, token_command: Some(command) };
         let first = Jwt::read(&jwt(1_000_000_600), NOW).unwrap();
         (Tokens::new(source, Some(first), NOW), move || std::fs::read(&runs).unwrap().len())
@@ -155,8 +158,9 @@ mod tests {
     #[tokio::test]
     async fn near_its_end_the_present_token_is_given_while_one_command_gets_the_next_whoever_leaves() {
         let folder = tempfile::tempdir().unwrap();
-        let (tokens, runs) = slow(folder.path(), "0.5");
-        let next = jwt(1_000_004_000);
+        let (tokens, runs) = slow(folder.path());
+        let (next, wait) = (jwt(1_000_004_000), folder.path().join("wait"));
+        std::fs::write(&wait, "").unwrap();
         std::fs::write(folder.path().join("next"), &next).unwrap();
         assert_eq!(tokens.get(later(470)).await.unwrap().text, jwt(1_000_000_600));
         assert_eq!(runs(), 0, "two minutes are left");
@@ -170,6 +174,7 @@ mod tests {
         // It had ended by now: who asks waits for the command that is under way. One leaves.
         let leaves = tokio::time::timeout(Duration::from_millis(50), tokens.get(later(601))).await;
         assert!(leaves.is_err());
+        std::fs::remove_file(wait).unwrap();
         assert_eq!(tokens.get(later(601)).await.unwrap().text, next);
         assert_eq!(runs(), 1);
     }
@@ -177,7 +182,7 @@ mod tests {
     #[tokio::test]
     async fn after_a_failure_the_command_rests_and_the_present_token_serves_to_its_end() {
         let folder = tempfile::tempdir().unwrap();
-        let (tokens, runs) = slow(folder.path(), "0");
+        let (tokens, runs) = slow(folder.path());
         let ended = async |count: u64| {
             let mut ended = tokens.ended.subscribe();
             let _ = ended.wait_for(|it| *it >= count).await;
@@ -198,7 +203,7 @@ mod tests {
     #[tokio::test]
     async fn a_token_that_is_short_lived_from_the_start_is_not_fetched_at_each_question() {
         let folder = tempfile::tempdir().unwrap();
-        let (tokens, runs) = slow(folder.path(), "0");
+        let (tokens, runs) = slow(folder.path());
         std::fs::write(folder.path().join("next"), jwt(1_000_000_661)).unwrap();
         // 60 s remain of the next one.
         assert!(tokens.get(later(601)).await.is_ok());

@@ -314,6 +314,9 @@ fn what_is_decided_without_facts_is_what_any_facts_would_decide() {
             (facts.tags, facts.arn, facts.account) = (None, None, None);
             let (caller, request) = (Arc::new(caller), request_of(&asked, &scene));
             let refused = policy.is_hopeless(&caller, &request, &blind);
+            let listed =
+                |scene: &Scene| policy.allows(&caller, &Question::about(Operation::ListStreams), scene);
+            prop_assert!(!listed(&blind) || listed(&scene), "{} {:?}", text, scene);
             match policy.permit(caller, request, &blind) {
                 Ok(_) => prop_assert!(expected && !refused, "{} {:?} {:?}", text, asked, scene),
                 Err(denied) if matches!(denied.reason(), Reason::Unknown(_)) => {

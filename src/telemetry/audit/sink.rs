@@ -441,7 +441,8 @@ mod tests {
         let sink = Sink::start(Box::new(Stuck(stuck)), true).unwrap();
         let first = sink.write(&Event::Lost(1), NOW).unwrap();
         assert!(sink.written(first).await.is_err(), "it is not waited for without end");
-        assert!(sink.ready().is_err() && sink.write(&Event::Lost(2), NOW).is_err());
+        wait(|| sink.ready().is_err());
+        assert!(sink.write(&Event::Lost(2), NOW).is_err());
         assert!(sink.trouble().unwrap().contains("hung"));
         drop(release);
         wait(|| sink.ready().is_ok() && sink.trouble().is_none());

@@ -126,10 +126,11 @@ impl Watch {
     }
 
     /// An answer sets out: the viewing goes on until it has arrived, however long that takes.
-    pub fn begins(&self, viewing: &Arc<str>, source_ip: IpAddr) {
-        if let Some(viewing) = self.open().get_mut(&(viewing.clone(), source_ip)) {
-            viewing.under_way += 1;
-        }
+    /// False if there is no such viewing; then it does not end either.
+    pub fn begins(&self, viewing: &Arc<str>, source_ip: IpAddr) -> bool {
+        let mut open = self.open();
+        let viewing = open.get_mut(&(viewing.clone(), source_ip));
+        viewing.map(|viewing| viewing.under_way += 1).is_some()
     }
 
     /// An answer has arrived, or the client has gone.
@@ -294,7 +295,7 @@ mod tests {
         let (watch, viewer) = (Watch::new(), viewer());
         let (viewing, ip) = (&viewer.viewing, viewer.source_ip);
         watch.asked(&viewer, at(0), |_| Ok::<(), ()>(())).unwrap();
-        watch.begins(viewing, ip);
+        assert!(watch.begins(viewing, ip));
         watch.sweep(at(300), |event| panic!("{event:?}"));
         watch.shown(viewing, ip, 20_000_000, Some(at(0)));
         watch.ends(viewing, ip, at(301));
