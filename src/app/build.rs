@@ -127,6 +127,17 @@ fn attributes(config: &Config) -> Attributes {
     Attributes(mapped.map(|(name, claim)| (name.to_owned(), kind(claim.kind))).collect())
 }
 
+/// Identity alone, with the keys that it needs read.
+///
+/// # Errors
+/// Everything that is wrong with the issuers, each with its place.
+pub async fn identity(config: &Config, source: &Source) -> Result<Arc<Identity>, Refused> {
+    let broken = |error: prometheus::Error| Refused { lines: vec![error.to_string()] };
+    let metrics = identity::Metrics::register(&prometheus::Registry::new()).map_err(broken)?;
+    let identity = Identity::start(&config.issuer, &config.identity, key_fetch(source)?, metrics).await;
+    identity.map_err(|mistakes| source.locate(&mistakes))
+}
+
 fn key_fetch(source: &Source) -> Result<identity::Fetch, Refused> {
     let client = key_client().map_err(|e| source.locate(&[Mistake::at("issuer", e.to_string())]))?;
     Ok(Arc::new(move |request| {

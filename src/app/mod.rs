@@ -16,6 +16,7 @@ pub use build::policy;
 use crate::admin;
 use crate::config::{Config, Refused, Source};
 use crate::gateway::Gateway;
+use crate::identity::Identity;
 use crate::kvs::Timestamp;
 use crate::net::drain::{self, Drain};
 use crate::net::listener;
@@ -198,14 +199,14 @@ pub async fn check(source: &Source, online: bool) -> Result<String, Refused> {
     build::check(source, online).await
 }
 
-/// A gateway that serves nobody, for questions about its settings.
+/// Who recognizes callers under these settings, and nothing else of what `start` would build: no log is opened and no account
+/// asked.
 ///
 /// # Errors
-/// The settings are refused.
-pub async fn offline(config: &Config, source: &Source) -> anyhow::Result<Gateway> {
+/// The settings of issuers are refused.
+pub async fn identity(config: &Config, source: &Source) -> anyhow::Result<Arc<Identity>> {
     install_crypto();
-    let lasting = Lasting::new(config)?;
-    Ok(build::gateway(config, source, &lasting, build::Occasion::Start).await?)
+    Ok(build::identity(config, source).await?)
 }
 
 /// Ends viewings that have gone quiet, in the audit log.

@@ -238,3 +238,39 @@ async fn check_asks_nobody_unless_it_is_told_to() {
         words(&online)
     );
 }
+
+/// A token is verified as the gateway would, and nothing else is touched: the log of a running edge may be there.
+#[tokio::test]
+async fn explain_verifies_a_token_and_leaves_nothing_behind() {
+    let folder = good_folder().await;
+    let at = |file: &str| folder.path().join(file).to_str().unwrap().to_owned();
+    let text = fs::read_to_string(at("edge.toml")).unwrap();
+    fs::write(at("edge.toml"), format!("{text}[log]\naudit = \"file:audit.log\"\n")).unwrap();
+    let explain = async |audience: &str| {
+        let (key, file) = (at("dev.pem"), at("edge.toml"));
+        let token = [
+            "token",
+            "--key",
+            &key,
+            "--issuer",
+            "https://login.test/",
+            "--subject",
+            "ann",
+            "--audience",
+            audience,
+        ];
+        let token = kvs_edge(&token).await;
+        assert!(token.status.success(), "{}", words(&token));
+        let token = String::from_utf8(token.stdout).unwrap();
+        let stream = ["--action", "GetClip", "--stream", "cam-1", "--start", "0", "--end", "10"];
+        let command = [&["explain", "--config", &file, "--token", token.trim()][..], &stream].concat();
+        kvs_edge(&command).await
+    };
+    let good = explain("kvs-edge").await;
+    assert_eq!(good.status.code(), Some(0), "{}", words(&good));
+    assert!(words(&good).contains("p.cedar:1"), "{}", words(&good));
+    let stranger = explain("somebody-else").await;
+    assert_eq!(stranger.status.code(), Some(2), "{}", words(&stranger));
+    assert!(words(&stranger).contains("meant for somebody else"), "{}", words(&stranger));
+    assert!(!folder.path().join("audit.log").exists());
+}

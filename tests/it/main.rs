@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on says where by panicking
 
+mod agreement;
 mod architecture;
 mod audit;
 mod authentication;

@@ -157,8 +157,8 @@ impl Args {
 /// The caller that the gateway would see.
 fn verified(config: &Config, source: &Source, token: &str, now: Timestamp) -> anyhow::Result<Caller> {
     super::runtime()?.block_on(async {
-        let gateway = Box::pin(app::offline(config, source)).await?;
-        Ok(gateway.identity.verify(token.trim(), now).await?.as_ref().clone())
+        let identity = app::identity(config, source).await?;
+        Ok(identity.verify(token.trim(), now).await?.as_ref().clone())
     })
 }
 
