@@ -44,10 +44,9 @@ impl Gateway {
             (Page::Snapshot(name), Call::GetImages(images)) => {
                 let query = super::read::Query::of(ask.parts);
                 let latest = query.text("at")?.is_none();
-                let max_age = query.number("max_age", 0, 3600)?;
+                let max_age = query.max_age()?;
                 let found = if latest {
-                    let seconds = |seconds: u16| Duration::from_secs(seconds.into());
-                    Box::pin(self.latest_picture(&ask, images, max_age.map(seconds))).await?
+                    Box::pin(self.latest_picture(&ask, images, max_age)).await?
                 } else {
                     Box::pin(self.picture(&ask, images)).await?
                 };

@@ -88,7 +88,7 @@ pub(super) fn read_page(page: &Page, query: &Query<'_>, now: Timestamp) -> Resul
 /// lately will do, so what is judged reaches as far back as that may have been.
 fn snapshot(stream: StreamRef, query: &Query<'_>, now: Timestamp) -> Result<GetImages, Error> {
     let asked = query.time("at")?;
-    let max_age = query.number("max_age", 0, 3600)?.map(|seconds| Duration::from_secs(seconds.into()));
+    let max_age = query.max_age()?;
     let at = asked.unwrap_or(now);
     let shown_lately =
         if asked.is_none() { max_age.unwrap_or_default().max(STALEST) } else { Duration::ZERO };
@@ -197,6 +197,14 @@ impl<'a> Query<'a> {
         let Some(text) = self.text(name)? else { return Ok(None) };
         let number = text.parse().ok().filter(|number| (min..=max).contains(number));
         number.map(Some).ok_or_else(|| Error::Query { name, problem: format!("must be from {min} to {max}") })
+    }
+
+    /// How old a picture may be that is asked for without an instant.
+    ///
+    /// # Errors
+    /// Not a number of seconds up to an hour.
+    pub fn max_age(&self) -> Result<Option<Duration>, Error> {
+        Ok(self.number("max_age", 0, 3600)?.map(|seconds| Duration::from_secs(seconds.into())))
     }
 
     fn range(&self, now: Timestamp) -> Result<TimeRange, Error> {

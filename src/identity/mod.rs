@@ -22,6 +22,8 @@ mod token;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod reloads;
+#[cfg(test)]
 mod rotation;
 
 pub use algorithm::Algorithm;

@@ -30,7 +30,6 @@ pub use decide::Policy;
 pub use decisions::LastDecision;
 pub use explain::{Cited, Explanation, Nearest, Part, Verdict};
 pub use fragment_time::server_time;
-pub use glob::fits;
 pub use permit::{Denied, Permit, Reason};
 pub use question::{Footage, Question, Scene, StreamFacts, named_by_number};
 

@@ -5,6 +5,7 @@
 //! none of its fields can: they are names, times and counts. `docs/AUDIT.md` describes every key.
 
 mod line;
+mod output;
 mod repeats;
 mod sink;
 mod watch;
@@ -304,7 +305,8 @@ mod tests {
                 "time": "2026-01-01T00:00:00.000Z", "event": "decision", "decision": "deny",
                 "reason": "no_permit", "request_id": "r-1", "sub": &*caller.subject,
                 "iss": "https://login.example.com/", "jti": "t-1", "ip": "10.0.0.1", "action": "GetClip",
-                "stream": "cam-1", "region": "eu-west-1", "account": "111122223333", "from": "2026-01-01T00:00:00.000Z", "to": "2026-01-01T00:00:00.000Z",
+                "stream": "cam-1", "region": "eu-west-1", "account": "111122223333",
+                "from": "2026-01-01T00:00:00.000Z", "to": "2026-01-01T00:00:00.000Z",
                 "policies": ["a (b.cedar:1)"], "policy_version": "0123456789ab",
             })
         );

@@ -9,12 +9,11 @@
 //! handed to the system; that the disk has it by then is the system's affair. It is a wait for the thread on each such request, which
 //! is what `required` costs. A write that hangs fails like one that is refused.
 
+use super::output::{Appended, Output, Stdout};
 use super::{Config, Event, Target};
 use crate::kvs::Timestamp;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::fs::OpenOptions;
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -87,8 +86,6 @@ const RETRY: Duration = Duration::from_millis(250);
 const REST: Duration = Duration::from_millis(5);
 /// About the most that is written at once, in bytes.
 const BATCH: usize = 256 << 10;
-/// How often the file is looked for under its name: logrotate moves it away.
-const LOOK: Duration = Duration::from_secs(1);
 
 impl Sink {
     /// Opens the sink and starts its thread.
@@ -296,74 +293,13 @@ impl Writer {
     }
 }
 
-/// Something that lines are appended to.
-trait Output: Send {
-    /// Writes `line` from `written` on and moves `written` along.
-    fn append(&mut self, line: &[u8], written: &mut usize) -> io::Result<()>;
-}
-
-fn push(to: &mut impl Write, line: &[u8], written: &mut usize) -> io::Result<()> {
-    while *written < line.len() {
-        match to.write(&line[*written..]) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) => *written += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    to.flush()
-}
-
-struct Stdout;
-
-impl Output for Stdout {
-    fn append(&mut self, line: &[u8], written: &mut usize) -> io::Result<()> {
-        push(&mut io::stdout().lock(), line, written)
-    }
-}
-
-/// A file that is opened anew when its name no longer leads to it.
-struct Appended {
-    path: PathBuf,
-    file: File,
-    looked: Instant,
-}
-
-impl Appended {
-    fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), file: Self::file(path)?, looked: Instant::now() })
-    }
-
-    fn file(path: &Path) -> io::Result<File> {
-        OpenOptions::new().append(true).create(true).mode(0o640).open(path)
-    }
-
-    fn moved(&self) -> bool {
-        match (std::fs::metadata(&self.path), self.file.metadata()) {
-            (Ok(there), Ok(ours)) => (there.dev(), there.ino()) != (ours.dev(), ours.ino()),
-            _ => true,
-        }
-    }
-}
-
-impl Output for Appended {
-    fn append(&mut self, line: &[u8], written: &mut usize) -> io::Result<()> {
-        if self.looked.elapsed() >= LOOK {
-            if self.moved() {
-                // If this fails, the next try looks again: what goes to a file without a name is lost.
-                self.file = Self::file(&self.path)?;
-                // In a new file the line begins again.
-                *written = 0;
-            }
-            self.looked = Instant::now();
-        }
-        push(&mut self.file, line, written)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::output::push;
     use super::*;
+    use std::io::Write;
+    use std::os::unix::fs::MetadataExt;
+    use std::path::Path;
 
     /// Takes so many bytes, then fails until it may go on.
     struct Narrow {
@@ -494,24 +430,6 @@ mod tests {
         });
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o640 & !umask());
         assert!(Sink::open(&Config { to: Target::File(folder.path().into()), required: true }).is_err());
-    }
-
-    #[test]
-    fn a_deleted_file_that_cannot_be_made_again_is_trouble_until_it_can() {
-        let folder = tempfile::tempdir().unwrap();
-        let place = folder.path().join("logs");
-        std::fs::create_dir(&place).unwrap();
-        let path = place.join("audit.log");
-        let mut output = Appended::open(&path).unwrap();
-        std::fs::remove_dir_all(&place).unwrap();
-        output.looked = Instant::now().checked_sub(LOOK).unwrap();
-        let mut written = 0;
-        for _ in 0..3 {
-            assert!(output.append(b"a line\n", &mut written).is_err());
-        }
-        std::fs::create_dir(&place).unwrap();
-        output.append(b"a line\n", &mut written).unwrap();
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "a line\n");
     }
 
     #[test]
