@@ -13,10 +13,10 @@ demo: ## emulator, gateway and a development issuer on loopback, with three came
 
 test: ## formatting, lints, all tests
 	@scripts/tools test
-	cargo fmt --check
-	cargo clippy --all-targets -- -D warnings
-	cargo test --doc --quiet
-	PATH="$(CURDIR)/$(VENV)/bin:$(CURDIR)/target/node/bin:$$PATH" cargo nextest run
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo test --workspace --doc --quiet
+	PATH="$(CURDIR)/$(VENV)/bin:$(CURDIR)/target/node/bin:$$PATH" cargo nextest run --workspace
 
 check: test ## the same, plus the cache's shared state under a model checker, and licences and sources of dependencies
 	cargo run --quiet --target-dir target/model --manifest-path tests/model/Cargo.toml

@@ -16,7 +16,6 @@ pub mod config;
 // answer
 pub mod admin;
 pub mod console;
-pub mod emulator;
 pub mod gateway;
 
 // parts

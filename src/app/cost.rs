@@ -8,7 +8,6 @@ mod load;
 
 use super::{Logging, Running, start};
 use crate::config::Source;
-use crate::emulator;
 use crate::identity::Algorithm;
 use crate::identity::mint::{Kind, SigningKey};
 use crate::kvs::Timestamp;
@@ -72,9 +71,12 @@ fn token(key: &SigningKey, number: usize) -> String {
 }
 
 async fn edge(folder: &Path, key: &SigningKey) -> Running {
-    let config = emulator::Config { listen: ([127, 0, 0, 1], 0).into(), ..emulator::Config::default() };
+    let config = kvs_edge_emulator::Config {
+        listen: ([127, 0, 0, 1], 0).into(),
+        ..kvs_edge_emulator::Config::default()
+    };
     let (access, secret) = (config.access_key.clone(), config.secret_key.clone());
-    let emulator = emulator::start(config).await.unwrap();
+    let emulator = kvs_edge_emulator::start(config).await.unwrap();
     let write = |name: &str, text: &str| fs::write(folder.join(name), text).unwrap();
     write("jwks.json", &json!({ "keys": [key.jwk()] }).to_string());
     write("p.cedar", POLICIES);

@@ -3,16 +3,15 @@
 //! Everything it makes (keys, tokens, the configuration in force) lies in one folder, which it prints.
 
 use crate::app;
-use crate::emulator::{self, issuer};
-use crate::kvs::Timestamp;
 use crate::net::client::{Client, Limits, Options};
 use anyhow::{Context, bail};
+use kvs_edge_emulator::{self as emulator, issuer};
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Try it: emulator, gateway, console and a development issuer on loopback, with three cameras
 #[derive(clap::Args)]
@@ -135,7 +134,7 @@ fn prepare(folder: &Path) -> anyhow::Result<()> {
             subject: name.to_owned(),
             groups: groups.iter().map(|group| (*group).to_owned()).collect(),
             ttl: TOKEN_LIFE,
-            now: Timestamp::now(),
+            now: SystemTime::now(),
         };
         secret(&folder.join(format!("{name}.jwt")), &issuer.mint(&claims)?)?;
     }

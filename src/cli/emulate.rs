@@ -1,7 +1,7 @@
 //! `emulate`: a local Kinesis Video Streams.
 
-use crate::emulator;
 use anyhow::Context;
+use kvs_edge_emulator as emulator;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -2,7 +2,9 @@
 
 mod check;
 mod credentials;
+#[cfg(feature = "emulator")]
 mod demo;
+#[cfg(feature = "emulator")]
 mod emulate;
 mod explain;
 mod print_config;
@@ -25,12 +27,24 @@ struct Arguments {
     command: Command,
 }
 
-const EXAMPLES: &str = "\
-Examples:
-  kvs-edge demo                                   try it: emulator, gateway, token, three cameras
-  kvs-edge check --config /etc/kvs-edge.toml      is this configuration good?
-  kvs-edge serve --config /etc/kvs-edge.toml      run it
-  kvs-edge explain --config kvs-edge.toml --claims alice.json --action GetClip --stream cam-1";
+macro_rules! examples {
+    ($demo:literal) => {
+        concat!(
+            "Examples:\n",
+            $demo,
+            "  kvs-edge check --config /etc/kvs-edge.toml      is this configuration good?\n",
+            "  kvs-edge serve --config /etc/kvs-edge.toml      run it\n",
+            "  kvs-edge explain --config kvs-edge.toml --claims alice.json --action GetClip --stream cam-1"
+        )
+    };
+}
+
+#[cfg(feature = "emulator")]
+const EXAMPLES: &str = examples!(
+    "  kvs-edge demo                                   try it: emulator, gateway, token, three cameras\n"
+);
+#[cfg(not(feature = "emulator"))]
+const EXAMPLES: &str = examples!("");
 
 #[derive(Subcommand)]
 enum Command {
@@ -38,7 +52,9 @@ enum Command {
     Check(check::Args),
     PrintConfig(print_config::Args),
     Explain(explain::Args),
+    #[cfg(feature = "emulator")]
     Demo(demo::Args),
+    #[cfg(feature = "emulator")]
     Emulate(emulate::Args),
     Token(token::Args),
     Credentials(credentials::Args),
@@ -52,7 +68,9 @@ pub fn run() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::PrintConfig(args) => print_config::run(&args),
         Command::Explain(args) => explain::run(&args),
+        #[cfg(feature = "emulator")]
         Command::Demo(args) => demo::run(&args),
+        #[cfg(feature = "emulator")]
         Command::Emulate(args) => emulate::run(&args),
         Command::Token(args) => token::run(&args),
         Command::Credentials(args) => runtime().and_then(|runtime| runtime.block_on(credentials::run(args))),

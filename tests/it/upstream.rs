@@ -7,11 +7,11 @@ mod polite;
 mod signing;
 
 use bytes::Bytes;
-use kvs_edge::emulator::{self, Emulator};
 use kvs_edge::kvs::{Call, Operation, StreamName, StreamRef, Timestamp};
 use kvs_edge::net::client::{Client, Limits, Options};
 use kvs_edge::setting::{SecretSource, Span};
 use kvs_edge::upstream::{Asker, Config, EntryConfig, Error, Metrics, Upstream};
+use kvs_edge_emulator::{self as emulator, Emulator};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 

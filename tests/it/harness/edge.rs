@@ -3,13 +3,12 @@
 use super::client::{Answer, Http};
 use kvs_edge::app::{self, Logging, Running};
 use kvs_edge::config::Source;
-use kvs_edge::emulator::{self, Emulator, issuer};
-use kvs_edge::kvs::Timestamp;
-use serde_json::{Value, json};
+use kvs_edge_emulator::{self as emulator, Emulator, issuer};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 pub const ISSUER: &str = "https://login.test/";
 pub const AUDIENCE: &str = "kvs-edge";
@@ -36,7 +35,7 @@ impl Default for Setup {
         let emulator = emulator::Config {
             listen: ([127, 0, 0, 1], 0).into(),
             allow_faults: true,
-            clip_creation_time: Some(serde_json::from_value(json!(1_767_225_600_000_u64)).unwrap()),
+            clip_creation_time: Some(1_767_225_600_000),
             ..emulator::Config::default()
         };
         Self { emulator, policies: POLICIES.to_owned(), more: String::new(), environment: Vec::new() }
@@ -148,7 +147,7 @@ impl Edge {
             subject: subject.into(),
             groups: groups.iter().map(|group| (*group).to_owned()).collect(),
             ttl: Duration::from_secs(3600),
-            now: Timestamp::now(),
+            now: SystemTime::now(),
         };
         self.issuer.mint(&claims).unwrap()
     }

@@ -1,0 +1,36 @@
+//! GetClip: an ordinary MP4 of a range, cut without a word at 200 fragments or 100 MB (KVS.md 4.4).
+
+use super::{Call, selector_and_range};
+use crate::answer::{Answer, Refusal};
+use crate::media::clip::{Piece, clip};
+
+/// Fragments in a clip.
+const FRAGMENTS: usize = 200;
+/// Bytes of samples in a clip.
+const BYTES: usize = 100_000_000;
+
+pub(super) fn get_clip(call: &Call<'_>) -> Result<Answer, Refusal> {
+    let (selector, range) = selector_and_range(call.members, "ClipFragmentSelector")?;
+    let stream = call.recording_stream()?;
+    let (from, to) = call.played_range(&stream, selector, range)?;
+    let mut fragments = if call.no_data { Vec::new() } else { stream.pass(selector, from, to, call.now) };
+    let mut size = 0;
+    let fits = fragments.iter().take(FRAGMENTS).take_while(|f| {
+        size += f.recording().size(f.index, stream.audio);
+        size <= BYTES
+    });
+    let fits = fits.count();
+    fragments.truncate(fits);
+    let Some(first) = fragments.first() else {
+        return Err(Refusal::not_found("No fragments found in the stream for the clip request."));
+    };
+    if fragments.iter().any(|f| f.recording != first.recording) {
+        let message = "The codec private data changes within the requested range.";
+        return Err(Refusal::new(400, "InvalidCodecPrivateDataException", message));
+    }
+    call.charge_points(&stream, fragments.len(), fragments.len())?;
+    let pieces: Vec<Piece> =
+        fragments.iter().map(|f| Piece { index: f.index, start_millis: f.start(selector) }).collect();
+    let created = call.world.config.clip_creation_time.unwrap_or(call.now);
+    Ok(Answer::parts("video/mp4", clip(first.recording(), stream.audio, &pieces, created)))
+}

@@ -1,0 +1,67 @@
+//! GetMediaForFragmentList: Matroska chunks in the order asked for; what is missing is an error chunk inside a 200
+//! (KVS.md 4.3, 9.2).
+
+use super::Call;
+use crate::answer::{Answer, Refusal};
+use crate::archive::Fragment;
+use crate::media::mkv;
+use crate::number::Number;
+use crate::stream::Stream;
+use bytes::Bytes;
+
+/// Bodies under way per stream (KVS.md 6).
+const CONNECTIONS: usize = 5;
+
+pub(super) fn get_media_for_fragment_list(call: &Call<'_>) -> Result<Answer, Refusal> {
+    let wanted = call.members.fragment_numbers("Fragments")?;
+    let stream = call.stream()?;
+    let mut found: Vec<Chunk> =
+        wanted.iter().map(|text| find(call, &stream, text)).collect::<Result<_, _>>()?;
+    if let Some((code, id)) = &call.in_band_error {
+        found[0] = Chunk::Error { number: wanted[0].to_owned(), code: code.clone(), id: id.clone() };
+    }
+    let connection = call.world.connection(call.tenant, &stream.name);
+    if call.world.config.quotas && connection.before >= CONNECTIONS {
+        let message = format!("Connection limit exceeded for resource '{}'", stream.name);
+        return Err(Refusal::new(400, "ConnectionLimitExceededException", message));
+    }
+    call.charge_points(&stream, 0, wanted.len())?;
+    let audio = stream.audio;
+    let mut answer = Answer::parts("video/webm", found.into_iter().map(move |chunk| chunk.bytes(audio)));
+    answer.connection = Some(connection);
+    Ok(answer)
+}
+
+enum Chunk {
+    Fragment(Fragment),
+    Error { number: String, code: String, id: String },
+}
+
+impl Chunk {
+    fn bytes(&self, audio: bool) -> Bytes {
+        match self {
+            Self::Fragment(f) => {
+                let number = f.number.to_string();
+                mkv::chunk(f.recording(), audio, f.index, &number, f.server, f.producer)
+            }
+            Self::Error { number, code, id } => mkv::error_chunk(number, code, id),
+        }
+    }
+}
+
+/// A number of another stream is an invalid argument; one that nobody has is not found.
+fn find(call: &Call<'_>, stream: &Stream, text: &str) -> Result<Chunk, Refusal> {
+    let number = Number::parse(text);
+    if let Some(fragment) =
+        number.filter(|_| !call.no_data).and_then(|number| stream.archive.find(number, call.now))
+    {
+        return Ok(Chunk::Fragment(fragment));
+    }
+    let streams = call.world.streams(call.tenant);
+    let foreign =
+        |number| streams.iter().any(|other| other.name != stream.name && other.archive.owns(number));
+    if number.is_some_and(foreign) {
+        return Err(Refusal::invalid(format!("Fragment numbers are invalid : {text}")));
+    }
+    Ok(Chunk::Error { number: text.to_owned(), code: "FRAGMENT_NOT_FOUND".into(), id: "3000".into() })
+}

@@ -1,0 +1,319 @@
+//! A development token issuer: an ES256 key, its JWKS, and the tokens it signs. For the demo and for tests.
+//!
+//! It proves nothing to anybody but the gateway that was told to trust it; real tokens come from the company's
+//! identity provider.
+
+use super::Error;
+use aws_lc_rs::digest;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::json;
+use std::convert::Infallible;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::net::TcpListener;
+use tokio::task::{JoinHandle, JoinSet};
+use zeroize::Zeroizing;
+
+/// The private key's file in an issuer's folder.
+pub const KEY_FILE: &str = "issuer.pem";
+/// The public key's file, as a JSON Web Key Set.
+pub const JWKS_FILE: &str = "jwks.json";
+
+/// A key that signs tokens.
+pub struct Issuer {
+    pair: EcdsaKeyPair,
+    pkcs8: Zeroizing<Vec<u8>>,
+    kid: String,
+}
+
+/// What a token says.
+#[derive(Clone, Debug)]
+pub struct Claims {
+    /// `iss`.
+    pub issuer: String,
+    /// `aud`.
+    pub audience: String,
+    /// `sub`.
+    pub subject: String,
+    /// `groups`.
+    pub groups: Vec<String>,
+    /// From `iat` to `exp`; whole seconds.
+    pub ttl: Duration,
+    /// `iat` and `nbf`.
+    pub now: SystemTime,
+}
+
+impl Issuer {
+    /// A new key.
+    ///
+    /// # Errors
+    /// When the machine has no randomness.
+    pub fn generate() -> Result<Self, Error> {
+        let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())
+            .map_err(|_| Error::Key("cannot be generated".into()))?;
+        Self::from_pkcs8(pkcs8.as_ref())
+    }
+
+    /// The key of a PKCS #8 PEM file with a P-256 key.
+    ///
+    /// # Errors
+    /// When it is not that.
+    pub fn from_pem(pem: &str) -> Result<Self, Error> {
+        let body: Zeroizing<String> =
+            Zeroizing::new(pem.lines().filter(|line| !line.starts_with("-----")).map(str::trim).collect());
+        let pkcs8 = STANDARD
+            .decode(body.as_bytes())
+            .map_err(|_| Error::Key("is not PEM: 'BEGIN PRIVATE KEY' and base64 are expected".into()))?;
+        Self::from_pkcs8(&Zeroizing::new(pkcs8))
+    }
+
+    fn from_pkcs8(pkcs8: &[u8]) -> Result<Self, Error> {
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8)
+            .map_err(|e| Error::Key(format!("is not a P-256 key in PKCS #8 form: {e}")))?;
+        // RFC 7638, as `kvs-edge token --key` names it, so that the demo's key can be used there as it is.
+        let [x, y] = coordinates(&pair);
+        let members = format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#);
+        let kid = URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, members.as_bytes()));
+        Ok(Self { pair, pkcs8: Zeroizing::new(pkcs8.to_vec()), kid })
+    }
+
+    /// The key kept in a folder, made there the first time; its JWKS is written beside it.
+    ///
+    /// # Errors
+    /// When the folder cannot be written or the key in it is none.
+    pub fn load_or_create(folder: &Path) -> Result<Self, Error> {
+        let file = |path: &Path| {
+            let path = path.to_owned();
+            move |source| Error::File { path, source }
+        };
+        std::fs::create_dir_all(folder).map_err(file(folder))?;
+        let key = folder.join(KEY_FILE);
+        let issuer = match std::fs::read_to_string(&key) {
+            Ok(pem) => Self::from_pem(&pem)?,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                let issuer = Self::generate()?;
+                write_private(&key, issuer.private_key_pem().as_bytes()).map_err(file(&key))?;
+                issuer
+            }
+            Err(e) => return Err(file(&key)(e)),
+        };
+        let jwks = folder.join(JWKS_FILE);
+        std::fs::write(&jwks, issuer.jwks()).map_err(file(&jwks))?;
+        Ok(issuer)
+    }
+
+    /// The public key as a JSON Web Key Set.
+    #[must_use]
+    pub fn jwks(&self) -> String {
+        let [x, y] = coordinates(&self.pair);
+        json!({"keys": [{
+            "kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": self.kid,
+            "x": x, "y": y,
+        }]})
+        .to_string()
+    }
+
+    /// The key's identifier in the JWKS and in the header of every token.
+    #[must_use]
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
+
+    /// The private key in PKCS #8 PEM form.
+    #[must_use]
+    pub fn private_key_pem(&self) -> Zeroizing<String> {
+        let body = Zeroizing::new(STANDARD.encode(&*self.pkcs8));
+        let mut pem = Zeroizing::new(String::from("-----BEGIN PRIVATE KEY-----\n"));
+        for line in body.as_bytes().chunks(64) {
+            pem.push_str(std::str::from_utf8(line).unwrap_or_default());
+            pem.push('\n');
+        }
+        pem.push_str("-----END PRIVATE KEY-----\n");
+        pem
+    }
+
+    /// A signed token.
+    ///
+    /// # Errors
+    /// When the machine has no randomness.
+    pub fn mint(&self, claims: &Claims) -> Result<String, Error> {
+        let now = claims.now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        self.sign(&json!({
+            "iss": claims.issuer, "aud": claims.audience, "sub": claims.subject, "groups": claims.groups,
+            "iat": now, "nbf": now, "exp": now + claims.ttl.as_secs(),
+        }))
+    }
+
+    /// A token of whatever claims, right or wrong.
+    ///
+    /// # Errors
+    /// When the machine has no randomness.
+    pub fn sign(&self, claims: &serde_json::Value) -> Result<String, Error> {
+        let header = json!({"alg": "ES256", "typ": "JWT", "kid": self.kid}).to_string();
+        let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+        let signed = format!("{}.{}", part(&header), part(&claims.to_string()));
+        let signature = self
+            .pair
+            .sign(&SystemRandom::new(), signed.as_bytes())
+            .map_err(|_| Error::Key("cannot sign".into()))?;
+        Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref())))
+    }
+
+    /// Serves `/.well-known/jwks.json` and `/.well-known/openid-configuration`; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub async fn serve(&self, listen: SocketAddr) -> Result<Served, Error> {
+        let failed = |source| Error::Listen { address: listen, source };
+        let listener = TcpListener::bind(listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let url = format!("http://{address}");
+        let discovery = json!({
+            "issuer": url, "jwks_uri": format!("{url}/.well-known/jwks.json"),
+            "id_token_signing_alg_values_supported": ["ES256"],
+            "response_types_supported": ["id_token"], "subject_types_supported": ["public"],
+        });
+        let documents =
+            Arc::new(Documents { jwks: self.jwks().into(), discovery: discovery.to_string().into() });
+        Ok(Served { url, task: tokio::spawn(accept(listener, documents)) })
+    }
+}
+
+/// A running JWKS endpoint. Dropping it stops it.
+pub struct Served {
+    url: String,
+    task: JoinHandle<()>,
+}
+
+impl Served {
+    /// The issuer's URL, without a slash at its end; what discovery says the issuer is.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Where the key set is.
+    #[must_use]
+    pub fn jwks_url(&self) -> String {
+        format!("{}/.well-known/jwks.json", self.url)
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Documents {
+    jwks: Bytes,
+    discovery: Bytes,
+}
+
+async fn accept(listener: TcpListener, documents: Arc<Documents>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            Ok((stream, _)) = listener.accept() => {
+                let documents = documents.clone();
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let documents = documents.clone();
+                    async move { Ok::<_, Infallible>(document(&documents, request.uri().path())) }
+                });
+                connections.spawn(
+                    hyper::server::conn::http1::Builder::new()
+                        .timer(TokioTimer::new())
+                        .serve_connection(TokioIo::new(stream), service),
+                );
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+fn document(documents: &Documents, path: &str) -> Response<Full<Bytes>> {
+    let body = match path {
+        "/.well-known/jwks.json" => documents.jwks.clone(),
+        "/.well-known/openid-configuration" => documents.discovery.clone(),
+        _ => {
+            let mut response = Response::new(Full::default());
+            *response.status_mut() = StatusCode::NOT_FOUND;
+            return response;
+        }
+    };
+    let mut response = Response::new(Full::new(body));
+    let json = http::HeaderValue::from_static("application/json");
+    response.headers_mut().insert(http::header::CONTENT_TYPE, json);
+    response
+}
+
+/// Only the owner may read it.
+fn write_private(path: &PathBuf, bytes: &[u8]) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)?.write_all(bytes)
+}
+
+/// The public point's, in base64url. It is kept uncompressed: 04, x, y.
+fn coordinates(pair: &EcdsaKeyPair) -> [String; 2] {
+    let point = pair.public_key().as_ref();
+    [1, 33].map(|at| URL_SAFE_NO_PAD.encode(&point[at..at + 32]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
+
+    fn claims() -> Claims {
+        Claims {
+            issuer: "http://issuer.test".into(),
+            audience: "kvs-edge".into(),
+            subject: "alice".into(),
+            groups: vec!["guards".into()],
+            ttl: Duration::from_secs(600),
+            now: SystemTime::now(),
+        }
+    }
+
+    #[test]
+    fn a_token_verifies_against_the_key_set() {
+        let issuer = Issuer::generate().unwrap();
+        let token = issuer.mint(&claims()).unwrap();
+        let jwks: jsonwebtoken::jwk::JwkSet = serde_json::from_str(&issuer.jwks()).unwrap();
+        let key = DecodingKey::from_jwk(jwks.find(issuer.kid()).unwrap()).unwrap();
+        let mut validation = Validation::new(Algorithm::ES256);
+        validation.set_audience(&["kvs-edge"]);
+        let seen = decode::<serde_json::Value>(&token, &key, &validation).unwrap();
+        assert_eq!(seen.claims["sub"], "alice");
+        assert_eq!(seen.claims["groups"][0], "guards");
+        assert_eq!(seen.header.kid.as_deref(), Some(issuer.kid()));
+    }
+
+    #[test]
+    fn the_key_in_a_folder_stays_and_is_private() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Issuer::load_or_create(folder.path()).unwrap();
+        let second = Issuer::load_or_create(folder.path()).unwrap();
+        assert_eq!(first.jwks(), second.jwks());
+        let key = folder.path().join(KEY_FILE);
+        let mode = std::os::unix::fs::PermissionsExt::mode(&key.metadata().unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600);
+        std::fs::write(&key, "not a key").unwrap();
+        assert!(matches!(Issuer::load_or_create(folder.path()), Err(Error::Key(_))));
+    }
+}

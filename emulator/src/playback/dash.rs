@@ -1,0 +1,91 @@
+//! The DASH manifest. No raw one is public: the structure is known, the rest is a plausible document (KVS.md 5.6).
+
+use super::Play;
+use crate::answer::{Answer, Refusal};
+use crate::clock::{Millis, rfc3339};
+use crate::media::{FRAGMENT_MILLIS, SAMPLE_RATE};
+use crate::session::{Listing, Mode};
+use std::fmt::Write as _;
+
+/// The manifest. Numbers are those of the session, from 1; gaps are closed, so one fragment follows the other.
+pub(super) fn manifest(play: &Play<'_>) -> Result<Answer, Refusal> {
+    let listing = play.listing()?;
+    let first = listing.fragments[0];
+    if listing.fragments.iter().any(|f| f.recording != first.recording) {
+        let message = "The codec private data must not change in a session.";
+        return Err(Refusal::new(400, "InvalidCodecPrivateDataException", message));
+    }
+    let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
+    opening(&mut out, play, &listing);
+    let recording = first.recording();
+    adaptation_set(&mut out, play, &listing, "video", 1);
+    let _ = writeln!(
+        out,
+        "      <Representation id=\"1\" codecs=\"{}\" width=\"{}\" height=\"{}\" frameRate=\"125/8\" bandwidth=\"{}\"/>\n    </AdaptationSet>",
+        recording.video_codec(),
+        recording.width,
+        recording.height,
+        play.bandwidth(&listing, true, false)
+    );
+    if play.stream.audio {
+        adaptation_set(&mut out, play, &listing, "audio", 2);
+        let _ = writeln!(
+            out,
+            "      <Representation id=\"2\" codecs=\"mp4a.40.2\" audioSamplingRate=\"{SAMPLE_RATE}\" bandwidth=\"{}\"/>\n    </AdaptationSet>",
+            play.bandwidth(&listing, false, true)
+        );
+    }
+    out.push_str("  </Period>\n</MPD>\n");
+    Ok(Answer::bytes("application/dash+xml", out))
+}
+
+fn opening(out: &mut String, play: &Play<'_>, listing: &Listing) {
+    let session = play.session;
+    let length = listing.fragments.len() as Millis * FRAGMENT_MILLIS;
+    let on_demand = matches!(session.parameters.mode, Mode::OnDemand { .. });
+    let (kind, start, times) = if on_demand || listing.ended {
+        let start = session.first.start(session.parameters.selector);
+        let whole = (listing.skipped as Millis) * FRAGMENT_MILLIS + length;
+        ("static", start, format!("mediaPresentationDuration=\"{}\"", period(whole)))
+    } else {
+        // The clock by which players expect the next fragment: when the session's first was there.
+        let start = match session.parameters.mode {
+            Mode::Live => session.first.ready().saturating_sub(FRAGMENT_MILLIS),
+            _ => session.created.saturating_sub(session.parameters.max_results as Millis * FRAGMENT_MILLIS),
+        };
+        let depth = period(length);
+        ("dynamic", start, format!("minimumUpdatePeriod=\"PT1S\" timeShiftBufferDepth=\"{depth}\""))
+    };
+    let start = rfc3339(start);
+    let _ = writeln!(
+        out,
+        "<MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\" xmlns:kvs=\"urn:example:kvs\" profiles=\"urn:mpeg:dash:profile:isoff-live:2011\" type=\"{kind}\" availabilityStartTime=\"{start}\" {times} minBufferTime=\"PT2S\">\n  <Period id=\"0\" start=\"PT0S\">"
+    );
+}
+
+fn adaptation_set(out: &mut String, play: &Play<'_>, listing: &Listing, kind: &str, track: u32) {
+    let session = play.session;
+    let token = &session.token;
+    let _ = writeln!(
+        out,
+        "    <AdaptationSet contentType=\"{kind}\" mimeType=\"{kind}/mp4\" segmentAlignment=\"true\" startWithSAP=\"1\">\n      <SegmentTemplate timescale=\"1000\" startNumber=\"{}\" initialization=\"getMP4InitFragment.mp4?SessionToken={token}&amp;TrackNumber={track}\" media=\"getMP4MediaFragment.mp4?FragmentNumber=$Number$&amp;SessionToken={token}&amp;TrackNumber={track}\">\n        <SegmentTimeline>",
+        listing.skipped + 1
+    );
+    for (place, fragment) in listing.fragments.iter().enumerate() {
+        let time = (listing.skipped + place) as Millis * FRAGMENT_MILLIS;
+        let _ = write!(out, "          <S t=\"{time}\" d=\"{FRAGMENT_MILLIS}\"");
+        if session.parameters.show_timestamps {
+            let _ = write!(out, " kvs:ts=\"{}\"", fragment.start(session.parameters.selector));
+        }
+        if session.parameters.show_numbers {
+            let _ = write!(out, " kvs:fn=\"{}\"", fragment.number);
+        }
+        out.push_str("/>\n");
+    }
+    out.push_str("        </SegmentTimeline>\n      </SegmentTemplate>\n");
+}
+
+/// `PT4.004S`.
+fn period(millis: Millis) -> String {
+    format!("PT{}.{:03}S", millis / 1000, millis % 1000)
+}

@@ -1,0 +1,140 @@
+//! A stream: its name and ARN, its tags and retention, and the camera behind it.
+
+use super::archive::{Archive, Fragment, Selector};
+use super::clock::Millis;
+use super::json::Json;
+use super::number::{digest, mix};
+use std::collections::BTreeMap;
+
+/// Producer time may run ahead of ingestion by this much inside one upload; more begins another pass.
+const PASS_MILLIS: Millis = 60_000;
+
+/// One stream of one account. Replaced as a whole when an operator changes it.
+#[derive(Clone, Debug)]
+pub(super) struct Stream {
+    pub(super) name: String,
+    pub(super) account: String,
+    pub(super) region: String,
+    /// When it was made; part of its ARN.
+    pub(super) created: Millis,
+    pub(super) tags: BTreeMap<String, String>,
+    /// Whether its camera records sound.
+    pub(super) audio: bool,
+    pub(super) archive: Archive,
+}
+
+impl Stream {
+    /// A stream whose camera began to record at `birth`. Cameras differ by `place`: picture, phase, latency.
+    pub(super) fn new(name: &str, account: &str, region: &str, birth: Millis, place: usize) -> Self {
+        Self {
+            name: name.to_owned(),
+            account: account.to_owned(),
+            region: region.to_owned(),
+            created: birth,
+            tags: BTreeMap::new(),
+            audio: true,
+            archive: Archive {
+                seed: digest(&format!("{account}/{region}/{name}")),
+                birth,
+                retention_hours: 24,
+                latency: 137 + 53 * (place as u64 % 5),
+                jitter: 0,
+                gaps: Vec::new(),
+                backfills: Vec::new(),
+                codec_changes: Vec::new(),
+                recording: place,
+                phase: 7 * place as u64,
+            },
+        }
+    }
+
+    /// `arn:aws:kinesisvideo:eu-west-1:123456789012:stream/cam-1/1720751492346`.
+    pub(super) fn arn(&self) -> String {
+        let partition = match self.region.split('-').next() {
+            Some("cn") => "aws-cn",
+            _ if self.region.starts_with("us-gov") => "aws-us-gov",
+            _ => "aws",
+        };
+        let Self { region, account, name, created, .. } = self;
+        format!("arn:{partition}:kinesisvideo:{region}:{account}:stream/{name}/{created}")
+    }
+
+    /// DescribeStream's StreamInfo, with the unmodelled member that KVS sends (KVS.md 2.2).
+    pub(super) fn describe(&self) -> Json {
+        let media = if self.audio { "video/h264,audio/aac" } else { "video/h264" };
+        let key = format!("arn:aws:kms:{}:{}:alias/aws/kinesisvideo", self.region, self.account);
+        let version = format!("{:016x}", mix(self.created ^ self.archive.retention_hours));
+        Json::object([
+            ("StreamName", Json::text(&self.name)),
+            ("StreamARN", Json::text(self.arn())),
+            ("DeviceName", Json::Null),
+            ("IngestionConfiguration", Json::Null),
+            ("MediaType", Json::text(media)),
+            ("KmsKeyId", Json::text(key)),
+            ("Version", Json::text(version)),
+            ("Status", Json::text("ACTIVE")),
+            ("CreationTime", Json::Time(self.created)),
+            ("DataRetentionInHours", Json::Integer(self.archive.retention_hours)),
+        ])
+    }
+
+    /// The fragments that a clip or a session takes from a range (KVS.md 4.1), in the order of their starts.
+    ///
+    /// By server time, all that start within it. By producer time, the first-ingested fragment of the range and those
+    /// ingested right after it; of several with equal starts the one with the largest number; if the range was
+    /// ingested in passes far apart, only the oldest pass.
+    pub(super) fn pass(&self, selector: Selector, from: Millis, to: Millis, now: Millis) -> Vec<Fragment> {
+        let mut found = self.archive.range(selector, from, to, now);
+        if selector == Selector::Producer {
+            let drift = |a: &Fragment, b: &Fragment| {
+                (b.server - a.server).saturating_sub(b.producer.saturating_sub(a.producer))
+            };
+            let end = found.windows(2).position(|pair| drift(&pair[0], &pair[1]) > PASS_MILLIS);
+            found.truncate(end.map_or(found.len(), |last| last + 1));
+            found.sort_by_key(|f| (f.producer, std::cmp::Reverse(f.number)));
+            found.dedup_by_key(|f| f.producer);
+        }
+        found
+    }
+
+    /// How long a listed fragment lasts: until the next begins, or its own length. Overlaps last at least one frame.
+    pub(super) fn durations(fragments: &[Fragment], selector: Selector) -> Vec<Millis> {
+        use super::media::{FRAGMENT_MILLIS, FRAME_MILLIS};
+        let next = |at: usize| fragments.get(at + 1).map(|next| next.start(selector));
+        let of = |(at, f): (usize, &Fragment)| match next(at) {
+            // A camera that was away does not stretch its last fragment.
+            Some(next) if next < f.start(selector) + 2 * FRAGMENT_MILLIS => {
+                next.saturating_sub(f.start(selector)).max(FRAME_MILLIS)
+            }
+            _ => FRAGMENT_MILLIS,
+        };
+        fragments.iter().enumerate().map(of).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::archive::Backfill;
+    use super::*;
+
+    const NOW: Millis = 1_700_000_000_000;
+
+    #[test]
+    fn of_two_uploads_of_one_time_the_oldest_pass_is_played() {
+        let mut stream = Stream::new("cam-1", "123456789012", "eu-west-1", NOW - 90_000_000, 0);
+        let (from, to) = (NOW - 7_200_000, NOW - 7_140_000);
+        stream.archive.gaps.push((from, from + 30_000));
+        stream.archive.backfills.push(Backfill { from, to: from + 28_672, at: NOW - 3_600_000 });
+        let all = stream.archive.range(Selector::Producer, from, to, NOW);
+        let played = stream.pass(Selector::Producer, from, to, NOW);
+        assert!(played.len() < all.len());
+        assert!(played.iter().all(|f| !f.late), "what was ingested an hour later is another pass");
+        assert!(played.windows(2).all(|w| w[0].producer < w[1].producer));
+    }
+
+    #[test]
+    fn an_arn_has_the_shape_that_aws_documents() {
+        let arn = Stream::new("cam-1", "123456789012", "us-gov-west-1", 1_720_751_492_346, 0).arn();
+        assert_eq!(arn, "arn:aws-us-gov:kinesisvideo:us-gov-west-1:123456789012:stream/cam-1/1720751492346");
+    }
+}
