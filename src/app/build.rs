@@ -1,6 +1,6 @@
 //! Settings in, gateway out; and the same without serving, for `check`.
 
-use super::lasting::{Lasting, key_client};
+use super::persistent::{Persistent, key_client};
 use crate::config::{Config, Refused, Source};
 use crate::gateway::{Console, ConsoleFile, Cors, Gateway};
 use crate::identity::{self, Identity, Sources};
@@ -31,7 +31,7 @@ pub enum Occasion<'a> {
 pub async fn gateway(
     config: &Config,
     source: &Source,
-    lasting: &Lasting,
+    persistent: &Persistent,
     occasion: Occasion<'_>,
 ) -> Result<Gateway, Refused> {
     let wrong = |mistakes: Vec<Mistake>| source.locate(&mistakes);
@@ -45,13 +45,13 @@ pub async fn gateway(
     if matches!(occasion, Occasion::Reload(_)) && !faults.0.is_empty() {
         return Err(wrong(faults.0));
     }
-    let identity = faults.of(identity_of(config, source, lasting, occasion).await?);
+    let identity = faults.of(identity_of(config, source, persistent, occasion).await?);
     let asks = !matches!(occasion, Occasion::Look);
-    let calls = faults.of(lasting.calls(config, asks).await);
+    let calls = faults.of(persistent.calls(config, asks).await);
     let (Some(policy), Some(keys), Some(identity), Some(calls)) = (policy, keys, identity, calls) else {
         return Err(wrong(faults.0));
     };
-    let witness = lasting
+    let witness = persistent
         .witness(&config.log.audit)
         .map_err(|problem| wrong(vec![Mistake::at("log.audit", problem.to_string())]))?;
     Ok(Gateway {
@@ -63,8 +63,8 @@ pub async fn gateway(
         playback: config.playback.clone(),
         upstream: calls.upstream,
         sessions: calls.sessions,
-        cache: lasting.cache.clone(),
-        batches: lasting.batches.clone(),
+        cache: persistent.cache.clone(),
+        batches: persistent.batches.clone(),
         listing: crate::gateway::Listing::default(),
         together: crate::gateway::Together::default(),
         newest_pictures: crate::gateway::NewestPictures::default(),
@@ -75,21 +75,21 @@ pub async fn gateway(
         cors: Cors::new(&config.server.cors_origins),
         witness,
         access_log: config.log.access,
-        metrics: lasting.gateway.clone(),
+        metrics: persistent.gateway.clone(),
         console: console_of(config),
         rates: Arc::new(config.rates.clone()),
-        callers: lasting.callers.clone(),
-        tracer: lasting.tracer.clone(),
+        callers: persistent.callers.clone(),
+        tracer: persistent.tracer.clone(),
     })
 }
 
 async fn identity_of(
     config: &Config,
     source: &Source,
-    lasting: &Lasting,
+    persistent: &Persistent,
     occasion: Occasion<'_>,
 ) -> Result<Result<Arc<Identity>, Vec<Mistake>>, Refused> {
-    let (issuers, settings, metrics) = (&config.issuer, &config.identity, lasting.identity.clone());
+    let (issuers, settings, metrics) = (&config.issuer, &config.identity, persistent.identity.clone());
     Ok(match occasion {
         Occasion::Start => Identity::start(issuers, settings, key_fetch(source)?, metrics).await,
         Occasion::Reload(previous) => previous.identity.restart(issuers, settings).await,
@@ -207,11 +207,11 @@ pub async fn check(source: &Source, online: bool) -> Result<String, Refused> {
         .map_err(|problem| source.locate(&[Mistake::at("log.audit", problem.to_string())]));
     // Nothing is written while looking: the log of a running edge may be there.
     config.log.audit.to = audit::Target::Stdout;
-    let lasting = Lasting::new(&config)
+    let persistent = Persistent::new(&config)
         .map_err(|error| Refused { lines: vec![format!("cannot set up: {error:#}")] })?;
     let certificates = tls(&config, source).map(drop);
     let occasion = if online { Occasion::Start } else { Occasion::Look };
-    let gateway = gateway(&config, source, &lasting, occasion).await;
+    let gateway = gateway(&config, source, &persistent, occasion).await;
     let others = [log, certificates].into_iter().filter_map(Result::err).flat_map(|refused| refused.lines);
     let gateway = match (others.collect::<Vec<_>>(), gateway) {
         (lines, Ok(gateway)) if lines.is_empty() => gateway,

@@ -106,7 +106,7 @@ async fn open_door(running: &Running) -> SocketAddr {
         tls: app.certificates.current(),
         trust: Arc::new(config.server.trust()),
         proxy_protocol: config.server.proxy_protocol,
-        metrics: app.lasting.listener.clone(),
+        metrics: app.persistent.listener.clone(),
     };
     let bound = listener::bind(&config.server.listen).await.unwrap();
     let address = bound.addresses()[0];

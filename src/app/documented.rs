@@ -1,6 +1,6 @@
 //! Holds `docs/METRICS.md` to the code: every family and label of the assembled program is in its table, and nothing else.
 
-use super::lasting::Lasting;
+use super::persistent::Persistent;
 use super::reload::Reloads;
 use crate::config::Config;
 use crate::net::listener::Rejection;
@@ -36,12 +36,12 @@ fn documented() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
 
 #[tokio::test]
 async fn the_table_of_metrics_is_the_code() {
-    let lasting = Lasting::new(&Config::default()).unwrap();
-    Reloads::register(lasting.registries.own()).unwrap();
-    Certificates::register(lasting.registries.own(), None).unwrap();
+    let persistent = Persistent::new(&Config::default()).unwrap();
+    Reloads::register(persistent.registries.own()).unwrap();
+    Certificates::register(persistent.registries.own(), None).unwrap();
     let documented = documented();
     let mut found = BTreeSet::new();
-    for family in lasting.registries.own().gather() {
+    for family in persistent.registries.own().gather() {
         let name = family.name().to_owned();
         let Some(labels) = documented.get(name.as_str()) else { panic!("{name} is not in docs/METRICS.md") };
         for metric in family.get_metric() {

@@ -6,8 +6,8 @@ mod cost;
 #[cfg(test)]
 mod documented;
 mod fixed;
-mod lasting;
 mod operate;
+mod persistent;
 mod reload;
 mod systemd;
 
@@ -24,7 +24,7 @@ use crate::net::tls::Certificates;
 use crate::telemetry;
 use anyhow::Context;
 use arc_swap::ArcSwap;
-use lasting::Lasting;
+use persistent::Persistent;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub struct App {
     gateway: ArcSwap<Gateway>,
     config: ArcSwap<Config>,
     source: Source,
-    lasting: Lasting,
+    persistent: Persistent,
     reloads: reload::Reloads,
     certificates: Certificates,
     log_level: Option<telemetry::log::Level>,
@@ -81,25 +81,25 @@ pub async fn start(source: Source, logging: Logging) -> anyhow::Result<Running> 
         Logging::Elsewhere => None,
     };
     let seen = reload::Seen::now(&source, &config);
-    let lasting = Lasting::new(&config)?;
+    let persistent = Persistent::new(&config)?;
     if let Some(log) = &log {
-        log.register(lasting.registries.own())?;
+        log.register(persistent.registries.own())?;
     }
-    let gateway = build::gateway(&config, &source, &lasting, build::Occasion::Start).await?;
-    let certificates = Certificates::register(lasting.registries.own(), build::tls(&config, &source)?)?;
+    let gateway = build::gateway(&config, &source, &persistent, build::Occasion::Start).await?;
+    let certificates = Certificates::register(persistent.registries.own(), build::tls(&config, &source)?)?;
     let public = listener::bind(&config.server.listen).await.context("server.listen")?;
     let operators = listener::bind(&config.admin.places()).await.context("admin.listen")?;
     let (drain, signal) = drain::channel();
     let (addresses, admin_addresses) = (public.addresses(), operators.addresses());
     let app = Arc::new(App {
-        reloads: reload::Reloads::register(lasting.registries.own())?,
+        reloads: reload::Reloads::register(persistent.registries.own())?,
         gateway: ArcSwap::from_pointee(gateway),
         config: ArcSwap::from_pointee(config.clone()),
         started: config.clone(),
         certificates,
         log_level: log.as_ref().map(telemetry::log::Guard::level),
         source,
-        lasting,
+        persistent,
         draining: signal.clone(),
     });
     let mut listeners = JoinSet::new();
@@ -108,7 +108,7 @@ pub async fn start(source: Source, logging: Logging) -> anyhow::Result<Running> 
         tls: app.certificates.current(),
         trust: Arc::new(config.server.trust()),
         proxy_protocol: config.server.proxy_protocol,
-        metrics: app.lasting.listener.clone(),
+        metrics: app.persistent.listener.clone(),
     };
     let serving = app.clone();
     listeners.spawn(listener::serve(
@@ -163,7 +163,7 @@ impl Running {
         if !flushed.unwrap_or(false) {
             tracing::error!("the last lines of the audit log could not be written");
         }
-        if !self.app.lasting.cache.flush(LAST_WRITES).await {
+        if !self.app.persistent.cache.flush(LAST_WRITES).await {
             tracing::warn!(
                 "the disk tier did not keep up; what was fetched last is not held after a restart"
             );

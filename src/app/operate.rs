@@ -22,7 +22,7 @@ impl Admin for App {
     }
 
     fn gather(&self) -> Vec<MetricFamily> {
-        self.lasting.registries.gather()
+        self.persistent.registries.gather()
     }
 
     fn sessions(&self) -> Value {
@@ -35,10 +35,10 @@ impl Admin for App {
 
     async fn purge(&self, stream: &str) -> Result<usize, String> {
         let arn = StreamArn::parse(stream).map_err(|problem| format!("stream {problem}"))?;
-        self.lasting.warming.cancel(arn.name());
+        self.persistent.warming.cancel(arn.name());
         // First what is on its way, so that it does not come in behind the purge.
-        self.lasting.batches.purge(stream);
-        Ok(self.lasting.cache.purge(stream))
+        self.persistent.batches.purge(stream);
+        Ok(self.persistent.cache.purge(stream))
     }
 
     async fn reload(&self) -> Result<(), String> {
@@ -46,10 +46,10 @@ impl Admin for App {
     }
 
     async fn warm(&self, wish: Value) -> Result<Value, String> {
-        self.lasting.warming.begin(self.gateway(), &wish)
+        self.persistent.warming.begin(self.gateway(), &wish)
     }
 
     fn warming(&self) -> Value {
-        self.lasting.warming.show()
+        self.persistent.warming.show()
     }
 }

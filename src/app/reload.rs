@@ -79,7 +79,7 @@ impl App {
         let config = Config::load(&source).map_err(|refused| refused.to_string())?;
         let previous = self.gateway();
         let certificates = build::tls(&config, &source).map_err(|refused| refused.to_string())?;
-        let gateway = build::gateway(&config, &source, &self.lasting, build::Occasion::Reload(&previous))
+        let gateway = build::gateway(&config, &source, &self.persistent, build::Occasion::Reload(&previous))
             .await
             .map_err(|refused| refused.to_string())?;
         self.gateway.store(Arc::new(gateway));

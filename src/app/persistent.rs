@@ -16,7 +16,7 @@ use crate::{cache, identity, net, sessions, upstream};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The lasting parts.
-pub struct Lasting {
+pub struct Persistent {
     /// Every metric family.
     pub registries: Registries,
     /// The gateway's own numbers.
@@ -76,7 +76,7 @@ impl MadeOf {
     }
 }
 
-impl Lasting {
+impl Persistent {
     /// Builds what lasts.
     ///
     /// # Errors
