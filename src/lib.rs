@@ -28,6 +28,7 @@ pub mod upstream;
 
 // base
 pub mod aws;
+pub mod base;
 pub mod caller;
 pub mod kvs;
 pub mod net;

@@ -1,6 +1,6 @@
-//! Settings in, gateway out; and the same without serving, for `check`.
+//! Builds a gateway from the settings; and the same without serving, for `check`.
 
-use super::persistent::{Persistent, key_client};
+use super::persistent::{Persistent, Prepared, key_client};
 use crate::config::{Config, Refused, Source};
 use crate::gateway::{Console, ConsoleFile, Cors, Gateway};
 use crate::identity::{self, Identity, Sources};
@@ -15,16 +15,24 @@ use std::sync::Arc;
 
 /// What a gateway is built for.
 #[derive(Clone, Copy)]
-pub enum Occasion<'a> {
+pub enum Purpose<'a> {
     /// To serve, as the first one.
     Start,
-    /// To take the place of this one, which lends what need not be fetched again.
+    /// To replace this one, whose verification keys are reused.
     Reload(&'a Gateway),
-    /// To see whether it can be built, asking nobody.
-    Look,
+    /// To see whether it can be built, without any request to issuers or AWS.
+    DryRun,
 }
 
-/// Builds a gateway.
+/// A gateway that is not in force yet, and the parts to adopt when it is.
+pub struct Built {
+    /// The gateway.
+    pub gateway: Gateway,
+    /// What it shares with the generation after it.
+    pub prepared: Prepared,
+}
+
+/// Builds a gateway beside the one in force, which a failure leaves as it is.
 ///
 /// # Errors
 /// Everything that is wrong, each with its place.
@@ -32,8 +40,8 @@ pub async fn gateway(
     config: &Config,
     source: &Source,
     persistent: &Persistent,
-    occasion: Occasion<'_>,
-) -> Result<Gateway, Refused> {
+    purpose: Purpose<'_>,
+) -> Result<Built, Refused> {
     let wrong = |mistakes: Vec<Mistake>| source.locate(&mistakes);
     let mut faults = Faults::default();
     let policy = faults.of(Policy::load(&config.policy, &attributes(config)));
@@ -41,28 +49,29 @@ pub async fn gateway(
         tracing::warn!("{}", source.locate(std::slice::from_ref(warning)));
     }
     let keys = faults.of(Keys::load(&config.playback));
-    // What is in force hears of nothing that will not be: a reload stops here, a start tells all that is wrong.
-    if matches!(occasion, Occasion::Reload(_)) && !faults.0.is_empty() {
+    // A reload makes no requests for settings that are refused anyway; a start reports everything that is wrong.
+    let reloads = matches!(purpose, Purpose::Reload(_));
+    if reloads && !faults.0.is_empty() {
         return Err(wrong(faults.0));
     }
-    let identity = faults.of(identity_of(config, source, persistent, occasion).await?);
-    let asks = !matches!(occasion, Occasion::Look);
-    let calls = faults.of(persistent.calls(config, asks).await);
-    let (Some(policy), Some(keys), Some(identity), Some(calls)) = (policy, keys, identity, calls) else {
+    let identity = faults.of(identity_of(config, source, persistent, purpose).await?);
+    if reloads && !faults.0.is_empty() {
+        return Err(wrong(faults.0));
+    }
+    let prepared = faults.of(persistent.prepare(config, matches!(purpose, Purpose::DryRun)).await);
+    let (Some(policy), Some(keys), Some(identity), Some(prepared)) = (policy, keys, identity, prepared)
+    else {
         return Err(wrong(faults.0));
     };
-    let witness = persistent
-        .witness(&config.log.audit)
-        .map_err(|problem| wrong(vec![Mistake::at("log.audit", problem.to_string())]))?;
-    Ok(Gateway {
+    let gateway = Gateway {
         identity,
         sources: Sources::new(&config.identity),
         policy: Arc::new(policy),
         keys: Arc::new(keys),
         players: crate::gateway::Players::default(),
         playback: config.playback.clone(),
-        upstream: calls.upstream,
-        sessions: calls.sessions,
+        upstream: prepared.calls.upstream.clone(),
+        sessions: prepared.calls.sessions.clone(),
         cache: persistent.cache.clone(),
         batches: persistent.batches.clone(),
         listing: crate::gateway::Listing::default(),
@@ -73,27 +82,28 @@ pub async fn gateway(
         cache_settings: config.cache.clone(),
         limits: config.limits.clone(),
         cors: Cors::new(&config.server.cors_origins),
-        witness,
+        witness: prepared.witness.clone(),
         access_log: config.log.access,
         metrics: persistent.gateway.clone(),
         console: console_of(config),
         rates: Arc::new(config.rates.clone()),
         callers: persistent.callers.clone(),
         tracer: persistent.tracer.clone(),
-    })
+    };
+    Ok(Built { gateway, prepared })
 }
 
 async fn identity_of(
     config: &Config,
     source: &Source,
     persistent: &Persistent,
-    occasion: Occasion<'_>,
+    purpose: Purpose<'_>,
 ) -> Result<Result<Arc<Identity>, Vec<Mistake>>, Refused> {
     let (issuers, settings, metrics) = (&config.issuer, &config.identity, persistent.identity.clone());
-    Ok(match occasion {
-        Occasion::Start => Identity::start(issuers, settings, key_fetch(source)?, metrics).await,
-        Occasion::Reload(previous) => previous.identity.restart(issuers, settings).await,
-        Occasion::Look => Identity::look(issuers, settings, metrics),
+    Ok(match purpose {
+        Purpose::Start => Identity::start(issuers, settings, key_fetch(source)?, metrics).await,
+        Purpose::Reload(previous) => previous.identity.restart(issuers, settings).await,
+        Purpose::DryRun => Identity::look(issuers, settings, metrics),
     })
 }
 
@@ -197,7 +207,7 @@ pub fn tls(config: &Config, source: &Source) -> Result<Option<net::tls::Loaded>,
     loaded.map(Some).map_err(|error| source.locate(&[Mistake::at("server.tls", error.to_string())]))
 }
 
-/// Builds everything once and throws it away. Nobody is asked unless `online`.
+/// Builds everything once and drops it. Issuers and AWS get requests only if `online`.
 ///
 /// # Errors
 /// Everything that is wrong, each with its place.
@@ -205,16 +215,16 @@ pub async fn check(source: &Source, online: bool) -> Result<String, Refused> {
     let mut config = Config::load(source)?;
     let log = audit::Sink::try_out(&config.log.audit)
         .map_err(|problem| source.locate(&[Mistake::at("log.audit", problem.to_string())]));
-    // Nothing is written while looking: the log of a running edge may be there.
+    // A dry run writes nothing: the file may be the audit log of a running process.
     config.log.audit.to = audit::Target::Stdout;
     let persistent = Persistent::new(&config)
         .map_err(|error| Refused { lines: vec![format!("cannot set up: {error:#}")] })?;
     let certificates = tls(&config, source).map(drop);
-    let occasion = if online { Occasion::Start } else { Occasion::Look };
-    let gateway = gateway(&config, source, &persistent, occasion).await;
+    let purpose = if online { Purpose::Start } else { Purpose::DryRun };
+    let built = gateway(&config, source, &persistent, purpose).await;
     let others = [log, certificates].into_iter().filter_map(Result::err).flat_map(|refused| refused.lines);
-    let gateway = match (others.collect::<Vec<_>>(), gateway) {
-        (lines, Ok(gateway)) if lines.is_empty() => gateway,
+    let gateway = match (others.collect::<Vec<_>>(), built) {
+        (lines, Ok(built)) if lines.is_empty() => built.gateway,
         (lines, Ok(_)) => return Err(Refused { lines }),
         (mut lines, Err(refused)) => {
             lines.extend(refused.lines);

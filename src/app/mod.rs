@@ -5,29 +5,33 @@ mod build;
 mod cost;
 #[cfg(test)]
 mod documented;
+mod drain;
 mod fixed;
 mod operate;
 mod persistent;
 mod reload;
+mod run;
 mod systemd;
 
 pub use build::policy;
+pub use run::until_stopped;
 
 use crate::admin;
+use crate::base::file_watch::FileWatch;
 use crate::config::{Config, Refused, Source};
 use crate::gateway::Gateway;
 use crate::identity::Identity;
-use crate::kvs::Timestamp;
-use crate::net::drain::{self, Drain};
+use crate::net::drain::{Signal, channel};
 use crate::net::listener;
 use crate::net::tls::Certificates;
 use crate::telemetry;
 use anyhow::Context;
 use arc_swap::ArcSwap;
+use build::{Built, Purpose};
+use drain::Serving;
 use persistent::Persistent;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::task::JoinSet;
 
 /// The program while it runs.
@@ -39,24 +43,22 @@ pub struct App {
     reloads: reload::Reloads,
     certificates: Certificates,
     log_level: Option<telemetry::log::Level>,
-    /// As they were at the start, for what cannot change later.
+    /// The settings at the start, for those that only a restart can change.
     started: Config,
-    draining: drain::Signal,
+    draining: Signal,
 }
 
-/// A started program. Dropping it cuts everybody off.
+/// A started program. Dropping it closes every connection.
 pub struct Running {
-    /// Where clients are served.
+    /// The addresses that clients are served at.
     pub addresses: Vec<SocketAddr>,
-    /// Where operators are.
+    /// The addresses of the admin listener.
     pub admin: Vec<SocketAddr>,
     /// Its state, for tests and the demo.
     pub app: Arc<App>,
-    /// Its files, before they were read.
-    seen: reload::Seen,
-    drain: Drain,
-    listeners: JoinSet<()>,
-    operators: JoinSet<()>,
+    /// The files of its settings, watched since before they were read.
+    files: FileWatch,
+    serving: Serving,
     _log: Option<telemetry::log::Guard>,
 }
 
@@ -65,7 +67,7 @@ pub struct Running {
 pub enum Logging {
     /// As the settings say.
     AsConfigured,
-    /// Somebody else has set one up.
+    /// The caller has set one up.
     Elsewhere,
 }
 
@@ -80,16 +82,17 @@ pub async fn start(source: Source, logging: Logging) -> anyhow::Result<Running> 
         Logging::AsConfigured => Some(telemetry::log::init(&config.log)?),
         Logging::Elsewhere => None,
     };
-    let seen = reload::Seen::now(&source, &config);
+    let files = reload::watch(&source, &config);
     let persistent = Persistent::new(&config)?;
     if let Some(log) = &log {
         log.register(persistent.registries.own())?;
     }
-    let gateway = build::gateway(&config, &source, &persistent, build::Occasion::Start).await?;
+    let Built { gateway, prepared } = build::gateway(&config, &source, &persistent, Purpose::Start).await?;
+    persistent.adopt(prepared);
     let certificates = Certificates::register(persistent.registries.own(), build::tls(&config, &source)?)?;
     let public = listener::bind(&config.server.listen).await.context("server.listen")?;
     let operators = listener::bind(&config.admin.places()).await.context("admin.listen")?;
-    let (drain, signal) = drain::channel();
+    let (drain, signal) = channel();
     let (addresses, admin_addresses) = (public.addresses(), operators.addresses());
     let app = Arc::new(App {
         reloads: reload::Reloads::register(persistent.registries.own())?,
@@ -122,57 +125,18 @@ pub async fn start(source: Source, logging: Logging) -> anyhow::Result<Running> 
     ));
     let mut operating = JoinSet::new();
     operating.spawn(admin::serve(operators, app.clone(), signal));
-    operating.spawn(tell_who_left(app.clone()));
+    operating.spawn(run::end_idle_viewings(app.clone()));
     tracing::info!(listen = ?addresses, admin = ?admin_addresses, "serving");
     systemd::ready("serving");
     let admin = admin_addresses;
-    Ok(Running { addresses, admin, app, seen, drain, listeners, operators: operating, _log: log })
-}
-
-/// Runs until a signal says otherwise, then drains.
-pub async fn until_stopped(running: Running) {
-    let (app, seen) = (running.app.clone(), running.seen.clone());
-    let reloads = tokio::spawn(reload::on_signals_and_changes(app, seen));
-    let watchdog = tokio::spawn(systemd::stay_alive());
-    stop_signal().await;
-    reloads.abort();
-    systemd::stopping();
-    running.drain().await;
-    watchdog.abort();
+    let serving = Serving { drain, listeners, operators: operating };
+    Ok(Running { addresses, admin, app, files, serving, _log: log })
 }
 
 impl Running {
-    /// Drains: readiness fails at once, new work is taken for a while, then connections end as they fall idle.
+    /// Ends the program in order: see [`drain`].
     pub async fn drain(self) {
-        let server = self.app.config.load().server.clone();
-        tracing::info!(grace = %server.drain_grace, timeout = %server.drain_timeout, "draining");
-        let Self { drain, mut listeners, mut operators, .. } = self;
-        let gone = async { while listeners.join_next().await.is_some() {} };
-        tokio::select! {
-            () = drain.run(server.drain_grace.0, server.drain_timeout.0, stop_signal()) => {}
-            () = gone => {}
-        }
-        // Operators are answered until the last client has gone.
-        drain.advance(drain::Phase::Ended);
-        listeners.shutdown().await;
-        operators.shutdown().await;
-        self.app.gateway().sessions.save().await;
-        let (witness, now) = (self.app.gateway().witness.clone(), Timestamp::now());
-        witness.watch.end(|event| drop(witness.sink.write(event, now)));
-        let flushed = tokio::task::spawn_blocking(move || witness.sink.flush(LAST_LINES)).await;
-        if !flushed.unwrap_or(false) {
-            tracing::error!("the last lines of the audit log could not be written");
-        }
-        if !self.app.persistent.cache.flush(LAST_WRITES).await {
-            tracing::warn!(
-                "the disk tier did not keep up; what was fetched last is not held after a restart"
-            );
-        }
-        if let Some(tracer) = self.app.gateway().tracer.clone() {
-            // A collector that is gone has been counted and logged.
-            let _ = tokio::task::spawn_blocking(move || tracer.end()).await;
-        }
-        tracing::info!("ended");
+        self.serving.end(&self.app).await;
     }
 }
 
@@ -199,8 +163,8 @@ pub async fn check(source: &Source, online: bool) -> Result<String, Refused> {
     build::check(source, online).await
 }
 
-/// Who recognizes callers under these settings, and nothing else of what `start` would build: no log is opened and no account
-/// asked.
+/// The part that authenticates callers under these settings, and nothing else of what `start` would build: no log is
+/// opened, and AWS gets no request.
 ///
 /// # Errors
 /// The settings of issuers are refused.
@@ -209,36 +173,7 @@ pub async fn identity(config: &Config, source: &Source) -> anyhow::Result<Arc<Id
     Ok(build::identity(config, source).await?)
 }
 
-/// Ends viewings that have gone quiet, in the audit log.
-async fn tell_who_left(app: Arc<App>) {
-    loop {
-        tokio::time::sleep(SWEEP).await;
-        let (witness, now) = (app.gateway().witness.clone(), Timestamp::now());
-        // What cannot be written is counted by the sink; a viewing that is over refuses nobody.
-        witness.watch.sweep(now, |event| drop(witness.sink.write(event, now)));
-    }
-}
-
-/// How long the end of the process waits for the disk tier; it is never more than 32 MiB behind.
-const LAST_WRITES: Duration = Duration::from_secs(5);
-/// How long the end of the process waits for the audit log.
-const LAST_LINES: Duration = Duration::from_secs(2);
-/// How often viewings are looked through.
-const SWEEP: Duration = Duration::from_secs(5);
-
 /// One crypto library for TLS, tokens and capabilities. A second call changes nothing.
 fn install_crypto() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-}
-
-/// SIGTERM or SIGINT.
-async fn stop_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(mut terminate), Ok(mut interrupt)) => {
-            tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
-        }
-        // Without signals only the end of the process ends it.
-        _ => std::future::pending().await,
-    }
 }

@@ -1,7 +1,9 @@
-//! What outlives a reload: counters, connections, cached media, KVS's endpoints and credentials, shared sessions.
+//! What outlives a reload: metrics, connections, cached media, KVS's endpoints and credentials, shared sessions.
 //!
-//! A reload that threw these away would be a restart with another name. Only when the settings of `[[aws]]` or
-//! `[upstream]` change, or keys in files that they name, are the calls to KVS, and the sessions opened through them, built anew.
+//! The calls to KVS, and the sessions opened through them, are built anew only when the settings of `[[aws]]`,
+//! `[upstream]` or `[sessions]` change, or the keys in files that they name. The audit log is opened anew only when
+//! its settings change. New ones are prepared beside those in force, and replace them only when the whole reload has
+//! succeeded ([`Persistent::adopt`]).
 
 use crate::config::Config;
 use crate::gateway::metrics::StreamLabel;
@@ -15,7 +17,7 @@ use crate::telemetry::spans::{self, Tracer};
 use crate::{cache, identity, net, sessions, upstream};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The lasting parts.
+/// The parts that outlive a reload.
 pub struct Persistent {
     /// Every metric family.
     pub registries: Registries,
@@ -40,6 +42,15 @@ pub struct Persistent {
     calls: Mutex<Option<Calls>>,
     audit: Mutex<Option<(audit::Config, Witness)>>,
     watch: Arc<audit::Watch>,
+}
+
+/// What a generation of the gateway needs that may outlive it: reused from the one before, or made anew.
+pub struct Prepared {
+    /// Calls to KVS and shared sessions.
+    pub calls: Calls,
+    /// The audit log.
+    pub witness: Witness,
+    audit_config: audit::Config,
 }
 
 /// The way to KVS and what was opened through it.
@@ -77,7 +88,7 @@ impl MadeOf {
 }
 
 impl Persistent {
-    /// Builds what lasts.
+    /// Builds them all.
     ///
     /// # Errors
     /// A metric is registered twice, or the cache cannot be opened.
@@ -105,52 +116,59 @@ impl Persistent {
         })
     }
 
-    /// The calls for these settings: the ones there are, if nothing about them changed. `asks`: credentials are fetched
-    /// ahead.
+    /// Prepares the audit log and the calls for these settings. Nothing is in force before [`Self::adopt`].
+    /// `offline`: no credentials are fetched.
     ///
     /// # Errors
-    /// An entry cannot be used.
-    pub async fn calls(&self, config: &Config, asks: bool) -> Result<Calls, Vec<Mistake>> {
+    /// The audit log cannot be opened, or an `[[aws]]` entry cannot be used.
+    pub async fn prepare(&self, config: &Config, offline: bool) -> Result<Prepared, Vec<Mistake>> {
+        let audit_config = config.log.audit.clone();
+        let witness = self
+            .witness(&audit_config)
+            .map_err(|problem| vec![Mistake::at("log.audit", problem.to_string())])?;
+        let calls = self.calls(config, offline).await?;
+        Ok(Prepared { calls, witness, audit_config })
+    }
+
+    /// Puts what was prepared into force: the next generation reuses it.
+    pub fn adopt(&self, prepared: Prepared) {
+        let Prepared { calls, witness, audit_config } = prepared;
+        *self.calls.lock().unwrap_or_else(PoisonError::into_inner) = Some(calls);
+        *self.audit.lock().unwrap_or_else(PoisonError::into_inner) = Some((audit_config, witness));
+    }
+
+    /// The calls for these settings: those in force, if nothing about them changed.
+    async fn calls(&self, config: &Config, offline: bool) -> Result<Calls, Vec<Mistake>> {
         let made_of = MadeOf::read(config);
-        if let Some(calls) = self.current()
+        let current = self.calls.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(calls) = &current
             && *calls.made_of == made_of
         {
-            return Ok(calls);
-        }
-        if let Some(calls) = self.current() {
-            // Those that follow read it.
-            calls.sessions.save().await;
+            return Ok(calls.clone());
         }
         let metrics = self.upstream_metrics.clone();
-        let upstream = match asks {
-            true => upstream::Upstream::start(&config.aws, &config.upstream, metrics).await?,
-            false => upstream::Upstream::look(&config.aws, &config.upstream, metrics).await?,
+        let upstream = match offline {
+            false => upstream::Upstream::start(&config.aws, &config.upstream, metrics).await?,
+            true => upstream::Upstream::look(&config.aws, &config.upstream, metrics).await?,
         };
+        if let Some(calls) = &current {
+            // The new pool reads what the old one saves.
+            calls.sessions.save().await;
+        }
         let origin = KvsOrigin::new(upstream.clone(), self.cache.clone(), &config.cache);
         let sessions = Arc::new(Sessions::new(origin, config.sessions.clone(), self.session_metrics.clone()));
-        let calls = Calls { upstream, sessions, made_of: Arc::new(made_of) };
-        *self.calls.lock().unwrap_or_else(PoisonError::into_inner) = Some(calls.clone());
-        Ok(calls)
+        Ok(Calls { upstream, sessions, made_of: Arc::new(made_of) })
     }
 
-    fn current(&self) -> Option<Calls> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// The audit log for these settings: the one there is, if they did not change.
-    ///
-    /// # Errors
-    /// The file cannot be opened.
-    pub fn witness(&self, config: &audit::Config) -> std::io::Result<Witness> {
-        let mut current = self.audit.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((made_of, witness)) = &*current
-            && made_of == config
+    /// The audit log for these settings: the one in force, if they did not change.
+    fn witness(&self, config: &audit::Config) -> std::io::Result<Witness> {
+        let current = self.audit.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((made_of, witness)) = current
+            && made_of == *config
         {
-            return Ok(witness.clone());
+            return Ok(witness);
         }
-        let witness = Witness { sink: Arc::new(audit::Sink::open(config)?), watch: self.watch.clone() };
-        *current = Some((config.clone(), witness.clone()));
-        Ok(witness)
+        Ok(Witness { sink: Arc::new(audit::Sink::open(config)?), watch: self.watch.clone() })
     }
 }
 

@@ -1,18 +1,19 @@
-//! New settings in, new gateway out; on failure the last good one stays in force, and says so.
+//! Builds a new gateway from new settings and swaps it in; on failure everything that is in force stays as it is.
 
-use super::{App, build, fixed, systemd};
+use super::build::{self, Built, Purpose};
+use super::{App, fixed, systemd};
+use crate::base::file_watch::FileWatch;
 use crate::config::{Config, Source};
 use prometheus::{IntGauge, Registry};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 use tokio::sync::Mutex;
 
-/// How reloads went.
+/// The outcome of reloads, as metrics.
 pub struct Reloads {
     successful: IntGauge,
     last_success: IntGauge,
-    /// One at a time.
+    /// Held during a reload, so that there is one at a time.
     turn: Mutex<()>,
 }
 
@@ -50,10 +51,10 @@ impl Reloads {
 }
 
 impl App {
-    /// Reads the file again and puts it into force as a whole.
+    /// Reads the settings again and puts them into force as a whole.
     ///
     /// # Errors
-    /// What is wrong with it; nothing has changed then.
+    /// What is wrong with them. Nothing has changed then: calls, sessions, cache, audit log and quotas are untouched.
     pub async fn reload(&self) -> Result<(), String> {
         let _turn = self.reloads.turn.lock().await;
         systemd::reloading();
@@ -79,9 +80,10 @@ impl App {
         let config = Config::load(&source).map_err(|refused| refused.to_string())?;
         let previous = self.gateway();
         let certificates = build::tls(&config, &source).map_err(|refused| refused.to_string())?;
-        let gateway = build::gateway(&config, &source, &self.persistent, build::Occasion::Reload(&previous))
-            .await
-            .map_err(|refused| refused.to_string())?;
+        let built = build::gateway(&config, &source, &self.persistent, Purpose::Reload(&previous)).await;
+        let Built { gateway, prepared } = built.map_err(|refused| refused.to_string())?;
+        // From here on nothing can fail: the new generation replaces the old one as a whole.
+        self.persistent.adopt(prepared);
         self.gateway.store(Arc::new(gateway));
         self.certificates.renew(certificates);
         if let Some(level) = &self.log_level
@@ -97,61 +99,36 @@ impl App {
     }
 }
 
-/// How often files are looked at where nothing tells of changes.
-const LOOK: Duration = Duration::from_secs(2);
-/// How long nothing may have changed before changed files are read.
-const SETTLE: Duration = Duration::from_millis(250);
-
-/// Which files there are, how long and how new: enough to notice a change, and blind to none that a rename makes.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Seen(Vec<(PathBuf, Option<(u64, SystemTime)>)>);
-
-impl Seen {
-    /// As the file of settings says now, even if that was refused: mending one of its files must be noticed. To be taken
-    /// before the files are read, so that what changes meanwhile differs from it.
-    #[must_use]
-    pub fn now(source: &Source, in_force: &Config) -> Self {
-        let written = source.again().and_then(|source| Config::load(&source));
-        let config = written.as_ref().unwrap_or(in_force);
+/// The files that the settings are made of: the configuration, policies, secrets, certificates.
+///
+/// They are those of the file as it is written now, even if it is refused, so that a repair of one of them is noticed.
+/// The file is parsed for this once per change.
+fn files_of(source: &Source, in_force: &Config) -> impl Fn() -> Vec<PathBuf> + Send + Sync + 'static {
+    let written = source.again().and_then(|source| Config::load(&source));
+    let config = written.unwrap_or_else(|_| in_force.clone());
+    let (own, others) = (source.path().to_owned(), config.files());
+    move || {
         let policies = config.policy.find_files().unwrap_or_default();
-        let files = std::iter::once(source.path().to_owned()).chain(policies).chain(config.files());
-        let look = |path: PathBuf| {
-            let facts = std::fs::metadata(&path).ok();
-            let facts = facts.and_then(|meta| Some((meta.len(), meta.modified().ok()?)));
-            (path, facts)
-        };
-        Self(files.map(look).collect())
+        std::iter::once(own.clone()).chain(policies).chain(others.clone()).collect()
     }
 }
 
-/// Reloads at SIGHUP, and when the configuration, a policy, a secret or a certificate is not as it was `seen` when it was last read.
-pub async fn on_signals_and_changes(app: Arc<App>, mut seen: Seen) {
+/// Watches the files of the settings. Call it before they are read, so that no change in between is missed.
+pub fn watch(source: &Source, config: &Config) -> FileWatch {
+    FileWatch::new(files_of(source, config))
+}
+
+/// Reloads at SIGHUP, and when one of the `files` has changed.
+pub async fn on_signals_and_changes(app: Arc<App>, mut files: FileWatch) {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
     loop {
-        let told = tokio::select! {
-            _ = hangup.recv() => true,
-            () = tokio::time::sleep(LOOK) => false,
-        };
-        let look = || Seen::now(&app.source, &app.config());
-        let now = look();
-        if told || now != seen {
-            seen = if told { now } else { settled(now, look).await };
-            let _ = app.reload().await;
+        tokio::select! {
+            _ = hangup.recv() => {}
+            () = files.changed() => {}
         }
+        files.watch_instead(files_of(&app.source, &app.config()));
+        // A refusal is logged and counted there.
+        let _ = app.reload().await;
     }
-}
-
-/// Files that belong together, such as the two halves of a key, change one after the other: waits until nothing has changed for
-/// a moment, or for as long as may be waited.
-async fn settled(mut seen: Seen, look: impl Fn() -> Seen) -> Seen {
-    for _ in 0..8 {
-        tokio::time::sleep(SETTLE).await;
-        let now = look();
-        if now == seen {
-            break;
-        }
-        seen = now;
-    }
-    seen
 }

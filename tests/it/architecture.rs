@@ -13,7 +13,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("settings", &["config"]),
     ("answer", &["gateway", "admin", "console"]),
     ("parts", &["identity", "policy", "playback", "cache", "upstream", "sessions"]),
-    ("base", &["kvs", "aws", "net", "telemetry", "caller", "setting"]),
+    ("base", &["kvs", "aws", "net", "telemetry", "base", "caller", "setting"]),
 ];
 
 /// Inside the ground floor the bricks have an order too: what may lean on what.
@@ -24,6 +24,7 @@ const BASE: &[(&str, &[&str])] = &[
     ("caller", &["kvs"]),
     ("kvs", &[]),
     ("setting", &[]),
+    ("base", &[]),
 ];
 
 #[test]

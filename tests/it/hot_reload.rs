@@ -164,3 +164,45 @@ async fn a_leaked_secret_opens_nothing_once_its_file_has_another() {
     edge.until("the new secret is in force", async || status(&fresh).await == 200).await;
     assert_eq!(status(&leaked).await, 401);
 }
+
+#[tokio::test]
+async fn a_reload_that_is_refused_late_leaves_the_calls_and_their_sessions_as_they_were() {
+    let edge = Edge::start().await;
+    let reload = async || edge.http.post(&format!("{}/reload", edge.admin), &[], String::new()).await;
+    let master = edge.play("/streams/cam-1/live.m3u8", edge.alice()).await;
+    let folder = master.rsplit_once('/').unwrap().0.to_owned();
+    let playlist = format!("{folder}/getHLSMediaPlaylist.m3u8?TrackNumber=1");
+    let segment = async || {
+        let text = edge.http.get(&playlist, &[]).await.text();
+        text.lines().find(|line| line.starts_with("getMP4MediaFragment")).expect("a segment").to_owned()
+    };
+    let shown = format!("{folder}/{}", segment().await);
+    assert_eq!(edge.http.get(&shown, &[]).await.status, 200);
+    let opened = edge.reached_by("GetHLSStreamingSessionURL").await;
+    let good = fs::read_to_string(edge.path("edge.toml")).unwrap();
+    // Everything is good but what is opened last, and the calls to KVS would have to be built anew.
+    let audit_nowhere = |text: &str| text.replace("file:audit.log", "file:nowhere/audit.log");
+    let other_entry = |text: &str| text.replace("name = \"main\"", "name = \"other\"");
+    let no_secret = |text: &str| text.replace("file:secret-key", "file:no-such-key");
+    for (bad, problem) in [
+        (audit_nowhere(&other_entry(&good)), "log.audit"),
+        (no_secret(&other_entry(&good)), "aws[0].secret_access_key"),
+    ] {
+        fs::write(edge.path("edge.toml"), bad).unwrap();
+        let answer = reload().await;
+        assert_eq!(answer.status, 422, "{}", answer.text());
+        assert!(answer.text().contains(problem), "{}", answer.text());
+        assert_eq!(edge.http.get(&shown, &[]).await.status, 200);
+        segment().await;
+    }
+    fs::write(edge.path("edge.toml"), good).unwrap();
+    let answer = reload().await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(edge.http.get(&shown, &[]).await.status, 200);
+    segment().await;
+    // The same session all along: neither the refused settings nor the old ones after them opened another.
+    assert_eq!(edge.reached_by("GetHLSStreamingSessionURL").await, opened);
+    let lines = fs::read_to_string(edge.path("audit.log")).unwrap();
+    let starts = lines.lines().filter(|line| line.contains("\"playback_start\"")).count();
+    assert_eq!(starts, 1, "{lines}");
+}
