@@ -7,12 +7,12 @@
 //! because off EC2 each attempt can cost seconds.
 
 use super::lent::{Lent, Transport};
+use crate::base::single_flight::SingleFlight;
 use arc_swap::ArcSwapOption;
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
@@ -91,8 +91,7 @@ pub struct Cached {
     provider: SharedCredentialsProvider,
     current: ArcSwapOption<Kept>,
     failure: ArcSwapOption<(Instant, Error)>,
-    one: tokio::sync::Mutex<()>,
-    renewing: AtomicBool,
+    asking: SingleFlight<(), Result<Arc<Credentials>, Error>>,
     told: Told,
 }
 
@@ -127,8 +126,7 @@ impl Cached {
             provider,
             current: ArcSwapOption::empty(),
             failure: ArcSwapOption::empty(),
-            one: tokio::sync::Mutex::default(),
-            renewing: AtomicBool::new(false),
+            asking: SingleFlight::default(),
             told,
         })
     }
@@ -141,7 +139,9 @@ impl Cached {
         match self.good() {
             Some((keys, Standing::Fresh)) => Ok(keys),
             Some((keys, _)) => {
-                self.renew_in_background();
+                if self.cooling().is_none() {
+                    drop(self.asking.start((), || Arc::clone(self).ask()));
+                }
                 Ok(keys)
             }
             None => self.obtain(None).await,
@@ -174,34 +174,16 @@ impl Cached {
         }
     }
 
-    fn renew_in_background(self: &Arc<Self>) {
-        if self.cooling().is_some() || self.renewing.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let this = Arc::clone(self);
-        // Ends by itself: one attempt, bounded by PATIENCE.
-        tokio::spawn(async move {
-            let _one = this.one.lock().await;
-            let _ = this.ask().await;
-            this.renewing.store(false, Ordering::Release);
-        });
-    }
-
     async fn obtain(self: &Arc<Self>, refused: Option<&Credentials>) -> Result<Arc<Credentials>, Error> {
-        let this = Arc::clone(self);
-        let refused = refused.cloned();
-        // A task of its own: a caller that leaves does not throw away what others wait for.
-        let asked = tokio::spawn(async move {
-            let _one = this.one.lock().await;
-            if let Some(keys) = this.settled(refused.as_ref()) {
-                return Ok(keys);
-            }
-            if let Some(error) = this.cooling() {
-                return Err(error);
-            }
-            this.ask().await
-        });
-        asked.await.unwrap_or_else(|_| Err(Error("the attempt to obtain them failed".into())))
+        if let Some(keys) = self.settled(refused) {
+            return Ok(keys);
+        }
+        if let Some(error) = self.cooling() {
+            return Err(error);
+        }
+        // To its end even if this caller leaves: the new set serves the next ones.
+        let asked = self.asking.start((), || Arc::clone(self).ask()).result().await;
+        asked.unwrap_or_else(|_| Err(Error("the attempt to obtain them failed".into())))
     }
 
     /// The kept set, if it serves somebody who was refused with another one, or whose own one is brand new.
@@ -220,7 +202,7 @@ impl Cached {
         (failure.0.elapsed() < COOLING).then(|| failure.1.clone())
     }
 
-    async fn ask(&self) -> Result<Arc<Credentials>, Error> {
+    async fn ask(self: Arc<Self>) -> Result<Arc<Credentials>, Error> {
         let got = match tokio::time::timeout(PATIENCE, self.provider.provide_credentials()).await {
             Ok(Ok(keys)) if standing(keys.expiry(), SystemTime::now()) == Standing::Ended => {
                 Err(Error("what the source gave has already expired".into()))

@@ -20,8 +20,8 @@ use std::time::{Duration, SystemTime};
 /// Why an attempt gave nothing. Texts are free of hosts.
 #[derive(Clone, Debug)]
 pub(super) enum Failure {
-    /// KVS answered with an error. If it told the time: by how many seconds its clock is ahead of ours.
-    Fault { fault: Fault, ahead_seconds: Option<i64> },
+    /// KVS answered with an error, and perhaps with its time.
+    Fault { fault: Fault, kvs_time: Option<SystemTime> },
     /// The 90-byte success.
     WrongHost,
     /// No connection.
@@ -113,7 +113,7 @@ async fn refused(
     };
     let kind = text(headers, &["x-amzn-errortype", "x-amz-errortype"]);
     let fault = Fault::read(status.as_u16(), kind.as_deref(), request_id.as_deref(), &body);
-    Failure::Fault { fault, ahead_seconds: ahead(headers, SystemTime::now()) }
+    Failure::Fault { fault, kvs_time: date(headers) }
 }
 
 async fn received(
@@ -168,14 +168,9 @@ fn text(headers: &HeaderMap, names: &[&str]) -> Option<String> {
     names.iter().find_map(|name| Some(headers.get(*name)?.to_str().ok()?.to_owned()))
 }
 
-/// By how many seconds the answer's `Date` is ahead of our clock.
-fn ahead(headers: &HeaderMap, now: SystemTime) -> Option<i64> {
-    let date = httpdate::parse_http_date(headers.get(header::DATE)?.to_str().ok()?).ok()?;
-    let seconds = |length: Duration| i64::try_from(length.as_secs()).ok();
-    match date.duration_since(now) {
-        Ok(ahead) => seconds(ahead),
-        Err(behind) => seconds(behind.duration()).map(|s| -s),
-    }
+/// The answer's `Date`.
+fn date(headers: &HeaderMap) -> Option<SystemTime> {
+    httpdate::parse_http_date(headers.get(header::DATE)?.to_str().ok()?).ok()
 }
 
 /// The metric's label for a status; the usual ones are constants.

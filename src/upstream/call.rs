@@ -5,13 +5,12 @@
 use super::Inner;
 use super::answer::Answer;
 use super::attempt::{Expects, Failure, Received, attempt};
-use super::endpoints::{Endpoint, Key};
+use super::endpoints::{Endpoint, Key, LookUp};
 use super::entry::Entry;
 use super::error::Error;
 use super::origin::Origin;
 use super::quota::{Cost, Turn};
-use super::retry::{self, Next, Tries};
-use super::single::Work;
+use super::retry::{self, Next, Sent, Tries};
 use crate::aws::sign::{Scope, sign};
 use crate::kvs::operations::GetDataEndpoint;
 use crate::kvs::{ApiName, Call, Operation, StreamName, StreamRef};
@@ -20,7 +19,7 @@ use aws_credential_types::Credentials;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, header};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 /// One thing to ask KVS for.
@@ -55,8 +54,8 @@ struct Once {
     outcome: Result<Received, Failure>,
     /// Its place under the quotas, to be given back.
     turn: Turn,
-    /// What it was signed with.
-    keys: Option<Arc<Credentials>>,
+    /// What it was signed with, and for which time.
+    signed: Option<(Arc<Credentials>, SystemTime)>,
 }
 
 /// Up to this size a JSON answer is held back whole, so that a cut one is asked for again unseen.
@@ -134,13 +133,14 @@ impl Inner {
                 _ => &entry.control,
             };
             attempts += 1;
-            let Once { outcome, turn, keys } = self.once(entry, origin, ask, deadline).await?;
+            let Once { outcome, turn, signed } = self.once(entry, origin, ask, deadline).await?;
             let failure = match outcome {
                 Ok(received) => return Ok(self.answer(ask, received, attempts, turn)),
                 Err(failure) => failure,
             };
             drop(turn);
-            match retry::next(&failure, tries, endpoint.is_some(), &self.config) {
+            let sent = Sent { data: endpoint.is_some(), signed_at: signed.as_ref().map(|(_, at)| *at) };
+            match retry::next(&failure, tries, sent, &self.config) {
                 Next::Again { at_most, reason, paid } => {
                     let wait = retry::jittered(at_most, random());
                     if Instant::now() + wait >= deadline || (paid && !self.budget.pay(Instant::now())) {
@@ -163,15 +163,15 @@ impl Inner {
                 }
                 Next::Renew => {
                     tries.renewed = true;
-                    let Some(keys) = keys else { return Err(error(failure)) };
+                    let Some((keys, _)) = signed else { return Err(error(failure)) };
                     if entry.credentials.renewed(&keys).await.is_err() {
                         return Err(error(failure));
                     }
                     self.metrics.retried(retry::Reason::Credentials);
                 }
-                Next::SetClock { ahead_seconds } => {
+                Next::SetClock { kvs_time } => {
                     tries.set_clock = true;
-                    entry.set_clock(ahead_seconds);
+                    entry.set_clock(kvs_time, SystemTime::now());
                     self.metrics.retried(retry::Reason::Clock);
                 }
                 Next::Give => return Err(error(failure)),
@@ -189,13 +189,13 @@ impl Inner {
     ) -> Result<Once, Error> {
         let turn = self.quotas.turn(entry, ask, deadline).await?;
         let mut request = request(origin, ask)?;
-        let keys = match ask.to {
+        let signed = match ask.to {
             To::Playback { .. } => None,
-            _ => Some(entry.credentials.get().await?),
+            _ => Some((entry.credentials.get().await?, entry.time(SystemTime::now()))),
         };
-        if let Some(keys) = &keys {
+        if let Some((keys, time)) = &signed {
             let scope = Scope { region: &entry.config.region, service: "kinesisvideo" };
-            sign(&mut request, &ask.body, keys, scope, entry.now())
+            sign(&mut request, &ask.body, keys, scope, *time)
                 .map_err(|e| Error::BrokenAnswer(format!("the request could not be signed: {e}")))?;
         }
         let pass = self
@@ -219,7 +219,7 @@ impl Inner {
             Ok(_) | Err(Failure::WrongHost | Failure::FragmentNotFound(_)) => pass.answered(),
             Err(_) => pass.failed(),
         }
-        Ok(Once { outcome, turn, keys })
+        Ok(Once { outcome, turn, signed })
     }
 
     fn answer(&self, ask: &Ask, received: Received, attempts: u32, turn: Turn) -> Answer {
@@ -250,12 +250,7 @@ impl Inner {
     }
 
     /// GetDataEndpoint, as work for a flight of its own.
-    fn look_up(
-        self: &Arc<Self>,
-        entry: &Arc<Entry>,
-        api: ApiName,
-        stream: &StreamRef,
-    ) -> Work<Result<Origin, Error>> {
+    fn look_up(self: &Arc<Self>, entry: &Arc<Entry>, api: ApiName, stream: &StreamRef) -> LookUp {
         let (this, entry) = (Arc::clone(self), Arc::clone(entry));
         let call = Call::GetDataEndpoint(GetDataEndpoint { stream: stream.clone(), api });
         Box::pin(async move {

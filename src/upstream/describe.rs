@@ -10,13 +10,15 @@ use super::call::{Ask, To, json};
 use super::entry::Entry;
 use super::error::Error;
 use super::metrics::LIST_TAGS;
+use super::pages::Pages;
 use super::quota::Cost;
-use super::single::{Single, Work};
 use super::{Inner, Located, Upstream};
+use crate::base::single_flight::SingleFlight;
 use crate::kvs::operations::DescribeStream;
 use crate::kvs::{Call, StreamArn, StreamRef, Timestamp};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -49,7 +51,7 @@ pub(super) struct Descriptions {
 /// Answers by entry and stream, each with its time, and the flights that fetch them.
 struct Memory<V> {
     kept: moka::sync::Cache<Key, Kept<V>>,
-    flights: Single<Key, Result<V, Error>>,
+    flights: SingleFlight<Key, Result<V, Error>>,
 }
 
 type Key = (Arc<str>, StreamRef);
@@ -100,7 +102,7 @@ const TAG_PAGES: usize = 10;
 impl<V: Clone + Send + Sync + 'static> Default for Memory<V> {
     fn default() -> Self {
         let kept = moka::sync::Cache::builder().max_capacity(MOST).time_to_idle(UNUSED).build();
-        Self { kept, flights: Single::default() }
+        Self { kept, flights: SingleFlight::default() }
     }
 }
 
@@ -125,9 +127,10 @@ impl<V: Clone + Send + Sync + 'static> Memory<V> {
                 return if stands(kept) { kept.answer.clone() } else { Err(error.clone()) };
             }
         }
-        let landed = self.flights.join(&key, work).await;
+        // To its end even if this caller leaves: the answer serves the next ones.
+        let answer = self.flights.start(key.clone(), work).result().await;
         let answer =
-            landed.unwrap_or_else(|| Err(Error::BrokenAnswer("describing the stream failed".into())));
+            answer.unwrap_or_else(|_| Err(Error::BrokenAnswer("describing the stream failed".into())));
         let now = Instant::now();
         match (&answer, kept) {
             (Err(error), Some(old)) if error.is_outage() && old.answer.is_ok() => {
@@ -145,6 +148,8 @@ impl<V: Clone + Send + Sync + 'static> Memory<V> {
         }
     }
 }
+
+type Work<V> = Pin<Box<dyn Future<Output = V> + Send>>;
 
 /// He who asks has asked for too much lately.
 fn in_debt<V: Send + 'static>() -> Work<Result<V, Error>> {
@@ -238,20 +243,19 @@ impl Inner {
         let (entry, stream, principal) = (Arc::clone(entry), stream.clone(), Arc::<str>::from(principal));
         Box::pin(async move {
             let mut tags = Tags::new();
-            let mut next: Option<String> = None;
-            for _ in 0..TAG_PAGES {
+            let (mut pages, mut next) = (Pages::at_most(TAG_PAGES), None);
+            loop {
                 let ask = self.tags_page(&stream, &principal, next.as_deref());
                 let json = json(self.ask(&entry, &ask).await?).await?;
                 let page = json.get("Tags").and_then(Value::as_object);
                 tags.extend(
                     page.into_iter().flatten().filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))),
                 );
-                next = json.get("NextToken").and_then(Value::as_str).map(str::to_owned);
+                next = pages.after(&json)?;
                 if next.is_none() {
-                    break;
+                    return Ok(Arc::new(tags));
                 }
             }
-            Ok(Arc::new(tags))
         })
     }
 

@@ -8,8 +8,9 @@
 use super::error::Error;
 use super::metrics::Metrics;
 use super::origin::Origin;
-use super::single::{Single, Work};
+use crate::base::single_flight::SingleFlight;
 use crate::kvs::{ApiName, StreamName};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -44,13 +45,16 @@ impl Endpoint {
     }
 }
 
+/// One GetDataEndpoint. In a box: it is itself a call, which may need no endpoint.
+pub(super) type LookUp = Pin<Box<dyn Future<Output = Result<Origin, Error>> + Send>>;
+
 /// The memory.
 #[derive(Clone)]
 pub(super) struct Endpoints(Arc<Inner>);
 
 struct Inner {
     kept: moka::sync::Cache<Key, Arc<Endpoint>>,
-    flights: Single<Key, Result<Arc<Endpoint>, Error>>,
+    flights: SingleFlight<Key, Result<Arc<Endpoint>, Error>>,
     ttl: Duration,
     metrics: Metrics,
 }
@@ -64,18 +68,14 @@ const UNUSED: Duration = Duration::from_secs(24 * 3600);
 impl Endpoints {
     pub(super) fn new(ttl: Duration, metrics: Metrics) -> Self {
         let kept = moka::sync::Cache::builder().max_capacity(MOST).time_to_idle(UNUSED).build();
-        Self(Arc::new(Inner { kept, flights: Single::default(), ttl, metrics }))
+        Self(Arc::new(Inner { kept, flights: SingleFlight::default(), ttl, metrics }))
     }
 
     /// The endpoint, from memory if there is one; `ask` calls KVS.
     ///
     /// # Errors
     /// KVS's, when there is nothing in memory.
-    pub(super) async fn find(
-        &self,
-        key: &Key,
-        ask: impl FnOnce() -> Work<Result<Origin, Error>>,
-    ) -> Result<Arc<Endpoint>, Error> {
+    pub(super) async fn find(&self, key: &Key, ask: impl FnOnce() -> LookUp) -> Result<Arc<Endpoint>, Error> {
         let this = &self.0;
         let Some(endpoint) = this.kept.get(key) else {
             this.metrics.looked_up("miss");
@@ -88,7 +88,7 @@ impl Endpoints {
             this.metrics.looked_up("stale");
             if !endpoint.is_quiet(now) {
                 endpoint.keep_quiet(now, PEACE);
-                this.flights.start(key, || self.flight(key.clone(), ask()));
+                drop(this.flights.start(key.clone(), || self.renew(key.clone(), ask())));
             }
         }
         Ok(endpoint)
@@ -101,7 +101,7 @@ impl Endpoints {
         key: &Key,
         doubted: &Arc<Endpoint>,
         sure: bool,
-        ask: impl FnOnce() -> Work<Result<Origin, Error>>,
+        ask: impl FnOnce() -> LookUp,
     ) -> Option<Arc<Endpoint>> {
         if let Some(newer) = self.0.kept.get(key)
             && newer.since > doubted.since
@@ -127,18 +127,20 @@ impl Endpoints {
         }
     }
 
-    async fn ask(
-        &self,
-        key: &Key,
-        ask: impl FnOnce() -> Work<Result<Origin, Error>>,
-    ) -> Result<Arc<Endpoint>, Error> {
-        let landed = self.0.flights.join(key, || self.flight(key.clone(), ask())).await;
-        landed.unwrap_or_else(|| Err(Error::BrokenAnswer("looking up the endpoint failed".into())))
+    async fn ask(&self, key: &Key, ask: impl FnOnce() -> LookUp) -> Result<Arc<Endpoint>, Error> {
+        // To its end even if this caller leaves: the answer serves the next ones.
+        let found = self.0.flights.start(key.clone(), || self.renew(key.clone(), ask())).result().await;
+        found.unwrap_or_else(|_| Err(Error::BrokenAnswer("looking up the endpoint failed".into())))
     }
 
-    fn flight(&self, key: Key, asking: Work<Result<Origin, Error>>) -> Work<Result<Arc<Endpoint>, Error>> {
+    /// Asks KVS and remembers what it says.
+    fn renew(
+        &self,
+        key: Key,
+        asking: LookUp,
+    ) -> impl Future<Output = Result<Arc<Endpoint>, Error>> + Send + use<> {
         let this = Arc::clone(&self.0);
-        Box::pin(async move {
+        async move {
             match asking.await {
                 Ok(origin) => {
                     let endpoint = Endpoint { origin, since: Instant::now(), quiet: AtomicU64::new(0) };
@@ -154,7 +156,7 @@ impl Endpoints {
                     Err(error)
                 }
             }
-        })
+        }
     }
 }
 
@@ -183,7 +185,7 @@ mod tests {
             *self.says.lock().unwrap() = says;
         }
 
-        fn ask(&self) -> impl FnOnce() -> Work<Result<Origin, Error>> + use<> {
+        fn ask(&self) -> impl FnOnce() -> LookUp + use<> {
             let (asked, says) = (self.asked.clone(), self.says.clone());
             move || {
                 Box::pin(async move {

@@ -4,6 +4,7 @@ use super::account::EntryConfig;
 use super::error::Error;
 use super::metrics::Metrics;
 use super::origin::{Guard, Origin};
+use super::retry::SKEW;
 use crate::aws::credentials::{self, Cached, Role, Source};
 use crate::aws::{Transport, hosts};
 use crate::kvs::{StreamArn, StreamRef};
@@ -115,16 +116,28 @@ impl Entry {
         }
     }
 
-    /// The time to sign with.
-    pub(super) fn now(&self) -> SystemTime {
+    /// The time to sign with while our clock shows `now`.
+    pub(super) fn time(&self, now: SystemTime) -> SystemTime {
         let ahead = self.ahead.load(Ordering::Relaxed);
         let by = Duration::from_secs(ahead.unsigned_abs());
-        if ahead < 0 { SystemTime::now() - by } else { SystemTime::now() + by }
+        if ahead < 0 { now - by } else { now + by }
     }
 
-    pub(super) fn set_clock(&self, ahead_seconds: i64) {
-        tracing::warn!(aws = %self.name, ahead_seconds, "our clock differs from KVS's; signing with KVS's");
-        self.ahead.store(ahead_seconds, Ordering::Relaxed);
+    /// KVS refused a signature because of its time, and shows `kvs_time` while our clock shows `now`. If the two agree, our
+    /// clock has been put right and there is no offset any more.
+    pub(super) fn set_clock(&self, kvs_time: SystemTime, now: SystemTime) {
+        let seconds = |apart: Duration| i64::try_from(apart.as_secs()).unwrap_or(0);
+        let ahead_seconds = match kvs_time.duration_since(now) {
+            Ok(ahead) => seconds(ahead),
+            Err(behind) => -seconds(behind.duration()),
+        };
+        if ahead_seconds.unsigned_abs() < SKEW.as_secs() {
+            tracing::info!(aws = %self.name, "our clock agrees with KVS's again; signing with ours");
+            self.ahead.store(0, Ordering::Relaxed);
+        } else {
+            tracing::warn!(aws = %self.name, ahead_seconds, "our clock differs from KVS's; signing with KVS's");
+            self.ahead.store(ahead_seconds, Ordering::Relaxed);
+        }
     }
 
     /// How well this entry fits a stream: not at all, by region and account only, or by a glob too.

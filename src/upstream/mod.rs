@@ -21,10 +21,10 @@ mod globs;
 mod metrics;
 mod mkv;
 mod origin;
+pub mod pages;
 mod quota;
 mod retry;
 mod session;
-mod single;
 
 pub use account::{EntryConfig, Quotas, check};
 pub use answer::Answer;
@@ -167,7 +167,7 @@ impl Upstream {
             endpoints: endpoints::Endpoints::new(config.endpoint_ttl.0, metrics.clone()),
             descriptions: describe::Descriptions::default(),
             breakers: breaker::Breakers::new(config.breaker_failures, config.breaker_pause.0),
-            budget: retry::Budget::new(config.retry_budget_percent, tokio::time::Instant::now()),
+            budget: retry::Budget::new(config.retry_budget_percent),
             quotas: quota::Quotas::new(config.queue_wait.0, metrics.clone()),
             config: config.clone(),
             metrics,

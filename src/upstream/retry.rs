@@ -7,9 +7,10 @@
 
 use super::attempt::Failure;
 use super::config::Config;
+use crate::base::bucket::{Bucket, Rate};
 use crate::kvs::Fault;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 /// Why something was sent again; the metric's label.
@@ -92,8 +93,8 @@ pub(super) enum Next {
     Resolve { sure: bool },
     /// Renew the credentials, then try again at once.
     Renew,
-    /// Sign with the clock of KVS, then try again at once.
-    SetClock { ahead_seconds: i64 },
+    /// Sign with the clock of KVS, which shows this time, then try again at once.
+    SetClock { kvs_time: SystemTime },
 }
 
 /// First waits and the most a wait can be.
@@ -104,10 +105,20 @@ const LONGEST_WAIT: Duration = Duration::from_secs(4);
 const FRAGMENT_TRIES: u32 = 4;
 const FRAGMENT_WAIT: Duration = Duration::from_millis(500);
 /// Clocks may differ by 15 minutes for AWS (`KVS.md` 3.3); below this, skew is not the reason.
-const SKEW: i64 = 240;
+pub(super) const SKEW: Duration = Duration::from_secs(240);
 
-/// Decides. `data` if the endpoint came from GetDataEndpoint, and can therefore be stale.
-pub(super) fn next(failure: &Failure, tries: Tries, data: bool, config: &Config) -> Next {
+/// How the request that failed was sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    /// The endpoint came from GetDataEndpoint, and can therefore be stale.
+    pub data: bool,
+    /// The time that the request was signed with, if it was signed.
+    pub signed_at: Option<SystemTime>,
+}
+
+/// Decides.
+pub(super) fn next(failure: &Failure, tries: Tries, sent: Sent, config: &Config) -> Next {
+    let data = sent.data;
     let again = |reason| {
         if tries.failed < config.retries {
             let at_most = doubled(FAILURE_WAIT, tries.failed);
@@ -117,13 +128,13 @@ pub(super) fn next(failure: &Failure, tries: Tries, data: bool, config: &Config)
         }
     };
     match failure {
-        Failure::Fault { fault, ahead_seconds } => match verdict(fault, *ahead_seconds) {
+        Failure::Fault { fault, kvs_time } => match verdict(fault, skewed(*kvs_time, sent.signed_at)) {
             Verdict::Throttle if tries.throttled < config.throttle_retries => {
                 let at_most = doubled(THROTTLE_WAIT, tries.throttled);
                 Next::Again { at_most, reason: Reason::Throttled, paid: false }
             }
             Verdict::Trouble => again(Reason::Trouble),
-            Verdict::Skewed(ahead_seconds) if !tries.set_clock => Next::SetClock { ahead_seconds },
+            Verdict::Skewed(kvs_time) if !tries.set_clock => Next::SetClock { kvs_time },
             Verdict::Expired if !tries.renewed => Next::Renew,
             Verdict::Moved { sure } if data && !tries.moved => Next::Resolve { sure },
             _ => Next::Give,
@@ -165,12 +176,20 @@ enum Verdict {
     Throttle,
     Trouble,
     Expired,
-    Skewed(i64),
+    Skewed(SystemTime),
     Moved { sure: bool },
     Final,
 }
 
-fn verdict(fault: &Fault, ahead_seconds: Option<i64>) -> Verdict {
+/// KVS's time, if it is far from the time that the request was signed with. The time of signing counts and not our clock: the
+/// two differ while an earlier offset is in force, and our clock may have been put right since then.
+fn skewed(kvs_time: Option<SystemTime>, signed_at: Option<SystemTime>) -> Option<SystemTime> {
+    let (kvs_time, signed_at) = (kvs_time?, signed_at?);
+    let apart = kvs_time.duration_since(signed_at).unwrap_or_else(|behind| behind.duration());
+    (apart >= SKEW).then_some(kvs_time)
+}
+
+fn verdict(fault: &Fault, skewed: Option<SystemTime>) -> Verdict {
     let about_time = fault.is_expired_credentials()
         || matches!(
             fault.kind.as_str(),
@@ -183,8 +202,8 @@ fn verdict(fault: &Fault, ahead_seconds: Option<i64>) -> Verdict {
         Verdict::Throttle
     } else if fault.is_trouble() {
         Verdict::Trouble
-    } else if about_time && let Some(ahead) = ahead_seconds.filter(|ahead| ahead.abs() >= SKEW) {
-        Verdict::Skewed(ahead)
+    } else if about_time && let Some(kvs_time) = skewed {
+        Verdict::Skewed(kvs_time)
     } else if fault.is_expired_credentials() {
         Verdict::Expired
     } else if fault.kind == "InvalidEndpointException"
@@ -200,46 +219,38 @@ fn verdict(fault: &Fault, ahead_seconds: Option<i64>) -> Verdict {
 }
 
 /// The retry budget: every call earns a share of a retry, every retry costs one; half a retry a second is there
-/// anyway, so that a quiet gateway can try again too.
+/// anyway, up to ten, so that a quiet gateway can try again too.
 #[derive(Debug)]
 pub(super) struct Budget {
-    balance: Mutex<(f64, Instant)>,
-    share: f64,
+    balance: Mutex<Bucket>,
+    /// What a call earns.
+    share: u64,
 }
 
-const SAVED_AT_MOST: f64 = 100.0;
-const FLOOR: f64 = 10.0;
-const FLOOR_PER_SECOND: f64 = 0.5;
+/// The price of one retry; a call earns so many per cent of it.
+const PRICE: u64 = 100;
+/// What time alone gives, and how much of it.
+const GIVEN: Rate = Rate { per_second: PRICE / 2, burst: 10 * PRICE };
+/// What may be earned beyond that.
+const SAVED: u64 = 90 * PRICE;
 
 impl Budget {
-    pub(super) fn new(percent: u32, now: Instant) -> Self {
-        Self { balance: Mutex::new((FLOOR, now)), share: f64::from(percent.min(100)) / 100.0 }
+    pub(super) fn new(percent: u32) -> Self {
+        Self { balance: Mutex::default(), share: u64::from(percent).min(PRICE) }
     }
 
     /// A call begins.
     pub(super) fn earn(&self, now: Instant) {
-        let mut balance = self.settled(now);
-        balance.0 = (balance.0 + self.share).min(SAVED_AT_MOST);
+        self.lock().give(self.share, SAVED, GIVEN, now.into_std());
     }
 
     /// Takes the price of one retry; false if it is not there.
     pub(super) fn pay(&self, now: Instant) -> bool {
-        let mut balance = self.settled(now);
-        let enough = balance.0 >= 1.0 - 1e-9;
-        if enough {
-            balance.0 -= 1.0;
-        }
-        enough
+        self.lock().take(PRICE, GIVEN, now.into_std()).is_ok()
     }
 
-    fn settled(&self, now: Instant) -> std::sync::MutexGuard<'_, (f64, Instant)> {
-        let mut balance = self.balance.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = now.saturating_duration_since(balance.1).as_secs_f64();
-        balance.1 = now;
-        if balance.0 < FLOOR {
-            balance.0 = (balance.0 + FLOOR_PER_SECOND * since).min(FLOOR);
-        }
-        balance
+    fn lock(&self) -> MutexGuard<'_, Bucket> {
+        self.balance.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -247,13 +258,16 @@ impl Budget {
 mod tests {
     use super::*;
 
+    const NOON: SystemTime = SystemTime::UNIX_EPOCH;
+    const SENT: Sent = Sent { data: true, signed_at: Some(NOON) };
+
     fn fault(status: u16, kind: &str, message: &str) -> Failure {
         let fault = Fault { status, kind: kind.into(), message: message.into(), request_id: None };
-        Failure::Fault { fault, ahead_seconds: Some(0) }
+        Failure::Fault { fault, kvs_time: Some(NOON) }
     }
 
     fn decide(failure: &Failure, tries: Tries) -> Next {
-        next(failure, tries, true, &Config::default())
+        next(failure, tries, SENT, &Config::default())
     }
 
     #[test]
@@ -301,7 +315,7 @@ mod tests {
             assert_eq!(decide(&failure, Tries::default()), Next::Resolve { sure }, "{failure:?}");
             let again = decide(&failure, Tries { moved: true, ..Tries::default() });
             assert!(!matches!(again, Next::Resolve { .. }), "{failure:?}");
-            let control = next(&failure, Tries::default(), false, &Config::default());
+            let control = next(&failure, Tries::default(), Sent { data: false, ..SENT }, &Config::default());
             assert!(!matches!(control, Next::Resolve { .. }), "{failure:?}");
         }
     }
@@ -329,10 +343,31 @@ mod tests {
         else {
             panic!()
         };
-        let skewed = Failure::Fault { fault, ahead_seconds: Some(-900) };
-        assert_eq!(decide(&skewed, Tries::default()), Next::SetClock { ahead_seconds: -900 });
+        let kvs_time = NOON - Duration::from_secs(900);
+        let skewed = Failure::Fault { fault, kvs_time: Some(kvs_time) };
+        assert_eq!(decide(&skewed, Tries::default()), Next::SetClock { kvs_time });
         let set = Tries { set_clock: true, moved: true, ..Tries::default() };
         assert_eq!(decide(&skewed, set), Next::Give);
+    }
+
+    #[test]
+    fn skew_is_measured_from_the_time_that_was_signed() {
+        let (second, tries) = (Duration::from_secs(1), Tries::default());
+        let refused = |kvs_time| {
+            let Failure::Fault { fault, .. } = fault(403, "InvalidSignatureException", "") else { panic!() };
+            Failure::Fault { fault, kvs_time }
+        };
+        let decide = |kvs_time, signed_at| {
+            next(&refused(kvs_time), tries, Sent { data: false, signed_at }, &Config::default())
+        };
+        for (apart, skewed) in [(0, false), (239, false), (240, true), (86_400, true)] {
+            let expected = |kvs_time| if skewed { Next::SetClock { kvs_time } } else { Next::Give };
+            let (early, late) = (NOON, NOON + second * apart);
+            assert_eq!(decide(Some(late), Some(early)), expected(late), "{apart}");
+            assert_eq!(decide(Some(early), Some(late)), expected(early), "{apart}");
+        }
+        assert_eq!(decide(None, Some(NOON)), Next::Give, "KVS gave no time");
+        assert_eq!(decide(Some(NOON + second * 999), None), Next::Give, "nothing was signed");
     }
 
     #[test]
@@ -350,7 +385,7 @@ mod tests {
     #[test]
     fn the_budget_allows_a_fifth_and_a_little_at_first() {
         let now = Instant::now();
-        let budget = Budget::new(20, now);
+        let budget = Budget::new(20);
         let paid = std::iter::repeat_with(|| budget.pay(now)).take(50).filter(|paid| *paid).count();
         assert_eq!(paid, 10);
         let mut paid = 0;

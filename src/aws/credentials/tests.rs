@@ -4,7 +4,7 @@ use super::*;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::future;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Gives what the script says, counts how often it was asked, and takes a moment each time.
 #[derive(Clone, Debug)]

@@ -6,6 +6,7 @@
 //! 500 points a second, so it does that too.
 
 use super::fair::Turns;
+use crate::base::bucket::{self, Rate};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -14,14 +15,13 @@ use tokio::time::Instant;
 /// One bucket.
 pub(super) struct Bucket {
     what: &'static str,
-    /// Per second, and the most it holds.
-    rate: f64,
+    /// It holds one second's worth.
+    rate: Rate,
     state: Mutex<State>,
 }
 
 struct State {
-    level: f64,
-    at: Instant,
+    tokens: bucket::Bucket,
     /// When it was last more than half full.
     high: Instant,
     turns: Turns<Waiter>,
@@ -32,19 +32,21 @@ struct State {
 
 type Waiter = oneshot::Sender<()>;
 
-/// How much of the bucket is not used for small requests.
-const RESERVE: f64 = 0.2;
+/// One part in so many of the bucket is not used for small requests.
+const RESERVE: u64 = 5;
 /// More waiters than this, of one principal or of all, are refused at once.
 const MOST_OF_ONE: usize = 256;
 const MOST: usize = 4096;
+/// No wait is said to be longer.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 impl Bucket {
     pub(super) fn new(what: &'static str, per_second: u32) -> Arc<Self> {
-        let rate = f64::from(per_second.max(1));
+        let rate = u64::from(per_second.max(1));
+        let rate = Rate { per_second: rate, burst: rate };
         let now = Instant::now();
         let state = State {
-            level: rate,
-            at: now,
+            tokens: bucket::Bucket::default(),
             high: now,
             turns: Turns::default(),
             handing_out: false,
@@ -69,16 +71,16 @@ impl Bucket {
     ) -> Result<(), Duration> {
         let turn = {
             let mut state = self.lock();
-            self.refill(&mut state);
-            if state.turns.len() == 0 && state.level >= self.needs(cost) {
-                state.spend(cost);
+            let now = self.look(&mut state);
+            if state.turns.len() == 0 && self.missing(&mut state, cost, now).is_zero() {
+                self.spend(&mut state, cost, now);
                 return Ok(());
             }
             self.line_up(&mut state, cost, principal, deadline)?
         };
         match tokio::time::timeout_at(deadline, turn).await {
             Ok(Ok(())) => Ok(()),
-            _ => Err(self.wait(&self.lock(), cost, principal).max(Duration::from_millis(500))),
+            _ => Err(self.wait(&mut self.lock(), cost, principal).max(Duration::from_millis(500))),
         }
     }
 
@@ -88,43 +90,54 @@ impl Bucket {
     /// here. It cannot have run over as long as ours, lower by as much, was never more than half full.
     pub(super) fn give_back(&self, cost: u32, since: Instant) {
         let mut state = self.lock();
-        self.refill(&mut state);
-        state.meter.add(-f64::from(cost), Instant::now());
+        let now = self.look(&mut state);
+        state.meter.add(-f64::from(cost), now);
         if state.high <= since {
-            state.level = (state.level + f64::from(cost).min(self.rate / 2.0)).min(self.rate);
+            let cost = u64::from(cost).min(self.rate.burst / 2);
+            state.tokens.give(cost, 0, self.rate, now.into_std());
         }
     }
 
     /// KVS says that there is nothing left.
     pub(super) fn empty(&self) {
         let mut state = self.lock();
-        self.refill(&mut state);
-        state.level = state.level.min(0.0);
+        let now = self.look(&mut state);
+        state.tokens.empty(self.rate, now.into_std());
     }
 
     /// What was taken within about the last second, as a share of what may be.
     pub(super) fn utilization(&self) -> f64 {
-        (self.lock().meter.last_second(Instant::now()) / self.rate).clamp(0.0, 1.0)
+        let most = self.rate.burst as f64;
+        (self.lock().meter.last_second(Instant::now()) / most).clamp(0.0, 1.0)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn refill(&self, state: &mut State) {
+    /// The time, and on record if the bucket is half full by now.
+    fn look(&self, state: &mut State) -> Instant {
         let now = Instant::now();
-        let since = now.saturating_duration_since(state.at).as_secs_f64();
-        state.level = (state.level + since * self.rate).min(self.rate);
-        state.at = now;
-        if state.level > self.rate / 2.0 {
+        if state.tokens.wait(self.rate.burst / 2, self.rate, now.into_std()).is_zero() {
             state.high = now;
         }
+        now
     }
 
-    /// The level at which a request of this cost may go.
-    fn needs(&self, cost: u32) -> f64 {
+    /// How long until a request of this cost may go, if nobody is before it.
+    fn missing(&self, state: &mut State, cost: u32, now: Instant) -> Duration {
+        state.tokens.wait(self.needs(cost), self.rate, now.into_std())
+    }
+
+    fn spend(&self, state: &mut State, cost: u32, now: Instant) {
+        state.tokens.spend(cost.into(), self.rate, now.into_std());
+        state.meter.add(f64::from(cost), now);
+    }
+
+    /// What has to be there before a request of this cost may go.
+    fn needs(&self, cost: u32) -> u64 {
         // A bucket of one or two has no fifth to spare.
-        (f64::from(cost) + (self.rate * RESERVE).floor()).min(self.rate)
+        (u64::from(cost) + self.rate.burst / RESERVE).min(self.rate.burst)
     }
 
     fn line_up(
@@ -153,17 +166,9 @@ impl Bucket {
     }
 
     /// How long a request of this principal will wait, if nobody comes who is owed more.
-    fn wait(&self, state: &State, cost: u32, principal: &str) -> Duration {
-        let missing = state.turns.ahead(principal) as f64 + self.needs(cost) - state.level;
-        Duration::from_secs_f64((missing / self.rate).clamp(0.0, 3600.0))
-    }
-}
-
-impl State {
-    fn spend(&mut self, cost: u32) {
-        self.level -= f64::from(cost);
-        let now = self.at;
-        self.meter.add(f64::from(cost), now);
+    fn wait(&self, state: &mut State, cost: u32, principal: &str) -> Duration {
+        let before = state.turns.ahead(principal).saturating_add(self.needs(cost));
+        state.tokens.wait(before, self.rate, Instant::now().into_std()).min(LONGEST_WAIT)
     }
 }
 
@@ -172,7 +177,7 @@ async fn hand_out(bucket: Arc<Bucket>) {
     loop {
         let pause = {
             let mut state = bucket.lock();
-            bucket.refill(&mut state);
+            let now = bucket.look(&mut state);
             loop {
                 let Some((next, cost)) = state.turns.peek() else {
                     state.handing_out = false;
@@ -182,14 +187,14 @@ async fn hand_out(bucket: Arc<Bucket>) {
                     state.turns.pop(); // he left
                     continue;
                 }
-                let missing = bucket.needs(cost) - state.level;
-                if missing > 1e-9 {
-                    break Duration::from_secs_f64(missing / bucket.rate);
+                let missing = bucket.missing(&mut state, cost, now);
+                if !missing.is_zero() {
+                    break missing;
                 }
                 if let Some((turn, cost)) = state.turns.pop()
                     && turn.send(()).is_ok()
                 {
-                    state.spend(cost);
+                    bucket.spend(&mut state, cost, now);
                 }
             }
         };
@@ -359,7 +364,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_comes_back_counts_only_while_kvs_has_it_too() {
         let bucket = Bucket::new("x", 500);
-        let level = || bucket.lock().level;
+        // In tokens, from how long a full bucket takes.
+        let level = || {
+            let full = bucket.lock().tokens.wait(500, bucket.rate, Instant::now().into_std());
+            500.0 - full.as_secs_f64() * 500.0
+        };
         bucket.take(300, &who("a"), soon()).await.unwrap();
         bucket.take(100, &who("a"), soon()).await.unwrap();
         let taken = Instant::now();

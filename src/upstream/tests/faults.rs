@@ -3,6 +3,7 @@
 use super::*;
 use crate::net::body::Broken;
 use http_body_util::BodyExt;
+use std::time::SystemTime;
 
 #[tokio::test]
 async fn the_90_byte_success_resolves_once_more_and_tries_once_more() {
@@ -158,6 +159,28 @@ async fn expired_credentials_are_renewed_and_a_wrong_clock_is_set() {
         kvs.seen("/listFragments").last().unwrap().head.contains("/21000101/"),
         "signed with KVS's clock"
     );
+}
+
+#[tokio::test]
+async fn a_mended_clock_is_a_permanent_outage() {
+    let kvs = Kvs::start().await;
+    let upstream = upstream(&kvs).await;
+    let refused = |date: &str| {
+        let headers = format!("x-amzn-ErrorType: InvalidSignatureException\r\ndate: {date}\r\n");
+        let body = br#"{"message":"Signature expired"}"#.to_vec();
+        Reply::Is { status: 403, headers: Box::leak(headers.into_boxed_str()), body }
+    };
+    // Our clock is 74 years behind KVS's, so an offset is learned.
+    kvs.then("/listFragments", [refused("Fri, 01 Jan 2100 12:00:00 GMT")]);
+    listed(&upstream).await.unwrap();
+    assert!(kvs.seen("/listFragments").last().unwrap().head.contains("/21000101/"));
+    // It is put right. KVS refuses the next signature, which is of 2100, and shows the same time as our clock.
+    let now = SystemTime::now();
+    kvs.then("/listFragments", [refused(&httpdate::fmt_http_date(now))]);
+    listed(&upstream).await.unwrap();
+    let requests = kvs.seen("/listFragments");
+    assert_eq!(requests.len(), 4, "one refusal, one repetition");
+    assert!(!requests[3].head.contains("/2100"), "{}", requests[3].head);
 }
 
 #[tokio::test]

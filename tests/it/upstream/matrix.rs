@@ -43,3 +43,22 @@ async fn fragments_that_are_not_there_are_told_from_those_that_are() {
     let good: Vec<_> = found.iter().filter(|(_, good)| *good).map(|(number, _)| number.clone()).collect();
     assert_eq!(good, numbers[..2]);
 }
+
+/// The local KVS checks signatures against the real time, so the offset learned here is as wrong as one that was right
+/// before our clock was mended.
+#[tokio::test]
+async fn a_mended_clock_is_a_permanent_outage() {
+    let kvs = kvs(|_| {}).await;
+    let upstream = upstream(entry(&kvs.url()), quick()).await;
+    let list = &calls()[1];
+    asked(&upstream, list).await.unwrap();
+    let late = r#"{"operation":"ListFragments","times":1,"fault":{"kind":"raw","status":403,
+        "headers":{"x-amzn-ErrorType":"InvalidSignatureException","date":"Fri, 01 Jan 2100 12:00:00 GMT"},
+        "body":"{\"message\":\"Signature expired\"}"}}"#;
+    operator(&kvs, "POST", "faults", late).await;
+    let refused = asked(&upstream, list).await;
+    assert!(refused.is_err(), "the repetition is signed for the year 2100: {refused:?}");
+    asked(&upstream, list).await.expect("the next refusal sets the clock back");
+    asked(&upstream, list).await.expect("and that is all it takes");
+    assert_eq!(count(&kvs, "ListFragments").await.0, 6, "one call, two refusals, a third, two good ones");
+}
