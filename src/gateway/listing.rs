@@ -24,7 +24,7 @@ const FRESH: Duration = Duration::from_secs(10);
 /// Of how many streams the tags are asked for at a time, if policies read them.
 const AT_ONCE: usize = 16;
 /// A page of ListStreams if the request does not say.
-const PAGE: usize = 10_000;
+const PAGE: usize = crate::kvs::bounds::STREAMS_PAGE as usize;
 /// The longest page of KVS: 10,000 streams of some 600 bytes.
 const LONGEST_PAGE: usize = 16 << 20;
 
@@ -134,7 +134,8 @@ async fn fetch_tags(upstream: &upstream::Upstream, all: &[Listed]) {
 async fn fetch(upstream: &upstream::Upstream) -> Result<Arc<Vec<Listed>>, upstream::Error> {
     let mut all: Vec<Listed> = Vec::new();
     for entry in upstream.entries() {
-        let mut call = ListStreams { max_results: Some(10_000), ..ListStreams::default() };
+        let mut call =
+            ListStreams { max_results: Some(crate::kvs::bounds::STREAMS_PAGE), ..ListStreams::default() };
         loop {
             let answer = upstream.call_entry(entry, &Call::ListStreams(call.clone()), "").await?;
             let body = answer.bytes(LONGEST_PAGE).await;

@@ -21,7 +21,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 /// Expires of a session behind a stable address: as long as KVS allows; `playback.max_ttl` and the token bound it.
-const PAGE_EXPIRES: u32 = 43_200;
+const PAGE_EXPIRES: u32 = crate::kvs::bounds::SESSION_SECONDS_MAX;
 /// The oldest newest picture that is shown while a newer one is fetched, unless `max_age` says otherwise.
 pub const STALEST: Duration = Duration::from_secs(6);
 /// How far around an instant a picture is looked for: a fragment may last 20 s (`KVS.md` 4.1).
@@ -69,7 +69,7 @@ pub(super) fn read_page(page: &Page, query: &Query<'_>, now: Timestamp) -> Resul
             Call::ListFragments(ListFragments {
                 stream: named(name),
                 selector,
-                max_results: Some(1000),
+                max_results: Some(crate::kvs::bounds::FRAGMENTS_PAGE),
                 next_token: None,
             })
         }

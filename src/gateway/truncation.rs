@@ -18,9 +18,9 @@ use std::time::Duration;
 pub const TRUNCATED: HeaderName = HeaderName::from_static("kvs-edge-truncated");
 
 /// Most fragments of a clip.
-const FRAGMENTS: usize = 200;
+const FRAGMENTS: usize = crate::kvs::bounds::CLIP_FRAGMENTS as usize;
 /// Most bytes of a clip.
-const BYTES: u64 = 100_000_000;
+const BYTES: u64 = crate::kvs::bounds::CLIP_BYTES;
 /// Shorter clips cannot be cut: KVS takes 12.5 MB/s and five fragments a second at most, and no camera does both.
 const SHORT: Duration = Duration::from_secs(40);
 /// The longest list that is looked at: a day of one-second fragments.
@@ -69,7 +69,7 @@ impl Gateway {
         let list = ListFragments {
             stream: clip.stream.clone(),
             selector,
-            max_results: Some(1000),
+            max_results: Some(crate::kvs::bounds::FRAGMENTS_PAGE),
             next_token: None,
         };
         let found = self.fragment_list(ask, &list).await.ok()?;

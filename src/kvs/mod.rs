@@ -11,6 +11,7 @@
 //! assert_eq!(call.stream().unwrap().name().as_str(), "cam-1");
 //! ```
 
+pub mod bounds;
 mod fault;
 mod fragment;
 mod json;

@@ -3,8 +3,11 @@
 //! These are the key under which viewers share an upstream session, and what a capability seals. All defaults of
 //! `KVS.md` 4.6 and 4.7 are filled in when they are made, so that equal wishes are equal values.
 
+use super::bounds::{
+    CLOCK_TOLERANCE, LIVE_FRAGMENTS_DEFAULT, LONGEST_RANGE, ON_DEMAND_FRAGMENTS_DEFAULT, SESSION_SECONDS_MAX,
+    SESSION_SECONDS_MIN,
+};
 use super::json::{Invalid, Members};
-use super::operations::{CLOCK_TOLERANCE, LONGEST_RANGE};
 use super::request::{PlaybackMode, SelectorType, TimeRange};
 use super::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -189,11 +192,15 @@ impl Footage {
 
     /// How many fragments a playlist or manifest shows if the request does not say.
     pub(super) fn default_results(&self) -> u16 {
-        if self.mode == PlaybackMode::OnDemand { 1000 } else { 5 }
+        match self.mode {
+            PlaybackMode::OnDemand => ON_DEMAND_FRAGMENTS_DEFAULT,
+            PlaybackMode::Live | PlaybackMode::LiveReplay => LIVE_FRAGMENTS_DEFAULT,
+        }
     }
 }
 
 /// `Expires` in seconds.
 pub(super) fn expires(from: &Members<'_>) -> Result<u32, Invalid> {
-    Ok(from.integer("Expires", 300, 43_200)?.map_or(300, |seconds| seconds as u32))
+    let seconds = from.integer("Expires", SESSION_SECONDS_MIN.into(), SESSION_SECONDS_MAX.into())?;
+    Ok(seconds.map_or(SESSION_SECONDS_MIN, |seconds| seconds as u32))
 }

@@ -13,7 +13,7 @@ use crate::kvs::{FragmentNumber, Resource, Timestamp};
 use std::time::Duration;
 
 /// Most fragments of one session.
-pub(super) const MOST: u16 = 5000;
+pub(super) const MOST: u16 = crate::kvs::bounds::PLAYLIST_FRAGMENTS;
 /// Most of one playlist: two days and more of fragments of two seconds, some 18 MB.
 const MOST_JOINED: usize = 100_000;
 /// A month and a bit.

@@ -10,6 +10,7 @@ use super::error::Error;
 use super::origin::Origin;
 use super::quota::Cost;
 use super::{Located, Upstream};
+use crate::kvs::bounds::{SESSION_SECONDS_MAX, SESSION_SECONDS_MIN};
 use crate::kvs::operations::{GetDashStreamingSessionUrl, GetHlsStreamingSessionUrl};
 use crate::kvs::{Call, Protocol, Resource, SessionParameters, Timestamp};
 use bytes::Bytes;
@@ -80,9 +81,9 @@ impl Upstream {
         expires: Duration,
         priority: &str,
     ) -> Result<SessionUrl, Error> {
-        let seconds = expires.as_secs().clamp(300, 43_200);
+        let seconds = u32::try_from(expires.as_secs()).unwrap_or(u32::MAX);
+        let expires = seconds.clamp(SESSION_SECONDS_MIN, SESSION_SECONDS_MAX);
         let (stream, session) = (located.stream.clone(), parameters.clone());
-        let expires = u32::try_from(seconds).unwrap_or(43_200);
         let (call, member, path) = match parameters.protocol {
             Protocol::Hls => (
                 Call::GetHlsStreamingSessionUrl(GetHlsStreamingSessionUrl { stream, session, expires }),
@@ -96,7 +97,7 @@ impl Upstream {
             ),
         };
         // Before asking: KVS counts from when it makes the session.
-        let end = Timestamp::now().plus(Duration::from_secs(seconds));
+        let end = Timestamp::now().plus(Duration::from_secs(expires.into()));
         let json = json(self.call(located, &call, priority).await?).await?;
         let url = json.get(member).and_then(|url| url.as_str());
         let (origin, token) = url

@@ -1,7 +1,8 @@
 //! GetClip (`KVS.md` 4.4).
 
 use super::list_fragments::FragmentSelector;
-use super::{CLOCK_TOLERANCE, LONGEST_RANGE, write_stream};
+use super::write_stream;
+use crate::kvs::bounds::{CLOCK_TOLERANCE, LONGEST_RANGE};
 use crate::kvs::json::{Invalid, Members};
 use crate::kvs::request::SelectorType;
 use crate::kvs::stream::StreamRef;

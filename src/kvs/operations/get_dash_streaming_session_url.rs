@@ -1,6 +1,7 @@
 //! GetDASHStreamingSessionURL (`KVS.md` 4.7).
 
 use super::{write_range, write_stream};
+use crate::kvs::bounds::PLAYLIST_FRAGMENTS;
 use crate::kvs::json::{Invalid, Members};
 use crate::kvs::session::{Container, DiscontinuityMode, Footage, Protocol, SessionParameters, expires};
 use crate::kvs::stream::StreamRef;
@@ -22,7 +23,7 @@ impl GetDashStreamingSessionUrl {
     pub(in crate::kvs) fn read(from: &Members<'_>, now: Timestamp) -> Result<Self, Invalid> {
         let footage = Footage::read(from, "DASHFragmentSelector", now)?;
         let switch = [("ALWAYS", true), ("NEVER", false)];
-        let max = from.integer("MaxManifestFragmentResults", 1, 5000)?.map(|n| n as u16);
+        let max = from.integer("MaxManifestFragmentResults", 1, PLAYLIST_FRAGMENTS.into())?.map(|n| n as u16);
         let session = SessionParameters {
             protocol: Protocol::Dash,
             container: Container::FragmentedMp4,

@@ -1,6 +1,7 @@
 //! GetHLSStreamingSessionURL (`KVS.md` 4.6).
 
 use super::{write_range, write_stream};
+use crate::kvs::bounds::PLAYLIST_FRAGMENTS;
 use crate::kvs::json::{Invalid, Members};
 use crate::kvs::request::SelectorType;
 use crate::kvs::session::{Container, DiscontinuityMode, Footage, Protocol, SessionParameters, expires};
@@ -31,7 +32,8 @@ impl GetHlsStreamingSessionUrl {
             SelectorType::Producer => DiscontinuityMode::Never,
         };
         let shown = from.choice("DisplayFragmentTimestamp", &[("ALWAYS", true), ("NEVER", false)])?;
-        let max = from.integer("MaxMediaPlaylistFragmentResults", 1, 5000)?.map(|n| n as u16);
+        let max =
+            from.integer("MaxMediaPlaylistFragmentResults", 1, PLAYLIST_FRAGMENTS.into())?.map(|n| n as u16);
         let session = SessionParameters {
             protocol: Protocol::Hls,
             container: from.choice("ContainerFormat", &containers)?.unwrap_or(Container::FragmentedMp4),

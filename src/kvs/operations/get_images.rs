@@ -1,11 +1,11 @@
 //! GetImages (`KVS.md` 4.5).
 
 use super::write_stream;
+use crate::kvs::bounds::{IMAGES, IMAGES_INTERVAL_MILLIS, IMAGES_RANGE};
 use crate::kvs::json::{Invalid, Members};
 use crate::kvs::request::{SelectorType, TimeRange};
 use crate::kvs::stream::StreamRef;
 use serde_json::{Map, Value, json};
-use std::time::Duration;
 
 /// Asks for still pictures at regular instants of a range of at most 300 s.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -51,9 +51,6 @@ impl ImageFormat {
     }
 }
 
-/// The longest range (`KVS.md` 4.5).
-const LONGEST: Duration = Duration::from_secs(300);
-
 impl GetImages {
     pub(in crate::kvs) fn read(from: &Members<'_>) -> Result<Self, Invalid> {
         let start = from.required("StartTimestamp", from.timestamp("StartTimestamp")?)?;
@@ -63,12 +60,14 @@ impl GetImages {
             stream: from.required_stream()?,
             selector: from.required("ImageSelectorType", from.selector_type("ImageSelectorType")?)?,
             range: TimeRange { start, end: Some(end) },
-            sampling_interval: from.integer("SamplingInterval", 200, i64::from(i32::MAX))?.map(|n| n as u32),
+            sampling_interval: from
+                .integer("SamplingInterval", IMAGES_INTERVAL_MILLIS.into(), i64::from(i32::MAX))?
+                .map(|n| n as u32),
             format: from.required("Format", from.choice("Format", &words)?)?,
             quality: quality(from)?,
             width: from.integer("WidthPixels", 1, 3840)?.map(|n| n as u16),
             height: from.integer("HeightPixels", 1, 2160)?.map(|n| n as u16),
-            max_results: from.integer("MaxResults", 1, 100)?.map(|n| n as u8),
+            max_results: from.integer("MaxResults", 1, IMAGES.into())?.map(|n| n as u8),
             next_token: from.next_token(4096)?,
         };
         call.check()?;
@@ -84,7 +83,7 @@ impl GetImages {
         if end < start {
             return Err(Invalid::member("EndTimestamp", "must not be before StartTimestamp"));
         }
-        if end > start.plus(LONGEST) {
+        if end > start.plus(IMAGES_RANGE) {
             return Err(Invalid::member("EndTimestamp", "must be at most 300 seconds after StartTimestamp"));
         }
         if self.width.is_some() && self.height.is_none() {

@@ -1,6 +1,7 @@
 //! GetMediaForFragmentList (`KVS.md` 4.3).
 
 use super::write_stream;
+use crate::kvs::bounds::MEDIA_FRAGMENTS;
 use crate::kvs::fragment::FragmentNumber;
 use crate::kvs::json::{Invalid, Members};
 use crate::kvs::stream::StreamRef;
@@ -17,7 +18,10 @@ pub struct GetMediaForFragmentList {
 
 impl GetMediaForFragmentList {
     pub(in crate::kvs) fn read(from: &Members<'_>) -> Result<Self, Invalid> {
-        Ok(Self { stream: from.required_stream()?, fragments: from.fragment_numbers("Fragments", 1000)? })
+        Ok(Self {
+            stream: from.required_stream()?,
+            fragments: from.fragment_numbers("Fragments", MEDIA_FRAGMENTS)?,
+        })
     }
 
     pub(in crate::kvs) fn write(&self) -> Map<String, Value> {

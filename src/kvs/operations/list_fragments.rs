@@ -1,6 +1,7 @@
 //! ListFragments (`KVS.md` 4.2).
 
 use super::{write_range, write_stream};
+use crate::kvs::bounds::FRAGMENTS_PAGE;
 use crate::kvs::json::{Invalid, Members};
 use crate::kvs::request::{SelectorType, TimeRange};
 use crate::kvs::stream::StreamRef;
@@ -40,7 +41,7 @@ impl ListFragments {
             }
             None => None,
         };
-        let max_results = from.integer("MaxResults", 1, 1000)?.map(|n| n as u16);
+        let max_results = from.integer("MaxResults", 1, FRAGMENTS_PAGE.into())?.map(|n| n as u16);
         Ok(Self { stream, selector, max_results, next_token })
     }
 

@@ -1,5 +1,6 @@
 //! ListStreams (`KVS.md` 2.2).
 
+use crate::kvs::bounds::STREAMS_PAGE;
 use crate::kvs::json::{Invalid, Members};
 use serde_json::{Map, Value, json};
 
@@ -16,7 +17,7 @@ pub struct ListStreams {
 
 impl ListStreams {
     pub(in crate::kvs) fn read(from: &Members<'_>) -> Result<Self, Invalid> {
-        let max_results = from.integer("MaxResults", 1, 10_000)?.map(|n| n as u16);
+        let max_results = from.integer("MaxResults", 1, STREAMS_PAGE.into())?.map(|n| n as u16);
         let mut prefix = None;
         if let Some(condition) = from.object("StreamNameCondition")? {
             condition.choice("ComparisonOperator", &[("BEGINS_WITH", ())])?;

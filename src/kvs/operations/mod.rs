@@ -26,13 +26,6 @@ pub use list_streams::ListStreams;
 use super::stream::StreamRef;
 use super::timestamp::Timestamp;
 use serde_json::{Map, Value, json};
-use std::time::Duration;
-
-/// The longest range of a clip or session (`KVS.md` 4.1).
-pub(super) const LONGEST_RANGE: Duration = Duration::from_secs(24 * 3600);
-
-/// How far ahead of our clock a range that must lie in the past may end: clocks differ, and KVS has the last word.
-pub(super) const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
 
 /// `StreamARN` if it is known, else `StreamName`.
 fn write_stream(to: &mut Map<String, Value>, stream: &StreamRef) {

@@ -1,5 +1,6 @@
 //! What each call and each playback resource is charged (`KVS.md` 6).
 
+use crate::kvs::bounds::{CLIP_FRAGMENTS, FRAGMENTS_PAGE_DEFAULT, IMAGES_PAGE};
 use crate::kvs::operations::GetClip;
 use crate::kvs::{Call, Resource};
 use std::sync::Arc;
@@ -41,13 +42,9 @@ pub(super) enum SessionRate {
     Media,
 }
 
-/// What KVS charges when `MaxResults` is absent.
-const LIST_DEFAULT: u32 = 100;
-/// A page of pictures, and what each call costs beside them.
-const IMAGES_DEFAULT: u32 = 25;
+/// What a call of GetImages costs beside its pictures.
 const IMAGES_BASE: u32 = 400;
-/// KVS stops a clip at so many fragments, and takes in no fragment shorter than a second.
-const CLIP_FRAGMENTS: u32 = 200;
+/// KVS takes in no fragment shorter than this.
 const SHORTEST_FRAGMENT_MILLIS: u64 = 1000;
 
 impl Cost {
@@ -60,11 +57,12 @@ impl Cost {
             Call::ListStreams(_) => rate(Rate::ListStreams),
             Call::GetHlsStreamingSessionUrl(_) => rate(Rate::HlsUrl),
             Call::GetDashStreamingSessionUrl(_) => rate(Rate::DashUrl),
-            Call::ListFragments(list) => {
-                Self { metadata: list.max_results.map_or(LIST_DEFAULT, u32::from), ..Self::default() }
-            }
+            Call::ListFragments(list) => Self {
+                metadata: list.max_results.unwrap_or(FRAGMENTS_PAGE_DEFAULT).into(),
+                ..Self::default()
+            },
             Call::GetImages(images) => {
-                let pictures = images.max_results.map_or(IMAGES_DEFAULT, u32::from);
+                let pictures = u32::from(images.max_results.unwrap_or(IMAGES_PAGE));
                 Self { metadata: IMAGES_BASE + pictures, media: pictures, ..Self::default() }
             }
             Call::GetClip(clip) => {
