@@ -38,7 +38,7 @@ impl Admin for App {
         self.persistent.warming.cancel(arn.name());
         // First what is on its way, so that it does not come in behind the purge.
         self.persistent.batches.purge(stream);
-        Ok(self.persistent.cache.purge(stream))
+        Ok(self.persistent.cache.purge(stream).await)
     }
 
     async fn reload(&self) -> Result<(), String> {

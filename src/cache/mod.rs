@@ -43,6 +43,7 @@ use flights::{Flights, Joined};
 use growth::{Answer, Failure, Opening};
 use key::Target;
 use memory::Memory;
+use std::panic::resume_unwind;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use store::{Disk, Loaded};
@@ -175,13 +176,17 @@ impl Cache {
         tokio::time::timeout(patience, idle).await.is_ok()
     }
 
-    /// Removes everything of a stream, given by its ARN or its name, from every tier; tells how many entries that
-    /// were. Fetches under way finish for those who read them and are not stored; who asks next starts another. Files are
-    /// deleted before this returns, so it may block for a moment.
-    pub fn purge(&self, stream: &str) -> usize {
-        let (target, inner) = (Target::of(stream), &self.0);
-        let disk = || inner.disk.as_ref().map_or(0, |disk| disk.purge(target));
-        inner.flights.purge(target, disk, || inner.memory.purge(target))
+    /// Removes everything of a stream, given by its ARN or its name, from every tier, and gives the number of entries
+    /// removed. Fetches in progress finish for their readers and are not stored; the next request starts another. Files are
+    /// deleted before this returns. The work runs on a thread for blocking work, and to its end even if this is dropped.
+    pub async fn purge(&self, stream: &str) -> usize {
+        let (target, inner) = (Target::of(stream), Arc::clone(&self.0));
+        let purging = tokio::task::spawn_blocking(move || {
+            let disk = || inner.disk.as_ref().map_or(0, |disk| disk.purge(target));
+            inner.flights.purge(target, disk, || inner.memory.purge(target))
+        });
+        // Cancelled only while the runtime shuts down.
+        purging.await.unwrap_or_else(|error| error.try_into_panic().map_or(0, |panic| resume_unwind(panic)))
     }
 
     /// Makes sure that `key` is held, and tells how many bytes were fetched for that.

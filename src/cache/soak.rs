@@ -235,7 +235,7 @@ fn used(folder: &std::path::Path) -> u64 {
 async fn ask(cache: &super::Cache, dice: &mut Dice, objects: u64, tally: &Arc<Tally>) {
     // A purge of everything, as often as not to keep the tiers from ever filling up.
     if dice.roll(objects * 50) == 0 {
-        cache.purge("cam");
+        cache.purge("cam").await;
     }
     // Some keys are asked for much more often than others.
     let number = if dice.roll(2) == 0 { dice.roll(20) } else { dice.roll(objects) };

@@ -219,13 +219,34 @@ async fn a_purge_reaches_the_disk() {
     let bench = open(folder.path(), 64 << 20, 64 << 20).await;
     fill(&bench, key(1), b"old").await;
     until(|| files(folder.path()).len() == 1).await;
-    assert_eq!(bench.cache.purge("another"), 0);
-    assert_eq!(bench.cache.purge("cam"), 2);
+    assert_eq!(bench.cache.purge("another").await, 0);
+    assert_eq!(bench.cache.purge("cam").await, 2);
     assert_eq!(ask(&bench, key(1)).await.outcome, Outcome::Miss);
     until(|| used(folder.path()) < 400).await;
     close(bench).await;
     let bench = open(folder.path(), 64 << 20, 64 << 20).await;
     assert_ne!(read(ask(&bench, key(1)).await, None).await, b"old");
+}
+
+/// The one thread for blocking work is taken, so a purge has to wait for it; if it deleted on the runtime, it would not.
+#[test]
+fn purge_deletes_files_on_the_runtime() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build();
+    runtime.unwrap().block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let bench = open(folder.path(), 64 << 20, 64 << 20).await;
+        fill(&bench, key(1), b"old").await;
+        until(|| files(folder.path()).len() == 1).await;
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let taken = tokio::task::spawn_blocking(move || released.recv().unwrap());
+        let cache = bench.cache.clone();
+        let purging = tokio::spawn(async move { cache.purge("cam").await });
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(!purging.is_finished() && files(folder.path()).len() == 1);
+        release.send(()).unwrap();
+        taken.await.unwrap();
+        assert_eq!((purging.await.unwrap(), files(folder.path()).len()), (2, 0), "in memory and on the disk");
+    });
 }
 
 #[tokio::test]
@@ -313,7 +334,7 @@ async fn after_kill_9_at_any_moment_every_hit_is_right() {
             bench.cache.0.memory.purge(crate::cache::key::Target::of("cam"));
         }
         assert_eq!(bench.counted("kvs_edge_cache_requests_total", &["disk", "damaged"]), 0.0);
-        bench.cache.purge("cam");
+        bench.cache.purge("cam").await;
         close(bench).await;
     }
     assert!(hits > kills, "{hits} hits in {kills} rounds");

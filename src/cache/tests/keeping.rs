@@ -10,7 +10,7 @@ async fn a_purge_reaches_memory_and_fills_under_way() {
     read(bench.cache.get_or_fill(key(1), origin.fetch()).await.unwrap()).await.unwrap();
     let feed = origin.fed(Some(3));
     let under_way = bench.cache.get_or_fill(key(2), origin.fetch()).await.unwrap();
-    assert_eq!(bench.cache.purge("arn:aws:kinesisvideo:eu-west-1:1:stream/cam/1"), 1);
+    assert_eq!(bench.cache.purge("arn:aws:kinesisvideo:eu-west-1:1:stream/cam/1").await, 1);
     assert!(bench.cache.get(&key(1)).is_none());
     origin.whole("new");
     let after = bench.cache.get_or_fill(key(2), origin.fetch()).await.unwrap();
