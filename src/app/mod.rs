@@ -2,8 +2,6 @@
 
 mod build;
 #[cfg(test)]
-mod cost;
-#[cfg(test)]
 mod documented;
 mod drain;
 mod fixed;

@@ -5,7 +5,7 @@ use super::error::Error;
 use super::players::Player;
 use super::record::Record;
 use crate::caller::Caller;
-use crate::identity::{Credential, LastToken};
+use crate::identity::Credential;
 use crate::kvs::Timestamp;
 use crate::playback::{self, Binding};
 use http::header;
@@ -35,15 +35,10 @@ pub const BINDING_COOKIE: &str = "kvs_edge_player";
 
 impl Gateway {
     /// Verifies the one token of a request.
-    pub(super) async fn recognize(
-        &self,
-        parts: &Parts,
-        last: &mut LastToken,
-        now: Timestamp,
-    ) -> Result<Authenticated, Error> {
+    pub(super) async fn recognize(&self, parts: &Parts, now: Timestamp) -> Result<Authenticated, Error> {
         match self.sources.credential(&parts.method, &parts.headers, false)? {
             Credential::Token(token) => {
-                Ok(Authenticated::Person(self.identity.verify_on(last, token, now).await?))
+                Ok(Authenticated::Person(self.identity.verify(token.text()?, now).await?))
             }
             // Given only for a path with a capability.
             Credential::Capability => Err(Error::Unbound),

@@ -62,7 +62,7 @@ impl Default for Listing {
 
 impl Gateway {
     /// The streams that a caller may describe, in order of their names.
-    pub(super) async fn visible(&self, caller: &Caller, scene: &Scene) -> Result<Vec<Listed>, Error> {
+    pub(super) async fn visible(&self, caller: &Arc<Caller>, scene: &Scene) -> Result<Vec<Listed>, Error> {
         let (upstream, tags) = (self.upstream.clone(), self.policy.reads().tags);
         let fetch = async move {
             let all = fetch(&upstream).await?;

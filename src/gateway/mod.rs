@@ -4,7 +4,6 @@
 //! [`Request`], a [`Permit`]. `Permit` is made by policy alone and owns the request that was judged, so what was
 //! permitted is what is served, from the cache too (law 1).
 
-mod acquaintance;
 mod api;
 mod authenticate;
 mod batch;
@@ -32,8 +31,6 @@ mod retime;
 mod route;
 mod together;
 mod truncation;
-#[cfg(test)]
-mod unguarded;
 mod warm;
 mod witness;
 
@@ -56,14 +53,13 @@ use crate::cache::{self, Cache};
 use crate::caller::Caller;
 use crate::identity::{Identity, Sources};
 use crate::kvs::{Request, StreamRef, Timestamp};
-use crate::net::listener::{Lent, Limits, Peer};
+use crate::net::listener::{Limits, Peer};
 use crate::playback::{self, Keys};
 use crate::policy::{self, Permit, Policy, Scene, StreamFacts};
 use crate::sessions::Sessions;
 use crate::telemetry::spans::{self, Steps, Tracer};
 use crate::telemetry::trace;
 use crate::upstream::{self, Asker, Located, Upstream};
-use acquaintance::Acquaintance;
 use error::Error;
 use http::{Method, StatusCode};
 use rates::Allowance;
@@ -164,7 +160,7 @@ impl Gateway {
         let reply = if preflight {
             Reply::empty(StatusCode::NO_CONTENT)
         } else {
-            match self.answer(request, peer.link.memory.borrow(), &mut record).await {
+            match self.answer(request, &mut record).await {
                 Ok(reply) => reply,
                 Err(error) => refusal::reply(&error, &mut record),
             }
@@ -175,19 +171,14 @@ impl Gateway {
     }
 
     /// The whole path, top to bottom.
-    async fn answer(
-        &self,
-        request: Incoming,
-        mut last: Lent<'_, Acquaintance>,
-        record: &mut Record,
-    ) -> Result<Reply, Error> {
+    async fn answer(&self, request: Incoming, record: &mut Record) -> Result<Reply, Error> {
         let (parts, body) = request.into_parts();
         let route = Route::find(&parts.method, parts.uri.path())?;
         let now = record.at;
         let who = match &route {
             Route::Console(path) => return Box::pin(self.console(path, &parts, record)).await,
             Route::Playback { capability, .. } => self.open(capability, &parts, record)?,
-            Route::Api(_) | Route::Page(_) => self.recognize(&parts, &mut last.token, now).await?,
+            Route::Api(_) | Route::Page(_) => self.recognize(&parts, now).await?,
         };
         record.step("authenticate");
         record.caller = Some(who.caller().clone());
@@ -198,7 +189,7 @@ impl Gateway {
         let located = match wanted.stream().map(|stream| self.upstream.locate(stream)).transpose() {
             Ok(located) => located,
             Err(error) => {
-                let receipt = self.tell_unserved(&who, &told, &mut last.told, record)?;
+                let receipt = self.tell_unserved(&who, &told, record)?;
                 self.told(receipt).await?;
                 return Err(error.into());
             }
@@ -210,9 +201,8 @@ impl Gateway {
         if scene.lacks(reads) && !self.policy.is_hopeless(who.caller(), &wanted, &scene) {
             absent = self.learn(&mut scene, located.as_ref(), reads, &allowance, who.caller()).await?;
         }
-        let judged = self.policy.permit_on(&mut last.decision, who.caller().clone(), wanted, &scene);
-        let receipt = self.tell(&judged, &who, &told, located.as_ref(), &mut last.told, record)?;
-        drop(last);
+        let judged = self.policy.permit(who.caller().clone(), wanted, &scene);
+        let receipt = self.tell(&judged, &who, &told, located.as_ref(), record)?;
         if receipt.is_due() {
             self.told(receipt).await?;
         }

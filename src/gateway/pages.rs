@@ -6,7 +6,6 @@ use super::reply::{self, Private, Reply};
 use super::route::Page;
 use super::truncation::told_cut;
 use super::{Ask, Gateway};
-use crate::identity::LastToken;
 use crate::kvs::{Call, Operation, PlaybackMode, Request, StreamName, TimeRange, Timestamp};
 use crate::policy::{Footage, Question, Scene, StreamFacts};
 use http::StatusCode;
@@ -157,7 +156,7 @@ impl Gateway {
         match path {
             "/console/config.json" => return Ok(Reply::json(&self.console.settings)),
             "/console/me" => {
-                let who = self.recognize(parts, &mut LastToken::default(), record.at).await?;
+                let who = self.recognize(parts, record.at).await?;
                 let caller = who.caller();
                 return Ok(Reply::json(&json!({
                     "subject": &*caller.subject,

@@ -13,7 +13,7 @@ use crate::gateway::KvsOrigin;
 use crate::kvs::{Operation, Request, Resource, Timestamp};
 use crate::policy::{Denied, Permit, named_by_number, server_time};
 use crate::sessions::{SessionKey, Sessions, ViewerId};
-use crate::telemetry::audit::{Decision, Place, Receipt, Refusal, Repeats, Sink, Viewer, Watch};
+use crate::telemetry::audit::{Decision, Place, Receipt, Refusal, Sink, Viewer, Watch};
 use crate::upstream::Located;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -39,7 +39,6 @@ impl Gateway {
         who: &Authenticated,
         told: &Told,
         located: Option<&Located>,
-        repeats: &mut Repeats,
         record: &Record,
     ) -> Result<Receipt, Error> {
         if judged.is_ok() && matches!(who, Authenticated::Player(_)) {
@@ -57,7 +56,7 @@ impl Gateway {
         let range = record.range.or_else(|| named_by_number(request, record.at));
         let place = located.map(|at| Place { region: &at.region, account: at.account.as_ref() });
         let decision = self.decision(who.caller(), told, record, outcome, policies);
-        self.decided(&Decision { range, place, ..decision }, who, repeats, record)
+        self.decided(&Decision { range, place, ..decision }, who, record)
     }
 
     /// Tells of a request that names a stream which no account serves: another account's or region's, or nobody's.
@@ -65,12 +64,11 @@ impl Gateway {
         &self,
         who: &Authenticated,
         told: &Told,
-        repeats: &mut Repeats,
         record: &Record,
     ) -> Result<Receipt, Error> {
         let nobody = Arc::new([]) as Arc<[Arc<str>]>;
         let decision = self.decision(who.caller(), told, record, Err(NOT_SERVED), &nobody);
-        self.decided(&decision, who, repeats, record)
+        self.decided(&decision, who, record)
     }
 
     /// Tells of a capability that is good and is shown by somebody else than it was given to, or too late.
@@ -83,7 +81,7 @@ impl Gateway {
         let decision = self.decision(&player.caller, &told, record, Err(CAPABILITY), &nobody);
         let who = Authenticated::Player(player.clone());
         // It is refused whether it can be told or not.
-        let _ = self.decided(&decision, &who, &mut Repeats::default(), record);
+        let _ = self.decided(&decision, &who, record);
     }
 
     fn decision<'a>(
@@ -115,7 +113,6 @@ impl Gateway {
         &self,
         decision: &Decision<'_>,
         who: &Authenticated,
-        repeats: &mut Repeats,
         record: &Record,
     ) -> Result<Receipt, Error> {
         let witness = &self.witness;
@@ -124,12 +121,12 @@ impl Gateway {
             if !witness.watch.refused(refusal.clone(), record.at) {
                 return Ok(Receipt::nothing());
             }
-            return witness.sink.decided(decision, record.at, repeats).map_err(|_| {
+            return witness.sink.decided(decision, record.at).map_err(|_| {
                 witness.watch.untold(&refusal);
                 Error::Audit
             });
         }
-        witness.sink.decided(decision, record.at, repeats).map_err(|_| Error::Audit)
+        witness.sink.decided(decision, record.at).map_err(|_| Error::Audit)
     }
 
     /// Waits until what was told has been written, where the log is required.

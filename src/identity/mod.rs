@@ -40,7 +40,6 @@ use crate::kvs::Timestamp;
 use crate::setting::Mistake;
 use jwks::{Current, KeyStore};
 use keys::KeySet;
-pub use remembered::LastToken;
 use remembered::{Known, Remembered};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -167,37 +166,11 @@ impl Identity {
         self.metrics.keep_only(&read.map(|store| store.config().issuer.as_str()).collect::<Vec<_>>());
     }
 
-    /// Who a token speaks for, as of `now`. A token that was seen before costs a hash and a look-up.
+    /// The caller that a token speaks for, as of `now`. A token that was verified before costs a digest and a look-up.
     ///
     /// # Errors
     /// `TooLarge`, `Refused` with the rule that the token breaks, or `KeysUnavailable`.
     pub async fn verify(&self, token: &str, now: Timestamp) -> Result<Arc<Caller>, Error> {
-        Ok(self.known(token, now).await?.caller.clone())
-    }
-
-    /// The same for a token that came over a connection. If it is the one that came before, it costs a comparison.
-    ///
-    /// # Errors
-    /// As [`Identity::verify`].
-    pub async fn verify_on(
-        &self,
-        last: &mut LastToken,
-        token: Token<'_>,
-        now: Timestamp,
-    ) -> Result<Arc<Caller>, Error> {
-        if let Some(known) = last.get(token)
-            && self.holds(known)?
-        {
-            known.window.admit(now)?;
-            return Ok(known.caller.clone());
-        }
-        let known = self.known(token.text()?, now).await?;
-        let caller = known.caller.clone();
-        last.set(token, known);
-        Ok(caller)
-    }
-
-    async fn known(&self, token: &str, now: Timestamp) -> Result<Arc<Known>, Error> {
         if token.len() > self.limit {
             return Err(Error::TooLarge { bytes: token.len(), limit: self.limit });
         }
@@ -212,7 +185,7 @@ impl Identity {
             }
         };
         known.window.admit(now)?;
-        Ok(known)
+        Ok(known.caller.clone())
     }
 
     /// Whether what was verified still counts: under these settings, with the keys of today.

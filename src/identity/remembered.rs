@@ -6,20 +6,47 @@
 
 use super::claims::Window;
 use super::jwks::KeyStore;
-use super::source::Token;
 use crate::caller::Caller;
-use crate::setting::Secret;
 use aws_lc_rs::digest;
 use moka::Expiry;
 use moka::sync::Cache;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How many tokens are remembered; some 500 bytes each.
 const MOST: u64 = 10_000;
 
-/// A token's digest.
-pub(super) type Digest = [u8; 32];
+/// A token's SHA-256.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Digest([u8; 32]);
+
+impl Hash for Digest {
+    /// A digest is spread evenly already, so that its beginning is hash enough.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        state.write_u64(u64::from_ne_bytes([a, b, c, d, e, f, g, h]));
+    }
+}
+
+/// Gives the number back that a [`Digest`] hashes to.
+#[derive(Default)]
+pub(super) struct FirstBytes(u64);
+
+impl Hasher for FirstBytes {
+    fn write(&mut self, bytes: &[u8]) {
+        // Not used by `Digest`; any function of the bytes is right.
+        self.0 = bytes.iter().fold(self.0, |hash, byte| hash.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 /// A verified token.
 pub(super) struct Known {
@@ -34,17 +61,18 @@ pub(super) struct Known {
 }
 
 /// The verified tokens.
-pub(super) struct Remembered(Cache<Digest, Arc<Known>>);
+pub(super) struct Remembered(Cache<Digest, Arc<Known>, BuildHasherDefault<FirstBytes>>);
 
 impl Remembered {
     pub fn new() -> Self {
-        Self(Cache::builder().max_capacity(MOST).expire_after(UntilItEnds).build())
+        let tokens = Cache::builder().max_capacity(MOST).expire_after(UntilItEnds);
+        Self(tokens.build_with_hasher(BuildHasherDefault::default()))
     }
 
     pub fn digest(token: &str) -> Digest {
         let mut bytes = [0; 32];
         bytes.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
-        bytes
+        Digest(bytes)
     }
 
     pub fn get(&self, digest: &Digest) -> Option<Arc<Known>> {
@@ -53,32 +81,6 @@ impl Remembered {
 
     pub fn insert(&self, digest: Digest, known: Arc<Known>) {
         self.0.insert(digest, known);
-    }
-}
-
-/// The token that was last verified on a connection: most connections carry one caller's, again and again. It is held as
-/// long as the connection is in use, in memory that is wiped, so that the next request costs a comparison.
-#[derive(Default)]
-pub struct LastToken(Option<Last>);
-
-struct Last {
-    token: Secret,
-    /// In its place, `=` belongs to it.
-    padded: bool,
-    known: Arc<Known>,
-}
-
-impl LastToken {
-    /// What is known of this token, if it is the last one.
-    pub(super) fn get(&self, token: Token<'_>) -> Option<&Known> {
-        // Not in constant time: a difference shows after eight bytes at the earliest, too many to guess one by one.
-        let is = |last: &&Last| last.token.expose() == token.bytes() && last.padded == token.may_be_padded();
-        self.0.as_ref().filter(is).map(|last| &*last.known)
-    }
-
-    pub(super) fn set(&mut self, token: Token<'_>, known: Arc<Known>) {
-        let (bytes, padded) = (token.bytes().to_vec(), token.may_be_padded());
-        self.0 = Some(Last { token: Secret::new(bytes), padded, known });
     }
 }
 

@@ -33,17 +33,13 @@ pub struct Token<'a> {
 }
 
 impl<'a> Token<'a> {
-    /// As it arrived: what may be compared with a token that was verified before, and nothing else.
-    pub(super) fn bytes(self) -> &'a [u8] {
-        self.bytes
-    }
-
     /// The token, for `Identity::verify`.
     ///
     /// # Errors
     /// `Refused` as malformed: there is what cannot be a token.
     pub fn text(self) -> Result<&'a str, Error> {
-        let (place, padded) = (self.place, self.may_be_padded());
+        // `=` belongs only to what the load balancer sets: it pads its segments.
+        let (place, padded) = (self.place, matches!(self.place, Place::Header(_)));
         // Without a branch per byte, sixteen are looked at together.
         let fits = |b: u8| {
             b.is_ascii_alphanumeric() | (b == b'-') | (b == b'_') | (b == b'.') | ((b == b'=') & padded)
@@ -53,11 +49,6 @@ impl<'a> Token<'a> {
             Ok(text) if !text.is_empty() && all_fit => Ok(text),
             _ => Err(Error::refused(Reason::Malformed, format!("{place} holds what no JWT contains"))),
         }
-    }
-
-    /// Whether `=` may belong to it. Only the load balancer's header pads its segments.
-    pub(super) fn may_be_padded(self) -> bool {
-        matches!(self.place, Place::Header(_))
     }
 
     /// Where it was found.
@@ -161,12 +152,6 @@ impl Sources {
         if let Some(cookie) = self.cookie.as_ref().filter(|_| *name == COOKIE) {
             found.cookies(value, cookie);
         }
-    }
-
-    /// Headers that carry tokens and must be removed before anything goes on: all of them.
-    pub fn to_strip(&self) -> impl Iterator<Item = HeaderName> + '_ {
-        let fixed = [AUTHORIZATION, SECURITY_TOKEN.clone(), COOKIE];
-        fixed.into_iter().chain(self.headers.iter().map(|(header, _)| header.clone()))
     }
 
     /// Where a token may be, in words, for people who send none.

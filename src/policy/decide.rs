@@ -3,7 +3,7 @@
 use super::Reads;
 use super::book::Book;
 use super::config::{Attributes, Config};
-use super::decisions::{About, Asked, Decisions, Kept, LastDecision, Told};
+use super::decisions::{About, Asked, DecisionCache};
 use super::entities::{Terms, Unspeakable};
 use super::est::Circumstances;
 use super::load::{self, Loaded, Statement};
@@ -15,7 +15,6 @@ use crate::setting::Mistake;
 use aws_lc_rs::digest;
 use cedar_policy::{Authorizer, Decision, Effect, Entities, PolicyId};
 use std::collections::{BTreeSet, HashMap};
-use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -42,7 +41,7 @@ pub struct Policy {
     warnings: Vec<Mistake>,
     /// The groups that some policy names.
     groups: BTreeSet<Arc<str>>,
-    decisions: Decisions,
+    decisions: DecisionCache,
 }
 
 /// What Cedar said.
@@ -83,7 +82,7 @@ impl Policy {
             authorizer: Authorizer::new(),
             config: config.clone(),
             attributes: attributes.clone(),
-            decisions: Decisions::new(),
+            decisions: DecisionCache::new(),
             terms,
         })
     }
@@ -144,30 +143,22 @@ impl Policy {
     /// such a stream remains untold.
     #[must_use]
     pub fn is_hopeless(&self, caller: &Arc<Caller>, request: &Request, scene: &Scene) -> bool {
-        let judgement = self.judge_request(&mut LastDecision::default(), caller, request, scene);
+        let judgement = self.judge_request(caller, request, scene);
         matches!(judgement, Judgement::Refused(reason) if !matches!(reason, Reason::Unknown(_)))
     }
 
-    /// Decides. Decisions for playback are remembered for 5 s.
+    /// Decides. The same question is put to Cedar once.
     ///
     /// # Errors
     /// Not permitted, or forbidden, or not decidable; [`Denied::reason`] says which.
-    pub fn permit(&self, caller: Arc<Caller>, request: Request, scene: &Scene) -> Result<Permit, Denied> {
-        self.permit_on(&mut LastDecision::default(), caller, Box::new(request), scene)
-    }
-
-    /// The same for a request that came over a connection: the next one over it mostly asks for the same.
-    ///
-    /// # Errors
-    /// As [`Policy::permit`].
-    pub fn permit_on(
+    pub fn permit(
         &self,
-        last: &mut LastDecision,
         caller: Arc<Caller>,
-        request: Box<Request>,
+        request: impl Into<Box<Request>>,
         scene: &Scene,
     ) -> Result<Permit, Denied> {
-        match self.judge_request(last, &caller, &request, scene) {
+        let request = request.into();
+        match self.judge_request(&caller, &request, scene) {
             Judgement::Permitted(by) => Ok(Permit::new(caller, request, by)),
             Judgement::Refused(reason) => Err(Denied::new(caller, request, reason)),
         }
@@ -176,17 +167,11 @@ impl Policy {
     /// True if the caller may. For [`Operation::ListStreams`] with a stream in the scene: may the caller see it in
     /// a list, which needs DescribeStream and no `forbid` of ListStreams.
     #[must_use]
-    pub fn allows(&self, caller: &Caller, question: &Question, scene: &Scene) -> bool {
+    pub fn allows(&self, caller: &Arc<Caller>, question: &Question, scene: &Scene) -> bool {
         matches!(self.judge(caller, question, scene), Judgement::Permitted(_))
     }
 
-    fn judge_request(
-        &self,
-        last: &mut LastDecision,
-        caller: &Arc<Caller>,
-        request: &Request,
-        scene: &Scene,
-    ) -> Judgement {
+    fn judge_request(&self, caller: &Arc<Caller>, request: &Request, scene: &Scene) -> Judgement {
         let other = Judgement::Refused(Reason::OtherStream);
         match (request.stream(), &scene.stream) {
             (Some(named), Some(facts)) if !facts.describe(named) => return other,
@@ -203,31 +188,11 @@ impl Policy {
                 return judgement;
             }
         }
-        let (stream, now) = (scene.stream.as_ref(), scene.now);
-        let judge = || self.judge(caller, &question, scene);
-        if matches!(request, Request::Playback { .. }) {
-            let asked = Asked { caller, about: About::Playback(question, scene.source_ip), stream };
-            let decide = || {
-                let Ok(kept) = self.decisions.recall(&asked, now, || Ok::<_, Infallible>(judge()));
-                kept
-            };
-            return last.recall(&self.decisions, caller, &asked, now, decide);
-        }
-        let Some(told) = self.told(&question, scene) else { return judge() };
-        let asked = Asked { caller, about: About::Told(question.operation, told), stream };
-        last.recall(&self.decisions, caller, &asked, now, || Kept::new(judge(), now))
-    }
-
-    /// What one question to Cedar depends on; `None` for what is put to it in several, or is never the same twice.
-    fn told(&self, question: &Question, scene: &Scene) -> Option<Told> {
-        match question.operation {
-            Operation::ListStreams | Operation::GetDataEndpoint => None,
-            operation => self.policies_of(operation).readings.told(question, scene),
-        }
+        self.judge(caller, &question, scene)
     }
 
     /// Decides a question about a caller, whoever it came from.
-    pub(super) fn judge(&self, caller: &Caller, question: &Question, scene: &Scene) -> Judgement {
+    pub(super) fn judge(&self, caller: &Arc<Caller>, question: &Question, scene: &Scene) -> Judgement {
         let decided = match question.operation {
             Operation::ListStreams if scene.stream.is_none() => return Judgement::Permitted(Arc::new([])),
             Operation::ListStreams => self.judge_listing(caller, question, scene),
@@ -241,7 +206,7 @@ impl Policy {
     /// May a stream be seen in a list: DescribeStream decides, and whoever forbids ListStreams by name is heard.
     fn judge_listing(
         &self,
-        caller: &Caller,
+        caller: &Arc<Caller>,
         question: &Question,
         scene: &Scene,
     ) -> Result<Judgement, Unspeakable> {
@@ -265,7 +230,7 @@ impl Policy {
     /// that call under some circumstances may ask, beside those who may GetDataEndpoint itself.
     fn judge_endpoint(
         &self,
-        caller: &Caller,
+        caller: &Arc<Caller>,
         question: &Question,
         scene: &Scene,
     ) -> Result<Judgement, Unspeakable> {
@@ -288,7 +253,7 @@ impl Policy {
     fn ask(
         &self,
         book: &Book,
-        caller: &Caller,
+        caller: &Arc<Caller>,
         operation: Operation,
         question: &Question,
         scene: &Scene,
@@ -297,14 +262,14 @@ impl Policy {
         let Some(told) = book.readings.told(question, scene) else { return cedar() };
         let about = if book.reach { About::Reach(operation, told) } else { About::Told(operation, told) };
         let asked = Asked { caller, about, stream: scene.stream.as_ref() };
-        self.decisions.recall(&asked, scene.now, cedar).map(|kept| kept.judgement)
+        self.decisions.get_or_decide(&asked, cedar)
     }
 
     /// Puts it to Cedar. Any error is a refusal, since Cedar leaves out a `forbid` that fails.
     pub(super) fn ask_cedar(
         &self,
         book: &Book,
-        caller: &Caller,
+        caller: &Arc<Caller>,
         operation: Operation,
         question: &Question,
         scene: &Scene,
@@ -341,7 +306,7 @@ impl Policy {
     /// A question in Cedar's terms, as far as these circumstances are read.
     pub(super) fn put(
         &self,
-        caller: &Caller,
+        caller: &Arc<Caller>,
         operation: Operation,
         question: &Question,
         scene: &Scene,

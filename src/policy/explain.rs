@@ -76,7 +76,7 @@ pub struct Part {
 impl Policy {
     /// Decides, and says why.
     #[must_use]
-    pub fn explain(&self, caller: &Caller, question: &Question, scene: &Scene) -> Explanation {
+    pub fn explain(&self, caller: &Arc<Caller>, question: &Question, scene: &Scene) -> Explanation {
         let judgement = self.judge(caller, question, scene);
         let facts = self.facts(caller, question, scene);
         let named = |labels: &[Arc<str>]| {
@@ -103,7 +103,7 @@ impl Policy {
 
     fn nearest(
         &self,
-        caller: &Caller,
+        caller: &Arc<Caller>,
         question: &Question,
         scene: &Scene,
     ) -> Result<Vec<Nearest>, Unspeakable> {
@@ -141,7 +141,7 @@ impl Policy {
         }
     }
 
-    fn facts(&self, caller: &Caller, question: &Question, scene: &Scene) -> BTreeMap<String, String> {
+    fn facts(&self, caller: &Arc<Caller>, question: &Question, scene: &Scene) -> BTreeMap<String, String> {
         let quoted = |text: &str| format!("{text:?}");
         let list =
             |items: &mut dyn Iterator<Item = String>| format!("[{}]", items.collect::<Vec<_>>().join(", "));

@@ -10,6 +10,7 @@ use super::est;
 use super::question::{Question, Scene};
 use crate::caller::Caller;
 use crate::kvs::Timestamp;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How far ahead is asked.
@@ -20,7 +21,7 @@ const STRIDE: Duration = Duration::from_secs(900);
 impl Policy {
     /// When what `caller` may do now will be refused if policies stay as they are, within the next day. `None` if it will not, if no policy about it reads the clock, or if it is refused now.
     #[must_use]
-    pub fn ends(&self, caller: &Caller, question: &Question, scene: &Scene) -> Option<Timestamp> {
+    pub fn ends(&self, caller: &Arc<Caller>, question: &Question, scene: &Scene) -> Option<Timestamp> {
         let concerned = &self.policies_of(question.operation).set;
         if !self.statements.iter().any(|s| concerned.policy(s.id()).is_some() && est::reads_clock(&s.est)) {
             return None;

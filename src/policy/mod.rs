@@ -27,7 +27,6 @@ mod wording;
 
 pub use config::{AttributeType, Attributes, Config};
 pub use decide::Policy;
-pub use decisions::LastDecision;
 pub use explain::{Cited, Explanation, Nearest, Part, Verdict};
 pub use fragment_time::server_time;
 pub use permit::{Denied, Permit, Reason};

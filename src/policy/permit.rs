@@ -18,12 +18,6 @@ impl Permit {
         Self { caller, request, decided_by }
     }
 
-    /// For what nobody was asked about: to measure what asking costs.
-    #[cfg(test)]
-    pub fn unasked(caller: Arc<Caller>, request: Box<Request>) -> Self {
-        Self::new(caller, request, Arc::new([]))
-    }
-
     /// Who may.
     #[must_use]
     pub fn caller(&self) -> &Arc<Caller> {

@@ -14,6 +14,7 @@ use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use told::Told;
 
 /// Say whether a caller may do something, which policies decide, and what is missing
@@ -115,7 +116,7 @@ impl Args {
         &self,
         config: &Config,
         policy: &Policy,
-        caller: &Caller,
+        caller: &Arc<Caller>,
         now: Timestamp,
     ) -> anyhow::Result<Explanation> {
         let scene = Scene { now, source_ip: self.source_ip, stream: Some(self.facts(config)?) };
@@ -155,10 +156,10 @@ impl Args {
 }
 
 /// The caller that the gateway would see.
-fn verified(config: &Config, source: &Source, token: &str, now: Timestamp) -> anyhow::Result<Caller> {
+fn verified(config: &Config, source: &Source, token: &str, now: Timestamp) -> anyhow::Result<Arc<Caller>> {
     super::runtime()?.block_on(async {
         let identity = app::identity(config, source).await?;
-        Ok(identity.verify(token.trim(), now).await?.as_ref().clone())
+        Ok(identity.verify(token.trim(), now).await?)
     })
 }
 
@@ -197,14 +198,14 @@ fn default_mode(action: Operation, range: bool) -> Option<PlaybackMode> {
 }
 
 /// The caller that an issuer's claim map makes of these claims.
-fn imagined(config: &Config, path: &Path, now: Timestamp) -> anyhow::Result<Caller> {
+fn imagined(config: &Config, path: &Path, now: Timestamp) -> anyhow::Result<Arc<Caller>> {
     let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let claims: Value =
         serde_json::from_slice(&text).with_context(|| format!("{} is not JSON", path.display()))?;
     let named = claims.get("iss").and_then(Value::as_str);
     let issuer = config.issuer.iter().find(|issuer| named.is_none_or(|name| name == issuer.issuer));
     let issuer = issuer.with_context(|| format!("no [[issuer]] is called {}", named.unwrap_or_default()))?;
-    Ok(issuer.imagine(&claims, now)?)
+    Ok(Arc::new(issuer.imagine(&claims, now)?))
 }
 
 #[cfg(test)]

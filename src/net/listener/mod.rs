@@ -25,7 +25,7 @@ mod watch;
 pub use config::{Place, ServerConfig};
 pub use limits::Limits;
 pub use metrics::{Metrics, Rejection};
-pub use peer::{ConnectionMemory, Http, Lent, Link, Peer};
+pub use peer::{Http, Link, Peer};
 pub use socket::{Bound, Error, bind};
 
 use super::drain::{Phase, Signal};

@@ -346,7 +346,7 @@ fn leaving_out_what_no_policy_reads_and_remembering_the_rest_changes_no_decision
         let whole = loaded(&policies).unwrap().0.with_every_circumstance();
         for (caller, asked, scene) in tries {
             let request = request_of(&asked, &scene);
-            let question = Question::of(&request, scene.now);
+            let (question, caller) = (Question::of(&request, scene.now), Arc::new(caller));
             let other = whole.judge(&caller, &question, &scene);
             for _ in 0..2 {
                 // The decision, the policies that made it, and what failed.

@@ -97,7 +97,11 @@ impl Try<'_> {
         let listed = {
             let mut scene = self.scene.clone();
             scene.stream.as_mut().unwrap().name = describe()(stream).stream().unwrap().name().clone();
-            self.policy.allows(&self.caller, &Question::about(Operation::ListStreams), &scene)
+            self.policy.allows(
+                &Arc::new(self.caller.clone()),
+                &Question::about(Operation::ListStreams),
+                &scene,
+            )
         };
         assert_eq!(self.asks(describe()(stream)), listed, "what may be described is listed");
         listed

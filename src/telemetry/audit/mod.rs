@@ -10,7 +10,6 @@ mod repeats;
 mod sink;
 mod watch;
 
-pub use repeats::Repeats;
 pub use sink::{Receipt, Sink, Unavailable};
 pub use watch::{Refusal, Viewer, Watch};
 

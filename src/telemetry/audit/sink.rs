@@ -10,7 +10,8 @@
 //! is what `required` costs. A write that hangs fails like one that is refused.
 
 use super::output::{Appended, Output, Stdout};
-use super::{Config, Event, Target};
+use super::repeats::{Counted, Repeats};
+use super::{Config, Decision, Event, Target};
 use crate::kvs::Timestamp;
 use std::fs::OpenOptions;
 use std::io;
@@ -24,6 +25,7 @@ use tokio::sync::{oneshot, watch};
 pub struct Sink {
     queue: SyncSender<Item>,
     shared: Arc<Shared>,
+    repeats: Arc<Repeats>,
     required: bool,
 }
 
@@ -32,6 +34,8 @@ enum Item {
     Line(String, Option<oneshot::Sender<()>>),
     /// Everything before it is written when this is dropped.
     Mark(SyncSender<()>),
+    /// Repeated decisions have begun to be counted.
+    Repeats,
 }
 
 /// The audit log cannot be written, and is required.
@@ -84,6 +88,8 @@ const HANGS: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_millis(250);
 /// What the thread rests after a write, so that lines gather; the first after a pause is written at once.
 const REST: Duration = Duration::from_millis(5);
+/// How long repeated decisions are counted before a line is written for them.
+const COUNTED: Duration = Duration::from_secs(1);
 /// About the most that is written at once, in bytes.
 const BATCH: usize = 256 << 10;
 
@@ -118,9 +124,11 @@ impl Sink {
     fn start(output: Box<dyn Output>, required: bool) -> io::Result<Self> {
         let (queue, items) = sync_channel(QUEUE);
         let shared = Arc::new(Shared::default());
-        let writer = Writer { output, shared: shared.clone(), items, gathers: !required };
+        let repeats = Arc::new(Repeats::new());
+        let (counted, gathers) = (repeats.clone(), !required);
+        let writer = Writer { output, shared: shared.clone(), items, repeats: counted, due: None, gathers };
         std::thread::Builder::new().name("audit".into()).spawn(move || writer.run())?;
-        Ok(Self { queue, shared, required })
+        Ok(Self { queue, shared, repeats, required })
     }
 
     /// Writes an entry, in the order of calls. Never waits.
@@ -139,6 +147,33 @@ impl Sink {
                 Ok(Receipt::nothing())
             }
         }
+    }
+
+    /// Writes the entry of a decision, or counts it if too many equal ones have come in this second. Never waits.
+    ///
+    /// # Errors
+    /// As [`Sink::write`].
+    pub fn decided(&self, decision: &Decision<'_>, at: Timestamp) -> Result<Receipt, Unavailable> {
+        if !self.required {
+            match self.repeats.count(decision, at) {
+                Counted::Joined { wakes } => {
+                    if wakes {
+                        // A full queue keeps the thread awake as well.
+                        let _ = self.queue.try_send(Item::Repeats);
+                    }
+                    return Ok(Receipt::nothing());
+                }
+                Counted::Line(None) => {}
+                Counted::Line(Some(before)) => drop(self.write(&before.event(), before.at())?),
+            }
+        }
+        self.write(&Event::Decision(decision.clone()), at)
+    }
+
+    /// Writes a line for the decisions that were only counted.
+    fn write_repeats(&self) {
+        // A log that counts is not required, so no entry is refused; what is lost is counted.
+        self.repeats.drain(|event, at| drop(self.write(event, at)));
     }
 
     /// Waits until the entry has been written, if the log is required.
@@ -181,6 +216,7 @@ impl Sink {
     /// Waits until everything is written that was accepted so far, at most so long; blocks its thread, for the end of
     /// the process. False if it was not written.
     pub fn flush(&self, patience: Duration) -> bool {
+        self.write_repeats();
         let deadline = Instant::now() + patience;
         let (mark, passed) = sync_channel(1);
         let mut item = Item::Mark(mark);
@@ -200,6 +236,7 @@ impl Sink {
 
 impl Drop for Sink {
     fn drop(&mut self) {
+        self.write_repeats();
         self.shared.closing.store(true, Ordering::Release);
     }
 }
@@ -208,6 +245,9 @@ struct Writer {
     output: Box<dyn Output>,
     shared: Arc<Shared>,
     items: Receiver<Item>,
+    repeats: Arc<Repeats>,
+    /// When the repeated decisions that were counted are to be written.
+    due: Option<Instant>,
     /// Lines may wait a moment for others. Not where requests wait for them.
     gathers: bool,
 }
@@ -215,9 +255,10 @@ struct Writer {
 impl Writer {
     fn run(mut self) {
         let (mut batch, mut waiting) = (String::new(), Vec::new());
-        while let Ok(first) = self.items.recv() {
+        while let Ok(first) = self.next() {
             let mark = self.gather(first, &mut batch, &mut waiting);
-            if !self.insist(&batch) {
+            self.gather_repeats(&mut batch);
+            if !batch.is_empty() && !self.insist(&batch) {
                 return;
             }
             batch.clear();
@@ -237,23 +278,50 @@ impl Writer {
         }
     }
 
+    /// Waits for an item, or until repeated decisions are to be written. Ends with the sink.
+    fn next(&mut self) -> Result<Option<Item>, RecvTimeoutError> {
+        if self.due.is_none() && self.repeats.take_pending() {
+            self.due = Some(Instant::now() + COUNTED);
+        }
+        let received = match self.due {
+            None => self.items.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(due) => self.items.recv_timeout(due.saturating_duration_since(Instant::now())),
+        };
+        match received {
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            received => received.map(Some),
+        }
+    }
+
+    /// Puts a line for the repeated decisions into a batch, if it is time.
+    fn gather_repeats(&mut self, batch: &mut String) {
+        if self.due.is_some_and(|due| due <= Instant::now()) {
+            self.due = None;
+            self.repeats.drain(|event, at| {
+                batch.push_str(&event.line(at));
+                batch.push('\n');
+            });
+        }
+    }
+
     /// Puts lines that are here into a batch, up to a mark, which is to be dropped once they are written.
     fn gather(
         &self,
-        first: Item,
+        first: Option<Item>,
         batch: &mut String,
         waiting: &mut Vec<oneshot::Sender<()>>,
     ) -> Option<SyncSender<()>> {
-        let mut next = Some(first);
+        let mut next = first;
         while let Some(item) = next {
             match item {
                 Item::Line(line, told) => {
                     batch.push_str(&line);
+                    batch.push('\n');
                     waiting.extend(told);
                 }
                 Item::Mark(mark) => return Some(mark),
+                Item::Repeats => {}
             }
-            batch.push('\n');
             next = if batch.len() < BATCH { self.items.try_recv().ok() } else { None };
         }
         None
