@@ -1,7 +1,7 @@
 //! What the emulator says: an answer, or a refusal in KVS's error shape (KVS.md 3.4, 3.5, 3.6).
 
 use super::json::Json;
-use super::world::Connection;
+use super::quota::Connection;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use std::collections::BTreeMap;

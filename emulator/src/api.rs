@@ -1,16 +1,19 @@
-//! The path of one request: find the operation, check the signature or the session, let the fault plan have its
-//! say, charge the quotas, answer, count.
+//! The path of one request: find the operation, check the signature or the session, let the fault plan have
+//! its say, charge the quotas, answer, count.
 
 use super::answer::{Answer, Refusal};
+use super::authenticate::authenticate;
 use super::calls::{self, Call};
 use super::clock::now;
 use super::faults::Fault;
 use super::members::Members;
 use super::operation::{Operation, Plane};
 use super::outgoing::{Cut, Entry, Outgoing};
+use super::reset::Reset;
 use super::session::Session;
-use super::signature::{self, Scope};
-use super::world::{Tenant, World};
+use super::signature;
+use super::stream::Tenant;
+use super::world::World;
 use super::{credentials, operator, playback};
 use bytes::Bytes;
 use http::request::Parts;
@@ -20,29 +23,10 @@ use hyper::body::Incoming;
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Largest request body: a thousand fragment numbers of 128 digits fit.
 const BODY: usize = 256 * 1024;
-
-/// Ends the connection with RST when it is dropped, once armed. As an error: no answer at all.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Reset(pub(super) Arc<AtomicBool>);
-
-impl Reset {
-    pub(super) fn arm(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-impl std::fmt::Display for Reset {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("reset by plan")
-    }
-}
-
-impl std::error::Error for Reset {}
 
 /// A request that was understood: what is asked, by whom, about which stream.
 struct Asked {
@@ -121,20 +105,6 @@ fn understand(world: &World, operation: Operation, parts: &Parts, body: &Bytes) 
     world.ledger().members(operation.name(), &body);
     let stream = calls::stream_name(Members::of(&body)?);
     Ok(Asked { operation, stream, from: From::Caller { tenant, body } })
-}
-
-/// Whose keys signed, for which region.
-pub(super) fn authenticate(
-    world: &World,
-    service: &str,
-    parts: &Parts,
-    body: &[u8],
-) -> Result<Tenant, Refusal> {
-    let claimed = signature::claimed_region(&parts.headers).filter(|region| world.serves(region));
-    let region = claimed.unwrap_or_else(|| world.config.region.clone());
-    let scope = Scope { region: &region, service };
-    let account = signature::verify(parts, body, scope, now(), |id| world.key(id))?;
-    Ok((account, region))
 }
 
 /// Faults that come before, or in the place of, an answer.
@@ -255,7 +225,8 @@ fn preflight() -> Response<Outgoing> {
     headers.insert(
         header::ACCESS_CONTROL_ALLOW_HEADERS,
         HeaderValue::from_static(
-            "authorization,content-type,x-amz-content-sha256,x-amz-date,x-amz-security-token,x-amz-user-agent",
+            "authorization,content-type,x-amz-content-sha256,x-amz-date,x-amz-security-token,\
+             x-amz-user-agent",
         ),
     );
     response

@@ -1,9 +1,9 @@
 //! What a stream has recorded, for any instant within its retention: computed, never stored.
 //!
-//! Time is cut into slots of one fragment, counted from the epoch, so that two emulators, or one before and after a
-//! restart, agree about every number. A stream has a fragment in each slot since its birth unless its camera was
-//! away. Footage of a gap may arrive late; late fragments carry producer times in the gap and server times when they
-//! came, as KVS has them (KVS.md 4.1, 9.1).
+//! Time is cut into slots of one fragment, counted from the epoch, so that two emulators, or one before and
+//! after a restart, agree about every number. A stream has a fragment in each slot since its birth unless its
+//! camera was away. Footage of a gap may arrive late; late fragments carry producer times in the gap and
+//! server times when they came, as KVS has them (KVS.md 4.1, 9.1).
 
 use super::clock::Millis;
 use super::media::{FRAGMENT_MILLIS, Recording};
@@ -100,8 +100,8 @@ impl Archive {
         self.birth.max(now.saturating_sub(self.retention_hours * 3_600_000))
     }
 
-    /// Every fragment that is ready at `now` and starts within `[from, to]` on the selected clock, in the order in
-    /// which KVS received them.
+    /// Every fragment that is ready at `now` and starts within `[from, to]` on the selected clock, in the
+    /// order in which KVS received them.
     pub(super) fn range(&self, selector: Selector, from: Millis, to: Millis, now: Millis) -> Vec<Fragment> {
         let head = self.head(now);
         let (first, last) = match selector {

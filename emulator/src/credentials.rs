@@ -1,5 +1,5 @@
-//! Where clients get temporary credentials: STS (AssumeRole, AssumeRoleWithWebIdentity, GetCallerIdentity), the
-//! container endpoint of ECS, and instance metadata of EC2. Just enough for an AWS SDK's default chain.
+//! Where clients get temporary credentials: STS (AssumeRole, AssumeRoleWithWebIdentity, GetCallerIdentity),
+//! the container endpoint of ECS, and instance metadata of EC2. Just enough for an AWS SDK's default chain.
 //!
 //! | Variable | Value |
 //! |---|---|
@@ -8,7 +8,7 @@
 //! | `AWS_EC2_METADATA_SERVICE_ENDPOINT` | its URL |
 
 use super::answer::{Answer, Refusal};
-use super::api::authenticate;
+use super::authenticate::authenticate;
 use super::clock::{Millis, now, rfc3339};
 use super::json::Json;
 use super::signature::{Key, decode, hex};
@@ -189,14 +189,16 @@ fn assume(world: &World, action: &str, form: &Form) -> Result<String, Refusal> {
          <Arn>arn:aws:sts::{account}:assumed-role/{name}/{session}</Arn></AssumedRoleUser>\
          <Credentials><AccessKeyId>{id}</AccessKeyId><SecretAccessKey>{secret}</SecretAccessKey>\
          <SessionToken>{token}</SessionToken><Expiration>{expiration}</Expiration></Credentials>\
-         </{action}Result><ResponseMetadata><RequestId>emulator</RequestId></ResponseMetadata></{action}Response>"
+         </{action}Result>\
+         <ResponseMetadata><RequestId>emulator</RequestId></ResponseMetadata></{action}Response>"
     ))
 }
 
 fn identity(account: &str) -> String {
     format!(
         "<GetCallerIdentityResponse xmlns=\"{STS_XMLNS}\"><GetCallerIdentityResult>\
-         <Arn>arn:aws:iam::{account}:user/emulator</Arn><UserId>AIDAEMULATOR</UserId><Account>{account}</Account>\
+         <Arn>arn:aws:iam::{account}:user/emulator</Arn>\
+         <UserId>AIDAEMULATOR</UserId><Account>{account}</Account>\
          </GetCallerIdentityResult></GetCallerIdentityResponse>"
     )
 }

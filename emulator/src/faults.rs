@@ -1,8 +1,8 @@
 //! Misbehaviour by plan and by seed: which request meets which fault (`POST /_emulator/faults`).
 //!
-//! A rule names an operation (`*` for every one), perhaps a stream, how many matching requests to let pass first,
-//! how many to spoil, and perhaps a probability with a seed; the same requests in the same order then meet the same
-//! faults.
+//! A rule names an operation (`*` for every one), perhaps a stream, how many matching requests to let pass
+//! first, how many to spoil, and perhaps a probability with a seed; the same requests in the same order then
+//! meet the same faults.
 
 use super::number::mix;
 use serde::{Deserialize, Serialize};
@@ -114,7 +114,8 @@ impl Plan {
         self.rules.clear();
     }
 
-    /// What happens to this request: every rule that is due has its say, in the order in which they were planned.
+    /// What happens to this request: every rule that is due has its say, in the order in which they were
+    /// planned.
     pub(super) fn due(&mut self, operation: &str, stream: Option<&str>) -> Vec<Fault> {
         let mut faults = Vec::new();
         for (rule, seen) in &mut self.rules {
@@ -153,7 +154,8 @@ mod tests {
     fn a_rule_lets_some_pass_spoils_some_and_then_rests() {
         let mut plan = Plan::default();
         plan.add(rule(
-            r#"{"operation":"GetClip","stream":"cam-1","fault":{"kind":"status","status":503},"skip":1,"times":2}"#,
+            r#"{"operation":"GetClip","stream":"cam-1","fault":{"kind":"status","status":503},
+                "skip":1,"times":2}"#,
         ));
         let fired = |plan: &mut Plan| plan.due("GetClip", Some("cam-1")).len();
         assert!(plan.due("GetClip", Some("cam-2")).is_empty());

@@ -1,35 +1,39 @@
 //! A development token issuer: an ES256 key, its JWKS, and the tokens it signs. For the demo and for tests.
 //!
-//! It proves nothing to anybody but the gateway that was told to trust it; real tokens come from the company's
-//! identity provider.
+//! It proves nothing to anybody but the gateway that was told to trust it; real tokens come from the
+//! company's identity provider.
 
-use super::Error;
 use aws_lc_rs::digest;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use bytes::Bytes;
-use http::{Request, Response, StatusCode};
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
-use std::convert::Infallible;
 use std::io::Write;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::net::TcpListener;
-use tokio::task::{JoinHandle, JoinSet};
 use zeroize::Zeroizing;
 
 /// The private key's file in an issuer's folder.
 pub const KEY_FILE: &str = "issuer.pem";
 /// The public key's file, as a JSON Web Key Set.
 pub const JWKS_FILE: &str = "jwks.json";
+
+/// Why there is no key or no token.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The key cannot be made or read, or cannot sign.
+    #[error("the issuer's key {0}")]
+    Key(String),
+    /// A file of the issuer cannot be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
 
 /// A key that signs tokens.
 pub struct Issuer {
@@ -170,93 +174,6 @@ impl Issuer {
             .map_err(|_| Error::Key("cannot sign".into()))?;
         Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref())))
     }
-
-    /// Serves `/.well-known/jwks.json` and `/.well-known/openid-configuration`; port 0 takes a free one.
-    ///
-    /// # Errors
-    /// When the address cannot be listened on.
-    pub async fn serve(&self, listen: SocketAddr) -> Result<Served, Error> {
-        let failed = |source| Error::Listen { address: listen, source };
-        let listener = TcpListener::bind(listen).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
-        let url = format!("http://{address}");
-        let discovery = json!({
-            "issuer": url, "jwks_uri": format!("{url}/.well-known/jwks.json"),
-            "id_token_signing_alg_values_supported": ["ES256"],
-            "response_types_supported": ["id_token"], "subject_types_supported": ["public"],
-        });
-        let documents =
-            Arc::new(Documents { jwks: self.jwks().into(), discovery: discovery.to_string().into() });
-        Ok(Served { url, task: tokio::spawn(accept(listener, documents)) })
-    }
-}
-
-/// A running JWKS endpoint. Dropping it stops it.
-pub struct Served {
-    url: String,
-    task: JoinHandle<()>,
-}
-
-impl Served {
-    /// The issuer's URL, without a slash at its end; what discovery says the issuer is.
-    #[must_use]
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-
-    /// Where the key set is.
-    #[must_use]
-    pub fn jwks_url(&self) -> String {
-        format!("{}/.well-known/jwks.json", self.url)
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-struct Documents {
-    jwks: Bytes,
-    discovery: Bytes,
-}
-
-async fn accept(listener: TcpListener, documents: Arc<Documents>) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            Ok((stream, _)) = listener.accept() => {
-                let documents = documents.clone();
-                let service = service_fn(move |request: Request<Incoming>| {
-                    let documents = documents.clone();
-                    async move { Ok::<_, Infallible>(document(&documents, request.uri().path())) }
-                });
-                connections.spawn(
-                    hyper::server::conn::http1::Builder::new()
-                        .timer(TokioTimer::new())
-                        .serve_connection(TokioIo::new(stream), service),
-                );
-            }
-            Some(_) = connections.join_next() => {}
-        }
-    }
-}
-
-fn document(documents: &Documents, path: &str) -> Response<Full<Bytes>> {
-    let body = match path {
-        "/.well-known/jwks.json" => documents.jwks.clone(),
-        "/.well-known/openid-configuration" => documents.discovery.clone(),
-        _ => {
-            let mut response = Response::new(Full::default());
-            *response.status_mut() = StatusCode::NOT_FOUND;
-            return response;
-        }
-    };
-    let mut response = Response::new(Full::new(body));
-    let json = http::HeaderValue::from_static("application/json");
-    response.headers_mut().insert(http::header::CONTENT_TYPE, json);
-    response
 }
 
 /// Only the owner may read it.

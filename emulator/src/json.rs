@@ -1,4 +1,5 @@
-//! JSON as KVS writes it: keys in alphabetical order, explicit nulls, times in Java's E-notation (KVS.md 2.2, 3.2).
+//! JSON as KVS writes it: keys in alphabetical order, explicit nulls, times in Java's E-notation (KVS.md 2.2,
+//! 3.2).
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -68,8 +69,8 @@ fn quoted(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     f.write_str(&serde_json::Value::from(text).to_string())
 }
 
-/// Seconds as `Double.toString` of Java writes them: one digit before the point, at least one after, no zeros at
-/// the end.
+/// Seconds as `Double.toString` of Java writes them: one digit before the point, at least one after, no zeros
+/// at the end.
 fn scientific(millis: u64) -> String {
     if millis < 10_000_000_000 {
         // Below 10^7 seconds Java writes plain decimals.

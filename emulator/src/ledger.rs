@@ -1,5 +1,5 @@
-//! What reached the emulator: requests, bytes and throttles per operation and stream, and how often each playback
-//! resource was asked for. Tests read it at `/_emulator/requests`.
+//! What reached the emulator: requests, bytes and throttles per operation and stream, and how often each
+//! playback resource was asked for. Tests read it at `/_emulator/requests`.
 
 use serde::Serialize;
 use serde_json::Value;

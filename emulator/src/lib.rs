@@ -1,22 +1,27 @@
 //! A Kinesis Video Streams that runs on loopback, with real video.
 //!
-//! It answers the control plane, the six archived-media operations and the playback resources of `KVS.md`, verifies
-//! signatures, mints and expires session tokens, keeps quotas, and misbehaves when told to. It is written from
-//! `KVS.md` and uses none of the gateway's parsers, so that the two cannot share a misreading. Nothing is stored:
-//! what a camera recorded at any instant is computed (`archive`) from three short recordings (`media`).
+//! It answers the control plane, the six archived-media operations and the playback resources of `KVS.md`,
+//! verifies signatures, mints and expires session tokens, keeps quotas, and misbehaves when told to. It is
+//! written from `KVS.md` and uses none of the gateway's parsers, so that the two cannot share a misreading.
+//! Nothing is stored: what a camera recorded at any instant is computed (`archive`) from three short
+//! recordings (`media`).
 //!
 //! What it leaves to others: TLS, a command line, and reading its settings from a file.
 
 mod answer;
 mod api;
 mod archive;
+mod authenticate;
 mod calls;
 mod clock;
+mod config;
 mod credentials;
+mod endpoint;
 mod faults;
 pub mod issuer;
 mod json;
 mod ledger;
+mod lock;
 mod media;
 mod members;
 mod number;
@@ -25,6 +30,7 @@ mod operator;
 mod outgoing;
 mod playback;
 mod quota;
+mod reset;
 mod server;
 mod session;
 mod signature;
@@ -32,118 +38,14 @@ mod stream;
 mod world;
 
 pub use clock::Millis;
+pub use config::{Account, Config};
 use operation::Plane;
-use serde::Deserialize;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
-/// What the local KVS is like.
-#[derive(Clone, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// Where it listens; port 0 takes a free one.
-    pub listen: SocketAddr,
-    /// Whether `/_emulator/faults` may plan faults.
-    pub allow_faults: bool,
-    /// The region of its streams, and the one that signatures must be made for.
-    pub region: String,
-    /// The account that its streams belong to: 12 digits.
-    pub account: String,
-    /// The access key ID that may sign.
-    pub access_key: String,
-    /// Its secret.
-    pub secret_key: String,
-    /// Names of its streams.
-    pub streams: Vec<String>,
-    /// More accounts, or regions, each with streams of its own.
-    pub accounts: Vec<Account>,
-    /// The creation time in every clip, so that the same call gives the same bytes; the time of the call if absent.
-    pub clip_creation_time: Option<Millis>,
-    /// What GetDataEndpoint answers; the address it is bound to if absent.
-    pub public_endpoint: Option<String>,
-    /// Whether data operations live at another port than control operations, and each port answers those of the
-    /// other with the 90 bytes of KVS.md 3.6.
-    pub separate_data_plane: bool,
-    /// Text of at most 36 characters of `[A-Za-z0-9_-]` that every session token contains, for leak tests.
-    pub canary: Option<String>,
-    /// Sessions end after this many seconds, whatever was asked for.
-    pub max_session_seconds: Option<u64>,
-    /// Temporary credentials end after this many seconds, whatever was asked for.
-    pub max_credential_seconds: Option<u64>,
-    /// The external ID without which no role is given out.
-    pub external_id: Option<String>,
-    /// Whether requests beyond KVS's quotas are refused.
-    pub quotas: bool,
-    /// KVS's quotas times this.
-    pub quota_scale: f64,
-    /// How long the streams keep what they record.
-    pub retention_hours: u64,
-    /// Since how many hours the cameras have been recording.
-    pub history_hours: u64,
-    /// When its streams were created, whatever `history_hours` says: an emulator that starts again in another hour
-    /// then has the streams it had.
-    pub created: Option<Millis>,
-    /// How much the time from camera to KVS varies, in milliseconds below 2048.
-    pub jitter_millis: u64,
-    /// Whether playlists name the codec epoch of an init fragment (`SequenceNumber`), as seen in 2023.
-    pub init_sequence_number: bool,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 4567)),
-            allow_faults: false,
-            region: "eu-west-1".into(),
-            account: "123456789012".into(),
-            access_key: "AKIDEMULATOR".into(),
-            secret_key: "emulator-secret".into(),
-            streams: ["cam-1", "cam-2", "cam-3"].map(String::from).into(),
-            accounts: Vec::new(),
-            clip_creation_time: None,
-            public_endpoint: None,
-            separate_data_plane: false,
-            canary: None,
-            max_session_seconds: None,
-            max_credential_seconds: None,
-            external_id: None,
-            quotas: true,
-            quota_scale: 1.0,
-            retention_hours: 24,
-            history_hours: 25,
-            created: None,
-            jitter_millis: 0,
-            init_sequence_number: true,
-        }
-    }
-}
-
-/// Another account of the emulator.
-#[derive(Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Account {
-    /// Twelve digits.
-    pub account: String,
-    /// The region of its streams; the main one if absent.
-    #[serde(default)]
-    pub region: Option<String>,
-    /// The access key ID that may sign.
-    pub access_key: String,
-    /// Its secret.
-    pub secret_key: String,
-    /// Names of its streams.
-    pub streams: Vec<String>,
-}
-
-impl Account {
-    fn region(&self, config: &Config) -> String {
-        self.region.clone().unwrap_or_else(|| config.region.clone())
-    }
-}
-
-/// Why the emulator, or the issuer, could not be started.
+/// Why the emulator could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The address cannot be listened on.
@@ -151,17 +53,6 @@ pub enum Error {
     Listen {
         /// Which address.
         address: SocketAddr,
-        /// Why not.
-        source: std::io::Error,
-    },
-    /// The issuer's key cannot be made or read.
-    #[error("the issuer's key: {0}")]
-    Key(String),
-    /// A file of the issuer cannot be read or written.
-    #[error("{path}: {source}")]
-    File {
-        /// Which file.
-        path: std::path::PathBuf,
         /// Why not.
         source: std::io::Error,
     },
@@ -177,53 +68,37 @@ pub async fn start(config: Config) -> Result<Emulator, Error> {
     let separate = config.separate_data_plane;
     let public = config.public_endpoint.clone();
     let world = Arc::new(world::World::new(config, clock::now()));
+    let mut tasks = JoinSet::new();
     if separate {
-        server::move_data_plane(&world, address.ip()).map_err(|source| Error::Listen { address, source })?;
+        let failed = |source| Error::Listen { address, source };
+        let listeners = world.endpoint.open(address.ip()).map_err(failed)?;
+        tasks.spawn(server::serve_newest(listeners, Plane::Data, world.clone()));
     } else {
-        world.set_endpoint(format!("http://{address}"));
+        world.endpoint.set(format!("http://{address}"));
     }
     if let Some(public) = public {
-        world.set_endpoint(public);
+        world.endpoint.set(public);
     }
     let plane = if separate { Plane::Control } else { Plane::Both };
-    let task = tokio::spawn(server::serve(listener, plane, world.clone()));
-    Ok(Emulator { address, world, task })
+    tasks.spawn(server::serve(listener, plane, world));
+    Ok(Emulator { address, _tasks: tasks })
 }
 
 /// A running emulator. Dropping it stops it, connections included.
 pub struct Emulator {
     address: SocketAddr,
-    world: Arc<world::World>,
-    task: JoinHandle<()>,
+    _tasks: JoinSet<()>,
 }
 
 impl Emulator {
-    /// Where it listens.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     /// Its control plane, as a URL without a path.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Waits until it is stopped, which it is not by itself.
-    pub async fn wait(mut self) {
-        let _ = (&mut self.task).await;
-    }
-
     /// Stops it at once.
     pub fn stop(self) {}
-}
-
-impl Drop for Emulator {
-    fn drop(&mut self) {
-        self.task.abort();
-        self.world.set_data_plane(None);
-    }
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, Error> {

@@ -131,13 +131,15 @@ impl<'a> Members<'a> {
 /// A member that must be there.
 pub(super) fn missing(name: &str) -> Refusal {
     Refusal::invalid(format!(
-        "1 validation error detected: Value null at '{name}' failed to satisfy constraint: Member must not be null"
+        "1 validation error detected: Value null at '{name}' failed to satisfy constraint: \
+         Member must not be null"
     ))
 }
 
 fn wrong(name: &str, value: &Value, constraint: &str) -> Refusal {
     Refusal::invalid(format!(
-        "1 validation error detected: Value '{value}' at '{name}' failed to satisfy constraint: Member {constraint}"
+        "1 validation error detected: Value '{value}' at '{name}' failed to satisfy constraint: \
+         Member {constraint}"
     ))
 }
 

@@ -1,5 +1,5 @@
-//! Fragment numbers as they have been observed: `2^156 + (counter << 92) + (server ms << 28) + 28 bits`, in 47
-//! decimal digits (KVS.md 9.1).
+//! Fragment numbers as they have been observed: `2^156 + (counter << 92) + (server ms << 28) + 28 bits`, in
+//! 47 decimal digits (KVS.md 9.1).
 //!
 //! The last 28 bits are a digest of stream and time, so that a number tells which stream it belongs to.
 
@@ -83,8 +83,8 @@ pub(super) fn digest(text: &str) -> u64 {
     text.bytes().fold(0, |digest, byte| mix(digest ^ u64::from(byte)))
 }
 
-/// Stirs 64 bits thoroughly (the finaliser of splitmix64): a seed for everything that should look random and be the
-/// same each time.
+/// Stirs 64 bits thoroughly (the finaliser of splitmix64): a seed for everything that should look random and
+/// be the same each time.
 pub(super) fn mix(value: u64) -> u64 {
     let mut z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

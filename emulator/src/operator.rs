@@ -1,4 +1,5 @@
-//! What tests and operators tell the emulator, under `/_emulator/`: only from loopback, and unknown to players.
+//! What tests and operators tell the emulator, under `/_emulator/`: only from loopback, and unknown to
+//! players.
 //!
 //! | Request | Does |
 //! |---|---|
@@ -9,17 +10,17 @@
 //! | `DELETE sessions` | all playback sessions have expired |
 //! | `GET credentials` | temporary credentials, as a container gets them (`credentials`) |
 //! | `DELETE credentials` | all temporary credentials have expired |
-//! | `POST endpoint` | `{"url": …}`: what GetDataEndpoint answers; `{}`: the data plane moves to another port |
+//! | `POST endpoint` | `{"url": …}`: what GetDataEndpoint answers; `{}`: the data plane takes another port |
 //! | `GET health` | 200 |
 
 use super::answer::{Answer, Refusal};
 use super::archive::Backfill;
 use super::clock::{Millis, now};
+use super::credentials;
 use super::faults::{Fault, Rule};
 use super::json::Json;
 use super::operation::Operation;
 use super::world::World;
-use super::{credentials, server};
 use bytes::Bytes;
 use http::Method;
 use http::request::Parts;
@@ -101,18 +102,21 @@ struct Endpoint {
     url: Option<String>,
 }
 
-/// To another URL, or, with none given, the data plane itself moves to another port and its old one is closed.
+/// To another URL, or, with none given, the data plane itself moves to another port and its old one is
+/// closed.
 fn move_endpoint(world: &Arc<World>, body: &Bytes) -> Result<Answer, Refusal> {
     let endpoint: Endpoint = read(body)?;
     match endpoint.url {
-        Some(url) => world.set_endpoint(url),
+        Some(url) => world.endpoint.set(url),
         None if world.config.separate_data_plane => {
-            server::move_data_plane(world, world.config.listen.ip())
+            world
+                .endpoint
+                .move_to_new_port(world.config.listen.ip())
                 .map_err(|e| Refusal::new(500, "InternalFailure", e.to_string()))?;
         }
         None => return Err(Refusal::invalid("the data plane moves only if separate_data_plane is set")),
     }
-    Ok(Answer::json(&Json::object([("DataEndpoint", Json::Text(world.endpoint()))])))
+    Ok(Answer::json(&Json::object([("DataEndpoint", Json::Text(world.endpoint.url()))])))
 }
 
 /// What may be changed about a stream. Times are seconds since the epoch.

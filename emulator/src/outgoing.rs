@@ -1,8 +1,9 @@
 //! A body on its way out: counted in the ledger, and cut, reset or slowed down as the plan has it.
 
 use super::answer::Content;
-use super::api::Reset;
-use super::world::{Connection, World};
+use super::quota::Connection;
+use super::reset::Reset;
+use super::world::World;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use std::pin::Pin;

@@ -2,7 +2,11 @@
 //!
 //! A bucket holds one second's worth, so a burst of that size passes and the rest waits for the refill.
 
+use super::lock::lock;
+use super::stream::Tenant;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 /// Points per second for reading fragment metadata, per stream.
@@ -23,8 +27,8 @@ struct Bucket {
 }
 
 impl Quotas {
-    /// Takes `amount` from bucket `name`, which holds and refills `rate` a second; false, and nothing taken, if there
-    /// is not enough. More than a full bucket passes when the bucket is full, and leaves a debt.
+    /// Takes `amount` from bucket `name`, which holds and refills `rate` a second; false, and nothing taken,
+    /// if there is not enough. More than a full bucket passes when the bucket is full, and leaves a debt.
     pub(super) fn take(&mut self, name: &str, rate: f64, amount: f64, now: Instant) -> bool {
         let bucket = self.buckets.entry(name.to_owned()).or_insert_with(|| Bucket { left: rate, at: now });
         let refill = now.saturating_duration_since(bucket.at).as_secs_f64() * rate;
@@ -40,6 +44,33 @@ impl Quotas {
     /// Forgets the buckets whose names begin so.
     pub(super) fn forget(&mut self, prefix: &str) {
         self.buckets.retain(|name, _| !name.starts_with(prefix));
+    }
+}
+
+/// One connection of a stream, until dropped.
+pub(super) struct Connection {
+    counter: Arc<AtomicUsize>,
+    /// How many connections the stream had before this one.
+    pub(super) before: usize,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.counter.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Bodies of GetMediaForFragmentList that are being sent, per stream.
+#[derive(Debug, Default)]
+pub(super) struct Connections(Mutex<HashMap<(Tenant, String), Arc<AtomicUsize>>>);
+
+impl Connections {
+    /// One more connection of a stream.
+    pub(super) fn open(&self, tenant: &Tenant, stream: &str) -> Connection {
+        let key = (tenant.clone(), stream.to_owned());
+        let counter = lock(&self.0).entry(key).or_default().clone();
+        let before = counter.fetch_add(1, Ordering::Relaxed);
+        Connection { counter, before }
     }
 }
 

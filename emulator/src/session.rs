@@ -3,8 +3,7 @@
 use super::archive::{Fragment, Selector};
 use super::clock::Millis;
 use super::media::FRAGMENT_MILLIS;
-use super::stream::Stream;
-use super::world::Tenant;
+use super::stream::{Stream, Tenant};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 
@@ -168,11 +167,11 @@ fn only_newer(mut fragments: Vec<Fragment>, selector: Selector) -> Vec<Fragment>
     fragments
 }
 
-/// Mints a token of the observed shape: four fields of 32, 16, 25 and 32 bytes, base64url, `~` for `=`; 152 characters
-/// (KVS.md 5.1).
+/// Mints a token of the observed shape: four fields of 32, 16, 25 and 32 bytes, base64url, `~` for `=`; 152
+/// characters (KVS.md 5.1).
 ///
-/// `random` fills the fields. A canary is planted as readable text in the first field, so that tests can look for it
-/// in whatever leaves the gateway; at most 36 characters of `[A-Za-z0-9_-]` fit.
+/// `random` fills the fields. A canary is planted as readable text in the first field, so that tests can look
+/// for it in whatever leaves the gateway; at most 36 characters of `[A-Za-z0-9_-]` fit.
 pub(super) fn mint(random: &[u8; 105], canary: Option<&str>) -> String {
     let mut bytes = Vec::with_capacity(113);
     let mut rest: &[u8] = random;

@@ -9,6 +9,9 @@ use std::collections::BTreeMap;
 /// Producer time may run ahead of ingestion by this much inside one upload; more begins another pass.
 const PASS_MILLIS: Millis = 60_000;
 
+/// The account and the region that a stream belongs to.
+pub(super) type Tenant = (String, String);
+
 /// One stream of one account. Replaced as a whole when an operator changes it.
 #[derive(Clone, Debug)]
 pub(super) struct Stream {
@@ -80,9 +83,9 @@ impl Stream {
 
     /// The fragments that a clip or a session takes from a range (KVS.md 4.1), in the order of their starts.
     ///
-    /// By server time, all that start within it. By producer time, the first-ingested fragment of the range and those
-    /// ingested right after it; of several with equal starts the one with the largest number; if the range was
-    /// ingested in passes far apart, only the oldest pass.
+    /// By server time, all that start within it. By producer time, the first-ingested fragment of the range
+    /// and those ingested right after it; of several with equal starts the one with the largest number; if
+    /// the range was ingested in passes far apart, only the oldest pass.
     pub(super) fn pass(&self, selector: Selector, from: Millis, to: Millis, now: Millis) -> Vec<Fragment> {
         let mut found = self.archive.range(selector, from, to, now);
         if selector == Selector::Producer {
@@ -97,7 +100,8 @@ impl Stream {
         found
     }
 
-    /// How long a listed fragment lasts: until the next begins, or its own length. Overlaps last at least one frame.
+    /// How long a listed fragment lasts: until the next begins, or its own length. Overlaps last at least one
+    /// frame.
     pub(super) fn durations(fragments: &[Fragment], selector: Selector) -> Vec<Millis> {
         use super::media::{FRAGMENT_MILLIS, FRAME_MILLIS};
         let next = |at: usize| fragments.get(at + 1).map(|next| next.start(selector));

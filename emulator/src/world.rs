@@ -1,30 +1,27 @@
 //! The state of one emulator: accounts, streams, sessions, quotas, the fault plan and the ledger.
 //!
-//! Everything is behind short locks that are never held across a wait. Streams are replaced as a whole, so that a
-//! request sees one of them as it was when it began.
+//! Everything is behind short locks that are never held across a wait. Streams are replaced as a whole, so
+//! that a request sees one of them as it was when it began.
 
 use super::answer::Refusal;
 use super::clock::Millis;
+use super::config::{Account, Config};
+use super::endpoint::Endpoint;
 use super::faults::Plan;
 use super::ledger::Ledger;
-use super::quota::Quotas;
+use super::lock::lock;
+use super::quota::{Connections, MEDIA_POINTS, METADATA_POINTS, Quotas};
 use super::session::Session;
 use super::signature::Key;
-use super::stream::Stream;
-use super::{Account, Config};
+use super::stream::{Stream, Tenant};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
-use tokio::task::JoinHandle;
 
 /// Expired sessions are remembered this long, so that they are told from ones that never were.
 const REMEMBER_MILLIS: Millis = 3_600_000;
 
-/// Whose request it is: account and region.
-pub(super) type Tenant = (String, String);
-
-/// See above.
+/// Everything that one emulator knows.
 pub(super) struct World {
     pub(super) config: Config,
     accounts: Vec<Account>,
@@ -34,12 +31,8 @@ pub(super) struct World {
     quotas: Mutex<Quotas>,
     plan: Mutex<Plan>,
     ledger: Mutex<Ledger>,
-    /// What GetDataEndpoint answers.
-    endpoint: Mutex<String>,
-    /// The listener of the data plane, if that is apart.
-    data_plane: Mutex<Option<JoinHandle<()>>>,
-    /// Bodies of GetMediaForFragmentList under way, per stream.
-    connections: Mutex<HashMap<(Tenant, String), Arc<AtomicUsize>>>,
+    pub(super) endpoint: Endpoint,
+    pub(super) connections: Connections,
 }
 
 impl World {
@@ -75,33 +68,17 @@ impl World {
             quotas: Mutex::default(),
             plan: Mutex::default(),
             ledger: Mutex::default(),
-            endpoint: Mutex::default(),
-            data_plane: Mutex::default(),
-            connections: Mutex::default(),
+            endpoint: Endpoint::default(),
+            connections: Connections::default(),
         }
     }
 
     pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        locked(&self.ledger)
+        lock(&self.ledger)
     }
 
     pub(super) fn plan(&self) -> MutexGuard<'_, Plan> {
-        locked(&self.plan)
-    }
-
-    pub(super) fn endpoint(&self) -> String {
-        locked(&self.endpoint).clone()
-    }
-
-    pub(super) fn set_endpoint(&self, endpoint: String) {
-        *locked(&self.endpoint) = endpoint;
-    }
-
-    /// Puts another data plane in the place of the old one, which ends.
-    pub(super) fn set_data_plane(&self, task: Option<JoinHandle<()>>) {
-        if let Some(old) = std::mem::replace(&mut *locked(&self.data_plane), task) {
-            old.abort();
-        }
+        lock(&self.plan)
     }
 
     /// The keys with this access key ID: those of an account, or temporary ones.
@@ -113,17 +90,17 @@ impl World {
             expires: None,
             account: entry.account.clone(),
         });
-        own.or_else(|| locked(&self.issued).get(id).cloned())
+        own.or_else(|| lock(&self.issued).get(id).cloned())
     }
 
     /// Remembers temporary keys.
     pub(super) fn issue(&self, id: String, key: Key) {
-        locked(&self.issued).insert(id, key);
+        lock(&self.issued).insert(id, key);
     }
 
     /// Ends all temporary keys at once.
     pub(super) fn expire_keys(&self) {
-        locked(&self.issued).values_mut().for_each(|key| key.expires = Some(0));
+        lock(&self.issued).values_mut().for_each(|key| key.expires = Some(0));
     }
 
     /// Whether some account has streams in this region.
@@ -138,24 +115,24 @@ impl World {
 
     /// A stream by name.
     pub(super) fn stream(&self, tenant: &Tenant, name: &str) -> Result<Arc<Stream>, Refusal> {
-        locked(&self.streams).get(&(tenant.clone(), name.to_owned())).cloned().ok_or_else(Refusal::no_stream)
+        lock(&self.streams).get(&(tenant.clone(), name.to_owned())).cloned().ok_or_else(Refusal::no_stream)
     }
 
     /// All streams of a tenant, by name.
     pub(super) fn streams(&self, tenant: &Tenant) -> Vec<Arc<Stream>> {
-        let streams = locked(&self.streams);
+        let streams = lock(&self.streams);
         streams.iter().filter(|((owner, _), _)| owner == tenant).map(|(_, stream)| stream.clone()).collect()
     }
 
     /// Every stream of this name, in whatever account; for the operator, who has no account.
     pub(super) fn named(&self, name: &str) -> Vec<Arc<Stream>> {
-        locked(&self.streams).values().filter(|stream| stream.name == name).cloned().collect()
+        lock(&self.streams).values().filter(|stream| stream.name == name).cloned().collect()
     }
 
     /// Puts a stream in the place of its former self.
     pub(super) fn put(&self, stream: Stream) {
         let key = ((stream.account.clone(), stream.region.clone()), stream.name.clone());
-        locked(&self.streams).insert(key, Arc::new(stream));
+        lock(&self.streams).insert(key, Arc::new(stream));
     }
 
     /// A new stream of the main account, whose camera begins to record now.
@@ -168,13 +145,13 @@ impl World {
 
     /// Deletes every stream of this name.
     pub(super) fn delete(&self, name: &str) {
-        locked(&self.streams).retain(|(_, known), _| known != name);
+        lock(&self.streams).retain(|(_, known), _| known != name);
     }
 
     /// Opens a session.
     pub(super) fn open(&self, session: Session, now: Millis) {
-        let mut sessions = locked(&self.sessions);
-        let mut quotas = locked(&self.quotas);
+        let mut sessions = lock(&self.sessions);
+        let mut quotas = lock(&self.quotas);
         sessions.retain(|token, old| {
             let keep = old.expires + REMEMBER_MILLIS > now;
             if !keep {
@@ -187,12 +164,12 @@ impl World {
 
     /// A session by its token, whether expired or not.
     pub(super) fn session(&self, token: &str) -> Option<Arc<Session>> {
-        locked(&self.sessions).get(token).cloned()
+        lock(&self.sessions).get(token).cloned()
     }
 
     /// Ends the sessions of a stream, or all.
     pub(super) fn expire_sessions(&self, stream: Option<&str>) {
-        for session in locked(&self.sessions).values_mut() {
+        for session in lock(&self.sessions).values_mut() {
             if stream.is_none_or(|name| name == session.stream) {
                 *session = Arc::new(Session { expires: 0, ..(**session).clone() });
             }
@@ -202,32 +179,26 @@ impl World {
     /// Takes from a quota bucket, unless quotas are off.
     pub(super) fn take(&self, bucket: &str, rate: f64, amount: f64) -> bool {
         let rate = rate * self.config.quota_scale;
-        !self.config.quotas || locked(&self.quotas).take(bucket, rate, amount, Instant::now())
+        !self.config.quotas || lock(&self.quotas).take(bucket, rate, amount, Instant::now())
     }
 
-    /// One more connection of a stream.
-    pub(super) fn connection(&self, tenant: &Tenant, stream: &str) -> Connection {
-        let key = (tenant.clone(), stream.to_owned());
-        let counter = locked(&self.connections).entry(key).or_default().clone();
-        let before = counter.fetch_add(1, Ordering::Relaxed);
-        Connection { counter, before }
+    /// Charges the two point buckets of a stream, up to the first that has too little (KVS.md 6).
+    pub(super) fn charge_points(
+        &self,
+        stream: &Stream,
+        metadata: usize,
+        media: usize,
+    ) -> Result<(), Refusal> {
+        for (kind, rate, points) in [("metadata", METADATA_POINTS, metadata), ("media", MEDIA_POINTS, media)]
+        {
+            let bucket = format!("points/{kind}/{}/{}", stream.account, stream.name);
+            if points > 0 && !self.take(&bucket, rate, points as f64) {
+                return Err(Refusal::limit(format!(
+                    "Limit exceeded on fragment {kind} quota points for resource '{}'",
+                    stream.name
+                )));
+            }
+        }
+        Ok(())
     }
-}
-
-/// One connection of a stream, until dropped.
-pub(super) struct Connection {
-    counter: Arc<AtomicUsize>,
-    /// How many there were.
-    pub(super) before: usize,
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.counter.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// What a panicking test left behind is still good enough for the others.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

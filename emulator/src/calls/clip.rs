@@ -1,6 +1,6 @@
 //! GetClip: an ordinary MP4 of a range, cut without a word at 200 fragments or 100 MB (KVS.md 4.4).
 
-use super::{Call, selector_and_range};
+use super::call::{Call, selector_and_range};
 use crate::answer::{Answer, Refusal};
 use crate::media::clip::{Piece, clip};
 
@@ -28,7 +28,7 @@ pub(super) fn get_clip(call: &Call<'_>) -> Result<Answer, Refusal> {
         let message = "The codec private data changes within the requested range.";
         return Err(Refusal::new(400, "InvalidCodecPrivateDataException", message));
     }
-    call.charge_points(&stream, fragments.len(), fragments.len())?;
+    call.world.charge_points(&stream, fragments.len(), fragments.len())?;
     let pieces: Vec<Piece> =
         fragments.iter().map(|f| Piece { index: f.index, start_millis: f.start(selector) }).collect();
     let created = call.world.config.clip_creation_time.unwrap_or(call.now);

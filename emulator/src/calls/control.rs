@@ -1,6 +1,6 @@
 //! The control plane: where the data is, which streams there are, and what they are like (KVS.md 2).
 
-use super::Call;
+use super::call::Call;
 use crate::answer::{Answer, Refusal};
 use crate::json::Json;
 use crate::members::{is_name_char, missing};
@@ -29,7 +29,7 @@ pub(super) fn get_data_endpoint(call: &Call<'_>) -> Result<Answer, Refusal> {
     call.members.choice("APIName", &API_NAMES)?.ok_or_else(|| missing("aPIName"))?;
     let stream = call.stream()?;
     charge(call, "GetDataEndpoint", &stream.name)?;
-    Ok(Answer::json(&Json::object([("DataEndpoint", Json::Text(call.world.endpoint()))])))
+    Ok(Answer::json(&Json::object([("DataEndpoint", Json::Text(call.world.endpoint.url()))])))
 }
 
 pub(super) fn describe_stream(call: &Call<'_>) -> Result<Answer, Refusal> {

@@ -1,6 +1,6 @@
 //! ListFragments: unordered, in pages (KVS.md 4.2).
 
-use super::{Call, selector_and_range};
+use super::call::{Call, selector_and_range};
 use crate::answer::{Answer, Refusal};
 use crate::archive::{Fragment, Selector};
 use crate::clock::Millis;
@@ -33,7 +33,7 @@ pub(super) fn list_fragments(call: &Call<'_>) -> Result<Answer, Refusal> {
         }
     };
     // Charged in full, however few come back.
-    call.charge_points(&stream, page as usize, 0)?;
+    call.world.charge_points(&stream, page as usize, 0)?;
     let mut found = if call.no_data { Vec::new() } else { place.fragments(&stream) };
     found.sort_unstable_by_key(|f| mix(u64::from(f.number.tail) ^ f.producer));
     let rest = found.get(place.offset as usize..).unwrap_or_default();
@@ -103,7 +103,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_token_says_where_to_go_on(from in 0..1_u64 << 49, to in 0..1_u64 << 49, offset in 0..1_u64 << 30) {
+        fn a_token_says_where_to_go_on(
+            from in 0..1_u64 << 49, to in 0..1_u64 << 49, offset in 0..1_u64 << 30,
+        ) {
             let place = Place { selector: Selector::Producer, from, to, seen_at: to, offset };
             prop_assert_eq!(Place::read(&place.write()), Some(place));
         }

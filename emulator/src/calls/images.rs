@@ -1,6 +1,6 @@
 //! GetImages: pictures at sampling instants, 25 to a page, JSON with base64 in it (KVS.md 4.5).
 
-use super::Call;
+use super::call::Call;
 use crate::answer::{Answer, Refusal};
 use crate::archive::Fragment;
 use crate::clock::Millis;
@@ -46,7 +46,7 @@ pub(super) fn get_images(call: &Call<'_>) -> Result<Answer, Refusal> {
     }
     let stream = call.recording_stream()?;
     let offset = token.map_or(Ok(0), offset)?;
-    call.charge_points(&stream, POINTS + asked as usize, asked as usize)?;
+    call.world.charge_points(&stream, POINTS + asked as usize, asked as usize)?;
     // A fragment already running at the start is not used: the first pictures are missing.
     let fragments = if call.no_data {
         Vec::new()

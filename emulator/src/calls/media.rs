@@ -1,7 +1,7 @@
-//! GetMediaForFragmentList: Matroska chunks in the order asked for; what is missing is an error chunk inside a 200
-//! (KVS.md 4.3, 9.2).
+//! GetMediaForFragmentList: Matroska chunks in the order asked for; what is missing is an error chunk inside
+//! a 200 (KVS.md 4.3, 9.2).
 
-use super::Call;
+use super::call::Call;
 use crate::answer::{Answer, Refusal};
 use crate::archive::Fragment;
 use crate::media::mkv;
@@ -20,12 +20,12 @@ pub(super) fn get_media_for_fragment_list(call: &Call<'_>) -> Result<Answer, Ref
     if let Some((code, id)) = &call.in_band_error {
         found[0] = Chunk::Error { number: wanted[0].to_owned(), code: code.clone(), id: id.clone() };
     }
-    let connection = call.world.connection(call.tenant, &stream.name);
+    let connection = call.world.connections.open(call.tenant, &stream.name);
     if call.world.config.quotas && connection.before >= CONNECTIONS {
         let message = format!("Connection limit exceeded for resource '{}'", stream.name);
         return Err(Refusal::new(400, "ConnectionLimitExceededException", message));
     }
-    call.charge_points(&stream, 0, wanted.len())?;
+    call.world.charge_points(&stream, 0, wanted.len())?;
     let audio = stream.audio;
     let mut answer = Answer::parts("video/webm", found.into_iter().map(move |chunk| chunk.bytes(audio)));
     answer.connection = Some(connection);

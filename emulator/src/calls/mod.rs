@@ -1,5 +1,6 @@
 //! The signed calls: one function each, in the files below.
 
+mod call;
 mod clip;
 mod control;
 mod fragments;
@@ -7,30 +8,10 @@ mod images;
 mod media;
 mod open;
 
-use super::answer::{Answer, Refusal};
-use super::archive::Selector;
-use super::clock::Millis;
-use super::members::{Members, Range, is_name_char, missing};
-use super::operation::Operation;
-use super::quota::{MEDIA_POINTS, METADATA_POINTS};
-use super::stream::Stream;
-use super::world::{Tenant, World};
-use std::sync::Arc;
+pub(super) use call::{Call, stream_name};
 
-/// Longest range of a clip or a session.
-const DAY_MILLIS: Millis = 86_400_000;
-
-/// A call under way.
-pub(super) struct Call<'a> {
-    pub(super) world: &'a World,
-    pub(super) tenant: &'a Tenant,
-    pub(super) members: Members<'a>,
-    pub(super) now: Millis,
-    /// The plan says that the stream has recorded nothing.
-    pub(super) no_data: bool,
-    /// The plan says that the first fragment is an error chunk of this code and id.
-    pub(super) in_band_error: Option<(String, String)>,
-}
+use crate::answer::{Answer, Refusal};
+use crate::operation::Operation;
 
 /// Answers a call.
 pub(super) fn answer(operation: Operation, call: &Call<'_>) -> Result<Answer, Refusal> {
@@ -47,121 +28,6 @@ pub(super) fn answer(operation: Operation, call: &Call<'_>) -> Result<Answer, Re
         Operation::GetDASHStreamingSessionURL => open::get_dash_streaming_session_url(call),
         _ => Ok(Answer::unknown_operation()),
     }
-}
-
-impl Call<'_> {
-    /// The stream that `StreamName` or `StreamARN` names; one of them is needed, and if there are both they must
-    /// agree (what KVS does with both is not known).
-    fn stream(&self) -> Result<Arc<Stream>, Refusal> {
-        let name = self.members.text("StreamName", (1, 256), is_name_char)?;
-        let arn = self.members.text("StreamARN", (1, 1024), |c| is_name_char(c) || ":/".contains(c))?;
-        let from_arn = arn.map(|arn| self.by_arn(arn)).transpose()?;
-        match (name, from_arn) {
-            (None, None) => Err(Refusal::invalid("Either streamName or streamARN must be specified.")),
-            (Some(name), None) => self.world.stream(self.tenant, name),
-            (Some(name), Some(stream)) if name != stream.name => {
-                Err(Refusal::invalid("StreamName and StreamARN name different streams."))
-            }
-            (_, Some(stream)) => Ok(stream),
-        }
-    }
-
-    fn by_arn(&self, arn: &str) -> Result<Arc<Stream>, Refusal> {
-        let name = name_in_arn(arn)
-            .ok_or_else(|| Refusal::invalid(format!("'{arn}' at 'streamARN' is not the ARN of a stream.")))?;
-        let stream = self.world.stream(self.tenant, name)?;
-        if stream.arn() == arn { Ok(stream) } else { Err(Refusal::no_stream()) }
-    }
-
-    /// A stream with data: retention 0 keeps none.
-    fn recording_stream(&self) -> Result<Arc<Stream>, Refusal> {
-        let stream = self.stream()?;
-        if stream.archive.retention_hours == 0 {
-            let message = "The stream does not have data retention enabled.";
-            return Err(Refusal::new(400, "NoDataRetentionException", message));
-        }
-        Ok(stream)
-    }
-
-    /// One request of a stream-level rate.
-    fn charge_rate(&self, api: &str, stream: &str, per_second: f64) -> Result<(), Refusal> {
-        if self.world.take(&format!("{api}/{}/{stream}", self.tenant.0), per_second, 1.0) {
-            return Ok(());
-        }
-        Err(Refusal::limit(format!(
-            "Limit exceeded on number of requests for {api} API for resource '{stream}'"
-        )))
-    }
-
-    /// Quota points of a stream (KVS.md 6).
-    fn charge_points(&self, stream: &Stream, metadata: usize, media: usize) -> Result<(), Refusal> {
-        charge_points(self.world, stream, metadata, media)
-    }
-
-    /// `TimestampRange` of a clip or session: both ends, at most a day, End after Start, and for server times in the
-    /// past and not before what is kept.
-    fn played_range(&self, stream: &Stream, selector: Selector, range: Range) -> Result<Range, Refusal> {
-        let (from, to) = range;
-        if to <= from {
-            return Err(Refusal::invalid("EndTimestamp must be later than StartTimestamp."));
-        }
-        if to - from > DAY_MILLIS {
-            return Err(Refusal::invalid("The time range must not be longer than 24 hours."));
-        }
-        if selector == Selector::Server {
-            if to > self.now {
-                return Err(Refusal::invalid("EndTimestamp must be in the past."));
-            }
-            if from < stream.archive.head(self.now) {
-                return Err(Refusal::invalid("StartTimestamp must be later than the stream head."));
-            }
-        }
-        Ok((from, to))
-    }
-}
-
-/// Charges both point buckets of a stream, or neither.
-pub(super) fn charge_points(
-    world: &World,
-    stream: &Stream,
-    metadata: usize,
-    media: usize,
-) -> Result<(), Refusal> {
-    for (kind, rate, points) in [("metadata", METADATA_POINTS, metadata), ("media", MEDIA_POINTS, media)] {
-        let bucket = format!("points/{kind}/{}/{}", stream.account, stream.name);
-        if points > 0 && !world.take(&bucket, rate, points as f64) {
-            return Err(Refusal::limit(format!(
-                "Limit exceeded on fragment {kind} quota points for resource '{}'",
-                stream.name
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// The stream that a request speaks of, whether it exists or not; for counting.
-pub(super) fn stream_name(members: Members<'_>) -> Option<String> {
-    let name = members.text("StreamName", (1, 256), is_name_char).ok().flatten();
-    let arn = members.text("StreamARN", (1, 1024), |_| true).ok().flatten();
-    name.or_else(|| name_in_arn(arn?)).map(str::to_owned)
-}
-
-/// `arn:aws:kinesisvideo:eu-west-1:123456789012:stream/cam-1/1720751492346` names `cam-1`.
-fn name_in_arn(arn: &str) -> Option<&str> {
-    let mut parts = arn.splitn(6, ':');
-    let service = (parts.next()? == "arn").then(|| parts.nth(1))??;
-    let mut resource = parts.nth(2)?.split('/');
-    let (kind, name, created) = (resource.next()?, resource.next()?, resource.next()?);
-    let shaped = service == "kinesisvideo" && kind == "stream" && resource.next().is_none();
-    (shaped && !name.is_empty() && created.bytes().all(|b| b.is_ascii_digit())).then_some(name)
-}
-
-/// The structure of a selector: the type, and the range inside `TimestampRange`.
-fn selector_and_range(members: Members<'_>, name: &str) -> Result<(Selector, Range), Refusal> {
-    let inner = members.inner(name)?.ok_or_else(|| missing(name))?;
-    let selector = inner.selector("FragmentSelectorType")?.ok_or_else(|| missing("FragmentSelectorType"))?;
-    let range = inner.inner("TimestampRange")?.ok_or_else(|| missing("TimestampRange"))?.range()?;
-    Ok((selector, range))
 }
 
 #[cfg(test)]

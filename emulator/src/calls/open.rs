@@ -1,7 +1,7 @@
-//! GetHLSStreamingSessionURL and GetDASHStreamingSessionURL: checks what is asked for, opens a session, mints its
-//! token (KVS.md 4.6, 4.7, 5.1).
+//! GetHLSStreamingSessionURL and GetDASHStreamingSessionURL: checks what is asked for, opens a session, mints
+//! its token (KVS.md 4.6, 4.7, 5.1).
 
-use super::Call;
+use super::call::Call;
 use crate::answer::{Answer, Refusal};
 use crate::archive::Selector;
 use crate::json::Json;
@@ -85,7 +85,7 @@ fn open(call: &Call<'_>, shape: &Shape, adjust: impl FnOnce(&mut Parameters)) ->
     aws_lc_rs::rand::fill(&mut random).map_err(|_| Refusal::new(500, "InternalFailure", "no randomness"))?;
     let token = mint(&random, call.world.config.canary.as_deref());
     let seconds = call.world.config.max_session_seconds.map_or(expires, |most| most.min(expires));
-    let url = format!("{}{}?SessionToken={token}", call.world.endpoint(), shape.path);
+    let url = format!("{}{}?SessionToken={token}", call.world.endpoint.url(), shape.path);
     let session = Session {
         token,
         tenant: call.tenant.clone(),

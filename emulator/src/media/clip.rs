@@ -1,7 +1,7 @@
 //! GetClip's ordinary MP4: `ftyp`, `moov`, then the samples as they lie in the recordings (KVS.md 4.4).
 //!
-//! What KVS does about gaps between fragments is not known; here the last picture before a gap, and the last sound,
-//! last until the next fragment begins, so that both tracks keep the wall clock.
+//! What KVS does about gaps between fragments is not known; here the last picture before a gap, and the last
+//! sound, last until the next fragment begins, so that both tracks keep the wall clock.
 
 use super::boxes::{Boxes, media, movie_header, mp4_time, track_header};
 use super::{FRAGMENT_MILLIS, FRAME_MILLIS, FRAMES, Recording, TICKS_PER_MILLI, Track};

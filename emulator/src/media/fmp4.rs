@@ -1,5 +1,5 @@
-//! Fragmented MP4 as HLS and DASH hand it out: an init is `ftyp` + `moov`, a media fragment `moof` + `mdat`, one
-//! track each (KVS.md 5.7).
+//! Fragmented MP4 as HLS and DASH hand it out: an init is `ftyp` + `moov`, a media fragment `moof` + `mdat`,
+//! one track each (KVS.md 5.7).
 
 use super::boxes::{Boxes, media, movie_header, track_header};
 use super::{FRAME_MILLIS, FRAMES, Recording, TICKS_PER_MILLI, Track};
@@ -33,8 +33,8 @@ pub(crate) fn init(recording: &Recording, track: Track) -> Bytes {
 
 /// A media fragment of one track.
 ///
-/// `sequence` becomes `mfhd.sequence_number`; `start_millis` becomes `tfdt.baseMediaDecodeTime`, exactly, since a
-/// millisecond is sixteen ticks.
+/// `sequence` becomes `mfhd.sequence_number`; `start_millis` becomes `tfdt.baseMediaDecodeTime`, exactly,
+/// since a millisecond is sixteen ticks.
 pub(crate) fn fragment(
     recording: &Recording,
     track: Track,
@@ -87,7 +87,8 @@ mod tests {
     proptest! {
         #[test]
         fn a_fragment_says_when_it_is_and_holds_its_samples(
-            camera in 0..3_usize, index in 0..1_000_000_u64, sequence: u32, start in 0..1_u64 << 50, audio: bool,
+            camera in 0..3_usize, index in 0..1_000_000_u64, sequence: u32, start in 0..1_u64 << 50,
+            audio: bool,
         ) {
             let (recording, track) = (Recording::of(camera), if audio { Track::Audio } else { Track::Video });
             let bytes = fragment(recording, track, index, sequence, start);

@@ -1,9 +1,9 @@
 //! What the cameras saw: three committed recordings of 40.96 s, and every form in which KVS hands them out.
 //!
-//! The recordings are ordinary MP4 files and JPEGs that `make.sh` makes with ffmpeg. Everything else (fragmented
-//! MP4, Matroska, MPEG-TS, clips) is written from their samples when it is asked for, so that times and numbers are
-//! right for any instant of an endless loop, and nothing else has to be stored. Who owns which instant is
-//! `archive`'s business.
+//! The recordings are ordinary MP4 files and JPEGs that `make.sh` makes with ffmpeg. Everything else
+//! (fragmented MP4, Matroska, MPEG-TS, clips) is written from their samples when it is asked for, so that
+//! times and numbers are right for any instant of an endless loop, and nothing else has to be stored. Who
+//! owns which instant is `archive`'s business.
 
 mod boxes;
 pub(super) mod clip;

@@ -1,7 +1,7 @@
 //! Reads the committed recordings: samples, codec private data, pictures.
 //!
-//! The reader knows exactly the files that `make.sh` makes (one sample per chunk or several, no edit lists, no
-//! composition offsets) and nothing more; a file of another shape is a broken build, and the tests say so.
+//! The reader knows exactly the files that `make.sh` makes (one sample per chunk or several, no edit lists,
+//! no composition offsets) and nothing more; a file of another shape is a broken build, and the tests say so.
 
 use super::{FRAGMENTS, FRAMES};
 use bytes::Bytes;
@@ -44,7 +44,7 @@ impl Track {
     }
 }
 
-static RECORDINGS: LazyLock<[Recording; 3]> = LazyLock::new(|| {
+static RECORDINGS: LazyLock<[Recording; Recording::COUNT]> = LazyLock::new(|| {
     [
         Recording::read(
             include_bytes!("../../media/camera-1.mp4"),
@@ -62,6 +62,9 @@ static RECORDINGS: LazyLock<[Recording; 3]> = LazyLock::new(|| {
 });
 
 impl Recording {
+    /// How many there are.
+    pub(crate) const COUNT: usize = 3;
+
     /// Recording `index`, counted round and round: there are three.
     pub(crate) fn of(index: usize) -> &'static Self {
         &RECORDINGS[index % RECORDINGS.len()]
@@ -123,7 +126,8 @@ impl Recording {
         // A visual sample entry is 8 bytes of box header and 78 of fields before its boxes.
         let avcc = find(&entry.slice(86..), b"avcC").expect("make.sh writes avcC");
         let size = |at: usize| u16::from_be_bytes([entry[at], entry[at + 1]]);
-        // An audio sample entry is 8 + 28. The AudioSpecificConfig is descriptor 5 of esds, lengths in four bytes.
+        // An audio sample entry is 8 + 28. The AudioSpecificConfig is descriptor 5 of esds, lengths in four
+        // bytes.
         let esds = find(&path(audio, &[b"stsd"]).slice(8 + 36..), b"esds").expect("make.sh writes esds");
         let config = esds.windows(4).position(|w| w == [5, 0x80, 0x80, 0x80]).expect("ffmpeg writes it so");
         let length = usize::from(esds[config + 4]);
@@ -186,8 +190,8 @@ fn samples(file: &Bytes, table: &Bytes) -> Vec<Bytes> {
     samples
 }
 
-/// Cuts a file of JPEGs, one after the other, where each begins. The marker cannot occur inside one: in the coded
-/// picture 0xff is always followed by 0 or a restart marker, and ffmpeg writes no thumbnails.
+/// Cuts a file of JPEGs, one after the other, where each begins. The marker cannot occur inside one: in the
+/// coded picture 0xff is always followed by 0 or a restart marker, and ffmpeg writes no thumbnails.
 fn pictures(file: &'static [u8]) -> Vec<Bytes> {
     let starts: Vec<usize> =
         file.windows(3).enumerate().filter(|(_, w)| *w == [0xff, 0xd8, 0xff]).map(|(at, _)| at).collect();

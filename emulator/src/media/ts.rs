@@ -227,7 +227,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn counters_run_on_from_fragment_to_fragment(camera in 0..3_usize, index in 0..1_000_000_u64, audio: bool) {
+        fn counters_run_on_from_fragment_to_fragment(
+            camera in 0..3_usize, index in 0..1_000_000_u64, audio: bool,
+        ) {
             let mut last = [None; 4];
             for index in [index, index + 1] {
                 let bytes = fragment(Recording::of(camera), audio, index, index * 2048);

@@ -1,13 +1,15 @@
-//! The DASH manifest. No raw one is public: the structure is known, the rest is a plausible document (KVS.md 5.6).
+//! The DASH manifest. No raw one is public: the structure is known, the rest is a plausible document (KVS.md
+//! 5.6).
 
-use super::Play;
+use super::play::Play;
 use crate::answer::{Answer, Refusal};
 use crate::clock::{Millis, rfc3339};
 use crate::media::{FRAGMENT_MILLIS, SAMPLE_RATE};
 use crate::session::{Listing, Mode};
 use std::fmt::Write as _;
 
-/// The manifest. Numbers are those of the session, from 1; gaps are closed, so one fragment follows the other.
+/// The manifest. Numbers are those of the session, from 1; gaps are closed, so one fragment follows the
+/// other.
 pub(super) fn manifest(play: &Play<'_>) -> Result<Answer, Refusal> {
     let listing = play.listing()?;
     let first = listing.fragments[0];
@@ -21,7 +23,9 @@ pub(super) fn manifest(play: &Play<'_>) -> Result<Answer, Refusal> {
     adaptation_set(&mut out, play, &listing, "video", 1);
     let _ = writeln!(
         out,
-        "      <Representation id=\"1\" codecs=\"{}\" width=\"{}\" height=\"{}\" frameRate=\"125/8\" bandwidth=\"{}\"/>\n    </AdaptationSet>",
+        "      <Representation id=\"1\" codecs=\"{}\" width=\"{}\" height=\"{}\" frameRate=\"125/8\" \
+             bandwidth=\"{}\"/>\n    \
+             </AdaptationSet>",
         recording.video_codec(),
         recording.width,
         recording.height,
@@ -31,7 +35,9 @@ pub(super) fn manifest(play: &Play<'_>) -> Result<Answer, Refusal> {
         adaptation_set(&mut out, play, &listing, "audio", 2);
         let _ = writeln!(
             out,
-            "      <Representation id=\"2\" codecs=\"mp4a.40.2\" audioSamplingRate=\"{SAMPLE_RATE}\" bandwidth=\"{}\"/>\n    </AdaptationSet>",
+            "      <Representation id=\"2\" codecs=\"mp4a.40.2\" \
+                 audioSamplingRate=\"{SAMPLE_RATE}\" bandwidth=\"{}\"/>\n    \
+             </AdaptationSet>",
             play.bandwidth(&listing, false, true)
         );
     }
@@ -59,7 +65,10 @@ fn opening(out: &mut String, play: &Play<'_>, listing: &Listing) {
     let start = rfc3339(start);
     let _ = writeln!(
         out,
-        "<MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\" xmlns:kvs=\"urn:example:kvs\" profiles=\"urn:mpeg:dash:profile:isoff-live:2011\" type=\"{kind}\" availabilityStartTime=\"{start}\" {times} minBufferTime=\"PT2S\">\n  <Period id=\"0\" start=\"PT0S\">"
+        "<MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\" xmlns:kvs=\"urn:example:kvs\" \
+         profiles=\"urn:mpeg:dash:profile:isoff-live:2011\" type=\"{kind}\" \
+         availabilityStartTime=\"{start}\" {times} minBufferTime=\"PT2S\">\n  \
+         <Period id=\"0\" start=\"PT0S\">"
     );
 }
 
@@ -68,7 +77,13 @@ fn adaptation_set(out: &mut String, play: &Play<'_>, listing: &Listing, kind: &s
     let token = &session.token;
     let _ = writeln!(
         out,
-        "    <AdaptationSet contentType=\"{kind}\" mimeType=\"{kind}/mp4\" segmentAlignment=\"true\" startWithSAP=\"1\">\n      <SegmentTemplate timescale=\"1000\" startNumber=\"{}\" initialization=\"getMP4InitFragment.mp4?SessionToken={token}&amp;TrackNumber={track}\" media=\"getMP4MediaFragment.mp4?FragmentNumber=$Number$&amp;SessionToken={token}&amp;TrackNumber={track}\">\n        <SegmentTimeline>",
+        "    <AdaptationSet contentType=\"{kind}\" mimeType=\"{kind}/mp4\" segmentAlignment=\"true\" \
+         startWithSAP=\"1\">\n      \
+         <SegmentTemplate timescale=\"1000\" startNumber=\"{}\" \
+         initialization=\"getMP4InitFragment.mp4?SessionToken={token}&amp;TrackNumber={track}\" \
+         media=\"getMP4MediaFragment.mp4?FragmentNumber=$Number$&amp;SessionToken={token}\
+         &amp;TrackNumber={track}\">\n        \
+         <SegmentTimeline>",
         listing.skipped + 1
     );
     for (place, fragment) in listing.fragments.iter().enumerate() {

@@ -1,6 +1,6 @@
 //! HLS playlists, tag by tag as they were captured (KVS.md 5.2 to 5.5). Every URL is relative.
 
-use super::Play;
+use super::play::Play;
 use crate::answer::{Answer, Refusal};
 use crate::archive::Fragment;
 use crate::clock::{Millis, rfc3339};
@@ -25,7 +25,8 @@ pub(super) fn master(play: &Play<'_>) -> Result<Answer, Refusal> {
     if separate {
         let _ = writeln!(
             out,
-            "#EXT-X-MEDIA:AUTOSELECT=YES,FORCED=NO,TYPE=AUDIO,URI=\"{}\",GROUP-ID=\"audio\",DEFAULT=NO,NAME=\"audio\"",
+            "#EXT-X-MEDIA:AUTOSELECT=YES,FORCED=NO,TYPE=AUDIO,URI=\"{}\",\
+             GROUP-ID=\"audio\",DEFAULT=NO,NAME=\"audio\"",
             url(2)
         );
     }

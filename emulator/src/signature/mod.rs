@@ -242,7 +242,8 @@ fn canonical_request(parts: &Message<'_>, claim: &Claim<'_>, body_digest: &str) 
     Some(out)
 }
 
-/// Every service but S3 encodes the path of the request line once more, after removing its dots and double slashes.
+/// Every service but S3 encodes the path of the request line once more, after removing its dots and double
+/// slashes.
 fn canonical_path(path: &str) -> String {
     let mut segments: Vec<&str> = Vec::new();
     for segment in path.split('/') {

@@ -119,9 +119,9 @@ async fn dash_decodes() {
     assert!((48 * 64..=49 * 64).contains(&frames), "{frames}");
 }
 
-/// A live manifest's window slides with each new fragment, and ffmpeg's own reader of such manifests loses its place when
-/// it does (it goes on from a place in the list where a number of the session is meant). So the test reads the manifest as
-/// the standard says, and ffmpeg decodes what the manifest names.
+/// A live manifest's window slides with each new fragment, and ffmpeg's own reader of such manifests loses
+/// its place when it does (it goes on from a place in the list where a number of the session is meant). So
+/// the test reads the manifest as the standard says, and ffmpeg decodes what the manifest names.
 #[tokio::test]
 async fn live_dash_decodes_and_slides() {
     let kvs = Kvs::start(quiet).await;
@@ -220,7 +220,8 @@ async fn pictures_have_the_size_and_format_asked_for() {
         ("JPEG", json!({"WidthPixels": 161, "HeightPixels": 77, "FormatConfig": {"JPEGQuality": "60"}})),
         ("PNG", json!({"WidthPixels": 700, "HeightPixels": 400})),
     ] {
-        let mut body = json!({"StreamName": "cam-1", "ImageSelectorType": "SERVER_TIMESTAMP", "Format": format,
+        let mut body = json!({
+            "StreamName": "cam-1", "ImageSelectorType": "SERVER_TIMESTAMP", "Format": format,
             "StartTimestamp": ago(60.0), "EndTimestamp": ago(55.0), "SamplingInterval": 3000});
         for (name, value) in extra.as_object().unwrap() {
             body[name] = value.clone();

@@ -1,7 +1,10 @@
 //! Whatever is asked, the answer is one of KVS's, and never a panic.
 
 use super::*;
-use crate::Config;
+use crate::clock::Millis;
+use crate::config::Config;
+use crate::members::Members;
+use crate::world::World;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::sync::LazyLock;

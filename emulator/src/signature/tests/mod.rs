@@ -1,5 +1,5 @@
-//! AWS's published vectors (the signing test suite, normalised paths, header signatures), and every way to get one
-//! wrong.
+//! AWS's published vectors (the signing test suite, normalised paths, header signatures), and every way to
+//! get one wrong.
 
 use super::*;
 use http::{HeaderValue, Request};
@@ -144,7 +144,9 @@ fn dates_are_counted_right() {
 
 proptest! {
     #[test]
-    fn any_authorization_is_judged_without_panic(text in "(AWS4-HMAC-SHA256 )?[ -~]{0,120}", query in "[ -~]{0,40}") {
+    fn any_authorization_is_judged_without_panic(
+        text in "(AWS4-HMAC-SHA256 )?[ -~]{0,120}", query in "[ -~]{0,40}",
+    ) {
         let mut headers = HeaderMap::new();
         headers.insert("authorization", HeaderValue::from_str(&text).unwrap());
         let message = Message { method: "GET", path: "/", query: &query, headers: &headers };

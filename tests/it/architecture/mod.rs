@@ -1,9 +1,20 @@
-//! The floors of the house, held to by reading every `crate::` path in `src/`. Changing the table is a design
+//! The architecture as tests: floors, circles of files, names, lines. Changing a table here is a design
 //! decision, made in the same commit as the code that needs it.
 
+mod circles;
+mod names;
+mod source;
+
+use source::repository;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+/// Folders in which no two files import each other: the root of a crate, and a part of it or, if empty, all
+/// of it.
+const WITHOUT_CIRCLES: &[(&str, &str)] = &[("emulator/src", "")];
+/// Folders that hold to the rules about names, documents and lines.
+const TIDY: &[&str] = &["emulator"];
 
 /// Top floor first. A part imports from the floors below its own; neighbours are strangers.
 const FLOORS: &[(&str, &[&str])] = &[
@@ -46,7 +57,7 @@ fn every_import_points_down() {
 
 #[test]
 fn the_emulator_does_not_depend_on_kvs_edge() {
-    let manifest = fs::read_to_string(root().join("../emulator/Cargo.toml")).unwrap();
+    let manifest = fs::read_to_string(repository().join("emulator/Cargo.toml")).unwrap();
     let manifest: toml::Table = manifest.parse().unwrap();
     for section in ["dependencies", "dev-dependencies", "build-dependencies"] {
         let names = manifest.get(section).and_then(toml::Value::as_table);
@@ -55,9 +66,41 @@ fn the_emulator_does_not_depend_on_kvs_edge() {
 }
 
 #[test]
+fn no_two_files_import_each_other() {
+    let found: Vec<String> = WITHOUT_CIRCLES
+        .iter()
+        .flat_map(|(root, part)| circles::circles(&repository().join(root), part))
+        .collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn no_type_name_is_defined_three_times() {
+    tidy("these names mean three things", names::repeated_types);
+}
+
+#[test]
+fn every_document_named_in_code_exists() {
+    tidy("these documents are not in the repository", names::missing_documents);
+}
+
+#[test]
+fn no_line_is_longer_than_its_limit() {
+    tidy("these lines are too long", names::long_lines);
+}
+
+fn tidy(message: &str, check: impl Fn(&Path) -> Vec<String>) {
+    let found: Vec<String> = TIDY.iter().flat_map(|folder| check(&repository().join(folder))).collect();
+    assert!(found.is_empty(), "{message}:\n{}", found.join("\n"));
+}
+
+#[test]
 fn every_file_says_what_it_is_for() {
-    let silent: Vec<_> =
-        sources().into_iter().filter(|file| !fs::read_to_string(file).unwrap().starts_with("//!")).collect();
+    let silent: Vec<_> = sources()
+        .into_iter()
+        .chain(source::files(&repository().join("emulator")))
+        .filter(|file| !fs::read_to_string(file).unwrap().starts_with("//!"))
+        .collect();
     assert!(silent.is_empty(), "files without an opening //! comment: {silent:?}");
 }
 
@@ -110,22 +153,9 @@ fn part_of(file: &Path) -> String {
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+    repository().join("src")
 }
 
 fn sources() -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut folders = vec![root()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() && !path.ends_with("node_modules") {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                found.push(path);
-            }
-        }
-    }
-    found.sort();
-    found
+    source::files(&root())
 }

@@ -1,0 +1,125 @@
+//! One request of a player, and the answers of all resources but playlists and manifests.
+
+use crate::answer::{Answer, Refusal};
+use crate::archive::Fragment;
+use crate::clock::Millis;
+use crate::media::{FRAGMENT_MILLIS, Recording, Track, fmp4, ts};
+use crate::number::Number;
+use crate::session::{Listing, Protocol, Session};
+use crate::stream::Stream;
+
+/// The query of a playback resource, decoded.
+pub(super) type Query = [(String, String)];
+
+/// A request of a player, with everything that answering it takes.
+pub(super) struct Play<'a> {
+    pub(super) session: &'a Session,
+    pub(super) stream: &'a Stream,
+    pub(super) query: &'a Query,
+    pub(super) now: Millis,
+    pub(super) sequence_numbers: bool,
+}
+
+impl Play<'_> {
+    pub(super) fn listing(&self) -> Result<Listing, Refusal> {
+        self.session.listing(self.stream, self.now).map_err(|_| no_fragments())
+    }
+
+    /// `TrackNumber`, which the stream must have.
+    pub(super) fn track(&self) -> Result<Track, Refusal> {
+        match value(self.query, "TrackNumber") {
+            Some("1") => Ok(Track::Video),
+            Some("2") if self.stream.audio => Ok(Track::Audio),
+            _ => Err(Refusal::invalid("TrackNumber must be the number of a track.")),
+        }
+    }
+
+    /// The fragment asked for and its place in the session.
+    pub(super) fn fragment(&self) -> Result<(usize, Fragment), Refusal> {
+        let text = value(self.query, "FragmentNumber")
+            .ok_or_else(|| Refusal::invalid("FragmentNumber must be specified."))?;
+        let fragments = self.session.fragments(self.stream, self.now);
+        let place = match self.session.parameters.protocol {
+            // DASH numbers the fragments of the session from 1.
+            Protocol::Dash => text.parse().ok().and_then(|number: usize| number.checked_sub(1)),
+            Protocol::Hls => {
+                Number::parse(text).and_then(|number| fragments.iter().position(|f| f.number == number))
+            }
+        };
+        // A session may outlive what it lists: retention goes on.
+        let kept = |f: &&Fragment| self.stream.archive.find(f.number, self.now).is_some();
+        place
+            .and_then(|place| Some((place, *fragments.get(place).filter(kept)?)))
+            .ok_or_else(|| Refusal::not_found("The requested fragment is not found."))
+    }
+
+    /// The init fragment of a track, as it was in the asked-for codec epoch of the session.
+    pub(super) fn init(&self) -> Result<Answer, Refusal> {
+        let track = self.track()?;
+        let epoch: u32 = match value(self.query, "SequenceNumber") {
+            None => 0,
+            Some(text) => text.parse().map_err(|_| Refusal::invalid("SequenceNumber must be a number."))?,
+        };
+        let first = self.session.first;
+        let changes = self.stream.archive.codec_changes.len() as u32;
+        let known = changes.saturating_sub(first.codec);
+        if epoch > known {
+            return Err(Refusal::invalid("There is no such SequenceNumber."));
+        }
+        let recording = Recording::of(first.recording + epoch as usize);
+        Ok(Answer::bytes("video/mp4", fmp4::init(recording, track)))
+    }
+
+    pub(super) fn media_fragment(&self) -> Result<Answer, Refusal> {
+        let track = self.track()?;
+        let (place, fragment) = self.fragment()?;
+        let start = match self.session.parameters.protocol {
+            Protocol::Hls => self.session.offset(&fragment),
+            // The manifest closes gaps, and so do the times in the fragments.
+            Protocol::Dash => place as Millis * FRAGMENT_MILLIS,
+        };
+        let sequence = place as u32 + 1;
+        let bytes = fmp4::fragment(fragment.recording(), track, fragment.index, sequence, start);
+        Ok(Answer::bytes("video/mp4", bytes))
+    }
+
+    pub(super) fn transport_stream(&self) -> Result<Answer, Refusal> {
+        if !self.session.parameters.transport_stream {
+            return Err(Refusal::invalid("The session is not one of MPEG_TS."));
+        }
+        let (_, fragment) = self.fragment()?;
+        let start = self.session.offset(&fragment);
+        Ok(Answer::bytes(
+            "video/MP2T",
+            ts::fragment(fragment.recording(), self.stream.audio, fragment.index, start),
+        ))
+    }
+
+    /// Which codec epoch of the session a fragment belongs to.
+    pub(super) fn epoch(&self, fragment: &Fragment) -> u32 {
+        fragment.codec.saturating_sub(self.session.first.codec)
+    }
+
+    /// Bits per second of what a player downloads, estimated from the first few fragments.
+    pub(super) fn bandwidth(&self, listing: &Listing, video: bool, audio: bool) -> u64 {
+        let sample = &listing.fragments[..listing.fragments.len().min(3)];
+        let bytes: usize = sample
+            .iter()
+            .map(|f| {
+                let recording = f.recording();
+                let all = recording.size(f.index, audio);
+                if video { all } else { all - recording.size(f.index, false) }
+            })
+            .sum();
+        bytes as u64 * 8000 / (FRAGMENT_MILLIS * sample.len() as u64)
+    }
+}
+
+pub(super) fn no_fragments() -> Refusal {
+    Refusal::not_found("No fragments found in the stream for the streaming request.")
+}
+
+/// The first value of this name.
+pub(super) fn value<'a>(query: &'a Query, name: &str) -> Option<&'a str> {
+    query.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+}
