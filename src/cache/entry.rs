@@ -3,10 +3,10 @@
 //! An [`Entry`] is whole and never changes: readers share its chunks without a lock. It knows its length and, once
 //! somebody asked, its entity tag.
 
-use super::Key;
-use super::account::Weight;
-use super::block;
-use super::budget::Share;
+use super::key::Key;
+use super::memory::account::Weight;
+use super::memory::block;
+use super::memory::budget::Share;
 use crate::kvs::Timestamp;
 use crate::net::body::ByteStream;
 use aws_lc_rs::digest::{Context, SHA256};

@@ -4,6 +4,7 @@
 //! chance: "any 4xx/5xx, the 90-byte 200 of 3.6: never" (`KVS.md` 8.1); that a 200 is a true one is known to who read
 //! it.
 
+use super::config::Config;
 use super::entry::Keep;
 use crate::kvs::{PlaybackMode, SelectorType, TimeRange, Timestamp};
 use http::StatusCode;
@@ -75,7 +76,7 @@ pub struct Rules {
 impl Rules {
     /// The settings' rules for a stream.
     #[must_use]
-    pub fn new(config: &super::Config, retention: Option<Duration>) -> Self {
+    pub fn new(config: &Config, retention: Option<Duration>) -> Self {
         Self { settle: config.settle.0, max_age: config.max_age.0, retention }
     }
 }

@@ -9,24 +9,16 @@
 //! - Bodies lie in `block`s, and each counts against the `budget` until nobody anywhere holds a slice of it.
 //! - `memory` holds whole bodies; `store` is what lies below.
 
-mod account;
-mod block;
-mod budget;
-mod compact;
 mod config;
+mod disk;
 mod entry;
 mod fill;
-mod flights;
 pub mod freshness;
-mod growth;
 mod key;
 mod memory;
 mod metrics;
 mod reader;
-mod store;
 mod sync;
-mod task;
-mod writer;
 
 pub use config::{Config, DiskConfig};
 pub use entry::{Fetched, Head, Keep, Outcome, Tier};
@@ -36,18 +28,18 @@ pub use reader::{Reader, Reading};
 
 use crate::kvs::Timestamp;
 use crate::net::body::Broken;
-use budget::Budget;
+use disk::{Disk, Loaded};
 use entry::Entry;
-use fill::Seat;
-use flights::{Flights, Joined};
-use growth::{Answer, Failure, Opening};
+use fill::handle::Seat;
+use fill::in_flight::{Flights, Joined};
+use fill::state::{Answer, Failure, Opening};
+use fill::task::Fetch;
 use key::Target;
 use memory::Memory;
+use memory::budget::Budget;
 use std::panic::resume_unwind;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use store::{Disk, Loaded};
-use task::Fetch;
 use tracing::Instrument as _;
 
 /// The media cache. Clones are the same cache.
@@ -347,7 +339,5 @@ impl Clock {
     }
 }
 
-#[cfg(test)]
-mod soak;
 #[cfg(test)]
 mod tests;

@@ -3,10 +3,10 @@
 //! [`Reading`] is what a lookup gives, before anything is promised to the client; [`Reader`] is the body that goes
 //! out. A reader of an entry touches no lock. A reader of a growing body becomes one as soon as the body is whole.
 
+use super::disk::OpenFile;
 use super::entry::{Entry, Head, Life};
-use super::fill::Seat;
-use super::growth::{Opened, Read};
-use super::store::OpenFile;
+use super::fill::handle::Seat;
+use super::fill::state::{Opened, Read};
 use crate::kvs::Timestamp;
 use crate::net::body::Broken;
 use bytes::{Bytes, BytesMut};

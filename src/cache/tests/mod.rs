@@ -13,9 +13,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use tokio::sync::mpsc;
 
+mod disk;
 mod failing;
 mod keeping;
 mod sharing;
+mod soak;
 
 const DAY: Duration = Duration::from_secs(86_400);
 

@@ -2,15 +2,7 @@
 
 #![allow(dead_code)] // not every scenario needs everything
 
-#[path = "../../../../src/cache/fill.rs"]
 pub mod fill;
-#[path = "../../../../src/cache/flights.rs"]
-pub mod flights;
-#[path = "../../../../src/cache/growth.rs"]
-pub mod growth;
-#[path = "../../../../src/cache/writer.rs"]
-pub mod writer;
-
 pub mod world;
 
 pub use key::Key;
@@ -72,7 +64,7 @@ pub mod entry {
     }
 }
 
-pub mod store {
+pub mod disk {
     use super::entry::Entry;
     use std::sync::Arc;
 

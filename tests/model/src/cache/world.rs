@@ -1,6 +1,6 @@
 //! Every order, as far as chance finds them, in which askers, a fetch, those who leave and a purge may meet.
 //!
-//! The code under test is the cache's own: `fill.rs`, `flights.rs`, `growth.rs`, `writer.rs`. Here are an origin whose
+//! The code under test is the cache's own: `handle.rs`, `in_flight.rs`, `state.rs`, `writer.rs`. Here are an origin whose
 //! content changes, two tiers that are plain maps, and what must hold whatever the order:
 //!
 //! - who reads to the end has one version of the body, whole;
@@ -9,11 +9,11 @@
 //! - nobody waits for ever (the checker sees that), and no key stays taken.
 
 use super::entry::{Entry, Head, Life};
-use super::fill::{Fill, Seat};
-use super::flights::{Flights, Joined};
-use super::growth::{Answer, Opening, Read};
+use super::disk::Loaded;
+use super::fill::handle::{Fill, Seat};
+use super::fill::in_flight::{Flights, Joined};
+use super::fill::state::{Answer, Opening, Read};
 use super::key::Target;
-use super::store::Loaded;
 use super::{Key, sync};
 use crate::net::body::Broken;
 use bytes::Bytes;

@@ -2,11 +2,10 @@
 //!
 //! A hit never comes here. The table is split by key, so that misses of different keys seldom meet.
 
-use super::Key;
-use super::entry::Entry;
-use super::fill::{Fill, Seat};
-use super::key::{Spread, Target};
-use super::sync::{Mutex, MutexGuard, lock};
+use super::handle::{Fill, Seat};
+use crate::cache::entry::Entry;
+use crate::cache::key::{Key, Spread, Target};
+use crate::cache::sync::{Mutex, MutexGuard, lock};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -14,10 +13,10 @@ type Shard = HashMap<Key, Arc<Fill>, Spread>;
 
 /// The fills under way.
 #[derive(Default)]
-pub(super) struct Flights([Mutex<Shard>; 16]);
+pub(in crate::cache) struct Flights([Mutex<Shard>; 16]);
 
 /// Where a request finds its place.
-pub(super) enum Joined {
+pub(in crate::cache) enum Joined {
     /// At a fill under way.
     Seat(Seat),
     /// At a fill that begins now and is to be run.
@@ -28,7 +27,12 @@ pub(super) enum Joined {
 
 impl Flights {
     /// Takes a place at the fill of `key`, or begins one, `pinned` or not. `held` looks into memory.
-    pub(super) fn join(&self, key: Key, pinned: bool, held: impl FnOnce() -> Option<Arc<Entry>>) -> Joined {
+    pub(in crate::cache) fn join(
+        &self,
+        key: Key,
+        pinned: bool,
+        held: impl FnOnce() -> Option<Arc<Entry>>,
+    ) -> Joined {
         let mut shard = self.shard(&key);
         if let Some(seat) = shard.get(&key).and_then(Fill::sit) {
             return Joined::Seat(seat);
@@ -48,7 +52,7 @@ impl Flights {
     }
 
     /// Frees the key if it is still this fill's: the next who asks starts another.
-    pub(super) fn remove(&self, fill: &Arc<Fill>) {
+    pub(in crate::cache) fn remove(&self, fill: &Arc<Fill>) {
         let mut shard = self.shard(&fill.key);
         if shard.get(&fill.key).is_some_and(|known| Arc::ptr_eq(known, fill)) {
             shard.remove(&fill.key);
@@ -56,7 +60,7 @@ impl Flights {
     }
 
     /// Removes everything of `target`, here and in the tiers below, each given as what empties it.
-    pub(super) fn purge(
+    pub(in crate::cache) fn purge(
         &self,
         target: Target,
         disk: impl FnOnce() -> usize,
@@ -85,7 +89,7 @@ impl Flights {
 
     /// How many there are.
     #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::cache) fn len(&self) -> usize {
         self.0.iter().map(|shard| lock(shard).len()).sum()
     }
 }

@@ -3,11 +3,11 @@
 //! Nothing here knows tasks or time, so that `tests/model` can run this file, `growth.rs`, `writer.rs` and `flights.rs`
 //! through every order in which threads may meet.
 
-use super::Key;
-use super::entry::Entry;
-use super::growth::{Answer, Growth, Opening, Read, SeatId, Wakes};
-use super::store::Loaded;
-use super::sync::{Mutex, lock};
+use super::state::{Answer, Growth, Opening, Read, SeatId, Wakes};
+use crate::cache::disk::Loaded;
+use crate::cache::entry::Entry;
+use crate::cache::key::Key;
+use crate::cache::sync::{Mutex, lock};
 use crate::net::body::Broken;
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -16,30 +16,30 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 /// One fetch under way, and what has come of it.
-pub(super) struct Fill {
-    pub(super) key: Key,
-    pub(super) growth: Mutex<Growth>,
+pub(in crate::cache) struct Fill {
+    pub(in crate::cache) key: Key,
+    pub(in crate::cache) growth: Mutex<Growth>,
 }
 
 impl Fill {
     /// A fill that has just begun; `pinned` ones go on without readers.
-    pub(super) fn new(key: Key, pinned: bool) -> Arc<Self> {
+    pub(in crate::cache) fn new(key: Key, pinned: bool) -> Arc<Self> {
         Arc::new(Self { key, growth: Mutex::new(Growth::new(pinned)) })
     }
 
     /// Takes a seat, if the body can still be read from its first byte.
-    pub(super) fn sit(self: &Arc<Self>) -> Option<Seat> {
+    pub(in crate::cache) fn sit(self: &Arc<Self>) -> Option<Seat> {
         let id = self.with(Growth::sit)?;
         Some(Seat { fill: Arc::clone(self), id })
     }
 
     /// Stores nothing from here on. Entries stored before this are the caller's to remove.
-    pub(super) fn purge(&self) {
+    pub(in crate::cache) fn purge(&self) {
         lock(&self.growth).purge();
     }
 
     /// Changes the state, then wakes whom the change concerns.
-    pub(super) fn with<T>(&self, change: impl FnOnce(&mut Growth, &mut Wakes) -> T) -> T {
+    pub(in crate::cache) fn with<T>(&self, change: impl FnOnce(&mut Growth, &mut Wakes) -> T) -> T {
         let mut wakes = Wakes::new();
         let result = change(&mut lock(&self.growth), &mut wakes);
         wakes.into_iter().for_each(std::task::Waker::wake);
@@ -48,7 +48,7 @@ impl Fill {
 
     /// The body is whole: stored unless a purge came by, and the readers are told. Both under the lock, so that a purge
     /// comes either before, and nothing is stored, or after, and finds it.
-    pub(super) fn become_whole(&self, entry: Arc<Entry>, store: impl FnOnce(&Arc<Entry>)) {
+    pub(in crate::cache) fn become_whole(&self, entry: Arc<Entry>, store: impl FnOnce(&Arc<Entry>)) {
         self.with(|growth, wakes| {
             if entry.life.is_some() && !growth.purged() {
                 store(&entry);
@@ -58,7 +58,7 @@ impl Fill {
     }
 
     /// The disk had it: what came whole is stored in memory, under the same rule.
-    pub(super) fn answer_from_disk(&self, loaded: Loaded, store: impl FnOnce(&Arc<Entry>)) {
+    pub(in crate::cache) fn answer_from_disk(&self, loaded: Loaded, store: impl FnOnce(&Arc<Entry>)) {
         self.with(|growth, wakes| {
             if let Loaded::Whole(entry) = &loaded
                 && !growth.purged()
@@ -70,21 +70,21 @@ impl Fill {
     }
 
     /// Whatever ended the task that fetches ends the fill; without effect if it has come to its end.
-    pub(super) fn last_word(&self) {
+    pub(in crate::cache) fn last_word(&self) {
         let broken = Broken::Cut("the fetch was dropped".into());
         self.with(|growth, wakes| growth.fail(&broken, false, wakes));
     }
 }
 
 /// A reader's place at a fill; dropping it leaves.
-pub(super) struct Seat {
+pub(in crate::cache) struct Seat {
     fill: Arc<Fill>,
     id: SeatId,
 }
 
 impl Seat {
     /// Waits for the fill to open.
-    pub(super) async fn opening(&self) -> Opening {
+    pub(in crate::cache) async fn opening(&self) -> Opening {
         poll_fn(|cx| match lock(&self.fill.growth).opening(self.id, cx.waker()) {
             Some(opening) => Poll::Ready(opening),
             None => Poll::Pending,
@@ -93,7 +93,7 @@ impl Seat {
     }
 
     /// Waits until the length is certain; see [`Growth::length`].
-    pub(super) async fn length(&self) -> Result<u64, Option<Broken>> {
+    pub(in crate::cache) async fn length(&self) -> Result<u64, Option<Broken>> {
         poll_fn(|cx| match lock(&self.fill.growth).length(self.id, cx.waker()) {
             Some(length) => Poll::Ready(length),
             None => Poll::Pending,
@@ -102,7 +102,7 @@ impl Seat {
     }
 
     /// Waits until the first `end` bytes are here; see [`Growth::reaches`].
-    pub(super) async fn reaches(&self, end: u64) -> Result<bool, Broken> {
+    pub(in crate::cache) async fn reaches(&self, end: u64) -> Result<bool, Broken> {
         poll_fn(|cx| match lock(&self.fill.growth).reaches(self.id, end, cx.waker()) {
             Some(reached) => Poll::Ready(reached),
             None => Poll::Pending,
@@ -111,22 +111,22 @@ impl Seat {
     }
 
     /// Moves to where a range begins.
-    pub(super) fn start_at(&self, position: u64) {
+    pub(in crate::cache) fn start_at(&self, position: u64) {
         self.fill.with(|growth, wakes| growth.start_at(self.id, position, wakes));
     }
 
     /// Takes more chunks into `hands`.
-    pub(super) fn read(&self, limit: u64, hands: &mut VecDeque<Bytes>, cx: &Context<'_>) -> Read {
+    pub(in crate::cache) fn read(&self, limit: u64, hands: &mut VecDeque<Bytes>, cx: &Context<'_>) -> Read {
         self.fill.with(|growth, wakes| growth.read(self.id, limit, HANDFUL, hands, cx.waker(), wakes))
     }
 
     /// The entry, once the body is whole and held.
-    pub(super) fn entry(&self) -> Option<Arc<Entry>> {
+    pub(in crate::cache) fn entry(&self) -> Option<Arc<Entry>> {
         lock(&self.fill.growth).entry().cloned()
     }
 
     /// The fill that it is a place at.
-    pub(super) fn fill(&self) -> &Arc<Fill> {
+    pub(in crate::cache) fn fill(&self) -> &Arc<Fill> {
         &self.fill
     }
 }

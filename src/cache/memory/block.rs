@@ -6,13 +6,13 @@
 //! writes to memory that is there already.
 
 use super::account::Weight;
-use super::sync::{Mutex, lock};
+use crate::cache::sync::{Mutex, lock};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The largest block.
-pub(super) const LARGEST: usize = 64 << 10;
+pub(in crate::cache) const LARGEST: usize = 64 << 10;
 
 /// The smallest block. What is smaller still is left to the allocator, which is good at that.
 const SMALLEST: usize = 4 << 10;
@@ -22,7 +22,7 @@ const OVERHEAD: usize = 128 + 32;
 
 /// Blocks that nobody uses now.
 #[derive(Default)]
-pub(super) struct Pool {
+pub(in crate::cache) struct Pool {
     /// By size: 4, 8, 16, 32 and 64 KiB.
     idle: [Mutex<Vec<Vec<u8>>>; 5],
     /// How many bytes those are.
@@ -30,7 +30,7 @@ pub(super) struct Pool {
 }
 
 /// Bytes that count against the budget for as long as anybody holds a slice of them.
-pub(super) struct Block {
+pub(in crate::cache) struct Block {
     bytes: Vec<u8>,
     length: usize,
     pool: Arc<Pool>,
@@ -38,7 +38,7 @@ pub(super) struct Block {
 }
 
 /// How many of `left` bytes the next block takes: all of them if little of it stays empty.
-pub(super) fn length(left: usize) -> usize {
+pub(in crate::cache) fn length(left: usize) -> usize {
     if left >= LARGEST {
         LARGEST
     } else if left <= SMALLEST || size(left) - left <= left / 8 {
@@ -54,13 +54,13 @@ fn size(length: usize) -> usize {
 }
 
 /// What a block of `length` bytes counts.
-pub(super) fn weight(length: usize) -> u64 {
+pub(in crate::cache) fn weight(length: usize) -> u64 {
     (size(length) + OVERHEAD) as u64
 }
 
 impl Pool {
     /// Gives an eighth of what lies idle back to the system. To be called once in a while.
-    pub(super) fn shrink(&self) {
+    pub(in crate::cache) fn shrink(&self) {
         for size in &self.idle {
             let mut idle = lock(size);
             let left = idle.len() - idle.len().div_ceil(8);
@@ -88,19 +88,19 @@ impl Pool {
 
 impl Block {
     /// A block of `length` bytes, which are whatever was there before.
-    pub(super) fn new(length: usize, pool: &Arc<Pool>, weight: Weight) -> Self {
+    pub(in crate::cache) fn new(length: usize, pool: &Arc<Pool>, weight: Weight) -> Self {
         let size = size(length);
         let bytes = pool.take(size).unwrap_or_else(|| vec![0; size]);
         Self { bytes, length, pool: Arc::clone(pool), weight }
     }
 
     /// To be filled.
-    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+    pub(in crate::cache) fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.bytes[..self.length]
     }
 
     /// Filled.
-    pub(super) fn freeze(self) -> Bytes {
+    pub(in crate::cache) fn freeze(self) -> Bytes {
         Bytes::from_owner(self)
     }
 }
@@ -126,7 +126,7 @@ impl Drop for Block {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::budget::tests_support::plenty;
+    use crate::cache::memory::budget::tests_support::plenty;
 
     #[test]
     fn a_body_lies_in_few_blocks_of_which_little_stays_empty() {

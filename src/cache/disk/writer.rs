@@ -5,7 +5,7 @@
 //! Before each write it deletes first, so that the folder stays within its bound at every moment.
 
 use super::file::{self, Header};
-use super::shared::{Record, Shared};
+use super::index::{Record, Shared};
 use crate::cache::entry::{Entry, Life};
 use crate::cache::sync::lock;
 use crate::kvs::Timestamp;

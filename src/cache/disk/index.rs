@@ -2,11 +2,12 @@
 
 use super::file::Stamp;
 use super::health::Health;
-use crate::cache::budget::Budget;
+use crate::cache::config::DiskConfig;
+use crate::cache::key::Key;
 use crate::cache::key::Spread;
+use crate::cache::memory::budget::Budget;
 use crate::cache::metrics::Metrics;
 use crate::cache::sync::{Mutex, lock};
-use crate::cache::{DiskConfig, Key};
 use crate::kvs::Timestamp;
 use moka::notification::RemovalCause;
 use moka::policy::EvictionPolicy;

@@ -4,15 +4,15 @@
 //! read; kept as it is, a 2 KB picture could pin two hundred times its size. So what has come is copied once, after the
 //! readers have had the chunks themselves. On the way a large body is hashed for its entity tag.
 
-use super::block::LARGEST;
-use super::budget::Share;
-use super::entry::LAZY;
+use crate::cache::entry::LAZY;
+use crate::cache::memory::block::LARGEST;
+use crate::cache::memory::budget::Share;
 use aws_lc_rs::digest::{Context, Digest, SHA256};
 use bytes::{Buf as _, Bytes};
 use std::collections::VecDeque;
 
 /// Which pieces of a body are blocks.
-pub(super) struct Compactor {
+pub(in crate::cache) struct Compactor {
     /// The body is held whole, as far as anybody knows.
     holds: bool,
     /// It will be stored.
@@ -28,7 +28,7 @@ pub(super) struct Compactor {
 }
 
 impl Compactor {
-    pub(super) fn new(holds: bool, kept: bool) -> Self {
+    pub(in crate::cache) fn new(holds: bool, kept: bool) -> Self {
         Self {
             holds,
             kept,
@@ -41,34 +41,34 @@ impl Compactor {
     }
 
     /// Whether the body is still held whole.
-    pub(super) fn holds(&self) -> bool {
+    pub(in crate::cache) fn holds(&self) -> bool {
         self.holds
     }
 
     /// The body streams from here on: nothing is copied any more.
-    pub(super) fn stop(&mut self) {
+    pub(in crate::cache) fn stop(&mut self) {
         self.holds = false;
     }
 
     /// How many pieces are blocks.
-    pub(super) fn done(&self) -> usize {
+    pub(in crate::cache) fn done(&self) -> usize {
         self.done
     }
 
     /// Notes a chunk; true when there is a block's worth to copy.
-    pub(super) fn due(&mut self, size: usize) -> bool {
+    pub(in crate::cache) fn due(&mut self, size: usize) -> bool {
         self.pending += size;
         self.holds && self.kept && self.pending >= LARGEST
     }
 
     /// Whether there is something left to copy at the end of the body.
-    pub(super) fn due_at_end(&self) -> bool {
+    pub(in crate::cache) fn due_at_end(&self) -> bool {
         self.kept && self.pending > 0
     }
 
     /// What takes the place of the pieces that are not blocks yet: as many blocks as they fill, at the end of the body the
     /// few more that take the rest; what is left is as it was.
-    pub(super) fn compact(
+    pub(in crate::cache) fn compact(
         &mut self,
         mut tail: VecDeque<Bytes>,
         share: &mut Share,
@@ -94,7 +94,7 @@ impl Compactor {
     }
 
     /// The SHA-256 of a body that is too large to be hashed when somebody asks.
-    pub(super) fn digest(self) -> Option<Digest> {
+    pub(in crate::cache) fn digest(self) -> Option<Digest> {
         (self.joined > LAZY).then(|| self.hashing.finish())
     }
 }
@@ -117,7 +117,7 @@ fn fill(mut room: &mut [u8], tail: &mut VecDeque<Bytes>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::budget::tests_support::plenty;
+    use crate::cache::memory::budget::tests_support::plenty;
     use aws_lc_rs::digest::digest;
 
     /// Gives a body of `length` bytes in chunks of `size`; what is in blocks after each chunk, and the digest at the end.

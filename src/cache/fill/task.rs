@@ -4,13 +4,13 @@
 //! unless finishing is worth it. Whatever happens to the task, a panic included, its [`LastWord`] frees the key and
 //! tells the readers.
 
-use super::Inner;
-use super::budget::Share;
 use super::compact::Compactor;
-use super::entry::{Entry, Fetched, Head, Life, entity_tag};
-use super::fill::Fill;
-use super::growth::{Answer, Failure};
-use super::sync::lock;
+use super::handle::Fill;
+use super::state::{Answer, Failure};
+use crate::cache::Inner;
+use crate::cache::entry::{Entry, Fetched, Head, Life, entity_tag};
+use crate::cache::memory::budget::Share;
+use crate::cache::sync::lock;
 use crate::net::body::{Broken, ByteStream};
 use bytes::Bytes;
 use http_body::Body as _;
@@ -22,7 +22,7 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep};
 
 /// Fetches anew at each call, its error's type put aside.
-pub(super) type Fetch =
+pub(in crate::cache) type Fetch =
     Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Fetched, Failure>> + Send>> + Send + Sync>;
 
 /// How a fill came to its end without being stored.
@@ -35,7 +35,7 @@ enum End {
 
 impl Fill {
     /// Fetches, at most twice, and stores.
-    pub(super) async fn run(self: Arc<Self>, inner: Arc<Inner>, fetch: Fetch) {
+    pub(in crate::cache) async fn run(self: Arc<Self>, inner: Arc<Inner>, fetch: Fetch) {
         let _last_word = LastWord { fill: &self, inner: &inner };
         if let Some(loaded) = inner.load(self.key).await {
             self.answer_from_disk(loaded, |entry| inner.memory.insert(Arc::clone(entry)));

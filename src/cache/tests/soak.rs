@@ -6,9 +6,9 @@
 //! distinct objects, and also holds the process to its memory and the folder to its size; docs/PERFORMANCE.md has what was
 //! seen.
 
-use super::key::tests_support::key;
-use super::tests::bench;
-use super::{DiskConfig, Fetched, FillError, Found, Head, Keep, Outcome};
+use super::bench;
+use crate::cache::key::tests_support::key;
+use crate::cache::{Cache, DiskConfig, Fetched, FillError, Found, Head, Keep, Outcome};
 use crate::kvs::Timestamp;
 use crate::net::body::Broken;
 use crate::setting::{ByteSize, Span};
@@ -232,7 +232,7 @@ fn used(folder: &std::path::Path) -> u64 {
     files.filter_map(|file| file.metadata().ok()).map(|meta| meta.len()).sum()
 }
 
-async fn ask(cache: &super::Cache, dice: &mut Dice, objects: u64, tally: &Arc<Tally>) {
+async fn ask(cache: &Cache, dice: &mut Dice, objects: u64, tally: &Arc<Tally>) {
     // A purge of everything, as often as not to keep the tiers from ever filling up.
     if dice.roll(objects * 50) == 0 {
         cache.purge("cam").await;

@@ -10,8 +10,8 @@
 //! body that is too large streams: only what lies between the slowest and the fastest reader is held, at most a
 //! window, and the writer waits for room.
 
-use super::entry::{Entry, Head, Life};
-use super::store::Loaded;
+use crate::cache::disk::Loaded;
+use crate::cache::entry::{Entry, Head, Life};
 use crate::net::body::Broken;
 use bytes::Bytes;
 use std::any::Any;
@@ -21,30 +21,30 @@ use std::task::Waker;
 use std::time::Duration;
 
 /// An error of the fetch, whatever its type.
-pub(super) type Failure = Arc<dyn Any + Send + Sync>;
+pub(in crate::cache) type Failure = Arc<dyn Any + Send + Sync>;
 
 /// Whom to wake once the lock is let go.
-pub(super) type Wakes = Vec<Waker>;
+pub(in crate::cache) type Wakes = Vec<Waker>;
 
 /// The state of one fill.
-pub(super) struct Growth {
-    pub(super) phase: Phase,
-    pub(super) opened: Option<Opened>,
+pub(in crate::cache) struct Growth {
+    pub(in crate::cache) phase: Phase,
+    pub(in crate::cache) opened: Option<Opened>,
     /// What is held, without gaps: its first byte is `base`, its end `end`.
-    pub(super) pieces: VecDeque<Piece>,
-    pub(super) base: u64,
-    pub(super) end: u64,
-    pub(super) streams: bool,
-    pub(super) seats: Vec<Option<Seat>>,
-    pub(super) seated: usize,
+    pub(in crate::cache) pieces: VecDeque<Piece>,
+    pub(in crate::cache) base: u64,
+    pub(in crate::cache) end: u64,
+    pub(in crate::cache) streams: bool,
+    pub(in crate::cache) seats: Vec<Option<Seat>>,
+    pub(in crate::cache) seated: usize,
     /// Goes on without readers: a refresh, a warming, or a body that is read in parts.
-    pub(super) pinned: bool,
+    pub(in crate::cache) pinned: bool,
     /// A purge came by: finish for the readers, store nothing.
-    pub(super) purged: bool,
-    pub(super) writer: Option<Waker>,
+    pub(in crate::cache) purged: bool,
+    pub(in crate::cache) writer: Option<Waker>,
 }
 
-pub(super) enum Phase {
+pub(in crate::cache) enum Phase {
     /// No answer yet.
     Opening,
     /// The head is known, the body comes.
@@ -61,7 +61,7 @@ pub(super) enum Phase {
 
 /// What a fill found instead of growing.
 #[derive(Clone)]
-pub(super) enum Answer {
+pub(in crate::cache) enum Answer {
     /// The disk has it.
     OnDisk(Loaded),
     /// The fetch failed.
@@ -70,7 +70,7 @@ pub(super) enum Answer {
 
 /// What somebody who waits for a fill to open is told.
 #[derive(Clone)]
-pub(super) enum Opening {
+pub(in crate::cache) enum Opening {
     /// It grows.
     Growing(Opened),
     /// It has another answer.
@@ -81,44 +81,44 @@ pub(super) enum Opening {
 
 /// A head, and how long its body will be kept, if at all.
 #[derive(Clone)]
-pub(super) struct Opened {
-    pub(super) head: Arc<Head>,
-    pub(super) life: Option<Life>,
+pub(in crate::cache) struct Opened {
+    pub(in crate::cache) head: Arc<Head>,
+    pub(in crate::cache) life: Option<Life>,
 }
 
-pub(super) struct Piece {
-    pub(super) start: u64,
-    pub(super) bytes: Bytes,
+pub(in crate::cache) struct Piece {
+    pub(in crate::cache) start: u64,
+    pub(in crate::cache) bytes: Bytes,
 }
 
 impl Piece {
-    pub(super) fn end(&self) -> u64 {
+    pub(in crate::cache) fn end(&self) -> u64 {
         self.start + self.bytes.len() as u64
     }
 }
 
 /// A reader's place.
 #[derive(Default)]
-pub(super) struct Seat {
+pub(in crate::cache) struct Seat {
     /// The next byte it wants.
-    pub(super) position: u64,
+    pub(in crate::cache) position: u64,
     /// It knows the head.
-    pub(super) informed: bool,
+    pub(in crate::cache) informed: bool,
     /// It has been given bytes.
-    pub(super) served: bool,
+    pub(in crate::cache) served: bool,
     /// It was cut off.
-    pub(super) cut: Option<Broken>,
+    pub(in crate::cache) cut: Option<Broken>,
     /// How long it has kept others waiting, in all.
-    pub(super) held_back: Duration,
-    pub(super) waker: Option<Waker>,
+    pub(in crate::cache) held_back: Duration,
+    pub(in crate::cache) waker: Option<Waker>,
 }
 
 /// A reader's number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct SeatId(usize);
+pub(in crate::cache) struct SeatId(usize);
 
 /// What a reader gets.
-pub(super) enum Read {
+pub(in crate::cache) enum Read {
     /// Chunks were put into its hands.
     Some,
     /// Nothing yet; it will be woken.
@@ -133,7 +133,7 @@ pub(super) enum Read {
 
 impl Growth {
     /// A fill that has just begun. `pinned` ones go on without readers.
-    pub(super) fn new(pinned: bool) -> Self {
+    pub(in crate::cache) fn new(pinned: bool) -> Self {
         Self {
             phase: Phase::Opening,
             opened: None,
@@ -150,7 +150,7 @@ impl Growth {
     }
 
     /// Takes a seat, if the body can still be read from its first byte.
-    pub(super) fn sit(&mut self, wakes: &mut Wakes) -> Option<SeatId> {
+    pub(in crate::cache) fn sit(&mut self, wakes: &mut Wakes) -> Option<SeatId> {
         if self.base > 0 || self.purged || matches!(self.phase, Phase::Broken(_) | Phase::Abandoned) {
             return None;
         }
@@ -168,7 +168,7 @@ impl Growth {
     }
 
     /// Gives a seat back. A fill that nobody waits for and that is not past half is abandoned.
-    pub(super) fn leave(&mut self, seat: SeatId, wakes: &mut Wakes) {
+    pub(in crate::cache) fn leave(&mut self, seat: SeatId, wakes: &mut Wakes) {
         if self.seats[seat.0].take().is_some() {
             self.seated -= 1;
         }
@@ -193,7 +193,7 @@ impl Growth {
     }
 
     /// Waits for an answer.
-    pub(super) fn opening(&mut self, seat: SeatId, waker: &Waker) -> Option<Opening> {
+    pub(in crate::cache) fn opening(&mut self, seat: SeatId, waker: &Waker) -> Option<Opening> {
         let opening = match &self.phase {
             Phase::Opening => {
                 self.register(seat, waker);
@@ -211,7 +211,7 @@ impl Growth {
     }
 
     /// Moves a reader who has had nothing yet to where its range begins.
-    pub(super) fn start_at(&mut self, seat: SeatId, position: u64, wakes: &mut Wakes) {
+    pub(in crate::cache) fn start_at(&mut self, seat: SeatId, position: u64, wakes: &mut Wakes) {
         if let Some(seat) = &mut self.seats[seat.0] {
             seat.position = position;
         }
@@ -219,7 +219,7 @@ impl Growth {
     }
 
     /// Puts chunks of `position..limit` into a reader's hands, at most `most` bytes beyond the first chunk.
-    pub(super) fn read(
+    pub(in crate::cache) fn read(
         &mut self,
         seat: SeatId,
         limit: u64,
@@ -278,7 +278,11 @@ impl Growth {
     }
 
     /// The length, once it is certain: announced, or reached. `Err(None)`: it will not be known in time.
-    pub(super) fn length(&mut self, seat: SeatId, waker: &Waker) -> Option<Result<u64, Option<Broken>>> {
+    pub(in crate::cache) fn length(
+        &mut self,
+        seat: SeatId,
+        waker: &Waker,
+    ) -> Option<Result<u64, Option<Broken>>> {
         if let Some(length) = self.opened.as_ref().and_then(|opened| opened.head.length) {
             return Some(Ok(length));
         }
@@ -296,7 +300,12 @@ impl Growth {
 
     /// Whether the first `end` bytes are here, once that is certain. False if the body ends earlier, or streams: then it
     /// waits for its readers, and nobody may wait for it.
-    pub(super) fn reaches(&mut self, seat: SeatId, end: u64, waker: &Waker) -> Option<Result<bool, Broken>> {
+    pub(in crate::cache) fn reaches(
+        &mut self,
+        seat: SeatId,
+        end: u64,
+        waker: &Waker,
+    ) -> Option<Result<bool, Broken>> {
         match &self.phase {
             Phase::Broken(broken) => Some(Err(broken.clone())),
             Phase::Done(_) | Phase::Opening | Phase::Growing if self.end >= end => {
@@ -314,7 +323,7 @@ impl Growth {
     }
 
     /// The entry, once the body is whole and held.
-    pub(super) fn entry(&self) -> Option<&Arc<Entry>> {
+    pub(in crate::cache) fn entry(&self) -> Option<&Arc<Entry>> {
         match &self.phase {
             Phase::Done(entry) => entry.as_ref(),
             _ => None,
@@ -322,7 +331,7 @@ impl Growth {
     }
 
     /// Lets go of what every reader has had, if the body streams.
-    pub(super) fn trim(&mut self, wakes: &mut Wakes) {
+    pub(in crate::cache) fn trim(&mut self, wakes: &mut Wakes) {
         if !self.streams {
             return;
         }
@@ -345,10 +354,11 @@ impl Growth {
         }
     }
 
-    pub(super) fn wake_readers(&mut self, wakes: &mut Wakes) {
+    pub(in crate::cache) fn wake_readers(&mut self, wakes: &mut Wakes) {
         wakes.extend(self.seats.iter_mut().flatten().filter_map(|seat| seat.waker.take()));
     }
 }
 
 #[cfg(test)]
+#[path = "../tests/fill_state.rs"]
 mod tests;

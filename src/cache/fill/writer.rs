@@ -1,7 +1,7 @@
 //! What the one who fetches does to a [`Growth`]: opens it, pushes chunks, ends it; and what he may ask of it.
 
-use super::entry::{Entry, Head, Life};
-use super::growth::{Answer, Growth, Opened, Phase, Piece, Wakes};
+use super::state::{Answer, Growth, Opened, Phase, Piece, Wakes};
+use crate::cache::entry::{Entry, Head, Life};
 use crate::net::body::Broken;
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 impl Growth {
     /// The head has come. Readers who were promised something else by an earlier attempt are cut.
-    pub(super) fn open(&mut self, head: Head, life: Option<Life>, wakes: &mut Wakes) {
+    pub(in crate::cache) fn open(&mut self, head: Head, life: Option<Life>, wakes: &mut Wakes) {
         if !matches!(self.phase, Phase::Opening) {
             return;
         }
@@ -28,7 +28,7 @@ impl Growth {
     }
 
     /// The fill found its answer without growing, or failed.
-    pub(super) fn answer(&mut self, answer: Answer, wakes: &mut Wakes) {
+    pub(in crate::cache) fn answer(&mut self, answer: Answer, wakes: &mut Wakes) {
         if matches!(self.phase, Phase::Opening) {
             self.phase = Phase::Answered(answer);
             self.wake_readers(wakes);
@@ -36,7 +36,7 @@ impl Growth {
     }
 
     /// From here on only a window is held, and nobody new may start.
-    pub(super) fn stream(&mut self, wakes: &mut Wakes) {
+    pub(in crate::cache) fn stream(&mut self, wakes: &mut Wakes) {
         self.streams = true;
         self.trim(wakes);
         // Whoever waits for a length will not get one.
@@ -47,7 +47,7 @@ impl Growth {
     ///
     /// # Errors
     /// It is more than was announced.
-    pub(super) fn push(&mut self, bytes: Bytes, wakes: &mut Wakes) -> Result<(), Broken> {
+    pub(in crate::cache) fn push(&mut self, bytes: Bytes, wakes: &mut Wakes) -> Result<(), Broken> {
         let end = self.end + bytes.len() as u64;
         let length = self.opened.as_ref().and_then(|opened| opened.head.length);
         if length.is_some_and(|length| end > length) {
@@ -63,12 +63,12 @@ impl Growth {
     }
 
     /// The pieces from the `from`-th on.
-    pub(super) fn tail(&self, from: usize) -> VecDeque<Bytes> {
+    pub(in crate::cache) fn tail(&self, from: usize) -> VecDeque<Bytes> {
         self.pieces.range(from.min(self.pieces.len())..).map(|piece| piece.bytes.clone()).collect()
     }
 
     /// Puts `tail` in place of the pieces from the `from`-th on, whose bytes it has.
-    pub(super) fn replace_tail(&mut self, from: usize, tail: Vec<Bytes>) {
+    pub(in crate::cache) fn replace_tail(&mut self, from: usize, tail: Vec<Bytes>) {
         let Some(mut start) = self.pieces.get(from).map(|piece| piece.start) else { return };
         if start + tail.iter().map(|bytes| bytes.len() as u64).sum::<u64>() == self.end {
             self.pieces.truncate(from);
@@ -85,7 +85,7 @@ impl Growth {
     ///
     /// # Errors
     /// It is less than was announced.
-    pub(super) fn complete(&mut self) -> Result<bool, Broken> {
+    pub(in crate::cache) fn complete(&mut self) -> Result<bool, Broken> {
         match self.opened.as_ref().and_then(|opened| opened.head.length) {
             Some(length) if length != self.end => {
                 Err(Broken::Cut(format!("{} of {length} bytes came", self.end)))
@@ -98,7 +98,7 @@ impl Growth {
     }
 
     /// The body is whole.
-    pub(super) fn finish(&mut self, entry: Option<Arc<Entry>>, wakes: &mut Wakes) {
+    pub(in crate::cache) fn finish(&mut self, entry: Option<Arc<Entry>>, wakes: &mut Wakes) {
         if matches!(self.phase, Phase::Growing) {
             if entry.is_some() {
                 self.pieces.clear();
@@ -110,7 +110,7 @@ impl Growth {
 
     /// The body broke. If `again` and there is somebody who has had nothing yet, those wait for a second attempt and
     /// the others are cut; the answer is then true. Otherwise it is the end for all.
-    pub(super) fn fail(&mut self, broken: &Broken, again: bool, wakes: &mut Wakes) -> bool {
+    pub(in crate::cache) fn fail(&mut self, broken: &Broken, again: bool, wakes: &mut Wakes) -> bool {
         if !matches!(self.phase, Phase::Opening | Phase::Growing) {
             return false;
         }
@@ -132,17 +132,17 @@ impl Growth {
     }
 
     /// A purge: whatever comes is not stored, and nobody new may join.
-    pub(super) fn purge(&mut self) {
+    pub(in crate::cache) fn purge(&mut self) {
         self.purged = true;
     }
 
     /// Whether a purge came by.
-    pub(super) fn purged(&self) -> bool {
+    pub(in crate::cache) fn purged(&self) -> bool {
         self.purged
     }
 
     /// True once everybody has left; otherwise the writer is woken when they do, or when there is room.
-    pub(super) fn abandoned(&mut self, waker: &Waker) -> bool {
+    pub(in crate::cache) fn abandoned(&mut self, waker: &Waker) -> bool {
         if matches!(self.phase, Phase::Abandoned) {
             return true;
         }
@@ -153,18 +153,18 @@ impl Growth {
     }
 
     /// Whether the writer may bring more, if a body that streams may be `window` ahead of its slowest reader.
-    pub(super) fn has_room(&self, window: u64) -> bool {
+    pub(in crate::cache) fn has_room(&self, window: u64) -> bool {
         !self.streams || self.end - self.base < window
     }
 
     /// One reader alone needs no slack; several get some, so that their paces may differ for a while.
-    pub(super) fn is_shared(&self) -> bool {
+    pub(in crate::cache) fn is_shared(&self) -> bool {
         self.seated > 1
     }
 
     /// The writer has waited for room for `waited`. Readers for whom others had to wait are charged with it, and cut
     /// once they have used up their `patience`.
-    pub(super) fn charge(&mut self, waited: Duration, patience: Duration, wakes: &mut Wakes) {
+    pub(in crate::cache) fn charge(&mut self, waited: Duration, patience: Duration, wakes: &mut Wakes) {
         let starving =
             self.seats.iter().flatten().any(|seat| seat.cut.is_none() && seat.position >= self.end);
         if !self.streams || !starving {
@@ -185,12 +185,12 @@ impl Growth {
 
     /// Bytes held.
     #[cfg(test)]
-    pub(super) fn held(&self) -> u64 {
+    pub(in crate::cache) fn held(&self) -> u64 {
         self.pieces.iter().map(|piece| piece.bytes.len() as u64).sum()
     }
 
     /// Bytes that have come.
-    pub(super) fn arrived(&self) -> u64 {
+    pub(in crate::cache) fn arrived(&self) -> u64 {
         self.end
     }
 }

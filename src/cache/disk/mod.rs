@@ -5,17 +5,14 @@
 //! memory, and one thread, the keeper, that alone changes the folder. A second kind of store would make this a trait.
 //!
 //! - `file` is the format: what a file says of itself and how it is checked.
-//! - `shared` is the index, and what the two that follow share.
-//! - `disk` answers lookups, off the runtime's threads, behind a gate and a time limit: trouble is a miss.
-//! - `keeper` claims the folder, finds what the last run left, writes, and deletes what was evicted.
+//! - `index` is the index, and what the two that follow share.
+//! - `lookup` answers lookups, off the runtime's threads, behind a gate and a time limit: trouble is a miss.
+//! - `writer` claims the folder, finds what the last run left, writes, and deletes what was evicted.
 
-mod disk;
 mod file;
 mod health;
-mod keeper;
-mod shared;
+mod index;
+mod lookup;
+mod writer;
 
-pub(super) use disk::{Disk, Loaded, OpenFile};
-
-#[cfg(test)]
-mod tests;
+pub(super) use lookup::{Disk, Loaded, OpenFile};

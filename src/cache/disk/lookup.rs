@@ -5,14 +5,15 @@
 //! alone for a while.
 
 use super::file::{Header, PIECE, Stamp};
-use super::keeper::{self, Order};
-use super::shared::{Record, Shared};
-use crate::cache::budget::{Budget, Share};
+use super::index::{Record, Shared};
+use super::writer::{self, Order};
+use crate::cache::config::DiskConfig;
 use crate::cache::entry::{Entry, Life};
+use crate::cache::key::Key;
 use crate::cache::key::Target;
+use crate::cache::memory::budget::{Budget, Share};
 use crate::cache::metrics::Metrics;
 use crate::cache::sync::lock;
-use crate::cache::{DiskConfig, Key};
 use crate::kvs::Timestamp;
 use crate::net::body::Broken;
 use bytes::Bytes;
@@ -58,7 +59,7 @@ impl Disk {
     /// never comes, everything is a miss.
     pub(in crate::cache) fn open(config: &DiskConfig, budget: &Budget, metrics: &Metrics) -> Self {
         let shared = Shared::new(config, budget, metrics);
-        let orders = keeper::start(&shared);
+        let orders = writer::start(&shared);
         Self { shared, orders }
     }
 
@@ -151,14 +152,14 @@ impl Disk {
 
     /// Its folder is claimed and searched.
     #[cfg(test)]
-    pub(super) fn is_open(&self) -> bool {
+    pub(in crate::cache) fn is_open(&self) -> bool {
         self.shared.open.load(Ordering::Acquire)
     }
 
     /// Takes every place at the gate, as a disk that hangs would.
     #[cfg(test)]
-    pub(super) fn hang(&self) -> tokio::sync::OwnedSemaphorePermit {
-        Arc::clone(&self.shared.gate).try_acquire_many_owned(super::shared::READS as u32).unwrap()
+    pub(in crate::cache) fn hang(&self) -> tokio::sync::OwnedSemaphorePermit {
+        Arc::clone(&self.shared.gate).try_acquire_many_owned(super::index::READS as u32).unwrap()
     }
 
     /// Nothing waits to be written.
@@ -173,7 +174,7 @@ impl Disk {
         let keys: Vec<Key> = index.iter().map(|(key, _)| *key).filter(|key| key.is_of(target)).collect();
         keys.iter().for_each(|key| index.invalidate(key));
         self.shared.metrics.disk.evicted.purged.inc_by(keys.len() as u64);
-        keeper::delete(&self.shared);
+        writer::delete(&self.shared);
         keys.len()
     }
 }

@@ -310,7 +310,7 @@ async fn after_kill_9_at_any_moment_every_hit_is_right() {
     let mut hits = 0;
     for kill in 0..kills {
         let mut child = tokio::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "cache::store::tests::a_writer_to_be_killed"])
+            .args(["--exact", "cache::tests::disk::a_writer_to_be_killed"])
             .env(CHILD, folder.path())
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null())

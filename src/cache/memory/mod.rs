@@ -8,9 +8,12 @@
 //! moka has no thread of its own: after large inserts and once a second [`Memory::tidy`] makes it do its work,
 //! otherwise a burst would hold several times the budget (DEPENDENCIES.md 2.5).
 
-use super::Key;
+pub(super) mod account;
+pub(super) mod block;
+pub(super) mod budget;
+
 use super::entry::Entry;
-use super::key::{Spread, Target};
+use super::key::{Key, Spread, Target};
 use super::metrics::{Evicted, TierMetrics};
 use crate::kvs::Timestamp;
 use moka::notification::RemovalCause;

@@ -13,14 +13,14 @@ use std::sync::Arc;
 
 /// The budget. Clones are the same one.
 #[derive(Clone)]
-pub(super) struct Budget {
+pub(in crate::cache) struct Budget {
     account: Arc<Account>,
     pool: Arc<Pool>,
     filling: IntGauge,
 }
 
 /// What one fill has reserved; what it has not split off is given back when dropped.
-pub(super) struct Share {
+pub(in crate::cache) struct Share {
     weight: Weight,
     /// What others have taken of it.
     split: u64,
@@ -30,28 +30,28 @@ pub(super) struct Share {
 
 impl Budget {
     /// A budget of `limit` bytes; `filling` shows what fills have reserved of it.
-    pub(super) fn new(limit: u64, filling: IntGauge) -> Self {
+    pub(in crate::cache) fn new(limit: u64, filling: IntGauge) -> Self {
         Self { account: Arc::new(Account::new(limit)), pool: Arc::default(), filling }
     }
 
     /// An empty share.
-    pub(super) fn share(&self) -> Share {
+    pub(in crate::cache) fn share(&self) -> Share {
         let weight = Weight::nothing(&self.account);
         Share { weight, split: 0, pool: Arc::clone(&self.pool), filling: self.filling.clone() }
     }
 
     /// Gives back to the system some of what nobody uses. To be called once in a while.
-    pub(super) fn tidy(&self) {
+    pub(in crate::cache) fn tidy(&self) {
         self.pool.shrink();
     }
 
     /// All there is.
-    pub(super) fn limit(&self) -> u64 {
+    pub(in crate::cache) fn limit(&self) -> u64 {
         self.account.limit()
     }
 
     /// What is taken, by whomever.
-    pub(super) fn used(&self) -> u64 {
+    pub(in crate::cache) fn used(&self) -> u64 {
         self.account.used()
     }
 }
@@ -61,7 +61,7 @@ const STEP: u64 = 256 << 10;
 
 impl Share {
     /// Makes the share, with what was split off, at least `bytes` large, or says that there is no room.
-    pub(super) fn grow_to(&mut self, bytes: u64) -> bool {
+    pub(in crate::cache) fn grow_to(&mut self, bytes: u64) -> bool {
         let missing = self.missing(bytes);
         let more = if self.weight.bytes() == 0 { missing } else { missing.next_multiple_of(STEP) };
         if !self.weight.grow(more) {
@@ -72,7 +72,7 @@ impl Share {
     }
 
     /// The same for what is there whether or not there is room.
-    pub(super) fn stretch_to(&mut self, bytes: u64) {
+    pub(in crate::cache) fn stretch_to(&mut self, bytes: u64) {
         let more = self.missing(bytes);
         self.weight.stretch(more);
         self.filling.add(signed(more));
@@ -84,7 +84,7 @@ impl Share {
 
     /// Gives `bytes` of the share to something that lives on its own. It exists already, so it is counted even if that is
     /// more than was reserved.
-    pub(super) fn split(&mut self, bytes: u64) -> Weight {
+    pub(in crate::cache) fn split(&mut self, bytes: u64) -> Weight {
         let mut own = self.weight.split(bytes);
         let reserved = own.bytes();
         self.split += reserved;
@@ -94,7 +94,7 @@ impl Share {
     }
 
     /// A block for the first of `left` bytes, to be filled.
-    pub(super) fn block(&mut self, left: usize) -> Block {
+    pub(in crate::cache) fn block(&mut self, left: usize) -> Block {
         let length = block::length(left);
         let weight = self.split(block::weight(length));
         Block::new(length, &self.pool, weight)

@@ -5,9 +5,9 @@
 //! is as it was written; any single wrong byte is found for certain, and a range is checked by reading its blocks
 //! alone. All functions here block.
 
-use crate::cache::Key;
-use crate::cache::budget::Share;
 use crate::cache::entry::{Entry, Head, Life};
+use crate::cache::key::Key;
+use crate::cache::memory::budget::Share;
 use crate::kvs::Timestamp;
 use bytes::{Buf as _, Bytes};
 use crc32fast::Hasher;
@@ -306,7 +306,7 @@ mod tests {
     }
 
     fn share() -> Share {
-        crate::cache::budget::tests_support::plenty().share()
+        crate::cache::memory::budget::tests_support::plenty().share()
     }
 
     fn life() -> Life {
