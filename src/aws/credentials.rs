@@ -241,4 +241,5 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 #[cfg(test)]
+#[path = "tests/credentials.rs"]
 mod tests;

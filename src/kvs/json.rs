@@ -4,7 +4,7 @@
 //! request is always written anew from what was understood, never forwarded.
 
 use super::fragment::FragmentNumber;
-use super::request::{SelectorType, TimeRange};
+use super::range::{SelectorType, TimeRange};
 use super::stream::{StreamArn, StreamName, StreamRef};
 use super::strict;
 use super::timestamp::Timestamp;

@@ -6,70 +6,13 @@ use super::operations::{
     DescribeStream, GetClip, GetDashStreamingSessionUrl, GetDataEndpoint, GetHlsStreamingSessionUrl,
     GetImages, GetMediaForFragmentList, ListFragments, ListStreams,
 };
+use super::range::{PlaybackMode, TimeRange};
 use super::resource::Resource;
 use super::session::SessionParameters;
 use super::stream::StreamRef;
 use super::timestamp::Timestamp;
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-
-/// `LIVE`, `LIVE_REPLAY` or `ON_DEMAND` (with an underscore: `KVS.md` trap 17).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
-pub enum PlaybackMode {
-    /// The newest fragments, sliding.
-    #[serde(rename = "l")]
-    Live,
-    /// A range, shown as if it were live.
-    #[serde(rename = "r")]
-    LiveReplay,
-    /// A range, whole.
-    #[serde(rename = "o")]
-    OnDemand,
-}
-
-impl PlaybackMode {
-    /// As it is written on the wire and in policies.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Live => "LIVE",
-            Self::LiveReplay => "LIVE_REPLAY",
-            Self::OnDemand => "ON_DEMAND",
-        }
-    }
-}
-
-/// Whose clock selects and orders fragments.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
-pub enum SelectorType {
-    /// `PRODUCER_TIMESTAMP`.
-    #[serde(rename = "p")]
-    Producer,
-    /// `SERVER_TIMESTAMP`.
-    #[serde(rename = "s")]
-    Server,
-}
-
-impl SelectorType {
-    /// As it is written on the wire.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Producer => "PRODUCER_TIMESTAMP",
-            Self::Server => "SERVER_TIMESTAMP",
-        }
-    }
-}
-
-/// A range of footage. `end` is absent only for LIVE_REPLAY that runs on.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct TimeRange {
-    /// First instant, inclusive.
-    pub start: Timestamp,
-    /// Last instant, inclusive.
-    pub end: Option<Timestamp>,
-}
 
 /// What a request asks for, whatever its outer form: policy judges this, and what was judged is what is served.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -248,4 +191,5 @@ impl Call {
 }
 
 #[cfg(test)]
+#[path = "tests/request.rs"]
 mod tests;

@@ -8,7 +8,7 @@ use super::bounds::{
     SESSION_SECONDS_MIN,
 };
 use super::json::{Invalid, Members};
-use super::request::{PlaybackMode, SelectorType, TimeRange};
+use super::range::{PlaybackMode, SelectorType, TimeRange};
 use super::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 

@@ -54,7 +54,7 @@ impl Answer {
     /// # Errors
     /// If it broke, or is larger than `at_most` bytes.
     pub async fn bytes(self, at_most: usize) -> Result<Bytes, Broken> {
-        let held = super::attempt::hold(self.body, at_most).await?;
+        let held = super::held::hold(self.body, at_most).await?;
         if held.rest.is_some() {
             return Err(Broken::Refused(format!("it is larger than {at_most} bytes")));
         }

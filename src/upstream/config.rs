@@ -1,5 +1,6 @@
 //! `[upstream]`: how KVS is called.
 
+use crate::net::client::Limits;
 use crate::setting::{Mistake, Span};
 use serde::{Deserialize, Serialize};
 
@@ -71,6 +72,11 @@ impl Default for Config {
 }
 
 impl Config {
+    /// The bounds of one request.
+    pub(super) fn limits(&self, first_byte: Span, whole: Span) -> Limits {
+        Limits { first_byte: first_byte.0, between_bytes: self.between_bytes.0, whole: whole.0 }
+    }
+
     /// Adds what is wrong with the section.
     pub fn check(&self, mistakes: &mut Vec<Mistake>) {
         for (key, span) in [

@@ -5,11 +5,12 @@
 
 use super::answer::Answer;
 use super::attempt::Expects;
-use super::call::{Ask, To, json};
+use super::call::json;
+use super::client::{Located, Upstream};
 use super::error::Error;
 use super::origin::Origin;
-use super::quota::Cost;
-use super::{Located, Upstream};
+use super::quota::cost::Cost;
+use super::request::{Destination, KvsRequest};
 use crate::kvs::bounds::{SESSION_SECONDS_MAX, SESSION_SECONDS_MIN};
 use crate::kvs::operations::{GetDashStreamingSessionUrl, GetHlsStreamingSessionUrl};
 use crate::kvs::{Call, Protocol, Resource, SessionParameters, Timestamp};
@@ -136,26 +137,25 @@ impl Upstream {
         resource: &Resource,
         max_fragments: u16,
     ) -> Result<Answer, Error> {
-        let inner = &self.0;
         let entry = self.entry(located)?;
-        let config = &inner.config;
+        let config = &self.0.config;
         let whole = if resource.is_playlist() { config.playlist_deadline } else { config.playback_deadline };
         let query = resource.upstream_query(session.token.expose());
-        let ask = Ask {
+        let request = KvsRequest {
             api: resource.name(),
             stream: Some(located.stream.name().clone()),
-            to: To::Playback {
+            destination: Destination::Playback {
                 origin: session.origin.clone(),
                 path_and_query: format!("{}?{query}", path(resource)),
             },
             body: Bytes::new(),
-            limits: inner.limits(config.first_byte.0, whole.0),
+            limits: config.limits(config.first_byte, whole),
             expects: Expects::Bytes,
             cost: Cost::of_resource(resource, max_fragments, &session.id),
             // Whoever watches shares the session; sessions are what takes turns.
             principal: session.id.clone(),
         };
-        inner.ask(entry, &ask).await.map_err(|error| match error {
+        self.0.ask(entry, &request).await.map_err(|error| match error {
             Error::Kvs(fault) if matches!(fault.status, 401 | 403) => Error::SessionExpired,
             Error::Kvs(fault) if fault.status == 404 => Error::NoData(fault.message),
             other => other,

@@ -1,6 +1,6 @@
 //! DescribeStream (`KVS.md` 2.2).
 
-use super::write_stream;
+use super::shared_members::write_stream;
 use crate::kvs::json::{Invalid, Members};
 use crate::kvs::stream::StreamRef;
 use serde_json::{Map, Value};

@@ -1,10 +1,10 @@
 //! GetClip (`KVS.md` 4.4).
 
 use super::list_fragments::FragmentSelector;
-use super::write_stream;
+use super::shared_members::write_stream;
 use crate::kvs::bounds::{CLOCK_TOLERANCE, LONGEST_RANGE};
 use crate::kvs::json::{Invalid, Members};
-use crate::kvs::request::SelectorType;
+use crate::kvs::range::SelectorType;
 use crate::kvs::stream::StreamRef;
 use crate::kvs::timestamp::Timestamp;
 use serde_json::{Map, Value};

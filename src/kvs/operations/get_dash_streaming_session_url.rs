@@ -1,6 +1,6 @@
 //! GetDASHStreamingSessionURL (`KVS.md` 4.7).
 
-use super::{write_range, write_stream};
+use super::shared_members::{write_range, write_stream};
 use crate::kvs::bounds::PLAYLIST_FRAGMENTS;
 use crate::kvs::json::{Invalid, Members};
 use crate::kvs::session::{Container, DiscontinuityMode, Footage, Protocol, SessionParameters, expires};

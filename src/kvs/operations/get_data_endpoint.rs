@@ -1,6 +1,6 @@
 //! GetDataEndpoint (`KVS.md` 2.1).
 
-use super::write_stream;
+use super::shared_members::write_stream;
 use crate::kvs::json::{Invalid, Members};
 use crate::kvs::operation::ApiName;
 use crate::kvs::stream::StreamRef;

@@ -1,9 +1,9 @@
 //! GetHLSStreamingSessionURL (`KVS.md` 4.6).
 
-use super::{write_range, write_stream};
+use super::shared_members::{write_range, write_stream};
 use crate::kvs::bounds::PLAYLIST_FRAGMENTS;
 use crate::kvs::json::{Invalid, Members};
-use crate::kvs::request::SelectorType;
+use crate::kvs::range::SelectorType;
 use crate::kvs::session::{Container, DiscontinuityMode, Footage, Protocol, SessionParameters, expires};
 use crate::kvs::stream::StreamRef;
 use crate::kvs::timestamp::Timestamp;

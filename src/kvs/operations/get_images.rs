@@ -1,9 +1,9 @@
 //! GetImages (`KVS.md` 4.5).
 
-use super::write_stream;
+use super::shared_members::write_stream;
 use crate::kvs::bounds::{IMAGES, IMAGES_INTERVAL_MILLIS, IMAGES_RANGE};
 use crate::kvs::json::{Invalid, Members};
-use crate::kvs::request::{SelectorType, TimeRange};
+use crate::kvs::range::{SelectorType, TimeRange};
 use crate::kvs::stream::StreamRef;
 use serde_json::{Map, Value, json};
 

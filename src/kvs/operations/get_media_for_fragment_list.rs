@@ -1,6 +1,6 @@
 //! GetMediaForFragmentList (`KVS.md` 4.3).
 
-use super::write_stream;
+use super::shared_members::write_stream;
 use crate::kvs::bounds::MEDIA_FRAGMENTS;
 use crate::kvs::fragment::FragmentNumber;
 use crate::kvs::json::{Invalid, Members};

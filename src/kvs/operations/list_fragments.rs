@@ -1,9 +1,9 @@
 //! ListFragments (`KVS.md` 4.2).
 
-use super::{write_range, write_stream};
+use super::shared_members::{write_range, write_stream};
 use crate::kvs::bounds::FRAGMENTS_PAGE;
 use crate::kvs::json::{Invalid, Members};
-use crate::kvs::request::{SelectorType, TimeRange};
+use crate::kvs::range::{SelectorType, TimeRange};
 use crate::kvs::stream::StreamRef;
 use serde_json::{Map, Value, json};
 

@@ -2,6 +2,7 @@
 
 use crate::kvs::bounds::STREAMS_PAGE;
 use crate::kvs::json::{Invalid, Members};
+use crate::kvs::stream::StreamName;
 use serde_json::{Map, Value, json};
 
 /// Asks for a page of the account's streams.
@@ -22,7 +23,7 @@ impl ListStreams {
         if let Some(condition) = from.object("StreamNameCondition")? {
             condition.choice("ComparisonOperator", &[("BEGINS_WITH", ())])?;
             prefix = condition.text("ComparisonValue")?.map(str::to_owned);
-            if prefix.as_deref().is_some_and(|text| crate::kvs::StreamName::parse(text).is_err()) {
+            if prefix.as_deref().is_some_and(|text| StreamName::parse(text).is_err()) {
                 let member = condition.path("ComparisonValue");
                 return Err(Invalid::member(member, "must be 1 to 256 letters, digits, '_', '.' or '-'"));
             }

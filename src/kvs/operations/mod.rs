@@ -12,6 +12,7 @@ mod get_images;
 mod get_media_for_fragment_list;
 mod list_fragments;
 mod list_streams;
+mod shared_members;
 
 pub use describe_stream::DescribeStream;
 pub use get_clip::GetClip;
@@ -22,23 +23,3 @@ pub use get_images::{GetImages, ImageFormat};
 pub use get_media_for_fragment_list::GetMediaForFragmentList;
 pub use list_fragments::{FragmentSelector, ListFragments};
 pub use list_streams::ListStreams;
-
-use super::stream::StreamRef;
-use super::timestamp::Timestamp;
-use serde_json::{Map, Value, json};
-
-/// `StreamARN` if it is known, else `StreamName`.
-fn write_stream(to: &mut Map<String, Value>, stream: &StreamRef) {
-    match stream {
-        StreamRef::Name(name) => to.insert("StreamName".into(), name.as_str().into()),
-        StreamRef::Arn(arn) => to.insert("StreamARN".into(), arn.as_str().into()),
-    };
-}
-
-fn write_range(start: Timestamp, end: Option<Timestamp>) -> Value {
-    let mut range = Map::from_iter([("StartTimestamp".to_owned(), start.to_json())]);
-    if let Some(end) = end {
-        range.insert("EndTimestamp".into(), end.to_json());
-    }
-    json!(range)
-}

@@ -1,6 +1,6 @@
 //! EBML's alphabet: element ids and sizes, and the tags that AWS writes.
 
-use super::scan::InBand;
+use super::in_band::InBand;
 use crate::kvs::FragmentNumber;
 
 pub(super) const EBML: u32 = 0x1A45_DFA3;

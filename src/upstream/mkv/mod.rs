@@ -6,11 +6,12 @@
 //! [`Chunks`] cuts the body into single fragments, for a cache that keeps them one by one.
 
 mod element;
+mod in_band;
 mod scan;
 
-pub use scan::InBand;
+pub use in_band::InBand;
 
-use super::attempt::Held;
+use super::held::Held;
 use crate::kvs::FragmentNumber;
 use crate::net::body::{Broken, ByteStream};
 use bytes::{Bytes, BytesMut};
@@ -248,4 +249,5 @@ impl Chunks {
 }
 
 #[cfg(test)]
+#[path = "../tests/mkv.rs"]
 pub(super) mod tests;

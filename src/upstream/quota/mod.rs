@@ -6,22 +6,20 @@
 //! is told when to come again.
 
 mod bucket;
-mod cost;
+pub(super) mod cost;
 mod fair;
 mod slots;
 
-pub(super) use cost::Cost;
-
 use super::account;
-use super::call::Ask;
 use super::entry::Entry;
 use super::error::Error;
 use super::metrics::Metrics;
+use super::request::KvsRequest;
 use crate::kvs::Call;
 use crate::kvs::operations::GetClip;
 use bucket::Bucket;
 use bytes::Bytes;
-use cost::{Rate, SessionRate};
+use cost::{Cost, Rate, SessionRate};
 use slots::{Slot, Slots};
 use std::hash::Hash;
 use std::sync::Arc;
@@ -108,36 +106,41 @@ impl Quotas {
     ///
     /// # Errors
     /// [`Error::Busy`], and nothing is taken then.
-    pub(super) async fn turn(&self, entry: &Entry, ask: &Ask, call_ends: Instant) -> Result<Turn, Error> {
+    pub(super) async fn turn(
+        &self,
+        entry: &Entry,
+        request: &KvsRequest,
+        call_ends: Instant,
+    ) -> Result<Turn, Error> {
         let now = Instant::now();
         let most = call_ends.saturating_duration_since(now).mul_f64(LEFT_FOR_WAITING);
         let deadline = now + self.patience.min(most);
         let mut taken = Taken::default();
-        for (bucket, cost) in self.buckets(entry, ask) {
-            if let Err(retry_after) = bucket.take(cost, &ask.principal, deadline).await {
+        for (bucket, cost) in self.buckets(entry, request) {
+            if let Err(retry_after) = bucket.take(cost, &request.principal, deadline).await {
                 return Err(Error::Busy { retry_after, what: bucket.what() });
             }
             taken.0.push((bucket, cost, Instant::now()));
         }
-        let slot = match &ask.stream {
-            Some(stream) if ask.cost.connection => {
+        let slot = match &request.stream {
+            Some(stream) if request.cost.connection => {
                 let slots = &self.stream(entry, stream.as_str()).connections;
                 let busy = |retry_after| Error::Busy { retry_after, what: slots.what() };
-                Some(slots.take(&ask.principal, deadline).await.map_err(busy)?)
+                Some(slots.take(&request.principal, deadline).await.map_err(busy)?)
             }
             _ => None,
         };
         taken.0.clear(); // and not to be given back
-        if ask.cost.assumed {
-            self.clips.insert((entry.name.clone(), ask.body.clone()), Instant::now());
+        if request.cost.assumed {
+            self.clips.insert((entry.name.clone(), request.body.clone()), Instant::now());
         }
-        self.count(ask);
+        self.count(request);
         Ok(slot)
     }
 
     /// KVS throttled a call all the same: somebody else uses the stream too. What it was charged to starts empty.
-    pub(super) fn throttled(&self, entry: &Entry, ask: &Ask) {
-        for (bucket, _) in self.buckets(entry, ask) {
+    pub(super) fn throttled(&self, entry: &Entry, request: &KvsRequest) {
+        for (bucket, _) in self.buckets(entry, request) {
             bucket.empty();
         }
     }
@@ -145,8 +148,8 @@ impl Quotas {
     /// A clip has so many fragments. If it was charged lately, for as many as could start in its range, the rest
     /// goes back; once, however many are told of it.
     pub(super) fn settle(&self, entry: &Entry, clip: &GetClip, actual: u32) {
-        let request = Call::GetClip(clip.clone()).body();
-        let Some(charged) = self.clips.remove(&(entry.name.clone(), request)) else { return };
+        let body = Call::GetClip(clip.clone()).body();
+        let Some(charged) = self.clips.remove(&(entry.name.clone(), body)) else { return };
         let rest = Cost::clip_fragments(clip).saturating_sub(actual);
         let stream = self.stream(entry, clip.stream.name().as_str());
         stream.metadata.give_back(rest, charged);
@@ -154,8 +157,8 @@ impl Quotas {
     }
 
     /// What a call is charged to, and how much.
-    fn buckets(&self, entry: &Entry, ask: &Ask) -> Vec<(Arc<Bucket>, u32)> {
-        let cost = &ask.cost;
+    fn buckets(&self, entry: &Entry, request: &KvsRequest) -> Vec<(Arc<Bucket>, u32)> {
+        let cost = &request.cost;
         let mut buckets = Vec::with_capacity(4);
         if let Some((id, rate)) = &cost.session {
             let session = self.session(entry, id);
@@ -170,7 +173,7 @@ impl Quotas {
         let account = self.account(entry);
         buckets.extend(account.requests.clone().map(|bucket| (bucket, 1)));
         buckets.extend(cost.rate.and_then(|rate| account.of(rate)).map(|bucket| (bucket, 1)));
-        if let Some(stream) = &ask.stream {
+        if let Some(stream) = &request.stream {
             let stream = self.stream(entry, stream.as_str());
             buckets.extend(cost.rate.and_then(|rate| stream.of(rate)).map(|bucket| (bucket, 1)));
             if cost.metadata > 0 {
@@ -199,9 +202,9 @@ impl Quotas {
         self.sessions.get_with(id.clone(), || Arc::new(Session::new(&entry.config.quotas)))
     }
 
-    fn count(&self, ask: &Ask) {
-        let Some(stream) = &ask.stream else { return };
-        for (kind, points) in [("metadata", ask.cost.metadata), ("media", ask.cost.media)] {
+    fn count(&self, request: &KvsRequest) {
+        let Some(stream) = &request.stream else { return };
+        for (kind, points) in [("metadata", request.cost.metadata), ("media", request.cost.media)] {
             if points > 0 {
                 self.metrics.points(stream.as_str(), kind).inc_by(points.into());
             }

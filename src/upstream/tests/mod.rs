@@ -1,10 +1,11 @@
 //! The whole path against a tiny KVS on loopback that answers by script.
 
 use super::*;
-use crate::kvs::{Operation, StreamName, Timestamp};
+use crate::kvs::{Call, Operation, StreamName, StreamRef, Timestamp};
 use crate::setting::{SecretSource, Span};
 use std::collections::{HashMap, VecDeque};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 

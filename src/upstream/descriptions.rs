@@ -1,0 +1,183 @@
+//! What is remembered of streams: their descriptions and tags, asked for once by all who need them.
+//!
+//! A description serves for five minutes, and for as long as KVS is out of reach after that: it is what turns a name into the
+//! ARN that caches key on, so an outage of the control plane must not stop what is cached or what data endpoints still
+//! serve. What policies decide by is another matter: tags that were taken from a stream must not let anybody in for ever
+//! because KVS does not answer, so facts are believed for a minute after their time and no longer. "No such stream" is
+//! remembered for five seconds, against callers who repeat their request.
+
+use super::error::Error;
+use crate::base::single_flight::SingleFlight;
+use crate::kvs::{StreamArn, StreamRef, Timestamp};
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A call to KVS in progress.
+pub(super) type Work<V> = Pin<Box<dyn Future<Output = V> + Send>>;
+
+/// A stream, as KVS describes it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Description {
+    /// Its full ARN, with the creation time that tells it from a later stream of the same name.
+    pub arn: StreamArn,
+    /// CREATING, ACTIVE, UPDATING or DELETING.
+    pub status: String,
+    /// For how many hours KVS keeps fragments; 0: nothing is archived.
+    pub retention_hours: u32,
+    /// Such as `video/h264,audio/aac`.
+    pub media_type: Option<String>,
+    /// When it was made.
+    pub created: Option<Timestamp>,
+}
+
+/// A stream's tags.
+pub type Tags = BTreeMap<String, String>;
+
+/// What is remembered of all streams.
+#[derive(Default)]
+pub(super) struct Descriptions {
+    pub(super) streams: AnswerCache<Arc<Description>>,
+    pub(super) tags: AnswerCache<Arc<Tags>>,
+}
+
+/// Answers by entry and stream, each with its time, and the flights that fetch them.
+pub(super) struct AnswerCache<V> {
+    kept: moka::sync::Cache<StreamKey, KeptAnswer<V>>,
+    flights: SingleFlight<StreamKey, Result<V, Error>>,
+}
+
+pub(super) type StreamKey = (Arc<str>, StreamRef);
+
+#[derive(Clone)]
+struct KeptAnswer<V> {
+    answer: Result<V, Error>,
+    since: Instant,
+    /// Why the last renewal failed, and until when none is tried.
+    trouble: Option<(Error, Instant)>,
+}
+
+/// On whose behalf KVS is asked.
+pub struct Asker<'a, F: FnOnce() -> bool> {
+    /// Whose turn it takes.
+    pub principal: &'a str,
+    /// Whether he may make KVS be asked; called if it must be, not if the answer is there or on its way to somebody else.
+    pub may_ask: F,
+}
+
+impl Asker<'static, fn() -> bool> {
+    /// kvs-edge itself, for everybody.
+    #[must_use]
+    pub fn everybody() -> Self {
+        Self { principal: "", may_ask: || true }
+    }
+}
+
+/// How long an answer stands.
+#[derive(Clone, Copy)]
+pub(super) struct Validity {
+    pub(super) ttl: Duration,
+    /// After that, while it cannot be renewed; `None`: for ever.
+    pub(super) grace: Option<Duration>,
+    /// That nothing could be learnt is remembered for a moment too.
+    pub(super) keeps_trouble: bool,
+}
+
+const MOST: u64 = 100_000;
+const UNUSED: Duration = Duration::from_secs(24 * 3600);
+/// How long "no" is remembered, and how long a failed renewal is not repeated.
+pub(super) const SHORTLY: Duration = Duration::from_secs(5);
+/// How long after their time facts decide that cannot be renewed.
+pub(super) const GRACE: Duration = Duration::from_secs(60);
+
+impl<V: Clone + Send + Sync + 'static> Default for AnswerCache<V> {
+    fn default() -> Self {
+        let kept = moka::sync::Cache::builder().max_capacity(MOST).time_to_idle(UNUSED).build();
+        Self { kept, flights: SingleFlight::default() }
+    }
+}
+
+impl<V: Clone + Send + Sync + 'static> AnswerCache<V> {
+    pub(super) async fn get(
+        &self,
+        key: StreamKey,
+        Validity { ttl, grace, keeps_trouble }: Validity,
+        work: impl FnOnce() -> Work<Result<V, Error>>,
+    ) -> Result<V, Error> {
+        let kept = self.kept.get(&key);
+        let now = Instant::now();
+        let stands = |kept: &KeptAnswer<V>| grace.is_none_or(|grace| now < kept.since + ttl + grace);
+        if let Some(kept) = &kept {
+            let serves = if kept.answer.is_ok() { ttl } else { SHORTLY };
+            if now < kept.since + serves {
+                return kept.answer.clone();
+            }
+            if let Some((error, until)) = &kept.trouble
+                && now < *until
+            {
+                return if stands(kept) { kept.answer.clone() } else { Err(error.clone()) };
+            }
+        }
+        // To its end even if this caller leaves: the answer serves the next ones.
+        let answer = self.flights.start(key.clone(), work).result().await;
+        let answer =
+            answer.unwrap_or_else(|_| Err(Error::BrokenAnswer("describing the stream failed".into())));
+        let now = Instant::now();
+        match (&answer, kept) {
+            (Err(error), Some(old)) if error.is_outage() && old.answer.is_ok() => {
+                let stands = stands(&old);
+                let old = KeptAnswer { trouble: Some((error.clone(), now + SHORTLY)), ..old };
+                self.kept.insert(key, old.clone());
+                if stands { old.answer } else { answer }
+            }
+            // Waiting in vain was the asker's affair, not the stream's.
+            (Err(error), _) if error.is_outage() && (!keeps_trouble || error.is_busy()) => answer,
+            _ => {
+                self.kept.insert(key, KeptAnswer { answer: answer.clone(), since: now, trouble: None });
+                answer
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What decides may be a minute late, not for as long as KVS is out of reach; what only names a place may.
+    #[tokio::test(start_paused = true)]
+    async fn facts_that_cannot_be_renewed_decide_for_a_minute_more_and_name_places_for_ever() {
+        let memory = AnswerCache::<u32>::default();
+        let key: StreamKey =
+            ("main".into(), StreamRef::Name(crate::kvs::StreamName::parse("cam-1").unwrap()));
+        let (ttl, asked) = (Duration::from_secs(300), Arc::new(std::sync::atomic::AtomicU32::new(0)));
+        let get = async |grace: Option<Duration>, answer: Result<u32, Error>| {
+            let asked = asked.clone();
+            let work = move || -> Work<Result<u32, Error>> {
+                asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                Box::pin(async move { answer })
+            };
+            memory.get(key.clone(), Validity { ttl, grace, keeps_trouble: false }, work).await.ok()
+        };
+        let down = || Err(Error::BrokenAnswer("nobody there".into()));
+        assert_eq!(get(Some(GRACE), Ok(1)).await, Some(1));
+        tokio::time::sleep(Duration::from_secs(359)).await;
+        assert_eq!(get(Some(GRACE), down()).await, Some(1));
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let before = asked.load(std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(get(Some(GRACE), down()).await, None, "it may have changed long ago");
+        assert_eq!(get(None, down()).await, Some(1));
+        assert_eq!(
+            asked.load(std::sync::atomic::Ordering::Relaxed),
+            before,
+            "KVS is spared for five seconds"
+        );
+        tokio::time::sleep(Duration::from_secs(24 * 3600)).await;
+        assert_eq!(get(Some(GRACE), down()).await, None);
+        assert_eq!(get(None, down()).await, Some(1));
+        tokio::time::sleep(SHORTLY).await;
+        assert_eq!(get(Some(GRACE), Ok(2)).await, Some(2));
+    }
+}
