@@ -19,6 +19,7 @@ mod memory;
 mod metrics;
 mod reader;
 mod sync;
+mod tiers;
 
 pub use config::{Config, DiskConfig};
 pub use entry::{Fetched, Head, Keep, Outcome, Tier};
@@ -31,32 +32,19 @@ use crate::net::body::Broken;
 use disk::{Disk, Loaded};
 use entry::Entry;
 use fill::handle::Seat;
-use fill::in_flight::{Flights, Joined};
+use fill::in_flight::Joined;
 use fill::state::{Answer, Failure, Opening};
 use fill::task::Fetch;
 use key::Target;
-use memory::Memory;
-use memory::budget::Budget;
 use std::panic::resume_unwind;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
+use tiers::{Clock, Tiers};
 use tracing::Instrument as _;
 
 /// The media cache. Clones are the same cache.
 #[derive(Clone)]
-pub struct Cache(Arc<Inner>);
-
-struct Inner {
-    config: Config,
-    /// The largest body that is kept.
-    largest: u64,
-    memory: Memory,
-    flights: Flights,
-    budget: Budget,
-    disk: Option<Disk>,
-    metrics: Metrics,
-    clock: Clock,
-}
+pub struct Cache(Arc<Tiers>);
 
 /// What a lookup found, and how.
 pub struct Found {
@@ -95,20 +83,8 @@ impl Cache {
     }
 
     fn open_at(config: &Config, metrics: Metrics, clock: Clock) -> Result<Self, Error> {
-        let runtime = tokio::runtime::Handle::try_current().map_err(|_| Error::NoRuntime)?;
-        let budget = Budget::new(config.for_bodies(), metrics.filling.clone());
-        let inner = Arc::new(Inner {
-            config: config.clone(),
-            largest: config.largest(),
-            memory: Memory::new(config.for_entries(), metrics.memory.clone()),
-            flights: Flights::default(),
-            disk: config.disk.as_ref().map(|disk| Disk::open(disk, &budget, &metrics)),
-            budget,
-            metrics,
-            clock,
-        });
-        runtime.spawn(tidy(Arc::downgrade(&inner)));
-        Ok(Self(inner))
+        let _on_a_runtime = tokio::runtime::Handle::try_current().map_err(|_| Error::NoRuntime)?;
+        Ok(Self(Tiers::open(config, metrics, clock)))
     }
 
     /// Looks for `key` in memory, then on the disk, else joins the fetch under way, else starts one with `fetch`.
@@ -128,7 +104,7 @@ impl Cache {
         let found = match self.0.look(&key) {
             Some((entry, true)) => Found::new(Outcome::Hit(Tier::Memory), entry),
             Some((entry, false)) => {
-                drop(self.0.join(key, &erase(fetch), true));
+                drop(self.join(key, &erase(fetch), true));
                 Found::new(Outcome::Stale, entry)
             }
             // In a box: the way of a hit should not carry the room that a fill takes.
@@ -175,7 +151,7 @@ impl Cache {
         let (target, inner) = (Target::of(stream), Arc::clone(&self.0));
         let purging = tokio::task::spawn_blocking(move || {
             let disk = || inner.disk.as_ref().map_or(0, |disk| disk.purge(target));
-            inner.flights.purge(target, disk, || inner.memory.purge(target))
+            inner.in_flight.purge(target, disk, || inner.memory.purge(target))
         });
         // Cancelled only while the runtime shuts down.
         purging.await.unwrap_or_else(|error| error.try_into_panic().map_or(0, |panic| resume_unwind(panic)))
@@ -204,10 +180,20 @@ impl Cache {
         Ok(bytes)
     }
 
+    /// Joins the fill of `key`, or starts one and runs it.
+    fn join(&self, key: Key, fetch: &Fetch, refresh: bool) -> Joined {
+        let held = || self.0.look(&key).filter(|(_, fresh)| *fresh).map(|(entry, _)| entry);
+        let joined = self.0.in_flight.join(key, refresh, held);
+        if let Joined::Started(fill, _) = &joined {
+            tokio::spawn(Arc::clone(fill).run(Arc::clone(&self.0), Arc::clone(fetch)).in_current_span());
+        }
+        joined
+    }
+
     async fn fill(&self, key: Key, fetch: Fetch) -> Result<Found, FillError<Untyped>> {
         let patience = self.0.config.patience.0;
         for _ in 0..2 {
-            let (seat, started) = match self.0.join(key, &fetch, false) {
+            let (seat, started) = match self.join(key, &fetch, false) {
                 Joined::Seat(seat) => (seat, false),
                 Joined::Started(_, seat) => (seat, true),
                 Joined::Held(entry) => return Ok(Found::new(Outcome::Hit(Tier::Memory), entry)),
@@ -215,41 +201,10 @@ impl Cache {
             match tokio::time::timeout(patience, seat.opening()).await {
                 Ok(opening) => return Found::opened(seat, opening, started),
                 // Together with all others who lose patience: the first frees the key, the next takes it.
-                Err(_) => self.0.flights.remove(seat.fill()),
+                Err(_) => self.0.in_flight.remove(seat.fill()),
             }
         }
         Err(FillError::Broken(Broken::Stalled(patience)))
-    }
-}
-
-impl Inner {
-    /// What memory holds, and whether it is fresh.
-    fn look(&self, key: &Key) -> Option<(Arc<Entry>, bool)> {
-        let now = self.clock.now();
-        let entry = self.memory.get(key, now)?;
-        let fresh = entry.life.is_some_and(|life| now < life.fresh_until);
-        Some((entry, fresh))
-    }
-
-    /// Finds a place, and runs the fill if it begins now.
-    fn join(self: &Arc<Self>, key: Key, fetch: &Fetch, refresh: bool) -> Joined {
-        let held = || self.look(&key).filter(|(_, fresh)| *fresh).map(|(entry, _)| entry);
-        let joined = self.flights.join(key, refresh, held);
-        if let Joined::Started(fill, _) = &joined {
-            tokio::spawn(Arc::clone(fill).run(Arc::clone(self), Arc::clone(fetch)).in_current_span());
-        }
-        joined
-    }
-
-    async fn load(&self, key: Key) -> Option<Loaded> {
-        self.disk.as_ref()?.load(key, self.clock.now()).await
-    }
-
-    fn store(&self, entry: &Arc<Entry>) {
-        self.memory.insert(Arc::clone(entry));
-        if let Some(disk) = &self.disk {
-            disk.store(entry, self.clock.now());
-        }
     }
 }
 
@@ -306,37 +261,6 @@ where
         let fetching = fetch();
         Box::pin(async move { fetching.await.map_err(|error| Arc::new(error) as Failure) })
     })
-}
-
-/// Housekeeping, once a second, for as long as there is a cache.
-async fn tidy(cache: Weak<Inner>) {
-    let mut tick = tokio::time::interval(Duration::from_secs(1));
-    loop {
-        tick.tick().await;
-        let Some(inner) = cache.upgrade() else { return };
-        inner.memory.tidy();
-        inner.budget.tidy();
-        let leaving = inner.budget.used().saturating_sub(inner.memory.bytes());
-        let leaving = i64::try_from(leaving).unwrap_or(i64::MAX) - inner.metrics.filling.get();
-        inner.metrics.leaving.set(leaving.max(0));
-    }
-}
-
-/// The wall clock; tests bring their own.
-enum Clock {
-    Wall,
-    #[cfg(test)]
-    Set(Arc<std::sync::atomic::AtomicU64>),
-}
-
-impl Clock {
-    fn now(&self) -> Timestamp {
-        match self {
-            Self::Wall => Timestamp::now(),
-            #[cfg(test)]
-            Self::Set(millis) => Timestamp::from_millis(millis.load(std::sync::atomic::Ordering::Relaxed)),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ type Shard = HashMap<Key, Arc<Fill>, Spread>;
 
 /// The fills under way.
 #[derive(Default)]
-pub(in crate::cache) struct Flights([Mutex<Shard>; 16]);
+pub(in crate::cache) struct InFlight([Mutex<Shard>; 16]);
 
 /// Where a request finds its place.
 pub(in crate::cache) enum Joined {
@@ -25,7 +25,7 @@ pub(in crate::cache) enum Joined {
     Held(Arc<Entry>),
 }
 
-impl Flights {
+impl InFlight {
     /// Takes a place at the fill of `key`, or begins one, `pinned` or not. `held` looks into memory.
     pub(in crate::cache) fn join(
         &self,

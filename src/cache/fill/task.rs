@@ -7,10 +7,10 @@
 use super::compact::Compactor;
 use super::handle::Fill;
 use super::state::{Answer, Failure};
-use crate::cache::Inner;
 use crate::cache::entry::{Entry, Fetched, Head, Life, entity_tag};
 use crate::cache::memory::budget::Share;
 use crate::cache::sync::lock;
+use crate::cache::tiers::Tiers;
 use crate::net::body::{Broken, ByteStream};
 use bytes::Bytes;
 use http_body::Body as _;
@@ -35,15 +35,15 @@ enum End {
 
 impl Fill {
     /// Fetches, at most twice, and stores.
-    pub(in crate::cache) async fn run(self: Arc<Self>, inner: Arc<Inner>, fetch: Fetch) {
-        let _last_word = LastWord { fill: &self, inner: &inner };
-        if let Some(loaded) = inner.load(self.key).await {
-            self.answer_from_disk(loaded, |entry| inner.memory.insert(Arc::clone(entry)));
-            inner.memory.settle();
+    pub(in crate::cache) async fn run(self: Arc<Self>, tiers: Arc<Tiers>, fetch: Fetch) {
+        let _last_word = LastWord { fill: &self, tiers: &tiers };
+        if let Some(loaded) = tiers.load(self.key).await {
+            self.answer_from_disk(loaded, |entry| tiers.memory.insert(Arc::clone(entry)));
+            tiers.memory.settle();
             return;
         }
         for again in [true, false] {
-            match self.attempt(&inner, &fetch).await {
+            match self.attempt(&tiers, &fetch).await {
                 Ok(()) | Err(End::Told) => return,
                 Err(End::Broken(broken)) => {
                     tracing::warn!(key = ?self.key, %broken, again, "a body on its way into the cache broke");
@@ -55,11 +55,11 @@ impl Fill {
         }
     }
 
-    async fn attempt(&self, inner: &Inner, fetch: &Fetch) -> Result<(), End> {
-        let Fetched { head, keep, body } = self.fetch(inner, fetch).await?;
-        let mut share = inner.budget.share();
-        let fits = head.length.is_none_or(|length| length <= inner.largest && share.grow_to(length));
-        let life = Life::new(keep, head.stored, inner.config.max_age.0).filter(|_| fits);
+    async fn attempt(&self, tiers: &Tiers, fetch: &Fetch) -> Result<(), End> {
+        let Fetched { head, keep, body } = self.fetch(tiers, fetch).await?;
+        let mut share = tiers.budget.share();
+        let fits = head.length.is_none_or(|length| length <= tiers.largest && share.grow_to(length));
+        let life = Life::new(keep, head.stored, tiers.config.max_age.0).filter(|_| fits);
         self.with(|growth, wakes| {
             if !fits {
                 growth.stream(wakes);
@@ -70,16 +70,16 @@ impl Fill {
             share.stretch_to(WINDOW_ALONE);
         }
         let mut compactor = Compactor::new(fits, life.is_some());
-        self.pump(inner, body, &mut share, &mut compactor).await?;
-        self.finish(inner, &head, life, share, compactor);
+        self.pump(tiers, body, &mut share, &mut compactor).await?;
+        self.finish(tiers, &head, life, share, compactor);
         Ok(())
     }
 
     /// Runs the fetch until it answers, everybody has left, or it took too long.
-    async fn fetch(&self, inner: &Inner, fetch: &Fetch) -> Result<Fetched, End> {
+    async fn fetch(&self, tiers: &Tiers, fetch: &Fetch) -> Result<Fetched, End> {
         let mut fetching = fetch();
         // Whoever waits loses patience earlier; this is for fills that nobody waits for.
-        let limit = inner.config.patience.0 * 2;
+        let limit = tiers.config.patience.0 * 2;
         let mut deadline = pin!(sleep(limit));
         let fetched = poll_fn(|cx| {
             if lock(&self.growth).abandoned(cx.waker()) {
@@ -99,15 +99,15 @@ impl Fill {
     /// Moves the body into the growth, chunk by chunk, to its good end.
     async fn pump(
         &self,
-        inner: &Inner,
+        tiers: &Tiers,
         body: ByteStream,
         share: &mut Share,
         compactor: &mut Compactor,
     ) -> Result<(), End> {
         let mut body = pin!(body);
-        let mut patience = Patience::new(inner.config.stall.0);
+        let mut patience = Patience::new(tiers.config.stall.0);
         loop {
-            if self.room(inner, share).await? {
+            if self.room(tiers, share).await? {
                 // What was not asked for could not come.
                 patience.progress();
             }
@@ -129,7 +129,7 @@ impl Fill {
                 },
             };
             patience.progress();
-            self.take(inner, chunk, share, compactor).map_err(End::Broken)?;
+            self.take(tiers, chunk, share, compactor).map_err(End::Broken)?;
         }
         if lock(&self.growth).complete().map_err(End::Broken)? { Ok(()) } else { Err(End::Told) }
     }
@@ -137,7 +137,7 @@ impl Fill {
     /// Takes one chunk in; a body that has become too large streams from here on.
     fn take(
         &self,
-        inner: &Inner,
+        tiers: &Tiers,
         chunk: Bytes,
         share: &mut Share,
         compactor: &mut Compactor,
@@ -147,7 +147,7 @@ impl Fill {
             growth.push(chunk, wakes)?;
             Ok::<_, Broken>(growth.arrived())
         })?;
-        if compactor.holds() && (arrived > inner.largest || !share.grow_to(arrived)) {
+        if compactor.holds() && (arrived > tiers.largest || !share.grow_to(arrived)) {
             compactor.stop();
             self.with(|growth, wakes| growth.stream(wakes));
         }
@@ -167,7 +167,7 @@ impl Fill {
 
     /// Waits until a body that streams has room for more; readers who hold others back pay for it.
     /// Tells whether it had to wait.
-    async fn room(&self, inner: &Inner, share: &mut Share) -> Result<bool, End> {
+    async fn room(&self, tiers: &Tiers, share: &mut Share) -> Result<bool, End> {
         let mut has_room = || {
             let growth = lock(&self.growth);
             growth.has_room(WINDOW_ALONE)
@@ -177,7 +177,7 @@ impl Fill {
         while !has_room() {
             had_to = true;
             let begun = Instant::now();
-            let mut tick = pin!(sleep(inner.config.lag.0 / 4));
+            let mut tick = pin!(sleep(tiers.config.lag.0 / 4));
             let waited = poll_fn(|cx| {
                 if lock(&self.growth).abandoned(cx.waker()) {
                     return Poll::Ready(Err(End::Told));
@@ -186,7 +186,7 @@ impl Fill {
             });
             waited.await?;
             let waited = begun.elapsed();
-            self.with(|growth, wakes| growth.charge(waited, inner.config.lag.0, wakes));
+            self.with(|growth, wakes| growth.charge(waited, tiers.config.lag.0, wakes));
         }
         Ok(had_to)
     }
@@ -194,7 +194,7 @@ impl Fill {
     /// Makes the entry, stores it if it may be stored, and tells the readers.
     fn finish(
         &self,
-        inner: &Inner,
+        tiers: &Tiers,
         head: &Head,
         life: Option<Life>,
         mut share: Share,
@@ -211,20 +211,20 @@ impl Fill {
         let etag = compactor.digest().map(|digest| entity_tag(digest.as_ref()));
         let entry = Entry::new(self.key, head, life, pieces.into(), etag).counted(&mut share, life.is_some());
         drop(share);
-        self.become_whole(Arc::new(entry), |entry| inner.store(entry));
-        inner.memory.settle();
+        self.become_whole(Arc::new(entry), |entry| tiers.store(entry));
+        tiers.memory.settle();
     }
 }
 
 /// Whatever ends the task ends the fill.
 struct LastWord<'a> {
     fill: &'a Arc<Fill>,
-    inner: &'a Inner,
+    tiers: &'a Tiers,
 }
 
 impl Drop for LastWord<'_> {
     fn drop(&mut self) {
-        self.inner.flights.remove(self.fill);
+        self.tiers.in_flight.remove(self.fill);
         self.fill.last_word();
     }
 }

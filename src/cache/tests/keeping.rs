@@ -35,7 +35,7 @@ async fn what_is_not_to_be_kept_is_shared_while_it_comes_and_then_gone() {
     assert_eq!((one.outcome, two.outcome), (Outcome::Bypass, Outcome::Collapsed));
     assert_eq!(read(one).await.unwrap(), b"once");
     assert_eq!(read(two).await.unwrap(), b"once");
-    until(|| bench.cache.0.flights.len() == 0).await;
+    until(|| bench.cache.0.in_flight.len() == 0).await;
     assert_eq!(read(bench.cache.get_or_fill(key(1), origin.fetch()).await.unwrap()).await.unwrap(), b"twice");
 }
 
@@ -78,7 +78,7 @@ async fn a_body_too_large_to_keep_streams_to_all_who_keep_up_in_a_small_window()
         assert!(one.unwrap() == body && two.unwrap() == body);
         assert_eq!(origin.calls(), 1);
         assert!(bench.cache.get(&key(1)).is_none());
-        until(|| bench.cache.0.flights.len() == 0).await;
+        until(|| bench.cache.0.in_flight.len() == 0).await;
     }
 }
 
@@ -130,12 +130,12 @@ async fn memory_counts_what_is_evicted_while_somebody_reads_it_and_takes_in_less
         let mut reader = bench.cache.get_or_fill(key(number), origin.fetch()).await.unwrap().entry.body(None);
         reader.next().await.unwrap().unwrap();
         readers.push(reader);
-        until(|| bench.cache.0.flights.len() <= readers.len()).await;
+        until(|| bench.cache.0.in_flight.len() <= readers.len()).await;
         assert!(bench.cache.0.budget.used() <= (8 << 20) + 100 * (128 << 10));
     }
     assert!(bench.counted("kvs_edge_cache_requests_total", &["memory", "bypass"]) > 50.0);
     drop(readers);
-    until(|| bench.cache.0.flights.len() == 0).await;
+    until(|| bench.cache.0.in_flight.len() == 0).await;
     bench.cache.0.memory.tidy();
     assert_eq!(bench.cache.0.budget.used(), bench.cache.0.memory.bytes());
 }

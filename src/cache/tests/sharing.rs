@@ -79,7 +79,7 @@ async fn when_the_last_reader_leaves_a_fetch_past_half_goes_on_and_another_is_dr
             until(|| bench.cache.get(&key(sent)).is_some()).await;
         } else {
             feed.closed().await;
-            until(|| bench.cache.0.flights.len() == 0).await;
+            until(|| bench.cache.0.in_flight.len() == 0).await;
             assert!(bench.cache.get(&key(sent)).is_none());
         }
     }
@@ -92,7 +92,7 @@ async fn a_caller_who_goes_away_before_the_answer_frees_the_key() {
     origin.next(Body::Silent);
     let asked = tokio::time::timeout(Duration::from_secs(1), bench.cache.get_or_fill(key(1), origin.fetch()));
     assert!(asked.await.is_err());
-    until(|| bench.cache.0.flights.len() == 0).await;
+    until(|| bench.cache.0.in_flight.len() == 0).await;
     origin.whole("x");
     assert_eq!(bench.cache.get_or_fill(key(1), origin.fetch()).await.unwrap().outcome, Outcome::Miss);
 }

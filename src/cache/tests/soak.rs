@@ -204,7 +204,7 @@ fn whatever_happens_no_byte_is_wrong_and_nothing_short_looks_whole() {
         );
         assert!(count(&tally.right) > 100 && count(&tally.hits) > 10 && count(&tally.broken) > 0);
         // Fills past half may still be going on.
-        while bench.cache.0.flights.len() > 0 {
+        while bench.cache.0.in_flight.len() > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         assert_eq!(bench.counted("kvs_edge_cache_bytes", &["filling"]), 0.0);

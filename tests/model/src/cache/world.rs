@@ -11,7 +11,7 @@
 use super::entry::{Entry, Head, Life};
 use super::disk::Loaded;
 use super::fill::handle::{Fill, Seat};
-use super::fill::in_flight::{Flights, Joined};
+use super::fill::in_flight::{InFlight, Joined};
 use super::fill::state::{Answer, Opening, Read};
 use super::key::Target;
 use super::{Key, sync};
@@ -32,7 +32,7 @@ const CHUNKS: usize = 3;
 
 #[derive(Default)]
 struct World {
-    flights: Flights,
+    in_flight: InFlight,
     memory: Mutex<HashMap<u64, Arc<Entry>>>,
     disk: Mutex<HashMap<u64, Arc<Entry>>>,
     version: AtomicU64,
@@ -61,7 +61,7 @@ impl World {
         if let Some(entry) = self.held() {
             return Some(entry.body.to_vec());
         }
-        match self.flights.join(KEY, false, || self.held()) {
+        match self.in_flight.join(KEY, false, || self.held()) {
             Joined::Held(entry) => Some(entry.body.to_vec()),
             Joined::Seat(seat) => read(seat, most),
             Joined::Started(fill, seat) => {
@@ -87,7 +87,7 @@ impl World {
                 }
             }
         }
-        self.flights.remove(fill);
+        self.in_flight.remove(fill);
         fill.last_word();
     }
 
@@ -124,13 +124,13 @@ impl World {
     fn purge(&self) {
         self.version.fetch_add(1, Ordering::SeqCst);
         let empty = |tier: &Mutex<HashMap<u64, Arc<Entry>>>| tier.lock().unwrap().drain().count();
-        self.flights.purge(Target, || empty(&self.disk), || empty(&self.memory));
+        self.in_flight.purge(Target, || empty(&self.disk), || empty(&self.memory));
     }
 
     /// What must hold once all is quiet.
     fn quiet(&self) {
         assert!(
-            matches!(self.flights.join(KEY, false, || Some(entry(0))), Joined::Held(_)),
+            matches!(self.in_flight.join(KEY, false, || Some(entry(0))), Joined::Held(_)),
             "the key is free"
         );
         let version = self.version.load(Ordering::SeqCst) as u8;
