@@ -6,7 +6,7 @@
 use super::key::Key;
 use super::memory::account::Weight;
 use super::memory::block;
-use super::memory::budget::Share;
+use super::memory::budget::Reservation;
 use crate::kvs::Timestamp;
 use crate::net::body::ByteStream;
 use aws_lc_rs::digest::{Context, SHA256};
@@ -179,9 +179,9 @@ impl Entry {
     }
 
     /// The same, taking of the budget what its pieces, if they are `blocks` of the budget, do not take themselves.
-    pub(super) fn counted(mut self, share: &mut Share, blocks: bool) -> Self {
+    pub(super) fn counted(mut self, reservation: &mut Reservation, blocks: bool) -> Self {
         let own = if blocks { self.bookkeeping() } else { self.weight() };
-        self.own = Some(share.split(own));
+        self.own = Some(reservation.split(own));
         self
     }
 

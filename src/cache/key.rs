@@ -50,9 +50,9 @@ impl Key {
             Protocol::Dash => b"d",
         };
         let encoding = match stream {
-            StreamRef::Arn(arn) => Encoding::of(Row::Resource, arn),
+            StreamRef::Arn(arn) => Encoding::of(KeyKind::Resource, arn),
             StreamRef::Name(name) => {
-                Encoding::new(Row::Resource, Target::of_name(name.as_str()), name.as_str())
+                Encoding::new(KeyKind::Resource, PurgeTarget::of_name(name.as_str()), name.as_str())
             }
         };
         encoding.part(session.as_bytes()).part(protocol).shown(resource).key()
@@ -61,26 +61,30 @@ impl Key {
     /// One fragment as Matroska, the same for every session and caller.
     #[must_use]
     pub fn mkv(stream: &StreamArn, number: &FragmentNumber) -> Self {
-        Encoding::of(Row::Mkv, stream).part(number.as_str().as_bytes()).key()
+        Encoding::of(KeyKind::Mkv, stream).part(number.as_str().as_bytes()).key()
     }
 
     /// A clip.
     #[must_use]
     pub fn clip(stream: &StreamArn, selector: SelectorType, start: Timestamp, end: Timestamp) -> Self {
-        Encoding::of(Row::Clip, stream).selector(selector).instant(start).instant(end).key()
+        Encoding::of(KeyKind::Clip, stream).selector(selector).instant(start).instant(end).key()
     }
 
     /// A picture at an instant.
     #[must_use]
     pub fn image(stream: &StreamArn, picture: &Picture) -> Self {
-        Encoding::of(Row::Image, stream).selector(picture.selector).instant(picture.at).look(picture).key()
+        Encoding::of(KeyKind::Image, stream)
+            .selector(picture.selector)
+            .instant(picture.at)
+            .appearance(picture)
+            .key()
     }
 
     /// The newest picture of a camera, whatever its instant: `picture.at` does not count. Kept with
     /// [`super::Keep::Refresh`], so that everybody who looks at a camera costs one call per interval.
     #[must_use]
     pub fn latest_image(stream: &StreamArn, picture: &Picture) -> Self {
-        Encoding::of(Row::LatestImage, stream).selector(picture.selector).look(picture).key()
+        Encoding::of(KeyKind::LatestImage, stream).selector(picture.selector).appearance(picture).key()
     }
 
     /// The fragments of a range, drained and sorted.
@@ -91,20 +95,20 @@ impl Key {
         start: Timestamp,
         end: Timestamp,
     ) -> Self {
-        Encoding::of(Row::FragmentList, stream).selector(selector).instant(start).instant(end).key()
+        Encoding::of(KeyKind::FragmentList, stream).selector(selector).instant(start).instant(end).key()
     }
 
     /// KVS's own answer to a call about a stream, by everything that the call says: `body` is the call as KVS is sent it.
     #[must_use]
     pub fn answer(stream: &StreamArn, operation: Operation, body: &[u8]) -> Self {
-        Encoding::of(Row::Answer, stream).part(operation.name().as_bytes()).part(body).key()
+        Encoding::of(KeyKind::Answer, stream).part(operation.name().as_bytes()).part(body).key()
     }
 
     /// Whether a purge of `target` covers this key.
-    pub(super) fn is_of(&self, target: Target) -> bool {
+    pub(super) fn is_of(&self, target: PurgeTarget) -> bool {
         match target {
-            Target::Name(name) => self.name == name,
-            Target::Arn { arn, name } => self.arn == arn || (self.arn == 0 && self.name == name),
+            PurgeTarget::Name(name) => self.name == name,
+            PurgeTarget::Arn { arn, name } => self.arn == arn || (self.arn == 0 && self.name == name),
         }
     }
 
@@ -130,20 +134,20 @@ impl Hash for Key {
 
 /// A digest needs no second hash.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Spread;
+pub(super) struct DigestHash;
 
 /// Hands on the one `u64` it is given.
 #[derive(Default)]
-pub(super) struct AsIs(u64);
+pub(super) struct DigestHasher(u64);
 
-impl BuildHasher for Spread {
-    type Hasher = AsIs;
-    fn build_hasher(&self) -> AsIs {
-        AsIs(0)
+impl BuildHasher for DigestHash {
+    type Hasher = DigestHasher;
+    fn build_hasher(&self) -> DigestHasher {
+        DigestHasher(0)
     }
 }
 
-impl Hasher for AsIs {
+impl Hasher for DigestHasher {
     fn finish(&self) -> u64 {
         self.0
     }
@@ -157,7 +161,7 @@ impl Hasher for AsIs {
 
 /// Which entries a purge means.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Target {
+pub(super) enum PurgeTarget {
     /// Every stream of this name.
     Name(u64),
     /// This very stream, and what is known of it by name alone.
@@ -169,7 +173,7 @@ pub(super) enum Target {
     },
 }
 
-impl Target {
+impl PurgeTarget {
     /// Reads an ARN or a name.
     pub(super) fn of(stream: &str) -> Self {
         match StreamArn::parse(stream) {
@@ -197,7 +201,7 @@ fn tag(bytes: &[u8]) -> u64 {
 
 /// The rows of the table. Numbers are stored on disk inside digests: append, never renumber.
 #[derive(Clone, Copy)]
-enum Row {
+enum KeyKind {
     Resource = 1,
     Mkv = 2,
     Clip = 3,
@@ -219,16 +223,16 @@ struct Encoding {
 const USUAL: usize = 256;
 
 impl Encoding {
-    fn of(row: Row, stream: &StreamArn) -> Self {
-        Self::new(row, Target::of_arn(stream), stream.as_str())
+    fn of(row: KeyKind, stream: &StreamArn) -> Self {
+        Self::new(row, PurgeTarget::of_arn(stream), stream.as_str())
     }
 
-    fn new(row: Row, target: Target, stream: &str) -> Self {
+    fn new(row: KeyKind, target: PurgeTarget, stream: &str) -> Self {
         let mut bytes = Vec::with_capacity(USUAL);
         bytes.push(row as u8);
         let (arn, name) = match target {
-            Target::Arn { arn, name } => (arn, name),
-            Target::Name(name) => (0, name),
+            PurgeTarget::Arn { arn, name } => (arn, name),
+            PurgeTarget::Name(name) => (0, name),
         };
         Self { bytes, arn, name }.part(stream.as_bytes())
     }
@@ -260,7 +264,7 @@ impl Encoding {
         self.part(&at.millis().to_le_bytes())
     }
 
-    fn look(self, picture: &Picture) -> Self {
+    fn appearance(self, picture: &Picture) -> Self {
         let quality = match picture.format {
             ImageFormat::Jpeg => picture.quality.unwrap_or(DEFAULT_QUALITY),
             ImageFormat::Png => 0,
@@ -366,7 +370,7 @@ mod tests {
             one in proptest::collection::vec("[ab]{0,3}", 1..4), two in proptest::collection::vec("[ab]{0,3}", 1..4)
         ) {
             let encode = |parts: &[String]| {
-                let begin = Encoding::new(Row::Mkv, Target::of_name("s"), "s");
+                let begin = Encoding::new(KeyKind::Mkv, PurgeTarget::of_name("s"), "s");
                 parts.iter().fold(begin, |to, part| to.part(part.as_bytes())).bytes
             };
             prop_assert_eq!(encode(&one) == encode(&two), one == two);
@@ -383,7 +387,7 @@ mod tests {
         let (old, new) = (Key::mkv(&arn(1), &number), Key::mkv(&arn(2), &number));
         let session = Key::resource(&named("cam"), "s1", &Resource::MasterPlaylist);
         let other = Key::resource(&named("cam2"), "s1", &Resource::MasterPlaylist);
-        let hit = |target: &str| [old, new, session, other].map(|key| key.is_of(Target::of(target)));
+        let hit = |target: &str| [old, new, session, other].map(|key| key.is_of(PurgeTarget::of(target)));
         assert_eq!(hit(arn(1).as_str()), [true, false, true, false]);
         assert_eq!(hit("cam"), [true, true, true, false]);
         assert_eq!(hit("unheard-of"), [false; 4]);

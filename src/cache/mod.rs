@@ -5,7 +5,7 @@
 //! in hand). Trouble in a tier is a miss.
 //!
 //! - [`Key`] makes two requests the same bytes; [`freshness`] says how long those may be kept.
-//! - `task` runs the one fetch of a `fill`, whose state is a `growth` that `reader`s share; `flights` knows all fills.
+//! - `task` runs the one fetch of a `fill`, whose state is a `state` that `reader`s share; `flights` knows all fills.
 //! - Bodies lie in `block`s, and each counts against the `budget` until nobody anywhere holds a slice of it.
 //! - `memory` holds whole bodies; `store` is what lies below.
 
@@ -31,11 +31,11 @@ use crate::kvs::Timestamp;
 use crate::net::body::Broken;
 use disk::{Disk, Loaded};
 use entry::Entry;
-use fill::handle::Seat;
+use fill::handle::ReaderHandle;
 use fill::in_flight::Joined;
 use fill::state::{Answer, Failure, Opening};
 use fill::task::Fetch;
-use key::Target;
+use key::PurgeTarget;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
@@ -101,7 +101,7 @@ impl Cache {
         Fut: Future<Output = Result<Fetched, E>> + Send + 'static,
         E: Send + Sync + 'static,
     {
-        let found = match self.0.look(&key) {
+        let found = match self.0.lookup(&key) {
             Some((entry, true)) => Found::new(Outcome::Hit(Tier::Memory), entry),
             Some((entry, false)) => {
                 drop(self.join(key, &erase(fetch), true));
@@ -118,7 +118,7 @@ impl Cache {
     /// hit is counted; what is not one will be counted by [`Cache::get_or_fill`].
     #[must_use]
     pub fn get(&self, key: &Key) -> Option<Found> {
-        let (entry, _) = self.0.look(key).filter(|(_, fresh)| *fresh)?;
+        let (entry, _) = self.0.lookup(key).filter(|(_, fresh)| *fresh)?;
         let found = Found::new(Outcome::Hit(Tier::Memory), entry);
         self.0.metrics.count(found.outcome);
         Some(found)
@@ -148,7 +148,7 @@ impl Cache {
     /// removed. Fetches in progress finish for their readers and are not stored; the next request starts another. Files are
     /// deleted before this returns. The work runs on a thread for blocking work, and to its end even if this is dropped.
     pub async fn purge(&self, stream: &str) -> usize {
-        let (target, inner) = (Target::of(stream), Arc::clone(&self.0));
+        let (target, inner) = (PurgeTarget::of(stream), Arc::clone(&self.0));
         let purging = tokio::task::spawn_blocking(move || {
             let disk = || inner.disk.as_ref().map_or(0, |disk| disk.purge(target));
             inner.in_flight.purge(target, disk, || inner.memory.purge(target))
@@ -182,7 +182,7 @@ impl Cache {
 
     /// Joins the fill of `key`, or starts one and runs it.
     fn join(&self, key: Key, fetch: &Fetch, refresh: bool) -> Joined {
-        let held = || self.0.look(&key).filter(|(_, fresh)| *fresh).map(|(entry, _)| entry);
+        let held = || self.0.lookup(&key).filter(|(_, fresh)| *fresh).map(|(entry, _)| entry);
         let joined = self.0.in_flight.join(key, refresh, held);
         if let Joined::Started(fill, _) = &joined {
             tokio::spawn(Arc::clone(fill).run(Arc::clone(&self.0), Arc::clone(fetch)).in_current_span());
@@ -193,15 +193,15 @@ impl Cache {
     async fn fill(&self, key: Key, fetch: Fetch) -> Result<Found, FillError<Untyped>> {
         let patience = self.0.config.patience.0;
         for _ in 0..2 {
-            let (seat, started) = match self.join(key, &fetch, false) {
-                Joined::Seat(seat) => (seat, false),
-                Joined::Started(_, seat) => (seat, true),
+            let (reader, started) = match self.join(key, &fetch, false) {
+                Joined::InProgress(reader) => (reader, false),
+                Joined::Started(_, reader) => (reader, true),
                 Joined::Held(entry) => return Ok(Found::new(Outcome::Hit(Tier::Memory), entry)),
             };
-            match tokio::time::timeout(patience, seat.opening()).await {
-                Ok(opening) => return Found::opened(seat, opening, started),
+            match tokio::time::timeout(patience, reader.opening()).await {
+                Ok(opening) => return Found::opened(reader, opening, started),
                 // Together with all others who lose patience: the first frees the key, the next takes it.
-                Err(_) => self.0.in_flight.remove(seat.fill()),
+                Err(_) => self.0.in_flight.remove(reader.fill()),
             }
         }
         Err(FillError::Broken(Broken::Stalled(patience)))
@@ -213,7 +213,7 @@ impl Found {
         Self { outcome, entry: Reading::whole_entry(entry) }
     }
 
-    fn opened(seat: Seat, opening: Opening, started: bool) -> Result<Self, FillError<Untyped>> {
+    fn opened(reader: ReaderHandle, opening: Opening, started: bool) -> Result<Self, FillError<Untyped>> {
         match opening {
             Opening::Growing(opened) => {
                 let outcome = match (started, opened.life) {
@@ -221,7 +221,7 @@ impl Found {
                     (true, Some(_)) => Outcome::Miss,
                     (true, None) => Outcome::Bypass,
                 };
-                Ok(Self { outcome, entry: Reading::growing(seat, opened) })
+                Ok(Self { outcome, entry: Reading::growing(reader, opened) })
             }
             Opening::Answered(Answer::OnDisk(loaded)) => {
                 let entry = match loaded {

@@ -5,7 +5,7 @@
 
 use super::disk::OpenFile;
 use super::entry::{Entry, Head, Life};
-use super::fill::handle::Seat;
+use super::fill::handle::ReaderHandle;
 use super::fill::state::{Opened, Read};
 use crate::kvs::Timestamp;
 use crate::net::body::Broken;
@@ -20,25 +20,25 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 /// What a lookup found. Dropping it gives up the place at the fill.
-pub struct Reading(From);
+pub struct Reading(ReadingSource);
 
-enum From {
+enum ReadingSource {
     Entry(Arc<Entry>),
-    Growing(Seat, Opened),
+    Growing(ReaderHandle, Opened),
     Disk(Arc<OpenFile>),
 }
 
 impl Reading {
     pub(super) fn whole_entry(entry: Arc<Entry>) -> Self {
-        Self(From::Entry(entry))
+        Self(ReadingSource::Entry(entry))
     }
 
     pub(super) fn on_disk(file: Arc<OpenFile>) -> Self {
-        Self(From::Disk(file))
+        Self(ReadingSource::Disk(file))
     }
 
-    pub(super) fn growing(seat: Seat, opened: Opened) -> Self {
-        let mut reading = Self(From::Growing(seat, opened));
+    pub(super) fn growing(reader: ReaderHandle, opened: Opened) -> Self {
+        let mut reading = Self(ReadingSource::Growing(reader, opened));
         reading.settle();
         reading
     }
@@ -47,9 +47,9 @@ impl Reading {
     #[must_use]
     pub fn head(&self) -> &Head {
         match &self.0 {
-            From::Entry(entry) => &entry.head,
-            From::Growing(_, opened) => &opened.head,
-            From::Disk(file) => &file.header.head,
+            ReadingSource::Entry(entry) => &entry.head,
+            ReadingSource::Growing(_, opened) => &opened.head,
+            ReadingSource::Disk(file) => &file.header.head,
         }
     }
 
@@ -65,8 +65,8 @@ impl Reading {
     /// # Errors
     /// The body broke.
     pub async fn known_length(&mut self) -> Result<Option<u64>, Broken> {
-        let From::Growing(seat, _) = &self.0 else { return Ok(self.length()) };
-        match seat.length().await {
+        let ReadingSource::Growing(reader, _) = &self.0 else { return Ok(self.length()) };
+        match reader.length().await {
             Ok(length) => {
                 self.settle();
                 Ok(Some(length))
@@ -82,8 +82,8 @@ impl Reading {
     /// # Errors
     /// The body broke.
     pub async fn reaches(&mut self, end: u64) -> Result<bool, Broken> {
-        let From::Growing(seat, _) = &self.0 else { return Ok(self.length() >= Some(end)) };
-        let reached = seat.reaches(end).await?;
+        let ReadingSource::Growing(reader, _) = &self.0 else { return Ok(self.length() >= Some(end)) };
+        let reached = reader.reaches(end).await?;
         self.settle();
         Ok(reached)
     }
@@ -98,9 +98,9 @@ impl Reading {
     #[must_use]
     pub fn etag_value(&self) -> Option<&HeaderValue> {
         match &self.0 {
-            From::Entry(entry) => entry.life.map(|_| entry.etag()),
-            From::Disk(file) => Some(&file.header.etag),
-            From::Growing(..) => None,
+            ReadingSource::Entry(entry) => entry.life.map(|_| entry.etag()),
+            ReadingSource::Disk(file) => Some(&file.header.etag),
+            ReadingSource::Growing(..) => None,
         }
     }
 
@@ -109,9 +109,9 @@ impl Reading {
     #[must_use]
     pub fn known_etag(&self) -> Option<&HeaderValue> {
         match &self.0 {
-            From::Entry(entry) => entry.life.and_then(|_| entry.known_etag()),
-            From::Disk(file) => Some(&file.header.etag),
-            From::Growing(..) => None,
+            ReadingSource::Entry(entry) => entry.life.and_then(|_| entry.known_etag()),
+            ReadingSource::Disk(file) => Some(&file.header.etag),
+            ReadingSource::Growing(..) => None,
         }
     }
 
@@ -129,9 +129,9 @@ impl Reading {
 
     fn life(&self) -> Option<Life> {
         match &self.0 {
-            From::Entry(entry) => entry.life,
-            From::Growing(_, opened) => opened.life,
-            From::Disk(file) => Some(file.header.life),
+            ReadingSource::Entry(entry) => entry.life,
+            ReadingSource::Growing(_, opened) => opened.life,
+            ReadingSource::Disk(file) => Some(file.header.life),
         }
     }
 
@@ -139,8 +139,8 @@ impl Reading {
     #[must_use]
     pub fn whole_bytes(&self) -> Option<&[Bytes]> {
         match &self.0 {
-            From::Entry(entry) => Some(entry.pieces()),
-            From::Growing(..) | From::Disk(_) => None,
+            ReadingSource::Entry(entry) => Some(entry.pieces()),
+            ReadingSource::Growing(..) | ReadingSource::Disk(_) => None,
         }
     }
 
@@ -153,14 +153,14 @@ impl Reading {
         let end = length.map_or(range.end, |length| range.end.min(length));
         let start = range.start.min(end);
         let source = match self.0 {
-            From::Entry(entry) => Source::entry(entry, start),
-            From::Growing(seat, _) => {
+            ReadingSource::Entry(entry) => ReaderSource::entry(entry, start),
+            ReadingSource::Growing(reader, _) => {
                 if start > 0 {
-                    seat.start_at(start);
+                    reader.start_at(start);
                 }
-                Source::Growing { seat, hands: VecDeque::new() }
+                ReaderSource::Growing { reader, chunks: VecDeque::new() }
             }
-            From::Disk(file) => Source::Disk { file, hands: VecDeque::new(), reading: None },
+            ReadingSource::Disk(file) => ReaderSource::Disk { file, chunks: VecDeque::new(), reading: None },
         };
         Reader { source, position: start, end }
     }
@@ -189,34 +189,34 @@ impl Reading {
 
     /// Becomes a reading of the entry if the body has become whole.
     fn settle(&mut self) {
-        if let From::Growing(seat, _) = &self.0
-            && let Some(entry) = seat.entry()
+        if let ReadingSource::Growing(reader, _) = &self.0
+            && let Some(entry) = reader.entry()
         {
-            self.0 = From::Entry(entry);
+            self.0 = ReadingSource::Entry(entry);
         }
     }
 }
 
 /// A body on its way to one client. It ends whole, or with an error.
 pub struct Reader {
-    source: Source,
+    source: ReaderSource,
     /// The next byte.
     position: u64,
     /// One past the last byte, as far as is known; `u64::MAX` if it is not.
     end: u64,
 }
 
-enum Source {
+enum ReaderSource {
     Entry { entry: Arc<Entry>, piece: usize, skip: usize },
-    Growing { seat: Seat, hands: VecDeque<Bytes> },
-    Disk { file: Arc<OpenFile>, hands: VecDeque<Bytes>, reading: Option<FromFile> },
+    Growing { reader: ReaderHandle, chunks: VecDeque<Bytes> },
+    Disk { file: Arc<OpenFile>, chunks: VecDeque<Bytes>, reading: Option<FileRead> },
     Ended,
 }
 
 /// A read of a file under way.
-type FromFile = Pin<Box<dyn Future<Output = Result<VecDeque<Bytes>, Broken>> + Send>>;
+type FileRead = Pin<Box<dyn Future<Output = Result<VecDeque<Bytes>, Broken>> + Send>>;
 
-impl Source {
+impl ReaderSource {
     fn entry(entry: Arc<Entry>, at: u64) -> Self {
         let (piece, skip) = entry.find(at);
         Self::Entry { entry, piece, skip }
@@ -233,13 +233,13 @@ impl Reader {
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
         loop {
             if self.position >= self.end {
-                self.source = Source::Ended;
+                self.source = ReaderSource::Ended;
             }
             match &mut self.source {
-                Source::Ended => return Poll::Ready(None),
-                Source::Entry { entry, piece, skip } => {
+                ReaderSource::Ended => return Poll::Ready(None),
+                ReaderSource::Entry { entry, piece, skip } => {
                     let Some(bytes) = entry.pieces().get(*piece) else {
-                        self.source = Source::Ended;
+                        self.source = ReaderSource::Ended;
                         continue;
                     };
                     let left = usize::try_from(self.end - self.position).unwrap_or(usize::MAX);
@@ -249,8 +249,8 @@ impl Reader {
                     (*piece, *skip) = (*piece + 1, 0);
                     return self.hand_out(chunk);
                 }
-                Source::Disk { file, hands, reading } => {
-                    if let Some(chunk) = hands.pop_front() {
+                ReaderSource::Disk { file, chunks, reading } => {
+                    if let Some(chunk) = chunks.pop_front() {
                         return self.hand_out(chunk);
                     }
                     let range = self.position..self.end;
@@ -258,21 +258,21 @@ impl Reader {
                     let read = ready!(read.as_mut().poll(cx));
                     *reading = None;
                     match read {
-                        Ok(blocks) => *hands = blocks,
+                        Ok(blocks) => *chunks = blocks,
                         Err(broken) => return self.break_off(broken),
                     }
                 }
-                Source::Growing { seat, hands } => {
-                    if let Some(chunk) = hands.pop_front() {
+                ReaderSource::Growing { reader, chunks } => {
+                    if let Some(chunk) = chunks.pop_front() {
                         return self.hand_out(chunk);
                     }
-                    match seat.read(self.end, hands, cx) {
+                    match reader.read(self.end, chunks, cx) {
                         Read::Some => {}
                         Read::Wait => return Poll::Pending,
-                        Read::End => self.source = Source::Ended,
+                        Read::End => self.source = ReaderSource::Ended,
                         Read::Whole(entry) => {
                             self.end = self.end.min(entry.length());
-                            self.source = Source::entry(entry, self.position);
+                            self.source = ReaderSource::entry(entry, self.position);
                         }
                         Read::Broken(broken) => return self.break_off(broken),
                     }
@@ -282,7 +282,7 @@ impl Reader {
     }
 
     fn break_off(&mut self, broken: Broken) -> Poll<Option<Result<Bytes, Broken>>> {
-        self.source = Source::Ended;
+        self.source = ReaderSource::Ended;
         Poll::Ready(Some(Err(broken)))
     }
 
@@ -301,12 +301,12 @@ impl Body for Reader {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self.source, Source::Ended) || self.position >= self.end
+        matches!(self.source, ReaderSource::Ended) || self.position >= self.end
     }
 
     fn size_hint(&self) -> SizeHint {
         match self.source {
-            Source::Ended => SizeHint::with_exact(0),
+            ReaderSource::Ended => SizeHint::with_exact(0),
             _ if self.end == u64::MAX => SizeHint::new(),
             _ => SizeHint::with_exact(self.end - self.position),
         }

@@ -44,7 +44,7 @@ impl Tiers {
     }
 
     /// What memory holds, and whether it is fresh.
-    pub(super) fn look(&self, key: &Key) -> Option<(Arc<Entry>, bool)> {
+    pub(super) fn lookup(&self, key: &Key) -> Option<(Arc<Entry>, bool)> {
         let now = self.clock.now();
         let entry = self.memory.get(key, now)?;
         let fresh = entry.life.is_some_and(|life| now < life.fresh_until);

@@ -7,7 +7,7 @@
 
 use crate::cache::entry::{Entry, Head, Life};
 use crate::cache::key::Key;
-use crate::cache::memory::budget::Share;
+use crate::cache::memory::budget::Reservation;
 use crate::kvs::Timestamp;
 use bytes::{Buf as _, Bytes};
 use crc32fast::Hasher;
@@ -203,11 +203,11 @@ impl Header {
         file: &File,
         range: Range<u64>,
         most: u64,
-        share: &mut Share,
+        reservation: &mut Reservation,
     ) -> io::Result<VecDeque<Bytes>> {
         let from = range.start / BLOCK * BLOCK;
         let to = range.end.min(from + most.max(BLOCK));
-        let pieces = self.read_blocks(file, from..to, share)?;
+        let pieces = self.read_blocks(file, from..to, reservation)?;
         let (mut skip, mut left) = ((range.start - from) as usize, (to - range.start) as usize);
         let wanted = pieces.into_iter().filter_map(|mut piece| {
             let skipped = skip.min(piece.len());
@@ -221,10 +221,15 @@ impl Header {
     }
 
     /// Reads and checks all blocks that hold something of `range`, which begins where one does.
-    fn read_blocks(&self, file: &File, range: Range<u64>, share: &mut Share) -> io::Result<Vec<Bytes>> {
+    fn read_blocks(
+        &self,
+        file: &File,
+        range: Range<u64>,
+        reservation: &mut Reservation,
+    ) -> io::Result<Vec<Bytes>> {
         let mut pieces = Vec::new();
         for at in range.step_by(BLOCK as usize) {
-            self.read_block(file, at, share, &mut pieces)?;
+            self.read_block(file, at, reservation, &mut pieces)?;
         }
         Ok(pieces)
     }
@@ -234,14 +239,14 @@ impl Header {
         &self,
         file: &File,
         mut at: u64,
-        share: &mut Share,
+        reservation: &mut Reservation,
         pieces: &mut Vec<Bytes>,
     ) -> io::Result<()> {
         let number = usize::try_from(at / BLOCK).map_err(io::Error::other)?;
         let end = self.length.min(at + BLOCK);
         let mut sum = Hasher::new();
         while at < end {
-            let mut piece = share.block((end - at) as usize);
+            let mut piece = reservation.block((end - at) as usize);
             file.read_exact_at(piece.bytes_mut(), self.body_at + at)?;
             sum.update(piece.bytes_mut());
             let piece = piece.freeze();
@@ -256,16 +261,16 @@ impl Header {
     }
 
     /// Reads and checks the whole body, into memory that is taken from the share.
-    pub(super) fn read_whole(&self, file: &File, share: &mut Share) -> io::Result<Entry> {
-        let pieces = self.read_blocks(file, 0..self.length, share)?;
+    pub(super) fn read_whole(&self, file: &File, reservation: &mut Reservation) -> io::Result<Entry> {
+        let pieces = self.read_blocks(file, 0..self.length, reservation)?;
         let entry = Entry::new(self.key, &self.head, Some(self.life), pieces.into(), Some(self.etag.clone()));
-        Ok(entry.counted(share, true))
+        Ok(entry.counted(reservation, true))
     }
 
     /// Checks the whole body without keeping it.
-    pub(super) fn check(&self, file: &File, share: &mut Share) -> io::Result<()> {
+    pub(super) fn check(&self, file: &File, reservation: &mut Reservation) -> io::Result<()> {
         let mut starts = (0..self.length).step_by(BLOCK as usize);
-        starts.try_for_each(|at| self.read_block(file, at, share, &mut Vec::new()))
+        starts.try_for_each(|at| self.read_block(file, at, reservation, &mut Vec::new()))
     }
 }
 
@@ -305,8 +310,8 @@ mod tests {
         Entry::new(key(1), &head, Some(life()), pieces.into(), None)
     }
 
-    fn share() -> Share {
-        crate::cache::memory::budget::tests_support::plenty().share()
+    fn reservation() -> Reservation {
+        crate::cache::memory::budget::tests_support::plenty().reserve()
     }
 
     fn life() -> Life {
@@ -338,8 +343,8 @@ mod tests {
             let file = File::open(&path).unwrap();
             prop_assert_eq!(file.metadata().unwrap().len(), super::size(&entry));
             let header = Header::read(&file).unwrap();
-            header.check(&file, &mut share()).unwrap();
-            let read = header.read_whole(&file, &mut share()).unwrap();
+            header.check(&file, &mut reservation()).unwrap();
+            let read = header.read_whole(&file, &mut reservation()).unwrap();
             prop_assert!(read.pieces().concat() == body);
             prop_assert_eq!(&*read.head, &*entry.head);
             prop_assert_eq!((read.etag(), read.life, read.key), (entry.etag(), entry.life, entry.key));
@@ -348,7 +353,7 @@ mod tests {
                 let mut got = Vec::new();
                 while (got.len() as u64) < range.end - range.start {
                     let from = range.start + got.len() as u64;
-                    let blocks = header.read_range(&file, from..range.end, PIECE, &mut share()).unwrap();
+                    let blocks = header.read_range(&file, from..range.end, PIECE, &mut reservation()).unwrap();
                     blocks.iter().for_each(|block| got.extend_from_slice(block));
                 }
                 prop_assert!(got == body[range.start as usize..range.end as usize]);
@@ -366,7 +371,7 @@ mod tests {
             bytes[at] ^= flip;
             fs::write(&path, &bytes).unwrap();
             let file = File::open(&path).unwrap();
-            prop_assert!(Header::read(&file).and_then(|header| header.read_whole(&file, &mut share())).is_err());
+            prop_assert!(Header::read(&file).and_then(|header| header.read_whole(&file, &mut reservation())).is_err());
         }
 
         #[test]
@@ -391,7 +396,7 @@ mod tests {
             }
             fs::write(folder.path().join("x"), &bytes).unwrap();
             let file = File::open(folder.path().join("x")).unwrap();
-            let _ = Header::read(&file).and_then(|header| header.read_whole(&file, &mut share()));
+            let _ = Header::read(&file).and_then(|header| header.read_whole(&file, &mut reservation()));
         }
     }
 }

@@ -8,7 +8,7 @@ pub(super) struct Health {
     began: Instant,
     failures: AtomicU32,
     /// Milliseconds since it began.
-    rests_until: AtomicU64,
+    paused_until: AtomicU64,
     quiet_until: AtomicU64,
     silenced: AtomicU64,
 }
@@ -25,7 +25,7 @@ impl Default for Health {
         Self {
             began: Instant::now(),
             failures: AtomicU32::new(0),
-            rests_until: AtomicU64::new(0),
+            paused_until: AtomicU64::new(0),
             quiet_until: AtomicU64::new(0),
             silenced: AtomicU64::new(0),
         }
@@ -38,30 +38,30 @@ impl Health {
     }
 
     /// It is being left alone.
-    pub(super) fn resting(&self) -> bool {
-        self.rests_until.load(Ordering::Relaxed) > self.now()
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused_until.load(Ordering::Relaxed) > self.now()
     }
 
     /// It worked.
-    pub(super) fn well(&self) {
+    pub(super) fn healthy(&self) {
         self.failures.store(0, Ordering::Relaxed);
     }
 
     /// It did not.
-    pub(super) fn ill(&self) {
+    pub(super) fn unhealthy(&self) {
         if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES {
-            self.give_up();
+            self.pause();
         }
     }
 
     /// It is to be left alone.
-    pub(super) fn give_up(&self) {
+    pub(super) fn pause(&self) {
         self.failures.store(0, Ordering::Relaxed);
-        self.rests_until.store(self.now() + REST.as_millis() as u64, Ordering::Relaxed);
+        self.paused_until.store(self.now() + REST.as_millis() as u64, Ordering::Relaxed);
     }
 
     /// Whether to warn now, and how many warnings were held back since the last one.
-    pub(super) fn may_complain(&self) -> Option<u64> {
+    pub(super) fn may_warn(&self) -> Option<u64> {
         let now = self.now();
         if self.quiet_until.load(Ordering::Relaxed) > now {
             self.silenced.fetch_add(1, Ordering::Relaxed);

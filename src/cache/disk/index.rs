@@ -1,10 +1,10 @@
-//! What the disk tier knows: its index in memory, and what lookups and the keeper share.
+//! What the disk tier knows: its index in memory, and what lookups and the writer share.
 
 use super::file::Stamp;
 use super::health::Health;
 use crate::cache::config::DiskConfig;
+use crate::cache::key::DigestHash;
 use crate::cache::key::Key;
-use crate::cache::key::Spread;
 use crate::cache::memory::budget::Budget;
 use crate::cache::metrics::Metrics;
 use crate::cache::sync::{Mutex, lock};
@@ -18,14 +18,14 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
-/// What readers and the keeper share.
-pub(super) struct Shared {
+/// What readers and the writer share.
+pub(super) struct DiskState {
     pub(super) root: PathBuf,
-    pub(super) index: Cache<Key, Arc<Record>, Spread>,
+    pub(super) index: Cache<Key, Arc<IndexEntry>, DigestHash>,
     /// In KiB.
     capacity: u64,
-    /// Files that nobody refers to any more, for the keeper to delete.
-    pub(super) doomed: Arc<Mutex<Vec<u64>>>,
+    /// Files that nobody refers to any more, for the writer to delete.
+    pub(super) to_delete: Arc<Mutex<Vec<u64>>>,
     /// The folder is claimed and searched.
     pub(super) open: AtomicBool,
     pub(super) next: AtomicU64,
@@ -42,13 +42,13 @@ pub(super) struct Shared {
 }
 
 /// What the index knows of a file; the rest is in its header.
-pub(super) struct Record {
+pub(super) struct IndexEntry {
     pub(super) id: u64,
     /// Its size in bytes.
     pub(super) size: u64,
     /// In milliseconds since 1970.
     pub(super) expires: u64,
-    /// The file is there; until then the record holds its place in the budget.
+    /// The file is there; until then the indexed holds its place in the budget.
     pub(super) ready: AtomicBool,
     /// As it was when it was last known to be sound.
     pub(super) checked: Mutex<Option<Stamp>>,
@@ -62,7 +62,7 @@ pub(super) const READS: usize = 8;
 /// or than an eighth of the memory that the cache has.
 const MOST_QUEUED: u64 = 32 << 20;
 
-impl Record {
+impl IndexEntry {
     pub(super) fn new(id: u64, size: u64, expires: Timestamp, ready: bool) -> Arc<Self> {
         Arc::new(Self {
             id,
@@ -80,33 +80,33 @@ impl Record {
     }
 }
 
-struct AtTheirEnd;
+struct ByExpiry;
 
-impl moka::Expiry<Key, Arc<Record>> for AtTheirEnd {
-    fn expire_after_create(&self, _: &Key, record: &Arc<Record>, _: Instant) -> Option<Duration> {
-        Some(Timestamp::now().age(Timestamp::from_millis(record.expires)))
+impl moka::Expiry<Key, Arc<IndexEntry>> for ByExpiry {
+    fn expire_after_create(&self, _: &Key, indexed: &Arc<IndexEntry>, _: Instant) -> Option<Duration> {
+        Some(Timestamp::now().age(Timestamp::from_millis(indexed.expires)))
     }
 
     fn expire_after_update(
         &self,
         key: &Key,
-        record: &Arc<Record>,
+        indexed: &Arc<IndexEntry>,
         at: Instant,
         _: Option<Duration>,
     ) -> Option<Duration> {
-        self.expire_after_create(key, record, at)
+        self.expire_after_create(key, indexed, at)
     }
 }
 
-impl Shared {
+impl DiskState {
     /// A tier whose folder has yet to be claimed and searched.
     pub(super) fn new(config: &DiskConfig, budget: &Budget, metrics: &Metrics) -> Arc<Self> {
-        let doomed = Arc::new(Mutex::new(Vec::new()));
+        let to_delete = Arc::new(Mutex::new(Vec::new()));
         Arc::new(Self {
             root: config.path.clone(),
-            index: index(config.size.0 / 1024, metrics, &doomed),
+            index: index(config.size.0 / 1024, metrics, &to_delete),
             capacity: config.size.0 / 1024,
-            doomed,
+            to_delete,
             open: AtomicBool::new(false),
             next: AtomicU64::new(0),
             queued: AtomicU64::new(0),
@@ -125,8 +125,8 @@ impl Shared {
         self.root.join(format!("{:02x}", id & 0xff)).join(format!("{id:016x}"))
     }
 
-    pub(super) fn forget(&self, key: &Key, record: &Arc<Record>) {
-        if self.index.get(key).is_some_and(|known| Arc::ptr_eq(&known, record)) {
+    pub(super) fn forget(&self, key: &Key, indexed: &Arc<IndexEntry>) {
+        if self.index.get(key).is_some_and(|known| Arc::ptr_eq(&known, indexed)) {
             self.index.invalidate(key);
         }
     }
@@ -148,17 +148,21 @@ impl Shared {
 
 /// The index. Least recently used goes first: what makes an entry popular happens in memory, where this tier does not
 /// see it, so frequency would be a poor guide here.
-fn index(capacity: u64, metrics: &Metrics, doomed: &Arc<Mutex<Vec<u64>>>) -> Cache<Key, Arc<Record>, Spread> {
-    let (evicted, doomed) = (metrics.disk.evicted.clone(), Arc::clone(doomed));
+fn index(
+    capacity: u64,
+    metrics: &Metrics,
+    to_delete: &Arc<Mutex<Vec<u64>>>,
+) -> Cache<Key, Arc<IndexEntry>, DigestHash> {
+    let (evicted, to_delete) = (metrics.disk.evicted.clone(), Arc::clone(to_delete));
     Cache::builder()
         .name("disk")
         .max_capacity(capacity) // KiB: an object may be larger than a weight can say in bytes
-        .weigher(|_: &Key, record: &Arc<Record>| record.weight())
-        .expire_after(AtTheirEnd)
+        .weigher(|_: &Key, indexed: &Arc<IndexEntry>| indexed.weight())
+        .expire_after(ByExpiry)
         .eviction_policy(EvictionPolicy::lru())
-        .eviction_listener(move |_, record: Arc<Record>, cause| {
-            // Whatever thread this is, the file is deleted by the keeper.
-            lock(&doomed).push(record.id);
+        .eviction_listener(move |_, indexed: Arc<IndexEntry>, cause| {
+            // Whatever thread this is, the file is deleted by the writer.
+            lock(&to_delete).push(indexed.id);
             match cause {
                 RemovalCause::Expired => evicted.expired.inc(),
                 RemovalCause::Size => evicted.size.inc(),
@@ -167,5 +171,5 @@ fn index(capacity: u64, metrics: &Metrics, doomed: &Arc<Mutex<Vec<u64>>>) -> Cac
                 RemovalCause::Explicit => {}
             }
         })
-        .build_with_hasher(Spread)
+        .build_with_hasher(DigestHash)
 }

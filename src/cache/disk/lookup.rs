@@ -5,13 +5,13 @@
 //! alone for a while.
 
 use super::file::{Header, PIECE, Stamp};
-use super::index::{Record, Shared};
-use super::writer::{self, Order};
+use super::index::{DiskState, IndexEntry};
+use super::writer::{self, WriteOrder};
 use crate::cache::config::DiskConfig;
 use crate::cache::entry::{Entry, Life};
 use crate::cache::key::Key;
-use crate::cache::key::Target;
-use crate::cache::memory::budget::{Budget, Share};
+use crate::cache::key::PurgeTarget;
+use crate::cache::memory::budget::{Budget, Reservation};
 use crate::cache::metrics::Metrics;
 use crate::cache::sync::lock;
 use crate::kvs::Timestamp;
@@ -27,8 +27,8 @@ use std::time::Duration;
 
 /// The disk tier.
 pub(in crate::cache) struct Disk {
-    shared: Arc<Shared>,
-    orders: mpsc::Sender<Order>,
+    state: Arc<DiskState>,
+    orders: mpsc::Sender<WriteOrder>,
 }
 
 /// What a lookup gives.
@@ -44,8 +44,8 @@ pub(in crate::cache) enum Loaded {
 pub(in crate::cache) struct OpenFile {
     file: File,
     pub(in crate::cache) header: Header,
-    record: Arc<Record>,
-    shared: Arc<Shared>,
+    indexed: Arc<IndexEntry>,
+    state: Arc<DiskState>,
 }
 
 /// Up to this size a body is loaded whole at once; a larger one when it is asked for again.
@@ -55,56 +55,56 @@ const SMALL: u64 = 4 << 20;
 const SHORT_LIVED: Duration = Duration::from_secs(60);
 
 impl Disk {
-    /// Opens the tier. It begins to answer once its keeper has claimed and searched the folder; until then, and if that
+    /// Opens the tier. It begins to answer once its writer has claimed and searched the folder; until then, and if that
     /// never comes, everything is a miss.
     pub(in crate::cache) fn open(config: &DiskConfig, budget: &Budget, metrics: &Metrics) -> Self {
-        let shared = Shared::new(config, budget, metrics);
-        let orders = writer::start(&shared);
-        Self { shared, orders }
+        let state = DiskState::new(config, budget, metrics);
+        let orders = writer::start(&state);
+        Self { state, orders }
     }
 
     /// Whatever the disk has under `key` that may be given out at `now`.
     pub(in crate::cache) async fn load(&self, key: Key, now: Timestamp) -> Option<Loaded> {
-        let shared = &self.shared;
-        if !shared.open.load(Ordering::Acquire) {
+        let state = &self.state;
+        if !state.open.load(Ordering::Acquire) {
             return None;
         }
-        let found = shared.index.get(&key).filter(|record| {
-            record.ready.load(Ordering::Acquire) && now < Timestamp::from_millis(record.expires)
+        let found = state.index.get(&key).filter(|indexed| {
+            indexed.ready.load(Ordering::Acquire) && now < Timestamp::from_millis(indexed.expires)
         });
-        let Some(record) = found else {
-            shared.metrics.disk.miss.inc();
+        let Some(indexed) = found else {
+            state.metrics.disk.miss.inc();
             return None;
         };
         let permit =
-            if shared.reads.resting() { None } else { Arc::clone(&shared.gate).try_acquire_owned().ok() };
+            if state.reads.is_paused() { None } else { Arc::clone(&state.gate).try_acquire_owned().ok() };
         let Some(permit) = permit else {
-            shared.metrics.trouble.skipped.inc();
+            state.metrics.trouble.skipped.inc();
             return None;
         };
-        let hot = record.hits.fetch_add(1, Ordering::Relaxed) > 0;
-        let mut share = shared.budget.share();
-        let whole = (record.size <= SMALL || hot) && share.grow_to(record.size);
+        let hot = indexed.hits.fetch_add(1, Ordering::Relaxed) > 0;
+        let mut reservation = state.budget.reserve();
+        let whole = (indexed.size <= SMALL || hot) && reservation.grow_to(indexed.size);
         let reading = tokio::task::spawn_blocking({
-            let (shared, record) = (Arc::clone(shared), Arc::clone(&record));
+            let (state, indexed) = (Arc::clone(state), Arc::clone(&indexed));
             move || {
                 let _permit = permit;
-                shared.read(key, &record, whole.then_some(share))
+                state.read(key, &indexed, whole.then_some(reservation))
             }
         });
-        let read = match tokio::time::timeout(shared.timeout, reading).await {
+        let read = match tokio::time::timeout(state.timeout, reading).await {
             Ok(Ok(read)) => read,
             Ok(Err(_)) => Err(io::Error::other("the read was dropped")),
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         };
         match read {
             Ok(loaded) => {
-                shared.reads.well();
-                shared.metrics.disk.hit.inc();
+                state.reads.healthy();
+                state.metrics.disk.hit.inc();
                 Some(loaded)
             }
             Err(error) => {
-                shared.trouble(&key, &record, &error);
+                state.trouble(&key, &indexed, &error);
                 None
             }
         }
@@ -112,115 +112,120 @@ impl Disk {
 
     /// Whether there should be a file under `key` that may be given out at `now`.
     pub(in crate::cache) fn holds(&self, key: &Key, now: Timestamp) -> bool {
-        let usable = |record: Arc<Record>| {
-            record.ready.load(Ordering::Acquire) && now < Timestamp::from_millis(record.expires)
+        let usable = |indexed: Arc<IndexEntry>| {
+            indexed.ready.load(Ordering::Acquire) && now < Timestamp::from_millis(indexed.expires)
         };
-        self.shared.open.load(Ordering::Acquire) && self.shared.index.get(key).is_some_and(usable)
+        self.state.open.load(Ordering::Acquire) && self.state.index.get(key).is_some_and(usable)
     }
 
     /// Has an entry written, if it is worth it and the disk keeps up. Neither waits nor fails.
     pub(in crate::cache) fn store(&self, entry: &Arc<Entry>, now: Timestamp) {
-        let shared = &self.shared;
+        let state = &self.state;
         // What is refreshed as it ages is short-lived too, and a restart refreshes it anyway.
         let lasts = |life: &Life| life.expires > now.plus(SHORT_LIVED) && life.fresh_until == life.expires;
         let Some(life) = entry.life.filter(lasts) else { return };
         let texts = entry.head.content_type.len() + entry.head.note.as_deref().map_or(0, str::len);
-        if !shared.open.load(Ordering::Acquire) || texts > 1280 {
+        if !state.open.load(Ordering::Acquire) || texts > 1280 {
             return;
         }
         let bytes = entry.length();
-        let queued = shared.queued.load(Ordering::Relaxed);
-        let behind = queued > 0 && queued + bytes > shared.most_queued;
-        if shared.writes.resting() || behind {
-            shared.metrics.trouble.skipped.inc();
+        let queued = state.queued.load(Ordering::Relaxed);
+        let behind = queued > 0 && queued + bytes > state.most_queued;
+        if state.writes.is_paused() || behind {
+            state.metrics.trouble.skipped.inc();
             return;
         }
-        let id = shared.next.fetch_add(1, Ordering::Relaxed);
-        let record = Record::new(id, super::file::size(entry), life.expires, false);
-        shared.queued.fetch_add(bytes, Ordering::Relaxed);
+        let id = state.next.fetch_add(1, Ordering::Relaxed);
+        let indexed = IndexEntry::new(id, super::file::size(entry), life.expires, false);
+        state.queued.fetch_add(bytes, Ordering::Relaxed);
         // Never updated in place; see `memory::Memory::insert`.
-        if shared.index.remove(&entry.key).is_some() {
-            shared.metrics.disk.evicted.replaced.inc();
+        if state.index.remove(&entry.key).is_some() {
+            state.metrics.disk.evicted.replaced.inc();
         }
-        shared.index.insert(entry.key, Arc::clone(&record));
-        let order = Order { entry: Arc::clone(entry), life, record };
+        state.index.insert(entry.key, Arc::clone(&indexed));
+        let order = WriteOrder { entry: Arc::clone(entry), life, indexed };
         if self.orders.send(order).is_err() {
-            shared.queued.fetch_sub(bytes, Ordering::Relaxed);
-            shared.index.invalidate(&entry.key);
+            state.queued.fetch_sub(bytes, Ordering::Relaxed);
+            state.index.invalidate(&entry.key);
         }
     }
 
     /// Its folder is claimed and searched.
     #[cfg(test)]
     pub(in crate::cache) fn is_open(&self) -> bool {
-        self.shared.open.load(Ordering::Acquire)
+        self.state.open.load(Ordering::Acquire)
     }
 
     /// Takes every place at the gate, as a disk that hangs would.
     #[cfg(test)]
     pub(in crate::cache) fn hang(&self) -> tokio::sync::OwnedSemaphorePermit {
-        Arc::clone(&self.shared.gate).try_acquire_many_owned(super::index::READS as u32).unwrap()
+        Arc::clone(&self.state.gate).try_acquire_many_owned(super::index::READS as u32).unwrap()
     }
 
     /// Nothing waits to be written.
     pub(in crate::cache) fn idle(&self) -> bool {
-        self.shared.queued.load(Ordering::Relaxed) == 0
+        self.state.queued.load(Ordering::Relaxed) == 0
     }
 
     /// Removes what belongs to `target`, files included, so that not even a crash brings them back; tells how many
     /// entries that were. Blocks for as long as the deleting takes.
-    pub(in crate::cache) fn purge(&self, target: Target) -> usize {
-        let index = &self.shared.index;
+    pub(in crate::cache) fn purge(&self, target: PurgeTarget) -> usize {
+        let index = &self.state.index;
         let keys: Vec<Key> = index.iter().map(|(key, _)| *key).filter(|key| key.is_of(target)).collect();
         keys.iter().for_each(|key| index.invalidate(key));
-        self.shared.metrics.disk.evicted.purged.inc_by(keys.len() as u64);
-        writer::delete(&self.shared);
+        self.state.metrics.disk.evicted.purged.inc_by(keys.len() as u64);
+        writer::delete(&self.state);
         keys.len()
     }
 }
 
-impl Shared {
+impl DiskState {
     /// Blocking.
-    fn read(self: &Arc<Self>, key: Key, record: &Arc<Record>, whole: Option<Share>) -> io::Result<Loaded> {
-        let file = File::open(self.path(record.id))?;
+    fn read(
+        self: &Arc<Self>,
+        key: Key,
+        indexed: &Arc<IndexEntry>,
+        whole: Option<Reservation>,
+    ) -> io::Result<Loaded> {
+        let file = File::open(self.path(indexed.id))?;
         let header = Header::read(&file)?;
-        if header.key != key || header.life.expires.millis() != record.expires {
+        if header.key != key || header.life.expires.millis() != indexed.expires {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "another object's file"));
         }
-        if let Some(mut share) = whole {
-            return Ok(Loaded::Whole(Arc::new(header.read_whole(&file, &mut share)?)));
+        if let Some(mut reservation) = whole {
+            return Ok(Loaded::Whole(Arc::new(header.read_whole(&file, &mut reservation)?)));
         }
         // A range is checked block by block as it is read. Damage that is already there is found now, before anything
         // is promised to a client.
         let stamp = Stamp::of(&file)?;
-        if *lock(&record.checked) != Some(stamp) {
-            header.check(&file, &mut self.budget.share())?;
-            *lock(&record.checked) = Some(stamp);
+        if *lock(&indexed.checked) != Some(stamp) {
+            header.check(&file, &mut self.budget.reserve())?;
+            *lock(&indexed.checked) = Some(stamp);
         }
-        let (record, shared) = (Arc::clone(record), Arc::clone(self));
-        Ok(Loaded::Open(Arc::new(OpenFile { file, header, record, shared })))
+        let (indexed, state) = (Arc::clone(indexed), Arc::clone(self));
+        Ok(Loaded::Open(Arc::new(OpenFile { file, header, indexed, state })))
     }
 
     /// Notes what went wrong, and forgets an object that is of no use.
-    fn trouble(&self, key: &Key, record: &Arc<Record>, error: &io::Error) {
+    fn trouble(&self, key: &Key, indexed: &Arc<IndexEntry>, error: &io::Error) {
         let trouble = &self.metrics.trouble;
         match error.kind() {
-            io::ErrorKind::NotFound => self.forget(key, record),
+            io::ErrorKind::NotFound => self.forget(key, indexed),
             io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
                 trouble.damaged.inc();
                 self.metrics.disk.evicted.damaged.inc();
-                self.forget(key, record);
+                self.forget(key, indexed);
             }
             io::ErrorKind::TimedOut => {
                 trouble.slow.inc();
-                self.reads.ill();
+                self.reads.unhealthy();
             }
             _ => {
                 trouble.error.inc();
-                self.reads.ill();
+                self.reads.unhealthy();
             }
         }
-        if let Some(silenced) = self.reads.may_complain() {
+        if let Some(silenced) = self.reads.may_warn() {
             tracing::warn!(?key, %error, silenced, "the disk tier could not give an object; it is fetched instead");
         }
     }
@@ -233,16 +238,16 @@ impl OpenFile {
         range: Range<u64>,
     ) -> Result<VecDeque<Bytes>, Broken> {
         let cut = |what: &str| Broken::Cut(format!("the disk tier: {what}"));
-        let permit = Arc::clone(&self.shared.gate).acquire_owned().await.map_err(|_| cut("closed"))?;
+        let permit = Arc::clone(&self.state.gate).acquire_owned().await.map_err(|_| cut("closed"))?;
         let open = Arc::clone(&self);
         let reading = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            let mut share = open.shared.budget.share();
-            open.header.read_range(&open.file, range, PIECE, &mut share)
+            let mut reservation = open.state.budget.reserve();
+            open.header.read_range(&open.file, range, PIECE, &mut reservation)
         });
         let read = reading.await.map_err(|_| cut("the read was dropped"))?;
         read.map_err(|error| {
-            self.shared.trouble(&self.header.key, &self.record, &error);
+            self.state.trouble(&self.header.key, &self.indexed, &error);
             cut("a file went bad while it was read")
         })
     }

@@ -2,7 +2,7 @@
 //!
 //! Why an engine of our own: foyer drops what is larger than its block without an error and reads whole entries only;
 //! cacache and opendal do not evict by bytes (DEPENDENCIES.md 2.8). Ours is one file per object, moka as the index in
-//! memory, and one thread, the keeper, that alone changes the folder. A second kind of store would make this a trait.
+//! memory, and one thread, the writer, that alone changes the folder. A second kind of store would make this a trait.
 //!
 //! - `file` is the format: what a file says of itself and how it is checked.
 //! - `index` is the index, and what the two that follow share.

@@ -5,7 +5,7 @@
 //! Before each write it deletes first, so that the folder stays within its bound at every moment.
 
 use super::file::{self, Header};
-use super::index::{Record, Shared};
+use super::index::{DiskState, IndexEntry};
 use crate::cache::entry::{Entry, Life};
 use crate::cache::sync::lock;
 use crate::kvs::Timestamp;
@@ -18,43 +18,43 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// An entry to write, whose place in the index is taken.
-pub(super) struct Order {
+pub(super) struct WriteOrder {
     pub(super) entry: Arc<Entry>,
     pub(super) life: Life,
-    pub(super) record: Arc<Record>,
+    pub(super) indexed: Arc<IndexEntry>,
 }
 
-/// Starts the keeper. It ends soon after the tier is dropped.
-pub(super) fn start(shared: &Arc<Shared>) -> Sender<Order> {
+/// Starts the writer. It ends soon after the tier is dropped.
+pub(super) fn start(state: &Arc<DiskState>) -> Sender<WriteOrder> {
     let (orders, inbox) = mpsc::channel();
-    let keeper = Arc::downgrade(shared);
-    let started = std::thread::Builder::new().name("cache-disk".into()).spawn(move || run(&keeper, &inbox));
+    let weak = Arc::downgrade(state);
+    let started = std::thread::Builder::new().name("cache-disk".into()).spawn(move || run(&weak, &inbox));
     if let Err(error) = started {
         tracing::warn!(%error, "the disk tier has no thread and stays off");
     }
     orders
 }
 
-fn run(keeper: &Weak<Shared>, inbox: &Receiver<Order>) {
-    let Some(_claim) = claim(keeper, inbox) else { return };
-    if let Some(shared) = keeper.upgrade() {
-        search(&shared);
-        shared.tidy();
-        delete(&shared);
-        shared.open.store(true, Ordering::Release);
-        tracing::info!(entries = shared.index.entry_count(), "the disk tier is open");
+fn run(weak: &Weak<DiskState>, inbox: &Receiver<WriteOrder>) {
+    let Some(_claim) = claim(weak, inbox) else { return };
+    if let Some(state) = weak.upgrade() {
+        search(&state);
+        state.tidy();
+        delete(&state);
+        state.open.store(true, Ordering::Release);
+        tracing::info!(entries = state.index.entry_count(), "the disk tier is open");
     }
     loop {
         let order = inbox.recv_timeout(TICK);
-        let Some(shared) = keeper.upgrade() else { return };
+        let Some(state) = weak.upgrade() else { return };
         match order {
-            Ok(Order { entry, life, record }) => {
-                store(&shared, &entry, life, &record);
-                shared.queued.fetch_sub(entry.length(), Ordering::Release);
+            Ok(WriteOrder { entry, life, indexed }) => {
+                store(&state, &entry, life, &indexed);
+                state.queued.fetch_sub(entry.length(), Ordering::Release);
             }
             Err(RecvTimeoutError::Timeout) => {
-                shared.tidy();
-                delete(&shared);
+                state.tidy();
+                delete(&state);
             }
             Err(RecvTimeoutError::Disconnected) => return,
         }
@@ -66,19 +66,19 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// Takes the folder for this process. Whoever holds it now may be an older process that is about to end, so this is
 /// tried for as long as it takes.
-fn claim(keeper: &Weak<Shared>, inbox: &Receiver<Order>) -> Option<File> {
+fn claim(weak: &Weak<DiskState>, inbox: &Receiver<WriteOrder>) -> Option<File> {
     loop {
-        let shared = keeper.upgrade()?;
-        match try_claim(&shared.root) {
+        let state = weak.upgrade()?;
+        match try_claim(&state.root) {
             Ok(claim) => return Some(claim),
             Err(error) => {
-                if let Some(silenced) = shared.writes.may_complain() {
-                    let folder = shared.root.display();
+                if let Some(silenced) = state.writes.may_warn() {
+                    let folder = state.root.display();
                     tracing::warn!(%folder, %error, silenced, "the disk tier cannot use its folder and stays off");
                 }
             }
         }
-        drop(shared);
+        drop(state);
         if let Err(RecvTimeoutError::Disconnected) = inbox.recv_timeout(TICK) {
             return None;
         }
@@ -96,10 +96,10 @@ fn try_claim(root: &Path) -> io::Result<File> {
 }
 
 /// Takes in what the last run left, in the order in which it was written, and deletes what is torn or expired.
-fn search(shared: &Shared) {
+fn search(state: &DiskState) {
     let mut found = Vec::new();
     for part in 0..=u8::MAX {
-        let folder = shared.root.join(format!("{part:02x}"));
+        let folder = state.root.join(format!("{part:02x}"));
         let Ok(entries) = fs::read_dir(&folder) else { continue };
         for entry in entries.flatten() {
             let name = entry.file_name();
@@ -114,12 +114,12 @@ fn search(shared: &Shared) {
         }
     }
     found.sort_unstable();
-    shared.next.store(found.last().map_or(0, |last| last + 1), Ordering::Relaxed);
+    state.next.store(found.last().map_or(0, |last| last + 1), Ordering::Relaxed);
     for (count, id) in found.into_iter().enumerate() {
-        take_in(shared, id);
+        add_file(state, id);
         if count % 256 == 255 {
-            shared.tidy();
-            delete(shared);
+            state.tidy();
+            delete(state);
         }
     }
 }
@@ -130,13 +130,13 @@ fn number(name: &str) -> Option<u64> {
     ours.then(|| u64::from_str_radix(name, 16).ok())?
 }
 
-fn take_in(shared: &Shared, id: u64) {
-    let path = shared.path(id);
+fn add_file(state: &DiskState, id: u64) {
+    let path = state.path(id);
     let header = File::open(&path).and_then(|file| Header::read(&file));
     match header {
         Ok(header) if header.life.expires > Timestamp::now() => {
-            let record = Record::new(id, header.size(), header.life.expires, true);
-            shared.index.insert(header.key, record);
+            let indexed = IndexEntry::new(id, header.size(), header.life.expires, true);
+            state.index.insert(header.key, indexed);
         }
         Ok(_) => drop(fs::remove_file(&path)),
         Err(error) => {
@@ -146,44 +146,44 @@ fn take_in(shared: &Shared, id: u64) {
     }
 }
 
-fn store(shared: &Shared, entry: &Arc<Entry>, life: Life, record: &Arc<Record>) {
+fn store(state: &DiskState, entry: &Arc<Entry>, life: Life, indexed: &Arc<IndexEntry>) {
     // Its place was taken when it was ordered; now the index makes room, and what goes is deleted first.
-    shared.tidy();
-    delete(shared);
-    let current = || shared.index.get(&entry.key).is_some_and(|known| Arc::ptr_eq(&known, record));
+    state.tidy();
+    delete(state);
+    let current = || state.index.get(&entry.key).is_some_and(|known| Arc::ptr_eq(&known, indexed));
     if !current() {
         return;
     }
-    match write(shared, entry, life, record.id) {
+    match write(state, entry, life, indexed.id) {
         Ok(stamp) => {
-            shared.writes.well();
-            *lock(&record.checked) = Some(stamp);
-            record.ready.store(true, Ordering::Release);
+            state.writes.healthy();
+            *lock(&indexed.checked) = Some(stamp);
+            indexed.ready.store(true, Ordering::Release);
             if !current() {
                 // Purged or evicted while it was written, when there was no file to delete yet.
-                lock(&shared.doomed).push(record.id);
-                delete(shared);
+                lock(&state.to_delete).push(indexed.id);
+                delete(state);
             }
         }
         Err(error) => {
             // One is enough: a full or read-only disk will not do better with the next object.
-            shared.writes.give_up();
-            shared.metrics.trouble.error.inc();
-            shared.index.invalidate(&entry.key);
-            if let Some(silenced) = shared.writes.may_complain() {
-                let folder = shared.root.display();
+            state.writes.pause();
+            state.metrics.trouble.error.inc();
+            state.index.invalidate(&entry.key);
+            if let Some(silenced) = state.writes.may_warn() {
+                let folder = state.root.display();
                 tracing::warn!(%folder, %error, silenced, "the disk tier could not write an object");
             }
         }
     }
 }
 
-fn write(shared: &Shared, entry: &Entry, life: Life, id: u64) -> io::Result<file::Stamp> {
-    let path = shared.path(id);
+fn write(state: &DiskState, entry: &Entry, life: Life, id: u64) -> io::Result<file::Stamp> {
+    let path = state.path(id);
     let draft = path.with_extension(&DRAFT[1..]);
     match file::write(entry, life, &draft, &path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            fs::create_dir_all(path.parent().unwrap_or(&shared.root))?;
+            fs::create_dir_all(path.parent().unwrap_or(&state.root))?;
             file::write(entry, life, &draft, &path)
         }
         written => written,
@@ -193,12 +193,12 @@ fn write(shared: &Shared, entry: &Entry, life: Life, id: u64) -> io::Result<file
 const DRAFT: &str = ".tmp";
 
 /// Deletes the files that were let go. One that was never written is not there, which is fine.
-pub(super) fn delete(shared: &Shared) {
-    let doomed = std::mem::take(&mut *lock(&shared.doomed));
-    for id in doomed {
-        match fs::remove_file(shared.path(id)) {
+pub(super) fn delete(state: &DiskState) {
+    let to_delete = std::mem::take(&mut *lock(&state.to_delete));
+    for id in to_delete {
+        match fs::remove_file(state.path(id)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                if let Some(silenced) = shared.writes.may_complain() {
+                if let Some(silenced) = state.writes.may_warn() {
                     tracing::warn!(%error, silenced, "the disk tier could not delete an object");
                 }
             }

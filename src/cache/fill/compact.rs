@@ -6,7 +6,7 @@
 
 use crate::cache::entry::LAZY;
 use crate::cache::memory::block::LARGEST;
-use crate::cache::memory::budget::Share;
+use crate::cache::memory::budget::Reservation;
 use aws_lc_rs::digest::{Context, Digest, SHA256};
 use bytes::{Buf as _, Bytes};
 use std::collections::VecDeque;
@@ -71,13 +71,13 @@ impl Compactor {
     pub(in crate::cache) fn compact(
         &mut self,
         mut tail: VecDeque<Bytes>,
-        share: &mut Share,
+        reservation: &mut Reservation,
         at_end: bool,
     ) -> Vec<Bytes> {
         self.pending = tail.iter().map(Bytes::len).sum();
         let mut pieces = Vec::with_capacity(self.pending / LARGEST + 1);
         while self.pending >= LARGEST || (at_end && self.pending > 0) {
-            let mut block = share.block(self.pending);
+            let mut block = reservation.block(self.pending);
             fill(block.bytes_mut(), &mut tail);
             let block = block.freeze();
             self.pending -= block.len();
@@ -123,12 +123,12 @@ mod tests {
     /// Gives a body of `length` bytes in chunks of `size`; what is in blocks after each chunk, and the digest at the end.
     fn compacted(length: usize, size: usize) -> (Vec<usize>, Option<Vec<u8>>) {
         let body: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
-        let mut share = plenty().share();
+        let mut reservation = plenty().reserve();
         let mut compactor = Compactor::new(true, true);
         let (mut pieces, mut in_blocks) = (Vec::<Bytes>::new(), Vec::new());
         let mut compact = |compactor: &mut Compactor, pieces: &mut Vec<Bytes>, at_end| {
             let tail = pieces.split_off(compactor.done()).into();
-            pieces.extend(compactor.compact(tail, &mut share, at_end));
+            pieces.extend(compactor.compact(tail, &mut reservation, at_end));
         };
         for chunk in body.chunks(size) {
             pieces.push(Bytes::copy_from_slice(chunk));

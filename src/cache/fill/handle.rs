@@ -1,9 +1,9 @@
-//! One fetch under way, shared: the lock around its [`Growth`], and its readers' places.
+//! One fetch under way, shared: the lock around its [`FillState`], and its readers' places.
 //!
-//! Nothing here knows tasks or time, so that `tests/model` can run this file, `growth.rs`, `writer.rs` and `flights.rs`
+//! Nothing here knows tasks or time, so that `tests/model` can run this file, `state.rs`, `writer.rs` and `flights.rs`
 //! through every order in which threads may meet.
 
-use super::state::{Answer, Growth, Opening, Read, SeatId, Wakes};
+use super::state::{Answer, FillState, Opening, Read, ReaderId, Wakes};
 use crate::cache::disk::Loaded;
 use crate::cache::entry::Entry;
 use crate::cache::key::Key;
@@ -18,30 +18,30 @@ use std::task::{Context, Poll};
 /// One fetch under way, and what has come of it.
 pub(in crate::cache) struct Fill {
     pub(in crate::cache) key: Key,
-    pub(in crate::cache) growth: Mutex<Growth>,
+    pub(in crate::cache) state: Mutex<FillState>,
 }
 
 impl Fill {
     /// A fill that has just begun; `pinned` ones go on without readers.
     pub(in crate::cache) fn new(key: Key, pinned: bool) -> Arc<Self> {
-        Arc::new(Self { key, growth: Mutex::new(Growth::new(pinned)) })
+        Arc::new(Self { key, state: Mutex::new(FillState::new(pinned)) })
     }
 
-    /// Takes a seat, if the body can still be read from its first byte.
-    pub(in crate::cache) fn sit(self: &Arc<Self>) -> Option<Seat> {
-        let id = self.with(Growth::sit)?;
-        Some(Seat { fill: Arc::clone(self), id })
+    /// Takes a reader, if the body can still be read from its first byte.
+    pub(in crate::cache) fn join(self: &Arc<Self>) -> Option<ReaderHandle> {
+        let id = self.with(FillState::join)?;
+        Some(ReaderHandle { fill: Arc::clone(self), id })
     }
 
     /// Stores nothing from here on. Entries stored before this are the caller's to remove.
     pub(in crate::cache) fn purge(&self) {
-        lock(&self.growth).purge();
+        lock(&self.state).purge();
     }
 
     /// Changes the state, then wakes whom the change concerns.
-    pub(in crate::cache) fn with<T>(&self, change: impl FnOnce(&mut Growth, &mut Wakes) -> T) -> T {
+    pub(in crate::cache) fn with<T>(&self, change: impl FnOnce(&mut FillState, &mut Wakes) -> T) -> T {
         let mut wakes = Wakes::new();
-        let result = change(&mut lock(&self.growth), &mut wakes);
+        let result = change(&mut lock(&self.state), &mut wakes);
         wakes.into_iter().for_each(std::task::Waker::wake);
         result
     }
@@ -49,61 +49,61 @@ impl Fill {
     /// The body is whole: stored unless a purge came by, and the readers are told. Both under the lock, so that a purge
     /// comes either before, and nothing is stored, or after, and finds it.
     pub(in crate::cache) fn become_whole(&self, entry: Arc<Entry>, store: impl FnOnce(&Arc<Entry>)) {
-        self.with(|growth, wakes| {
-            if entry.life.is_some() && !growth.purged() {
+        self.with(|state, wakes| {
+            if entry.life.is_some() && !state.purged() {
                 store(&entry);
             }
-            growth.finish(Some(entry), wakes);
+            state.finish(Some(entry), wakes);
         });
     }
 
     /// The disk had it: what came whole is stored in memory, under the same rule.
     pub(in crate::cache) fn answer_from_disk(&self, loaded: Loaded, store: impl FnOnce(&Arc<Entry>)) {
-        self.with(|growth, wakes| {
+        self.with(|state, wakes| {
             if let Loaded::Whole(entry) = &loaded
-                && !growth.purged()
+                && !state.purged()
             {
                 store(entry);
             }
-            growth.answer(Answer::OnDisk(loaded), wakes);
+            state.answer(Answer::OnDisk(loaded), wakes);
         });
     }
 
     /// Whatever ended the task that fetches ends the fill; without effect if it has come to its end.
-    pub(in crate::cache) fn last_word(&self) {
+    pub(in crate::cache) fn end(&self) {
         let broken = Broken::Cut("the fetch was dropped".into());
-        self.with(|growth, wakes| growth.fail(&broken, false, wakes));
+        self.with(|state, wakes| state.fail(&broken, false, wakes));
     }
 }
 
 /// A reader's place at a fill; dropping it leaves.
-pub(in crate::cache) struct Seat {
+pub(in crate::cache) struct ReaderHandle {
     fill: Arc<Fill>,
-    id: SeatId,
+    id: ReaderId,
 }
 
-impl Seat {
+impl ReaderHandle {
     /// Waits for the fill to open.
     pub(in crate::cache) async fn opening(&self) -> Opening {
-        poll_fn(|cx| match lock(&self.fill.growth).opening(self.id, cx.waker()) {
+        poll_fn(|cx| match lock(&self.fill.state).opening(self.id, cx.waker()) {
             Some(opening) => Poll::Ready(opening),
             None => Poll::Pending,
         })
         .await
     }
 
-    /// Waits until the length is certain; see [`Growth::length`].
+    /// Waits until the length is certain; see [`FillState::length`].
     pub(in crate::cache) async fn length(&self) -> Result<u64, Option<Broken>> {
-        poll_fn(|cx| match lock(&self.fill.growth).length(self.id, cx.waker()) {
+        poll_fn(|cx| match lock(&self.fill.state).length(self.id, cx.waker()) {
             Some(length) => Poll::Ready(length),
             None => Poll::Pending,
         })
         .await
     }
 
-    /// Waits until the first `end` bytes are here; see [`Growth::reaches`].
+    /// Waits until the first `end` bytes are here; see [`FillState::reaches`].
     pub(in crate::cache) async fn reaches(&self, end: u64) -> Result<bool, Broken> {
-        poll_fn(|cx| match lock(&self.fill.growth).reaches(self.id, end, cx.waker()) {
+        poll_fn(|cx| match lock(&self.fill.state).reaches(self.id, end, cx.waker()) {
             Some(reached) => Poll::Ready(reached),
             None => Poll::Pending,
         })
@@ -112,17 +112,17 @@ impl Seat {
 
     /// Moves to where a range begins.
     pub(in crate::cache) fn start_at(&self, position: u64) {
-        self.fill.with(|growth, wakes| growth.start_at(self.id, position, wakes));
+        self.fill.with(|state, wakes| state.start_at(self.id, position, wakes));
     }
 
-    /// Takes more chunks into `hands`.
-    pub(in crate::cache) fn read(&self, limit: u64, hands: &mut VecDeque<Bytes>, cx: &Context<'_>) -> Read {
-        self.fill.with(|growth, wakes| growth.read(self.id, limit, HANDFUL, hands, cx.waker(), wakes))
+    /// Takes more chunks into `chunks`.
+    pub(in crate::cache) fn read(&self, limit: u64, chunks: &mut VecDeque<Bytes>, cx: &Context<'_>) -> Read {
+        self.fill.with(|state, wakes| state.read(self.id, limit, READ_AT_ONCE, chunks, cx.waker(), wakes))
     }
 
     /// The entry, once the body is whole and held.
     pub(in crate::cache) fn entry(&self) -> Option<Arc<Entry>> {
-        lock(&self.fill.growth).entry().cloned()
+        lock(&self.fill.state).entry().cloned()
     }
 
     /// The fill that it is a place at.
@@ -131,11 +131,11 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for ReaderHandle {
     fn drop(&mut self) {
-        self.fill.with(|growth, wakes| growth.leave(self.id, wakes));
+        self.fill.with(|state, wakes| state.leave(self.id, wakes));
     }
 }
 
 /// How much a reader takes at once beyond one chunk, so that it seldom takes the lock.
-const HANDFUL: u64 = 256 << 10;
+const READ_AT_ONCE: u64 = 256 << 10;

@@ -2,14 +2,14 @@
 //!
 //! A hit never comes here. The table is split by key, so that misses of different keys seldom meet.
 
-use super::handle::{Fill, Seat};
+use super::handle::{Fill, ReaderHandle};
 use crate::cache::entry::Entry;
-use crate::cache::key::{Key, Spread, Target};
+use crate::cache::key::{DigestHash, Key, PurgeTarget};
 use crate::cache::sync::{Mutex, MutexGuard, lock};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-type Shard = HashMap<Key, Arc<Fill>, Spread>;
+type Shard = HashMap<Key, Arc<Fill>, DigestHash>;
 
 /// The fills under way.
 #[derive(Default)]
@@ -18,9 +18,9 @@ pub(in crate::cache) struct InFlight([Mutex<Shard>; 16]);
 /// Where a request finds its place.
 pub(in crate::cache) enum Joined {
     /// At a fill under way.
-    Seat(Seat),
+    InProgress(ReaderHandle),
     /// At a fill that begins now and is to be run.
-    Started(Arc<Fill>, Seat),
+    Started(Arc<Fill>, ReaderHandle),
     /// It has become whole in the meantime.
     Held(Arc<Entry>),
 }
@@ -34,17 +34,17 @@ impl InFlight {
         held: impl FnOnce() -> Option<Arc<Entry>>,
     ) -> Joined {
         let mut shard = self.shard(&key);
-        if let Some(seat) = shard.get(&key).and_then(Fill::sit) {
-            return Joined::Seat(seat);
+        if let Some(reader) = shard.get(&key).and_then(Fill::join) {
+            return Joined::InProgress(reader);
         }
         // A fill stores before it frees its key: what was on its way a moment ago is found here.
         if let Some(entry) = held() {
             return Joined::Held(entry);
         }
         let fill = Fill::new(key, pinned);
-        let seat = fill.sit().expect("a fill that has just begun has a place for everybody");
+        let reader = fill.join().expect("a fill that has just begun has a place for everybody");
         shard.insert(key, Arc::clone(&fill));
-        Joined::Started(fill, seat)
+        Joined::Started(fill, reader)
     }
 
     fn shard(&self, key: &Key) -> MutexGuard<'_, Shard> {
@@ -62,7 +62,7 @@ impl InFlight {
     /// Removes everything of `target`, here and in the tiers below, each given as what empties it.
     pub(in crate::cache) fn purge(
         &self,
-        target: Target,
+        target: PurgeTarget,
         disk: impl FnOnce() -> usize,
         memory: impl FnOnce() -> usize,
     ) -> usize {
@@ -75,7 +75,7 @@ impl InFlight {
     }
 
     /// Takes the fills of `target` out, so that whoever asks next starts anew, and has them store nothing.
-    fn stop(&self, target: Target) {
+    fn stop(&self, target: PurgeTarget) {
         for shard in &self.0 {
             lock(shard).retain(|key, fill| {
                 let goes = key.is_of(target);

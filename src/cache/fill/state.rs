@@ -27,7 +27,7 @@ pub(in crate::cache) type Failure = Arc<dyn Any + Send + Sync>;
 pub(in crate::cache) type Wakes = Vec<Waker>;
 
 /// The state of one fill.
-pub(in crate::cache) struct Growth {
+pub(in crate::cache) struct FillState {
     pub(in crate::cache) phase: Phase,
     pub(in crate::cache) opened: Option<Opened>,
     /// What is held, without gaps: its first byte is `base`, its end `end`.
@@ -35,8 +35,8 @@ pub(in crate::cache) struct Growth {
     pub(in crate::cache) base: u64,
     pub(in crate::cache) end: u64,
     pub(in crate::cache) streams: bool,
-    pub(in crate::cache) seats: Vec<Option<Seat>>,
-    pub(in crate::cache) seated: usize,
+    pub(in crate::cache) readers: Vec<Option<ReaderState>>,
+    pub(in crate::cache) reader_count: usize,
     /// Goes on without readers: a refresh, a warming, or a body that is read in parts.
     pub(in crate::cache) pinned: bool,
     /// A purge came by: finish for the readers, store nothing.
@@ -99,7 +99,7 @@ impl Piece {
 
 /// A reader's place.
 #[derive(Default)]
-pub(in crate::cache) struct Seat {
+pub(in crate::cache) struct ReaderState {
     /// The next byte it wants.
     pub(in crate::cache) position: u64,
     /// It knows the head.
@@ -115,11 +115,11 @@ pub(in crate::cache) struct Seat {
 
 /// A reader's number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::cache) struct SeatId(usize);
+pub(in crate::cache) struct ReaderId(usize);
 
 /// What a reader gets.
 pub(in crate::cache) enum Read {
-    /// Chunks were put into its hands.
+    /// Chunks were put into its chunks.
     Some,
     /// Nothing yet; it will be woken.
     Wait,
@@ -131,7 +131,7 @@ pub(in crate::cache) enum Read {
     Broken(Broken),
 }
 
-impl Growth {
+impl FillState {
     /// A fill that has just begun. `pinned` ones go on without readers.
     pub(in crate::cache) fn new(pinned: bool) -> Self {
         Self {
@@ -141,16 +141,16 @@ impl Growth {
             base: 0,
             end: 0,
             streams: false,
-            seats: Vec::new(),
-            seated: 0,
+            readers: Vec::new(),
+            reader_count: 0,
             pinned,
             purged: false,
             writer: None,
         }
     }
 
-    /// Takes a seat, if the body can still be read from its first byte.
-    pub(in crate::cache) fn sit(&mut self, wakes: &mut Wakes) -> Option<SeatId> {
+    /// Takes a reader, if the body can still be read from its first byte.
+    pub(in crate::cache) fn join(&mut self, wakes: &mut Wakes) -> Option<ReaderId> {
         if self.base > 0 || self.purged || matches!(self.phase, Phase::Broken(_) | Phase::Abandoned) {
             return None;
         }
@@ -158,22 +158,22 @@ impl Growth {
         if self.streams {
             wakes.extend(self.writer.take());
         }
-        self.seated += 1;
-        let free = self.seats.iter().position(Option::is_none).unwrap_or_else(|| {
-            self.seats.push(None);
-            self.seats.len() - 1
+        self.reader_count += 1;
+        let free = self.readers.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.readers.push(None);
+            self.readers.len() - 1
         });
-        self.seats[free] = Some(Seat::default());
-        Some(SeatId(free))
+        self.readers[free] = Some(ReaderState::default());
+        Some(ReaderId(free))
     }
 
-    /// Gives a seat back. A fill that nobody waits for and that is not past half is abandoned.
-    pub(in crate::cache) fn leave(&mut self, seat: SeatId, wakes: &mut Wakes) {
-        if self.seats[seat.0].take().is_some() {
-            self.seated -= 1;
+    /// Gives a reader back. A fill that nobody waits for and that is not past half is abandoned.
+    pub(in crate::cache) fn leave(&mut self, reader: ReaderId, wakes: &mut Wakes) {
+        if self.readers[reader.0].take().is_some() {
+            self.reader_count -= 1;
         }
         self.trim(wakes);
-        if self.seated > 0 || !matches!(self.phase, Phase::Opening | Phase::Growing) {
+        if self.reader_count > 0 || !matches!(self.phase, Phase::Opening | Phase::Growing) {
             return;
         }
         if !self.worth_finishing() {
@@ -193,10 +193,10 @@ impl Growth {
     }
 
     /// Waits for an answer.
-    pub(in crate::cache) fn opening(&mut self, seat: SeatId, waker: &Waker) -> Option<Opening> {
+    pub(in crate::cache) fn opening(&mut self, reader: ReaderId, waker: &Waker) -> Option<Opening> {
         let opening = match &self.phase {
             Phase::Opening => {
-                self.register(seat, waker);
+                self.register(reader, waker);
                 return None;
             }
             Phase::Growing | Phase::Abandoned => self.opened.clone().map(Opening::Growing),
@@ -204,31 +204,31 @@ impl Growth {
             Phase::Answered(answer) => Some(Opening::Answered(answer.clone())),
             Phase::Broken(broken) => Some(Opening::Broken(broken.clone())),
         };
-        if let Some(seat) = &mut self.seats[seat.0] {
-            seat.informed = true;
+        if let Some(reader) = &mut self.readers[reader.0] {
+            reader.informed = true;
         }
         Some(opening.unwrap_or_else(|| Opening::Broken(Broken::Cut("nobody waits for it".into()))))
     }
 
     /// Moves a reader who has had nothing yet to where its range begins.
-    pub(in crate::cache) fn start_at(&mut self, seat: SeatId, position: u64, wakes: &mut Wakes) {
-        if let Some(seat) = &mut self.seats[seat.0] {
-            seat.position = position;
+    pub(in crate::cache) fn start_at(&mut self, reader: ReaderId, position: u64, wakes: &mut Wakes) {
+        if let Some(reader) = &mut self.readers[reader.0] {
+            reader.position = position;
         }
         self.trim(wakes);
     }
 
-    /// Puts chunks of `position..limit` into a reader's hands, at most `most` bytes beyond the first chunk.
+    /// Puts chunks of `position..limit` into a reader's chunks, at most `most` bytes beyond the first chunk.
     pub(in crate::cache) fn read(
         &mut self,
-        seat: SeatId,
+        reader: ReaderId,
         limit: u64,
         most: u64,
-        hands: &mut VecDeque<Bytes>,
+        chunks: &mut VecDeque<Bytes>,
         waker: &Waker,
         wakes: &mut Wakes,
     ) -> Read {
-        let Some(at) = self.seats[seat.0].as_ref() else { return Read::End };
+        let Some(at) = self.readers[reader.0].as_ref() else { return Read::End };
         if let Some(cut) = &at.cut {
             return Read::Broken(cut.clone());
         }
@@ -245,19 +245,19 @@ impl Growth {
             return Read::End;
         }
         if position >= self.end {
-            self.register(seat, waker);
+            self.register(reader, waker);
             return Read::Wait;
         }
-        let reached = self.hand_over(position, limit, most, hands);
-        if let Some(seat) = &mut self.seats[seat.0] {
-            seat.position = reached;
-            seat.served = true;
+        let reached = self.hand_over(position, limit, most, chunks);
+        if let Some(reader) = &mut self.readers[reader.0] {
+            reader.position = reached;
+            reader.served = true;
         }
         self.trim(wakes);
         Read::Some
     }
 
-    fn hand_over(&self, position: u64, limit: u64, most: u64, hands: &mut VecDeque<Bytes>) -> u64 {
+    fn hand_over(&self, position: u64, limit: u64, most: u64, chunks: &mut VecDeque<Bytes>) -> u64 {
         let first = self.pieces.partition_point(|piece| piece.end() <= position);
         let mut reached = position;
         for piece in self.pieces.range(first..) {
@@ -267,7 +267,7 @@ impl Growth {
             // Both differences lie inside the piece, so they fit.
             let from = (reached - piece.start) as usize;
             let to = (limit.min(piece.end()) - piece.start) as usize;
-            hands.push_back(if from == 0 && to == piece.bytes.len() {
+            chunks.push_back(if from == 0 && to == piece.bytes.len() {
                 piece.bytes.clone()
             } else {
                 piece.bytes.slice(from..to)
@@ -280,7 +280,7 @@ impl Growth {
     /// The length, once it is certain: announced, or reached. `Err(None)`: it will not be known in time.
     pub(in crate::cache) fn length(
         &mut self,
-        seat: SeatId,
+        reader: ReaderId,
         waker: &Waker,
     ) -> Option<Result<u64, Option<Broken>>> {
         if let Some(length) = self.opened.as_ref().and_then(|opened| opened.head.length) {
@@ -292,7 +292,7 @@ impl Growth {
             Phase::Answered(_) | Phase::Abandoned => Some(Err(None)),
             Phase::Opening | Phase::Growing if self.streams => Some(Err(None)),
             Phase::Opening | Phase::Growing => {
-                self.register(seat, waker);
+                self.register(reader, waker);
                 None
             }
         }
@@ -302,7 +302,7 @@ impl Growth {
     /// waits for its readers, and nobody may wait for it.
     pub(in crate::cache) fn reaches(
         &mut self,
-        seat: SeatId,
+        reader: ReaderId,
         end: u64,
         waker: &Waker,
     ) -> Option<Result<bool, Broken>> {
@@ -316,7 +316,7 @@ impl Growth {
             Phase::Done(_) | Phase::Answered(_) | Phase::Abandoned => Some(Ok(false)),
             Phase::Opening | Phase::Growing if self.streams => Some(Ok(false)),
             Phase::Opening | Phase::Growing => {
-                self.register(seat, waker);
+                self.register(reader, waker);
                 None
             }
         }
@@ -335,7 +335,8 @@ impl Growth {
         if !self.streams {
             return;
         }
-        let wanted = self.seats.iter().flatten().filter(|seat| seat.cut.is_none()).map(|seat| seat.position);
+        let wanted =
+            self.readers.iter().flatten().filter(|reader| reader.cut.is_none()).map(|reader| reader.position);
         let needed = wanted.min().unwrap_or(u64::MAX).min(self.end);
         let before = self.base;
         while self.pieces.front().is_some_and(|piece| piece.end() <= needed) {
@@ -346,16 +347,16 @@ impl Growth {
         }
     }
 
-    fn register(&mut self, seat: SeatId, waker: &Waker) {
-        if let Some(seat) = &mut self.seats[seat.0]
-            && !seat.waker.as_ref().is_some_and(|known| known.will_wake(waker))
+    fn register(&mut self, reader: ReaderId, waker: &Waker) {
+        if let Some(reader) = &mut self.readers[reader.0]
+            && !reader.waker.as_ref().is_some_and(|known| known.will_wake(waker))
         {
-            seat.waker = Some(waker.clone());
+            reader.waker = Some(waker.clone());
         }
     }
 
     pub(in crate::cache) fn wake_readers(&mut self, wakes: &mut Wakes) {
-        wakes.extend(self.seats.iter_mut().flatten().filter_map(|seat| seat.waker.take()));
+        wakes.extend(self.readers.iter_mut().flatten().filter_map(|reader| reader.waker.take()));
     }
 }
 

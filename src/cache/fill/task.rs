@@ -1,14 +1,14 @@
-//! The task behind a fill: look on the disk, fetch, move the body into the growth, store.
+//! The task behind a fill: look on the disk, fetch, move the body into the state, store.
 //!
 //! The task owns the fetch. A caller who goes away does not stop it; when the last one has gone it stops by itself
-//! unless finishing is worth it. Whatever happens to the task, a panic included, its [`LastWord`] frees the key and
+//! unless finishing is worth it. Whatever happens to the task, a panic included, its [`EndGuard`] frees the key and
 //! tells the readers.
 
 use super::compact::Compactor;
 use super::handle::Fill;
 use super::state::{Answer, Failure};
 use crate::cache::entry::{Entry, Fetched, Head, Life, entity_tag};
-use crate::cache::memory::budget::Share;
+use crate::cache::memory::budget::Reservation;
 use crate::cache::sync::lock;
 use crate::cache::tiers::Tiers;
 use crate::net::body::{Broken, ByteStream};
@@ -36,7 +36,7 @@ enum End {
 impl Fill {
     /// Fetches, at most twice, and stores.
     pub(in crate::cache) async fn run(self: Arc<Self>, tiers: Arc<Tiers>, fetch: Fetch) {
-        let _last_word = LastWord { fill: &self, tiers: &tiers };
+        let _last_word = EndGuard { fill: &self, tiers: &tiers };
         if let Some(loaded) = tiers.load(self.key).await {
             self.answer_from_disk(loaded, |entry| tiers.memory.insert(Arc::clone(entry)));
             tiers.memory.settle();
@@ -47,7 +47,7 @@ impl Fill {
                 Ok(()) | Err(End::Told) => return,
                 Err(End::Broken(broken)) => {
                     tracing::warn!(key = ?self.key, %broken, again, "a body on its way into the cache broke");
-                    if !self.with(|growth, wakes| growth.fail(&broken, again, wakes)) {
+                    if !self.with(|state, wakes| state.fail(&broken, again, wakes)) {
                         return;
                     }
                 }
@@ -57,21 +57,21 @@ impl Fill {
 
     async fn attempt(&self, tiers: &Tiers, fetch: &Fetch) -> Result<(), End> {
         let Fetched { head, keep, body } = self.fetch(tiers, fetch).await?;
-        let mut share = tiers.budget.share();
-        let fits = head.length.is_none_or(|length| length <= tiers.largest && share.grow_to(length));
+        let mut reservation = tiers.budget.reserve();
+        let fits = head.length.is_none_or(|length| length <= tiers.largest && reservation.grow_to(length));
         let life = Life::new(keep, head.stored, tiers.config.max_age.0).filter(|_| fits);
-        self.with(|growth, wakes| {
+        self.with(|state, wakes| {
             if !fits {
-                growth.stream(wakes);
+                state.stream(wakes);
             }
-            growth.open(head.clone(), life, wakes);
+            state.open(head.clone(), life, wakes);
         });
         if !fits {
-            share.stretch_to(WINDOW_ALONE);
+            reservation.stretch_to(WINDOW_ALONE);
         }
         let mut compactor = Compactor::new(fits, life.is_some());
-        self.pump(tiers, body, &mut share, &mut compactor).await?;
-        self.finish(tiers, &head, life, share, compactor);
+        self.pump(tiers, body, &mut reservation, &mut compactor).await?;
+        self.finish(tiers, &head, life, reservation, compactor);
         Ok(())
     }
 
@@ -82,7 +82,7 @@ impl Fill {
         let limit = tiers.config.patience.0 * 2;
         let mut deadline = pin!(sleep(limit));
         let fetched = poll_fn(|cx| {
-            if lock(&self.growth).abandoned(cx.waker()) {
+            if lock(&self.state).abandoned(cx.waker()) {
                 return Poll::Ready(Err(End::Told));
             }
             if let Poll::Ready(fetched) = fetching.as_mut().poll(cx) {
@@ -91,28 +91,28 @@ impl Fill {
             deadline.as_mut().poll(cx).map(|()| Err(End::Broken(Broken::Stalled(limit))))
         });
         fetched.await?.map_err(|failure| {
-            self.with(|growth, wakes| growth.answer(Answer::Failed(failure), wakes));
+            self.with(|state, wakes| state.answer(Answer::Failed(failure), wakes));
             End::Told
         })
     }
 
-    /// Moves the body into the growth, chunk by chunk, to its good end.
+    /// Moves the body into the state, chunk by chunk, to its good end.
     async fn pump(
         &self,
         tiers: &Tiers,
         body: ByteStream,
-        share: &mut Share,
+        reservation: &mut Reservation,
         compactor: &mut Compactor,
     ) -> Result<(), End> {
         let mut body = pin!(body);
         let mut patience = Patience::new(tiers.config.stall.0);
         loop {
-            if self.room(tiers, share).await? {
+            if self.room(tiers, reservation).await? {
                 // What was not asked for could not come.
                 patience.progress();
             }
             let next = poll_fn(|cx| {
-                if lock(&self.growth).abandoned(cx.waker()) {
+                if lock(&self.state).abandoned(cx.waker()) {
                     return Poll::Ready(Err(End::Told));
                 }
                 match body.as_mut().poll_frame(cx) {
@@ -129,9 +129,9 @@ impl Fill {
                 },
             };
             patience.progress();
-            self.take(tiers, chunk, share, compactor).map_err(End::Broken)?;
+            self.take(tiers, chunk, reservation, compactor).map_err(End::Broken)?;
         }
-        if lock(&self.growth).complete().map_err(End::Broken)? { Ok(()) } else { Err(End::Told) }
+        if lock(&self.state).complete().map_err(End::Broken)? { Ok(()) } else { Err(End::Told) }
     }
 
     /// Takes one chunk in; a body that has become too large streams from here on.
@@ -139,39 +139,39 @@ impl Fill {
         &self,
         tiers: &Tiers,
         chunk: Bytes,
-        share: &mut Share,
+        reservation: &mut Reservation,
         compactor: &mut Compactor,
     ) -> Result<(), Broken> {
         let size = chunk.len();
-        let arrived = self.with(|growth, wakes| {
-            growth.push(chunk, wakes)?;
-            Ok::<_, Broken>(growth.arrived())
+        let arrived = self.with(|state, wakes| {
+            state.push(chunk, wakes)?;
+            Ok::<_, Broken>(state.arrived())
         })?;
-        if compactor.holds() && (arrived > tiers.largest || !share.grow_to(arrived)) {
+        if compactor.holds() && (arrived > tiers.largest || !reservation.grow_to(arrived)) {
             compactor.stop();
-            self.with(|growth, wakes| growth.stream(wakes));
+            self.with(|state, wakes| state.stream(wakes));
         }
         if compactor.due(size) {
-            self.compact(share, compactor, false);
+            self.compact(reservation, compactor, false);
         }
         Ok(())
     }
 
     /// The copying is done without the lock: only this task changes the pieces.
-    fn compact(&self, share: &mut Share, compactor: &mut Compactor, at_end: bool) {
+    fn compact(&self, reservation: &mut Reservation, compactor: &mut Compactor, at_end: bool) {
         let done = compactor.done();
-        let tail = lock(&self.growth).tail(done);
-        let pieces = compactor.compact(tail, share, at_end);
-        lock(&self.growth).replace_tail(done, pieces);
+        let tail = lock(&self.state).tail(done);
+        let pieces = compactor.compact(tail, reservation, at_end);
+        lock(&self.state).replace_tail(done, pieces);
     }
 
     /// Waits until a body that streams has room for more; readers who hold others back pay for it.
     /// Tells whether it had to wait.
-    async fn room(&self, tiers: &Tiers, share: &mut Share) -> Result<bool, End> {
+    async fn room(&self, tiers: &Tiers, reservation: &mut Reservation) -> Result<bool, End> {
         let mut has_room = || {
-            let growth = lock(&self.growth);
-            growth.has_room(WINDOW_ALONE)
-                || growth.is_shared() && growth.has_room(WINDOW_SHARED) && share.grow_to(WINDOW_SHARED)
+            let state = lock(&self.state);
+            state.has_room(WINDOW_ALONE)
+                || state.is_shared() && state.has_room(WINDOW_SHARED) && reservation.grow_to(WINDOW_SHARED)
         };
         let mut had_to = false;
         while !has_room() {
@@ -179,14 +179,14 @@ impl Fill {
             let begun = Instant::now();
             let mut tick = pin!(sleep(tiers.config.lag.0 / 4));
             let waited = poll_fn(|cx| {
-                if lock(&self.growth).abandoned(cx.waker()) {
+                if lock(&self.state).abandoned(cx.waker()) {
                     return Poll::Ready(Err(End::Told));
                 }
                 if has_room() { Poll::Ready(Ok(())) } else { tick.as_mut().poll(cx).map(Ok) }
             });
             waited.await?;
             let waited = begun.elapsed();
-            self.with(|growth, wakes| growth.charge(waited, tiers.config.lag.0, wakes));
+            self.with(|state, wakes| state.charge(waited, tiers.config.lag.0, wakes));
         }
         Ok(had_to)
     }
@@ -197,35 +197,36 @@ impl Fill {
         tiers: &Tiers,
         head: &Head,
         life: Option<Life>,
-        mut share: Share,
+        mut reservation: Reservation,
         mut compactor: Compactor,
     ) {
         if !compactor.holds() {
-            self.with(|growth, wakes| growth.finish(None, wakes));
+            self.with(|state, wakes| state.finish(None, wakes));
             return;
         }
         if compactor.due_at_end() {
-            self.compact(&mut share, &mut compactor, true);
+            self.compact(&mut reservation, &mut compactor, true);
         }
-        let pieces: Vec<Bytes> = lock(&self.growth).tail(0).into();
+        let pieces: Vec<Bytes> = lock(&self.state).tail(0).into();
         let etag = compactor.digest().map(|digest| entity_tag(digest.as_ref()));
-        let entry = Entry::new(self.key, head, life, pieces.into(), etag).counted(&mut share, life.is_some());
-        drop(share);
+        let entry =
+            Entry::new(self.key, head, life, pieces.into(), etag).counted(&mut reservation, life.is_some());
+        drop(reservation);
         self.become_whole(Arc::new(entry), |entry| tiers.store(entry));
         tiers.memory.settle();
     }
 }
 
 /// Whatever ends the task ends the fill.
-struct LastWord<'a> {
+struct EndGuard<'a> {
     fill: &'a Arc<Fill>,
     tiers: &'a Tiers,
 }
 
-impl Drop for LastWord<'_> {
+impl Drop for EndGuard<'_> {
     fn drop(&mut self) {
         self.tiers.in_flight.remove(self.fill);
-        self.fill.last_word();
+        self.fill.end();
     }
 }
 

@@ -1,6 +1,6 @@
-//! What the one who fetches does to a [`Growth`]: opens it, pushes chunks, ends it; and what he may ask of it.
+//! What the one who fetches does to a [`FillState`]: opens it, pushes chunks, ends it; and what he may ask of it.
 
-use super::state::{Answer, Growth, Opened, Phase, Piece, Wakes};
+use super::state::{Answer, FillState, Opened, Phase, Piece, Wakes};
 use crate::cache::entry::{Entry, Head, Life};
 use crate::net::body::Broken;
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-impl Growth {
+impl FillState {
     /// The head has come. Readers who were promised something else by an earlier attempt are cut.
     pub(in crate::cache) fn open(&mut self, head: Head, life: Option<Life>, wakes: &mut Wakes) {
         if !matches!(self.phase, Phase::Opening) {
@@ -18,8 +18,8 @@ impl Growth {
         if let Some(before) = &self.opened
             && !before.head.promises_the_same_as(&head)
         {
-            for seat in self.seats.iter_mut().flatten().filter(|seat| seat.informed) {
-                seat.cut = Some(Broken::Cut("the second attempt brought something else".into()));
+            for reader in self.readers.iter_mut().flatten().filter(|reader| reader.informed) {
+                reader.cut = Some(Broken::Cut("the second attempt brought something else".into()));
             }
         }
         self.opened = Some(Opened { head: Arc::new(head), life });
@@ -114,14 +114,14 @@ impl Growth {
         if !matches!(self.phase, Phase::Opening | Phase::Growing) {
             return false;
         }
-        let waiting = self.seats.iter().flatten().any(|seat| !seat.served && seat.cut.is_none());
+        let waiting = self.readers.iter().flatten().any(|reader| !reader.served && reader.cut.is_none());
         let again = again && waiting && self.base == 0;
         if again {
             self.phase = Phase::Opening;
             self.streams = false;
             self.end = 0;
-            for seat in self.seats.iter_mut().flatten().filter(|seat| seat.served) {
-                seat.cut = Some(broken.clone());
+            for reader in self.readers.iter_mut().flatten().filter(|reader| reader.served) {
+                reader.cut = Some(broken.clone());
             }
         } else {
             self.phase = Phase::Broken(broken.clone());
@@ -159,24 +159,24 @@ impl Growth {
 
     /// One reader alone needs no slack; several get some, so that their paces may differ for a while.
     pub(in crate::cache) fn is_shared(&self) -> bool {
-        self.seated > 1
+        self.reader_count > 1
     }
 
     /// The writer has waited for room for `waited`. Readers for whom others had to wait are charged with it, and cut
     /// once they have used up their `patience`.
     pub(in crate::cache) fn charge(&mut self, waited: Duration, patience: Duration, wakes: &mut Wakes) {
         let starving =
-            self.seats.iter().flatten().any(|seat| seat.cut.is_none() && seat.position >= self.end);
+            self.readers.iter().flatten().any(|reader| reader.cut.is_none() && reader.position >= self.end);
         if !self.streams || !starving {
             return;
         }
         let first = self.pieces.front().map_or(self.base, Piece::end);
-        for seat in self.seats.iter_mut().flatten() {
-            if seat.cut.is_none() && seat.position < first {
-                seat.held_back += waited;
-                if seat.held_back >= patience {
-                    seat.cut = Some(Broken::Stalled(seat.held_back));
-                    wakes.extend(seat.waker.take());
+        for reader in self.readers.iter_mut().flatten() {
+            if reader.cut.is_none() && reader.position < first {
+                reader.held_back += waited;
+                if reader.held_back >= patience {
+                    reader.cut = Some(Broken::Stalled(reader.held_back));
+                    wakes.extend(reader.waker.take());
                 }
             }
         }

@@ -146,7 +146,7 @@ mod tests {
     fn a_block_that_is_let_go_is_used_again_and_given_back_in_the_end() {
         let pool = Arc::new(Pool::default());
         let idle = |size| pool.of(size).map_or(0, |idle| lock(idle).len());
-        let block = |length| Block::new(length, &pool, plenty().share().split(0));
+        let block = |length| Block::new(length, &pool, plenty().reserve().split(0));
         let mut first = block(LARGEST);
         first.bytes_mut().fill(7);
         let slice = first.freeze().slice(9..10);

@@ -1,7 +1,7 @@
 //! How much memory all bodies in the cache's hands may take together: those that grow, those that are held, and those
 //! that memory has let go while somebody still reads them or the disk waits for them.
 //!
-//! So bytes are counted where they live. A fill reserves a [`Share`]; what it makes of it, blocks and entries, takes its
+//! So bytes are counted where they live. A fill reserves a [`Reservation`]; what it makes of it, blocks and entries, takes its
 //! [`Weight`] along and gives it back when the last who holds a slice has let go, wherever that is.
 //!
 //! A body that does not find room is not refused: it streams, with a small window, and is not kept.
@@ -20,7 +20,7 @@ pub(in crate::cache) struct Budget {
 }
 
 /// What one fill has reserved; what it has not split off is given back when dropped.
-pub(in crate::cache) struct Share {
+pub(in crate::cache) struct Reservation {
     weight: Weight,
     /// What others have taken of it.
     split: u64,
@@ -35,9 +35,9 @@ impl Budget {
     }
 
     /// An empty share.
-    pub(in crate::cache) fn share(&self) -> Share {
+    pub(in crate::cache) fn reserve(&self) -> Reservation {
         let weight = Weight::nothing(&self.account);
-        Share { weight, split: 0, pool: Arc::clone(&self.pool), filling: self.filling.clone() }
+        Reservation { weight, split: 0, pool: Arc::clone(&self.pool), filling: self.filling.clone() }
     }
 
     /// Gives back to the system some of what nobody uses. To be called once in a while.
@@ -59,7 +59,7 @@ impl Budget {
 /// A share that has begun grows in steps, so that the counter that all fills share is touched seldom.
 const STEP: u64 = 256 << 10;
 
-impl Share {
+impl Reservation {
     /// Makes the share, with what was split off, at least `bytes` large, or says that there is no room.
     pub(in crate::cache) fn grow_to(&mut self, bytes: u64) -> bool {
         let missing = self.missing(bytes);
@@ -105,7 +105,7 @@ fn signed(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-impl Drop for Share {
+impl Drop for Reservation {
     fn drop(&mut self) {
         self.filling.sub(signed(self.weight.bytes()));
     }
@@ -132,9 +132,9 @@ mod tests {
     #[test]
     fn shares_never_exceed_the_budget_and_come_back() {
         let budget = budget(4 * STEP);
-        let mut one = budget.share();
+        let mut one = budget.reserve();
         assert!(one.grow_to(1) && one.grow_to(STEP) && one.grow_to(2 * STEP));
-        let mut two = budget.share();
+        let mut two = budget.reserve();
         assert!(two.grow_to(STEP) && !two.grow_to(2 * STEP + 1));
         drop(one);
         assert!(two.grow_to(4 * STEP));
@@ -145,13 +145,13 @@ mod tests {
     #[test]
     fn a_block_counts_until_its_last_slice_is_gone() {
         let budget = budget(1 << 20);
-        let mut share = budget.share();
-        assert!(share.grow_to(1000));
-        let block = share.block(900).freeze();
+        let mut reservation = budget.reserve();
+        assert!(reservation.grow_to(1000));
+        let block = reservation.block(900).freeze();
         let counted = block::weight(900);
         let slice = block.slice(10..20);
         assert_eq!(budget.used(), counted);
-        drop((share, block));
+        drop((reservation, block));
         assert_eq!((budget.used(), budget.filling.get()), (counted, 0));
         drop(slice);
         assert_eq!(budget.used(), 0);

@@ -13,7 +13,7 @@ pub(super) mod block;
 pub(super) mod budget;
 
 use super::entry::Entry;
-use super::key::{Key, Spread, Target};
+use super::key::{DigestHash, Key, PurgeTarget};
 use super::metrics::{Evicted, TierMetrics};
 use crate::kvs::Timestamp;
 use moka::notification::RemovalCause;
@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-type Entries = Cache<Key, Arc<Entry>, Spread>;
+type Entries = Cache<Key, Arc<Entry>, DigestHash>;
 
 /// What a builder believes to build before it is told the hasher.
 type Plain = Cache<Key, Arc<Entry>>;
@@ -43,9 +43,9 @@ pub(super) struct Memory {
 const UNSETTLED: u64 = 256 << 10;
 
 /// Entries leave when they expire, without waiting to be asked for.
-struct AtTheirEnd;
+struct ByExpiry;
 
-impl moka::Expiry<Key, Arc<Entry>> for AtTheirEnd {
+impl moka::Expiry<Key, Arc<Entry>> for ByExpiry {
     fn expire_after_create(&self, _: &Key, entry: &Arc<Entry>, _: Instant) -> Option<Duration> {
         left(entry)
     }
@@ -72,7 +72,7 @@ fn entries(name: &str, capacity: u64, policy: EvictionPolicy) -> CacheBuilder<Ke
         .name(name)
         .max_capacity(capacity)
         .weigher(|_: &Key, entry: &Arc<Entry>| u32::try_from(entry.weight()).unwrap_or(u32::MAX))
-        .expire_after(AtTheirEnd)
+        .expire_after(ByExpiry)
         .eviction_policy(policy)
 }
 
@@ -82,14 +82,14 @@ impl Memory {
         let evicted = metrics.evicted.clone();
         let proven = entries("proven", capacity - capacity / 3, EvictionPolicy::tiny_lfu())
             .eviction_listener(move |_, _, cause| count(&evicted, cause))
-            .build_with_hasher(Spread);
+            .build_with_hasher(DigestHash);
         let (evicted, next) = (metrics.evicted.clone(), proven.clone());
         let recent = entries("recent", capacity / 3, EvictionPolicy::lru())
             .eviction_listener(move |key, entry, cause| match cause {
                 RemovalCause::Size => next.insert(*key, entry),
                 _ => count(&evicted, cause),
             })
-            .build_with_hasher(Spread);
+            .build_with_hasher(DigestHash);
         let largest = (capacity / 3).min(u64::from(u32::MAX));
         Self { recent, proven, largest, unsettled: AtomicU64::new(0), metrics }
     }
@@ -127,7 +127,7 @@ impl Memory {
     }
 
     /// Removes what belongs to `target`; tells how many entries that were.
-    pub(super) fn purge(&self, target: Target) -> usize {
+    pub(super) fn purge(&self, target: PurgeTarget) -> usize {
         let remove = |entries: &Entries| {
             let keys: Vec<Key> =
                 entries.iter().map(|(key, _)| *key).filter(|key| key.is_of(target)).collect();
@@ -238,7 +238,7 @@ mod tests {
             memory.insert(entry(number, 7));
             assert_eq!(memory.get(&key(number), NOW).unwrap().length(), 7);
         }
-        assert_eq!(memory.purge(Target::of("cam")), 38);
+        assert_eq!(memory.purge(PurgeTarget::of("cam")), 38);
         assert_eq!(memory.bytes(), 0);
     }
 }

@@ -1,5 +1,5 @@
 //! The disk tier's promises: what it gives is right or it gives nothing, it never fails a request, it stays within its
-//! bound, and it survives restarts and `kill -9`. Time is real here, because the keeper is a thread.
+//! bound, and it survives restarts and `kill -9`. Time is real here, because the writer is a thread.
 
 use crate::cache::key::tests_support::key;
 use crate::cache::tests::{Bench, Origin, bench, pattern};
@@ -331,7 +331,7 @@ async fn after_kill_9_at_any_moment_every_hit_is_right() {
                 hits += 1;
                 assert!(read(found, None).await == body(number, 1000 + 4001 * number as usize % 700_000));
             }
-            bench.cache.0.memory.purge(crate::cache::key::Target::of("cam"));
+            bench.cache.0.memory.purge(crate::cache::key::PurgeTarget::of("cam"));
         }
         assert_eq!(bench.counted("kvs_edge_cache_requests_total", &["disk", "damaged"]), 0.0);
         bench.cache.purge("cam").await;

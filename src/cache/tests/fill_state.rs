@@ -1,4 +1,4 @@
-//! What may happen to a growth, in any order.
+//! What may happen to a state, in any order.
 
 use super::*;
 use crate::kvs::Timestamp;
@@ -23,7 +23,7 @@ impl Wake for Flag {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Sit(u64),
+    Join(u64),
     Leave(usize),
     Read(usize, u64),
     Push(usize),
@@ -36,7 +36,7 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        3 => prop_oneof![Just(0), 0..20_u64].prop_map(Step::Sit),
+        3 => prop_oneof![Just(0), 0..20_u64].prop_map(Step::Join),
         2 => (0..6_usize).prop_map(Step::Leave),
         8 => (0..6_usize, 1..9_u64).prop_map(|(who, most)| Step::Read(who, most)),
         8 => (0..9_usize).prop_map(Step::Push),
@@ -49,7 +49,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 struct Sitting {
-    id: SeatId,
+    id: ReaderId,
     start: u64,
     got: Vec<u8>,
     flag: Arc<Flag>,
@@ -57,9 +57,9 @@ struct Sitting {
     over: bool,
 }
 
-/// A world of one growth, its writer and its readers.
+/// A world of one state, its writer and its readers.
 struct World {
-    growth: Growth,
+    state: FillState,
     attempt: u8,
     written: u64,
     length: Option<u64>,
@@ -76,7 +76,7 @@ const SHARED: u64 = 16;
 impl World {
     fn new(length: Option<u64>) -> Self {
         let mut world = Self {
-            growth: Growth::new(false),
+            state: FillState::new(false),
             attempt: 0,
             written: 0,
             length,
@@ -86,31 +86,31 @@ impl World {
             writer: Arc::default(),
             writer_waits: false,
         };
-        world.sit(0);
+        world.join(0);
         world.open();
         world
     }
 
     fn open(&mut self) {
         let head = Head::new(HeaderValue::from_static("a/b"), self.length, Timestamp::from_millis(0));
-        self.change(|growth, wakes| growth.open(head, None, wakes));
+        self.change(|state, wakes| state.open(head, None, wakes));
         for reader in &self.readers {
             let waker = Waker::from(Arc::clone(&reader.flag));
-            assert!(self.growth.opening(reader.id, &waker).is_some());
+            assert!(self.state.opening(reader.id, &waker).is_some());
         }
     }
 
-    fn change<T>(&mut self, change: impl FnOnce(&mut Growth, &mut Wakes) -> T) -> T {
+    fn change<T>(&mut self, change: impl FnOnce(&mut FillState, &mut Wakes) -> T) -> T {
         let mut wakes = Wakes::new();
-        let result = change(&mut self.growth, &mut wakes);
+        let result = change(&mut self.state, &mut wakes);
         wakes.into_iter().for_each(Waker::wake);
         result
     }
 
-    fn sit(&mut self, start: u64) {
-        let Some(id) = self.change(Growth::sit) else { return };
+    fn join(&mut self, start: u64) {
+        let Some(id) = self.change(FillState::join) else { return };
         if start > 0 {
-            self.change(|growth, wakes| growth.start_at(id, start, wakes));
+            self.change(|state, wakes| state.start_at(id, start, wakes));
         }
         let flag = Arc::default();
         self.readers.push(Sitting { id, start, got: Vec::new(), flag, waiting: false, over: false });
@@ -119,10 +119,10 @@ impl World {
     fn read(&mut self, who: usize, most: u64) {
         let Some(reader) = self.readers.get(who).filter(|reader| !reader.over) else { return };
         let (id, waker) = (reader.id, Waker::from(Arc::clone(&reader.flag)));
-        let mut hands = VecDeque::new();
-        let read = self.change(|growth, wakes| growth.read(id, u64::MAX, most, &mut hands, &waker, wakes));
+        let mut chunks = VecDeque::new();
+        let read = self.change(|state, wakes| state.read(id, u64::MAX, most, &mut chunks, &waker, wakes));
         let reader = &mut self.readers[who];
-        hands.iter().for_each(|chunk| reader.got.extend_from_slice(chunk));
+        chunks.iter().for_each(|chunk| reader.got.extend_from_slice(chunk));
         (reader.waiting, reader.over) = match read {
             Read::Some => (false, false),
             Read::Wait => (true, false),
@@ -139,12 +139,12 @@ impl World {
     }
 
     fn has_room(&self) -> bool {
-        self.growth.has_room(if self.growth.is_shared() { SHARED } else { ALONE })
+        self.state.has_room(if self.state.is_shared() { SHARED } else { ALONE })
     }
 
     fn push(&mut self, size: usize) {
         let waker = Waker::from(Arc::clone(&self.writer));
-        if self.over || self.growth.abandoned(&waker) {
+        if self.over || self.state.abandoned(&waker) {
             self.over = true;
             return;
         }
@@ -157,7 +157,7 @@ impl World {
         let left = self.length.map_or(u64::MAX, |length| length - self.written);
         let size = (size as u64).min(left);
         let chunk: Bytes = (self.written..self.written + size).map(|at| byte(self.attempt, at)).collect();
-        self.change(|growth, wakes| growth.push(chunk, wakes)).unwrap();
+        self.change(|state, wakes| state.push(chunk, wakes)).unwrap();
         self.written += size;
     }
 
@@ -167,37 +167,37 @@ impl World {
             self.writer_waits = false;
         }
         match step {
-            Step::Sit(start) => self.sit(*start),
+            Step::Join(start) => self.join(*start),
             Step::Leave(who) if *who < self.readers.len() => {
                 let reader = self.readers.remove(*who);
-                self.change(|growth, wakes| growth.leave(reader.id, wakes));
+                self.change(|state, wakes| state.leave(reader.id, wakes));
             }
             Step::Leave(_) => {}
             Step::Read(who, most) => self.read(*who, *most),
             Step::Push(size) => self.push(*size),
             Step::Stream => {
                 self.streams = true;
-                self.change(Growth::stream);
+                self.change(FillState::stream);
             }
             Step::Fail if !self.over => {
                 let broken = Broken::Cut("test".into());
                 let again = self.attempt == 0;
-                if self.change(|growth, wakes| growth.fail(&broken, again, wakes)) {
+                if self.change(|state, wakes| state.fail(&broken, again, wakes)) {
                     (self.attempt, self.written, self.streams) = (1, 0, false);
                     self.open();
                 } else {
                     self.over = true;
                 }
             }
-            Step::Finish if !self.over && self.growth.complete().is_ok() => {
+            Step::Finish if !self.over && self.state.complete().is_ok() => {
                 self.over = true;
-                self.change(|growth, wakes| growth.finish(None, wakes));
+                self.change(|state, wakes| state.finish(None, wakes));
             }
             Step::Charge => {
                 let (waited, lag) = (Duration::from_secs(1), Duration::from_secs(3));
-                self.change(|growth, wakes| growth.charge(waited, lag, wakes));
+                self.change(|state, wakes| state.charge(waited, lag, wakes));
             }
-            Step::Purge => self.growth.purge(),
+            Step::Purge => self.state.purge(),
             Step::Fail | Step::Finish => {}
         }
         self.holds();
@@ -217,11 +217,11 @@ impl World {
             }
         }
         if self.streams {
-            assert!(self.growth.held() <= self.written, "nothing is held that never came");
+            assert!(self.state.held() <= self.written, "nothing is held that never came");
         }
         if self.writer_waits && !self.writer.0.load(Ordering::Relaxed) {
             let waker = Waker::from(Arc::clone(&self.writer));
-            assert!(!self.growth.abandoned(&waker), "the writer was not told that all have left");
+            assert!(!self.state.abandoned(&waker), "the writer was not told that all have left");
             assert!(!self.has_room(), "the writer was not told that there is room");
         }
     }
@@ -246,7 +246,7 @@ proptest! {
         world.take(&Step::Stream);
         for step in steps.iter().filter(|step| !matches!(step, Step::Fail)) {
             world.take(step);
-            prop_assert!(world.growth.held() <= SHARED + 9 + 9, "{} bytes held", world.growth.held());
+            prop_assert!(world.state.held() <= SHARED + 9 + 9, "{} bytes held", world.state.held());
         }
     }
 }
@@ -258,7 +258,7 @@ fn cut() -> Broken {
 #[test]
 fn who_has_had_nothing_gets_the_second_attempt_and_who_has_is_cut() {
     let mut world = World::new(Some(20));
-    world.sit(0);
+    world.join(0);
     world.push(5);
     world.read(0, 99);
     world.take(&Step::Fail);
@@ -268,7 +268,7 @@ fn who_has_had_nothing_gets_the_second_attempt_and_who_has_is_cut() {
     world.read(1, 99);
     assert!(world.readers[0].over && world.readers[0].got.len() == 5);
     assert_eq!(world.readers[1].got, (0..20).map(|at| byte(1, at)).collect::<Vec<_>>());
-    assert!(!world.change(|growth, wakes| growth.fail(&cut(), true, wakes)), "it has come to its end");
+    assert!(!world.change(|state, wakes| state.fail(&cut(), true, wakes)), "it has come to its end");
 }
 
 #[test]
@@ -276,16 +276,16 @@ fn nobody_waits_for_a_second_attempt_that_nobody_needs() {
     let mut world = World::new(Some(20));
     world.push(5);
     world.read(0, 99);
-    assert!(!world.change(|growth, wakes| growth.fail(&cut(), true, wakes)));
+    assert!(!world.change(|state, wakes| state.fail(&cut(), true, wakes)));
 }
 
 #[test]
 fn a_second_attempt_that_promises_something_else_cuts_those_who_know_the_first() {
     let mut world = World::new(Some(20));
-    assert!(world.change(|growth, wakes| growth.fail(&cut(), true, wakes)));
+    assert!(world.change(|state, wakes| state.fail(&cut(), true, wakes)));
     world.length = Some(21);
     world.attempt = 1;
-    world.sit(0);
+    world.join(0);
     world.open();
     world.push(21);
     world.take(&Step::Finish);
@@ -298,44 +298,44 @@ fn a_second_attempt_that_promises_something_else_cuts_those_who_know_the_first()
 fn more_or_less_than_announced_is_broken() {
     let mut world = World::new(Some(4));
     world.push(3);
-    assert!(matches!(world.growth.complete(), Err(Broken::Cut(_))));
-    let pushed = world.change(|growth, wakes| growth.push(Bytes::from_static(b"ab"), wakes));
+    assert!(matches!(world.state.complete(), Err(Broken::Cut(_))));
+    let pushed = world.change(|state, wakes| state.push(Bytes::from_static(b"ab"), wakes));
     assert!(matches!(pushed, Err(Broken::Cut(_))));
 }
 
 #[test]
 fn a_body_that_has_ended_is_stored_whoever_leaves_and_one_that_was_left_before_is_not() {
     for ended in [true, false] {
-        let mut growth = Growth::new(false);
+        let mut state = FillState::new(false);
         let mut wakes = Wakes::new();
-        let seat = growth.sit(&mut wakes).unwrap();
+        let reader = state.join(&mut wakes).unwrap();
         let now = Timestamp::from_millis(0);
         let life = Some(Life { fresh_until: now, expires: now });
-        growth.open(Head::new(HeaderValue::from_static("a/b"), None, now), life, &mut wakes);
-        growth.push(vec![0; 20].into(), &mut wakes).unwrap();
+        state.open(Head::new(HeaderValue::from_static("a/b"), None, now), life, &mut wakes);
+        state.push(vec![0; 20].into(), &mut wakes).unwrap();
         if ended {
-            assert!(growth.complete().unwrap());
+            assert!(state.complete().unwrap());
         }
-        growth.leave(seat, &mut wakes);
+        state.leave(reader, &mut wakes);
         // An entry made of nothing would be a short body that looks whole.
-        assert_eq!(growth.tail(0).len(), usize::from(ended));
-        assert_eq!(growth.complete().unwrap(), ended);
+        assert_eq!(state.tail(0).len(), usize::from(ended));
+        assert_eq!(state.complete().unwrap(), ended);
     }
 }
 
 #[test]
 fn past_half_a_kept_body_goes_on_without_readers_and_others_stop() {
     for (kept, sent, goes_on) in [(true, 10, true), (true, 9, false), (false, 19, false)] {
-        let mut growth = Growth::new(false);
+        let mut state = FillState::new(false);
         let mut wakes = Wakes::new();
-        let seat = growth.sit(&mut wakes).unwrap();
+        let reader = state.join(&mut wakes).unwrap();
         let now = Timestamp::from_millis(0);
         let life = kept.then_some(Life { fresh_until: now, expires: now });
-        growth.open(Head::new(HeaderValue::from_static("a/b"), Some(20), now), life, &mut wakes);
-        growth.push(vec![0; sent].into(), &mut wakes).unwrap();
-        growth.leave(seat, &mut wakes);
-        assert_eq!(!growth.abandoned(Waker::noop()), goes_on, "{kept} {sent}");
-        assert_eq!(growth.sit(&mut wakes).is_some(), goes_on);
+        state.open(Head::new(HeaderValue::from_static("a/b"), Some(20), now), life, &mut wakes);
+        state.push(vec![0; sent].into(), &mut wakes).unwrap();
+        state.leave(reader, &mut wakes);
+        assert_eq!(!state.abandoned(Waker::noop()), goes_on, "{kept} {sent}");
+        assert_eq!(state.join(&mut wakes).is_some(), goes_on);
     }
 }
 
@@ -344,13 +344,13 @@ fn one_who_stalls_is_cut_for_those_who_wait_and_left_in_peace_alone() {
     let lag = Duration::from_secs(3);
     for others in [0, 1] {
         let mut world = World::new(None);
-        (0..others).for_each(|_| world.sit(0));
+        (0..others).for_each(|_| world.join(0));
         world.take(&Step::Stream);
         for _ in 0..40 {
             world.push(4);
             (1..=others).for_each(|who| world.read(who, 99));
             if world.writer_waits {
-                world.change(|growth, wakes| growth.charge(Duration::from_secs(1), lag, wakes));
+                world.change(|state, wakes| state.charge(Duration::from_secs(1), lag, wakes));
             }
         }
         world.read(0, 99);

@@ -24,16 +24,16 @@ pub mod key {
     pub struct Key(pub u64);
 
     #[derive(Clone, Copy)]
-    pub struct Target;
+    pub struct PurgeTarget;
 
-    pub type Spread = BuildHasherDefault<DefaultHasher>;
+    pub type DigestHash = BuildHasherDefault<DefaultHasher>;
 
     impl Key {
         pub fn spread(&self) -> u64 {
             self.0
         }
 
-        pub fn is_of(&self, _: Target) -> bool {
+        pub fn is_of(&self, _: PurgeTarget) -> bool {
             true
         }
     }

@@ -10,10 +10,10 @@
 
 use super::entry::{Entry, Head, Life};
 use super::disk::Loaded;
-use super::fill::handle::{Fill, Seat};
+use super::fill::handle::{Fill, ReaderHandle};
 use super::fill::in_flight::{InFlight, Joined};
 use super::fill::state::{Answer, Opening, Read};
-use super::key::Target;
+use super::key::PurgeTarget;
 use super::{Key, sync};
 use crate::net::body::Broken;
 use bytes::Bytes;
@@ -63,11 +63,11 @@ impl World {
         }
         match self.in_flight.join(KEY, false, || self.held()) {
             Joined::Held(entry) => Some(entry.body.to_vec()),
-            Joined::Seat(seat) => read(seat, most),
-            Joined::Started(fill, seat) => {
+            Joined::InProgress(reader) => read(reader, most),
+            Joined::Started(fill, reader) => {
                 let world = Arc::clone(self);
                 let task = thread::spawn(move || world.run(&fill));
-                let got = read(seat, most);
+                let got = read(reader, most);
                 task.join().unwrap();
                 got
             }
@@ -82,13 +82,13 @@ impl World {
         } else {
             for again in [true, false] {
                 match self.attempt(fill) {
-                    Some(broken) if fill.with(|growth, wakes| growth.fail(&broken, again, wakes)) => {}
+                    Some(broken) if fill.with(|state, wakes| state.fail(&broken, again, wakes)) => {}
                     _ => break,
                 }
             }
         }
         self.in_flight.remove(fill);
-        fill.last_word();
+        fill.end();
     }
 
     fn attempt(&self, fill: &Arc<Fill>) -> Option<Broken> {
@@ -97,21 +97,21 @@ impl World {
         let breaks =
             self.faults.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok();
         let length = (!self.unannounced).then_some(CHUNKS as u64);
-        fill.with(|growth, wakes| growth.open(Head { length }, Some(Life), wakes));
+        fill.with(|state, wakes| state.open(Head { length }, Some(Life), wakes));
         for chunk in 0..CHUNKS {
-            if sync::lock(&fill.growth).abandoned(std::task::Waker::noop()) {
+            if sync::lock(&fill.state).abandoned(std::task::Waker::noop()) {
                 return None;
             }
             if breaks && chunk == 1 {
                 return Some(Broken::Cut("fault".into()));
             }
-            fill.with(|growth, wakes| growth.push(Bytes::from(vec![version]), wakes)).unwrap();
+            fill.with(|state, wakes| state.push(Bytes::from(vec![version]), wakes)).unwrap();
         }
-        if !sync::lock(&fill.growth).complete().unwrap() {
+        if !sync::lock(&fill.state).complete().unwrap() {
             return None;
         }
         // Made of what is held, as `task.rs` makes it.
-        let body: Vec<u8> = sync::lock(&fill.growth).tail(0).into_iter().flatten().collect();
+        let body: Vec<u8> = sync::lock(&fill.state).tail(0).into_iter().flatten().collect();
         let entry = Entry { key: KEY, life: Some(Life), body: body.into() };
         fill.become_whole(Arc::new(entry), |entry| {
             self.store(entry);
@@ -124,7 +124,7 @@ impl World {
     fn purge(&self) {
         self.version.fetch_add(1, Ordering::SeqCst);
         let empty = |tier: &Mutex<HashMap<u64, Arc<Entry>>>| tier.lock().unwrap().drain().count();
-        self.in_flight.purge(Target, || empty(&self.disk), || empty(&self.memory));
+        self.in_flight.purge(PurgeTarget, || empty(&self.disk), || empty(&self.memory));
     }
 
     /// What must hold once all is quiet.
@@ -142,19 +142,19 @@ impl World {
     }
 }
 
-fn read(seat: Seat, most: usize) -> Option<Vec<u8>> {
-    match block_on(seat.opening()) {
+fn read(reader: ReaderHandle, most: usize) -> Option<Vec<u8>> {
+    match block_on(reader.opening()) {
         Opening::Growing(_) => {}
         Opening::Answered(Answer::OnDisk(Loaded::Whole(entry))) => return Some(entry.body.to_vec()),
         Opening::Answered(Answer::Failed(_)) | Opening::Broken(_) => return None,
     }
-    let (mut got, mut hands) = (Vec::new(), VecDeque::new());
+    let (mut got, mut chunks) = (Vec::new(), VecDeque::new());
     for _ in 0..most {
-        let read = block_on(poll_fn(|cx| match seat.read(u64::MAX, &mut hands, cx) {
+        let read = block_on(poll_fn(|cx| match reader.read(u64::MAX, &mut chunks, cx) {
             Read::Wait => Poll::Pending,
             read => Poll::Ready(read),
         }));
-        hands.drain(..).for_each(|chunk| got.extend_from_slice(&chunk));
+        chunks.drain(..).for_each(|chunk| got.extend_from_slice(&chunk));
         match read {
             Read::Some | Read::Wait => {}
             Read::End => break,
