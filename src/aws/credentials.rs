@@ -6,7 +6,7 @@
 //! fetching fails, the old set signs until its real end. A failed chain is asked again at most every two seconds,
 //! because off EC2 each attempt can cost seconds.
 
-use super::lent::{Lent, Transport};
+use super::transport::{SmithyConnector, Transport};
 use crate::base::single_flight::SingleFlight;
 use arc_swap::ArcSwapOption;
 use aws_config::{BehaviorVersion, Region};
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 /// Where one set of credentials comes from.
 #[derive(Clone, Default)]
-pub struct Source {
+pub struct CredentialsSource {
     /// The region whose STS is asked.
     pub region: String,
     /// A profile of the shared files, instead of the default one.
@@ -47,8 +47,8 @@ pub struct Role {
 #[error("no AWS credentials: {0}")]
 pub struct Error(pub String);
 
-/// What is told whenever a new set is there: the instant at which it ends, if it does.
-pub type Told = Box<dyn Fn(Option<SystemTime>) + Send + Sync>;
+/// What is report_expiry whenever a new set is there: the instant at which it ends, if it does.
+pub type ReportExpiry = Box<dyn Fn(Option<SystemTime>) + Send + Sync>;
 
 /// How long before their end credentials are renewed.
 const AHEAD: Duration = Duration::from_secs(300);
@@ -60,9 +60,12 @@ const COOLING: Duration = Duration::from_secs(2);
 const YOUNG: Duration = Duration::from_secs(10);
 
 /// AWS's default chain, or what `source` names instead. Nothing is fetched yet.
-pub async fn provider(source: &Source, transport: Transport) -> Result<SharedCredentialsProvider, Error> {
+pub async fn provider(
+    source: &CredentialsSource,
+    transport: Transport,
+) -> Result<SharedCredentialsProvider, Error> {
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
-        .http_client(Lent::new(transport))
+        .http_client(SmithyConnector::new(transport))
         .region(Region::new(source.region.clone()));
     if let Some(profile) = &source.profile {
         loader = loader.profile_name(profile);
@@ -87,47 +90,47 @@ pub async fn provider(source: &Source, transport: Transport) -> Result<SharedCre
 }
 
 /// A set of credentials kept fresh.
-pub struct Cached {
+pub struct CachedCredentials {
     provider: SharedCredentialsProvider,
-    current: ArcSwapOption<Kept>,
+    current: ArcSwapOption<CurrentSet>,
     failure: ArcSwapOption<(Instant, Error)>,
     asking: SingleFlight<(), Result<Arc<Credentials>, Error>>,
-    told: Told,
+    report_expiry: ReportExpiry,
 }
 
-struct Kept {
+struct CurrentSet {
     keys: Arc<Credentials>,
     since: Instant,
 }
 
 /// What a set's end means now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Standing {
+enum Freshness {
     Fresh,
     /// Still good, to be renewed.
     Ageing,
     Ended,
 }
 
-fn standing(end: Option<SystemTime>, now: SystemTime) -> Standing {
+fn freshness(end: Option<SystemTime>, now: SystemTime) -> Freshness {
     match end.map(|end| end.duration_since(now)) {
-        None => Standing::Fresh,
-        Some(Ok(left)) if left > AHEAD => Standing::Fresh,
-        Some(Ok(left)) if !left.is_zero() => Standing::Ageing,
-        Some(_) => Standing::Ended,
+        None => Freshness::Fresh,
+        Some(Ok(left)) if left > AHEAD => Freshness::Fresh,
+        Some(Ok(left)) if !left.is_zero() => Freshness::Ageing,
+        Some(_) => Freshness::Ended,
     }
 }
 
-impl Cached {
+impl CachedCredentials {
     /// Wraps a provider.
     #[must_use]
-    pub fn new(provider: SharedCredentialsProvider, told: Told) -> Arc<Self> {
+    pub fn new(provider: SharedCredentialsProvider, report_expiry: ReportExpiry) -> Arc<Self> {
         Arc::new(Self {
             provider,
             current: ArcSwapOption::empty(),
             failure: ArcSwapOption::empty(),
             asking: SingleFlight::default(),
-            told,
+            report_expiry,
         })
     }
 
@@ -137,7 +140,7 @@ impl Cached {
     /// Why there is none.
     pub async fn get(self: &Arc<Self>) -> Result<Arc<Credentials>, Error> {
         match self.good() {
-            Some((keys, Standing::Fresh)) => Ok(keys),
+            Some((keys, Freshness::Fresh)) => Ok(keys),
             Some((keys, _)) => {
                 if self.cooling().is_none() {
                     drop(self.asking.start((), || Arc::clone(self).ask()));
@@ -166,11 +169,11 @@ impl Cached {
         Some(failure.map_or_else(|| "not obtained yet".to_owned(), |failure| failure.1.0.clone()))
     }
 
-    fn good(&self) -> Option<(Arc<Credentials>, Standing)> {
+    fn good(&self) -> Option<(Arc<Credentials>, Freshness)> {
         let kept = self.current.load_full()?;
-        match standing(kept.keys.expiry(), SystemTime::now()) {
-            Standing::Ended => None,
-            standing => Some((kept.keys.clone(), standing)),
+        match freshness(kept.keys.expiry(), SystemTime::now()) {
+            Freshness::Ended => None,
+            freshness => Some((kept.keys.clone(), freshness)),
         }
     }
 
@@ -188,9 +191,9 @@ impl Cached {
 
     /// The kept set, if it serves somebody who was refused with another one, or whose own one is brand new.
     fn settled(&self, refused: Option<&Credentials>) -> Option<Arc<Credentials>> {
-        let (keys, standing) = self.good()?;
+        let (keys, freshness) = self.good()?;
         match refused {
-            None => (standing != Standing::Ended).then_some(keys),
+            None => (freshness != Freshness::Ended).then_some(keys),
             Some(old) if old.access_key_id() != keys.access_key_id() => Some(keys),
             Some(old) if old.session_token() != keys.session_token() => Some(keys),
             Some(_) => (self.current.load_full()?.since.elapsed() < YOUNG).then_some(keys),
@@ -204,7 +207,7 @@ impl Cached {
 
     async fn ask(self: Arc<Self>) -> Result<Arc<Credentials>, Error> {
         let got = match tokio::time::timeout(PATIENCE, self.provider.provide_credentials()).await {
-            Ok(Ok(keys)) if standing(keys.expiry(), SystemTime::now()) == Standing::Ended => {
+            Ok(Ok(keys)) if freshness(keys.expiry(), SystemTime::now()) == Freshness::Ended => {
                 Err(Error("what the source gave has already expired".into()))
             }
             Ok(Ok(keys)) => Ok(keys),
@@ -213,9 +216,9 @@ impl Cached {
         };
         match got {
             Ok(keys) => {
-                (self.told)(keys.expiry());
+                (self.report_expiry)(keys.expiry());
                 let keys = Arc::new(keys);
-                self.current.store(Some(Arc::new(Kept { keys: keys.clone(), since: Instant::now() })));
+                self.current.store(Some(Arc::new(CurrentSet { keys: keys.clone(), since: Instant::now() })));
                 self.failure.store(None);
                 Ok(keys)
             }

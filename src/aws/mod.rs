@@ -1,11 +1,11 @@
 //! What every AWS call needs: host names, credentials, signatures.
 //!
-//! Nothing here knows Kinesis Video Streams' operations or how bytes travel; `upstream` and the S3 tier put these
-//! together with `net`'s client, which is lent to the credential chain as a function.
+//! Nothing here knows the operations of Kinesis Video Streams or how bytes travel. `upstream` puts these together with the
+//! HTTP client of `net`, which the credential chain is given as a function.
 
 pub mod credentials;
 pub mod hosts;
-mod lent;
 pub mod sign;
+mod transport;
 
-pub use lent::{Failure, Transport};
+pub use transport::{Transport, TransportError};

@@ -27,13 +27,12 @@ pub use key::{Key, Picture};
 pub use metrics::Metrics;
 pub use reader::{Reader, Reading};
 
-use crate::kvs::Timestamp;
 use crate::net::body::Broken;
 use disk::{Disk, Loaded};
 use entry::Entry;
 use fill::handle::ReaderHandle;
 use fill::in_flight::Joined;
-use fill::state::{Answer, Failure, Opening};
+use fill::state::{Answer, FetchError, Opening};
 use fill::task::Fetch;
 use key::PurgeTarget;
 use std::panic::resume_unwind;
@@ -237,7 +236,7 @@ impl Found {
 }
 
 /// An error whose type has been put aside.
-struct Untyped(Failure);
+struct Untyped(FetchError);
 
 impl FillError<Untyped> {
     fn typed<E: Send + Sync + 'static>(self) -> FillError<E> {
@@ -259,7 +258,7 @@ where
 {
     Arc::new(move || {
         let fetching = fetch();
-        Box::pin(async move { fetching.await.map_err(|error| Arc::new(error) as Failure) })
+        Box::pin(async move { fetching.await.map_err(|error| Arc::new(error) as FetchError) })
     })
 }
 

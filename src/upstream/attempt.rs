@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime};
 
 /// Why an attempt gave nothing. Texts are free of hosts.
 #[derive(Clone, Debug)]
-pub(super) enum Failure {
+pub(super) enum AttemptFailure {
     /// KVS answered with an error, and perhaps with its time.
     Fault { fault: Fault, kvs_time: Option<SystemTime> },
     /// The 90-byte success.
@@ -67,18 +67,18 @@ pub(super) async fn attempt(
     request: Request<Bytes>,
     limits: &Limits,
     expects: Expects,
-) -> (&'static str, Result<Received, Failure>) {
+) -> (&'static str, Result<Received, AttemptFailure>) {
     let host = request.uri().host().unwrap_or_default().to_owned();
     let scrub = |text: String| if host.is_empty() { text } else { text.replace(&host, "the endpoint") };
     let response = match client.send(request, limits).await {
         Ok(response) => response,
         Err(error) => {
             return match error {
-                client::Error::Connect(text) => ("connect", Err(Failure::Connect(scrub(text)))),
-                client::Error::Late(limit) => ("timeout", Err(Failure::Late(limit))),
-                client::Error::Refused(text) => ("broken", Err(Failure::Refused(text))),
-                client::Error::Reset(text) => ("reset", Err(Failure::Reset(scrub(text)))),
-                other => ("broken", Err(Failure::Garbled(scrub(other.to_string())))),
+                client::Error::Connect(text) => ("connect", Err(AttemptFailure::Connect(scrub(text)))),
+                client::Error::Late(limit) => ("timeout", Err(AttemptFailure::Late(limit))),
+                client::Error::Refused(text) => ("broken", Err(AttemptFailure::Refused(text))),
+                client::Error::Reset(text) => ("reset", Err(AttemptFailure::Reset(scrub(text)))),
+                other => ("broken", Err(AttemptFailure::Garbled(scrub(other.to_string())))),
             };
         }
     };
@@ -89,7 +89,7 @@ pub(super) async fn attempt(
         return (code(head.status), Err(failed));
     }
     let received = received(head.headers, request_id, body, expects).await;
-    (if matches!(received, Err(Failure::Reset(_))) { "reset" } else { "200" }, received)
+    (if matches!(received, Err(AttemptFailure::Reset(_))) { "reset" } else { "200" }, received)
 }
 
 async fn refused(
@@ -97,12 +97,12 @@ async fn refused(
     headers: &HeaderMap,
     request_id: Option<String>,
     body: ByteStream,
-) -> Failure {
+) -> AttemptFailure {
     if status.is_redirection() {
-        return Failure::Refused("KVS answered with a redirect, which is never followed");
+        return AttemptFailure::Refused("KVS answered with a redirect, which is never followed");
     }
     if status.is_success() || status.is_informational() {
-        return Failure::Garbled(format!("status {} is none that KVS gives", status.as_u16()));
+        return AttemptFailure::Garbled(format!("status {} is none that KVS gives", status.as_u16()));
     }
     let body = match hold(body, ERROR_BODY).await {
         Ok(held) => held.bytes(),
@@ -110,7 +110,7 @@ async fn refused(
     };
     let kind = text(headers, &["x-amzn-errortype", "x-amz-errortype"]);
     let fault = Fault::read(status.as_u16(), kind.as_deref(), request_id.as_deref(), &body);
-    Failure::Fault { fault, kvs_time: date(headers) }
+    AttemptFailure::Fault { fault, kvs_time: date(headers) }
 }
 
 async fn received(
@@ -118,7 +118,7 @@ async fn received(
     request_id: Option<String>,
     body: ByteStream,
     expects: Expects,
-) -> Result<Received, Failure> {
+) -> Result<Received, AttemptFailure> {
     let content_type = headers.get(header::CONTENT_TYPE).cloned();
     let announced = body.size_hint().exact();
     let is_json = content_type.as_ref().is_some_and(|t| t.as_bytes().starts_with(b"application/json"));
@@ -129,18 +129,20 @@ async fn received(
     };
     let held = match hold(body, at_most).await {
         Ok(held) => held,
-        Err(Broken::Stalled(limit) | Broken::TooLong(limit)) => return Err(Failure::Late(limit)),
-        Err(broken) => return Err(Failure::Reset(broken.to_string())),
+        Err(Broken::Stalled(limit) | Broken::TooLong(limit)) => return Err(AttemptFailure::Late(limit)),
+        Err(broken) => return Err(AttemptFailure::Reset(broken.to_string())),
     };
     let start = held.bytes();
     if held.rest.is_none() && Fault::is_unknown_operation(&start) {
-        return Err(Failure::WrongHost);
+        return Err(AttemptFailure::WrongHost);
     }
     let opens = start.iter().find(|b| !b.is_ascii_whitespace());
     match expects {
-        Expects::Json(_) if opens != Some(&b'{') => return Err(Failure::Garbled("no JSON object".into())),
+        Expects::Json(_) if opens != Some(&b'{') => {
+            return Err(AttemptFailure::Garbled("no JSON object".into()));
+        }
         Expects::Bytes | Expects::Mkv | Expects::Chunks if is_json => {
-            return Err(Failure::Garbled("JSON where media was asked for".into()));
+            return Err(AttemptFailure::Garbled("JSON where media was asked for".into()));
         }
         _ => {}
     }
@@ -152,11 +154,13 @@ async fn received(
         Expects::Json(_) | Expects::Bytes => Ok(body),
     };
     let body = looked.map_err(|refusal| match refusal {
-        mkv::Refusal::NotFound(number) => Failure::FragmentNotFound(number),
-        mkv::Refusal::Trouble(why) => Failure::Reset(why),
-        mkv::Refusal::Broken(Broken::Stalled(limit) | Broken::TooLong(limit)) => Failure::Late(limit),
-        mkv::Refusal::Broken(Broken::Refused(why)) => Failure::Garbled(why),
-        mkv::Refusal::Broken(broken) => Failure::Reset(broken.to_string()),
+        mkv::HeadError::NotFound(number) => AttemptFailure::FragmentNotFound(number),
+        mkv::HeadError::Trouble(why) => AttemptFailure::Reset(why),
+        mkv::HeadError::Broken(Broken::Stalled(limit) | Broken::TooLong(limit)) => {
+            AttemptFailure::Late(limit)
+        }
+        mkv::HeadError::Broken(Broken::Refused(why)) => AttemptFailure::Garbled(why),
+        mkv::HeadError::Broken(broken) => AttemptFailure::Reset(broken.to_string()),
     })?;
     Ok(Received { content_type, length, request_id, body })
 }

@@ -16,13 +16,13 @@ use tokio::time::Instant;
 pub(super) struct Breakers {
     failures: u32,
     pause: Duration,
-    states: Mutex<HashMap<Key, State>>,
+    states: Mutex<HashMap<BreakerKey, BreakerState>>,
 }
 
-type Key = (Authority, &'static str);
+type BreakerKey = (Authority, &'static str);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum State {
+enum BreakerState {
     /// So many failures in a row.
     Closed(u32),
     /// Refusing until then; the pause that led there.
@@ -54,14 +54,14 @@ impl Breakers {
         Ok(Pass { breakers: self, key, reported: false })
     }
 
-    fn set(&self, key: &Key, change: impl FnOnce(State) -> State) {
+    fn set(&self, key: &BreakerKey, change: impl FnOnce(BreakerState) -> BreakerState) {
         let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = states.get(key).copied().unwrap_or(State::Closed(0));
+        let before = states.get(key).copied().unwrap_or(BreakerState::Closed(0));
         match change(before) {
-            State::Closed(0) => drop(states.remove(key)),
+            BreakerState::Closed(0) => drop(states.remove(key)),
             after => {
                 if states.len() >= MOST {
-                    states.retain(|_, state| !matches!(state, State::Closed(_)));
+                    states.retain(|_, state| !matches!(state, BreakerState::Closed(_)));
                 }
                 states.insert(key.clone(), after);
             }
@@ -69,7 +69,7 @@ impl Breakers {
     }
 }
 
-impl State {
+impl BreakerState {
     fn asked(self, now: Instant, pause: Duration) -> Result<Self, Duration> {
         match self {
             Self::Closed(_) => Ok(self),
@@ -102,7 +102,7 @@ impl State {
 /// Leave to send one request; tell it how that went.
 pub(super) struct Pass<'a> {
     breakers: &'a Breakers,
-    key: Key,
+    key: BreakerKey,
     reported: bool,
 }
 
@@ -110,7 +110,7 @@ impl Pass<'_> {
     /// The endpoint answered, whatever it said.
     pub(super) fn answered(mut self) {
         self.reported = true;
-        self.breakers.set(&self.key, |_| State::Closed(0));
+        self.breakers.set(&self.key, |_| BreakerState::Closed(0));
     }
 
     /// It did not, or answered with trouble of its own.

@@ -3,27 +3,27 @@
 //! Everything here is bounded by the call's deadline. Dropping the future drops the request under way with it.
 
 use super::answer::Answer;
-use super::attempt::{Failure, Received, attempt};
+use super::attempt::{AttemptFailure, Received, attempt};
 use super::client::UpstreamState;
-use super::endpoints::{Endpoint, Key, LookUp};
+use super::endpoints::{Endpoint, EndpointKey, EndpointLookup};
 use super::entry::Entry;
 use super::error::Error;
 use super::origin::Origin;
 use super::quota::Turn;
 use super::request::{Destination, KvsRequest, SMALL_JSON};
-use super::retry::{self, Next, Sent, Tries};
+use super::retry::{self, Attempts, NextStep, Sent};
 use crate::aws::sign::{Scope, sign};
 use crate::kvs::operations::GetDataEndpoint;
 use crate::kvs::{ApiName, Call, StreamName, StreamRef};
 use crate::net::client::Limits;
 use aws_credential_types::Credentials;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 use tokio::time::Instant;
 
 /// What became of one attempt.
 struct AttemptOutcome {
-    outcome: Result<Received, Failure>,
+    outcome: Result<Received, AttemptFailure>,
     /// Its place under the quotas, to be given back.
     turn: Turn,
     /// What it was signed with, and for which time.
@@ -49,7 +49,7 @@ impl UpstreamState {
         deadline: Instant,
     ) -> Result<Answer, Error> {
         self.budget.earn(Instant::now());
-        let mut tries = Tries::default();
+        let mut tries = Attempts::default();
         let mut attempts = 0;
         let mut endpoint = match &request.destination {
             Destination::Data { api, stream, .. } => Some(self.endpoint(entry, *api, stream).await?),
@@ -71,7 +71,7 @@ impl UpstreamState {
             drop(turn);
             let sent = Sent { data: endpoint.is_some(), signed_at: signed.as_ref().map(|(_, at)| *at) };
             match retry::next(&failure, tries, sent, &self.config) {
-                Next::Again { at_most, reason, paid } => {
+                NextStep::Retry { at_most, reason, paid } => {
                     let wait = retry::jittered(at_most, random());
                     if Instant::now() + wait >= deadline || (paid && !self.budget.pay(Instant::now())) {
                         return Err(error(failure));
@@ -80,20 +80,20 @@ impl UpstreamState {
                     self.metrics.retried(reason);
                     tries.count(reason);
                 }
-                Next::Resolve { sure } => {
+                NextStep::Resolve { sure } => {
                     tries.moved = true;
                     let (Some(old), Destination::Data { api, stream, .. }) =
                         (&endpoint, &request.destination)
                     else {
                         return Err(error(failure));
                     };
-                    let Some(new) = self.doubt(entry, *api, stream, old, sure).await else {
+                    let Some(new) = self.revalidate(entry, *api, stream, old, sure).await else {
                         return Err(error(failure));
                     };
                     endpoint = Some(new);
                     self.metrics.retried(retry::Reason::Moved);
                 }
-                Next::Renew => {
+                NextStep::Renew => {
                     tries.renewed = true;
                     let Some((keys, _)) = signed else { return Err(error(failure)) };
                     if entry.credentials.renewed(&keys).await.is_err() {
@@ -101,12 +101,12 @@ impl UpstreamState {
                     }
                     self.metrics.retried(retry::Reason::Credentials);
                 }
-                Next::SetClock { kvs_time } => {
+                NextStep::SetClock { kvs_time } => {
                     tries.set_clock = true;
                     entry.set_clock(kvs_time, SystemTime::now());
                     self.metrics.retried(retry::Reason::Clock);
                 }
-                Next::Give => return Err(error(failure)),
+                NextStep::Fail => return Err(error(failure)),
             }
         }
     }
@@ -141,15 +141,15 @@ impl UpstreamState {
         let (code, outcome) = attempt(&self.client, http, &limits, request.expects).await;
         self.metrics.answered(request.api, code, sent.elapsed());
         match &outcome {
-            Err(Failure::Fault { fault, .. }) if fault.is_trouble() => pass.failed(),
-            Err(Failure::Fault { fault, .. }) => {
+            Err(AttemptFailure::Fault { fault, .. }) if fault.is_trouble() => pass.failed(),
+            Err(AttemptFailure::Fault { fault, .. }) => {
                 if fault.is_throttle() {
                     self.metrics.throttled(request.api);
                     self.quotas.throttled(entry, request);
                 }
                 pass.answered();
             }
-            Ok(_) | Err(Failure::WrongHost | Failure::FragmentNotFound(_)) => pass.answered(),
+            Ok(_) | Err(AttemptFailure::WrongHost | AttemptFailure::FragmentNotFound(_)) => pass.answered(),
             Err(_) => pass.failed(),
         }
         Ok(AttemptOutcome { outcome, turn, signed })
@@ -166,11 +166,11 @@ impl UpstreamState {
         api: ApiName,
         stream: &StreamRef,
     ) -> Result<Arc<Endpoint>, Error> {
-        let key = Key { entry: entry.name.clone(), stream: stream.name().clone(), api };
-        self.endpoints.find(&key, || self.look_up(entry, api, stream)).await
+        let key = EndpointKey { entry: entry.name.clone(), stream: stream.name().clone(), api };
+        self.endpoints.find(&key, || self.endpoint_lookup(entry, api, stream)).await
     }
 
-    async fn doubt(
+    async fn revalidate(
         self: &Arc<Self>,
         entry: &Arc<Entry>,
         api: ApiName,
@@ -178,12 +178,17 @@ impl UpstreamState {
         old: &Arc<Endpoint>,
         sure: bool,
     ) -> Option<Arc<Endpoint>> {
-        let key = Key { entry: entry.name.clone(), stream: stream.name().clone(), api };
-        self.endpoints.doubt(&key, old, sure, || self.look_up(entry, api, stream)).await
+        let key = EndpointKey { entry: entry.name.clone(), stream: stream.name().clone(), api };
+        self.endpoints.revalidate(&key, old, sure, || self.endpoint_lookup(entry, api, stream)).await
     }
 
     /// GetDataEndpoint, as work for a flight of its own.
-    fn look_up(self: &Arc<Self>, entry: &Arc<Entry>, api: ApiName, stream: &StreamRef) -> LookUp {
+    fn endpoint_lookup(
+        self: &Arc<Self>,
+        entry: &Arc<Entry>,
+        api: ApiName,
+        stream: &StreamRef,
+    ) -> EndpointLookup {
         let (this, entry) = (Arc::clone(self), Arc::clone(entry));
         let call = Call::GetDataEndpoint(GetDataEndpoint { stream: stream.clone(), api });
         Box::pin(async move {
@@ -208,19 +213,19 @@ pub(super) async fn json(answer: Answer) -> Result<serde_json::Value, Error> {
 }
 
 /// A failure that is given up on, in this part's words.
-fn error(failure: Failure) -> Error {
+fn error(failure: AttemptFailure) -> Error {
     match failure {
-        Failure::Fault { fault, .. } if fault.is_throttle() => {
-            Error::Throttled { retry_after: retry::COME_BACK, message: fault.message }
+        AttemptFailure::Fault { fault, .. } if fault.is_throttle() => {
+            Error::Throttled { retry_after: retry::RETRY_AFTER, message: fault.message }
         }
-        Failure::Fault { fault, .. } => Error::Kvs(fault),
-        Failure::WrongHost => Error::BrokenAnswer("the endpoint does not know the call".into()),
-        Failure::Connect(why) => Error::Unreachable(why),
-        Failure::Reset(why) => Error::Unreachable(why),
-        Failure::Late(limit) => Error::Timeout(limit),
-        Failure::Garbled(why) => Error::BrokenAnswer(why),
-        Failure::Refused(why) => Error::BrokenAnswer(why.into()),
-        Failure::FragmentNotFound(number) => Error::Kvs(crate::kvs::Fault {
+        AttemptFailure::Fault { fault, .. } => Error::Kvs(fault),
+        AttemptFailure::WrongHost => Error::BrokenAnswer("the endpoint does not know the call".into()),
+        AttemptFailure::Connect(why) => Error::Unreachable(why),
+        AttemptFailure::Reset(why) => Error::Unreachable(why),
+        AttemptFailure::Late(limit) => Error::Timeout(limit),
+        AttemptFailure::Garbled(why) => Error::BrokenAnswer(why),
+        AttemptFailure::Refused(why) => Error::BrokenAnswer(why.into()),
+        AttemptFailure::FragmentNotFound(number) => Error::Kvs(crate::kvs::Fault {
             status: 404,
             kind: "ResourceNotFoundException".into(),
             message: format!("Fragment {number} was not found."),

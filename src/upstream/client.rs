@@ -11,7 +11,7 @@ use super::metrics::Metrics;
 use super::mkv::Chunks;
 use super::request::KvsRequest;
 use super::{breaker, endpoints, quota, retry};
-use crate::aws::{Failure, Transport};
+use crate::aws::{Transport, TransportError};
 use crate::kvs::operations::{GetClip, GetMediaForFragmentList};
 use crate::kvs::{Call, StreamRef};
 use crate::net::client::{self, Client, Limits, Options};
@@ -248,8 +248,8 @@ fn transport(client: Client) -> Transport {
         Box::pin(async move {
             let limits = Limits { first_byte: limit, between_bytes: limit, whole: limit };
             client.fetch(request, SMALL, &limits).await.map_err(|error| match error {
-                client::Error::Late(_) => Failure::Late(error.to_string()),
-                _ => Failure::Broken(error.to_string()),
+                client::Error::Late(_) => TransportError::Late(error.to_string()),
+                _ => TransportError::Broken(error.to_string()),
             })
         })
     })

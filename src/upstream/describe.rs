@@ -2,7 +2,7 @@
 
 use super::call::json;
 use super::client::{Located, Upstream, UpstreamState};
-use super::descriptions::{Asker, Description, GRACE, SHORTLY, Tags, Validity, Work};
+use super::descriptions::{Asker, BRIEFLY, Description, GRACE, Tags, Validity, Work};
 use super::entry::Entry;
 use super::error::Error;
 use super::metrics::LIST_TAGS;
@@ -19,7 +19,7 @@ const TAG_PAGES: usize = 10;
 
 /// The answer to a caller who has used too many points lately.
 fn in_debt<V: Send + 'static>() -> Work<Result<V, Error>> {
-    Box::pin(async { Err(Error::Busy { retry_after: SHORTLY, what: "caller's" }) })
+    Box::pin(async { Err(Error::Busy { retry_after: BRIEFLY, what: "caller's" }) })
 }
 
 impl Upstream {

@@ -43,10 +43,10 @@ pub(super) struct Descriptions {
     pub(super) tags: AnswerCache<Arc<Tags>>,
 }
 
-/// Answers by entry and stream, each with its time, and the flights that fetch them.
+/// Answers by entry and stream, each with its time, and the in_flight that fetch them.
 pub(super) struct AnswerCache<V> {
     kept: moka::sync::Cache<StreamKey, KeptAnswer<V>>,
-    flights: SingleFlight<StreamKey, Result<V, Error>>,
+    in_flight: SingleFlight<StreamKey, Result<V, Error>>,
 }
 
 pub(super) type StreamKey = (Arc<str>, StreamRef);
@@ -88,14 +88,14 @@ pub(super) struct Validity {
 const MOST: u64 = 100_000;
 const UNUSED: Duration = Duration::from_secs(24 * 3600);
 /// How long "no" is remembered, and how long a failed renewal is not repeated.
-pub(super) const SHORTLY: Duration = Duration::from_secs(5);
+pub(super) const BRIEFLY: Duration = Duration::from_secs(5);
 /// How long after their time facts decide that cannot be renewed.
 pub(super) const GRACE: Duration = Duration::from_secs(60);
 
 impl<V: Clone + Send + Sync + 'static> Default for AnswerCache<V> {
     fn default() -> Self {
         let kept = moka::sync::Cache::builder().max_capacity(MOST).time_to_idle(UNUSED).build();
-        Self { kept, flights: SingleFlight::default() }
+        Self { kept, in_flight: SingleFlight::default() }
     }
 }
 
@@ -110,7 +110,7 @@ impl<V: Clone + Send + Sync + 'static> AnswerCache<V> {
         let now = Instant::now();
         let stands = |kept: &KeptAnswer<V>| grace.is_none_or(|grace| now < kept.since + ttl + grace);
         if let Some(kept) = &kept {
-            let serves = if kept.answer.is_ok() { ttl } else { SHORTLY };
+            let serves = if kept.answer.is_ok() { ttl } else { BRIEFLY };
             if now < kept.since + serves {
                 return kept.answer.clone();
             }
@@ -121,14 +121,14 @@ impl<V: Clone + Send + Sync + 'static> AnswerCache<V> {
             }
         }
         // To its end even if this caller leaves: the answer serves the next ones.
-        let answer = self.flights.start(key.clone(), work).result().await;
+        let answer = self.in_flight.start(key.clone(), work).result().await;
         let answer =
             answer.unwrap_or_else(|_| Err(Error::BrokenAnswer("describing the stream failed".into())));
         let now = Instant::now();
         match (&answer, kept) {
             (Err(error), Some(old)) if error.is_outage() && old.answer.is_ok() => {
                 let stands = stands(&old);
-                let old = KeptAnswer { trouble: Some((error.clone(), now + SHORTLY)), ..old };
+                let old = KeptAnswer { trouble: Some((error.clone(), now + BRIEFLY)), ..old };
                 self.kept.insert(key, old.clone());
                 if stands { old.answer } else { answer }
             }
@@ -177,7 +177,7 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(24 * 3600)).await;
         assert_eq!(get(Some(GRACE), down()).await, None);
         assert_eq!(get(None, down()).await, Some(1));
-        tokio::time::sleep(SHORTLY).await;
+        tokio::time::sleep(BRIEFLY).await;
         assert_eq!(get(Some(GRACE), Ok(2)).await, Some(2));
     }
 }

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 /// What an endpoint is for.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub(super) struct Key {
+pub(super) struct EndpointKey {
     pub(super) entry: Arc<str>,
     pub(super) stream: StreamName,
     pub(super) api: ApiName,
@@ -30,54 +30,58 @@ pub(super) struct Endpoint {
     pub(super) origin: Origin,
     since: Instant,
     /// Milliseconds after `since` until which nobody needs to ask again.
-    quiet: AtomicU64,
+    paused_until: AtomicU64,
 }
 
 impl Endpoint {
-    fn is_quiet(&self, now: Instant) -> bool {
+    fn renewal_is_paused(&self, now: Instant) -> bool {
         let age = now.saturating_duration_since(self.since);
-        age < Duration::from_millis(self.quiet.load(Ordering::Relaxed))
+        age < Duration::from_millis(self.paused_until.load(Ordering::Relaxed))
     }
 
-    fn keep_quiet(&self, now: Instant, length: Duration) {
+    fn pause_renewal(&self, now: Instant, length: Duration) {
         let until = now.saturating_duration_since(self.since) + length;
-        self.quiet.fetch_max(u64::try_from(until.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.paused_until.fetch_max(u64::try_from(until.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 }
 
 /// One GetDataEndpoint. In a box: it is itself a call, which may need no endpoint.
-pub(super) type LookUp = Pin<Box<dyn Future<Output = Result<Origin, Error>> + Send>>;
+pub(super) type EndpointLookup = Pin<Box<dyn Future<Output = Result<Origin, Error>> + Send>>;
 
 /// The memory.
 #[derive(Clone)]
-pub(super) struct Endpoints(Arc<Inner>);
+pub(super) struct Endpoints(Arc<EndpointMemory>);
 
-struct Inner {
-    kept: moka::sync::Cache<Key, Arc<Endpoint>>,
-    flights: SingleFlight<Key, Result<Arc<Endpoint>, Error>>,
+struct EndpointMemory {
+    known: moka::sync::Cache<EndpointKey, Arc<Endpoint>>,
+    in_flight: SingleFlight<EndpointKey, Result<Arc<Endpoint>, Error>>,
     ttl: Duration,
     metrics: Metrics,
 }
 
 /// How long a renewal that failed, or that changed nothing, is not tried again.
-const PEACE: Duration = Duration::from_secs(10);
+const RENEWAL_PAUSE: Duration = Duration::from_secs(10);
 /// How many endpoints are remembered, and how long one is that nobody uses.
 const MOST: u64 = 200_000;
 const UNUSED: Duration = Duration::from_secs(24 * 3600);
 
 impl Endpoints {
     pub(super) fn new(ttl: Duration, metrics: Metrics) -> Self {
-        let kept = moka::sync::Cache::builder().max_capacity(MOST).time_to_idle(UNUSED).build();
-        Self(Arc::new(Inner { kept, flights: SingleFlight::default(), ttl, metrics }))
+        let known = moka::sync::Cache::builder().max_capacity(MOST).time_to_idle(UNUSED).build();
+        Self(Arc::new(EndpointMemory { known, in_flight: SingleFlight::default(), ttl, metrics }))
     }
 
     /// The endpoint, from memory if there is one; `ask` calls KVS.
     ///
     /// # Errors
     /// KVS's, when there is nothing in memory.
-    pub(super) async fn find(&self, key: &Key, ask: impl FnOnce() -> LookUp) -> Result<Arc<Endpoint>, Error> {
+    pub(super) async fn find(
+        &self,
+        key: &EndpointKey,
+        ask: impl FnOnce() -> EndpointLookup,
+    ) -> Result<Arc<Endpoint>, Error> {
         let this = &self.0;
-        let Some(endpoint) = this.kept.get(key) else {
+        let Some(endpoint) = this.known.get(key) else {
             this.metrics.looked_up("miss");
             return self.ask(key, ask).await;
         };
@@ -86,34 +90,34 @@ impl Endpoints {
             this.metrics.looked_up("hit");
         } else {
             this.metrics.looked_up("stale");
-            if !endpoint.is_quiet(now) {
-                endpoint.keep_quiet(now, PEACE);
-                drop(this.flights.start(key.clone(), || self.renew(key.clone(), ask())));
+            if !endpoint.renewal_is_paused(now) {
+                endpoint.pause_renewal(now, RENEWAL_PAUSE);
+                drop(this.in_flight.start(key.clone(), || self.renew(key.clone(), ask())));
             }
         }
         Ok(endpoint)
     }
 
-    /// Asks KVS again because `doubted` does not seem to serve the stream. `sure`: it surely does not. Gives the
+    /// Asks KVS again because `suspect` does not seem to serve the stream. `sure`: it surely does not. Gives the
     /// endpoint to go on with, or `None` if there is no new knowledge.
-    pub(super) async fn doubt(
+    pub(super) async fn revalidate(
         &self,
-        key: &Key,
-        doubted: &Arc<Endpoint>,
+        key: &EndpointKey,
+        suspect: &Arc<Endpoint>,
         sure: bool,
-        ask: impl FnOnce() -> LookUp,
+        ask: impl FnOnce() -> EndpointLookup,
     ) -> Option<Arc<Endpoint>> {
-        if let Some(newer) = self.0.kept.get(key)
-            && newer.since > doubted.since
+        if let Some(newer) = self.0.known.get(key)
+            && newer.since > suspect.since
         {
-            return (sure || newer.origin != doubted.origin).then_some(newer);
+            return (sure || newer.origin != suspect.origin).then_some(newer);
         }
-        if !sure && doubted.is_quiet(Instant::now()) {
+        if !sure && suspect.renewal_is_paused(Instant::now()) {
             return None;
         }
         let found = self.ask(key, ask).await.ok()?;
-        if found.origin == doubted.origin {
-            found.keep_quiet(Instant::now(), PEACE);
+        if found.origin == suspect.origin {
+            found.pause_renewal(Instant::now(), RENEWAL_PAUSE);
             return sure.then_some(found);
         }
         self.0.metrics.looked_up("moved");
@@ -123,35 +127,40 @@ impl Endpoints {
     /// Forgets everything about a stream, such as one that was deleted.
     pub(super) fn forget(&self, entry: &Arc<str>, stream: &StreamName) {
         for api in ApiName::ALL {
-            self.0.kept.invalidate(&Key { entry: entry.clone(), stream: stream.clone(), api });
+            self.0.known.invalidate(&EndpointKey { entry: entry.clone(), stream: stream.clone(), api });
         }
     }
 
-    async fn ask(&self, key: &Key, ask: impl FnOnce() -> LookUp) -> Result<Arc<Endpoint>, Error> {
+    async fn ask(
+        &self,
+        key: &EndpointKey,
+        ask: impl FnOnce() -> EndpointLookup,
+    ) -> Result<Arc<Endpoint>, Error> {
         // To its end even if this caller leaves: the answer serves the next ones.
-        let found = self.0.flights.start(key.clone(), || self.renew(key.clone(), ask())).result().await;
+        let found = self.0.in_flight.start(key.clone(), || self.renew(key.clone(), ask())).result().await;
         found.unwrap_or_else(|_| Err(Error::BrokenAnswer("looking up the endpoint failed".into())))
     }
 
     /// Asks KVS and remembers what it says.
     fn renew(
         &self,
-        key: Key,
-        asking: LookUp,
+        key: EndpointKey,
+        asking: EndpointLookup,
     ) -> impl Future<Output = Result<Arc<Endpoint>, Error>> + Send + use<> {
         let this = Arc::clone(&self.0);
         async move {
             match asking.await {
                 Ok(origin) => {
-                    let endpoint = Endpoint { origin, since: Instant::now(), quiet: AtomicU64::new(0) };
+                    let endpoint =
+                        Endpoint { origin, since: Instant::now(), paused_until: AtomicU64::new(0) };
                     let endpoint = Arc::new(endpoint);
-                    this.kept.insert(key, Arc::clone(&endpoint));
+                    this.known.insert(key, Arc::clone(&endpoint));
                     Ok(endpoint)
                 }
                 Err(error) => {
                     this.metrics.looked_up("error");
                     if !error.is_outage() {
-                        this.kept.invalidate(&key); // KVS says that there is no such stream
+                        this.known.invalidate(&key); // KVS says that there is no such stream
                     }
                     Err(error)
                 }
@@ -185,7 +194,7 @@ mod tests {
             *self.says.lock().unwrap() = says;
         }
 
-        fn ask(&self) -> impl FnOnce() -> LookUp + use<> {
+        fn ask(&self) -> impl FnOnce() -> EndpointLookup + use<> {
             let (asked, says) = (self.asked.clone(), self.says.clone());
             move || {
                 Box::pin(async move {
@@ -205,8 +214,12 @@ mod tests {
         }
     }
 
-    fn key() -> Key {
-        Key { entry: "main".into(), stream: StreamName::parse("cam-1").unwrap(), api: ApiName::GetClip }
+    fn key() -> EndpointKey {
+        EndpointKey {
+            entry: "main".into(),
+            stream: StreamName::parse("cam-1").unwrap(),
+            api: ApiName::GetClip,
+        }
     }
 
     fn not_found() -> Error {
@@ -253,7 +266,7 @@ mod tests {
         kvs.find().await.unwrap();
         settle().await;
         assert_eq!(kvs.asked(), 2, "then peace");
-        tokio::time::advance(PEACE).await;
+        tokio::time::advance(RENEWAL_PAUSE).await;
         kvs.say(Ok("https://b"));
         assert_eq!(kvs.find().await.unwrap().origin.host(), "a", "nobody waits");
         settle().await;
@@ -268,14 +281,14 @@ mod tests {
         let doubters: Vec<_> = (0..20)
             .map(|_| {
                 let (kvs, old) = (kvs.clone(), old.clone());
-                tokio::spawn(async move { kvs.endpoints.doubt(&key(), &old, false, kvs.ask()).await })
+                tokio::spawn(async move { kvs.endpoints.revalidate(&key(), &old, false, kvs.ask()).await })
             })
             .collect();
         for doubter in doubters {
             assert_eq!(doubter.await.unwrap().unwrap().origin.host(), "b");
         }
         assert_eq!(kvs.asked(), 2);
-        let late = kvs.endpoints.doubt(&key(), &old, true, kvs.ask()).await.unwrap();
+        let late = kvs.endpoints.revalidate(&key(), &old, true, kvs.ask()).await.unwrap();
         assert_eq!((late.origin.host(), kvs.asked()), ("b", 2), "who doubts late takes what is known");
     }
 
@@ -283,13 +296,13 @@ mod tests {
     async fn a_doubt_that_was_wrong_is_not_repeated_for_a_while() {
         let kvs = Kvs::new("https://a");
         let old = kvs.find().await.unwrap();
-        assert!(kvs.endpoints.doubt(&key(), &old, false, kvs.ask()).await.is_none());
+        assert!(kvs.endpoints.revalidate(&key(), &old, false, kvs.ask()).await.is_none());
         let same = kvs.find().await.unwrap();
-        assert!(kvs.endpoints.doubt(&key(), &same, false, kvs.ask()).await.is_none());
+        assert!(kvs.endpoints.revalidate(&key(), &same, false, kvs.ask()).await.is_none());
         assert_eq!(kvs.asked(), 2);
-        tokio::time::advance(PEACE).await;
+        tokio::time::advance(RENEWAL_PAUSE).await;
         assert!(
-            kvs.endpoints.doubt(&key(), &same, true, kvs.ask()).await.is_some(),
+            kvs.endpoints.revalidate(&key(), &same, true, kvs.ask()).await.is_some(),
             "sure of it: worth a try"
         );
         assert_eq!(kvs.asked(), 3);
@@ -300,10 +313,10 @@ mod tests {
         let kvs = Kvs::new("https://a");
         let old = kvs.find().await.unwrap();
         kvs.say(Err(down()));
-        assert!(kvs.endpoints.doubt(&key(), &old, true, kvs.ask()).await.is_none());
+        assert!(kvs.endpoints.revalidate(&key(), &old, true, kvs.ask()).await.is_none());
         assert!(kvs.find().await.is_ok());
         kvs.say(Err(not_found()));
-        assert!(kvs.endpoints.doubt(&key(), &old, true, kvs.ask()).await.is_none());
+        assert!(kvs.endpoints.revalidate(&key(), &old, true, kvs.ask()).await.is_none());
         assert!(matches!(kvs.find().await, Err(Error::Kvs(_))));
     }
 }

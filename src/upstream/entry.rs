@@ -5,7 +5,7 @@ use super::error::Error;
 use super::metrics::Metrics;
 use super::origin::{Guard, Origin};
 use super::retry::SKEW;
-use crate::aws::credentials::{self, Cached, Role, Source};
+use crate::aws::credentials::{self, CachedCredentials, CredentialsSource, Role};
 use crate::aws::{Transport, hosts};
 use crate::kvs::{StreamArn, StreamRef};
 use crate::setting::{Mistake, SecretSource};
@@ -24,7 +24,7 @@ pub(super) struct Entry {
     pub(super) config: EntryConfig,
     pub(super) control: Origin,
     pub(super) guard: Guard,
-    pub(super) credentials: Arc<Cached>,
+    pub(super) credentials: Arc<CachedCredentials>,
     /// The region, shared with whatever is located here.
     pub(super) region: Arc<str>,
     /// The account: as configured, or once KVS has told it.
@@ -55,7 +55,7 @@ impl Entry {
                 .and_then(|host| Origin::https(&host))
                 .ok_or_else(|| at("region", "must be a region's name, such as eu-west-1"))?,
         };
-        let source = Source {
+        let source = CredentialsSource {
             region: config.region.clone(),
             profile: config.profile.clone(),
             keys: keys(config).map_err(|(key, problem)| at(key, &problem))?,
@@ -74,7 +74,7 @@ impl Entry {
             name: config.name.as_str().into(),
             control,
             guard: Guard::new(&config.region, endpoint),
-            credentials: Cached::new(provider, metrics.expiry(&config.name)),
+            credentials: CachedCredentials::new(provider, metrics.expiry(&config.name)),
             region: config.region.as_str().into(),
             account: config
                 .known_account()

@@ -15,9 +15,9 @@ pub(super) const LIST_TAGS: &str = "ListTagsForStream";
 
 /// The counters, resolved once. Clones share them.
 #[derive(Clone)]
-pub struct Metrics(Arc<Inner>);
+pub struct Metrics(Arc<UpstreamSeries>);
 
-struct Inner {
+struct UpstreamSeries {
     bytes: IntCounterVec,
     requests: IntCounterVec,
     retries: IntCounterVec,
@@ -101,7 +101,7 @@ impl Metrics {
         for kind in KINDS {
             points.with_label_values(&[OTHER_STREAM, kind]);
         }
-        Ok(Self(Arc::new(Inner {
+        Ok(Self(Arc::new(UpstreamSeries {
             bytes,
             points,
             utilization: added(
@@ -161,7 +161,7 @@ impl Metrics {
     }
 
     /// What tells how much of each stream's points is used, asked whenever metrics are read.
-    pub(super) fn on_scrape(&self, ask: Ask) {
+    pub(super) fn on_scrape(&self, ask: ReportUse) {
         let metrics = Arc::downgrade(&self.0);
         self.0.utilization.ask(Box::new(move |values| {
             let Some(inner) = metrics.upgrade() else { return };
@@ -177,7 +177,7 @@ impl Metrics {
     }
 
     /// What credentials report when there is a new set of an entry.
-    pub(super) fn expiry(&self, entry: &str) -> crate::aws::credentials::Told {
+    pub(super) fn expiry(&self, entry: &str) -> crate::aws::credentials::ReportExpiry {
         let gauge = self.0.expiry.with_label_values(&[entry]);
         Box::new(move |end: Option<SystemTime>| {
             let seconds = end.and_then(|end| end.duration_since(UNIX_EPOCH).ok());
@@ -190,17 +190,17 @@ impl Metrics {
 const KINDS: [&str; 2] = ["media", "metadata"];
 
 /// Sets one stream's ratio of one kind.
-pub(super) type Set<'a> = &'a dyn Fn(&str, &str, f64);
+pub(super) type SetRatio<'a> = &'a dyn Fn(&str, &str, f64);
 /// Told to set all of them.
-pub(super) type Ask = Box<dyn Fn(Set<'_>) + Send + Sync>;
+pub(super) type ReportUse = Box<dyn Fn(SetRatio<'_>) + Send + Sync>;
 
-type Fill = Box<dyn Fn(&GaugeVec) + Send + Sync>;
+type Refresh = Box<dyn Fn(&GaugeVec) + Send + Sync>;
 
 /// Gauges that are worked out when they are read; set at each use they would show the last use for ever.
 #[derive(Clone)]
 struct OnScrape {
     values: GaugeVec,
-    fill: Arc<Mutex<Option<Fill>>>,
+    fill: Arc<Mutex<Option<Refresh>>>,
 }
 
 impl OnScrape {
@@ -208,7 +208,7 @@ impl OnScrape {
         Ok(Self { values: GaugeVec::new(opts, &["stream", "kind"])?, fill: Arc::default() })
     }
 
-    fn ask(&self, fill: Fill) {
+    fn ask(&self, fill: Refresh) {
         *self.fill.lock().unwrap_or_else(PoisonError::into_inner) = Some(fill);
     }
 }

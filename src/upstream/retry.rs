@@ -5,7 +5,7 @@
 //! of the calls, so that a failing KVS is not asked three times as much. All waits are full jitter. Nothing is tried
 //! again once a byte has been passed on.
 
-use super::attempt::Failure;
+use super::attempt::AttemptFailure;
 use super::config::Config;
 use crate::base::bucket::{Bucket, Rate};
 use crate::kvs::Fault;
@@ -56,12 +56,12 @@ impl Reason {
 
 /// What has happened to a call so far.
 #[derive(Clone, Copy, Default, Debug)]
-pub(super) struct Tries {
-    /// Tries again after failures other than throttles.
+pub(super) struct Attempts {
+    /// Attempts again after failures other than throttles.
     pub failed: u32,
-    /// Tries again after throttles.
+    /// Attempts again after throttles.
     pub throttled: u32,
-    /// Tries again for a fragment that is not there yet.
+    /// Attempts again for a fragment that is not there yet.
     pub missing: u32,
     /// The endpoint was resolved anew.
     pub moved: bool,
@@ -71,7 +71,7 @@ pub(super) struct Tries {
     pub set_clock: bool,
 }
 
-impl Tries {
+impl Attempts {
     /// One more, for this reason.
     pub(super) fn count(&mut self, reason: Reason) {
         match reason {
@@ -84,11 +84,11 @@ impl Tries {
 
 /// What to do about a failure.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Next {
+pub(super) enum NextStep {
     /// Pass it on.
-    Give,
+    Fail,
     /// Try again after a wait of at most this; the real one is random.
-    Again { at_most: Duration, reason: Reason, paid: bool },
+    Retry { at_most: Duration, reason: Reason, paid: bool },
     /// Ask for the endpoint again, then try again at once. `sure` if even the same endpoint is worth it.
     Resolve { sure: bool },
     /// Renew the credentials, then try again at once.
@@ -117,46 +117,47 @@ pub(super) struct Sent {
 }
 
 /// Decides.
-pub(super) fn next(failure: &Failure, tries: Tries, sent: Sent, config: &Config) -> Next {
+pub(super) fn next(failure: &AttemptFailure, tries: Attempts, sent: Sent, config: &Config) -> NextStep {
     let data = sent.data;
     let again = |reason| {
         if tries.failed < config.retries {
             let at_most = doubled(FAILURE_WAIT, tries.failed);
-            Next::Again { at_most, reason, paid: true }
+            NextStep::Retry { at_most, reason, paid: true }
         } else {
-            Next::Give
+            NextStep::Fail
         }
     };
     match failure {
-        Failure::Fault { fault, kvs_time } => match verdict(fault, skewed(*kvs_time, sent.signed_at)) {
-            Verdict::Throttle if tries.throttled < config.throttle_retries => {
+        AttemptFailure::Fault { fault, kvs_time } => match diagnose(fault, skewed(*kvs_time, sent.signed_at))
+        {
+            Diagnosis::Throttle if tries.throttled < config.throttle_retries => {
                 let at_most = doubled(THROTTLE_WAIT, tries.throttled);
-                Next::Again { at_most, reason: Reason::Throttled, paid: false }
+                NextStep::Retry { at_most, reason: Reason::Throttled, paid: false }
             }
-            Verdict::Trouble => again(Reason::Trouble),
-            Verdict::Skewed(kvs_time) if !tries.set_clock => Next::SetClock { kvs_time },
-            Verdict::Expired if !tries.renewed => Next::Renew,
-            Verdict::Moved { sure } if data && !tries.moved => Next::Resolve { sure },
-            _ => Next::Give,
+            Diagnosis::Trouble => again(Reason::Trouble),
+            Diagnosis::Skewed(kvs_time) if !tries.set_clock => NextStep::SetClock { kvs_time },
+            Diagnosis::Expired if !tries.renewed => NextStep::Renew,
+            Diagnosis::Moved { sure } if data && !tries.moved => NextStep::Resolve { sure },
+            _ => NextStep::Fail,
         },
-        Failure::WrongHost if data && !tries.moved => Next::Resolve { sure: true },
+        AttemptFailure::WrongHost if data && !tries.moved => NextStep::Resolve { sure: true },
         // The control plane's host is fixed: once more, in case it was one of its machines.
-        Failure::WrongHost if !data && tries.failed == 0 => again(Reason::Moved),
-        Failure::Connect(_) if data && !tries.moved && tries.failed < config.retries => {
-            Next::Resolve { sure: true }
+        AttemptFailure::WrongHost if !data && tries.failed == 0 => again(Reason::Moved),
+        AttemptFailure::Connect(_) if data && !tries.moved && tries.failed < config.retries => {
+            NextStep::Resolve { sure: true }
         }
-        Failure::Connect(_) => again(Reason::Connect),
-        Failure::Reset(_) => again(Reason::Reset),
-        Failure::FragmentNotFound(_) if tries.missing < FRAGMENT_TRIES => Next::Again {
+        AttemptFailure::Connect(_) => again(Reason::Connect),
+        AttemptFailure::Reset(_) => again(Reason::Reset),
+        AttemptFailure::FragmentNotFound(_) if tries.missing < FRAGMENT_TRIES => NextStep::Retry {
             at_most: doubled(FRAGMENT_WAIT, tries.missing),
             reason: Reason::FragmentNotFound,
             paid: false,
         },
-        Failure::WrongHost
-        | Failure::FragmentNotFound(_)
-        | Failure::Late(_)
-        | Failure::Garbled(_)
-        | Failure::Refused(_) => Next::Give,
+        AttemptFailure::WrongHost
+        | AttemptFailure::FragmentNotFound(_)
+        | AttemptFailure::Late(_)
+        | AttemptFailure::Garbled(_)
+        | AttemptFailure::Refused(_) => NextStep::Fail,
     }
 }
 
@@ -166,13 +167,13 @@ pub(super) fn jittered(at_most: Duration, share: f64) -> Duration {
 }
 
 /// When to tell a caller to come back after a throttle that outlasted us.
-pub(super) const COME_BACK: Duration = Duration::from_secs(2);
+pub(super) const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 fn doubled(first: Duration, times: u32) -> Duration {
     first.saturating_mul(2_u32.saturating_pow(times)).min(LONGEST_WAIT)
 }
 
-enum Verdict {
+enum Diagnosis {
     Throttle,
     Trouble,
     Expired,
@@ -189,7 +190,7 @@ fn skewed(kvs_time: Option<SystemTime>, signed_at: Option<SystemTime>) -> Option
     (apart >= SKEW).then_some(kvs_time)
 }
 
-fn verdict(fault: &Fault, skewed: Option<SystemTime>) -> Verdict {
+fn diagnose(fault: &Fault, skewed: Option<SystemTime>) -> Diagnosis {
     let about_time = fault.is_expired_credentials()
         || matches!(
             fault.kind.as_str(),
@@ -199,22 +200,22 @@ fn verdict(fault: &Fault, skewed: Option<SystemTime>) -> Verdict {
                 | "RequestInTheFuture"
         );
     if fault.is_throttle() {
-        Verdict::Throttle
+        Diagnosis::Throttle
     } else if fault.is_trouble() {
-        Verdict::Trouble
+        Diagnosis::Trouble
     } else if about_time && let Some(kvs_time) = skewed {
-        Verdict::Skewed(kvs_time)
+        Diagnosis::Skewed(kvs_time)
     } else if fault.is_expired_credentials() {
-        Verdict::Expired
+        Diagnosis::Expired
     } else if fault.kind == "InvalidEndpointException"
         || fault.message.starts_with("Unable to determine service")
     {
-        Verdict::Moved { sure: true }
+        Diagnosis::Moved { sure: true }
     } else if matches!(fault.status, 403 | 404) && !fault.message.starts_with("No fragments found") {
         // A stream that moved to another cell looks like a stream that is not there, or not ours.
-        Verdict::Moved { sure: false }
+        Diagnosis::Moved { sure: false }
     } else {
-        Verdict::Final
+        Diagnosis::Final
     }
 }
 
@@ -261,21 +262,23 @@ mod tests {
     const NOON: SystemTime = SystemTime::UNIX_EPOCH;
     const SENT: Sent = Sent { data: true, signed_at: Some(NOON) };
 
-    fn fault(status: u16, kind: &str, message: &str) -> Failure {
+    fn fault(status: u16, kind: &str, message: &str) -> AttemptFailure {
         let fault = Fault { status, kind: kind.into(), message: message.into(), request_id: None };
-        Failure::Fault { fault, kvs_time: Some(NOON) }
+        AttemptFailure::Fault { fault, kvs_time: Some(NOON) }
     }
 
-    fn decide(failure: &Failure, tries: Tries) -> Next {
+    fn decide(failure: &AttemptFailure, tries: Attempts) -> NextStep {
         next(failure, tries, SENT, &Config::default())
     }
 
     #[test]
     fn throttles_climb_a_ladder_of_their_own_and_cost_nothing() {
         let failure = fault(400, "ClientLimitExceededException", "");
-        let mut tries = Tries { failed: 2, ..Tries::default() };
+        let mut tries = Attempts { failed: 2, ..Attempts::default() };
         let mut waits = Vec::new();
-        while let Next::Again { at_most, reason: Reason::Throttled, paid: false } = decide(&failure, tries) {
+        while let NextStep::Retry { at_most, reason: Reason::Throttled, paid: false } =
+            decide(&failure, tries)
+        {
             waits.push(at_most.as_millis());
             tries.throttled += 1;
         }
@@ -284,26 +287,28 @@ mod tests {
 
     #[test]
     fn trouble_and_broken_connections_get_two_paid_tries() {
-        for failure in
-            [fault(500, "InternalFailure", ""), fault(503, "UnknownError", ""), Failure::Reset("x".into())]
-        {
-            let mut tries = Tries::default();
+        for failure in [
+            fault(500, "InternalFailure", ""),
+            fault(503, "UnknownError", ""),
+            AttemptFailure::Reset("x".into()),
+        ] {
+            let mut tries = Attempts::default();
             for wait in [100, 200] {
-                let Next::Again { at_most, paid: true, .. } = decide(&failure, tries) else {
+                let NextStep::Retry { at_most, paid: true, .. } = decide(&failure, tries) else {
                     panic!("{failure:?}")
                 };
                 assert_eq!(at_most.as_millis(), wait);
                 tries.failed += 1;
             }
-            assert_eq!(decide(&failure, tries), Next::Give);
+            assert_eq!(decide(&failure, tries), NextStep::Fail);
         }
     }
 
     #[test]
     fn signs_of_a_moved_endpoint_ask_for_it_again_once() {
         for (failure, sure) in [
-            (Failure::WrongHost, true),
-            (Failure::Connect("refused".into()), true),
+            (AttemptFailure::WrongHost, true),
+            (AttemptFailure::Connect("refused".into()), true),
             (fault(403, "AccessDeniedException", "Unable to determine service/operation name"), true),
             (fault(400, "InvalidEndpointException", ""), true),
             (
@@ -312,11 +317,12 @@ mod tests {
             ),
             (fault(403, "AccessDeniedException", "User is not authorized"), false),
         ] {
-            assert_eq!(decide(&failure, Tries::default()), Next::Resolve { sure }, "{failure:?}");
-            let again = decide(&failure, Tries { moved: true, ..Tries::default() });
-            assert!(!matches!(again, Next::Resolve { .. }), "{failure:?}");
-            let control = next(&failure, Tries::default(), Sent { data: false, ..SENT }, &Config::default());
-            assert!(!matches!(control, Next::Resolve { .. }), "{failure:?}");
+            assert_eq!(decide(&failure, Attempts::default()), NextStep::Resolve { sure }, "{failure:?}");
+            let again = decide(&failure, Attempts { moved: true, ..Attempts::default() });
+            assert!(!matches!(again, NextStep::Resolve { .. }), "{failure:?}");
+            let control =
+                next(&failure, Attempts::default(), Sent { data: false, ..SENT }, &Config::default());
+            assert!(!matches!(control, NextStep::Resolve { .. }), "{failure:?}");
         }
     }
 
@@ -327,55 +333,59 @@ mod tests {
             fault(400, "InvalidArgumentException", "x"),
             fault(400, "NoDataRetentionException", ""),
             fault(401, "NotAuthorizedException", ""),
-            Failure::Late(Duration::from_secs(1)),
-            Failure::Garbled("x".into()),
+            AttemptFailure::Late(Duration::from_secs(1)),
+            AttemptFailure::Garbled("x".into()),
         ] {
-            assert_eq!(decide(&failure, Tries::default()), Next::Give, "{failure:?}");
+            assert_eq!(decide(&failure, Attempts::default()), NextStep::Fail, "{failure:?}");
         }
     }
 
     #[test]
     fn expired_credentials_are_renewed_once_and_a_wrong_clock_is_set_once() {
         let expired = fault(403, "ExpiredTokenException", "");
-        assert_eq!(decide(&expired, Tries::default()), Next::Renew);
-        assert_eq!(decide(&expired, Tries { renewed: true, ..Tries::default() }), Next::Give);
-        let Failure::Fault { fault, .. } = fault(403, "InvalidSignatureException", "Signature expired")
+        assert_eq!(decide(&expired, Attempts::default()), NextStep::Renew);
+        assert_eq!(decide(&expired, Attempts { renewed: true, ..Attempts::default() }), NextStep::Fail);
+        let AttemptFailure::Fault { fault, .. } =
+            fault(403, "InvalidSignatureException", "Signature expired")
         else {
             panic!()
         };
         let kvs_time = NOON - Duration::from_secs(900);
-        let skewed = Failure::Fault { fault, kvs_time: Some(kvs_time) };
-        assert_eq!(decide(&skewed, Tries::default()), Next::SetClock { kvs_time });
-        let set = Tries { set_clock: true, moved: true, ..Tries::default() };
-        assert_eq!(decide(&skewed, set), Next::Give);
+        let skewed = AttemptFailure::Fault { fault, kvs_time: Some(kvs_time) };
+        assert_eq!(decide(&skewed, Attempts::default()), NextStep::SetClock { kvs_time });
+        let set = Attempts { set_clock: true, moved: true, ..Attempts::default() };
+        assert_eq!(decide(&skewed, set), NextStep::Fail);
     }
 
     #[test]
     fn skew_is_measured_from_the_time_that_was_signed() {
-        let (second, tries) = (Duration::from_secs(1), Tries::default());
+        let (second, tries) = (Duration::from_secs(1), Attempts::default());
         let refused = |kvs_time| {
-            let Failure::Fault { fault, .. } = fault(403, "InvalidSignatureException", "") else { panic!() };
-            Failure::Fault { fault, kvs_time }
+            let AttemptFailure::Fault { fault, .. } = fault(403, "InvalidSignatureException", "") else {
+                panic!()
+            };
+            AttemptFailure::Fault { fault, kvs_time }
         };
         let decide = |kvs_time, signed_at| {
             next(&refused(kvs_time), tries, Sent { data: false, signed_at }, &Config::default())
         };
         for (apart, skewed) in [(0, false), (239, false), (240, true), (86_400, true)] {
-            let expected = |kvs_time| if skewed { Next::SetClock { kvs_time } } else { Next::Give };
+            let expected = |kvs_time| if skewed { NextStep::SetClock { kvs_time } } else { NextStep::Fail };
             let (early, late) = (NOON, NOON + second * apart);
             assert_eq!(decide(Some(late), Some(early)), expected(late), "{apart}");
             assert_eq!(decide(Some(early), Some(late)), expected(early), "{apart}");
         }
-        assert_eq!(decide(None, Some(NOON)), Next::Give, "KVS gave no time");
-        assert_eq!(decide(Some(NOON + second * 999), None), Next::Give, "nothing was signed");
+        assert_eq!(decide(None, Some(NOON)), NextStep::Fail, "KVS gave no time");
+        assert_eq!(decide(Some(NOON + second * 999), None), NextStep::Fail, "nothing was signed");
     }
 
     #[test]
     fn a_missing_fragment_is_asked_for_for_a_few_seconds() {
-        let missing = Failure::FragmentNotFound("1".into());
-        let mut tries = Tries::default();
+        let missing = AttemptFailure::FragmentNotFound("1".into());
+        let mut tries = Attempts::default();
         let mut longest = Duration::ZERO;
-        while let Next::Again { at_most, reason: Reason::FragmentNotFound, .. } = decide(&missing, tries) {
+        while let NextStep::Retry { at_most, reason: Reason::FragmentNotFound, .. } = decide(&missing, tries)
+        {
             longest += at_most;
             tries.missing += 1;
         }

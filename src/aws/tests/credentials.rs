@@ -33,20 +33,20 @@ fn keys(id: &str, ends_in: Option<u64>) -> Credentials {
     Credentials::new(id, "secret", None, end, "test")
 }
 
-fn cached(gives: Vec<Result<Credentials, ()>>) -> (Arc<Cached>, Arc<AtomicUsize>) {
+fn cached(gives: Vec<Result<Credentials, ()>>) -> (Arc<CachedCredentials>, Arc<AtomicUsize>) {
     let asked = Arc::new(AtomicUsize::new(0));
     let provider = Scripted { asked: asked.clone(), gives: Arc::new(Mutex::new(gives)) };
-    (Cached::new(SharedCredentialsProvider::new(provider), Box::new(|_| {})), asked)
+    (CachedCredentials::new(SharedCredentialsProvider::new(provider), Box::new(|_| {})), asked)
 }
 
 #[test]
 fn credentials_age_before_they_end() {
     let now = SystemTime::now();
-    assert_eq!(standing(None, now), Standing::Fresh);
-    assert_eq!(standing(Some(now + AHEAD * 2), now), Standing::Fresh);
-    assert_eq!(standing(Some(now + AHEAD), now), Standing::Ageing);
-    assert_eq!(standing(Some(now), now), Standing::Ended);
-    assert_eq!(standing(Some(now - AHEAD), now), Standing::Ended);
+    assert_eq!(freshness(None, now), Freshness::Fresh);
+    assert_eq!(freshness(Some(now + AHEAD * 2), now), Freshness::Fresh);
+    assert_eq!(freshness(Some(now + AHEAD), now), Freshness::Ageing);
+    assert_eq!(freshness(Some(now), now), Freshness::Ended);
+    assert_eq!(freshness(Some(now - AHEAD), now), Freshness::Ended);
 }
 
 #[tokio::test(start_paused = true)]

@@ -21,7 +21,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 /// An error of the fetch, whatever its type.
-pub(in crate::cache) type Failure = Arc<dyn Any + Send + Sync>;
+pub(in crate::cache) type FetchError = Arc<dyn Any + Send + Sync>;
 
 /// Whom to wake once the lock is let go.
 pub(in crate::cache) type Wakes = Vec<Waker>;
@@ -65,7 +65,7 @@ pub(in crate::cache) enum Answer {
     /// The disk has it.
     OnDisk(Loaded),
     /// The fetch failed.
-    Failed(Failure),
+    Failed(FetchError),
 }
 
 /// What somebody who waits for a fill to open is told.

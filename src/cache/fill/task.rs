@@ -6,7 +6,7 @@
 
 use super::compact::Compactor;
 use super::handle::Fill;
-use super::state::{Answer, Failure};
+use super::state::{Answer, FetchError};
 use crate::cache::entry::{Entry, Fetched, Head, Life, entity_tag};
 use crate::cache::memory::budget::Reservation;
 use crate::cache::sync::lock;
@@ -23,7 +23,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 /// Fetches anew at each call, its error's type put aside.
 pub(in crate::cache) type Fetch =
-    Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Fetched, Failure>> + Send>> + Send + Sync>;
+    Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Fetched, FetchError>> + Send>> + Send + Sync>;
 
 /// How a fill came to its end without being stored.
 enum End {

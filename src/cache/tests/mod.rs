@@ -3,6 +3,7 @@
 
 use super::key::tests_support::key;
 use super::*;
+use crate::kvs::Timestamp;
 use crate::net::body::ByteStream;
 use bytes::Bytes;
 use http::HeaderValue;

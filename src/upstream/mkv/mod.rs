@@ -24,7 +24,7 @@ use std::task::{Context, Poll};
 
 /// Why a body is not passed on at all.
 #[derive(Debug)]
-pub(super) enum Refusal {
+pub(super) enum HeadError {
     /// The first fragment is not there, or not there yet.
     NotFound(String),
     /// KVS's own trouble with the first fragment.
@@ -39,10 +39,10 @@ const LONGEST_HEAD: usize = 1 << 20;
 const LARGEST: usize = 64 << 20;
 
 /// Looks at the first document, then gives the body back, watched to its end.
-pub(super) async fn checked(body: ByteStream) -> Result<ByteStream, Refusal> {
+pub(super) async fn checked(body: ByteStream) -> Result<ByteStream, HeadError> {
     let (inner, mut scanner) = headed(body).await?;
     for chunk in &inner.chunks {
-        let events = scanner.push(chunk).map_err(refused).map_err(Refusal::Broken)?;
+        let events = scanner.push(chunk).map_err(refused).map_err(HeadError::Broken)?;
         // Nothing has been passed on yet, so a later fragment that came along can be asked for again too.
         if let Some(error) = events.into_iter().find_map(failed) {
             return Err(refusal(error));
@@ -53,23 +53,23 @@ pub(super) async fn checked(body: ByteStream) -> Result<ByteStream, Refusal> {
 }
 
 /// Looks at the first document only: what follows may be errors, which [`Chunks`] tells apart.
-pub(super) async fn begun(body: ByteStream) -> Result<ByteStream, Refusal> {
+pub(super) async fn begun(body: ByteStream) -> Result<ByteStream, HeadError> {
     Ok(headed(body).await?.0.into_body())
 }
 
 /// Reads until the first document's tags are there. Gives a fresh scanner with it.
-async fn headed(mut body: ByteStream) -> Result<(Held, Scanner), Refusal> {
+async fn headed(mut body: ByteStream) -> Result<(Held, Scanner), HeadError> {
     let mut scanner = Scanner::default();
     let mut chunks = VecDeque::new();
     let mut size = 0;
     while size <= LONGEST_HEAD {
         let Some(frame) = body.frame().await else {
-            scanner.finish().map_err(refused).map_err(Refusal::Broken)?;
+            scanner.finish().map_err(refused).map_err(HeadError::Broken)?;
             return Ok((Held { chunks, rest: None }, Scanner::default()));
         };
-        let Ok(chunk) = frame.map_err(Refusal::Broken)?.into_data() else { continue };
+        let Ok(chunk) = frame.map_err(HeadError::Broken)?.into_data() else { continue };
         size += chunk.len();
-        let events = scanner.push(&chunk).map_err(refused).map_err(Refusal::Broken)?;
+        let events = scanner.push(&chunk).map_err(refused).map_err(HeadError::Broken)?;
         chunks.push_back(chunk);
         match events.into_iter().find(|event| !matches!(event, Event::Document(_))) {
             None => {}
@@ -77,16 +77,16 @@ async fn headed(mut body: ByteStream) -> Result<(Held, Scanner), Refusal> {
             Some(_) => return Ok((Held { chunks, rest: Some(body) }, Scanner::default())),
         }
     }
-    Err(Refusal::Broken(Broken::Refused("its first document has no tags".into())))
+    Err(HeadError::Broken(Broken::Refused("its first document has no tags".into())))
 }
 
-fn refusal(error: InBand) -> Refusal {
+fn refusal(error: InBand) -> HeadError {
     if error.is_not_found() {
-        Refusal::NotFound(error.number.map(|n| n.to_string()).unwrap_or_default())
+        HeadError::NotFound(error.number.map(|n| n.to_string()).unwrap_or_default())
     } else if error.is_internal() {
-        Refusal::Trouble(error.to_string())
+        HeadError::Trouble(error.to_string())
     } else {
-        Refusal::Broken(Broken::Refused(error.to_string()))
+        HeadError::Broken(Broken::Refused(error.to_string()))
     }
 }
 

@@ -28,15 +28,15 @@ pub(super) struct Scanner {
     at: u64,
     /// The start of an element's head that is not whole yet.
     partial: Vec<u8>,
-    step: Step,
-    place: Place,
+    step: ScanStep,
+    place: ScanPosition,
     documents: usize,
     /// The document at hand has media, or is an error.
     whole: bool,
 }
 
 #[derive(Default)]
-enum Step {
+enum ScanStep {
     /// An element's head is next.
     #[default]
     Head,
@@ -48,7 +48,7 @@ enum Step {
 
 /// Where the next element stands.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-enum Place {
+enum ScanPosition {
     /// Outside: only a document can begin.
     #[default]
     Outside,
@@ -72,20 +72,20 @@ impl Scanner {
         let mut events = Vec::new();
         while !bytes.is_empty() {
             let used = match &mut self.step {
-                Step::Skip(left) => {
+                ScanStep::Skip(left) => {
                     let used = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
                     *left -= used as u64;
                     if *left == 0 {
-                        self.step = Step::Head;
+                        self.step = ScanStep::Head;
                     }
                     used
                 }
-                Step::Tags(content, length) => {
+                ScanStep::Tags(content, length) => {
                     let used = bytes.len().min(*length - content.len());
                     content.extend_from_slice(&bytes[..used]);
                     if content.len() == *length {
                         let tags = element::tags(content)?;
-                        self.step = Step::Head;
+                        self.step = ScanStep::Head;
                         if let Some(error) = tags.error() {
                             self.whole = true;
                             events.push(Event::Failed(error));
@@ -95,7 +95,7 @@ impl Scanner {
                     }
                     used
                 }
-                Step::Head => self.head(bytes, &mut events)?,
+                ScanStep::Head => self.head(bytes, &mut events)?,
             };
             self.at += used as u64;
             bytes = &bytes[used..];
@@ -106,10 +106,10 @@ impl Scanner {
     /// # Errors
     /// Says what is missing at the end of the body.
     pub(super) fn finish(&self) -> Result<(), &'static str> {
-        let between = matches!(self.step, Step::Head) && self.partial.is_empty();
+        let between = matches!(self.step, ScanStep::Head) && self.partial.is_empty();
         let ended = match self.place {
-            Place::Outside | Place::Segment(None | Some(0)) | Place::Cluster => true,
-            Place::Document | Place::Segment(Some(_)) => false,
+            ScanPosition::Outside | ScanPosition::Segment(None | Some(0)) | ScanPosition::Cluster => true,
+            ScanPosition::Document | ScanPosition::Segment(Some(_)) => false,
         };
         if between && ended && (self.whole || self.documents == 0) {
             Ok(())
@@ -132,32 +132,32 @@ impl Scanner {
     }
 
     fn element(&mut self, head: Head, at: u64, events: &mut Vec<Event>) -> Result<(), &'static str> {
-        if let Place::Segment(Some(0)) = self.place {
-            self.place = Place::Outside;
+        if let ScanPosition::Segment(Some(0)) = self.place {
+            self.place = ScanPosition::Outside;
         }
-        if self.place == Place::Cluster && element::ends_cluster(head.id) {
-            self.place = Place::Segment(None);
+        if self.place == ScanPosition::Cluster && element::ends_cluster(head.id) {
+            self.place = ScanPosition::Segment(None);
         }
         match (self.place, head.id) {
-            (Place::Outside | Place::Segment(None) | Place::Cluster, EBML) => {
+            (ScanPosition::Outside | ScanPosition::Segment(None) | ScanPosition::Cluster, EBML) => {
                 if self.documents > 0 && !self.whole {
                     return Err("a document has no media");
                 }
                 self.documents += 1;
                 self.whole = false;
-                self.place = Place::Document;
+                self.place = ScanPosition::Document;
                 events.push(Event::Document(at));
                 self.skip(head.size.filter(|size| *size <= LONGEST_EBML).ok_or(TORN)?);
             }
-            (Place::Document, SEGMENT) => self.place = Place::Segment(head.size),
-            (Place::Segment(left), id) => {
+            (ScanPosition::Document, SEGMENT) => self.place = ScanPosition::Segment(head.size),
+            (ScanPosition::Segment(left), id) => {
                 if let Some(left) = left {
                     let size = head.size.ok_or(TORN)?.saturating_add(head.length as u64);
-                    self.place = Place::Segment(Some(left.checked_sub(size).ok_or(TORN)?));
+                    self.place = ScanPosition::Segment(Some(left.checked_sub(size).ok_or(TORN)?));
                 }
                 self.in_segment(id, head.size, events)?;
             }
-            (Place::Cluster, _) => self.skip(head.size.ok_or(TORN)?),
+            (ScanPosition::Cluster, _) => self.skip(head.size.ok_or(TORN)?),
             _ => return Err("it is not Matroska: an element is out of place"),
         }
         Ok(())
@@ -173,14 +173,14 @@ impl Scanner {
             (TAGS, Some(size)) if size <= LONGEST_TAGS => {
                 // An empty element would wait for a byte that is not its own.
                 let length = size as usize; // bounded above
-                self.step = if length == 0 { Step::Head } else { Step::Tags(Vec::new(), length) };
+                self.step = if length == 0 { ScanStep::Head } else { ScanStep::Tags(Vec::new(), length) };
             }
             (CLUSTER, size) => {
                 self.whole = true;
                 events.push(Event::Media);
                 match size {
                     Some(size) => self.skip(size),
-                    None => self.place = Place::Cluster,
+                    None => self.place = ScanPosition::Cluster,
                 }
             }
             (EBML | SEGMENT, _) | (_, None) => return Err("it is not Matroska: an element is out of place"),
@@ -191,6 +191,6 @@ impl Scanner {
     }
 
     fn skip(&mut self, size: u64) {
-        self.step = if size == 0 { Step::Head } else { Step::Skip(size) };
+        self.step = if size == 0 { ScanStep::Head } else { ScanStep::Skip(size) };
     }
 }

@@ -17,16 +17,16 @@ pub(super) struct Bucket {
     what: &'static str,
     /// It holds one second's worth.
     rate: Rate,
-    state: Mutex<State>,
+    state: Mutex<BucketState>,
 }
 
-struct State {
+struct BucketState {
     tokens: bucket::Bucket,
     /// When it was last more than half full.
     high: Instant,
     turns: Turns<Waiter>,
     /// A task hands out turns while somebody waits.
-    handing_out: bool,
+    granting: bool,
     meter: Meter,
 }
 
@@ -45,11 +45,11 @@ impl Bucket {
         let rate = u64::from(per_second.max(1));
         let rate = Rate { per_second: rate, burst: rate };
         let now = Instant::now();
-        let state = State {
+        let state = BucketState {
             tokens: bucket::Bucket::default(),
             high: now,
             turns: Turns::default(),
-            handing_out: false,
+            granting: false,
             meter: Meter::new(now),
         };
         Arc::new(Self { what, rate, state: Mutex::new(state) })
@@ -76,7 +76,7 @@ impl Bucket {
                 self.spend(&mut state, cost, now);
                 return Ok(());
             }
-            self.line_up(&mut state, cost, principal, deadline)?
+            self.enqueue(&mut state, cost, principal, deadline)?
         };
         match tokio::time::timeout_at(deadline, turn).await {
             Ok(Ok(())) => Ok(()),
@@ -111,12 +111,12 @@ impl Bucket {
         (self.lock().meter.last_second(Instant::now()) / most).clamp(0.0, 1.0)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BucketState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The time, and on record if the bucket is half full by now.
-    fn look(&self, state: &mut State) -> Instant {
+    fn look(&self, state: &mut BucketState) -> Instant {
         let now = Instant::now();
         if state.tokens.wait(self.rate.burst / 2, self.rate, now.into_std()).is_zero() {
             state.high = now;
@@ -125,11 +125,11 @@ impl Bucket {
     }
 
     /// How long until a request of this cost may go, if nobody is before it.
-    fn missing(&self, state: &mut State, cost: u32, now: Instant) -> Duration {
+    fn missing(&self, state: &mut BucketState, cost: u32, now: Instant) -> Duration {
         state.tokens.wait(self.needs(cost), self.rate, now.into_std())
     }
 
-    fn spend(&self, state: &mut State, cost: u32, now: Instant) {
+    fn spend(&self, state: &mut BucketState, cost: u32, now: Instant) {
         state.tokens.spend(cost.into(), self.rate, now.into_std());
         state.meter.add(f64::from(cost), now);
     }
@@ -140,9 +140,9 @@ impl Bucket {
         (u64::from(cost) + self.rate.burst / RESERVE).min(self.rate.burst)
     }
 
-    fn line_up(
+    fn enqueue(
         self: &Arc<Self>,
-        state: &mut State,
+        state: &mut BucketState,
         cost: u32,
         principal: &Arc<str>,
         deadline: Instant,
@@ -157,30 +157,30 @@ impl Bucket {
         }
         let (turn, mine) = oneshot::channel();
         state.turns.push(principal, cost, turn);
-        if !state.handing_out {
-            state.handing_out = true;
+        if !state.granting {
+            state.granting = true;
             // Ends when nobody waits any more, which the waiters' deadlines bound.
-            tokio::spawn(hand_out(Arc::clone(self)));
+            tokio::spawn(grant_turns(Arc::clone(self)));
         }
         Ok(mine)
     }
 
     /// How long a request of this principal will wait, if nobody comes who is owed more.
-    fn wait(&self, state: &mut State, cost: u32, principal: &str) -> Duration {
+    fn wait(&self, state: &mut BucketState, cost: u32, principal: &str) -> Duration {
         let before = state.turns.ahead(principal).saturating_add(self.needs(cost));
         state.tokens.wait(before, self.rate, Instant::now().into_std()).min(LONGEST_WAIT)
     }
 }
 
 /// Hands out turns as the bucket fills, until nobody waits.
-async fn hand_out(bucket: Arc<Bucket>) {
+async fn grant_turns(bucket: Arc<Bucket>) {
     loop {
         let pause = {
             let mut state = bucket.lock();
             let now = bucket.look(&mut state);
             loop {
                 let Some((next, cost)) = state.turns.peek() else {
-                    state.handing_out = false;
+                    state.granting = false;
                     return;
                 };
                 if next.is_closed() {

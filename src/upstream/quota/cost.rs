@@ -15,7 +15,7 @@ pub(in crate::upstream) struct Cost {
     /// Whether the points are the most that it can be, since nobody knows before.
     pub(super) assumed: bool,
     /// One of so many requests a second, of stream or account.
-    pub(super) rate: Option<Rate>,
+    pub(super) rate: Option<RequestRate>,
     /// One of the stream's connections, for as long as the answer is under way.
     pub(super) connection: bool,
     /// One of so many requests a second of a playback session.
@@ -24,7 +24,7 @@ pub(in crate::upstream) struct Cost {
 
 /// What is counted in requests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Rate {
+pub(super) enum RequestRate {
     Endpoint,
     Describe,
     Tags,
@@ -52,11 +52,11 @@ impl Cost {
     pub(in crate::upstream) fn of_call(call: &Call) -> Self {
         let rate = |rate| Self { rate: Some(rate), ..Self::default() };
         match call {
-            Call::GetDataEndpoint(_) => rate(Rate::Endpoint),
-            Call::DescribeStream(_) => rate(Rate::Describe),
-            Call::ListStreams(_) => rate(Rate::ListStreams),
-            Call::GetHlsStreamingSessionUrl(_) => rate(Rate::HlsUrl),
-            Call::GetDashStreamingSessionUrl(_) => rate(Rate::DashUrl),
+            Call::GetDataEndpoint(_) => rate(RequestRate::Endpoint),
+            Call::DescribeStream(_) => rate(RequestRate::Describe),
+            Call::ListStreams(_) => rate(RequestRate::ListStreams),
+            Call::GetHlsStreamingSessionUrl(_) => rate(RequestRate::HlsUrl),
+            Call::GetDashStreamingSessionUrl(_) => rate(RequestRate::DashUrl),
             Call::ListFragments(list) => Self {
                 metadata: list.max_results.unwrap_or(FRAGMENTS_PAGE_DEFAULT).into(),
                 ..Self::default()
@@ -86,7 +86,7 @@ impl Cost {
 
     /// The charge of ListTagsForStream.
     pub(in crate::upstream) fn of_tags() -> Self {
-        Self { rate: Some(Rate::Tags), ..Self::default() }
+        Self { rate: Some(RequestRate::Tags), ..Self::default() }
     }
 
     /// The charge of a playback resource; a playlist costs its session's maximum, whatever it lists.

@@ -19,7 +19,7 @@ use crate::kvs::Call;
 use crate::kvs::operations::GetClip;
 use bucket::Bucket;
 use bytes::Bytes;
-use cost::{Cost, Rate, SessionRate};
+use cost::{Cost, RequestRate, SessionRate};
 use slots::{Slot, Slots};
 use std::hash::Hash;
 use std::sync::Arc;
@@ -30,21 +30,21 @@ use tokio::time::Instant;
 pub(super) struct Quotas {
     patience: Duration,
     /// By entry and stream.
-    streams: Arc<Memory<Key, Stream>>,
-    accounts: Memory<Arc<str>, Account>,
-    sessions: Memory<Arc<str>, Session>,
+    streams: Arc<Counters<StreamKey, StreamQuotas>>,
+    accounts: Counters<Arc<str>, AccountQuotas>,
+    sessions: Counters<Arc<str>, SessionQuotas>,
     /// When clips were charged, by entry and request.
     clips: moka::sync::Cache<(Arc<str>, Bytes), Instant>,
     metrics: Metrics,
 }
 
 /// An entry and a stream.
-type Key = (Arc<str>, Arc<str>);
+type StreamKey = (Arc<str>, Arc<str>);
 
-type Memory<K, V> = moka::sync::Cache<K, Arc<V>>;
+type Counters<K, V> = moka::sync::Cache<K, Arc<V>>;
 
 /// What is counted per stream.
-struct Stream {
+struct StreamQuotas {
     metadata: Arc<Bucket>,
     media: Arc<Bucket>,
     endpoint: Arc<Bucket>,
@@ -56,7 +56,7 @@ struct Stream {
 }
 
 /// What is counted per account and region.
-struct Account {
+struct AccountQuotas {
     endpoint: Arc<Bucket>,
     describe: Arc<Bucket>,
     tags: Arc<Bucket>,
@@ -66,7 +66,7 @@ struct Account {
 }
 
 /// What is counted per playback session.
-struct Session {
+struct SessionQuotas {
     master: Arc<Bucket>,
     playlist: Arc<Bucket>,
     init: Arc<Bucket>,
@@ -86,10 +86,10 @@ const SETTLED: Duration = Duration::from_secs(30);
 
 impl Quotas {
     pub(super) fn new(patience: Duration, metrics: Metrics) -> Self {
-        fn memory<K: Hash + Eq + Send + Sync + 'static, V: Send + Sync + 'static>() -> Memory<K, V> {
+        fn counters<K: Hash + Eq + Send + Sync + 'static, V: Send + Sync + 'static>() -> Counters<K, V> {
             moka::sync::Cache::builder().max_capacity(MOST).time_to_idle(UNUSED).build()
         }
-        let streams: Arc<Memory<Key, Stream>> = Arc::new(memory());
+        let streams: Arc<Counters<StreamKey, StreamQuotas>> = Arc::new(counters());
         let watched = Arc::downgrade(&streams);
         metrics.on_scrape(Box::new(move |set| {
             for (key, stream) in watched.upgrade().iter().flat_map(|streams| streams.iter()) {
@@ -98,7 +98,7 @@ impl Quotas {
             }
         }));
         let clips = moka::sync::Cache::builder().max_capacity(MOST).time_to_live(SETTLED).build();
-        Self { patience, streams, accounts: memory(), sessions: memory(), clips, metrics }
+        Self { patience, streams, accounts: counters(), sessions: counters(), clips, metrics }
     }
 
     /// Waits for the call's turn in every bucket; not so long that nothing is left of the call's own time, or who
@@ -186,20 +186,20 @@ impl Quotas {
         buckets
     }
 
-    fn stream(&self, entry: &Entry, name: &str) -> Arc<Stream> {
+    fn stream(&self, entry: &Entry, name: &str) -> Arc<StreamQuotas> {
         let key = (entry.name.clone(), name.into());
-        self.streams.get_with(key, || Arc::new(Stream::new(&entry.config.quotas)))
+        self.streams.get_with(key, || Arc::new(StreamQuotas::new(&entry.config.quotas)))
     }
 
     /// Entries of one account and region share what KVS counts per account.
-    fn account(&self, entry: &Entry) -> Arc<Account> {
+    fn account(&self, entry: &Entry) -> Arc<AccountQuotas> {
         let account = entry.config.known_account().unwrap_or(&entry.name);
         let key = format!("{}/{account}", entry.config.region).into();
-        self.accounts.get_with(key, || Arc::new(Account::new(&entry.config.quotas)))
+        self.accounts.get_with(key, || Arc::new(AccountQuotas::new(&entry.config.quotas)))
     }
 
-    fn session(&self, entry: &Entry, id: &Arc<str>) -> Arc<Session> {
-        self.sessions.get_with(id.clone(), || Arc::new(Session::new(&entry.config.quotas)))
+    fn session(&self, entry: &Entry, id: &Arc<str>) -> Arc<SessionQuotas> {
+        self.sessions.get_with(id.clone(), || Arc::new(SessionQuotas::new(&entry.config.quotas)))
     }
 
     fn count(&self, request: &KvsRequest) {
@@ -224,7 +224,7 @@ impl Drop for Taken {
     }
 }
 
-impl Stream {
+impl StreamQuotas {
     fn new(quotas: &account::Quotas) -> Self {
         Self {
             metadata: Bucket::new("metadata points", quotas.metadata_points),
@@ -238,19 +238,19 @@ impl Stream {
         }
     }
 
-    fn of(&self, rate: Rate) -> Option<Arc<Bucket>> {
+    fn of(&self, rate: RequestRate) -> Option<Arc<Bucket>> {
         match rate {
-            Rate::Endpoint => Some(self.endpoint.clone()),
-            Rate::Describe => Some(self.describe.clone()),
-            Rate::Tags => Some(self.tags.clone()),
-            Rate::HlsUrl => Some(self.hls.clone()),
-            Rate::DashUrl => Some(self.dash.clone()),
-            Rate::ListStreams => None,
+            RequestRate::Endpoint => Some(self.endpoint.clone()),
+            RequestRate::Describe => Some(self.describe.clone()),
+            RequestRate::Tags => Some(self.tags.clone()),
+            RequestRate::HlsUrl => Some(self.hls.clone()),
+            RequestRate::DashUrl => Some(self.dash.clone()),
+            RequestRate::ListStreams => None,
         }
     }
 }
 
-impl Account {
+impl AccountQuotas {
     fn new(quotas: &account::Quotas) -> Self {
         Self {
             endpoint: Bucket::new("account's GetDataEndpoint", quotas.account_tps),
@@ -262,18 +262,18 @@ impl Account {
         }
     }
 
-    fn of(&self, rate: Rate) -> Option<Arc<Bucket>> {
+    fn of(&self, rate: RequestRate) -> Option<Arc<Bucket>> {
         match rate {
-            Rate::Endpoint => Some(self.endpoint.clone()),
-            Rate::Describe => Some(self.describe.clone()),
-            Rate::Tags => Some(self.tags.clone()),
-            Rate::ListStreams => Some(self.list.clone()),
-            Rate::HlsUrl | Rate::DashUrl => None,
+            RequestRate::Endpoint => Some(self.endpoint.clone()),
+            RequestRate::Describe => Some(self.describe.clone()),
+            RequestRate::Tags => Some(self.tags.clone()),
+            RequestRate::ListStreams => Some(self.list.clone()),
+            RequestRate::HlsUrl | RequestRate::DashUrl => None,
         }
     }
 }
 
-impl Session {
+impl SessionQuotas {
     fn new(quotas: &account::Quotas) -> Self {
         Self {
             master: Bucket::new("session's master playlist", quotas.session_playlist_tps),

@@ -9,10 +9,10 @@ use tokio::time::Instant;
 /// So many places.
 pub(super) struct Slots {
     what: &'static str,
-    state: Mutex<State>,
+    state: Mutex<SlotState>,
 }
 
-struct State {
+struct SlotState {
     free: u32,
     turns: Turns<oneshot::Sender<Slot>>,
 }
@@ -21,12 +21,12 @@ struct State {
 pub(in crate::upstream) struct Slot(Option<Arc<Slots>>);
 
 /// What to tell somebody who found no place: downloads take a while.
-const COME_BACK: Duration = Duration::from_secs(2);
+const RETRY_AFTER: Duration = Duration::from_secs(2);
 const MOST_OF_ONE: usize = 64;
 
 impl Slots {
     pub(super) fn new(what: &'static str, places: u32) -> Arc<Self> {
-        Arc::new(Self { what, state: Mutex::new(State { free: places.max(1), turns: Turns::default() }) })
+        Arc::new(Self { what, state: Mutex::new(SlotState { free: places.max(1), turns: Turns::default() }) })
     }
 
     pub(super) fn what(&self) -> &'static str {
@@ -52,7 +52,7 @@ impl Slots {
                 state.turns.retain(|turn| !turn.is_closed());
             }
             if state.turns.of(principal) >= MOST_OF_ONE {
-                return Err(COME_BACK);
+                return Err(RETRY_AFTER);
             }
             let (turn, mine) = oneshot::channel();
             state.turns.push(principal, 1, turn);
@@ -60,7 +60,7 @@ impl Slots {
         };
         match tokio::time::timeout_at(deadline, turn).await {
             Ok(Ok(slot)) => Ok(slot),
-            _ => Err(COME_BACK),
+            _ => Err(RETRY_AFTER),
         }
     }
 
@@ -84,7 +84,7 @@ impl Slots {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, SlotState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -145,15 +145,15 @@ fn a_good_list_passes_the_check_unchanged() {
 fn an_error_chunk_at_the_head_is_refused_and_later_on_breaks_the_body() {
     let missing = failed("7", "FRAGMENT_NOT_FOUND", "3000");
     let head = run(checked(body(&missing, &[5]))).map(drop);
-    assert!(matches!(head, Err(Refusal::NotFound(number)) if number == "7"));
+    assert!(matches!(head, Err(HeadError::NotFound(number)) if number == "7"));
     let internal = failed("7", "INTERNAL_ERROR", "5000");
-    assert!(matches!(run(checked(body(&internal, &[5]))).map(drop), Err(Refusal::Trouble(_))));
+    assert!(matches!(run(checked(body(&internal, &[5]))).map(drop), Err(HeadError::Trouble(_))));
     let kms = failed("7", "KMS_KEY_ACCESS_DENIED", "4500");
-    assert!(matches!(run(checked(body(&kms, &[5]))).map(drop), Err(Refusal::Broken(Broken::Refused(_)))));
+    assert!(matches!(run(checked(body(&kms, &[5]))).map(drop), Err(HeadError::Broken(Broken::Refused(_)))));
     for sizes in [[4].as_slice(), &[700], &[100_000]] {
         let bytes = [fragment("6", 1000), missing.clone(), fragment("8", 1)].concat();
-        let read = run(async { Ok::<_, Refusal>(checked(body(&bytes, sizes)).await?.collect().await) });
-        assert!(matches!(read, Err(Refusal::NotFound(_)) | Ok(Err(Broken::Refused(_)))));
+        let read = run(async { Ok::<_, HeadError>(checked(body(&bytes, sizes)).await?.collect().await) });
+        assert!(matches!(read, Err(HeadError::NotFound(_)) | Ok(Err(Broken::Refused(_)))));
     }
 }
 

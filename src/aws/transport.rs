@@ -19,14 +19,14 @@ pub type Transport = Arc<
     dyn Fn(
             http::Request<Bytes>,
             Duration,
-        ) -> Pin<Box<dyn Future<Output = Result<http::Response<Bytes>, Failure>> + Send>>
+        ) -> Pin<Box<dyn Future<Output = Result<http::Response<Bytes>, TransportError>> + Send>>
         + Send
         + Sync,
 >;
 
 /// Why a request of the chain got no response.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub enum TransportError {
     /// No connection, or it broke.
     #[error("{0}")]
     Broken(String),
@@ -37,24 +37,24 @@ pub enum Failure {
 
 /// What the chain gets.
 #[derive(Clone)]
-pub(super) struct Lent {
+pub(super) struct SmithyConnector {
     transport: Transport,
     limit: Duration,
 }
 
-impl Lent {
+impl SmithyConnector {
     pub(super) fn new(transport: Transport) -> Self {
         Self { transport, limit: Duration::from_secs(5) }
     }
 }
 
-impl std::fmt::Debug for Lent {
+impl std::fmt::Debug for SmithyConnector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Lent")
+        f.write_str("SmithyConnector")
     }
 }
 
-impl HttpConnector for Lent {
+impl HttpConnector for SmithyConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let this = self.clone();
         HttpConnectorFuture::new(async move {
@@ -64,14 +64,14 @@ impl HttpConnector for Lent {
             match (this.transport)(http::Request::from_parts(parts, body), this.limit).await {
                 Ok(response) => HttpResponse::try_from(response.map(SdkBody::from))
                     .map_err(|e| ConnectorError::other(e.into(), None)),
-                Err(error @ Failure::Late(_)) => Err(ConnectorError::timeout(error.into())),
-                Err(error @ Failure::Broken(_)) => Err(ConnectorError::io(error.into())),
+                Err(error @ TransportError::Late(_)) => Err(ConnectorError::timeout(error.into())),
+                Err(error @ TransportError::Broken(_)) => Err(ConnectorError::io(error.into())),
             }
         })
     }
 }
 
-impl HttpClient for Lent {
+impl HttpClient for SmithyConnector {
     fn http_connector(&self, asked: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
         // The metadata client asks for 1 s + 1 s, so that a machine outside EC2 is not held up.
         let limit = asked.connect_timeout().zip(asked.read_timeout()).map(|(connect, read)| connect + read);
