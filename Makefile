@@ -18,6 +18,8 @@ test: ## formatting, lints, all tests
 	cargo test --workspace --doc --quiet
 	PATH="$(CURDIR)/$(VENV)/bin:$(CURDIR)/target/node/bin:$$PATH" cargo nextest run --workspace
 
-check: test ## the same, plus the cache's shared state under a model checker, and licences and sources of dependencies
+check: test ## the same, plus fuzz targets, the cache's shared state under a model checker, and licences and sources of dependencies
+	@scripts/tools check
 	cargo run --quiet --target-dir target/model --manifest-path tests/model/Cargo.toml
-	cargo deny check bans licenses sources
+	scripts/fuzz 60
+	cargo deny --all-features check bans licenses sources

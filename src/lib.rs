@@ -35,6 +35,11 @@ pub mod net;
 pub mod setting;
 pub mod telemetry;
 
+// entry points of the fuzz targets in `fuzz/`
+#[doc(hidden)]
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
+
 /// Tests that hold the process to its memory do so with the allocator that ships.
 #[cfg(all(test, feature = "mimalloc"))]
 #[global_allocator]

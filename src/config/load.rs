@@ -38,6 +38,12 @@ pub struct Source {
 }
 
 impl Source {
+    /// A file's text that is already here, without an environment.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn of_text(text: &str) -> Self {
+        Self { path: "kvs-edge.toml".into(), text: text.to_owned(), environment: Vec::new() }
+    }
+
     /// Reads the file; `environment` is what may override it.
     ///
     /// # Errors

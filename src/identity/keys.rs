@@ -23,7 +23,7 @@ pub(super) const LONGEST: usize = 1 << 20;
 const MOST: usize = 200;
 
 /// The usable keys of one issuer.
-pub(super) struct KeySet {
+pub(crate) struct KeySet {
     /// By exact `kid`; keys without one under `None`.
     by_kid: HashMap<Option<String>, Vec<Key>>,
     /// Tells whether another set has the same usable keys.

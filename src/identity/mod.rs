@@ -39,7 +39,7 @@ use crate::caller::Caller;
 use crate::kvs::Timestamp;
 use crate::setting::Mistake;
 use jwks::{Current, KeyStore};
-use keys::KeySet;
+pub(crate) use keys::KeySet;
 use remembered::{Known, Remembered};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -34,7 +34,7 @@ const TAG_LEN: usize = 16;
 /// A capability of 8 KiB fits no request line that we accept.
 const LONGEST: usize = 8 << 10;
 /// What is sealed can be opened only as what it is.
-const PURPOSE: &[u8] = b"kvs-edge capability v1";
+pub(crate) const PURPOSE: &[u8] = b"kvs-edge capability v1";
 
 impl Keys {
     /// Reads the keys that `config` names. Without any, makes one up that lasts as long as the process, and warns.

@@ -21,6 +21,8 @@ mod uri;
 
 pub use capability::{Binding, Statement};
 pub use keys::Keys;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use keys::PURPOSE;
 
 use crate::kvs::{Resource, Timestamp};
 use crate::setting::{Mistake, SecretSource, Span};

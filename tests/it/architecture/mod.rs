@@ -18,7 +18,7 @@ const TIDY: &[&str] = &["emulator"];
 
 /// Top floor first. A part imports from the floors below its own; neighbours are strangers.
 const FLOORS: &[(&str, &[&str])] = &[
-    ("program", &["main", "lib"]),
+    ("program", &["main", "lib", "fuzzing"]),
     ("start", &["cli"]),
     ("assemble", &["app"]),
     ("settings", &["config"]),
