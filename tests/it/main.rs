@@ -16,6 +16,7 @@ mod console;
 mod crowds;
 mod dead_addresses;
 mod demo_clients;
+mod documents;
 mod facts;
 mod first_light;
 mod floods;
