@@ -1,7 +1,7 @@
 //! Requests that a careful server does not take, judged on what was parsed.
 //!
 //! Every rule here closes a door between two readers of the same request: a front proxy and us, the policy and the
-//! router, the router and KVS. What the parsed request no longer shows is caught earlier (`net::listener::screen` has
+//! router, the router and KVS. What the parsed request no longer shows is caught earlier (`net::listener::http1_framing` has
 //! the table of who catches what). Routes, methods per route and authentication are the gateway's.
 
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, UPGRADE};

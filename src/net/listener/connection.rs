@@ -1,16 +1,16 @@
 //! The life of one connection: who it is, TLS, which HTTP, requests, the end.
 
 use super::Terms;
-use super::guarded::{AHEAD, Guarded};
+use super::monitored_socket::{AHEAD, Guarded};
 use super::limits::Limits;
 use super::metrics::Rejection;
-use super::peer::{Http, Link, Peer};
-use super::pulse::{Order, Pulse, Stage};
-use super::refusal::Refusal;
-use super::reply::{Content, Flight, Reply};
-use super::screen::Screen;
+use super::peer::{ConnectionMemory, Http, Link, Peer};
+use super::connection_state::{Order, Pulse, Stage};
+use super::early_response::Refusal;
+use super::response_body::{Content, Flight, Reply};
+use super::http1_framing::Screen;
 use super::socket::Socket;
-use super::watch::{Seat, Watch};
+use super::connection_table::{Seat, Watch};
 use crate::net::certificate::Certificate;
 use crate::net::piece::Piece;
 use crate::net::{proxy_protocol, strict};
@@ -146,6 +146,7 @@ async fn welcome<H, F, B>(
         tls: None,
         certificate_subject: None,
         trust: trusted.then(|| terms.trust.clone()),
+        memory: ConnectionMemory::default(),
     };
     let secured = terms.tls.as_ref().filter(|_| peer.is_some());
     match secured {
@@ -201,7 +202,7 @@ where
     let whose = link.clone();
     let service = service_fn(move |request| answer(&shared, &notes, &whose, request));
     let ended = match http {
-        Http::One => one(&builders.http1, TokioIo::new(guarded), service, pulse).await,
+        Http::One => one(&builders.http1, TokioIo::new(guarded), service, &link, pulse).await,
         Http::Two => {
             let connection = builders.http2.serve_connection(TokioIo::new(guarded), service);
             two(Box::pin(connection).as_mut(), pulse).await
@@ -248,6 +249,7 @@ async fn one<T, S, B>(
     builder: &http1::Builder,
     mut io: TokioIo<Guarded<T>>,
     mut service: S,
+    link: &Link,
     pulse: &Pulse,
 ) -> hyper::Result<()>
 where
@@ -281,6 +283,7 @@ where
         // What is not named here goes now, hyper's buffer above all.
         let http1::Parts { io: freed, service: again, .. } = connection.into_parts();
         (io, service) = (freed, again);
+        link.memory.forget();
         let stirs = io.inner().at_rest() && rest(io.inner_mut(), pulse).await;
         pulse.unpark();
         if !stirs {

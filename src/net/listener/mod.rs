@@ -7,20 +7,20 @@
 
 mod config;
 mod connection;
-mod guarded;
+mod monitored_socket;
 mod limits;
-mod memory;
+mod memory_limit;
 mod metrics;
 mod peer;
-mod pulse;
-mod refusal;
-mod reply;
-mod screen;
+mod connection_state;
+mod early_response;
+mod response_body;
+mod http1_framing;
 mod socket;
 #[cfg(test)]
 mod tests;
-mod verdict;
-mod watch;
+mod timeouts;
+mod connection_table;
 
 pub use config::{Place, ServerConfig};
 pub use limits::Limits;
@@ -43,7 +43,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::time::MissedTickBehavior;
-use watch::Watch;
+use connection_table::Watch;
 
 /// Under which terms a listener serves.
 #[derive(Clone)]

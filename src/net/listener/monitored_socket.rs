@@ -1,8 +1,8 @@
 //! The socket as hyper sees it: bytes that were read while guessing the protocol come first, HTTP/1 bytes pass the
 //! [`Screen`], progress is noted on the [`Pulse`], and a refused peer gets a moment to read why.
 
-use super::pulse::{Pulse, Stage};
-use super::screen::Screen;
+use super::connection_state::{Pulse, Stage};
+use super::http1_framing::Screen;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! What a connection is doing, noted by whoever sees it happen (socket, service, body) and judged by the watch.
 //!
 //! All notes are relaxed atomics on one clock that ticks a few times a second, so that noting costs next to nothing
-//! on the path of a request and an idle connection costs no timer at all. [`super::watch`] reads the notes and gives
+//! on the path of a request and an idle connection costs no timer at all. [`super::connection_table`] reads the notes and gives
 //! orders; the connection's own task obeys them.
 
 use std::future::Future;

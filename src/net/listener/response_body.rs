@@ -1,6 +1,6 @@
 //! A response body under way, with the note on its end: whoever drops it, a request has ended.
 
-use super::pulse::Pulse;
+use super::connection_state::Pulse;
 use crate::net::piece::Piece;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};

@@ -4,10 +4,10 @@
 //! ten thousand idle ones cost a walk over their notes and nothing else.
 
 use super::limits::Limits;
-use super::memory::Memory;
+use super::memory_limit::Memory;
 use super::metrics::{Metrics, Rejection};
-use super::pulse::{Clock, Order, Pulse, Stage};
-use super::verdict::{Dues, Look, Verdict, millis, verdict};
+use super::connection_state::{Clock, Order, Pulse, Stage};
+use super::timeouts::{Dues, Look, Verdict, millis, verdict};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

@@ -2,7 +2,7 @@
 
 use super::limits::Limits;
 use super::metrics::Rejection;
-use super::pulse::{Notes, Stage};
+use super::connection_state::{Notes, Stage};
 use std::time::Duration;
 
 /// What is to be done with a connection.
@@ -162,7 +162,7 @@ pub(super) fn millis(span: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::pulse::Order;
+    use super::super::connection_state::Order;
     use super::*;
 
     const OPEN: Notes = Notes {
