@@ -1,54 +1,25 @@
-//! Health, readiness, metrics and the few things an operator does to a running process, on a listener of their own.
+//! Health, readiness, metrics and the operations of a running process, on a listener of their own.
 //!
-//! It stands on loopback unless configured otherwise and asks nobody who he is: who reaches it may use it. What it
-//! shows comes from whoever assembles the program, as an [`Admin`].
+//! It listens on loopback unless configured otherwise. It has no authentication: access to its address is
+//! access to it. What it shows and does is implemented by `app`, as an [`Admin`].
 
 mod config;
+mod operations;
 mod pages;
 
 pub use config::Config;
+pub use operations::Admin;
 
-use crate::net::drain::Signal;
+use crate::net::drain::{self, Phase, Signal};
 use crate::net::listener::{self, Bound, Limits, Terms};
 use crate::setting::{ByteSize, Span};
-use prometheus::proto::MetricFamily;
-use std::future::Future;
 use std::sync::Arc;
 
-/// What the assembled program shows and does.
-pub trait Admin: Send + Sync + 'static {
-    /// What keeps the process from being ready; nothing: it is. KVS being down is no reason.
-    fn readiness(&self) -> Vec<String>;
-    /// Every metric.
-    fn gather(&self) -> Vec<MetricFamily>;
-    /// Who watches what, without secrets.
-    fn sessions(&self) -> serde_json::Value;
-    /// The settings in force as TOML, without secrets.
-    fn config(&self) -> String;
-    /// Forgets all media of a stream, on every tier; how many entries that were.
-    ///
-    /// # Errors
-    /// What is wrong with the ARN, or which tier could not be reached.
-    fn purge(&self, stream: &str) -> impl Future<Output = Result<usize, String>> + Send;
-    /// Reads the settings again and puts them into force, whole or not at all.
-    ///
-    /// # Errors
-    /// Why the old ones stay.
-    fn reload(&self) -> impl Future<Output = Result<(), String>> + Send;
-    /// Fetches footage into the cache ahead of its viewers, as the request's JSON says; what is under way.
-    ///
-    /// # Errors
-    /// What is wrong with the wish.
-    fn warm(&self, wish: serde_json::Value)
-    -> impl Future<Output = Result<serde_json::Value, String>> + Send;
-    /// What is being fetched ahead, and what was lately.
-    fn warming(&self) -> serde_json::Value;
-}
-
-/// Serves operators until the drain is over. Unlike the public listener it keeps answering while connections drain:
-/// `/readyz` and `/metrics` are wanted most then.
-pub async fn serve<A: Admin>(bound: Bound, admin: Arc<A>, drain: Signal) {
-    let (still_there, lasting) = crate::net::drain::channel();
+/// Serves operators until the drain is over. Unlike the public listener it serves while connections drain,
+/// when `/readyz` and `/metrics` are needed most.
+pub async fn serve<A: Admin>(bound: Bound, admin: Arc<A>, mut program: Signal) {
+    // A drain of its own, which goes from running to ended without the phases between.
+    let (own_drain, signal) = drain::channel();
     let answering = listener::serve(
         bound,
         Terms::plain(limits()),
@@ -56,16 +27,16 @@ pub async fn serve<A: Admin>(bound: Bound, admin: Arc<A>, drain: Signal) {
             let admin = admin.clone();
             async move { pages::answer(&*admin, request).await }
         },
-        lasting,
+        signal,
     );
-    let mut drain = drain;
     tokio::select! {
         () = answering => {}
-        () = drain.reached(crate::net::drain::Phase::Ended) => still_there.advance(crate::net::drain::Phase::Ended),
+        () = program.reached(Phase::Ended) => own_drain.advance(Phase::Ended),
     }
 }
 
-/// Few peers, little patience; a scrape of a thousand streams takes its time, so writes keep their default.
+/// Few connections and short times. Writes keep their defaults, because a scrape with a thousand streams
+/// takes long.
 fn limits() -> Limits {
     Limits {
         connections_total: 256,

@@ -1,6 +1,6 @@
-//! What each path answers.
+//! The pages of the admin listener.
 
-use super::Admin;
+use super::operations::Admin;
 use crate::telemetry::metrics;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use serde_json::{Value, json};
 use std::error::Error;
 
-/// The pages, and how each is asked for.
+/// The pages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Page {
     Health,
@@ -76,7 +76,7 @@ fn route(method: &Method, path: &str, headers: &HeaderMap) -> Result<Page, Respo
         return Err(refused);
     }
     if *wanted == "POST" && headers.contains_key(header::ORIGIN) {
-        // Browsers always say where a POST comes from, and no page has any business here.
+        // Browsers always send `Origin` with a POST, and no web page has a reason to call this listener.
         return Err(problem(StatusCode::FORBIDDEN, "not from web pages"));
     }
     Ok(*page)
@@ -103,8 +103,8 @@ where
             None => problem(StatusCode::BAD_REQUEST, "say which stream: /cache/purge?stream=ARN"),
         },
         Page::Reload => done(admin.reload().await, |()| json!({ "reloaded": true })),
-        Page::Warm => match wish_of(request).await {
-            Ok(wish) => done(admin.warm(wish).await, |under_way| under_way),
+        Page::Warm => match request_of(request).await {
+            Ok(wanted) => done(admin.warm(wanted).await, |in_progress| in_progress),
             Err(refused) => refused,
         },
         Page::Warming => reply(StatusCode::OK, admin.warming()),
@@ -124,8 +124,8 @@ fn stream_of(query: Option<&str>) -> Option<String> {
     (!stream.is_empty() && !stream.contains('%')).then_some(stream)
 }
 
-/// What is wished for: a JSON object, or the same in the query.
-async fn wish_of<B>(request: Request<B>) -> Result<Value, Response<Full<Bytes>>>
+/// The requested prefetch: a JSON object in the body, or the same as a query.
+async fn request_of<B>(request: Request<B>) -> Result<Value, Response<Full<Bytes>>>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -198,8 +198,8 @@ mod tests {
         async fn reload(&self) -> Result<(), String> {
             Err("edge.toml:3:1: unknown key".to_owned())
         }
-        async fn warm(&self, wish: Value) -> Result<Value, String> {
-            Ok(wish)
+        async fn warm(&self, request: Value) -> Result<Value, String> {
+            Ok(request)
         }
         fn warming(&self) -> Value {
             json!([])

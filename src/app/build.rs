@@ -35,7 +35,7 @@ pub struct Built {
 /// Builds a gateway beside the one in force, which a failure leaves as it is.
 ///
 /// # Errors
-/// Everything that is wrong, each with its place.
+/// Every mistake, each with its position.
 pub async fn gateway(
     config: &Config,
     source: &Source,
@@ -49,7 +49,8 @@ pub async fn gateway(
         tracing::warn!("{}", source.locate(std::slice::from_ref(warning)));
     }
     let keys = faults.of(Keys::load(&config.playback));
-    // A reload makes no requests for settings that are refused anyway; a start reports everything that is wrong.
+    // A reload makes no requests for settings that are refused anyway; a start reports everything that is
+    // wrong.
     let reloads = matches!(purpose, Purpose::Reload(_));
     if reloads && !faults.0.is_empty() {
         return Err(wrong(faults.0));
@@ -107,7 +108,7 @@ async fn identity_of(
     })
 }
 
-/// Everything that was found wrong.
+/// The mistakes found so far.
 #[derive(Default)]
 struct Faults(Vec<Mistake>);
 
@@ -120,12 +121,12 @@ impl Faults {
 /// Loads the policies.
 ///
 /// # Errors
-/// Every mistake in them, each with its place.
+/// Every mistake in them, each with its position.
 pub fn policy(config: &Config, source: &Source) -> Result<Policy, Refused> {
     Policy::load(&config.policy, &attributes(config)).map_err(|mistakes| source.locate(&mistakes))
 }
 
-/// The attributes that policies may read of a caller: all that any issuer maps.
+/// The attributes of a caller that policies can read: all that any issuer maps.
 fn attributes(config: &Config) -> Attributes {
     let mapped = config.issuer.iter().flat_map(|issuer| issuer.claims.attributes());
     let kind = |kind| match kind {
@@ -137,10 +138,10 @@ fn attributes(config: &Config) -> Attributes {
     Attributes(mapped.map(|(name, claim)| (name.to_owned(), kind(claim.kind))).collect())
 }
 
-/// Identity alone, with the keys that it needs read.
+/// The part `identity` alone, with its keys read.
 ///
 /// # Errors
-/// Everything that is wrong with the issuers, each with its place.
+/// Every mistake in the settings of issuers, each with its position.
 pub async fn identity(config: &Config, source: &Source) -> Result<Arc<Identity>, Refused> {
     let broken = |error: prometheus::Error| Refused { lines: vec![error.to_string()] };
     let metrics = identity::Metrics::register(&prometheus::Registry::new()).map_err(broken)?;
@@ -158,19 +159,19 @@ fn key_fetch(source: &Source) -> Result<identity::Fetch, Refused> {
     }))
 }
 
-/// What the console must know before anybody has signed in.
+/// What the console needs before sign-in.
 fn console_settings(config: &Config) -> serde_json::Value {
     let issuers: Vec<_> = config.issuer.iter().filter_map(sign_in).collect();
     serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "issuers": issuers })
 }
 
-/// Where people sign in with an issuer, if it knows us.
+/// How to sign in with an issuer, if a client is registered there.
 fn sign_in(issuer: &identity::IssuerConfig) -> Option<serde_json::Value> {
     let client_id = issuer.client_id.as_deref()?;
     Some(serde_json::json!({ "issuer": issuer.issuer, "client_id": client_id, "scope": "openid" }))
 }
 
-/// What the console talks to besides us: the issuers that people sign in with.
+/// The other origins that the console calls: the issuers of sign-ins.
 fn sign_in_urls(config: &Config) -> Vec<String> {
     config
         .issuer
@@ -180,7 +181,7 @@ fn sign_in_urls(config: &Config) -> Vec<String> {
         .collect()
 }
 
-/// The console as the gateway serves it.
+/// The console in the form that the gateway serves.
 fn console_of(config: &Config) -> Console {
     let headers = console::SECURITY_HEADERS
         .iter()
@@ -201,7 +202,7 @@ fn console_of(config: &Config) -> Console {
 ///
 /// # Errors
 /// A file cannot be read or does not fit.
-pub fn tls(config: &Config, source: &Source) -> Result<Option<net::tls::Loaded>, Refused> {
+pub fn tls(config: &Config, source: &Source) -> Result<Option<net::tls::LoadedTls>, Refused> {
     let Some(tls) = &config.server.tls else { return Ok(None) };
     let loaded = net::tls::load(tls);
     loaded.map(Some).map_err(|error| source.locate(&[Mistake::at("server.tls", error.to_string())]))
@@ -210,7 +211,7 @@ pub fn tls(config: &Config, source: &Source) -> Result<Option<net::tls::Loaded>,
 /// Builds everything once and drops it. Issuers and AWS get requests only if `online`.
 ///
 /// # Errors
-/// Everything that is wrong, each with its place.
+/// Every mistake, each with its position.
 pub async fn check(source: &Source, online: bool) -> Result<String, Refused> {
     let mut config = Config::load(source)?;
     let log = audit::Sink::try_out(&config.log.audit)

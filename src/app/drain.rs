@@ -1,8 +1,8 @@
-//! Ends the program in order: readiness fails at once, new work is accepted for a while, connections end as they
-//! become idle, and what is held in memory is written.
+//! Ends the program in order: readiness fails at once, new work is accepted for a while, connections end as
+//! they become idle, and what is held in memory is written.
 
-use super::App;
-use super::run::stop_signal;
+use super::program::App;
+use super::signals::stop_signal;
 use crate::kvs::Timestamp;
 use crate::net::drain::{Drain, Phase};
 use std::time::Duration;

@@ -1,64 +1,38 @@
 //! Builds the parts from the settings and runs them: build, run, drain, in that order.
 
 mod build;
-#[cfg(test)]
-mod documented;
 mod drain;
-mod fixed;
+#[cfg(test)]
+mod metrics_document;
+mod needs_restart;
 mod operate;
 mod persistent;
+mod program;
 mod reload;
+mod reload_metrics;
 mod run;
+mod signals;
 mod systemd;
 
 pub use build::policy;
-pub use run::until_stopped;
+pub use program::App;
+pub use run::{Running, until_stopped};
 
 use crate::admin;
-use crate::base::file_watch::FileWatch;
 use crate::config::{Config, Refused, Source};
-use crate::gateway::Gateway;
 use crate::identity::Identity;
-use crate::net::drain::{Signal, channel};
+use crate::kvs::Timestamp;
+use crate::net::drain::channel;
 use crate::net::listener;
 use crate::net::tls::Certificates;
 use crate::telemetry;
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use build::{Built, Purpose};
-use drain::Serving;
 use persistent::Persistent;
-use std::net::SocketAddr;
+use reload_metrics::Reloads;
 use std::sync::Arc;
 use tokio::task::JoinSet;
-
-/// The program while it runs.
-pub struct App {
-    gateway: ArcSwap<Gateway>,
-    config: ArcSwap<Config>,
-    source: Source,
-    persistent: Persistent,
-    reloads: reload::Reloads,
-    certificates: Certificates,
-    log_level: Option<telemetry::log::Level>,
-    /// The settings at the start, for those that only a restart can change.
-    started: Config,
-    draining: Signal,
-}
-
-/// A started program. Dropping it closes every connection.
-pub struct Running {
-    /// The addresses that clients are served at.
-    pub addresses: Vec<SocketAddr>,
-    /// The addresses of the admin listener.
-    pub admin: Vec<SocketAddr>,
-    /// Its state, for tests and the demo.
-    pub app: Arc<App>,
-    /// The files of its settings, watched since before they were read.
-    files: FileWatch,
-    serving: Serving,
-    _log: Option<telemetry::log::Guard>,
-}
 
 /// Whether to set up the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -93,7 +67,7 @@ pub async fn start(source: Source, logging: Logging) -> anyhow::Result<Running> 
     let (drain, signal) = channel();
     let (addresses, admin_addresses) = (public.addresses(), operators.addresses());
     let app = Arc::new(App {
-        reloads: reload::Reloads::register(persistent.registries.own())?,
+        reloads: Reloads::register(persistent.registries.own(), Timestamp::now())?,
         gateway: ArcSwap::from_pointee(gateway),
         config: ArcSwap::from_pointee(config.clone()),
         started: config.clone(),
@@ -127,29 +101,8 @@ pub async fn start(source: Source, logging: Logging) -> anyhow::Result<Running> 
     tracing::info!(listen = ?addresses, admin = ?admin_addresses, "serving");
     systemd::ready("serving");
     let admin = admin_addresses;
-    let serving = Serving { drain, listeners, operators: operating };
-    Ok(Running { addresses, admin, app, files, serving, _log: log })
-}
-
-impl Running {
-    /// Ends the program in order: see [`drain`].
-    pub async fn drain(self) {
-        self.serving.end(&self.app).await;
-    }
-}
-
-impl App {
-    /// The settings in force.
-    #[must_use]
-    pub fn config(&self) -> Arc<Config> {
-        self.config.load_full()
-    }
-
-    /// The gateway in force.
-    #[must_use]
-    pub fn gateway(&self) -> Arc<Gateway> {
-        self.gateway.load_full()
-    }
+    let serving = drain::Serving { drain, listeners, operators: operating };
+    Ok(Running { addresses, admin, app, files, serving, log })
 }
 
 /// Checks everything that `start` would build, without listening.
@@ -161,8 +114,8 @@ pub async fn check(source: &Source, online: bool) -> Result<String, Refused> {
     build::check(source, online).await
 }
 
-/// The part that authenticates callers under these settings, and nothing else of what `start` would build: no log is
-/// opened, and AWS gets no request.
+/// The part that authenticates callers under these settings, and nothing else of what `start` would build: no
+/// log is opened, and AWS gets no request.
 ///
 /// # Errors
 /// The settings of issuers are refused.

@@ -1,6 +1,6 @@
-//! What operators see of the running program and do to it.
+//! What the admin listener shows of the running program and does to it.
 
-use super::App;
+use super::program::App;
 use crate::admin::Admin;
 use crate::kvs::StreamArn;
 use crate::net::drain::Phase;
@@ -8,8 +8,8 @@ use prometheus::proto::MetricFamily;
 use serde_json::Value;
 
 impl Admin for App {
-    /// KVS being down is no reason: a fleet that fell out of its load balancer with KVS would not come back with it
-    /// (`HARDENING.md`, "Endpoints").
+    /// KVS being down is no reason: a fleet that fails its health checks together with KVS serves nothing
+    /// from its cache.
     fn readiness(&self) -> Vec<String> {
         let gateway = self.gateway();
         let mut problems = gateway.identity.problems();
@@ -36,7 +36,7 @@ impl Admin for App {
     async fn purge(&self, stream: &str) -> Result<usize, String> {
         let arn = StreamArn::parse(stream).map_err(|problem| format!("stream {problem}"))?;
         self.persistent.warming.cancel(arn.name());
-        // First what is on its way, so that it does not come in behind the purge.
+        // First what is being fetched, so that it is not stored after the purge.
         self.persistent.batches.purge(stream);
         Ok(self.persistent.cache.purge(stream).await)
     }
@@ -45,8 +45,8 @@ impl Admin for App {
         self.reload().await
     }
 
-    async fn warm(&self, wish: Value) -> Result<Value, String> {
-        self.persistent.warming.begin(self.gateway(), &wish)
+    async fn warm(&self, request: Value) -> Result<Value, String> {
+        self.persistent.warming.begin(self.gateway(), &request)
     }
 
     fn warming(&self) -> Value {

@@ -1,9 +1,10 @@
-//! What outlives a reload: metrics, connections, cached media, KVS's endpoints and credentials, shared sessions.
+//! What outlives a reload: metrics, connections, cached media, KVS's endpoints and credentials, shared
+//! sessions.
 //!
-//! The calls to KVS, and the sessions opened through them, are built anew only when the settings of `[[aws]]`,
-//! `[upstream]` or `[sessions]` change, or the keys in files that they name. The audit log is opened anew only when
-//! its settings change. New ones are prepared beside those in force, and replace them only when the whole reload has
-//! succeeded ([`Persistent::adopt`]).
+//! The calls to KVS, and the sessions opened through them, are built anew only when the settings of
+//! `[[aws]]`, `[upstream]` or `[sessions]` change, or the keys in files that they name. The audit log is
+//! opened anew only when its settings change. New ones are prepared beside those in force, and replace them
+//! only when the whole reload has succeeded ([`Persistent::adopt`]).
 
 use crate::config::Config;
 use crate::gateway::metrics::StreamLabel;
@@ -21,19 +22,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Persistent {
     /// Every metric family.
     pub registries: Registries,
-    /// The gateway's own numbers.
+    /// The gateway's metrics.
     pub gateway: gateway::Metrics,
-    /// Key sets' numbers.
+    /// The metrics of key sets.
     pub identity: identity::Metrics,
-    /// The listener's numbers.
+    /// The listener's metrics.
     pub listener: net::listener::Metrics,
     /// Media bytes.
     pub cache: cache::Cache,
-    /// Fragments on their way into it.
+    /// Fragments that are being fetched into it.
     pub batches: gateway::Batches,
-    /// What is fetched ahead of its viewers.
+    /// Prefetches that operators started.
     pub warming: gateway::Warming,
-    /// What callers took.
+    /// The rates that callers use.
     pub callers: gateway::Callers,
     /// Spans of requests.
     pub tracer: Option<Arc<Tracer>>,
@@ -63,11 +64,11 @@ pub struct Calls {
     made_of: Arc<MadeOf>,
 }
 
-/// What makes other calls necessary when it changes.
+/// The settings that the calls are built from.
 #[derive(PartialEq)]
 struct MadeOf {
     aws: Vec<upstream::EntryConfig>,
-    /// Of the entries' keys, which may be replaced under the same name.
+    /// Of the entries' keys, whose files can be replaced under their names.
     secrets: Vec<Option<[u8; 32]>>,
     upstream: upstream::Config,
     sessions: sessions::Config,
@@ -172,8 +173,8 @@ impl Persistent {
     }
 }
 
-/// The client that key sets are fetched with. Plain HTTP is allowed here; each issuer's settings decide whether it is
-/// for them.
+/// The client that key sets are fetched with. It allows plain HTTP; each issuer's settings decide whether its
+/// key set may use it.
 ///
 /// # Errors
 /// TLS cannot be set up.
@@ -181,7 +182,8 @@ pub fn key_client() -> Result<Client, net::client::Error> {
     Client::new(Options { allow_http: true, ..Options::default() })
 }
 
-/// How spans reach their collector. The exporter waits on a thread of its own; our client works in the runtime.
+/// Sends spans to their collector. The exporter calls it from a thread of its own, and the client needs the
+/// runtime.
 fn collector() -> Result<spans::Post, net::client::Error> {
     let client = key_client()?;
     let runtime = tokio::runtime::Handle::try_current().ok();

@@ -1,60 +1,21 @@
-//! Builds a new gateway from new settings and swaps it in; on failure everything that is in force stays as it is.
+//! Builds a new gateway from new settings and swaps it in; on failure everything that is in force stays as it
+//! is.
 
 use super::build::{self, Built, Purpose};
-use super::{App, fixed, systemd};
+use super::program::App;
+use super::{needs_restart, systemd};
 use crate::base::file_watch::FileWatch;
 use crate::config::{Config, Source};
-use prometheus::{IntGauge, Registry};
+use crate::kvs::Timestamp;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::sync::Mutex;
-
-/// The outcome of reloads, as metrics.
-pub struct Reloads {
-    successful: IntGauge,
-    last_success: IntGauge,
-    /// Held during a reload, so that there is one at a time.
-    turn: Mutex<()>,
-}
-
-impl Reloads {
-    /// Registers the two gauges; the start counts as the first success.
-    ///
-    /// # Errors
-    /// One of them is registered already.
-    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let gauge = |name, help| -> Result<IntGauge, prometheus::Error> {
-            let gauge = IntGauge::new(name, help)?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok(gauge)
-        };
-        let reloads = Self {
-            successful: gauge(
-                "kvs_edge_config_last_reload_successful",
-                "1 if the last reload succeeded, else 0",
-            )?,
-            last_success: gauge(
-                "kvs_edge_config_last_reload_success_timestamp_seconds",
-                "When settings were last taken into force",
-            )?,
-            turn: Mutex::new(()),
-        };
-        reloads.succeeded();
-        Ok(reloads)
-    }
-
-    fn succeeded(&self) {
-        self.successful.set(1);
-        self.last_success
-            .set(i64::try_from(crate::kvs::Timestamp::now().millis() / 1000).unwrap_or(i64::MAX));
-    }
-}
 
 impl App {
     /// Reads the settings again and puts them into force as a whole.
     ///
     /// # Errors
-    /// What is wrong with them. Nothing has changed then: calls, sessions, cache, audit log and quotas are untouched.
+    /// What is wrong with them. Nothing has changed then: calls, sessions, cache, audit log and quotas are
+    /// untouched.
     pub async fn reload(&self) -> Result<(), String> {
         let _turn = self.reloads.turn.lock().await;
         systemd::reloading();
@@ -63,12 +24,12 @@ impl App {
         systemd::ready(if rebuilt.is_ok() { "serving" } else { "serving; the last reload was refused" });
         match rebuilt {
             Ok(()) => {
-                self.reloads.succeeded();
+                self.reloads.succeeded(Timestamp::now());
                 tracing::info!(policy = &**self.gateway().policy.version(), "reloaded");
                 Ok(())
             }
             Err(problem) => {
-                self.reloads.successful.set(0);
+                self.reloads.refused();
                 tracing::error!(%problem, "reload refused; the last good settings stay in force");
                 Err(problem)
             }
@@ -91,7 +52,7 @@ impl App {
         {
             tracing::error!(%error, "the log keeps its level");
         }
-        for key in fixed::changed(&self.started, &config) {
+        for key in needs_restart::changed(&self.started, &config) {
             tracing::warn!(setting = key, "changed in the file, but only a restart puts this into force");
         }
         self.config.store(Arc::new(config));
@@ -101,8 +62,8 @@ impl App {
 
 /// The files that the settings are made of: the configuration, policies, secrets, certificates.
 ///
-/// They are those of the file as it is written now, even if it is refused, so that a repair of one of them is noticed.
-/// The file is parsed for this once per change.
+/// They are those of the file as it is written now, even if it is refused, so that a repair of one of them is
+/// noticed. The file is parsed for this once per change.
 fn files_of(source: &Source, in_force: &Config) -> impl Fn() -> Vec<PathBuf> + Send + Sync + 'static {
     let written = source.again().and_then(|source| Config::load(&source));
     let config = written.unwrap_or_else(|_| in_force.clone());

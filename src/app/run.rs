@@ -1,7 +1,13 @@
 //! Runs a started program until a signal ends it, with the tasks that go on meanwhile.
 
-use super::{App, Running, reload, systemd};
+use super::drain::Serving;
+use super::program::App;
+use super::signals::stop_signal;
+use super::{reload, systemd};
+use crate::base::file_watch::FileWatch;
 use crate::kvs::Timestamp;
+use crate::telemetry::log;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -9,9 +15,30 @@ use tokio::task::JoinSet;
 /// How often viewings are looked through for those that have ended.
 const SWEEP: Duration = Duration::from_secs(5);
 
+/// A started program. Dropping it closes every connection.
+pub struct Running {
+    /// The addresses that clients are served at.
+    pub addresses: Vec<SocketAddr>,
+    /// The addresses of the admin listener.
+    pub admin: Vec<SocketAddr>,
+    /// Its state, for tests and the demo.
+    pub app: Arc<App>,
+    /// The files of its settings, watched since before they were read.
+    pub(super) files: FileWatch,
+    pub(super) serving: Serving,
+    pub(super) log: Option<log::Guard>,
+}
+
+impl Running {
+    /// Ends the program in order: see `drain`.
+    pub async fn drain(self) {
+        self.serving.end(&self.app).await;
+    }
+}
+
 /// Runs until SIGTERM or SIGINT, then drains.
 pub async fn until_stopped(running: Running) {
-    let Running { app, files, serving, _log, .. } = running;
+    let Running { app, files, serving, log, .. } = running;
     let mut reloads = JoinSet::new();
     reloads.spawn(reload::on_signals_and_changes(app.clone(), files));
     let mut watchdog = JoinSet::new();
@@ -20,6 +47,7 @@ pub async fn until_stopped(running: Running) {
     reloads.shutdown().await;
     systemd::stopping();
     serving.end(&app).await;
+    drop(log);
 }
 
 /// Writes the end of viewings that have asked for nothing in a while to the audit log.
@@ -29,17 +57,5 @@ pub(super) async fn end_idle_viewings(app: Arc<App>) {
         let (witness, now) = (app.gateway().witness.clone(), Timestamp::now());
         // The sink counts what cannot be written. A viewing that is over is no request to refuse.
         witness.watch.sweep(now, |event| drop(witness.sink.write(event, now)));
-    }
-}
-
-/// Returns at SIGTERM or SIGINT.
-pub(super) async fn stop_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(mut terminate), Ok(mut interrupt)) => {
-            tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
-        }
-        // Without signals only the end of the process ends it.
-        _ => std::future::pending().await,
     }
 }

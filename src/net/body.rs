@@ -1,14 +1,14 @@
-//! Bodies under way: a stream of shared chunks that either ends whole or says that it broke.
+//! Bodies as streams of shared chunks, which end whole or with an error.
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 
-/// A body of shared chunks. Dropping it cancels whatever produces it.
+/// A body of shared chunks. Dropping it cancels its producer.
 pub type ByteStream = UnsyncBoxBody<Bytes, Broken>;
 
-/// A body that ended before its end. Whoever passes it on aborts too, so that the next reader notices; whoever
-/// stores it stores nothing (law 4).
+/// A body that ended before its end. A response that passes it on is aborted too, so that the client notices,
+/// and nothing of it is stored (law 4).
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Broken {
     /// The other side closed or reset the connection, or sent fewer bytes than it announced.

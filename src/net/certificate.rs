@@ -1,12 +1,13 @@
-//! The four things we want to know of an X.509 certificate: whose it is, for which names, until when, and a readable
-//! subject. Nothing is verified here; rustls does that.
+//! Reads three facts of an X.509 certificate: its subject, its names, and when it expires. Nothing is
+//! verified here; rustls does that.
 
 use crate::kvs::Timestamp;
 
 /// What a certificate says about itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Certificate {
-    /// The subject, such as `CN=probe,O=Example`, in the certificate's order; other kinds of entries are left out.
+    /// The subject, such as `CN=probe,O=Example`, in the certificate's order; other kinds of entries are left
+    /// out.
     pub subject: String,
     /// DNS names, or the subject's common name when there are none.
     pub names: Vec<String>,

@@ -1,32 +1,33 @@
-//! How a process ends: the phases of a drain, told to everybody who must act on them.
+//! The phases in which a process ends.
 //!
-//! `Running` → `Grace` (readiness fails, new work is still taken, because whoever routes to us learns of it late) →
-//! `Closing` (nothing new; connections leave as they fall idle) → `Ended` (what is left is cut). Phases only move
-//! forward. What begins a drain (SIGTERM) and what is done in each phase is left to those who hold a [`Signal`].
+//! `Running` → `Grace` (readiness fails; new work is still accepted, because load balancers learn of it late)
+//! → `Closing` (nothing new is accepted; connections close as they become idle) → `Ended` (the rest is
+//! closed). Phases only move forward. What begins a drain (SIGTERM) and what is done in each phase is left to
+//! the holders of a [`Signal`].
 
 use std::future::Future;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Where the process is in its life.
+/// A phase of the process.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Phase {
     /// Serving.
     Running,
     /// Not ready any more, still accepting.
     Grace,
-    /// Accepting nothing; connections close as they fall idle.
+    /// Accepting nothing; connections close as they become idle.
     Closing,
-    /// Over: whatever is still open is cut.
+    /// Over: what is still open is closed.
     Ended,
 }
 
-/// The one who drains. Dropping it ends everything that listens to it.
+/// Moves the phases on. Dropping it counts as `Ended` for every signal.
 pub struct Drain {
     phase: watch::Sender<Phase>,
 }
 
-/// What everybody else holds.
+/// Follows the phases.
 #[derive(Clone)]
 pub struct Signal {
     phase: watch::Receiver<Phase>,
@@ -63,9 +64,9 @@ impl Drain {
         });
     }
 
-    /// Runs the whole drain: `grace` long `Grace`, then `Closing` until `timeout` after the start of the drain (never
-    /// shorter than `grace`), then `Ended`. `again` (a second signal) goes to `Ended` at once. Drop the future when all
-    /// work is done earlier.
+    /// Runs the whole drain: `grace` long `Grace`, then `Closing` until `timeout` after the start of the
+    /// drain (never shorter than `grace`), then `Ended`. `again` (a second signal) goes to `Ended` at once.
+    /// Drop the future when all work is done earlier.
     pub async fn run(&self, grace: Duration, timeout: Duration, again: impl Future<Output = ()>) {
         let phases = async {
             self.advance(Phase::Grace);

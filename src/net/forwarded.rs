@@ -1,7 +1,8 @@
-//! Who a request comes from when proxies stand between: trusted networks, and the one header a trusted proxy sets.
+//! The client's address behind proxies: trusted networks, and the one header that trusted proxies set.
 //!
-//! Only what a trusted proxy wrote counts. Proxies append, so the list is read from the right, and the first address
-//! that is not itself a trusted proxy is the client. What cannot be read ends the search at the last sure address.
+//! Only what a trusted proxy wrote counts. Proxies append, so the list is read from the right, and the first
+//! address that is not itself a trusted proxy is the client. What cannot be read ends the search at the last
+//! sure address.
 
 use http::HeaderMap;
 use serde::de::Error as _;
@@ -33,7 +34,7 @@ impl Network {
         Ok(Self { address, prefix })
     }
 
-    /// Whether `address` is in it. An IPv4 address in IPv6 clothes is the IPv4 address.
+    /// Whether `address` is in it. An IPv4-mapped IPv6 address is the IPv4 address.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
@@ -83,7 +84,7 @@ pub enum Header {
     None,
 }
 
-/// Whom to believe, and what.
+/// Which proxies are trusted, and which header they set.
 #[derive(Clone, Debug, Default)]
 pub struct Trust {
     networks: Vec<Network>,
@@ -94,7 +95,7 @@ pub struct Trust {
 const MOST_HOPS: usize = 32;
 
 impl Trust {
-    /// Believes `header` when it comes from one of `networks`.
+    /// Trusts `header` when it comes from one of `networks`.
     #[must_use]
     pub fn new(networks: Vec<Network>, header: Header) -> Self {
         Self { networks, header }
@@ -106,8 +107,8 @@ impl Trust {
         self.networks.iter().any(|network| network.contains(address))
     }
 
-    /// The client behind `peer`, which must be a trusted proxy itself (the caller has asked [`Trust::trusts`] once per
-    /// connection).
+    /// The client behind `peer`, which must be a trusted proxy itself (the caller has asked [`Trust::trusts`]
+    /// once per connection).
     #[must_use]
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let (name, read): (_, fn(&str) -> Option<IpAddr>) = match self.header {

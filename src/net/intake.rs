@@ -1,4 +1,4 @@
-//! Request bodies: small, whole and in time, or not at all.
+//! Reads request bodies: small, whole and in time, or an error.
 
 use super::listener::Limits;
 use bytes::{Bytes, BytesMut};
@@ -15,7 +15,7 @@ pub enum Error {
     /// Slower than `limits.body_read_idle` or `limits.body_read_total`: answer 408.
     #[error("the request body did not arrive within {0:?}")]
     TooSlow(Duration),
-    /// The client broke off: nobody will read an answer.
+    /// The client closed the connection, so no response can be sent.
     #[error("the request body ended early")]
     Broken,
 }
@@ -49,7 +49,7 @@ async fn collect<B: Body<Data = Bytes> + Unpin>(
         let chunk = match frame {
             None => break,
             Some(Err(_)) => return Err(Error::Broken),
-            Some(Ok(frame)) => frame.into_data().unwrap_or_default(), // trailers say nothing to us
+            Some(Ok(frame)) => frame.into_data().unwrap_or_default(), // trailers are ignored
         };
         if first.len().max(more.len()) + chunk.len() > most {
             return Err(Error::TooLarge(most));

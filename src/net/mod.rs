@@ -1,8 +1,8 @@
-//! The network's rim: listeners, TLS, the pooled client, bodies, ranges.
+//! HTTP on both sides: listeners, TLS, the pooled client, bodies, ranges.
 //!
-//! `listener` lets requests in and keeps peers to their limits, `strict` says which requests are taken at all, `intake`
-//! reads their bodies, `drain` ends a process in good order; `client` is how anything leaves; `range` is which part of
-//! a body is wanted, `piece` what goes to a socket at once.
+//! `listener` accepts requests and enforces limits, `strict` refuses ambiguous ones, `intake` reads their
+//! bodies, and `drain` has the phases in which a process ends. `client` makes all outgoing requests. `range`
+//! evaluates `Range` headers, and `piece` holds the chunks of one write.
 
 pub mod body;
 pub mod certificate;

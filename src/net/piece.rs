@@ -1,6 +1,7 @@
-//! What goes to a socket in one write: a few shared chunks in a row, handed to the kernel together and copied by nobody.
+//! What goes to a socket in one write: a few shared chunks in a row, passed to the kernel together without a
+//! copy.
 //!
-//! A body that lies in blocks would otherwise cost a system call for each of them.
+//! A body that is stored in blocks would otherwise cost a system call for each of them.
 
 use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
@@ -29,7 +30,7 @@ impl Piece {
         self.first.is_empty()
     }
 
-    /// Puts a chunk at its end.
+    /// Appends a chunk.
     pub fn push(&mut self, chunk: Bytes) {
         if self.first.is_empty() {
             self.first = chunk;

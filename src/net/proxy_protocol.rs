@@ -1,4 +1,4 @@
-//! The PROXY protocol, versions 1 and 2: the line or block in which a TCP proxy says whom it speaks for.
+//! The PROXY protocol, versions 1 and 2: the line or block in which a TCP proxy names the client.
 //!
 //! Read before TLS and only from trusted proxies; exactly the header is read, not one byte more. See
 //! <https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt>.
@@ -23,10 +23,11 @@ pub enum Error {
     Malformed,
 }
 
-/// Reads the header. `None` is a proxy that speaks for itself (health checks) or does not know.
+/// Reads the header. `None`: the proxy connects on its own behalf (health checks), or does not know the
+/// client.
 ///
 /// # Errors
-/// The peer ended or sent something else.
+/// The peer closed, or sent something else.
 pub async fn read<R: AsyncRead + Unpin>(from: &mut R) -> Result<Option<IpAddr>, Error> {
     let mut start = [0; 12]; // no header is shorter
     from.read_exact(&mut start).await?;

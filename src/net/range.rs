@@ -1,8 +1,9 @@
-//! Conditional and range requests (RFC 9110 sections 13 and 14) as plain functions: headers, entity tag and length in,
-//! a decision out. Nothing here knows what the bytes are or where they come from.
+//! Conditional and range requests (RFC 9110 sections 13 and 14) as plain functions: headers, entity tag and
+//! length in, a decision out. Nothing here knows what the bytes are or where they come from.
 //!
-//! One range per request; several are answered with the whole, never with a multipart body, which is how range
-//! headers become an attack. Entities here have no modification date, so conditions on dates never hold.
+//! One range per request; several are answered with the whole, never with a multipart body, which is how
+//! range headers become an attack. Entities here have no modification date, so conditions on dates never
+//! hold.
 
 use http::header::{IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE};
 use http::{HeaderMap, HeaderValue, Method};
@@ -23,20 +24,20 @@ pub enum Selection {
     Failed,
     /// 416 with `Content-Range: bytes */length`.
     Unsatisfiable,
-    /// A range is asked for that only the length tells the bytes of, and it is not known yet: find it out and ask again,
-    /// or send everything.
+    /// A range is asked for that only the length tells the bytes of, and it is not known yet: find it out and
+    /// ask again, or send everything.
     NeedsLength,
     /// These bytes are asked for, and whether there are so many is not known yet. Once there are: 206 with
     /// `Content-Range: bytes …/*`. If the body ends earlier, ask again with its length.
     NeedsBytes(Range<u64>),
 }
 
-/// Evaluates a request's conditions and its range, in the order of RFC 9110 13.2.2, against an entity that exists.
-/// `etag` is its strong entity tag, quotes included, if it is known.
+/// Evaluates a request's conditions and its range, in the order of RFC 9110 13.2.2, against an entity that
+/// exists. `etag` is its strong entity tag, quotes included, if it is known.
 #[must_use]
 pub fn select(method: &Method, headers: &HeaderMap, etag: Option<&str>, length: Option<u64>) -> Selection {
-    // "When recipient is the origin server and If-Match is present, evaluate it": strong comparison. While the tag is
-    // unknown there is nothing to compare with, and the client gets what there is.
+    // "When recipient is the origin server and If-Match is present, evaluate it": strong comparison. While
+    // the tag is unknown there is nothing to compare with, and the client gets what there is.
     if headers.contains_key(IF_MATCH)
         && etag.is_some()
         && !names(headers.get_all(IF_MATCH), etag, Comparison::Strong)
@@ -47,9 +48,9 @@ pub fn select(method: &Method, headers: &HeaderMap, etag: Option<&str>, length: 
     if headers.contains_key(IF_NONE_MATCH) && names(headers.get_all(IF_NONE_MATCH), etag, Comparison::Weak) {
         return Selection::NotModified;
     }
-    // "When the method is GET and both Range and If-Range are present, evaluate If-Range"; "a server MUST ignore a
-    // Range header field received with a request method that is unrecognized or for which range handling is not
-    // defined. For this specification, GET is the only method".
+    // "When the method is GET and both Range and If-Range are present, evaluate If-Range"; "a server MUST
+    // ignore a Range header field received with a request method that is unrecognized or for which range
+    // handling is not defined. For this specification, GET is the only method".
     if method != Method::GET || !if_range_holds(headers, etag) {
         return Selection::Whole;
     }
@@ -66,8 +67,8 @@ fn range(headers: &HeaderMap, length: Option<u64>) -> Selection {
     let mut values = headers.get_all(RANGE).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return Selection::Whole };
     let Some(parsed) = value.to_str().ok().and_then(|text| parse_range_header(text).ok()) else {
-        // "An origin server MUST ignore a Range header field that contains a range unit it does not understand"; it
-        // "MAY ignore" one that is malformed.
+        // "An origin server MUST ignore a Range header field that contains a range unit it does not
+        // understand"; it "MAY ignore" one that is malformed.
         return Selection::Whole;
     };
     if parsed.len() != 1 {
@@ -75,7 +76,8 @@ fn range(headers: &HeaderMap, length: Option<u64>) -> Selection {
     }
     let Some(length) = length else {
         return match parsed.into_ranges()[..] {
-            // "A server MAY ignore the Range header field": everything from the first byte on is the whole, now.
+            // "A server MAY ignore the Range header field": everything from the first byte on is the whole,
+            // now.
             [FromStart(0)] => Selection::Whole,
             [Indexed(first, last)] => Selection::NeedsBytes(first..last.saturating_add(1)),
             _ => Selection::NeedsLength,

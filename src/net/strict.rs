@@ -1,8 +1,9 @@
-//! Requests that a careful server does not take, judged on what was parsed.
+//! Checks on parsed requests that are stricter than HTTP.
 //!
-//! Every rule here closes a door between two readers of the same request: a front proxy and us, the policy and the
-//! router, the router and KVS. What the parsed request no longer shows is caught earlier (`net::listener::http1_framing` has
-//! the table of who catches what). Routes, methods per route and authentication are the gateway's.
+//! Every rule refuses something that two readers of one request could read differently: a front proxy and
+//! this server, the policy and the router, the router and KVS. What the parsed request no longer shows is
+//! refused earlier (`net::listener::http1_framing` lists what is refused where). Routes, methods per route
+//! and authentication belong to the gateway.
 
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, UPGRADE};
 use http::uri::Authority;
@@ -19,7 +20,7 @@ pub struct Sizes {
     pub header_count: usize,
 }
 
-/// Why a request is not taken.
+/// Why a request is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Violation {
     /// CONNECT or TRACE.

@@ -1,8 +1,8 @@
-//! TLS towards clients: certificates from files, chosen by name, with ALPN for HTTP/2 and HTTP/1.1, and client
-//! certificates when wanted.
+//! TLS towards clients: certificates from files, chosen by name, with ALPN for HTTP/2 and HTTP/1.1, and
+//! client certificates when wanted.
 //!
-//! [`load`] reads everything and either gives a whole new server configuration or says what is wrong; who watches the
-//! files and swaps the result is `app`. rustls' defaults hold: TLS 1.2 and 1.3, no renegotiation, no early data.
+//! [`load`] reads everything and gives a whole new server configuration, or says what is wrong; `app` watches
+//! the files and swaps the result. rustls' defaults hold: TLS 1.2 and 1.3, no renegotiation, no early data.
 
 use super::certificate::Certificate;
 use crate::kvs::Timestamp;
@@ -66,7 +66,7 @@ impl Config {
 }
 
 /// What the files hold, ready to use.
-pub struct Loaded {
+pub struct LoadedTls {
     /// For the listener.
     pub config: Arc<rustls::ServerConfig>,
     /// When the first of the certificates expires.
@@ -95,11 +95,11 @@ impl Error {
     }
 }
 
-/// Reads all files. An expired certificate is no error here: the metric tells, and clients refuse it.
+/// Reads all files. An expired certificate is no error here: the metric shows it, and clients refuse it.
 ///
 /// # Errors
-/// Which file is missing, unreadable, empty, or does not fit to its neighbour.
-pub fn load(config: &Config) -> Result<Loaded, Error> {
+/// Which file is missing, unreadable or empty, or does not belong to its certificate.
+pub fn load(config: &Config) -> Result<LoadedTls, Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let first = Named::load(&config.certificate, &config.key, &provider)?;
     let more = config.more.iter().map(|pair| Named::load(&pair.certificate, &pair.key, &provider));
@@ -119,10 +119,11 @@ pub fn load(config: &Config) -> Result<Loaded, Error> {
     };
     let mut server = builder.with_cert_resolver(Arc::new(ByName { first, more }));
     server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Loaded { config: Arc::new(server), expires })
+    Ok(LoadedTls { config: Arc::new(server), expires })
 }
 
-/// The certificates in force. Their expiry is `kvs_edge_tls_certificate_expiry_timestamp_seconds`, 0 without TLS.
+/// The certificates in force. Their expiry is `kvs_edge_tls_certificate_expiry_timestamp_seconds`, 0 without
+/// TLS.
 pub struct Certificates {
     current: Option<Arc<ArcSwap<rustls::ServerConfig>>>,
     expiry: Gauge,
@@ -133,7 +134,7 @@ impl Certificates {
     ///
     /// # Errors
     /// The metric's name is taken.
-    pub fn register(registry: &Registry, loaded: Option<Loaded>) -> Result<Self, prometheus::Error> {
+    pub fn register(registry: &Registry, loaded: Option<LoadedTls>) -> Result<Self, prometheus::Error> {
         let name = "kvs_edge_tls_certificate_expiry_timestamp_seconds";
         let expiry = Gauge::new(name, "When the first of our certificates expires; 0 without TLS")?;
         registry.register(Box::new(expiry.clone()))?;
@@ -143,15 +144,15 @@ impl Certificates {
         Ok(certificates)
     }
 
-    /// For the listener, which sees every renewal.
+    /// The configuration for the listener, which sees every renewal.
     #[must_use]
     pub fn current(&self) -> Option<Arc<ArcSwap<rustls::ServerConfig>>> {
         self.current.clone()
     }
 
-    /// Puts other certificates into force for connections to come. TLS cannot be turned on or off while serving: then
-    /// nothing happens, and the answer is `false`.
-    pub fn renew(&self, loaded: Option<Loaded>) -> bool {
+    /// Puts other certificates into force for new connections. TLS cannot be turned on or off while
+    /// serving: then nothing happens, and the answer is `false`.
+    pub fn renew(&self, loaded: Option<LoadedTls>) -> bool {
         match (&self.current, loaded) {
             (Some(current), Some(loaded)) => {
                 self.expiry.set((loaded.expires.millis() / 1000) as f64);

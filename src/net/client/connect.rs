@@ -1,4 +1,4 @@
-//! Connecting: bounded in time, TLS included, and never to where a name must not lead.
+//! Connecting within a time limit, and never to an address that the name must not have.
 
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use std::net::{IpAddr, SocketAddr};
@@ -6,16 +6,16 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// A connector whose whole work is bounded, TLS included; hyper's own bound ends with TCP.
+/// A connector with a time limit that includes TLS; hyper's own limit ends with TCP.
 #[derive(Clone)]
-pub(super) struct Bounded<C> {
+pub(super) struct TimeLimited<C> {
     pub(super) inner: C,
     pub(super) limit: Duration,
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-impl<C> tower_service::Service<http::Uri> for Bounded<C>
+impl<C> tower_service::Service<http::Uri> for TimeLimited<C>
 where
     C: tower_service::Service<http::Uri, Error = BoxError>,
     C::Future: Send + 'static,
@@ -42,12 +42,12 @@ where
 
 /// The system's resolver, minus addresses that a distrusted name must not have.
 #[derive(Clone)]
-pub(super) struct Wary {
+pub(super) struct CheckedResolver {
     pub(super) system: GaiResolver,
     pub(super) distrust: fn(&str) -> bool,
 }
 
-impl tower_service::Service<Name> for Wary {
+impl tower_service::Service<Name> for CheckedResolver {
     type Response = std::vec::IntoIter<SocketAddr>;
     type Error = std::io::Error;
     type Future = Pin<Box<dyn Future<Output = std::io::Result<Self::Response>> + Send>>;
@@ -69,7 +69,7 @@ impl tower_service::Service<Name> for Wary {
     }
 }
 
-/// True for this machine and its link, where metadata services are.
+/// Whether an address is this machine or its link, where metadata services are.
 pub(super) fn is_local(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(v4) => {

@@ -1,4 +1,4 @@
-//! `[server]`: where to listen, as whom, behind whom.
+//! `[server]`: addresses, public URL, TLS, trusted proxies, drain.
 
 use crate::net::forwarded::{Header, Network, Trust};
 use crate::net::tls;
@@ -12,32 +12,33 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServerConfig {
-    /// Where to listen: one place or several.
+    /// Where to listen: one address or several.
     #[serde(deserialize_with = "one_or_many")]
-    pub listen: Vec<Place>,
-    /// What playback URLs and `getDataEndpoint` begin with: scheme, host and, if need be, port and a base path;
-    /// no slash at its end.
+    pub listen: Vec<ListenAddress>,
+    /// What playback URLs and `getDataEndpoint` begin with: scheme, host and, if need be, port and a base
+    /// path; no slash at its end.
     pub public_url: String,
-    /// TLS, on TCP places; without it the listener speaks plain HTTP.
+    /// TLS, on TCP addresses. Without it the listener speaks plain HTTP.
     pub tls: Option<tls::Config>,
-    /// Proxies whose word on the client's address counts.
+    /// Proxies that are trusted to give the client's address.
     pub trusted_proxies: Vec<Network>,
     /// The header in which they give it.
     pub forwarded: Header,
-    /// Whether connections of trusted proxies begin with a PROXY protocol header, version 1 or 2. Others are refused.
+    /// Whether connections of trusted proxies begin with a PROXY protocol header, version 1 or 2. Others are
+    /// refused.
     pub proxy_protocol: bool,
-    /// Origins of web pages that may call from a browser, exactly as browsers write them.
+    /// Origins of web pages that are allowed to call from a browser, exactly as browsers write them.
     pub cors_origins: Vec<String>,
-    /// At a drain's start, how long new work is still taken while readiness already fails.
+    /// At the start of a drain, how long new work is still accepted while readiness already fails.
     pub drain_grace: Span,
-    /// From a drain's start to its end, open connections or not.
+    /// From the start of a drain to its end, whether or not connections are open.
     pub drain_timeout: Span,
 }
 
 impl Default for ServerConfig {
     fn default() -> Self {
         Self {
-            listen: vec![Place::Tcp("127.0.0.1:8080".to_owned())],
+            listen: vec![ListenAddress::Tcp("127.0.0.1:8080".to_owned())],
             public_url: "http://127.0.0.1:8080".to_owned(),
             tls: None,
             trusted_proxies: Vec::new(),
@@ -57,19 +58,19 @@ impl ServerConfig {
             tls.resolve(folder);
         }
         for place in &mut self.listen {
-            if let Place::Unix(path) = place {
+            if let ListenAddress::Unix(path) = place {
                 *path = folder.join(&*path);
             }
         }
     }
 
-    /// Whom to believe about the client's address.
+    /// Which proxies are trusted to give the client's address.
     #[must_use]
     pub fn trust(&self) -> Trust {
         Trust::new(self.trusted_proxies.clone(), self.forwarded)
     }
 
-    /// Everything that cannot be, each at its key. Files are not opened here.
+    /// All mistakes, each at its key. Files are not opened here.
     #[must_use]
     pub fn check(&self) -> Vec<Mistake> {
         let mut mistakes = Vec::new();
@@ -121,22 +122,22 @@ fn is_origin(text: &str) -> bool {
     })
 }
 
-/// A place to listen: `host:port`, `unix:PATH`, or `systemd` (sockets handed over at start).
+/// An address to listen on: `host:port`, `unix:PATH`, or `systemd` (sockets passed at start).
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Place {
+pub enum ListenAddress {
     /// `host:port`; port 0 is any free port.
     Tcp(String),
-    /// A Unix socket. Its peers count as trusted proxies: whoever may open the file may speak for clients.
+    /// A Unix socket. Its peers are trusted proxies, because access to the file is controlled by its mode.
     Unix(PathBuf),
-    /// Every socket that systemd hands over.
+    /// Every socket that systemd passes.
     Systemd,
 }
 
-impl Place {
-    /// Reads a place.
+impl ListenAddress {
+    /// Reads an address.
     ///
     /// # Errors
-    /// Says how places are written.
+    /// Says how addresses are written.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         const HOW: &str = "write host:port such as 0.0.0.0:8080 or [::]:8080, unix:PATH, or systemd";
         if text == "systemd" {
@@ -154,7 +155,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => f.write_str(address),
@@ -164,28 +165,28 @@ impl fmt::Display for Place {
     }
 }
 
-impl<'de> Deserialize<'de> for Place {
+impl<'de> Deserialize<'de> for ListenAddress {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
         Self::parse(&text).map_err(|how| D::Error::custom(format!("`{text}`: {how}")))
     }
 }
 
-impl Serialize for Place {
+impl Serialize for ListenAddress {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(self)
     }
 }
 
-fn one_or_many<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Place>, D::Error> {
+fn one_or_many<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<ListenAddress>, D::Error> {
     struct Either;
     impl<'de> serde::de::Visitor<'de> for Either {
-        type Value = Vec<Place>;
+        type Value = Vec<ListenAddress>;
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("one place to listen or a list of them, such as \"127.0.0.1:8080\"")
         }
         fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
-            let place = Place::parse(text).map_err(|how| E::custom(format!("`{text}`: {how}")))?;
+            let place = ListenAddress::parse(text).map_err(|how| E::custom(format!("`{text}`: {how}")))?;
             Ok(vec![place])
         }
         fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
@@ -213,7 +214,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(config.check(), []);
-        assert_eq!(config.listen, [Place::Tcp("0.0.0.0:8443".to_owned())]);
+        assert_eq!(config.listen, [ListenAddress::Tcp("0.0.0.0:8443".to_owned())]);
         let again: ServerConfig = toml::from_str(&toml::to_string(&config).unwrap()).unwrap();
         assert_eq!(again, config);
         let many: ServerConfig =

@@ -1,8 +1,9 @@
-//! What a connection is doing, noted by whoever sees it happen (socket, service, body) and judged by the watch.
+//! What a connection is doing, and what it is instructed to do.
 //!
-//! All notes are relaxed atomics on one clock that ticks a few times a second, so that noting costs next to nothing
-//! on the path of a request and an idle connection costs no timer at all. [`super::connection_table`] reads the notes and gives
-//! orders; the connection's own task obeys them.
+//! Socket, service and response body note what happens in relaxed atomics, with times of one clock that ticks
+//! a few times a second. So a note costs next to nothing on the path of a request, and an idle connection
+//! needs no timer. The table of connections reads the notes and gives instructions; the connection's own task
+//! follows them.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,12 +13,12 @@ use std::task::{Context, Poll, Waker};
 use tokio::time::Instant;
 
 /// Milliseconds since the listener started, from 1 (0 stands for "never"), as of the last tick.
-pub(super) struct Clock {
+pub(super) struct TickingClock {
     started: Instant,
     millis: AtomicU64,
 }
 
-impl Clock {
+impl TickingClock {
     pub(super) fn new() -> Self {
         Self { started: Instant::now(), millis: AtomicU64::new(1) }
     }
@@ -33,7 +34,7 @@ impl Clock {
     }
 }
 
-/// How far a connection is.
+/// The stage of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub(super) enum Stage {
@@ -41,54 +42,55 @@ pub(super) enum Stage {
     Handshake = 0,
     /// HTTP.
     Open = 1,
-    /// Answered and half closed: what the peer still sends is read and thrown away, so that he can read the answer.
+    /// Answered and half closed: what the peer still sends is read and dropped, so that it can read the
+    /// response.
     Lingering = 2,
 }
 
-/// What the watch wants of a connection.
+/// What a connection is to do, in rising severity.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
-pub(super) enum Order {
-    Stay = 0,
-    /// The next answer is the last one. An HTTP/1 connection that does nothing stays until then, because to close it
+pub(super) enum Instruction {
+    Continue = 0,
+    /// The next response is the last one. An idle HTTP/1 connection stays until then, because closing it
     /// might cross a request that is on its way.
-    Retire = 1,
-    /// Finish what is under way, take nothing new.
-    Leave = 2,
-    /// End now.
-    Cut = 3,
+    LastRequest = 1,
+    /// Finish the requests in progress, accept no more.
+    Finish = 2,
+    /// Close at once.
+    Close = 3,
 }
 
-/// The notes on one connection.
-pub(super) struct Pulse {
-    clock: Arc<Clock>,
+/// The state of one connection.
+pub(super) struct ConnectionState {
+    clock: Arc<TickingClock>,
     stage: AtomicU8,
     stage_since: AtomicU64,
-    /// Requests under way.
+    /// Requests in progress.
     active: AtomicU32,
     /// When `active` last fell to 0.
     idle_since: AtomicU64,
     /// When the first byte of a head that is not complete yet arrived.
     head_since: AtomicU64,
-    /// When the socket stopped taking bytes that we want to write.
+    /// Since when the socket accepts no more bytes, or 0.
     blocked_since: AtomicU64,
     written: AtomicU64,
-    /// Since when response bodies that have given a chunk wait to be asked for the next one, by request. Each has its
-    /// own time: a peer who reads one answer must not hold a hundred others for it.
-    offers: Mutex<Vec<(u32, u64)>>,
+    /// By request: since when a response body that has given a chunk has not been polled for the next one.
+    /// Each has its own time, so that a peer cannot hold a hundred responses open by reading one.
+    offered_chunks: Mutex<Vec<(u32, u64)>>,
     requests: AtomicU32,
     ended: AtomicU32,
-    /// Of `ended`: given up by the peer before the end.
+    /// Of `ended`: abandoned by the peer before the end.
     abandoned: AtomicU32,
-    order: AtomicU8,
+    instruction: AtomicU8,
     parked: AtomicBool,
     waker: Mutex<Option<Waker>>,
     refused: AtomicBool,
 }
 
-/// The notes at one moment.
+/// The state at one moment.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Notes {
+pub(super) struct Snapshot {
     pub(super) stage: Stage,
     pub(super) stage_since: u64,
     pub(super) active: u32,
@@ -97,16 +99,16 @@ pub(super) struct Notes {
     pub(super) blocked_since: u64,
     pub(super) written: u64,
     /// Since when the response body waits that has waited longest, or 0.
-    pub(super) shut_since: u64,
+    pub(super) unpolled_since: u64,
     pub(super) requests: u32,
     pub(super) ended: u32,
     pub(super) abandoned: u32,
-    pub(super) order: Order,
+    pub(super) instruction: Instruction,
     pub(super) parked: bool,
 }
 
-impl Pulse {
-    pub(super) fn new(clock: Arc<Clock>) -> Self {
+impl ConnectionState {
+    pub(super) fn new(clock: Arc<TickingClock>) -> Self {
         let now = clock.now();
         Self {
             clock,
@@ -117,19 +119,19 @@ impl Pulse {
             head_since: AtomicU64::new(0),
             blocked_since: AtomicU64::new(0),
             written: AtomicU64::new(0),
-            offers: Mutex::new(Vec::new()),
+            offered_chunks: Mutex::new(Vec::new()),
             requests: AtomicU32::new(0),
             ended: AtomicU32::new(0),
             abandoned: AtomicU32::new(0),
-            order: AtomicU8::new(Order::Stay as u8),
+            instruction: AtomicU8::new(Instruction::Continue as u8),
             parked: AtomicBool::new(false),
             waker: Mutex::new(None),
             refused: AtomicBool::new(false),
         }
     }
 
-    pub(super) fn notes(&self) -> Notes {
-        Notes {
+    pub(super) fn snapshot(&self) -> Snapshot {
+        Snapshot {
             stage: match self.stage.load(Relaxed) {
                 0 => Stage::Handshake,
                 1 => Stage::Open,
@@ -141,11 +143,11 @@ impl Pulse {
             head_since: self.head_since.load(Relaxed),
             blocked_since: self.blocked_since.load(Relaxed),
             written: self.written.load(Relaxed),
-            shut_since: self.offers().iter().map(|(_, since)| *since).min().unwrap_or(0),
+            unpolled_since: self.offered_chunks().iter().map(|(_, since)| *since).min().unwrap_or(0),
             requests: self.requests.load(Relaxed),
             ended: self.ended.load(Relaxed),
             abandoned: self.abandoned.load(Relaxed),
-            order: self.order(),
+            instruction: self.instruction(),
             parked: self.parked(),
         }
     }
@@ -157,7 +159,7 @@ impl Pulse {
     }
 
     /// Notes whether a head has begun and is not complete.
-    pub(super) fn head(&self, partial: bool) {
+    pub(super) fn head_partial(&self, partial: bool) {
         let noted = self.head_since.load(Relaxed) != 0;
         if partial != noted {
             self.head_since.store(if partial { self.clock.now() } else { 0 }, Relaxed);
@@ -177,7 +179,7 @@ impl Pulse {
         }
     }
 
-    /// Notes a new request and tells how many there were with it.
+    /// Notes a new request; returns its number on this connection, from 1.
     pub(super) fn begin(&self) -> u32 {
         self.active.fetch_add(1, Relaxed);
         self.requests.fetch_add(1, Relaxed) + 1
@@ -194,20 +196,20 @@ impl Pulse {
     }
 
     /// Notes that a request's body gave a chunk.
-    pub(super) fn gave(&self, request: u32) {
-        self.offers().push((request, self.clock.now()));
+    pub(super) fn offered(&self, request: u32) {
+        self.offered_chunks().push((request, self.clock.now()));
     }
 
-    /// Notes that it was asked for the next one, or is gone.
-    pub(super) fn asked(&self, request: u32) {
-        self.offers().retain(|(waiting, _)| *waiting != request);
+    /// Notes that it was polled for the next one, or is gone.
+    pub(super) fn polled(&self, request: u32) {
+        self.offered_chunks().retain(|(waiting, _)| *waiting != request);
     }
 
-    fn offers(&self) -> std::sync::MutexGuard<'_, Vec<(u32, u64)>> {
-        self.offers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn offered_chunks(&self) -> std::sync::MutexGuard<'_, Vec<(u32, u64)>> {
+        self.offered_chunks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that the peer's bytes were refused: the connection is not to be used again.
+    /// Notes that the peer's bytes were refused: the connection is not used again.
     pub(super) fn refuse(&self) {
         self.refused.store(true, Relaxed);
     }
@@ -216,23 +218,23 @@ impl Pulse {
         self.refused.load(Relaxed)
     }
 
-    pub(super) fn order(&self) -> Order {
-        match self.order.load(Relaxed) {
-            0 => Order::Stay,
-            1 => Order::Retire,
-            2 => Order::Leave,
-            _ => Order::Cut,
+    pub(super) fn instruction(&self) -> Instruction {
+        match self.instruction.load(Relaxed) {
+            0 => Instruction::Continue,
+            1 => Instruction::LastRequest,
+            2 => Instruction::Finish,
+            _ => Instruction::Close,
         }
     }
 
-    /// Gives an order and wakes the connection to it; a milder one than before changes nothing.
-    pub(super) fn give(&self, order: Order) {
-        if self.order.fetch_max(order as u8, Relaxed) < order as u8 {
+    /// Gives an instruction and wakes the connection. One that is milder than the last changes nothing.
+    pub(super) fn instruct(&self, instruction: Instruction) {
+        if self.instruction.fetch_max(instruction as u8, Relaxed) < instruction as u8 {
             self.wake();
         }
     }
 
-    /// Asks a connection that does nothing to let its buffers go until its peer sends something.
+    /// Instructs an idle connection to free its buffers until the peer sends something.
     pub(super) fn park(&self) {
         if !self.parked.swap(true, Relaxed) {
             self.wake();
@@ -243,8 +245,8 @@ impl Pulse {
         self.parked.load(Relaxed)
     }
 
-    /// Whether the connection was asked to park and still does nothing. One that has begun to do something meanwhile
-    /// is not asked any more.
+    /// Whether the connection was instructed to park and is still idle. For one that is not, the instruction
+    /// ends.
     pub(super) fn may_park(&self) -> bool {
         let rests = || {
             self.active.load(Relaxed) == 0
@@ -269,24 +271,24 @@ impl Pulse {
         }
     }
 
-    /// Runs a connection until it ends or is ordered to be cut; `None` is cut.
+    /// Runs a connection until it ends or is instructed to close at once (`None`).
     ///
-    /// The connection is borrowed, here and in [`super::connection`]: an async function keeps its arguments beside what
-    /// it makes of them, so each level that took it by value would double what every idle connection holds.
-    pub(super) async fn attend<F: Future>(&self, mut connection: Pin<&mut F>) -> Option<F::Output> {
+    /// The connection is borrowed, here and in `connection`: an async function keeps its arguments beside its
+    /// own state, so each level that took it by value would double the memory of every idle connection.
+    pub(super) async fn run<F: Future>(&self, mut connection: Pin<&mut F>) -> Option<F::Output> {
         let mut known: Option<Waker> = None;
         std::future::poll_fn(|context| {
-            self.listen(&mut known, context);
-            match self.order() {
-                Order::Cut => Poll::Ready(None),
+            self.register_waker(&mut known, context);
+            match self.instruction() {
+                Instruction::Close => Poll::Ready(None),
                 _ => connection.as_mut().poll(context).map(Some),
             }
         })
         .await
     }
 
-    /// Makes sure that an order wakes the task that is polling now.
-    fn listen(&self, known: &mut Option<Waker>, context: &Context<'_>) {
+    /// Makes sure that an instruction wakes the task that is polling now.
+    fn register_waker(&self, known: &mut Option<Waker>, context: &Context<'_>) {
         if known.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
             return;
         }

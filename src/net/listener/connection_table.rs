@@ -1,13 +1,14 @@
-//! The watch over all connections of a listener: who may come in, and who has had his time.
+//! All connections of a listener: admission, and the sweep that enforces every time limit.
 //!
-//! One sweep, a few times a second, reads every connection's notes and obeys [`verdict`]. No connection owns a timer, so
-//! ten thousand idle ones cost a walk over their notes and nothing else.
+//! A few times a second the sweep reads the state of every connection and does what [`decide`] says. No
+//! connection has a timer of its own, so ten thousand idle ones cost a walk over their states and nothing
+//! else.
 
+use super::connection_state::{ConnectionState, Instruction, Stage, TickingClock};
 use super::limits::Limits;
-use super::memory_limit::Memory;
+use super::memory_limit::MemoryLimit;
 use super::metrics::{Metrics, Rejection};
-use super::connection_state::{Clock, Order, Pulse, Stage};
-use super::timeouts::{Dues, Look, Verdict, millis, verdict};
+use super::timeouts::{Action, Conditions, Deadlines, decide, millis};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -15,71 +16,71 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// When a drain closes, idle connections leave one by one over this time, not all at once.
+/// When a drain closes, idle connections are closed spread over this time, not all at once. In milliseconds.
 const SPREAD: u64 = 2_000;
 
-/// The watch of one listener.
-pub(super) struct Watch {
-    clock: Arc<Clock>,
+/// The connections of one listener.
+pub(super) struct ConnectionTable {
+    clock: Arc<TickingClock>,
     limits: Limits,
     metrics: Metrics,
-    room: Mutex<Room>,
-    emptied: Notify,
-    closing: AtomicBool,
-    memory: Option<Memory>,
-    short: AtomicBool,
+    entries: Mutex<Entries>,
+    all_closed: Notify,
+    is_closing: AtomicBool,
+    memory: Option<MemoryLimit>,
+    memory_is_short: AtomicBool,
 }
 
 #[derive(Default)]
-struct Room {
-    seats: HashMap<u64, Entry>,
+struct Entries {
+    slots: HashMap<u64, TrackedConnection>,
     by_address: HashMap<IpAddr, u32>,
     next: u64,
 }
 
-struct Entry {
-    pulse: Arc<Pulse>,
-    dues: Dues,
+struct TrackedConnection {
+    state: Arc<ConnectionState>,
+    deadlines: Deadlines,
 }
 
-/// A place taken by one connection; dropping it frees the place.
-pub(super) struct Seat {
-    watch: Arc<Watch>,
+/// One connection's place in the table; dropping it frees the place.
+pub(super) struct ConnectionSlot {
+    table: Arc<ConnectionTable>,
     number: u64,
     address: Option<IpAddr>,
-    pulse: Arc<Pulse>,
+    state: Arc<ConnectionState>,
 }
 
-impl Watch {
+impl ConnectionTable {
     pub(super) fn new(limits: Limits, metrics: Metrics) -> Self {
         Self {
-            clock: Arc::new(Clock::new()),
-            memory: Memory::new(limits.memory.map(|size| size.0)),
-            short: AtomicBool::new(false),
+            clock: Arc::new(TickingClock::new()),
+            memory: MemoryLimit::new(limits.memory.map(|size| size.0)),
+            memory_is_short: AtomicBool::new(false),
             limits,
             metrics,
-            room: Mutex::default(),
-            emptied: Notify::new(),
-            closing: AtomicBool::new(false),
+            entries: Mutex::default(),
+            all_closed: Notify::new(),
+            is_closing: AtomicBool::new(false),
         }
     }
 
-    /// Whether the listener takes nothing new any more: answers say so.
-    pub(super) fn closing(&self) -> bool {
-        self.closing.load(Relaxed)
+    /// Whether the listener accepts nothing new any more. Responses then close their connection.
+    pub(super) fn is_closing(&self) -> bool {
+        self.is_closing.load(Relaxed)
     }
 
-    /// Whether new requests are turned away because memory is short.
-    pub(super) fn short(&self) -> bool {
-        self.short.load(Relaxed)
+    /// Whether new requests are refused because memory is short.
+    pub(super) fn memory_is_short(&self) -> bool {
+        self.memory_is_short.load(Relaxed)
     }
 
-    /// Looks at the memory left, and says so in the log when that changes.
-    pub(super) fn look_at_memory(&self) {
+    /// Measures the memory left, and logs when it becomes short or no longer is.
+    pub(super) fn check_memory(&self) {
         let Some(memory) = &self.memory else { return };
-        let short = memory.is_short();
-        if self.short.swap(short, Relaxed) != short {
-            if short {
+        let memory_is_short = memory.is_short();
+        if self.memory_is_short.swap(memory_is_short, Relaxed) != memory_is_short {
+            if memory_is_short {
                 tracing::error!("memory is short: new requests are answered 503");
             } else {
                 tracing::warn!("memory is no longer short");
@@ -87,121 +88,124 @@ impl Watch {
         }
     }
 
-    fn room(&self) -> MutexGuard<'_, Room> {
-        self.room.lock().unwrap_or_else(PoisonError::into_inner)
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a place for a new connection, unless all are taken.
-    pub(super) fn seat(self: &Arc<Self>) -> Option<Seat> {
-        let pulse = Arc::new(Pulse::new(self.clock.clone()));
-        let mut room = self.room();
-        if room.seats.len() >= self.limits.connections_total {
-            drop(room);
+    /// Takes a place for a new connection, unless `limits.connections_total` are taken.
+    pub(super) fn admit(self: &Arc<Self>) -> Option<ConnectionSlot> {
+        let state = Arc::new(ConnectionState::new(self.clock.clone()));
+        let mut entries = self.entries();
+        if entries.slots.len() >= self.limits.connections_total {
+            drop(entries);
             self.metrics.reject(Rejection::ConnectionsTotal);
             return None;
         }
-        let number = room.next;
-        room.next += 1;
-        let until = self.clock.now() + jittered(millis(self.limits.connection_age.0), number);
-        room.seats.insert(number, Entry { pulse: pulse.clone(), dues: Dues::new(until) });
-        drop(room);
+        let number = entries.next;
+        entries.next += 1;
+        let retire_at = self.clock.now() + jittered(millis(self.limits.connection_age.0), number);
+        entries
+            .slots
+            .insert(number, TrackedConnection { state: state.clone(), deadlines: Deadlines::new(retire_at) });
+        drop(entries);
         self.metrics.open.inc();
-        Some(Seat { watch: self.clone(), number, address: None, pulse })
+        Some(ConnectionSlot { table: self.clone(), number, address: None, state })
     }
 
-    /// How often to sweep, so that the shortest limit is kept within a quarter.
-    pub(super) fn rhythm(&self) -> Duration {
+    /// How often to sweep, so that the shortest limit is exceeded by a quarter at most.
+    pub(super) fn sweep_interval(&self) -> Duration {
         let limits = &self.limits;
         let spans = [limits.header_read, limits.tls_handshake, limits.keep_alive_idle, limits.write_stall];
         let least = spans.iter().map(|span| span.0).min().unwrap_or_default();
         (least / 4).clamp(Duration::from_millis(5), Duration::from_millis(500))
     }
 
-    /// Reads all notes and gives orders.
+    /// Reads all states and instructs connections that have reached a limit.
     pub(super) fn sweep(&self) {
         let now = self.clock.tick();
-        let mut room = self.room();
-        let crowded =
-            self.short() || room.seats.len() * 10 >= self.limits.connections_total.saturating_mul(9);
-        let look = Look { now, crowded, closing: self.closing() };
-        for entry in room.seats.values_mut() {
-            let notes = entry.pulse.notes();
-            match verdict(&notes, &mut entry.dues, &self.limits, look) {
-                Verdict::Stay => {}
-                Verdict::Park => entry.pulse.park(),
-                Verdict::Retire => {
-                    entry.dues.until = u64::MAX;
-                    entry.pulse.give(Order::Retire);
+        let mut entries = self.entries();
+        let crowded = self.memory_is_short()
+            || entries.slots.len() * 10 >= self.limits.connections_total.saturating_mul(9);
+        let conditions = Conditions { now, crowded, closing: self.is_closing() };
+        for entry in entries.slots.values_mut() {
+            let snapshot = entry.state.snapshot();
+            match decide(&snapshot, &mut entry.deadlines, &self.limits, conditions) {
+                Action::Keep => {}
+                Action::Park => entry.state.park(),
+                Action::LastRequest => {
+                    entry.deadlines.retire_at = u64::MAX;
+                    entry.state.instruct(Instruction::LastRequest);
                 }
-                Verdict::Leave => {
-                    entry.dues.asked = now;
-                    entry.pulse.give(Order::Leave);
+                Action::Finish => {
+                    entry.deadlines.told_at = now;
+                    entry.state.instruct(Instruction::Finish);
                 }
-                Verdict::Cut(reason) => {
+                Action::Close(reason) => {
                     if let Some(reason) = reason
-                        && notes.order != Order::Cut
+                        && snapshot.instruction != Instruction::Close
                     {
                         self.metrics.reject(reason);
                     }
-                    entry.pulse.give(Order::Cut);
+                    entry.state.instruct(Instruction::Close);
                 }
             }
         }
     }
 
-    /// Asks everybody to leave, idle connections spread over a moment.
-    pub(super) fn close(&self) {
-        self.closing.store(true, Relaxed);
+    /// Lets every connection finish; idle ones are closed spread over [`SPREAD`].
+    pub(super) fn start_closing(&self) {
+        self.is_closing.store(true, Relaxed);
         let now = self.clock.tick();
-        for (number, entry) in &mut self.room().seats {
-            entry.dues.until = entry.dues.until.min(now + spread(*number) % SPREAD);
+        for (number, entry) in &mut self.entries().slots {
+            entry.deadlines.retire_at = entry.deadlines.retire_at.min(now + spread(*number) % SPREAD);
         }
     }
 
-    /// Cuts everybody.
-    pub(super) fn cut(&self) {
-        for entry in self.room().seats.values() {
-            entry.pulse.give(Order::Cut);
+    /// Closes every connection at once.
+    pub(super) fn close_all(&self) {
+        for entry in self.entries().slots.values() {
+            entry.state.instruct(Instruction::Close);
         }
     }
 
-    /// Asks connections that do nothing to leave: file descriptors ran out.
-    pub(super) fn make_room(&self) {
+    /// Closes some idle connections, because file descriptors ran out.
+    pub(super) fn close_idle(&self) {
         let mut left = 64;
-        for entry in self.room().seats.values_mut() {
-            let notes = entry.pulse.notes();
-            if left > 0 && notes.active == 0 && notes.stage == Stage::Open && notes.requests > 0 {
-                entry.pulse.give(Order::Leave);
+        for entry in self.entries().slots.values_mut() {
+            let snapshot = entry.state.snapshot();
+            if left > 0 && snapshot.active == 0 && snapshot.stage == Stage::Open && snapshot.requests > 0 {
+                entry.state.instruct(Instruction::Finish);
                 left -= 1;
             }
         }
     }
 
-    /// Returns when nobody is there.
-    pub(super) async fn empty(&self) {
+    /// Returns when there is no connection.
+    pub(super) async fn wait_until_empty(&self) {
         loop {
-            let emptied = self.emptied.notified();
-            if self.room().seats.is_empty() {
+            let all_closed = self.all_closed.notified();
+            if self.entries().slots.is_empty() {
                 return;
             }
-            emptied.await;
+            all_closed.await;
         }
     }
 }
 
-impl Seat {
-    pub(super) fn pulse(&self) -> &Arc<Pulse> {
-        &self.pulse
+impl ConnectionSlot {
+    pub(super) fn state(&self) -> &Arc<ConnectionState> {
+        &self.state
     }
 
-    /// Counts the connection to its address; `false` when that has too many.
-    pub(super) fn claim(&mut self, address: IpAddr) -> bool {
-        let address = household(address);
-        let mut room = self.watch.room();
-        let count = room.by_address.entry(address).or_default();
-        if *count >= self.watch.limits.connections_per_address {
-            drop(room);
-            self.watch.metrics.reject(Rejection::ConnectionsPerAddress);
+    /// Counts the connection towards its address; `false` when that has `limits.connections_per_address`
+    /// already.
+    pub(super) fn count_address(&mut self, address: IpAddr) -> bool {
+        let address = counted_as(address);
+        let mut entries = self.table.entries();
+        let count = entries.by_address.entry(address).or_default();
+        if *count >= self.table.limits.connections_per_address {
+            drop(entries);
+            self.table.metrics.reject(Rejection::ConnectionsPerAddress);
             return false;
         }
         *count += 1;
@@ -210,42 +214,42 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        let mut room = self.watch.room();
-        room.seats.remove(&self.number);
+        let mut entries = self.table.entries();
+        entries.slots.remove(&self.number);
         if let Some(address) = self.address
-            && let Some(count) = room.by_address.get_mut(&address)
+            && let Some(count) = entries.by_address.get_mut(&address)
         {
             *count -= 1;
             if *count == 0 {
-                room.by_address.remove(&address);
+                entries.by_address.remove(&address);
             }
         }
-        let empty = room.seats.is_empty();
-        drop(room);
-        self.watch.metrics.open.dec();
-        if empty {
-            self.watch.emptied.notify_waiters();
+        let wait_until_empty = entries.slots.is_empty();
+        drop(entries);
+        self.table.metrics.open.dec();
+        if wait_until_empty {
+            self.table.all_closed.notify_waiters();
         }
     }
 }
 
-/// Whom an address stands for: one customer has a whole /64 of IPv6.
-fn household(address: IpAddr) -> IpAddr {
+/// The address that a connection is counted under: for IPv6 the /64, since one customer has all of it.
+fn counted_as(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
         v4 => v4,
     }
 }
 
-/// `base`, a tenth more or less.
+/// `base`, up to a tenth more or less, so that connections of one age do not end together.
 fn jittered(base: u64, number: u64) -> u64 {
     let tenth = base / 10;
     base - tenth + spread(number) % (2 * tenth + 1)
 }
 
-/// A number that has nothing to do with its neighbours' (the finaliser of splitmix64).
+/// Spreads consecutive numbers evenly (the finaliser of splitmix64).
 fn spread(number: u64) -> u64 {
     let mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -260,18 +264,18 @@ mod tests {
     #[test]
     fn places_are_counted_and_freed() {
         let limits = Limits { connections_total: 3, connections_per_address: 2, ..Limits::default() };
-        let watch = Arc::new(Watch::new(limits, Metrics::unseen()));
+        let table = Arc::new(ConnectionTable::new(limits, Metrics::unseen()));
         let address = |text: &str| text.parse::<IpAddr>().unwrap();
-        let mut seats: Vec<_> = (0..3).map(|_| watch.seat().unwrap()).collect();
-        assert!(watch.seat().is_none());
-        assert!(seats[0].claim(address("2001:db8::1")));
-        assert!(seats[1].claim(address("2001:db8::ffff")));
-        assert!(!seats[2].claim(address("2001:db8::2")));
-        drop(seats.remove(0));
-        assert!(seats[1].claim(address("2001:db8::2")));
-        assert_eq!(watch.metrics.open.get(), 2);
-        drop(seats);
-        assert_eq!((watch.metrics.open.get(), watch.room().by_address.len()), (0, 0));
+        let mut slots: Vec<_> = (0..3).map(|_| table.admit().unwrap()).collect();
+        assert!(table.admit().is_none());
+        assert!(slots[0].count_address(address("2001:db8::1")));
+        assert!(slots[1].count_address(address("2001:db8::ffff")));
+        assert!(!slots[2].count_address(address("2001:db8::2")));
+        drop(slots.remove(0));
+        assert!(slots[1].count_address(address("2001:db8::2")));
+        assert_eq!(table.metrics.open.get(), 2);
+        drop(slots);
+        assert_eq!((table.metrics.open.get(), table.entries().by_address.len()), (0, 0));
     }
 
     #[test]

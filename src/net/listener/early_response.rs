@@ -1,4 +1,4 @@
-//! Answers to requests that never reach the gateway, in the shape that KVS clients read.
+//! Responses to requests that do not reach the handler, in the form that KVS clients read.
 
 use super::metrics::Rejection;
 use crate::net::strict::Violation;
@@ -6,21 +6,21 @@ use crate::telemetry::trace::request_id;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 
-/// Why the handler is not asked.
+/// Why the handler is not called.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Refusal {
-    /// The request is not one that we take.
+pub(super) enum EarlyResponse {
+    /// The request breaks a rule of `net::strict`.
     Strict(Violation),
     /// Memory is short.
     Overload,
 }
 
-/// After how many seconds to try again when memory is short.
+/// Seconds after which to try again when memory is short.
 const LATER: &str = "2";
-/// The same in milliseconds, which is what AWS SDKs read.
+/// The same in milliseconds, for AWS SDKs.
 const LATER_MILLIS: &str = "2000";
 
-impl Refusal {
+impl EarlyResponse {
     pub(super) fn reason(self) -> Rejection {
         match self {
             Self::Strict(Violation::UrlTooLong) => Rejection::UrlTooLong,

@@ -1,23 +1,27 @@
-//! What hyper hides about HTTP/1 requests, caught on the bytes before hyper has them.
+//! Checks the framing of HTTP/1 requests on the bytes, before hyper parses them.
 //!
-//! Two parsers that read the same bytes as different requests are how requests are smuggled. hyper 1.12 refuses much
-//! itself, but takes some things silently, so that no check of the parsed request can see them. Who catches what:
+//! Requests are smuggled where two parsers read the same bytes as different requests. hyper 1.12 refuses much
+//! itself, but accepts some things silently, so that no check of the parsed request can see them. What is
+//! refused where:
 //!
-//! | Oddity | caught by |
-//! |---|---|
-//! | bare LF as a line's end; `Content-Length` with `Transfer-Encoding`; several of either, equal or not; a coding other than `chunked`; a fragment in the request target; a malformed length | here |
-//! | space before the colon, folded lines, NUL and other control characters, bare CR, signed or listed lengths, HTTP/0.9, `Transfer-Encoding` in HTTP/1.0, malformed chunks | hyper (and folded lines here too) |
-//! | methods, target, `Host`, `Upgrade`, `Expect`, names with `_`, single sizes | [`crate::net::strict`] |
-//! | block size, header count, connection headers in HTTP/2, floods of frames | hyper and h2, by [`super::Limits`] |
+//! - Here: a bare LF as the end of a line; `Content-Length` with `Transfer-Encoding`; several of either,
+//!   equal or not; a coding other than `chunked`; a fragment in the request target; a malformed length;
+//!   folded lines.
+//! - By hyper: a space before the colon, folded lines, NUL and other control characters, a bare CR, signed or
+//!   listed lengths, HTTP/0.9, `Transfer-Encoding` in HTTP/1.0, malformed chunks.
+//! - By [`crate::net::strict`]: methods, target, `Host`, `Upgrade`, `Expect`, names with `_`, sizes of single
+//!   headers.
+//! - By hyper and h2, with the listener's limits: block size, header count, connection headers in HTTP/2,
+//!   floods of frames.
 //!
-//! To see where each head begins, the screen follows lengths and chunks. It answers nothing: it makes the offending
-//! line break unreadable, and hyper refuses the head with a 400 and closes.
+//! To find the beginning of each head, the check follows lengths and chunks. It sends no response itself: it
+//! overwrites the offending line break, so that hyper refuses the head with a 400 and closes.
 
 /// Follows the requests of one connection.
 #[derive(Debug)]
-pub(super) struct Screen {
-    at: At,
-    /// The line so far, as much as matters, when it began in an earlier read.
+pub(super) struct FramingCheck {
+    at: Position,
+    /// The start of a line that began in an earlier read.
     line: [u8; LINE],
     kept: u8,
     /// Whether the line, with its CR, is longer than what was kept.
@@ -33,7 +37,7 @@ pub(super) struct Screen {
 const LINE: usize = 48;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum At {
+enum Position {
     /// Between requests; empty lines are allowed.
     Between,
     RequestLine,
@@ -47,14 +51,14 @@ enum At {
     Refused,
 }
 
-/// Something that the parsed request would not show.
+/// A framing that the parsed request would not show.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Oddity;
+pub(super) struct FramingError;
 
-impl Screen {
+impl FramingCheck {
     pub(super) fn new() -> Self {
         Self {
-            at: At::Between,
+            at: Position::Between,
             line: [0; LINE],
             kept: 0,
             cut: false,
@@ -67,41 +71,45 @@ impl Screen {
 
     /// Whether a head has begun and is not complete.
     pub(super) fn in_head(&self) -> bool {
-        matches!(self.at, At::RequestLine | At::Headers)
+        matches!(self.at, Position::RequestLine | Position::Headers)
     }
 
     /// Whether a request has begun and is not complete.
-    pub(super) fn amid(&self) -> bool {
-        self.at != At::Between
+    pub(super) fn in_request(&self) -> bool {
+        self.at != Position::Between
     }
 
-    /// Looks at the next bytes of the connection. At an oddity the line break that completes it is overwritten, and
-    /// nothing after it should be passed on.
-    pub(super) fn pass(&mut self, bytes: &mut [u8]) -> Result<(), Oddity> {
+    /// Checks the next bytes of the connection. At an error, the line break that completes the line is
+    /// overwritten; nothing after it may be passed on.
+    ///
+    /// # Errors
+    /// The request is refused.
+    pub(super) fn pass(&mut self, bytes: &mut [u8]) -> Result<(), FramingError> {
         let mut from = 0;
         while from < bytes.len() {
             let left = (bytes.len() - from) as u64;
             match &mut self.at {
-                At::Body(rest) if *rest > left => {
+                Position::Body(rest) if *rest > left => {
                     *rest -= left;
                     return Ok(());
                 }
-                At::Body(rest) => {
+                Position::Body(rest) => {
                     from += *rest as usize; // at most `left`
-                    self.at = At::Between;
+                    self.at = Position::Between;
                 }
-                At::Chunk(rest) if *rest > left => {
+                Position::Chunk(rest) if *rest > left => {
                     *rest -= left;
                     return Ok(());
                 }
-                At::Chunk(rest) => {
+                Position::Chunk(rest) => {
                     from += *rest as usize; // at most `left`
-                    self.at = At::ChunkSize;
+                    self.at = Position::ChunkSize;
                 }
-                At::Refused => return Err(Oddity),
+                Position::Refused => return Err(FramingError),
                 _ => {
-                    if self.at == At::Between && self.kept == 0 && !matches!(bytes[from], b'\r' | b'\n') {
-                        self.at = At::RequestLine;
+                    if self.at == Position::Between && self.kept == 0 && !matches!(bytes[from], b'\r' | b'\n')
+                    {
+                        self.at = Position::RequestLine;
                     }
                     let Some(end) = memchr::memchr(b'\n', &bytes[from..]).map(|n| from + n) else {
                         self.keep(&bytes[from..]);
@@ -109,7 +117,7 @@ impl Screen {
                     };
                     if let Err(oddity) = self.line_ends(&bytes[from..end]) {
                         bytes[end] = 0;
-                        self.at = At::Refused;
+                        self.at = Position::Refused;
                         return Err(oddity);
                     }
                     from = end + 1;
@@ -119,7 +127,7 @@ impl Screen {
         Ok(())
     }
 
-    /// Keeps the start of a line that goes on in the next read.
+    /// Keeps the start of a line that continues in the next read.
     fn keep(&mut self, part: &[u8]) {
         let kept = usize::from(self.kept);
         let taken = part.len().min(LINE - kept);
@@ -129,10 +137,10 @@ impl Screen {
         self.last = *part.last().unwrap_or(&self.last);
     }
 
-    /// A line ends, `tail` being what of it was not kept, without the LF.
-    fn line_ends(&mut self, tail: &[u8]) -> Result<(), Oddity> {
+    /// A line ends; `tail` is the part that was not kept, without the LF.
+    fn line_ends(&mut self, tail: &[u8]) -> Result<(), FramingError> {
         if self.kept == 0 {
-            let line = tail.strip_suffix(b"\r").ok_or(Oddity)?;
+            let line = tail.strip_suffix(b"\r").ok_or(FramingError)?;
             return self.line(line, line.len() >= LINE);
         }
         self.keep(tail);
@@ -140,59 +148,59 @@ impl Screen {
         let last = self.last;
         (self.kept, self.cut) = (0, false);
         if last != b'\r' {
-            return Err(Oddity);
+            return Err(FramingError);
         }
         if cut { self.line(&line[..kept], true) } else { self.line(&line[..kept - 1], false) }
     }
 
-    fn line(&mut self, line: &[u8], cut: bool) -> Result<(), Oddity> {
+    fn line(&mut self, line: &[u8], cut: bool) -> Result<(), FramingError> {
         match self.at {
-            At::Between if line.is_empty() => {} // before a request
-            At::Between => return Err(Oddity),
-            At::RequestLine => {
+            Position::Between if line.is_empty() => {} // before a request
+            Position::Between => return Err(FramingError),
+            Position::RequestLine => {
                 if memchr::memchr(b'#', line).is_some() {
-                    return Err(Oddity);
+                    return Err(FramingError);
                 }
                 (self.lengths, self.codings, self.length) = (0, 0, 0);
-                self.at = At::Headers;
+                self.at = Position::Headers;
             }
-            At::Headers if line.is_empty() => {
+            Position::Headers if line.is_empty() => {
                 if self.lengths + self.codings > 1 {
-                    return Err(Oddity);
+                    return Err(FramingError);
                 }
                 self.at = match (self.codings, self.length) {
-                    (0, 0) => At::Between,
-                    (0, length) => At::Body(length),
-                    _ => At::ChunkSize,
+                    (0, 0) => Position::Between,
+                    (0, length) => Position::Body(length),
+                    _ => Position::ChunkSize,
                 };
             }
-            At::Headers => self.header(line, cut)?,
-            At::ChunkSize => {
-                self.at = match chunk_size(line).ok_or(Oddity)? {
-                    0 => At::Trailers,
-                    size => At::Chunk(size.checked_add(2).ok_or(Oddity)?),
+            Position::Headers => self.header(line, cut)?,
+            Position::ChunkSize => {
+                self.at = match chunk_size(line).ok_or(FramingError)? {
+                    0 => Position::Trailers,
+                    size => Position::Chunk(size.checked_add(2).ok_or(FramingError)?),
                 }
             }
-            At::Trailers if line.is_empty() => self.at = At::Between,
-            At::Trailers => {}
-            At::Body(_) | At::Chunk(_) | At::Refused => {} // not read by lines
+            Position::Trailers if line.is_empty() => self.at = Position::Between,
+            Position::Trailers => {}
+            Position::Body(_) | Position::Chunk(_) | Position::Refused => {} // not read by lines
         }
         Ok(())
     }
 
-    fn header(&mut self, line: &[u8], cut: bool) -> Result<(), Oddity> {
+    fn header(&mut self, line: &[u8], cut: bool) -> Result<(), FramingError> {
         match line[0] {
-            b' ' | b'\t' => return Err(Oddity),
+            b' ' | b'\t' => return Err(FramingError),
             b'c' | b'C' | b't' | b'T' => {}
             _ => return Ok(()),
         }
         if let Some(value) = value_of(line, b"content-length:") {
             self.lengths = self.lengths.saturating_add(1);
-            self.length = if cut { None } else { decimal(value) }.ok_or(Oddity)?;
+            self.length = if cut { None } else { decimal(value) }.ok_or(FramingError)?;
         } else if let Some(value) = value_of(line, b"transfer-encoding:") {
             self.codings = self.codings.saturating_add(1);
             if cut || !value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
-                return Err(Oddity);
+                return Err(FramingError);
             }
         }
         Ok(())
@@ -226,33 +234,33 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Passes `bytes` in pieces of `step`; where it was refused, counted in bytes, or what the screen is at.
-    fn pass(bytes: &[u8], step: usize) -> Result<At, usize> {
-        let mut screen = Screen::new();
+    /// Passes `bytes` in pieces of `step`: the offset at which they are refused, or the position at the end.
+    fn pass(bytes: &[u8], step: usize) -> Result<Position, usize> {
+        let mut framing = FramingCheck::new();
         for (n, piece) in bytes.chunks(step).enumerate() {
             let mut piece = piece.to_vec();
-            if screen.pass(&mut piece).is_err() {
+            if framing.pass(&mut piece).is_err() {
                 let spoilt = piece.iter().position(|b| *b == 0).unwrap();
                 return Err(n * step + spoilt);
             }
         }
-        Ok(screen.at)
+        Ok(framing.at)
     }
 
     #[test]
     fn good_requests_pass_however_they_are_cut() {
         for (request, at) in [
-            ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", At::Between),
-            ("\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", At::Between),
-            ("GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHo", At::Headers),
-            ("POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nab\ncdGET / HTTP/1.1\r\n\r\n", At::Between),
-            ("POST / HTTP/1.1\r\ncontent-length:   0005  \r\n\r\nab\ncdGET /", At::RequestLine),
-            ("POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nab", At::Body(3)),
+            ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", Position::Between),
+            ("\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Position::Between),
+            ("GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHo", Position::Headers),
+            ("POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nab\ncdGET / HTTP/1.1\r\n\r\n", Position::Between),
+            ("POST / HTTP/1.1\r\ncontent-length:   0005  \r\n\r\nab\ncdGET /", Position::RequestLine),
+            ("POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nab", Position::Body(3)),
             (
                 "POST / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n3\r\na\nb\r\nA;x=y\r\n0123456789\r\n0\r\nT: x\r\n\r\nG",
-                At::RequestLine,
+                Position::RequestLine,
             ),
-            ("POST / HTTP/1.1\r\nTE: trailers\r\nCookie: content-length: 4\r\n\r\n", At::Between),
+            ("POST / HTTP/1.1\r\nTE: trailers\r\nCookie: content-length: 4\r\n\r\n", Position::Between),
         ] {
             for step in 1..=request.len() {
                 assert_eq!(pass(request.as_bytes(), step), Ok(at), "{request:?} by {step}");

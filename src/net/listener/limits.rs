@@ -1,4 +1,4 @@
-//! What a peer may take: sizes, counts and times, `[limits]`, with the defaults of a listener that faces strangers.
+//! `[limits]`: bounds on sizes, counts and times, with defaults for a listener on the public Internet.
 
 use crate::setting::{ByteSize, Mistake, Span};
 use serde::{Deserialize, Serialize};
@@ -44,8 +44,8 @@ pub struct Limits {
     pub write_window: Span,
     /// What one connection buffers each way.
     pub buffer: ByteSize,
-    /// What the process may use; at 95 % of it new requests are answered 503. Without it, the limit of the container
-    /// or systemd unit counts, and without that nothing does. `0B` turns it off.
+    /// What the process may use; at 95 % of it new requests are answered 503. Without it, the limit of the
+    /// container or systemd unit counts, and without that nothing does. `0B` turns it off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<ByteSize>,
     /// HTTP/2: requests at a time on a connection.
@@ -56,8 +56,8 @@ pub struct Limits {
     pub h2_connection_window: ByteSize,
     /// HTTP/2: the largest frame we take, 16 KiB to 16 MiB.
     pub h2_frame: ByteSize,
-    /// HTTP/2: a connection is cut when the peer abandoned this many requests before their end, or, after twice as
-    /// many requests, half of all.
+    /// HTTP/2: a connection is cut when the peer abandoned this many requests before their end, or, after
+    /// twice as many requests, half of all.
     pub h2_early_resets: u32,
     /// HTTP/2: resets that arrive for requests we have not looked at yet; more cuts the connection.
     pub h2_pending_resets: usize,
@@ -102,7 +102,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The same, but where one header may be as long as a value that has a bound of its own, its name fits too.
+    /// The same, but where `one_header` allows a value of this size, the header's name fits too.
     #[must_use]
     pub fn with_room_for(mut self, value: ByteSize) -> Self {
         const NAME: u64 = 128;
@@ -112,7 +112,7 @@ impl Limits {
         self
     }
 
-    /// Everything that cannot be, each at its key.
+    /// All mistakes, each at its key.
     #[must_use]
     pub fn check(&self) -> Vec<Mistake> {
         let mut mistakes = Vec::new();

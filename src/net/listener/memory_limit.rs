@@ -1,25 +1,25 @@
-//! How much memory the process has left: near its limit new requests are turned away, so that those under way can
-//! finish, instead of the kernel ending them all.
+//! How much memory the process has left. Near its limit new requests are refused, so that those in progress
+//! can finish; otherwise the kernel would end the process.
 
 use std::fs;
 use std::path::Path;
 
-/// Reads what the process uses, and knows what it may use.
-pub(super) struct Memory {
+/// The limit that the use of memory is compared with.
+pub(super) struct MemoryLimit {
     most: u64,
 }
 
-/// At this share of the limit requests are turned away.
+/// At this percentage of the limit, requests are refused.
 const FULL: u64 = 95;
 
-impl Memory {
-    /// With this limit; without one, that of the control group, if there is one.
+impl MemoryLimit {
+    /// Takes this limit in bytes; without one, that of the control group, if there is one. 0 is no limit.
     pub(super) fn new(limit: Option<u64>) -> Option<Self> {
         let most = limit.or_else(|| of_control_group(Path::new("/sys/fs/cgroup")))?;
         (most > 0).then_some(Self { most })
     }
 
-    /// Whether it is nearly all used. What cannot be read is no reason to turn anybody away.
+    /// Whether nearly all is used. If that cannot be read, no request is refused.
     pub(super) fn is_short(&self) -> bool {
         let used = fs::read_to_string("/proc/self/statm").ok().and_then(|statm| resident(&statm));
         used.is_some_and(|used| is_full(used, self.most))
@@ -69,8 +69,8 @@ mod tests {
         assert_eq!(resident("5000 1000 200 30 0 400 0\n"), Some(800 * 4096));
         assert_eq!(resident("5000"), None);
         assert!(is_full(95, 100) && !is_full(94, 100));
-        assert!(Memory::new(Some(1)).unwrap().is_short());
-        assert!(!Memory::new(Some(1 << 50)).unwrap().is_short());
-        assert!(Memory::new(Some(0)).is_none());
+        assert!(MemoryLimit::new(Some(1)).unwrap().is_short());
+        assert!(!MemoryLimit::new(Some(1 << 50)).unwrap().is_short());
+        assert!(MemoryLimit::new(Some(0)).is_none());
     }
 }

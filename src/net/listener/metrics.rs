@@ -1,4 +1,4 @@
-//! What the listener counts.
+//! The listener's metrics.
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use std::sync::Arc;
@@ -6,9 +6,9 @@ use std::sync::Arc;
 /// Why a connection or a request was not served.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Rejection {
-    /// All places of the listener are taken.
+    /// The listener has `limits.connections_total` connections.
     ConnectionsTotal,
-    /// All places of this address are taken.
+    /// The address has `limits.connections_per_address` connections.
     ConnectionsPerAddress,
     /// TLS handshake or PROXY protocol header did not come in time.
     HandshakeTimeout,
@@ -28,17 +28,17 @@ pub enum Rejection {
     HeadersTooLarge,
     /// Bytes that are not a strict HTTP request.
     Malformed,
-    /// A request that is well formed and not taken: an odd path or host, CONNECT, TRACE, Upgrade.
+    /// A well-formed request that is refused: an ambiguous path or host, CONNECT, TRACE, Upgrade.
     Strict,
-    /// A reader moved nothing for too long.
+    /// A client read nothing for too long.
     WriteStall,
-    /// A reader was too slow.
+    /// A client read too slowly.
     WriteMinimum,
     /// A peer abandoned too many requests.
     RapidReset,
     /// Memory is short.
     Overload,
-    /// A caller made too many requests, or took too many bytes or points.
+    /// A caller made too many requests, or used too many bytes or points.
     Rate,
 }
 
@@ -98,8 +98,8 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Registers `kvs_edge_connections_open`, and brings every reason of `rejected`, the registered family
-    /// `kvs_edge_requests_rejected_total{reason}`, into being at 0. The family is shared with whoever rejects above.
+    /// Registers `kvs_edge_connections_open`, and creates every series of `rejected`, the registered family
+    /// `kvs_edge_requests_rejected_total{reason}`, at 0. The gateway counts in the same family.
     ///
     /// # Errors
     /// The name is taken, or the family has other labels.
@@ -111,7 +111,7 @@ impl Metrics {
         Ok(Self { open, rejected: counters.collect::<Result<_, _>>()? })
     }
 
-    /// Metrics that nobody looks at: for the admin listener and for tests.
+    /// Metrics in a registry of their own that is not shown: for the admin listener and for tests.
     #[must_use]
     pub fn unseen() -> Self {
         let rejected = IntCounterVec::new(Opts::new("rejected", "Rejected."), &["reason"]);
@@ -119,12 +119,12 @@ impl Metrics {
         unseen.expect("the names are valid, and new in a registry of their own")
     }
 
-    /// Counts one rejection; also for whoever rejects above the listener.
+    /// Counts one rejection; the gateway does too.
     pub fn reject(&self, reason: Rejection) {
         self.rejected[reason as usize].inc();
     }
 
-    /// How often that was.
+    /// How many there were.
     #[must_use]
     pub fn rejections(&self, reason: Rejection) -> u64 {
         self.rejected[reason as usize].get()

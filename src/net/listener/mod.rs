@@ -1,80 +1,60 @@
-//! The listener: accepts connections, speaks TLS, HTTP/1 and HTTP/2, keeps peers to their limits, and ends in good
-//! order when the process drains.
+//! The listener: accepts connections, does TLS, HTTP/1 and HTTP/2, enforces limits, and drains.
 //!
-//! What a request means is the handler's, a function from request and [`Peer`] to response. hyper does the protocol;
-//! around it stand a guard on the socket (`guarded`, `screen`), notes on what each connection does (`pulse`), and one
-//! watch over all of them (`watch`, `verdict`) that keeps every time limit.
+//! The handler, a function from request and [`Peer`] to response, gives requests their meaning. hyper does
+//! the protocol. Around it, `monitored_socket` and `http1_framing` check the input, `connection_state` holds
+//! what each connection does, and `connection_table` with `timeouts` enforces every time limit on all of
+//! them.
 
 mod config;
 mod connection;
-mod monitored_socket;
+mod connection_state;
+mod connection_table;
+mod context;
+mod early_response;
+mod http1_framing;
 mod limits;
 mod memory_limit;
 mod metrics;
+mod monitored_socket;
 mod peer;
-mod connection_state;
-mod early_response;
+mod protocol;
+mod request;
 mod response_body;
-mod http1_framing;
 mod socket;
 #[cfg(test)]
 mod tests;
 mod timeouts;
-mod connection_table;
 
-pub use config::{Place, ServerConfig};
+pub use config::{ListenAddress, ServerConfig};
+pub use context::Terms;
 pub use limits::Limits;
 pub use metrics::{Metrics, Rejection};
 pub use peer::{Http, Link, Peer};
 pub use socket::{Bound, Error, bind};
 
 use super::drain::{Phase, Signal};
-use super::forwarded::Trust;
 use super::piece::Piece;
-use arc_swap::ArcSwap;
-use connection::Shared;
+use connection_table::ConnectionTable;
+use context::ListenerContext;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
-use socket::Door;
+use socket::ListeningSocket;
 use std::error::Error as StdError;
 use std::io;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::time::MissedTickBehavior;
-use connection_table::Watch;
-
-/// Under which terms a listener serves.
-#[derive(Clone)]
-pub struct Terms {
-    /// What a peer may take.
-    pub limits: Limits,
-    /// For TLS; swap it to change certificates. Unix sockets never speak TLS.
-    pub tls: Option<Arc<ArcSwap<rustls::ServerConfig>>>,
-    /// Whom to believe about the client's address.
-    pub trust: Arc<Trust>,
-    /// Whether connections of trusted proxies begin with a PROXY protocol header; all others are refused then.
-    pub proxy_protocol: bool,
-    /// What is counted.
-    pub metrics: Metrics,
-}
-
-impl Terms {
-    /// Plain HTTP with these limits, nobody trusted, nothing counted.
-    #[must_use]
-    pub fn plain(limits: Limits) -> Self {
-        Self { limits, tls: None, trust: Arc::default(), proxy_protocol: false, metrics: Metrics::unseen() }
-    }
-}
 
 /// How long to wait when no connection can be accepted: out of file descriptors, most likely.
 const BREATH: Duration = Duration::from_millis(50);
-/// At the end, how long cut connections may take to let go.
+/// At the end, how long closed connections may take to end their tasks.
 const LAST_MOMENT: Duration = Duration::from_secs(1);
 
-/// Serves until the drain is over: in its phase `Closing` nothing new is accepted and connections end as they fall
-/// idle; returns when all are gone, or at `Ended`, when the rest is cut. Dropping the future cuts everybody.
+/// Serves until the drain is over. In its phase `Closing` nothing new is accepted, and connections end as
+/// they become idle. Returns when all have ended, or at `Ended`, when the rest is closed. Dropping the future
+/// closes them all.
 pub async fn serve<H, F, B>(bound: Bound, terms: Terms, handler: H, mut drain: Signal)
 where
     H: Fn(Request<Incoming>, Peer) -> F + Send + Sync + 'static,
@@ -83,49 +63,49 @@ where
     B::Data: Into<Piece>,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
-    let shared = Arc::new(Shared::new(terms, handler));
-    let watch = shared.watch.clone();
-    let _cut = CutOnDrop(watch.clone());
+    let shared = Arc::new(ListenerContext::new(terms, handler));
+    let table = shared.table.clone();
+    let _close = CloseOnDrop(table.clone());
     let life = async {
         tokio::select! {
             biased;
             () = drain.reached(Phase::Closing) => {}
-            () = accept(bound.doors, shared) => {}
+            () = accept(bound.sockets, shared) => {}
         }
-        watch.close();
+        table.start_closing();
         tokio::select! {
-            () = watch.empty() => {}
+            () = table.wait_until_empty() => {}
             () = drain.reached(Phase::Ended) => {
-                watch.cut();
-                let _ = tokio::time::timeout(LAST_MOMENT, watch.empty()).await; // they have no say any more
+                table.close_all();
+                let _ = tokio::time::timeout(LAST_MOMENT, table.wait_until_empty()).await;
             }
         }
     };
     tokio::select! {
         () = life => {}
-        () = sweep(&watch) => {}
+        () = sweep(&table) => {}
     }
 }
 
-struct CutOnDrop(Arc<Watch>);
+struct CloseOnDrop(Arc<ConnectionTable>);
 
-impl Drop for CutOnDrop {
+impl Drop for CloseOnDrop {
     fn drop(&mut self) {
-        self.0.cut();
+        self.0.close_all();
     }
 }
 
-async fn sweep(watch: &Watch) {
-    let mut rhythm = tokio::time::interval(watch.rhythm());
-    rhythm.set_missed_tick_behavior(MissedTickBehavior::Delay);
+async fn sweep(table: &ConnectionTable) {
+    let mut sweep_interval = tokio::time::interval(table.sweep_interval());
+    sweep_interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        rhythm.tick().await;
-        watch.look_at_memory();
-        watch.sweep();
+        sweep_interval.tick().await;
+        table.check_memory();
+        table.sweep();
     }
 }
 
-async fn accept<H, F, B>(doors: Vec<Door>, shared: Arc<Shared<H>>)
+async fn accept<H, F, B>(sockets: Vec<ListeningSocket>, shared: Arc<ListenerContext<H>>)
 where
     H: Fn(Request<Incoming>, Peer) -> F + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
@@ -135,12 +115,12 @@ where
 {
     let mut turn = 0;
     loop {
-        // Each door has its turn to be asked first, so that a busy one does not shut the others out.
-        turn = (turn + 1) % doors.len().max(1);
+        // Each socket takes its turn to be polled first, so that a busy one does not starve the others.
+        turn = (turn + 1) % sockets.len().max(1);
         let accepted = std::future::poll_fn(|context| {
-            let (before, from) = doors.split_at(turn);
-            for door in from.iter().chain(before) {
-                if let Poll::Ready(accepted) = door.poll_accept(context) {
+            let (before, from) = sockets.split_at(turn);
+            for socket_of in from.iter().chain(before) {
+                if let Poll::Ready(accepted) = socket_of.poll_accept(context) {
                     return Poll::Ready(accepted);
                 }
             }
@@ -148,21 +128,21 @@ where
         });
         match accepted.await {
             Ok((socket, peer)) => {
-                if let Some(seat) = shared.watch.seat() {
-                    tokio::spawn(connection::attend(shared.clone(), seat, socket, peer));
+                if let Some(slot) = shared.table.admit() {
+                    tokio::spawn(connection::serve(shared.clone(), slot, socket, peer));
                 }
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "cannot accept connections");
-                shared.watch.make_room();
+                shared.table.close_idle();
                 tokio::time::sleep(BREATH).await;
             }
         }
     }
 }
 
-/// Whether accepting failed because of the connection, not because of us.
+/// Whether accepting failed because of the connection, not because of the listener.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)

@@ -1,82 +1,91 @@
-//! The socket as hyper sees it: bytes that were read while guessing the protocol come first, HTTP/1 bytes pass the
-//! [`Screen`], progress is noted on the [`Pulse`], and a refused peer gets a moment to read why.
+//! The socket as hyper sees it. Bytes that were read to detect the protocol come first, HTTP/1 bytes pass the
+//! [`FramingCheck`], progress is noted in the [`ConnectionState`], and a peer that was refused can read the
+//! response before the connection closes.
 
-use super::connection_state::{Pulse, Stage};
-use super::http1_framing::Screen;
+use super::connection_state::{ConnectionState, Stage};
+use super::http1_framing::FramingCheck;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What the HTTP/2 preface takes: the most that is ever read ahead.
+/// The length of the HTTP/2 preface: the most that is read ahead.
 pub(super) const AHEAD: usize = 24;
 
-/// After a refusal: complete whatever hyper is reading, so that it looks at what it has.
+/// After refused input: ends the head that hyper is reading, so that it parses it.
 const END_OF_HEAD: &[u8] = b"\r\n\r\n";
 
-/// A socket under guard.
-pub(super) struct Guarded<T> {
+/// A socket whose input is checked and whose progress is noted.
+pub(super) struct MonitoredSocket<T> {
     socket: T,
-    pulse: Arc<Pulse>,
+    state: Arc<ConnectionState>,
     /// Only for HTTP/1.
-    screen: Option<Screen>,
+    framing: Option<FramingCheck>,
     ahead: [u8; AHEAD],
-    /// Which part of `ahead` hyper has not had yet.
+    /// The part of `ahead` that hyper has not read yet.
     ahead_from: u8,
     ahead_to: u8,
-    refusal: Refusal,
-    /// The peer has closed his side.
+    refusal: RejectedInput,
+    /// The peer has closed its side.
     ended: bool,
     half_closed: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Refusal {
+enum RejectedInput {
     None,
-    /// The offending byte was made unreadable; the end of a head follows.
+    /// The offending byte was overwritten; the end of a head follows.
     Pending,
     /// Nothing follows.
     Done,
 }
 
-impl<T> Guarded<T> {
-    pub(super) fn new(socket: T, ahead: &[u8], screen: Option<Screen>, pulse: Arc<Pulse>) -> Self {
+impl<T> MonitoredSocket<T> {
+    pub(super) fn new(
+        socket: T,
+        ahead: &[u8],
+        framing: Option<FramingCheck>,
+        state: Arc<ConnectionState>,
+    ) -> Self {
         let mut kept = [0; AHEAD];
         let taken = ahead.len().min(AHEAD);
         kept[..taken].copy_from_slice(&ahead[..taken]);
         Self {
             socket,
-            pulse,
-            screen,
+            state,
+            framing,
             ahead: kept,
             ahead_from: 0,
             ahead_to: taken as u8,
-            refusal: Refusal::None,
+            refusal: RejectedInput::None,
             ended: false,
             half_closed: false,
         }
     }
 
-    /// Whether the peer is between two requests, and nothing of ours waits for him.
-    pub(super) fn at_rest(&self) -> bool {
-        self.refusal == Refusal::None && !self.ended && !self.screen.as_ref().is_some_and(Screen::amid)
+    /// Whether the connection is between two requests and none was refused.
+    pub(super) fn is_idle(&self) -> bool {
+        self.refusal == RejectedInput::None
+            && !self.ended
+            && !self.framing.as_ref().is_some_and(FramingCheck::in_request)
     }
 
-    /// Looks at bytes that just arrived in `fresh`.
-    fn look(&mut self, fresh: &mut [u8]) {
-        let Some(screen) = &mut self.screen else { return };
-        if screen.pass(fresh).is_err() {
-            self.refusal = Refusal::Pending;
-            self.pulse.refuse();
+    /// Checks bytes that just arrived in `fresh`.
+    fn inspect(&mut self, fresh: &mut [u8]) {
+        let Some(framing) = &mut self.framing else { return };
+        if framing.pass(fresh).is_err() {
+            self.refusal = RejectedInput::Pending;
+            self.state.refuse();
         }
-        self.pulse.head(screen.in_head());
+        self.state.head_partial(framing.in_head());
     }
 }
 
-impl<T: AsyncRead + Unpin> Guarded<T> {
-    /// Waits, at rest and without a buffer but a few bytes, until the peer sends something. `Ready(false)`: he ended.
-    pub(super) fn poll_stir(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+impl<T: AsyncRead + Unpin> MonitoredSocket<T> {
+    /// Waits, with a buffer of a few bytes only, until the peer sends something. `Ready(false)`: it has
+    /// closed.
+    pub(super) fn poll_first_bytes(&mut self, context: &mut Context<'_>) -> Poll<bool> {
         let mut into = ReadBuf::new(&mut self.ahead);
         let read = ready!(Pin::new(&mut self.socket).poll_read(context, &mut into));
         self.ahead_from = 0;
@@ -85,7 +94,7 @@ impl<T: AsyncRead + Unpin> Guarded<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Guarded<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for MonitoredSocket<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -94,21 +103,21 @@ impl<T: AsyncRead + Unpin> AsyncRead for Guarded<T> {
         let this = &mut *self;
         let before = into.filled().len();
         match this.refusal {
-            Refusal::None => {}
-            Refusal::Pending => {
+            RejectedInput::None => {}
+            RejectedInput::Pending => {
                 let taken = END_OF_HEAD.len().min(into.remaining());
                 into.put_slice(&END_OF_HEAD[..taken]);
-                this.refusal = Refusal::Done;
+                this.refusal = RejectedInput::Done;
                 return Poll::Ready(Ok(()));
             }
-            Refusal::Done => return Poll::Ready(Ok(())),
+            RejectedInput::Done => return Poll::Ready(Ok(())),
         }
         if this.ahead_from < this.ahead_to {
             let rest = &this.ahead[usize::from(this.ahead_from)..usize::from(this.ahead_to)];
             let taken = rest.len().min(into.remaining());
             into.put_slice(&rest[..taken]);
             this.ahead_from += taken as u8;
-            // And whatever else is there: after a short read hyper doubles its buffer and keeps it so.
+            // And what else there is: hyper's buffer adapts to the lengths of its reads.
             if let Poll::Ready(read) = Pin::new(&mut this.socket).poll_read(context, into) {
                 read?;
             }
@@ -119,20 +128,20 @@ impl<T: AsyncRead + Unpin> AsyncRead for Guarded<T> {
         if fresh.is_empty() {
             this.ended = true;
         } else {
-            this.look(fresh);
+            this.inspect(fresh);
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for MonitoredSocket<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write(context, bytes);
-        note(&self.pulse, &written);
+        note(&self.state, &written);
         written
     }
 
@@ -142,7 +151,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<T> {
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write_vectored(context, bytes);
-        note(&self.pulse, &written);
+        note(&self.state, &written);
         written
     }
 
@@ -153,23 +162,24 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<T> {
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.socket).poll_flush(context);
         if flushed.is_pending() {
-            self.pulse.blocked();
+            self.state.blocked();
         }
         flushed
     }
 
-    /// Half closes; after a refusal, or in the middle of a request, reads on until the peer closes too (the watch
-    /// ends that soon): closing with unread bytes would reset the connection and take the answer with it.
+    /// Half closes. After refused input, or in the middle of a request, reads on until the peer closes too,
+    /// for two seconds at most: closing with unread bytes would reset the connection, and the response would
+    /// be lost.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if !this.half_closed {
             ready!(Pin::new(&mut this.socket).poll_shutdown(context))?;
             this.half_closed = true;
-            let unread = this.screen.as_ref().is_some_and(Screen::amid) || this.pulse.refused();
+            let unread = this.framing.as_ref().is_some_and(FramingCheck::in_request) || this.state.refused();
             if this.ended || !unread {
                 return Poll::Ready(Ok(()));
             }
-            this.pulse.enter(Stage::Lingering);
+            this.state.enter(Stage::Lingering);
         }
         let mut scratch = [0; 4096];
         loop {
@@ -182,10 +192,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<T> {
     }
 }
 
-fn note(pulse: &Pulse, written: &Poll<io::Result<usize>>) {
+fn note(state: &ConnectionState, written: &Poll<io::Result<usize>>) {
     match written {
-        Poll::Ready(Ok(bytes)) => pulse.wrote(*bytes),
-        Poll::Pending => pulse.blocked(),
+        Poll::Ready(Ok(bytes)) => state.wrote(*bytes),
+        Poll::Pending => state.blocked(),
         Poll::Ready(Err(_)) => {}
     }
 }

@@ -1,4 +1,4 @@
-//! Who is at the other end, as far as the network knows.
+//! The peer of a connection, as far as the network layer knows it.
 
 use crate::net::forwarded::Trust;
 use http::HeaderMap;
@@ -28,26 +28,26 @@ impl Http {
 /// What is known of a connection, the same for all its requests.
 #[derive(Debug)]
 pub struct Link {
-    /// The peer, or whom it speaks for by the PROXY protocol; loopback on a Unix socket.
+    /// The peer, or the client that the PROXY protocol names; loopback on a Unix socket.
     pub address: IpAddr,
     /// The other end of the socket; none on a Unix socket.
     pub socket: Option<SocketAddr>,
-    /// What was agreed on by ALPN or guessed from the first bytes.
+    /// As negotiated by ALPN, or detected from the first bytes.
     pub http: Http,
     /// `TLSv1_3` or `TLSv1_2`; none without TLS.
     pub tls: Option<&'static str>,
     /// The subject of the client certificate, which was verified.
     pub certificate_subject: Option<Arc<str>>,
-    /// Set when `address` is a trusted proxy, whose word on the client counts.
+    /// Set when `address` is a trusted proxy.
     pub(super) trust: Option<Arc<Trust>>,
 }
 
-/// Who sends a request.
+/// The sender of a request.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    /// The client: the other end of the connection, or whom trusted proxies name in the request's headers.
+    /// The client: the peer of the connection, or the one that trusted proxies name in the request's headers.
     pub address: IpAddr,
-    /// The connection he came by.
+    /// The connection that it uses.
     pub link: Arc<Link>,
 }
 
@@ -60,7 +60,7 @@ impl Peer {
         Self { address, link: link.clone() }
     }
 
-    /// Somebody at `address`, without a connection: for tests of what lies above the listener.
+    /// A peer at `address` without a connection: for tests of the parts above the listener.
     #[must_use]
     pub fn at(address: IpAddr) -> Self {
         let (socket, tls, certificate_subject, trust) = (None, None, None, None);
@@ -68,7 +68,7 @@ impl Peer {
         Self { address, link: Arc::new(link) }
     }
 
-    /// Whether a trusted proxy sent the request, so that its `x-request-id` and the like may be taken over.
+    /// Whether a trusted proxy sent the request, so that its `x-request-id` and the like can be used.
     #[must_use]
     pub fn is_trusted_proxy(&self) -> bool {
         self.link.trust.is_some()

@@ -1,6 +1,6 @@
-//! A response body under way, with the note on its end: whoever drops it, a request has ended.
+//! A response body that notes its progress and its end in the state of the connection.
 
-use super::connection_state::Pulse;
+use super::connection_state::ConnectionState;
 use crate::net::piece::Piece;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -8,72 +8,72 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-/// One request under way.
-pub(super) struct Flight {
-    pulse: Arc<Pulse>,
-    /// Which request of its connection.
+/// One request in progress. Dropping it, for whatever reason, ends the request.
+pub(super) struct RequestInProgress {
+    state: Arc<ConnectionState>,
+    /// The request's number on its connection.
     number: u32,
-    /// A chunk was given and the next one not asked for.
-    offering: bool,
+    /// A chunk was given, and the body has not been polled since.
+    chunk_offered: bool,
     whole: bool,
 }
 
-impl Flight {
-    pub(super) fn new(pulse: Arc<Pulse>, number: u32) -> Self {
-        Self { pulse, number, offering: false, whole: false }
+impl RequestInProgress {
+    pub(super) fn new(state: Arc<ConnectionState>, number: u32) -> Self {
+        Self { state, number, chunk_offered: false, whole: false }
     }
 
-    /// The answer is complete, or has no body.
-    pub(super) fn land(&mut self) {
+    /// The response is complete, or has no body.
+    pub(super) fn complete(&mut self) {
         self.whole = true;
     }
 
-    fn asked(&mut self) {
-        if std::mem::take(&mut self.offering) {
-            self.pulse.asked(self.number);
+    fn polled(&mut self) {
+        if std::mem::take(&mut self.chunk_offered) {
+            self.state.polled(self.number);
         }
     }
 
-    fn gave(&mut self) {
-        self.pulse.gave(self.number);
-        self.offering = true;
+    fn offered(&mut self) {
+        self.state.offered(self.number);
+        self.chunk_offered = true;
     }
 }
 
-impl Drop for Flight {
+impl Drop for RequestInProgress {
     fn drop(&mut self) {
-        self.asked();
-        self.pulse.end(self.whole);
+        self.polled();
+        self.state.end(self.whole);
     }
 }
 
-/// The handler's body, or a few bytes of our own.
+/// The handler's body, or a few bytes of the listener's own.
 pub(super) enum Content<B> {
     Handler(B),
     Own(Option<Bytes>),
 }
 
-/// What hyper gets.
-pub(super) struct Reply<B> {
+/// The body that hyper sends.
+pub(super) struct TrackedBody<B> {
     content: Content<B>,
-    flight: Flight,
+    in_progress: RequestInProgress,
 }
 
-impl<B> Reply<B>
+impl<B> TrackedBody<B>
 where
     B: Body + Unpin,
     B::Data: Into<Piece>,
 {
-    pub(super) fn new(content: Content<B>, flight: Flight) -> Self {
-        let mut reply = Self { content, flight };
+    pub(super) fn new(content: Content<B>, in_progress: RequestInProgress) -> Self {
+        let mut reply = Self { content, in_progress };
         if reply.is_end_stream() {
-            reply.flight.land();
+            reply.in_progress.complete();
         }
         reply
     }
 }
 
-impl<B> Body for Reply<B>
+impl<B> Body for TrackedBody<B>
 where
     B: Body + Unpin,
     B::Data: Into<Piece>,
@@ -86,7 +86,7 @@ where
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Piece>, B::Error>>> {
         let this = &mut *self;
-        this.flight.asked();
+        this.in_progress.polled();
         let polled = match &mut this.content {
             Content::Handler(body) => {
                 let polled = Pin::new(body).poll_frame(context);
@@ -95,12 +95,13 @@ where
             Content::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes.into())))),
         };
         match &polled {
-            Poll::Ready(None) => this.flight.land(),
+            Poll::Ready(None) => this.in_progress.complete(),
             Poll::Ready(Some(Ok(_))) => {
-                // The last chunk waits for the peer's window like any other: hyper drops us when it has gone.
-                this.flight.gave();
+                // The last chunk waits for the peer's window like any other; hyper drops the body when it has
+                // been sent.
+                this.in_progress.offered();
                 if this.is_end_stream() {
-                    this.flight.land();
+                    this.in_progress.complete();
                 }
             }
             Poll::Ready(Some(Err(_))) | Poll::Pending => {}

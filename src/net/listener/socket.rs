@@ -1,6 +1,6 @@
-//! Where connections come from: TCP and Unix sockets, of our own or handed over by systemd.
+//! Listening sockets: TCP and Unix, bound here or passed by systemd, and the connections they accept.
 
-use super::config::Place;
+use super::config::ListenAddress;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,18 +9,18 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 
-/// Connections that the kernel holds for us until we accept them.
+/// Connections that the kernel queues until they are accepted.
 const BACKLOG: u32 = 4096;
 
-/// Sockets that listen. Dropping it closes them and removes Unix sockets of our own making.
+/// Sockets that listen. Dropping it closes them and removes the files of Unix sockets that were bound here.
 pub struct Bound {
-    pub(super) doors: Vec<Door>,
+    pub(super) sockets: Vec<ListeningSocket>,
 }
 
-/// Why we cannot listen.
+/// Why the listener cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A place cannot be listened at.
+    /// An address cannot be listened on.
     #[error("cannot listen at {place}: {reason}")]
     Bind {
         /// Where.
@@ -28,49 +28,51 @@ pub enum Error {
         /// Why not; not called `source`, because the message has it already.
         reason: io::Error,
     },
-    /// `systemd` was asked for and handed nothing over.
+    /// `systemd` is configured, but passed no socket.
     #[error("cannot listen at systemd: no socket was handed over (LISTEN_FDS); start by a .socket unit")]
     NothingHandedOver,
 }
 
-/// Listens at all places.
+/// Listens on all addresses.
 ///
 /// # Errors
-/// The first place that does not work: taken, not permitted, no such address.
-pub async fn bind(places: &[Place]) -> Result<Bound, Error> {
-    let mut doors = Vec::new();
+/// The first address that does not work: in use, not permitted, not found.
+pub async fn bind(places: &[ListenAddress]) -> Result<Bound, Error> {
+    let mut sockets = Vec::new();
     for place in places {
         let failed = |reason| Error::Bind { place: place.to_string(), reason };
         match place {
-            Place::Tcp(address) => doors.push(Door::Tcp(bind_tcp(address).await.map_err(failed)?)),
-            Place::Unix(path) => doors.push(bind_unix(path.clone()).await.map_err(failed)?),
-            Place::Systemd => {
+            ListenAddress::Tcp(address) => {
+                sockets.push(ListeningSocket::Tcp(bind_tcp(address).await.map_err(failed)?))
+            }
+            ListenAddress::Unix(path) => sockets.push(bind_unix(path.clone()).await.map_err(failed)?),
+            ListenAddress::Systemd => {
                 let handed = handed_over().map_err(failed)?;
                 if handed.is_empty() {
                     return Err(Error::NothingHandedOver);
                 }
-                doors.extend(handed);
+                sockets.extend(handed);
             }
         }
     }
-    Ok(Bound { doors })
+    Ok(Bound { sockets })
 }
 
 impl Bound {
     /// The TCP addresses, with the ports that were found for port 0.
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        let tcp = |door: &Door| match door {
-            Door::Tcp(listener) => listener.local_addr().ok(),
-            Door::Unix(..) => None,
+        let tcp = |door: &ListeningSocket| match door {
+            ListeningSocket::Tcp(listener) => listener.local_addr().ok(),
+            ListeningSocket::Unix(..) => None,
         };
-        self.doors.iter().filter_map(tcp).collect()
+        self.sockets.iter().filter_map(tcp).collect()
     }
 }
 
-pub(super) enum Door {
+pub(super) enum ListeningSocket {
     Tcp(TcpListener),
-    /// With its file, unless that is somebody else's.
+    /// With its file, if it was bound here.
     Unix(UnixListener, #[expect(dead_code, reason = "kept for its drop")] Option<OwnPath>),
 }
 
@@ -79,19 +81,19 @@ pub(super) struct OwnPath(PathBuf);
 
 impl Drop for OwnPath {
     fn drop(&mut self) {
-        // Gone already is as good.
+        // It may be gone already.
         let _ = std::fs::remove_file(&self.0);
     }
 }
 
-impl Door {
+impl ListeningSocket {
     pub(super) fn poll_accept(
         &self,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<(Socket, Option<SocketAddr>)>> {
         match self {
             Self::Tcp(listener) => listener.poll_accept(context).map_ok(|(stream, peer)| {
-                // Without it small answers wait for the peer's acknowledgement; nothing is lost when it fails.
+                // Without it small responses wait for the peer's acknowledgement. A failure costs only that.
                 let _ = stream.set_nodelay(true);
                 (Socket::Tcp(stream), Some(peer))
             }),
@@ -115,32 +117,32 @@ async fn bind_tcp(address: &str) -> io::Result<TcpListener> {
     Err(last)
 }
 
-async fn bind_unix(path: PathBuf) -> io::Result<Door> {
+async fn bind_unix(path: PathBuf) -> io::Result<ListeningSocket> {
     match UnixListener::bind(&path) {
         Err(e) if e.kind() == io::ErrorKind::AddrInUse && UnixStream::connect(&path).await.is_err() => {
-            // Nobody is behind it: a process that was killed left it.
+            // No process listens: the file was left by one that was killed.
             std::fs::remove_file(&path)?;
             let listener = UnixListener::bind(&path)?;
-            Ok(Door::Unix(listener, Some(OwnPath(path))))
+            Ok(ListeningSocket::Unix(listener, Some(OwnPath(path))))
         }
-        other => other.map(|listener| Door::Unix(listener, Some(OwnPath(path)))),
+        other => other.map(|listener| ListeningSocket::Unix(listener, Some(OwnPath(path)))),
     }
 }
 
-fn handed_over() -> io::Result<Vec<Door>> {
+fn handed_over() -> io::Result<Vec<ListeningSocket>> {
     let mut handed = listenfd::ListenFd::from_env();
-    let mut doors = Vec::new();
+    let mut sockets = Vec::new();
     for n in 0..handed.len() {
-        // Whether it is a TCP or a Unix socket shows when taken as one; a refused try leaves it in place.
+        // Taking it as a TCP socket fails if it is a Unix socket, and leaves it in place.
         if let Ok(Some(listener)) = handed.take_tcp_listener(n) {
             listener.set_nonblocking(true)?;
-            doors.push(Door::Tcp(TcpListener::from_std(listener)?));
+            sockets.push(ListeningSocket::Tcp(TcpListener::from_std(listener)?));
         } else if let Some(listener) = handed.take_unix_listener(n)? {
             listener.set_nonblocking(true)?;
-            doors.push(Door::Unix(UnixListener::from_std(listener)?, None));
+            sockets.push(ListeningSocket::Unix(UnixListener::from_std(listener)?, None));
         }
     }
-    Ok(doors)
+    Ok(sockets)
 }
 
 /// A connection of either kind.
@@ -199,14 +201,14 @@ mod tests {
     async fn places_are_bound_and_left_clean() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("edge.sock");
-        let places = [Place::Tcp("127.0.0.1:0".to_owned()), Place::Unix(path.clone())];
+        let places = [ListenAddress::Tcp("127.0.0.1:0".to_owned()), ListenAddress::Unix(path.clone())];
         let bound = bind(&places).await.unwrap();
         assert_eq!(bound.addresses().len(), 1);
         assert_ne!(bound.addresses()[0].port(), 0);
-        let taken = Place::Tcp(bound.addresses()[0].to_string());
+        let taken = ListenAddress::Tcp(bound.addresses()[0].to_string());
         let refused = bind(std::slice::from_ref(&taken)).await.err().unwrap().to_string();
         assert!(refused.starts_with(&format!("cannot listen at {taken}: ")), "{refused}");
-        assert!(bind(&[Place::Unix(path.clone())]).await.is_err(), "somebody is behind it");
+        assert!(bind(&[ListenAddress::Unix(path.clone())]).await.is_err(), "somebody is behind it");
         drop(bound);
         assert!(!path.exists());
     }
@@ -217,11 +219,11 @@ mod tests {
         let path = folder.path().join("edge.sock");
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         assert!(path.exists());
-        bind(&[Place::Unix(path)]).await.unwrap();
+        bind(&[ListenAddress::Unix(path)]).await.unwrap();
     }
 
     #[tokio::test]
     async fn systemd_without_sockets_says_so() {
-        assert!(matches!(bind(&[Place::Systemd]).await, Err(Error::NothingHandedOver)));
+        assert!(matches!(bind(&[ListenAddress::Systemd]).await, Err(Error::NothingHandedOver)));
     }
 }

@@ -72,7 +72,7 @@ async fn dropping_the_listener_cuts_everybody() {
 async fn a_unix_socket_serves_too() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("edge.sock");
-    let bound = bind(&[Place::Unix(path.clone())]).await.unwrap();
+    let bound = bind(&[ListenAddress::Unix(path.clone())]).await.unwrap();
     let (_drain, signal) = drain::channel();
     let handler = |request, peer| handle(Limits::default(), request, peer);
     let serving = tokio::spawn(serve(bound, Terms::plain(Limits::default()), handler, signal));

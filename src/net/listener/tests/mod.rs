@@ -51,7 +51,7 @@ impl Edge {
     }
 
     async fn with(terms: Terms) -> Self {
-        let bound = bind(&[Place::Tcp("127.0.0.1:0".to_owned())]).await.unwrap();
+        let bound = bind(&[ListenAddress::Tcp("127.0.0.1:0".to_owned())]).await.unwrap();
         let address = bound.addresses()[0];
         let (drain, signal) = drain::channel();
         let metrics = terms.metrics.clone();

@@ -28,7 +28,8 @@ async fn ordinary_requests_share_a_connection() {
     }
 }
 
-/// After each of these a second, good request follows, which a smuggler would hide in the first: nobody may answer it.
+/// After each of these a second, good request follows, which a smuggler would hide in the first: nobody may
+/// answer it.
 #[tokio::test]
 async fn odd_requests_are_refused_and_closed() {
     let edge = Edge::start(Limits::default()).await;

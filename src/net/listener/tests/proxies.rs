@@ -1,6 +1,7 @@
 //! Proxies in front: whose word counts.
 
 use super::*;
+use crate::net::forwarded::Trust;
 
 fn terms(networks: &[&str], proxy_protocol: bool) -> Terms {
     let networks = networks.iter().map(|text| Network::parse(text).unwrap()).collect();

@@ -1,10 +1,10 @@
-//! Settings that a running program cannot take over: a reload says so instead of pretending.
+//! Settings that only a restart can change. A reload logs a warning for those that have changed.
 
 use crate::config::Config;
 
 /// The keys that differ between the settings at the start and now, and need a restart.
 pub fn changed(started: &Config, now: &Config) -> Vec<&'static str> {
-    // The rest of `[server]` is read anew by whoever needs it; these are the listener's own.
+    // Only these of `[server]` belong to the listener; a reload applies the others.
     let listens = |config: &Config| {
         let server = &config.server;
         (server.listen.clone(), server.tls.is_some(), server.trusted_proxies.clone())

@@ -1,6 +1,6 @@
-//! A response body under watch: every wait and the whole are bounded, and its end is proven.
+//! A response body with time limits, whose end is checked.
 
-use super::chain;
+use super::error::chain;
 use crate::net::body::Broken;
 use bytes::Bytes;
 use http::{Response, header};
@@ -11,23 +11,23 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 
-/// A response body under watch: every wait and the whole are bounded, and its end is checked.
-pub(super) struct Watched {
+/// A response body: every wait and the whole transfer have time limits, and a missing end is an error.
+pub(super) struct TimedBody {
     inner: Incoming,
     between: Duration,
     whole: Duration,
     deadline: Instant,
     timer: Pin<Box<Sleep>>,
-    /// True while somebody waits for a chunk. A reader that does not ask is not the other side's stall.
+    /// A reader waits for a chunk. Without one, a pause is not the server's stall.
     waiting: bool,
-    /// Announced bytes that have not come yet.
+    /// Bytes of the announced length that have not arrived.
     left: Option<u64>,
     ends_by_closing: bool,
     done: bool,
 }
 
-impl Watched {
-    /// Watches the body of a response to a request that was sent at `started`.
+impl TimedBody {
+    /// Limits the body of a response to a request that was sent at `started`.
     pub(super) fn over(
         response: Response<Incoming>,
         started: Instant,
@@ -35,7 +35,7 @@ impl Watched {
         whole: Duration,
     ) -> Response<Self> {
         let left = response.body().size_hint().exact();
-        // If neither a length nor chunking tells where the body ends, a cut looks like an end.
+        // Without a length or chunking, a cut cannot be told from the end.
         let ends_by_closing = left.is_none() && !response.headers().contains_key(header::TRANSFER_ENCODING);
         response.map(|inner| Self {
             inner,
@@ -69,7 +69,7 @@ impl Watched {
     }
 }
 
-impl Body for Watched {
+impl Body for TimedBody {
     type Data = Bytes;
     type Error = Broken;
 
@@ -87,7 +87,7 @@ impl Body for Watched {
                 if let (Some(left), Some(chunk)) = (&mut this.left, frame.data_ref()) {
                     *left = left.saturating_sub(chunk.len() as u64);
                 }
-                // An endless trickle never waits long, yet must end.
+                // A body that trickles never waits long, but must end too.
                 if Instant::now() >= this.deadline {
                     return this.broken(Broken::TooLong(this.whole));
                 }

@@ -1,15 +1,17 @@
-//! Holds `docs/METRICS.md` to the code: every family and label of the assembled program is in its table, and nothing else.
+//! Compares `docs/METRICS.md` with the code: its table has every family and label of the assembled program,
+//! and no other.
 
 use super::persistent::Persistent;
-use super::reload::Reloads;
+use super::reload_metrics::Reloads;
 use crate::config::Config;
+use crate::kvs::Timestamp;
 use crate::net::listener::Rejection;
 use crate::net::tls::Certificates;
 use std::collections::{BTreeMap, BTreeSet};
 
 const DOCUMENT: &str = include_str!("../../docs/METRICS.md");
 
-/// Families that come with the first entry, issuer or scrape, or with the log, which tests do not set up.
+/// Families that appear with the first entry, issuer or scrape, or with the log, which tests do not set up.
 const LATER: [&str; 4] = [
     "kvs_edge_quota_utilization_ratio",
     "kvs_edge_jwks_age_seconds",
@@ -37,7 +39,7 @@ fn documented() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
 #[tokio::test]
 async fn the_table_of_metrics_is_the_code() {
     let persistent = Persistent::new(&Config::default()).unwrap();
-    Reloads::register(persistent.registries.own()).unwrap();
+    Reloads::register(persistent.registries.own(), Timestamp::from_millis(0)).unwrap();
     Certificates::register(persistent.registries.own(), None).unwrap();
     let documented = documented();
     let mut found = BTreeSet::new();

@@ -1,0 +1,39 @@
+//! The program while it runs: what is in force, and what outlives it.
+
+use super::persistent::Persistent;
+use super::reload_metrics::Reloads;
+use crate::config::{Config, Source};
+use crate::gateway::Gateway;
+use crate::net::drain::Signal;
+use crate::net::tls::Certificates;
+use crate::telemetry::log;
+use arc_swap::ArcSwap;
+use std::sync::Arc;
+
+/// The program while it runs.
+pub struct App {
+    pub(super) gateway: ArcSwap<Gateway>,
+    pub(super) config: ArcSwap<Config>,
+    pub(super) source: Source,
+    pub(super) persistent: Persistent,
+    pub(super) reloads: Reloads,
+    pub(super) certificates: Certificates,
+    pub(super) log_level: Option<log::Level>,
+    /// The settings at the start, for those that only a restart can change.
+    pub(super) started: Config,
+    pub(super) draining: Signal,
+}
+
+impl App {
+    /// The settings in force.
+    #[must_use]
+    pub fn config(&self) -> Arc<Config> {
+        self.config.load_full()
+    }
+
+    /// The gateway in force.
+    #[must_use]
+    pub fn gateway(&self) -> Arc<Gateway> {
+        self.gateway.load_full()
+    }
+}
