@@ -1,5 +1,5 @@
-//! Puts what `src/console/web` has built into the binary, or, on a machine without Node, the page that says how to
-//! build it. Only lists files and writes a table; `src/console/mod.rs` gives it meaning.
+//! Puts the build of `src/console/web` into the binary, or, without one, the page that says how to build it.
+//! It only lists files in a table; `src/console/mod.rs` uses it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,8 +9,8 @@ use std::{env, fs, io};
 fn main() -> io::Result<()> {
     let console = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("src/console");
     let dist = console.join("dist");
-    // Cargo runs a script again on every build while a path that it watches is missing; an empty folder is quiet.
-    // Where the source cannot be written, the only loss is that quiet.
+    // Cargo runs this script on every build while a path that it watches is missing, so an empty folder is
+    // made. If the source cannot be written, that is the only cost.
     let _ = fs::create_dir_all(&dist);
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=src/console/dist");

@@ -1,10 +1,11 @@
 //! `check`: is this configuration good?
 
-use super::ConfigFile;
+use super::setup::ConfigFile;
 use crate::app;
 use std::process::ExitCode;
 
-/// Check a configuration: settings, secrets, keys, certificates and policies; exit 0, or 2 with the place of each fault
+/// Check a configuration: settings, secrets, keys, certificates and policies; exit 0, or 2 with the place of
+/// each fault
 #[derive(clap::Args)]
 #[command(after_help = "\
 Faults are printed one per line as file:line:column: key: problem.
@@ -12,7 +13,7 @@ Faults are printed one per line as file:line:column: key: problem.
 Examples:
   kvs-edge check --config kvs-edge.toml
   kvs-edge check --config kvs-edge.toml --online")]
-pub struct Args {
+pub struct CheckArgs {
     #[command(flatten)]
     file: ConfigFile,
     /// Also fetch key sets, obtain AWS credentials and call KVS once per [[aws]] entry
@@ -24,9 +25,9 @@ pub struct Args {
 ///
 /// # Errors
 /// The configuration is refused.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let source = args.file.source()?;
-    super::runtime()?.block_on(async {
+    super::setup::runtime()?.block_on(async {
         let summary = app::check(&source, args.online).await?;
         println!("{summary}");
         Ok(ExitCode::SUCCESS)

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 /// Try it: emulator, gateway, console and a development issuer on loopback, with three cameras
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  kvs-edge demo --listen 127.0.0.1:8080")]
-pub struct Args {
+pub struct DemoArgs {
     /// Where the gateway listens
     #[arg(long, default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
@@ -51,11 +51,11 @@ const PEOPLE: [(&str, &[&str], &str); 3] = [
 ///
 /// # Errors
 /// An address is taken, or the folder cannot be written.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    super::runtime()?.block_on(demo(args))
+pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
+    super::setup::runtime()?.block_on(demo(args))
 }
 
-async fn demo(args: &Args) -> anyhow::Result<ExitCode> {
+async fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
     say("starting the emulator");
     let emulator = start_emulator(args).await?;
@@ -91,7 +91,7 @@ fn first(addresses: &[SocketAddr]) -> anyhow::Result<SocketAddr> {
     addresses.first().copied().context("not listening on TCP")
 }
 
-async fn start_emulator(args: &Args) -> anyhow::Result<emulator::Emulator> {
+async fn start_emulator(args: &DemoArgs) -> anyhow::Result<emulator::Emulator> {
     let config = emulator::Config {
         listen: free_or_any(args.emulator),
         allow_faults: args.allow_faults,

@@ -15,7 +15,7 @@ Sign requests with the printed keys, service kinesisvideo. With --allow-faults, 
 
 Example:
   kvs-edge emulate --listen 127.0.0.1:4567")]
-pub struct Args {
+pub struct EmulateArgs {
     /// Where to listen
     #[arg(long, default_value = "127.0.0.1:4567")]
     listen: SocketAddr,
@@ -31,14 +31,14 @@ pub struct Args {
 ///
 /// # Errors
 /// The settings are wrong, or the address is taken.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub fn run(args: &EmulateArgs) -> anyhow::Result<ExitCode> {
     let mut config: emulator::Config = match &args.config {
-        Some(path) => super::source(path)?.parse()?,
+        Some(path) => super::setup::source(path)?.parse()?,
         None => emulator::Config::default(),
     };
     config.listen = args.listen;
     config.allow_faults |= args.allow_faults;
-    super::runtime()?.block_on(async {
+    super::setup::runtime()?.block_on(async {
         let (access_key, secret_key, region) =
             (config.access_key.clone(), config.secret_key.clone(), config.region.clone());
         let running =

@@ -9,14 +9,14 @@ mod emulate;
 mod explain;
 mod print_config;
 mod serve;
+mod setup;
 mod token;
 
-use crate::config::{Config, Refused, Source};
+use crate::config::Refused;
 use clap::{Parser, Subcommand};
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// What exits with 2: settings that cannot be used.
+/// The exit code for settings that cannot be used.
 const REFUSED: u8 = 2;
 
 /// Kinesis Video Streams archived media without AWS credentials: a caching, authenticating reverse proxy.
@@ -48,19 +48,19 @@ const EXAMPLES: &str = examples!("");
 
 #[derive(Subcommand)]
 enum Command {
-    Serve(serve::Args),
-    Check(check::Args),
-    PrintConfig(print_config::Args),
-    Explain(explain::Args),
+    Serve(serve::ServeArgs),
+    Check(check::CheckArgs),
+    PrintConfig(print_config::PrintConfigArgs),
+    Explain(explain::ExplainArgs),
     #[cfg(feature = "emulator")]
-    Demo(demo::Args),
+    Demo(demo::DemoArgs),
     #[cfg(feature = "emulator")]
-    Emulate(emulate::Args),
-    Token(token::Args),
-    Credentials(credentials::Args),
+    Emulate(emulate::EmulateArgs),
+    Token(token::TokenArgs),
+    Credentials(credentials::CredentialsArgs),
 }
 
-/// Reads the command line and does what it says.
+/// Parses the command line and runs the command.
 #[must_use]
 pub fn run() -> ExitCode {
     let done = match Arguments::parse().command {
@@ -73,7 +73,9 @@ pub fn run() -> ExitCode {
         #[cfg(feature = "emulator")]
         Command::Emulate(args) => emulate::run(&args),
         Command::Token(args) => token::run(&args),
-        Command::Credentials(args) => runtime().and_then(|runtime| runtime.block_on(credentials::run(args))),
+        Command::Credentials(args) => {
+            setup::runtime().and_then(|runtime| runtime.block_on(credentials::run(args)))
+        }
     };
     done.unwrap_or_else(|error| {
         // A refused configuration is a list of places; everything else is one sentence with its causes.
@@ -84,37 +86,4 @@ pub fn run() -> ExitCode {
         eprintln!("kvs-edge: {error:#}");
         ExitCode::FAILURE
     })
-}
-
-/// The argument that every command with a configuration takes.
-#[derive(clap::Args)]
-struct ConfigFile {
-    /// The configuration file; every key can also be set as KVS_EDGE__SECTION__KEY
-    #[arg(long, value_name = "FILE", env = "KVS_EDGE_CONFIG")]
-    config: PathBuf,
-}
-
-impl ConfigFile {
-    fn source(&self) -> Result<Source, Refused> {
-        source(&self.config)
-    }
-
-    fn load(&self) -> Result<(Source, Config), Refused> {
-        let source = self.source()?;
-        let config = Config::load(&source)?;
-        Ok((source, config))
-    }
-}
-
-fn source(path: &Path) -> Result<Source, Refused> {
-    Source::read(path, std::env::vars())
-}
-
-/// A runtime as the program uses it: as many workers as cores, or `KVS_EDGE_WORKERS`.
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    if let Some(workers) = std::env::var("KVS_EDGE_WORKERS").ok().and_then(|text| text.parse().ok()) {
-        builder.worker_threads(std::cmp::max(1, workers));
-    }
-    Ok(builder.enable_all().thread_name("kvs-edge").build()?)
 }

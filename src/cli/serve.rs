@@ -1,6 +1,6 @@
 //! `serve`: the gateway.
 
-use super::ConfigFile;
+use super::setup::ConfigFile;
 use crate::app;
 use std::process::ExitCode;
 
@@ -11,7 +11,7 @@ SIGTERM and SIGINT drain and end it (a second one ends it at once); SIGHUP reloa
 
 Example:
   kvs-edge serve --config /etc/kvs-edge/kvs-edge.toml")]
-pub struct Args {
+pub struct ServeArgs {
     #[command(flatten)]
     file: ConfigFile,
 }
@@ -20,9 +20,9 @@ pub struct Args {
 ///
 /// # Errors
 /// The configuration is refused, or an address cannot be listened on.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let source = args.file.source()?;
-    super::runtime()?.block_on(async {
+    super::setup::runtime()?.block_on(async {
         let running = app::start(source, app::Logging::AsConfigured).await?;
         app::until_stopped(running).await;
         Ok(ExitCode::SUCCESS)

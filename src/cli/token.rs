@@ -1,4 +1,5 @@
-//! `kvs-edge token`: signs a token with a key of your own, for development; makes the key and its JWKS if asked.
+//! `kvs-edge token`: signs a token with a key of your own, for development; makes the key and its JWKS if
+//! asked.
 //!
 //! Nothing here is needed in production, where tokens come from the company's issuer.
 
@@ -17,7 +18,7 @@ use std::process::ExitCode;
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 #[command(group(clap::ArgGroup::new("which-key").required(true).args(["key", "new_key"])))]
-pub struct Args {
+pub struct TokenArgs {
     /// Private key, PEM: RSA, EC (P-256, P-384, P-521) or Ed25519
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
@@ -75,7 +76,7 @@ Examples:
 ///
 /// # Errors
 /// A key that cannot be read, made or used, or a file that cannot be written.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub fn run(args: &TokenArgs) -> anyhow::Result<ExitCode> {
     let mut key = match (&args.key, &args.new_key) {
         (Some(path), _) => read_key(path)?,
         (None, Some(path)) => make_key(path, args.alg)?,
@@ -95,7 +96,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn claims(args: &Args, issuer: &str, now: Timestamp) -> anyhow::Result<Value> {
+fn claims(args: &TokenArgs, issuer: &str, now: Timestamp) -> anyhow::Result<Value> {
     let mut random = [0; 12];
     aws_lc_rs::rand::fill(&mut random).map_err(|_| anyhow::anyhow!("no randomness"))?;
     let mut all = Map::new();
@@ -165,10 +166,10 @@ mod tests {
     #[derive(clap::Parser)]
     struct Line {
         #[command(flatten)]
-        args: Args,
+        args: TokenArgs,
     }
 
-    fn line(text: &str) -> Result<Args, clap::Error> {
+    fn line(text: &str) -> Result<TokenArgs, clap::Error> {
         Line::try_parse_from(["token"].into_iter().chain(text.split_whitespace())).map(|l| l.args)
     }
 

@@ -1,19 +1,16 @@
-//! Reading the file: TOML, then the environment over it, then meaning; each fault with file, line and column.
+//! Reads the file: TOML, then the environment over it, then types. Each fault has its file, line and column.
 //!
-//! Every key can be set as `KVS_EDGE__SECTION__KEY` (`KVS_EDGE__AWS__0__REGION` for a list). A variable's value is
-//! read as TOML where that succeeds and as plain text otherwise, so neither `512MiB` nor `["a", "b"]` needs quoting
-//! beyond the shell's. What a setting means is checked by the part that owns it; this file finds the places.
+//! The part that owns a setting checks its meaning; this file finds the positions of faults.
 
+use super::environment::{self, ENVIRONMENT_PREFIX};
+use super::position::{offset_of, segments};
 use super::wording::{misspelt, with_suggestion};
 use crate::setting::{Mistake, Place};
 use serde::de::DeserializeOwned;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 use toml::{Table, Value};
-
-/// The prefix of variables that are settings.
-pub const ENVIRONMENT_PREFIX: &str = "KVS_EDGE__";
 
 /// A configuration file that cannot be used, with everything that is wrong with it.
 #[derive(Debug)]
@@ -30,7 +27,7 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
-/// A configuration file's text: finds the places of its keys.
+/// A configuration file's text, and the environment that overrides it.
 pub struct Source {
     path: PathBuf,
     text: String,
@@ -58,7 +55,7 @@ impl Source {
         Ok(Self { path: path.to_owned(), text, environment })
     }
 
-    /// Reads the file again; what overrides it stays what it was, as the environment of a running program does.
+    /// Reads the file again. The environment stays as it was, as that of a running process does.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -97,16 +94,16 @@ impl Source {
             self.refused(vec![format!("{}: {}", self.place_of_offset(at), error.message())])
         })?;
         for (name, value) in &self.environment {
-            let path = environment_path(name);
-            write_out(&mut table, &path);
-            set(&mut table, &path, environment_value(value))
+            let path = environment::path_of(name);
+            environment::write_out(&mut table, &path);
+            environment::set(&mut table, &path, environment::value_of(value))
                 .map_err(|problem| self.refused(vec![format!("environment variable {name}: {problem}")]))?;
         }
         self.every_fault(table)
     }
 
-    /// Reads a table; serde stops at the first fault, so what is at fault is taken out and the rest read again, until all
-    /// faults are known or there is one that cannot be taken out.
+    /// Deserializes a table and collects every fault. serde stops at the first one, so the key at fault is
+    /// removed and the rest read again, until there is no fault, or one that cannot be removed.
     fn every_fault<T: DeserializeOwned>(&self, mut table: Table) -> Result<T, Refused> {
         let (mut lines, mut gone) = (Vec::new(), Vec::new());
         loop {
@@ -122,7 +119,7 @@ impl Source {
             if !lacks_what_is_gone(&path, &message, &gone) {
                 lines.push(format!("{}: {}", self.place(&key), with_suggestion(&message)));
             }
-            // What lacks a field cannot be mended by taking something out: the whole section goes.
+            // A missing field cannot be removed, so the whole section is.
             let incomplete = message.starts_with("missing field");
             let section = wanted.first().is_some_and(|section| incomplete && table.remove(section).is_some());
             if !section && !take_out(&mut table, &wanted) {
@@ -152,7 +149,7 @@ impl Source {
     fn place(&self, key: &str) -> String {
         let wanted: Vec<String> = segments(key);
         for (name, _) in &self.environment {
-            let set: Vec<String> = environment_path(name);
+            let set: Vec<String> = environment::path_of(name);
             if !wanted.is_empty() && wanted.starts_with(&set) {
                 return format!("environment variable {name}: {key}");
             }
@@ -170,97 +167,8 @@ impl Source {
     }
 }
 
-/// `issuer[0].jwks` → `issuer`, `0`, `jwks`.
-fn segments(key: &str) -> Vec<String> {
-    key.split(['.', '[', ']']).filter(|part| !part.is_empty()).map(str::to_owned).collect()
-}
-
-/// `KVS_EDGE__AWS__0__REGION` → `aws`, `0`, `region`.
-fn environment_path(name: &str) -> Vec<String> {
-    name[ENVIRONMENT_PREFIX.len()..].split("__").map(str::to_lowercase).collect()
-}
-
-fn environment_value(text: &str) -> Value {
-    toml::from_str::<Table>(&format!("value = {text}"))
-        .ok()
-        .and_then(|mut table| table.remove("value"))
-        .unwrap_or_else(|| Value::String(text.to_owned()))
-}
-
-/// Keys that may be a text for short, and which member of the table it stands for.
-const SHORT_FORMS: [([&str; 2], &str); 1] = [(["log", "audit"], "to")];
-
-/// Where a member of a table is set whose key is a text for short, writes the table out.
-fn write_out(table: &mut Table, path: &[String]) {
-    for ([section, key], member) in SHORT_FORMS {
-        if path.len() > 2
-            && path[..2] == [section, key]
-            && let Some(value) = table.get_mut(section).and_then(|section| section.get_mut(key))
-            && value.is_str()
-        {
-            let text = std::mem::replace(value, Value::Table(Table::new()));
-            if let Value::Table(inner) = value {
-                inner.insert(member.to_owned(), text);
-            }
-        }
-    }
-}
-
-/// Puts a value at a path, making tables and appending to lists on the way.
-fn set(table: &mut Table, path: &[String], value: Value) -> Result<(), String> {
-    let Some((key, rest)) = path.split_first().filter(|(key, _)| !key.is_empty()) else {
-        return Err("names no setting; write KVS_EDGE__SECTION__KEY".into());
-    };
-    let Some(next) = rest.first() else {
-        table.insert(key.clone(), value);
-        return Ok(());
-    };
-    let index: Option<usize> = next.parse().ok();
-    let fresh = if index.is_some() { Value::Array(Vec::new()) } else { Value::Table(Table::new()) };
-    match (table.entry(key.clone()).or_insert(fresh), index) {
-        (Value::Table(inner), _) => set(inner, rest, value),
-        (Value::Array(list), Some(index)) => set_in_list(list, index, &rest[1..], value),
-        _ => Err(format!("{key} is no table")),
-    }
-}
-
-fn set_in_list(list: &mut Vec<Value>, index: usize, rest: &[String], value: Value) -> Result<(), String> {
-    if index > list.len() {
-        return Err(format!("index {index} leaves a hole: the list has {} members", list.len()));
-    }
-    if index == list.len() {
-        list.push(if rest.is_empty() { value.clone() } else { Value::Table(Table::new()) });
-    }
-    match (&mut list[index], rest.is_empty()) {
-        (slot, true) => {
-            *slot = value;
-            Ok(())
-        }
-        (Value::Table(inner), false) => set(inner, rest, value),
-        _ => Err(format!("member {index} is no table")),
-    }
-}
-
-/// Where a key is written; if it is not, where the deepest table on the way to it is.
-fn offset_of(table: &DeTable<'_>, path: &[String]) -> Option<usize> {
-    let (key, rest) = path.split_first()?;
-    let (name, value) = table.iter().find(|(name, _)| name.get_ref().as_ref() == key.as_str())?;
-    let here = name.span().start;
-    let deeper = match value.get_ref() {
-        DeValue::Table(inner) => offset_of(inner, rest),
-        DeValue::Array(list) => rest.split_first().and_then(|(index, rest)| {
-            let member = list.get(index.parse::<usize>().ok()?)?;
-            match member.get_ref() {
-                DeValue::Table(inner) => offset_of(inner, rest).or(Some(member.span().start)),
-                _ => Some(member.span().start),
-            }
-        }),
-        _ => None,
-    };
-    deeper.or(Some(here))
-}
-
-/// Removes a key; `false` if there is none. Members of lists stay, since those behind them would have another place then.
+/// Removes a key; `false` if there is none. Members of lists stay, because removing one would move those
+/// after it.
 fn take_out(table: &mut Table, path: &[String]) -> bool {
     let Some((key, rest)) = path.split_first() else { return false };
     if rest.is_empty() {
@@ -276,7 +184,7 @@ fn take_out(table: &mut Table, path: &[String]) -> bool {
     }
 }
 
-/// Whether a field is missing only because it was taken out for another fault.
+/// Whether a field is missing only because it was removed for another fault.
 fn lacks_what_is_gone(path: &str, message: &str, gone: &[Vec<String>]) -> bool {
     let Some(field) = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) else {
         return false;

@@ -1,12 +1,15 @@
 //! The whole configuration file, one field per part; each part owns its section and checks it.
 //!
-//! `load` reads and places faults; this file only gathers. A test holds `config/kvs-edge.toml`, which explains every
-//! setting, to the defaults in code.
+//! `load` reads the file and locates faults; this file gathers the sections. A test compares
+//! `config/kvs-edge.toml`, which explains every setting, with the defaults in code.
 
+mod environment;
 mod load;
+mod position;
 mod wording;
 
-pub use load::{ENVIRONMENT_PREFIX, Refused, Source};
+pub use environment::ENVIRONMENT_PREFIX;
+pub use load::{Refused, Source};
 
 use crate::setting::Mistake;
 use crate::{admin, cache, gateway, identity, net, playback, policy, sessions, telemetry, upstream};
@@ -17,9 +20,9 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Where to listen, as whom, behind whom.
+    /// Addresses, public URL, TLS, trusted proxies.
     pub server: net::listener::ServerConfig,
-    /// What one peer may take.
+    /// Bounds on requests and connections.
     pub limits: net::listener::Limits,
     /// The listener for operators.
     pub admin: admin::Config,
@@ -27,15 +30,15 @@ pub struct Config {
     pub aws: Vec<upstream::EntryConfig>,
     /// How KVS is called.
     pub upstream: upstream::Config,
-    /// Who vouches for callers.
+    /// Issuers of callers' tokens.
     pub issuer: Vec<identity::IssuerConfig>,
-    /// Where tokens stand in a request.
+    /// Where a request has its token.
     pub identity: identity::Config,
-    /// What callers may do.
+    /// What callers are permitted to do.
     pub policy: policy::Config,
     /// Playback URLs.
     pub playback: playback::Config,
-    /// What one caller may take.
+    /// Rates per caller.
     pub rates: gateway::rates::Config,
     /// Shared playback sessions.
     pub sessions: sessions::Config,
@@ -50,10 +53,10 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads and checks a file, without looking at anything beyond it: no secret is read, nobody is called.
+    /// Reads and checks a file and nothing beyond it: no secret is read and no request is made.
     ///
     /// # Errors
-    /// Everything that is wrong, each with its place.
+    /// All faults, each with its position.
     pub fn load(source: &Source) -> Result<Self, Refused> {
         let mut config: Self = source.parse()?;
         config.resolve(source.folder());
@@ -99,8 +102,9 @@ impl Config {
         mistakes
     }
 
-    /// Every file that is read beside the settings and may be replaced under the same name, but policies, whose list is for the
-    /// reader of patterns to make, and key sets, which are watched by themselves.
+    /// Every other file that the settings name and that can be replaced under its name. Policies are not
+    /// among them, because their patterns have to be expanded, and neither are key sets, which `identity`
+    /// watches.
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
         let issuers = self.issuer.iter().filter_map(|issuer| issuer.secret.as_ref());
@@ -110,7 +114,7 @@ impl Config {
         secrets.filter_map(|secret| secret.file().map(Path::to_owned)).chain(certificates).collect()
     }
 
-    /// The effective settings as TOML. Secrets are named by where they are kept, so there is nothing to hide.
+    /// The effective settings as TOML. Secrets appear as the names of their files or variables.
     ///
     /// # Errors
     /// Never in practice: every setting has a TOML form.

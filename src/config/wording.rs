@@ -1,4 +1,4 @@
-//! What serde says of a setting, made plainer: which key it means, and what was probably meant.
+//! Makes serde's messages plainer: which key is at fault, and which was probably meant.
 
 /// serde names the table in which an unknown field sits; the field itself is in the message.
 pub(super) fn misspelt(path: &str, message: &str) -> String {

@@ -1,9 +1,9 @@
 //! The console: see your cameras.
 //!
-//! `web/` holds the page (TypeScript, hls.js, Vite); its build lands in `dist/` and `build.rs` puts that into the
-//! binary. Here a path becomes a [`Asset`] and the headers that keep the page honest are written down. Who may ask, and
-//! how an answer with `ETag` and caching is made of an asset, is the gateway's business; everything that the page shows
-//! it asks for with the viewer's own token, so the files themselves are no secret.
+//! `web/` is the page (TypeScript, hls.js, Vite); its build goes to `dist/`, and `build.rs` puts that into
+//! the binary. This file maps paths to [`Asset`]s and defines the page's security headers. The gateway makes
+//! responses of them, with `ETag` and caching. The files are not secret: everything that the page shows it
+//! requests with the viewer's own token.
 
 include!(concat!(env!("OUT_DIR"), "/console_files.rs"));
 
@@ -14,14 +14,14 @@ pub struct Asset {
     pub bytes: &'static [u8],
     /// The value of `Content-Type`.
     pub content_type: &'static str,
-    /// Whether the name changes whenever the bytes do, so that it may be kept for ever.
+    /// Whether the name changes whenever the bytes do, so that clients can cache it for ever.
     pub immutable: bool,
     /// A strong `ETag`, in its quotes.
     pub etag: &'static str,
 }
 
 impl Asset {
-    /// The value of `Cache-Control`: for ever, or ask each time whether it is still the same.
+    /// The value of `Cache-Control`: cached for ever, or revalidated each time.
     #[must_use]
     pub fn cache_control(&self) -> &'static str {
         if self.immutable { "public, max-age=31536000, immutable" } else { "no-cache" }
@@ -64,10 +64,11 @@ pub fn built() -> bool {
 
 /// The value of `Content-Security-Policy`.
 ///
-/// Nothing inline, nothing from elsewhere, no string ever becomes markup. `extra_connect` names what the page talks to
-/// besides us: the endpoints of the issuers that people sign in with. Of each only the origin is kept, and what is no
-/// plain `http` or `https` origin is left out, since a stray `;` would end the directive. The same origins may be
-/// framed, which is how a session is renewed without anybody noticing; hence also `frame-ancestors 'self'`.
+/// Nothing inline, nothing from elsewhere, no string ever becomes markup. `extra_connect` names what the page
+/// talks to besides us: the endpoints of the issuers that people sign in with. Of each only the origin is
+/// kept, and what is no plain `http` or `https` origin is left out, since a stray `;` would end the
+/// directive. The same origins may be framed, which is how a session is renewed without anybody noticing;
+/// hence also `frame-ancestors 'self'`.
 #[must_use]
 pub fn csp(extra_connect: &[String]) -> String {
     let mut origins: Vec<&str> = extra_connect.iter().filter_map(|url| origin(url)).collect();

@@ -1,9 +1,10 @@
-//! The token that the endpoint has in hand, and how it gets the next one.
+//! The endpoint's present token, and how it gets the next one.
 //!
-//! A file is read at each question. A command runs ahead of the token's end, once for everybody, and whoever asks meanwhile gets
-//! the present token; SDKs wait a second or few and then hang up, so it belongs to nobody's connection. After a failure it rests.
+//! A file is read at each request. A command runs ahead of the token's end, once for all requests, and
+//! requests meanwhile get the present token. It runs in a task of its own, since SDKs close their connection
+//! after a few seconds. After a failure it is not run for a while.
 
-use super::{Jwt, Source};
+use super::token::{Jwt, TokenSource};
 use crate::kvs::Timestamp;
 use anyhow::bail;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,34 +18,34 @@ const PAUSE: Duration = Duration::from_secs(5);
 
 /// The present token and its renewal.
 pub(super) struct Tokens {
-    source: Source,
-    state: Mutex<State>,
+    source: TokenSource,
+    state: Mutex<Renewal>,
     /// How many renewals have ended.
     ended: watch::Sender<u64>,
 }
 
 #[derive(Default)]
-struct State {
-    held: Option<Held>,
+struct Renewal {
+    held: Option<HeldToken>,
     renewing: bool,
     /// When the last renewal failed, and why; `None` once one has succeeded.
     failure: Option<(Timestamp, String)>,
 }
 
-struct Held {
+struct HeldToken {
     token: Jwt,
     /// From when on the next one is fetched.
     renew: Timestamp,
 }
 
-impl Held {
+impl HeldToken {
     fn new(token: Jwt, now: Timestamp) -> Self {
         let ahead = (token.remaining(now) / 2).min(RENEW);
         Self { renew: token.ends.minus(ahead), token }
     }
 }
 
-impl State {
+impl Renewal {
     /// The present token, if it has not ended.
     fn token(&self, now: Timestamp) -> Option<Jwt> {
         self.held.as_ref().filter(|held| held.token.ends > now).map(|held| held.token.clone())
@@ -58,17 +59,17 @@ impl State {
 }
 
 impl Tokens {
-    /// With the first token in hand.
-    pub fn new(source: Source, first: Option<Jwt>, now: Timestamp) -> Arc<Self> {
-        let held = first.map(|token| Held::new(token, now));
-        let state = Mutex::new(State { held, ..State::default() });
+    /// Starts with this token, if there is one.
+    pub fn new(source: TokenSource, first: Option<Jwt>, now: Timestamp) -> Arc<Self> {
+        let held = first.map(|token| HeldToken::new(token, now));
+        let state = Mutex::new(Renewal { held, ..Renewal::default() });
         Arc::new(Self { source, state, ended: watch::Sender::new(0) })
     }
 
     /// A token that has not ended: the present one, or the next if there is none.
     ///
     /// # Errors
-    /// There is none to be had: why not.
+    /// Why there is none.
     pub async fn get(self: &Arc<Self>, now: Timestamp) -> anyhow::Result<Jwt> {
         if !self.source.is_costly() {
             return self.read(now).await;
@@ -86,7 +87,7 @@ impl Tokens {
             state.renewing
         };
         if renewing {
-            // It says so when it has ended, well or not; it cannot go on for ever, since the command cannot.
+            // The renewal always ends, since the command has a deadline.
             let _ = ended.changed().await;
         }
         let state = self.state();
@@ -102,7 +103,7 @@ impl Tokens {
         let read = self.source.token(now).await;
         let mut state = self.state();
         match read {
-            Ok(token) => Ok(state.held.insert(Held::new(token, now)).token.clone()),
+            Ok(token) => Ok(state.held.insert(HeldToken::new(token, now)).token.clone()),
             Err(error) => state.token(now).inspect(|_| eprintln!("cannot renew yet: {error:#}")).ok_or(error),
         }
     }
@@ -115,7 +116,7 @@ impl Tokens {
         state.renewing = false;
         match result {
             Ok(token) => {
-                state.held = Some(Held::new(token, now));
+                state.held = Some(HeldToken::new(token, now));
                 state.failure = None;
             }
             Err(error) => {
@@ -127,14 +128,14 @@ impl Tokens {
         self.ended.send_modify(|count| *count += 1);
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, Renewal> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::jwt;
+    use super::super::token::tests::jwt;
     use super::*;
     use std::path::Path;
 
@@ -146,7 +147,7 @@ mod tests {
         std::fs::write(&runs, "").unwrap();
         let waits = format!("while test -e {}; do sleep 0.02; done", wait.display());
         let command = format!("echo >> {}; {waits}; cat {}", runs.display(), next.display());
-        let source = Source { token_file: None, token_command: Some(command) };
+        let source = TokenSource { token_file: None, token_command: Some(command) };
         let first = Jwt::read(&jwt(1_000_000_600), NOW).unwrap();
         (Tokens::new(source, Some(first), NOW), move || std::fs::read(&runs).unwrap().len())
     }

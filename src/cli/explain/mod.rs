@@ -2,7 +2,7 @@
 
 mod told;
 
-use super::ConfigFile;
+use super::setup::ConfigFile;
 use crate::app;
 use crate::caller::Caller;
 use crate::config::{Config, Refused, Source};
@@ -27,7 +27,7 @@ Examples:
       --start 2026-01-01T00:00:00Z --end 2026-01-01T00:05:00Z
   echo '{\"sub\":\"alice\",\"groups\":[\"guards\"]}' > alice.json
   kvs-edge explain --config kvs-edge.toml --claims alice.json --action GetHLSStreamingSessionURL --stream cam-1 --mode LIVE")]
-pub struct Args {
+pub struct ExplainArgs {
     #[command(flatten)]
     file: ConfigFile,
     #[command(flatten)]
@@ -82,7 +82,7 @@ struct Who {
 ///
 /// # Errors
 /// The configuration is refused, or the token is.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     // 1 says "denied": what could not be asked must not look like an answer.
     explain(args).or_else(|error| match error.downcast::<Refused>() {
         Ok(refused) => Err(refused.into()),
@@ -93,7 +93,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn explain(args: &Args) -> anyhow::Result<ExitCode> {
+fn explain(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     if args.mode == Some(PlaybackMode::Live) && args.start.is_some() {
         bail!("--mode LIVE shows the present: leave --start and --end out, or ask for another mode");
     }
@@ -111,7 +111,7 @@ fn explain(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(u8::from(explanation.verdict != Verdict::Permitted)))
 }
 
-impl Args {
+impl ExplainArgs {
     fn explain(
         &self,
         config: &Config,
@@ -157,7 +157,7 @@ impl Args {
 
 /// The caller that the gateway would see.
 fn verified(config: &Config, source: &Source, token: &str, now: Timestamp) -> anyhow::Result<Arc<Caller>> {
-    super::runtime()?.block_on(async {
+    super::setup::runtime()?.block_on(async {
         let identity = app::identity(config, source).await?;
         Ok(identity.verify(token.trim(), now).await?)
     })

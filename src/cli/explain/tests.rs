@@ -42,7 +42,7 @@ keys = ["env:KVS_EDGE_PLAYBACK_KEY"]
 #[derive(Parser)]
 struct Line {
     #[command(flatten)]
-    args: Args,
+    args: ExplainArgs,
 }
 
 fn told(claims: &str, line: &str) -> anyhow::Result<String> {

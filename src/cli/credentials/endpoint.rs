@@ -1,10 +1,11 @@
-//! The container-credentials endpoint on loopback, as the agents of ECS and EKS have it.
+//! The container-credentials endpoint on loopback, with the protocol of the agents of ECS and EKS.
 //!
-//! SDKs send the content of a file raw in `Authorization`, without "Bearer". boto3 refuses a file that ends in a line
-//! break, and JS then sends nothing; so it has none. Whoever may read the file may have the token.
+//! SDKs send the content of a file unchanged in `Authorization`, without "Bearer". boto3 refuses a file that
+//! ends in a line break, and JS then sends nothing, so it has none. Access to the file is access to the
+//! token.
 
 use super::renewal::Tokens;
-use super::{DUMMY, Source};
+use super::token::{DUMMY, TokenSource};
 use crate::kvs::Timestamp;
 use anyhow::{Context as _, bail};
 use aws_lc_rs::constant_time;
@@ -26,14 +27,14 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 
 const PATH: &str = "/credentials";
-/// SDKs give up after 1 to 5 s; more connections than this are nobody's SDK.
+/// SDKs give up after 1 to 5 s, so no number of them needs more connections than this.
 const CONNECTIONS: usize = 64;
 
 /// Serves until it is interrupted, then removes the authorization file.
 pub(super) async fn run(
     address: SocketAddr,
     file: Option<PathBuf>,
-    source: Source,
+    source: TokenSource,
     ahead: Duration,
 ) -> anyhow::Result<()> {
     if !address.ip().is_loopback() {
@@ -52,23 +53,23 @@ pub(super) async fn run(
     std::io::stdout().flush()?;
     eprintln!("serving tokens on {address}; the present one ends at {}. Ctrl-C ends this.", first.ends);
     eprintln!("SDKs look here only if AWS_ACCESS_KEY_ID, AWS_PROFILE and credentials in ~/.aws are not set.");
-    let desk = Arc::new(Desk { authorization, tokens: Tokens::new(source, Some(first), now), ahead });
+    let endpoint = Arc::new(Endpoint { authorization, tokens: Tokens::new(source, Some(first), now), ahead });
     tokio::select! {
-        () = accept(listener, desk) => {}
+        () = accept(listener, endpoint) => {}
         () = interrupted() => {}
     }
     let _ = std::fs::remove_file(&file);
     Ok(())
 }
 
-/// What answers.
-struct Desk {
+/// What the endpoint answers with.
+struct Endpoint {
     authorization: String,
     tokens: Arc<Tokens>,
     ahead: Duration,
 }
 
-impl Desk {
+impl Endpoint {
     async fn answer<B>(&self, request: &Request<B>, now: Timestamp) -> Response<Full<Bytes>> {
         if request.uri().path() != PATH {
             return say(StatusCode::NOT_FOUND, &failure("NotFound", "the credentials are at /credentials"));
@@ -111,7 +112,7 @@ fn failure(code: &str, message: &str) -> Value {
     json!({ "code": code, "message": message })
 }
 
-async fn accept(listener: TcpListener, desk: Arc<Desk>) {
+async fn accept(listener: TcpListener, endpoint: Arc<Endpoint>) {
     let places = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
@@ -119,11 +120,11 @@ async fn accept(listener: TcpListener, desk: Arc<Desk>) {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let desk = desk.clone();
+        let endpoint = endpoint.clone();
         tokio::spawn(async move {
             let answer = hyper::service::service_fn(move |request: Request<Incoming>| {
-                let desk = desk.clone();
-                async move { Ok::<_, Infallible>(desk.answer(&request, Timestamp::now()).await) }
+                let endpoint = endpoint.clone();
+                async move { Ok::<_, Infallible>(endpoint.answer(&request, Timestamp::now()).await) }
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -153,7 +154,7 @@ fn new_authorization() -> anyhow::Result<String> {
     Ok(URL_SAFE_NO_PAD.encode(random))
 }
 
-/// In the user's own run-time folder, else in the cache folder of his home.
+/// In the user's run-time folder, else in the cache folder of the home folder.
 fn default_file(port: u16) -> anyhow::Result<PathBuf> {
     let folder = std::env::var_os("XDG_RUNTIME_DIR")
         .map(PathBuf::from)
@@ -162,7 +163,8 @@ fn default_file(port: u16) -> anyhow::Result<PathBuf> {
     Ok(folder.join("kvs-edge").join(format!("authorization-{port}")))
 }
 
-/// Writes it for the owner alone, without a line break; a file that is there is replaced, never written through.
+/// Writes it for the owner alone, without a line break; a file that is there is replaced, never written
+/// through.
 fn write_authorization(file: &Path, authorization: &str) -> anyhow::Result<()> {
     let problem = || format!("cannot write {}", file.display());
     if let Some(folder) = file.parent().filter(|f| !f.as_os_str().is_empty()) {
@@ -193,24 +195,29 @@ fn quoted(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::jwt;
+    use super::super::token::tests::jwt;
     use super::*;
     use http_body_util::BodyExt as _;
     use std::os::unix::fs::PermissionsExt as _;
 
     const NOW: Timestamp = Timestamp::from_millis(1_000_000_000_000);
 
-    fn desk(source: Source) -> Desk {
+    fn endpoint(source: TokenSource) -> Endpoint {
         let tokens = Tokens::new(source, None, NOW);
-        Desk { authorization: "secret".into(), tokens, ahead: Duration::ZERO }
+        Endpoint { authorization: "secret".into(), tokens, ahead: Duration::ZERO }
     }
 
-    async fn ask(desk: &Desk, path: &str, authorization: Option<&str>, now: Timestamp) -> (u16, Value) {
+    async fn ask(
+        endpoint: &Endpoint,
+        path: &str,
+        authorization: Option<&str>,
+        now: Timestamp,
+    ) -> (u16, Value) {
         let mut request = Request::get(path);
         if let Some(text) = authorization {
             request = request.header("authorization", text);
         }
-        let answer = desk.answer(&request.body(()).unwrap(), now).await;
+        let answer = endpoint.answer(&request.body(()).unwrap(), now).await;
         let status = answer.status().as_u16();
         let body = answer.into_body().collect().await.unwrap().to_bytes();
         (status, serde_json::from_slice(&body).unwrap())
@@ -222,18 +229,18 @@ mod tests {
         let path = folder.path().join("token");
         let text = jwt(1_000_003_600);
         std::fs::write(&path, format!("{text}\n")).unwrap();
-        let desk = desk(Source { token_file: Some(path), token_command: None });
-        let (status, answer) = ask(&desk, PATH, Some("secret"), NOW).await;
+        let endpoint = endpoint(TokenSource { token_file: Some(path), token_command: None });
+        let (status, answer) = ask(&endpoint, PATH, Some("secret"), NOW).await;
         assert_eq!(status, 200);
         let expected = json!({ "AccessKeyId": "kvsedge", "SecretAccessKey": "kvsedge",
             "Token": text, "Expiration": "2001-09-09T02:46:40Z" });
         assert_eq!(answer, expected);
         for wrong in [None, Some("Bearer secret"), Some("Secret"), Some("")] {
-            let (status, answer) = ask(&desk, PATH, wrong, NOW).await;
+            let (status, answer) = ask(&endpoint, PATH, wrong, NOW).await;
             assert_eq!(status, 401, "{wrong:?}");
             assert!(!answer.to_string().contains(&text));
         }
-        assert_eq!(ask(&desk, "/", Some("secret"), NOW).await.0, 404);
+        assert_eq!(ask(&endpoint, "/", Some("secret"), NOW).await.0, 404);
     }
 
     #[test]
