@@ -1,5 +1,5 @@
-//! The registry, what every process tells (`process_*`, build), the bound on stream labels, and the text that
-//! Prometheus reads. Each part owns its own families and registers them here.
+//! The registry, the families of every process (`process_*`, build), the bound on stream labels, and the text
+//! that Prometheus reads. Each part owns its families and registers them here.
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
@@ -16,7 +16,7 @@ pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// How many streams have a label value of their own; the rest counts as `_other`.
+    /// How many streams have a label value of their own; all others count as `_other`.
     pub max_streams: usize,
 }
 
@@ -56,7 +56,7 @@ impl Registries {
         &self.own
     }
 
-    /// Everything there is, now.
+    /// All families, with their present values.
     #[must_use]
     pub fn gather(&self) -> Vec<MetricFamily> {
         let mut families = self.own.gather();
@@ -68,11 +68,11 @@ impl Registries {
 /// All families as Prometheus' text format, version 0.0.4.
 #[must_use]
 pub fn text(families: &[MetricFamily]) -> String {
-    // It fails on families without a metric, and the registry leaves those out.
+    // It fails only on families without a metric, which the registry leaves out.
     TextEncoder::new().encode_to_string(families).unwrap_or_default()
 }
 
-/// Label values for streams, bounded in number: the first so many have their own name, the rest is `_other`.
+/// Label values for streams, bounded in number: the first ones have their own name, all others are `_other`.
 #[derive(Clone)]
 pub struct StreamLabels {
     known: Arc<RwLock<HashSet<Arc<str>>>>,
@@ -90,8 +90,8 @@ impl StreamLabels {
         Self { known: Arc::default(), other: OTHER_STREAM.into(), most }
     }
 
-    /// The label value for a stream. Pass only names of streams that the caller may see, or strangers use up the
-    /// names.
+    /// The label value for a stream. Pass only names of streams that the caller is permitted to see;
+    /// otherwise any caller could use up the bound with names of its own.
     #[must_use]
     pub fn label(&self, stream: &str) -> Arc<str> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);

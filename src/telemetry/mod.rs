@@ -1,8 +1,8 @@
-//! Setting up the sinks: log, metrics, audit; and the ids that tie their lines together.
+//! Log, metrics, audit log and spans; and the ids by which their lines are found together.
 
 pub mod audit;
+mod line_writer;
 pub mod log;
 pub mod metrics;
-pub mod sink;
 pub mod spans;
 pub mod trace;

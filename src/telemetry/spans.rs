@@ -1,12 +1,13 @@
-//! Spans of requests, told to a collector by OTLP over HTTP.
+//! Spans of requests, sent to a collector by OTLP over HTTP.
 //!
-//! Nothing is done, and nothing allocated, unless `trace.endpoint` is set and the request is sampled. A request's
-//! steps note when they began and ended; its spans are made of the notes when the last byte has left, so that a span
-//! says what became of the request. Sending is OpenTelemetry's batch processor on a thread of its own: it drops spans
-//! rather than hold up anybody. How a batch is sent is handed in, since the client lives on another brick.
+//! Nothing is done, and nothing allocated, unless `trace.endpoint` is set and the request is sampled. A
+//! request's steps note when they began and ended. Its spans are made of these notes when the last byte has
+//! been sent, so that a span has the outcome of the request. OpenTelemetry's batch processor sends them from
+//! a thread of its own, and drops spans rather than delay a request. The function that sends a batch is a
+//! parameter, because the HTTP client is another part of this floor.
 //!
-//! Spans name operation, stream, status, cache outcome: what the access line shows too, but no caller. Nothing of a
-//! trace goes to AWS.
+//! Spans have the operation, stream, status and cache outcome, as the access line has, but not the caller.
+//! Nothing of a trace is sent to AWS.
 
 use super::trace::{Trace, random_bytes};
 use crate::setting::Mistake;
@@ -32,7 +33,7 @@ pub struct Config {
     /// The collector: `http://host:4318`, or a whole URL. Without it there are no spans.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
-    /// Which share of the requests that nobody has decided on is sampled, 0 to 1.
+    /// Which share of the requests without a sampling decision is sampled, 0 to 1.
     pub sample: f64,
     /// Whose `traceparent` decides whether a request is sampled.
     pub follow: Follow,
@@ -42,10 +43,10 @@ pub struct Config {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Follow {
-    /// Trusted proxies' only: a stranger could have everything sampled.
+    /// Only those of trusted proxies: any client could have everything sampled.
     #[default]
     Trusted,
-    /// Everybody's.
+    /// Those of all clients.
     All,
 }
 
@@ -56,7 +57,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Everything that cannot be, at its key.
+    /// All mistakes, each at its key.
     #[must_use]
     pub fn check(&self) -> Vec<Mistake> {
         let mut mistakes = Vec::new();
@@ -73,7 +74,7 @@ impl Config {
     }
 }
 
-/// Where spans go: the standard path, unless there is one.
+/// The collector's URL, with the standard path unless it has one.
 fn url(endpoint: &str) -> Option<String> {
     let uri: http::Uri = endpoint.parse().ok()?;
     let known =
@@ -88,7 +89,7 @@ fn url(endpoint: &str) -> Option<String> {
     })
 }
 
-/// The future of one batch on its way.
+/// The future of one batch being sent.
 type Sending = Pin<Box<dyn Future<Output = Result<Response<Bytes>, String>> + Send>>;
 /// Sends one batch; any thread may call it.
 pub type Post = Arc<dyn Fn(Request<Bytes>) -> Sending + Send + Sync>;
@@ -134,7 +135,8 @@ impl Tracer {
             .with_timeout(PATIENCE)
             .build()?;
         let mut processor = BatchSpanProcessor::builder(exporter).build();
-        // OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say more of us, as everywhere.
+        // As the OpenTelemetry specification says, these come from OTEL_SERVICE_NAME and
+        // OTEL_RESOURCE_ATTRIBUTES.
         let name = std::env::var("OTEL_SERVICE_NAME").unwrap_or_else(|_| "kvs-edge".to_owned());
         let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
         processor.set_resource(&Resource::builder().with_service_name(name).with_attribute(version).build());
@@ -176,7 +178,7 @@ fn chance() -> f64 {
     (u64::from_le_bytes(random_bytes()) >> 11) as f64 / (1_u64 << 53) as f64
 }
 
-/// Our own client, as the exporter wants it.
+/// The program's HTTP client behind the exporter's trait.
 struct Sender {
     send: Post,
     exports: IntCounterVec,
@@ -216,7 +218,7 @@ pub struct Spans {
 }
 
 /// One step that is over.
-struct Step {
+struct SpanStep {
     name: &'static str,
     began: Instant,
     ended: Instant,
@@ -224,7 +226,7 @@ struct Step {
 
 /// Where steps are noted; nowhere, if the request is not sampled.
 #[derive(Clone, Default)]
-pub struct Steps(Option<Arc<Mutex<Vec<Step>>>>);
+pub struct Steps(Option<Arc<Mutex<Vec<SpanStep>>>>);
 
 /// More steps than this are not noted: a list of fragments may take many calls.
 const MOST_STEPS: usize = 64;
@@ -245,7 +247,7 @@ impl Steps {
         let Some(steps) = &self.0 else { return };
         let mut steps = steps.lock().unwrap_or_else(PoisonError::into_inner);
         if steps.len() < MOST_STEPS {
-            steps.push(Step { name, began, ended });
+            steps.push(SpanStep { name, began, ended });
         }
     }
 }
@@ -263,7 +265,7 @@ impl Spans {
         self.trace.to_string().into()
     }
 
-    /// Ends the request's span with what became of it, and hands all of them over.
+    /// Ends the request's span with its outcome, and passes all its spans to the exporter.
     pub fn end(self, name: &'static str, attributes: Vec<(&'static str, Value)>, failure: Option<String>) {
         let now = Instant::now();
         let status = failure.map_or(Status::Unset, Status::error);
@@ -316,7 +318,7 @@ impl Spans {
     }
 }
 
-/// The name of a step that asks KVS.
+/// The name of a step that calls KVS.
 pub const UPSTREAM: &str = "upstream";
 
 #[cfg(test)]

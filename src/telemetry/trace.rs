@@ -1,13 +1,13 @@
-//! Ids that hold together what belongs to one request: its own id, and the trace it is part of (W3C Trace Context).
+//! Ids of a request: its own, and the trace that it is part of (W3C Trace Context).
 //!
-//! Ids are unique, not secret. Nothing here goes to AWS.
+//! Ids are unique, not secret. Nothing here is sent to AWS.
 
 use http::HeaderMap;
 use std::cell::Cell;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 
-/// The longest foreign id that is taken over.
+/// The longest id of a proxy that is used.
 const LONGEST: usize = 64;
 
 /// A new id for a request: 32 hexadecimal digits.
@@ -16,8 +16,8 @@ pub fn request_id() -> Arc<str> {
     text(&random_bytes::<16>())
 }
 
-/// The id in `x-request-id`, if it is harmless (letters, digits, `-`, `_`, `.`, at most 64). Ask only when a trusted
-/// proxy sent it.
+/// The id in `x-request-id`, if it is harmless (letters, digits, `-`, `_`, `.`, at most 64). Call it only
+/// when a trusted proxy sent the request.
 #[must_use]
 pub fn request_id_of(headers: &HeaderMap) -> Option<Arc<str>> {
     let value = headers.get("x-request-id")?.to_str().ok()?;
@@ -34,7 +34,8 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Reads `traceparent`: `00-{32 hex}-{16 hex}-{2 hex}`. Later versions are read by their first four fields.
+    /// Reads `traceparent`: `00-{32 hex}-{16 hex}-{2 hex}`. Later versions are read by their first four
+    /// fields.
     #[must_use]
     pub fn read(headers: &HeaderMap) -> Option<Self> {
         let mut values = headers.get_all("traceparent").iter();
@@ -106,7 +107,8 @@ fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
     Some(bytes)
 }
 
-/// Bytes that do not repeat: splitmix64 from a seed per thread, which the standard library draws from the system.
+/// Bytes that do not repeat: splitmix64 from a seed per thread, which the standard library draws from the
+/// system.
 pub(super) fn random_bytes<const N: usize>() -> [u8; N] {
     thread_local! {
         static STATE: Cell<u64> = Cell::new(RandomState::new().build_hasher().finish());

@@ -1,15 +1,15 @@
 //! Bounds the lines that one repeated decision takes in the audit log.
 //!
-//! Decisions are equal if they differ in nothing but time and request id. At most [`LINES`] equal decisions a second have
-//! a line each. Those beyond are counted, and one line stands for all of them: `repeats` is their number, and time and
-//! request id are those of the last one. That line is written before the next line of the same decision, when another
-//! decision takes the slot, or by the writer thread, a second after the first of them. A required log has a line for each
-//! decision, since each request waits for its own line.
+//! Decisions are equal if they differ in nothing but time and request id. At most [`LINES`] equal decisions a
+//! second have a line each. Those beyond are counted, and one line stands for all of them: `repeats` is their
+//! number, and time and request id are those of the last one. That line is written before the next line of
+//! the same decision, when another decision takes the slot, or by the writer thread, a second after the first
+//! of them. A required log has a line for each decision, since each request waits for its own line.
 //!
-//! The table has a fixed size and one slot per hash. Two decisions that fall into one slot replace each other, which costs
-//! lines but loses none.
+//! The table has a fixed size and one slot per hash. Two decisions that fall into one slot replace each
+//! other, which costs lines but loses none.
 
-use super::{Decision, Event, Place};
+use super::event::{Decision, Event, Place};
 use crate::caller::Caller;
 use crate::kvs::{PlaybackMode, StreamName, TimeRange, Timestamp};
 use std::hash::{BuildHasher, Hash, Hasher};

@@ -1,22 +1,23 @@
-//! Makes a line of an event.
+//! Formats an event as one line.
 //!
-//! Not by `tracing-subscriber`'s formatter, because the access line is written for every request and must cost little.
-//! Spans are left out: an event says by its own fields what it belongs to (`request_id`).
+//! `tracing-subscriber`'s formatter is not used, because the access line is written for every request and
+//! must cost little. Spans are left out: an event has its own fields for what it belongs to (`request_id`).
 
-use super::Format;
+use super::config::Format;
 use crate::kvs::Timestamp;
-use crate::telemetry::sink::Sink;
+use crate::telemetry::line_writer::LineWriter;
 use std::cell::RefCell;
 use std::fmt::{self, Write as _};
+use std::sync::Arc;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
-/// Makes lines of events.
+/// The layer that formats events and passes lines to the sink.
 pub(super) struct Lines {
     pub(super) format: Format,
     pub(super) hash_users: bool,
-    pub(super) sink: Sink,
+    pub(super) writer: Arc<LineWriter>,
 }
 
 thread_local! {
@@ -27,7 +28,7 @@ impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         LINE.with(|line| match line.try_borrow_mut() {
             Ok(mut line) => self.write(&mut line, event),
-            // A field that logs while it is shown: its line is made beside the one it is in.
+            // A field that logs while it is formatted: its line is formatted in a buffer of its own.
             Err(_) => self.write(&mut String::new(), event),
         });
     }
@@ -40,7 +41,7 @@ impl Lines {
             Format::Json => write_json(line, event, Timestamp::now(), self.hash_users),
             Format::Text => write_text(line, event, Timestamp::now(), self.hash_users),
         }
-        self.sink.write(line.as_bytes());
+        self.writer.write(line.as_bytes());
     }
 }
 
@@ -115,8 +116,8 @@ impl Visit for Json<'_> {
 /// The field that names a caller.
 const USER: &str = "user_sub";
 
-/// Enough of a SHA-256 to tell callers apart, and the same on every replica. It hides names from casual readers; who
-/// has a list of all names can find them again.
+/// Enough of a SHA-256 to distinguish callers, and the same on every replica. It hides names from casual
+/// readers only: with a list of all names, a hash can be looked up.
 fn hashed(user: &str) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, user.as_bytes());
     digest.as_ref()[..8].iter().fold(String::from("sha256:"), |mut text, byte| {
@@ -159,7 +160,7 @@ fn write_text(line: &mut String, event: &Event<'_>, now: Timestamp, hash_users: 
     line.push('\n');
 }
 
-/// Appends the fields of an event for people. Line breaks are escaped: an event is one line.
+/// Appends the fields of an event as text. Line breaks are escaped: an event is one line.
 struct Text<'l>(&'l mut String, bool);
 
 impl Visit for Text<'_> {
@@ -199,8 +200,9 @@ impl fmt::Write for OneLine<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::filter;
+    use super::super::config::filter;
     use super::*;
+    use crate::telemetry::line_writer::{OnFailure, Options, StreamOutput};
     use prometheus::IntCounter;
     use proptest::prelude::*;
     use std::io;
@@ -209,9 +211,9 @@ mod tests {
     use tracing_subscriber::Registry;
     use tracing_subscriber::layer::SubscriberExt;
 
-    struct Kept(mpsc::Sender<Vec<u8>>);
+    struct Received(mpsc::Sender<Vec<u8>>);
 
-    impl io::Write for Kept {
+    impl io::Write for Received {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.send(bytes.to_vec()).map_err(|_| io::Error::other("gone"))?;
             Ok(bytes.len())
@@ -224,11 +226,20 @@ mod tests {
     /// The lines that `log` makes.
     fn logged(format: Format, hash_users: bool, log: impl FnOnce()) -> String {
         let (sender, received) = mpsc::channel();
-        let sink = Sink::new(Kept(sender), IntCounter::new("dropped", "x").unwrap()).unwrap();
-        let lines = Lines { format, hash_users, sink: sink.clone() };
+        let options = Options {
+            thread: "log",
+            name: "the log",
+            most_bytes: 4 << 20,
+            most_lines: usize::MAX,
+            rest: Duration::ZERO,
+            on_failure: OnFailure::Drop(IntCounter::new("dropped", "x").unwrap()),
+            deferred: None,
+        };
+        let writer = Arc::new(LineWriter::start(StreamOutput(Received(sender)), options).unwrap());
+        let lines = Lines { format, hash_users, writer: writer.clone() };
         let filter = filter("info,access=off").unwrap();
         tracing::subscriber::with_default(Registry::default().with(filter).with(lines), log);
-        sink.flush(Duration::from_secs(60));
+        assert!(writer.flush(Duration::from_secs(60)));
         String::from_utf8(received.try_iter().flatten().collect()).unwrap()
     }
 

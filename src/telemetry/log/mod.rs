@@ -1,74 +1,26 @@
-//! The log: one line per event, JSON for machines or text for people, to standard output, never in anybody's way.
+//! The log: one line per event to standard output, as JSON or text. It never delays a request.
 //!
-//! What is logged, and at which level, is decided where it happens; that nothing secret is, too.
+//! What is logged, and at which level, is decided where it happens. That code must not log secrets.
 
+mod config;
 mod lines;
 
-use super::audit;
-use super::sink::Sink;
-use crate::setting::Mistake;
+pub use config::{Config, Format};
+
+use super::line_writer::{LineWriter, OnFailure, Options, StreamOutput};
+use config::filter;
 use lines::Lines;
 use prometheus::IntCounter;
-use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
-use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Registry, reload};
 
-/// How lines look.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    /// One JSON object a line.
-    #[default]
-    Json,
-    /// Time, level, target, message, `name=value`.
-    Text,
-}
-
-/// `[log]`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// How lines look. Does not change while the program runs.
-    pub format: Format,
-    /// What is logged: a level, or levels by target, such as `info,kvs_edge::upstream=debug`.
-    pub level: String,
-    /// Whether every request leaves an access line.
-    pub access: bool,
-    /// Whether callers appear in it as a hash instead of by name.
-    pub hash_users: bool,
-    /// Where the audit log goes.
-    pub audit: audit::Config,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        let audit = audit::Config::default();
-        Self { format: Format::Json, level: "info".to_owned(), access: true, hash_users: false, audit }
-    }
-}
-
-impl Config {
-    /// Makes relative paths start at `folder`.
-    pub fn resolve(&mut self, folder: &Path) {
-        self.audit.resolve(folder);
-    }
-
-    /// Everything that cannot be, at its key.
-    #[must_use]
-    pub fn check(&self) -> Vec<Mistake> {
-        let how = "write a level (error, warn, info, debug, trace), or levels by target such as info,kvs_edge=debug";
-        let problem = filter(&self.level).err().map(|e| format!("`{}`: {e}: {how}", self.level));
-        problem.map(|problem| Mistake::at("log.level", problem)).into_iter().collect()
-    }
-}
-
-/// The log while it lasts. Dropping it writes what is left.
+/// The log of the process. Dropping it writes what is left.
 pub struct Guard {
     filter: reload::Handle<EnvFilter, Registry>,
-    sink: Sink,
+    writer: Arc<LineWriter>,
     dropped: IntCounter,
 }
 
@@ -99,11 +51,26 @@ pub enum Error {
 pub fn init(config: &Config) -> Result<Guard, Error> {
     let name = "kvs_edge_log_lines_dropped_total";
     let dropped = IntCounter::new(name, "Log lines lost because standard output was too slow or gone")?;
-    let sink = Sink::new(std::io::stdout(), dropped.clone())?;
+    let writer = LineWriter::start(StreamOutput(std::io::stdout()), options(dropped.clone()))?;
+    let writer = Arc::new(writer);
     let (filter, handle) = reload::Layer::new(filter(&config.level)?);
-    let lines = Lines { format: config.format, hash_users: config.hash_users, sink: sink.clone() };
+    let lines = Lines { format: config.format, hash_users: config.hash_users, writer: writer.clone() };
     tracing::subscriber::set_global_default(tracing_subscriber::registry().with(filter).with(lines))?;
-    Ok(Guard { filter: handle, sink, dropped })
+    Ok(Guard { filter: handle, writer, dropped })
+}
+
+/// At most 4 MiB of lines wait. The thread writes at most a hundred times a second, so that a busy process
+/// makes few, large writes.
+fn options(dropped: IntCounter) -> Options {
+    Options {
+        thread: "log",
+        name: "the log",
+        most_bytes: 4 << 20,
+        most_lines: usize::MAX,
+        rest: Duration::from_millis(10),
+        on_failure: OnFailure::Drop(dropped),
+        deferred: None,
+    }
 }
 
 impl Guard {
@@ -115,7 +82,7 @@ impl Guard {
         registry.register(Box::new(self.dropped.clone()))
     }
 
-    /// What changes the level while the program runs.
+    /// A handle that changes the level while the program runs.
     #[must_use]
     pub fn level(&self) -> Level {
         Level(self.filter.clone())
@@ -127,7 +94,7 @@ impl Guard {
 pub struct Level(reload::Handle<EnvFilter, Registry>);
 
 impl Level {
-    /// Takes over a new level; everything else stays as it was set up.
+    /// Applies a new level; everything else stays as it was set up.
     ///
     /// # Errors
     /// The level cannot be read; the old one stays.
@@ -137,27 +104,9 @@ impl Level {
 }
 
 impl Drop for Guard {
-    /// Waits until all lines are out, for a moment at most.
+    /// Waits until all lines are written, for two seconds at most.
     fn drop(&mut self) {
-        self.sink.flush(Duration::from_secs(2));
-    }
-}
-
-fn filter(level: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseError> {
-    EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(level)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn levels_are_checked_and_say_how() {
-        assert_eq!(Config::default().check(), []);
-        let bad = Config { level: "info,access=loud".to_owned(), ..Config::default() };
-        assert!(bad.check()[0].problem.contains("write a level"));
-        let config: Config = toml::from_str("format = 'text'\naudit = 'stdout'\nlevel = 'warn'").unwrap();
-        assert_eq!((config.format, config.access), (Format::Text, true));
-        assert!(toml::from_str::<Config>("formt = 'text'").is_err());
+        // What is not written by then is lost with the process.
+        let _ = self.writer.flush(Duration::from_secs(2));
     }
 }

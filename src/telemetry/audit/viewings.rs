@@ -1,9 +1,9 @@
-//! Who is watching: turns the many requests of a player into a start, a line per minute and an end.
+//! Viewings: turns the many requests of a player into a start, an entry per minute and an end.
 //!
-//! A viewing is one capability at one address. What it showed is told by the fragments that left: their times where
-//! they are known, and their bytes.
+//! A viewing is one capability at one address. What it showed are the fragments that were sent: their bytes,
+//! and their times where they are known.
 
-use super::{Event, Playback};
+use super::event::{Event, Playback};
 use crate::caller::Caller;
 use crate::kvs::{PlaybackMode, StreamName, Timestamp};
 use std::collections::HashMap;
@@ -16,29 +16,29 @@ use std::time::Duration;
 #[derive(Default)]
 pub struct Watch {
     open: Mutex<HashMap<(Arc<str>, IpAddr), Viewing>>,
-    /// When a refusal was last told.
+    /// When a refusal last had an entry.
     refused: Mutex<HashMap<Refusal, Timestamp>>,
 }
 
-/// What a player is refused again and again.
+/// What a player is refused repeatedly.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Refusal {
-    /// Whose viewing.
+    /// The viewing.
     pub viewing: Arc<str>,
-    /// From where.
+    /// The client's address.
     pub source_ip: IpAddr,
-    /// Why.
+    /// The reason, in one word.
     pub reason: &'static str,
 }
 
 /// What is the same throughout a viewing.
 #[derive(Clone, Debug)]
 pub struct Viewer {
-    /// Tells this viewing from others, such as a hash of the capability.
+    /// Distinguishes this viewing from others, such as a hash of the capability.
     pub viewing: Arc<str>,
-    /// Who watches.
+    /// The caller.
     pub caller: Arc<Caller>,
-    /// From where.
+    /// The client's address.
     pub source_ip: IpAddr,
     /// `hls` or `dash`.
     pub protocol: &'static str,
@@ -55,9 +55,9 @@ struct Viewing {
     started: Timestamp,
     seen: Timestamp,
     told: Timestamp,
-    /// Answers that are on their way to it.
+    /// Responses that are being sent to it.
     under_way: u32,
-    /// Since the last line, and in all.
+    /// What was shown since the last entry, and in all.
     minute: Shown,
     all: Shown,
 }
@@ -70,7 +70,7 @@ struct Shown {
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// Longer than any player waits between two loads of a playlist; a pause of this length is an end.
+/// After a pause of this length a viewing has ended; players load their playlists more often.
 const GONE: Duration = Duration::from_secs(90);
 
 impl Watch {
@@ -80,11 +80,11 @@ impl Watch {
         Self::default()
     }
 
-    /// Notes that a viewing asks for something; `write` is given its start, if this is it, or its minute, and what it answers
-    /// is passed on. If `write` refuses the start, the viewing has not started.
+    /// Notes a request of a viewing. `write` gets the entry of its start, if this is it, or of its last
+    /// minute; its result is returned. If `write` fails for the start, the viewing has not started.
     ///
     /// # Errors
-    /// What `write` answers.
+    /// The error of `write`.
     pub fn asked<T, E>(
         &self,
         viewer: &Viewer,
@@ -117,7 +117,7 @@ impl Watch {
         Ok(Some(written))
     }
 
-    /// Notes bytes that left, and the time of the footage in them if it is known.
+    /// Notes bytes that were sent, and the time of the footage in them if it is known.
     pub fn shown(&self, viewing: &Arc<str>, source_ip: IpAddr, bytes: u64, footage: Option<Timestamp>) {
         if let Some(viewing) = self.open().get_mut(&(viewing.clone(), source_ip)) {
             viewing.minute.add(bytes, footage);
@@ -125,15 +125,15 @@ impl Watch {
         }
     }
 
-    /// An answer sets out: the viewing goes on until it has arrived, however long that takes.
-    /// False if there is no such viewing; then it does not end either.
+    /// A response begins: the viewing goes on until it has been sent, however long that takes. False if there
+    /// is no such viewing; then do not call [`Watch::ends`].
     pub fn begins(&self, viewing: &Arc<str>, source_ip: IpAddr) -> bool {
         let mut open = self.open();
         let viewing = open.get_mut(&(viewing.clone(), source_ip));
         viewing.map(|viewing| viewing.under_way += 1).is_some()
     }
 
-    /// An answer has arrived, or the client has gone.
+    /// A response has been sent, or the client has closed the connection.
     pub fn ends(&self, viewing: &Arc<str>, source_ip: IpAddr, now: Timestamp) {
         if let Some(viewing) = self.open().get_mut(&(viewing.clone(), source_ip)) {
             viewing.under_way = viewing.under_way.saturating_sub(1);
@@ -141,7 +141,7 @@ impl Watch {
         }
     }
 
-    /// True if a refusal is news: players repeat what they were refused, and one line a minute tells it all.
+    /// Whether a refusal needs an entry. Players repeat refused requests, so each has one entry a minute.
     pub fn refused(&self, refusal: Refusal, now: Timestamp) -> bool {
         let mut refused = locked(&self.refused);
         match refused.entry(refusal) {
@@ -153,12 +153,12 @@ impl Watch {
         }
     }
 
-    /// A refusal could not be written down: it is news when it happens again.
+    /// The entry of a refusal could not be written: it needs one when it happens again.
     pub fn untold(&self, refusal: &Refusal) {
         locked(&self.refused).remove(refusal);
     }
 
-    /// Ends the viewings that have asked for nothing in a while; call it every few seconds.
+    /// Ends the viewings without a request for a while; call it every few seconds.
     pub fn sweep(&self, now: Timestamp, mut write: impl FnMut(&Event<'_>)) {
         locked(&self.refused).retain(|_, told| told.age(now) < MINUTE);
         self.open().retain(|_, viewing| {

@@ -1,5 +1,5 @@
-//! What audit lines are appended to: standard output, or a file that is followed when it is moved away. A write that fails says
-//! how far it came, so that the next try goes on from there.
+//! What lines are appended to: a stream such as standard output, or a file that is followed when it is moved
+//! away. A write that fails reports how far it came, so that the next one continues there.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -7,17 +7,19 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How often the file is looked for under its name: logrotate moves it away.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often it is checked whether the file still has its name: logrotate moves it away.
+const CHECK: Duration = Duration::from_secs(1);
 
 /// Something that lines are appended to.
-pub(super) trait Output: Send {
-    /// Writes `line` from `written` on and moves `written` along.
+pub trait Output: Send {
+    /// Writes `line` from `written` on, and moves `written` on by what was written.
+    ///
+    /// # Errors
+    /// The rest cannot be written now.
     fn append(&mut self, line: &[u8], written: &mut usize) -> io::Result<()>;
 }
 
-/// Writes all of it, as far as `written` does not say that it is.
-pub(super) fn push(to: &mut impl Write, line: &[u8], written: &mut usize) -> io::Result<()> {
+fn push(to: &mut impl Write, line: &[u8], written: &mut usize) -> io::Result<()> {
     while *written < line.len() {
         match to.write(&line[*written..]) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -29,25 +31,29 @@ pub(super) fn push(to: &mut impl Write, line: &[u8], written: &mut usize) -> io:
     to.flush()
 }
 
-/// Standard output.
-pub(super) struct Stdout;
+/// Standard output, or any other stream.
+pub struct StreamOutput<W>(pub W);
 
-impl Output for Stdout {
+impl<W: Write + Send> Output for StreamOutput<W> {
     fn append(&mut self, line: &[u8], written: &mut usize) -> io::Result<()> {
-        push(&mut io::stdout().lock(), line, written)
+        push(&mut self.0, line, written)
     }
 }
 
-/// A file that is opened anew when its name no longer leads to it.
-pub(super) struct Appended {
+/// A file that is opened again when it no longer has its name.
+pub struct AppendedFile {
     path: PathBuf,
     file: File,
-    looked: Instant,
+    checked: Instant,
 }
 
-impl Appended {
+impl AppendedFile {
+    /// Opens the file for appending, and makes it if there is none.
+    ///
+    /// # Errors
+    /// It cannot be opened.
     pub fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), file: Self::file(path)?, looked: Instant::now() })
+        Ok(Self { path: path.to_owned(), file: Self::file(path)?, checked: Instant::now() })
     }
 
     fn file(path: &Path) -> io::Result<File> {
@@ -62,16 +68,17 @@ impl Appended {
     }
 }
 
-impl Output for Appended {
+impl Output for AppendedFile {
     fn append(&mut self, line: &[u8], written: &mut usize) -> io::Result<()> {
-        if self.looked.elapsed() >= LOOK {
+        if self.checked.elapsed() >= CHECK {
             if self.moved() {
-                // If this fails, the next try looks again: what goes to a file without a name is lost.
+                // If this fails, the next attempt checks again: what is written to a file without a name is
+                // lost.
                 self.file = Self::file(&self.path)?;
-                // In a new file the line begins again.
+                // A new file gets the whole line.
                 *written = 0;
             }
-            self.looked = Instant::now();
+            self.checked = Instant::now();
         }
         push(&mut self.file, line, written)
     }
@@ -87,9 +94,9 @@ mod tests {
         let place = folder.path().join("logs");
         std::fs::create_dir(&place).unwrap();
         let path = place.join("audit.log");
-        let mut output = Appended::open(&path).unwrap();
+        let mut output = AppendedFile::open(&path).unwrap();
         std::fs::remove_dir_all(&place).unwrap();
-        output.looked = Instant::now().checked_sub(LOOK).unwrap();
+        output.checked = Instant::now().checked_sub(CHECK).unwrap();
         let mut written = 0;
         for _ in 0..3 {
             assert!(output.append(b"a line\n", &mut written).is_err());
