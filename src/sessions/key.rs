@@ -56,7 +56,7 @@ impl SessionKey {
         let parameters = SessionParameters {
             start,
             end,
-            max_fragments: super::joined::MOST,
+            max_fragments: super::hls::long_vod::MOST,
             show_timestamps: true,
             ..self.parameters.clone()
         };
@@ -66,7 +66,7 @@ impl SessionKey {
     /// Most fragments that one upstream session lists.
     #[must_use]
     pub fn most(&self) -> u16 {
-        self.parameters.max_fragments.min(super::joined::MOST)
+        self.parameters.max_fragments.min(super::hls::long_vod::MOST)
     }
 
     /// Whether a manifest must hold the whole range.

@@ -4,37 +4,29 @@
 //! [`SessionKey`] for any number of viewers: opened by single flight, renewed ahead of its end, reopened when KVS drops
 //! it, let go when nobody watches. Playlists are loaded at most once a second per track for everybody, and when KVS
 //! fails the last good one stands for a while. What players must not notice of all this is decided by pure modules:
-//! `continuity` for HLS, `periods` for DASH.
+//! `hls` and `dash`.
 //!
 //! How a session is opened and a playlist fetched is handed in as an [`Origin`]; media bytes are not handled here, but
 //! [`Sessions::locate`] says which upstream session and resource stand behind a published address.
 
-mod continuity;
-mod inits;
-mod joined;
+mod dash;
+mod hls;
 mod key;
-mod lanes;
-mod manifest;
-mod media_playlist;
 mod metrics;
 mod numbering;
 mod origin;
-mod periods;
 mod pool;
-mod prefetch;
-mod shared;
-mod slot;
-mod store;
+mod saved_state;
+mod session;
 mod viewers;
-mod xml;
 
 pub use key::{SessionKey, ViewerId, WHOLE};
-pub use lanes::{Lane, Lanes};
 pub use metrics::Metrics;
 pub use origin::{Opened, Origin, Track, Verdict};
 pub use pool::{Located, Sessions};
-pub use shared::{Refusal, Session};
-pub use slot::{Outcome, Playlist};
+pub use session::cached_playlist::{Outcome, Playlist};
+pub use session::spare_sessions::{Lane, Lanes};
+pub use session::{Refusal, Session};
 pub use viewers::{SessionInfo, Viewing};
 
 use crate::setting::{Mistake, Span};
@@ -154,7 +146,10 @@ pub enum Error<E> {
 }
 
 #[cfg(test)]
-mod tests {
+mod tests;
+
+#[cfg(test)]
+mod settings {
     use super::*;
 
     #[test]

@@ -3,9 +3,9 @@
 use super::key::{SessionKey, ViewerId};
 use super::metrics::Metrics;
 use super::origin::Origin;
-use super::shared::{Refusal, Session, Shared, lock};
-use super::slot::Playlist;
-use super::store::{self, Store};
+use super::saved_state::{self as store, Store};
+use super::session::cached_playlist::Playlist;
+use super::session::{Refusal, Session, Shared, lock};
 use super::viewers::{SessionInfo, Viewing};
 use super::{Config, Error};
 use crate::kvs::{Resource, Timestamp};
@@ -244,6 +244,3 @@ fn part<O: Origin>(shared: &Arc<Shared<O>>, timeout: Option<Duration>) {
         shared.stop_fetching();
     }
 }
-
-#[cfg(test)]
-mod tests;

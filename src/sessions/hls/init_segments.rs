@@ -1,0 +1,139 @@
+//! Published addresses of init segments, and what stands behind each.
+//!
+//! KVS numbers init segments anew in each session, so that one address can mean two things; a player that keeps init
+//! segments by their address would decode with the wrong one. Published, each has a number that follows from what
+//! stands in it, the same for equal ones in every session and process; where that is not known, one that no other
+//! session or process gives.
+
+use super::timeline::Generation;
+use crate::kvs::{Resource, Timestamp};
+use crate::sessions::numbering;
+use crate::sessions::origin::Track;
+use std::collections::VecDeque;
+
+/// Our addresses of init segments.
+#[derive(Default)]
+pub(in crate::sessions) struct Inits {
+    known: VecDeque<(u32, Generation, Resource)>,
+    learned: VecDeque<(Generation, Resource, Track)>,
+    last: u32,
+}
+
+/// Sessions of one stream that a player could still ask inits of.
+const INITS: usize = 64;
+
+impl Inits {
+    /// The published address of an init segment of a session.
+    pub(in crate::sessions) fn address(
+        &mut self,
+        generation: Generation,
+        upstream: &Resource,
+        now: Timestamp,
+    ) -> Resource {
+        let known = self.known.iter().find(|(_, of, resource)| *of == generation && resource == upstream);
+        if let Some((id, ..)) = known {
+            return renumbered(upstream, *id);
+        }
+        let id = match self.track(generation, upstream) {
+            Some(track) => u32::try_from(track.mark % 1_000_000_000).unwrap_or_default(),
+            None => {
+                self.last = numbering::init_epoch(now).max(self.last.saturating_add(1));
+                self.last
+            }
+        };
+        self.known.push_back((id, generation, upstream.clone()));
+        if self.known.len() > INITS {
+            self.known.pop_front();
+        }
+        renumbered(upstream, id)
+    }
+
+    /// What stands in an init segment of a session.
+    pub(in crate::sessions) fn learn(&mut self, generation: Generation, upstream: &Resource, track: Track) {
+        self.learned.push_back((generation, upstream.clone(), track));
+        if self.learned.len() > INITS {
+            self.learned.pop_front();
+        }
+    }
+
+    /// What was learned of an init segment.
+    pub(in crate::sessions) fn track(&self, generation: Generation, upstream: &Resource) -> Option<Track> {
+        let mut learned = self.learned.iter().rev();
+        learned.find(|(of, resource, _)| *of == generation && resource == upstream).map(|(.., track)| *track)
+    }
+
+    /// What was learned last of a track of a session.
+    pub(in crate::sessions) fn newest(&self, generation: Generation, track: u8) -> Option<Track> {
+        let mut learned = self.learned.iter().rev();
+        learned.find(|(of, init, _)| *of == generation && is_of(init, track)).map(|(.., track)| *track)
+    }
+
+    /// The init segment behind an address, in the newest session that has it.
+    pub(in crate::sessions) fn find(&self, published: &Resource) -> Option<(Generation, Resource)> {
+        let mut known = self.known.iter().rev();
+        let (_, generation, upstream) =
+            known.find(|(id, _, upstream)| renumbered(upstream, *id) == *published)?;
+        Some((*generation, upstream.clone()))
+    }
+
+    pub(in crate::sessions) fn latest(&self, track: u8) -> Option<(Generation, Resource)> {
+        let (_, generation, upstream) =
+            self.known.iter().rev().find(|(.., resource)| is_of(resource, track))?;
+        Some((*generation, upstream.clone()))
+    }
+}
+
+fn is_of(init: &Resource, track: u8) -> bool {
+    matches!(init, Resource::InitSegment { track: of, .. } if *of == track)
+}
+
+fn renumbered(init: &Resource, id: u32) -> Resource {
+    let (protocol, track) = match init {
+        Resource::InitSegment { protocol, track, .. } => (*protocol, *track),
+        other => (other.protocol(), 1),
+    };
+    Resource::InitSegment { protocol, track, sequence: Some(id) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kvs::Protocol;
+
+    fn init(track: u8, sequence: Option<u32>) -> Resource {
+        Resource::InitSegment { protocol: Protocol::Hls, track, sequence }
+    }
+
+    #[test]
+    fn one_address_per_session_track_and_epoch() {
+        let (mut inits, now) = (Inits::default(), Timestamp::from_millis(1_800_000_000_000));
+        let first = inits.address(1, &init(1, None), now);
+        assert_eq!(inits.address(1, &init(1, None), now), first);
+        for other in [(2, init(1, None)), (1, init(2, None)), (1, init(1, Some(1)))] {
+            let address = inits.address(other.0, &other.1, now);
+            assert_ne!(address, first);
+            assert_eq!(inits.find(&address), Some(other));
+        }
+        assert_eq!(inits.find(&first), Some((1, init(1, None))));
+        assert_eq!(inits.latest(1), Some((1, init(1, Some(1)))));
+        assert_eq!(inits.find(&init(1, Some(7))), None);
+    }
+
+    #[test]
+    fn equal_ones_have_one_address_in_every_session_and_process() {
+        let now = Timestamp::from_millis(1_800_000_000_000);
+        let track = |mark| Track { timescale: 16_000, mark };
+        let mut inits = Inits::default();
+        inits.learn(1, &init(1, None), track(5_000_000_007));
+        inits.learn(2, &init(1, Some(0)), track(5_000_000_007));
+        inits.learn(2, &init(1, Some(1)), track(8));
+        let first = inits.address(1, &init(1, None), now);
+        assert_eq!(first, init(1, Some(7)));
+        assert_eq!(inits.find(&first), Some((1, init(1, None))));
+        assert_eq!(inits.address(2, &init(1, Some(0)), now), first);
+        assert_eq!(inits.find(&first), Some((2, init(1, Some(0)))), "the newest session lives longest");
+        assert_ne!(inits.address(2, &init(1, Some(1)), now), first);
+        assert_eq!(inits.newest(2, 1), Some(track(8)));
+        assert_eq!(inits.newest(2, 2), None);
+    }
+}

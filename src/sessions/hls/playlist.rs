@@ -1,0 +1,295 @@
+//! A media playlist in parts: what continuity decides on, and everything else as it was written.
+//!
+//! Reads the token-free text that `playback` made of KVS's; so every URI in it is a playback resource. Tags that are
+//! not understood stay byte for byte with the segment they precede.
+
+use crate::kvs::{Protocol, Resource, Timestamp};
+use std::fmt::Write as _;
+
+/// A playlist of one track.
+#[derive(Clone, PartialEq, Debug)]
+pub(in crate::sessions) struct MediaPlaylist {
+    crlf: bool,
+    /// Lines ahead of the first segment, as written; `TARGETDURATION` and the sequence numbers are apart.
+    header: Vec<String>,
+    /// `EXT-X-TARGETDURATION`, seconds.
+    pub target: u64,
+    /// `EXT-X-MEDIA-SEQUENCE`.
+    pub sequence: u64,
+    /// `EXT-X-DISCONTINUITY-SEQUENCE`.
+    pub discontinuities: u64,
+    /// What it lists.
+    pub segments: Vec<Segment>,
+    /// `EXT-X-ENDLIST`.
+    pub ended: bool,
+}
+
+/// One segment.
+#[derive(Clone, PartialEq, Debug)]
+pub(in crate::sessions) struct Segment {
+    /// `EXT-X-DISCONTINUITY` precedes it.
+    pub discontinuity: bool,
+    /// The init segment in effect, whether or not its tag stands here.
+    pub map: Option<Map>,
+    /// `EXT-X-PROGRAM-DATE-TIME`.
+    pub date: Option<Timestamp>,
+    /// `EXTINF`, milliseconds.
+    pub millis: u64,
+    /// `EXTINF` and what is not understood, as written.
+    lines: Vec<String>,
+    /// What to fetch.
+    pub resource: Resource,
+}
+
+/// `EXT-X-MAP`.
+#[derive(Clone, PartialEq, Debug)]
+pub(in crate::sessions) struct Map {
+    /// Attributes ahead of and behind the URI, as written.
+    around: (String, String),
+    /// What to fetch.
+    pub resource: Resource,
+}
+
+/// The text is no media playlist that we could keep continuous.
+const NOT_ONE: &str = "KVS answered with something that is not a media playlist";
+
+impl MediaPlaylist {
+    /// Reads a token-free playlist.
+    pub(in crate::sessions) fn parse(text: &str) -> Result<Self, &'static str> {
+        let mut playlist = Self {
+            crlf: text.contains("\r\n"),
+            header: Vec::new(),
+            target: 0,
+            sequence: 0,
+            discontinuities: 0,
+            segments: Vec::new(),
+            ended: false,
+        };
+        let mut next = Pending::default();
+        let mut lines = text.lines();
+        if lines.next() != Some("#EXTM3U") {
+            return Err(NOT_ONE);
+        }
+        for line in lines {
+            playlist.line(line, &mut next)?;
+        }
+        if playlist.target == 0 { Err(NOT_ONE) } else { Ok(playlist) }
+    }
+
+    fn line(&mut self, line: &str, next: &mut Pending) -> Result<(), &'static str> {
+        let (name, value) = line.split_once(':').unwrap_or((line, ""));
+        // Beyond 2^48 lies no playlist, and sums stay in range.
+        let number = || value.trim().parse().ok().filter(|number: &u64| *number < 1 << 48).ok_or(NOT_ONE);
+        match name {
+            "#EXT-X-TARGETDURATION" => self.target = number()?,
+            "#EXT-X-MEDIA-SEQUENCE" => self.sequence = number()?,
+            "#EXT-X-DISCONTINUITY-SEQUENCE" => self.discontinuities = number()?,
+            "#EXT-X-ENDLIST" => self.ended = true,
+            "#EXT-X-DISCONTINUITY" => next.discontinuity = true,
+            "#EXT-X-MAP" => next.map = Some(Map::parse(value).ok_or(NOT_ONE)?),
+            "#EXT-X-PROGRAM-DATE-TIME" if Timestamp::parse(value).is_ok() => {
+                next.date = Timestamp::parse(value).ok();
+            }
+            "#EXTINF" => {
+                next.millis = Some(millis(value).ok_or(NOT_ONE)?);
+                next.lines.push(line.to_owned());
+            }
+            // A header's tag, as long as nothing of a segment has come.
+            _ if line.starts_with('#') && self.segments.is_empty() && next.is_empty() => {
+                self.header.push(line.to_owned());
+            }
+            _ if line.is_empty() || line.starts_with('#') => next.lines.push(line.to_owned()),
+            _ => {
+                let (file, query) = line.split_once('?').unwrap_or((line, ""));
+                let resource = Resource::parse(Protocol::Hls, file, query).ok_or(NOT_ONE)?;
+                let pending = std::mem::take(next);
+                next.map.clone_from(&pending.map);
+                self.segments.push(Segment {
+                    discontinuity: pending.discontinuity,
+                    map: pending.map,
+                    date: pending.date,
+                    millis: pending.millis.ok_or(NOT_ONE)?,
+                    lines: pending.lines,
+                    resource,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The same header with other content.
+    pub(in crate::sessions) fn with(
+        &self,
+        target: u64,
+        sequence: u64,
+        discontinuities: u64,
+        segments: Vec<Segment>,
+    ) -> Self {
+        Self { target, sequence, discontinuities, segments, header: self.header.clone(), ..*self }
+    }
+
+    /// Writes it. `dates` says whether PROGRAM-DATE-TIME is shown.
+    pub(in crate::sessions) fn render(&self, dates: bool) -> String {
+        let end = if self.crlf { "\r\n" } else { "\n" };
+        let mut out = String::with_capacity(256 + self.segments.len() * 200);
+        let mut line = |text: std::fmt::Arguments<'_>| {
+            // Writing to a String cannot fail.
+            let _ = out.write_fmt(text);
+            out.push_str(end);
+        };
+        line(format_args!("#EXTM3U"));
+        // Version and playlist type first, as KVS has it; then the numbers; then the rest.
+        let early =
+            |tag: &&String| tag.starts_with("#EXT-X-VERSION") || tag.starts_with("#EXT-X-PLAYLIST-TYPE");
+        for tag in self.header.iter().filter(early) {
+            line(format_args!("{tag}"));
+        }
+        line(format_args!("#EXT-X-TARGETDURATION:{}", self.target));
+        line(format_args!("#EXT-X-MEDIA-SEQUENCE:{}", self.sequence));
+        if self.discontinuities > 0 || self.segments.iter().any(|segment| segment.discontinuity) {
+            line(format_args!("#EXT-X-DISCONTINUITY-SEQUENCE:{}", self.discontinuities));
+        }
+        for tag in self.header.iter().filter(|tag| !early(tag)) {
+            line(format_args!("{tag}"));
+        }
+        let mut map = None;
+        for segment in &self.segments {
+            if segment.discontinuity {
+                line(format_args!("#EXT-X-DISCONTINUITY"));
+            }
+            if segment.map.as_ref() != map {
+                map = segment.map.as_ref();
+                if let Some(Map { around, resource }) = map {
+                    line(format_args!("#EXT-X-MAP:{}URI=\"{resource}\"{}", around.0, around.1));
+                }
+            }
+            if let Some(date) = segment.date.filter(|_| dates) {
+                line(format_args!("#EXT-X-PROGRAM-DATE-TIME:{date}"));
+            }
+            for other in &segment.lines {
+                line(format_args!("{other}"));
+            }
+            line(format_args!("{}", segment.resource));
+        }
+        if self.ended {
+            line(format_args!("#EXT-X-ENDLIST"));
+        }
+        out
+    }
+}
+
+/// What has been read of the segment to come.
+#[derive(Default)]
+struct Pending {
+    discontinuity: bool,
+    map: Option<Map>,
+    date: Option<Timestamp>,
+    millis: Option<u64>,
+    lines: Vec<String>,
+}
+
+impl Pending {
+    fn is_empty(&self) -> bool {
+        !self.discontinuity && self.map.is_none() && self.date.is_none() && self.lines.is_empty()
+    }
+}
+
+impl Map {
+    /// The same tag with another address.
+    pub(in crate::sessions) fn at(self, resource: Resource) -> Self {
+        Self { resource, ..self }
+    }
+
+    fn parse(attributes: &str) -> Option<Self> {
+        let (before, rest) = attributes.split_once("URI=\"")?;
+        let (uri, after) = rest.split_once('"')?;
+        let (file, query) = uri.split_once('?').unwrap_or((uri, ""));
+        let resource = Resource::parse(Protocol::Hls, file, query)?;
+        Some(Self { around: (before.to_owned(), after.to_owned()), resource })
+    }
+}
+
+/// What a playlist lists, in order.
+pub(in crate::sessions) fn fragments(text: &str) -> Vec<Resource> {
+    let uris = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    uris.filter_map(|uri| uri.split_once('?'))
+        .filter_map(|(file, query)| Resource::parse(Protocol::Hls, file, query))
+        .collect()
+}
+
+/// `1.857,title` in milliseconds, rounded; at most a day, so that sums do not overflow.
+fn millis(extinf: &str) -> Option<u64> {
+    let seconds: f64 = extinf.split(',').next()?.trim().parse().ok()?;
+    (0.0..86_400.0).contains(&seconds).then(|| (seconds * 1000.0).round() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn vector(name: &str) -> String {
+        let path = format!("{}/tests/vectors/playlists/{name}/after.m3u8", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read_to_string(path).unwrap()
+    }
+
+    #[test]
+    fn playlists_of_kvs_come_back_as_they_were() {
+        for name in ["media_on_demand_never", "media_live_mpeg_ts", "media_live_always"] {
+            let text = vector(name);
+            // Ours has the tag that KVS leaves out.
+            let shown = MediaPlaylist::parse(&text).unwrap().render(true);
+            assert_eq!(shown.replace("#EXT-X-DISCONTINUITY-SEQUENCE:0\n", ""), text, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_parts_are_found() {
+        let playlist = MediaPlaylist::parse(&vector("media_on_demand_never")).unwrap();
+        assert_eq!((playlist.target, playlist.sequence, playlist.ended), (2, 1, true));
+        let second = &playlist.segments[1];
+        assert_eq!(second.millis, 1857);
+        assert_eq!(second.date.unwrap().to_string(), "2022-01-28T07:00:37.787Z");
+        assert_eq!(second.map, playlist.segments[0].map, "an init segment stays in effect");
+        assert!(!playlist.render(false).contains("DATE-TIME"));
+    }
+
+    #[test]
+    fn what_is_no_playlist_is_refused() {
+        for bad in [
+            "",
+            "<html>",
+            "#EXTM3U\n",
+            "#EXTM3U\n#EXT-X-TARGETDURATION:x",
+            "#EXTM3U\n#EXT-X-TARGETDURATION:2\nhttps://evil.example/",
+            "#EXTM3U\n#EXT-X-TARGETDURATION:2\ngetTSFragment.ts?FragmentNumber=1",
+            "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:inf,\ngetTSFragment.ts?FragmentNumber=1",
+        ] {
+            assert!(MediaPlaylist::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused_without_panic(text in "\\PC{0,60}", lines in "(#EXT-X-[A-Z]{3}:[0-9A-Z=\".]{0,9}\n){0,5}") {
+            let _ = MediaPlaylist::parse(&format!("#EXTM3U\n#EXT-X-TARGETDURATION:2\n{lines}{text}"));
+        }
+
+        #[test]
+        fn shown_and_read_again_is_the_same(lines in proptest::collection::vec(
+            prop_oneof![
+                Just("#EXT-X-DISCONTINUITY".to_owned()),
+                Just("#EXT-X-VENDOR:1".to_owned()),
+                (0..9_u32).prop_map(|n| format!("#EXT-X-MAP:URI=\"getMP4InitFragment.mp4?TrackNumber=1&SequenceNumber={n}\"")),
+                (0..9000_u32, 0..99_u32).prop_map(|(ms, n)| format!("#EXTINF:{},\ngetTSFragment.ts?FragmentNumber={n}", f64::from(ms) / 1000.0)),
+            ], 0..12)
+        ) {
+            let text = format!("#EXTM3U\n#EXT-X-TARGETDURATION:9\n{}\n", lines.join("\n"));
+            if let Ok(playlist) = MediaPlaylist::parse(&text) {
+                let again = MediaPlaylist::parse(&playlist.render(true)).unwrap();
+                prop_assert_eq!(&again.segments, &playlist.segments);
+                prop_assert_eq!(again.render(true), playlist.render(true));
+            }
+        }
+    }
+}

@@ -1,0 +1,501 @@
+//! What players must not notice: sequences over renewals, gaps and restarts.
+
+use crate::kvs::{FragmentNumber, Resource, Timestamp};
+use crate::sessions::hls::playlist::MediaPlaylist;
+use crate::sessions::hls::timeline::*;
+use crate::sessions::numbering::tests::fragment;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+/// A camera's archive and the playlists that KVS makes of it.
+#[derive(Clone)]
+struct Camera {
+    /// Number and start of each fragment; 2 s each.
+    made: Vec<(FragmentNumber, u64)>,
+    counter: u64,
+    clock: u64,
+}
+
+const START: u64 = 1_767_225_600_000;
+
+impl Camera {
+    fn new() -> Self {
+        Self { made: Vec::new(), counter: 4_000, clock: START }
+    }
+
+    fn record(&mut self, fragments: u64) {
+        for _ in 0..fragments {
+            self.made.push((fragment(self.counter, self.clock, 77), self.clock));
+            self.counter += 1;
+            self.clock += 2_000;
+        }
+    }
+
+    /// Silence for a while; the counter jumps, as between producer runs.
+    fn pause(&mut self, seconds: u64) {
+        self.clock += seconds * 1000;
+        self.counter += 1 + seconds % 7;
+    }
+}
+
+/// One upstream session: lists the newest `n` of what is there since a bit before it opened.
+struct Upstream {
+    generation: Generation,
+    /// Index of the first fragment it ever lists.
+    from: usize,
+    n: usize,
+}
+
+struct Shown {
+    dates: bool,
+    always: bool,
+    global: bool,
+}
+
+impl Upstream {
+    fn open(generation: Generation, camera: &Camera, n: usize) -> Self {
+        Self { generation, from: camera.made.len().saturating_sub(n), n }
+    }
+
+    fn playlist(&self, camera: &Camera, track: u8, shown: &Shown) -> MediaPlaylist {
+        let first = self.from.max(camera.made.len().saturating_sub(self.n));
+        let mut text = format!(
+            "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:{}\n",
+            first - self.from
+        );
+        for (at, (number, start)) in camera.made.iter().enumerate().skip(first) {
+            if shown.always {
+                text += "#EXT-X-DISCONTINUITY\n";
+            }
+            if at == first {
+                text += &format!(
+                    "#EXT-X-MAP:URI=\"getMP4InitFragment.mp4?TrackNumber={track}&SequenceNumber=0\"\n"
+                );
+            }
+            if shown.dates {
+                text += &format!("#EXT-X-PROGRAM-DATE-TIME:{}\n", Timestamp::from_millis(*start));
+            }
+            let number = if shown.global { number.to_string() } else { (at - self.from).to_string() };
+            text += &format!(
+                "#EXTINF:2.0,\ngetMP4MediaFragment.mp4?FragmentNumber={number}&TrackNumber={track}\n"
+            );
+        }
+        MediaPlaylist::parse(&text).unwrap()
+    }
+}
+
+fn numbers(playlist: &MediaPlaylist) -> Vec<String> {
+    playlist
+        .segments
+        .iter()
+        .map(|segment| match &segment.resource {
+            Resource::Mp4Fragment { number, .. } => number.to_string(),
+            other => panic!("{other}"),
+        })
+        .collect()
+}
+
+const PLAIN: Shown = Shown { dates: true, always: false, global: true };
+
+#[test]
+fn a_renewed_session_goes_on_where_the_old_one_was() {
+    let mut camera = Camera::new();
+    camera.record(6);
+    let mut timeline = Timeline::new(5, false, false);
+    let now = Timestamp::from_millis(camera.clock);
+    let old = Upstream::open(1, &camera, 5);
+    let first = timeline.merge(1, 1, &old.playlist(&camera, 1, &PLAIN), now).unwrap();
+    assert_eq!((first.sequence, first.segments.len()), (4_001, 5));
+    camera.record(2);
+    let new = Upstream::open(2, &camera, 5);
+    let second = timeline.merge(1, 2, &new.playlist(&camera, 1, &PLAIN), now).unwrap();
+    assert_eq!(second.sequence, 4_003);
+    assert_eq!(numbers(&second)[..3], numbers(&first)[2..]);
+    let tags: Vec<bool> = second.segments.iter().map(|segment| segment.discontinuity).collect();
+    assert_eq!(tags, [false, false, false, true, false], "one where the new session begins");
+    // The same init address upstream, another one here: the new session's may differ.
+    let map = |at: usize| second.segments[at].map.as_ref().unwrap().resource.clone();
+    assert_eq!(map(0), map(2));
+    assert_ne!(map(2), map(3));
+    assert_eq!(timeline.init(&map(0)).unwrap().0, 1);
+    assert_eq!(timeline.init(&map(3)).unwrap().0, 2);
+    assert_eq!(timeline.generation(&camera.made[5].0), Some(1));
+    assert_eq!(timeline.generation(&camera.made[7].0), Some(2));
+    assert!(second.render(true).contains("#EXT-X-DISCONTINUITY-SEQUENCE:0\n"));
+}
+
+const INIT: Resource =
+    Resource::InitSegment { protocol: crate::kvs::Protocol::Hls, track: 1, sequence: Some(0) };
+
+/// A session whose media is moved onto the one timeline, with an init segment of this mark.
+fn moved(timeline: &mut Timeline, generation: Generation, mark: u64) {
+    timeline.moves(generation);
+    timeline.learn(generation, &INIT, crate::sessions::Track { timescale: 16_000, mark });
+}
+
+#[test]
+fn nothing_stands_between_two_sessions_on_one_timeline() {
+    let mut camera = Camera::new();
+    camera.record(6);
+    let mut timeline = Timeline::new(5, false, false);
+    let load = |timeline: &mut Timeline, camera: &Camera, generation| {
+        let upstream = Upstream::open(generation, camera, 5);
+        let playlist = upstream.playlist(camera, 1, &PLAIN);
+        timeline.merge(1, generation, &playlist, Timestamp::from_millis(camera.clock)).unwrap()
+    };
+    moved(&mut timeline, 1, 7);
+    load(&mut timeline, &camera, 1);
+    camera.record(2);
+    assert_eq!(timeline.unknown(2, &Upstream::open(2, &camera, 5).playlist(&camera, 1, &PLAIN)), [INIT]);
+    moved(&mut timeline, 2, 7);
+    let renewed = load(&mut timeline, &camera, 2).render(true);
+    assert!(!renewed.contains("DISCONTINUITY"), "{renewed}");
+    assert_eq!(renewed.matches("#EXT-X-MAP").count(), 1, "{renewed}");
+    // Another init segment, and after that a session of which nothing could be found out.
+    for (generation, mark) in [(3, Some(8)), (4, None), (5, Some(7))] {
+        camera.record(2);
+        if let Some(mark) = mark {
+            moved(&mut timeline, generation, mark);
+        }
+        let tags: Vec<bool> =
+            load(&mut timeline, &camera, generation).segments.iter().map(|s| s.discontinuity).collect();
+        assert!(tags[3] && !tags[4], "{generation} {tags:?}");
+    }
+}
+
+#[test]
+fn discontinuities_that_slid_out_are_counted() {
+    let mut camera = Camera::new();
+    camera.record(3);
+    let mut timeline = Timeline::new(3, true, false);
+    let upstream = Upstream::open(1, &camera, 3);
+    let shown = Shown { always: true, ..PLAIN };
+    let mut last = None;
+    for _ in 0..5 {
+        let playlist = timeline.merge(
+            1,
+            1,
+            &upstream.playlist(&camera, 1, &shown),
+            Timestamp::from_millis(camera.clock),
+        );
+        let playlist = playlist.unwrap();
+        // Each fragment has one, so both counts go together.
+        assert_eq!(playlist.discontinuities, playlist.sequence);
+        assert!(last.is_none_or(|last| playlist.discontinuities == last + 1));
+        last = Some(playlist.discontinuities);
+        camera.record(1);
+    }
+}
+
+#[test]
+fn a_gap_in_time_becomes_a_discontinuity() {
+    let mut camera = Camera::new();
+    camera.record(5);
+    let mut timeline = Timeline::new(5, false, false);
+    let upstream = Upstream::open(1, &camera, 5);
+    let now = Timestamp::from_millis(camera.clock);
+    timeline.merge(1, 1, &upstream.playlist(&camera, 1, &PLAIN), now).unwrap();
+    camera.pause(30);
+    camera.record(2);
+    let playlist = timeline.merge(1, 1, &upstream.playlist(&camera, 1, &PLAIN), now).unwrap();
+    let tags: Vec<bool> = playlist.segments.iter().map(|segment| segment.discontinuity).collect();
+    assert_eq!(tags, [false, false, false, true, false]);
+}
+
+#[test]
+fn what_was_before_a_camera_s_absence_is_listed_no_more() {
+    for always in [false, true] {
+        let shown = Shown { dates: false, always, global: true };
+        let mut camera = Camera::new();
+        camera.record(5);
+        let mut timeline = Timeline::new(5, always, false);
+        let upstream = Upstream::open(1, &camera, 5);
+        let mut load = |camera: &Camera| {
+            let now = Timestamp::from_millis(camera.clock);
+            timeline.merge(1, 1, &upstream.playlist(camera, 1, &shown), now).unwrap()
+        };
+        let before = load(&camera);
+        camera.pause(3);
+        camera.record(1);
+        assert_eq!(load(&camera).segments.len(), 5, "a short one");
+        camera.pause(30);
+        assert_eq!(load(&camera).segments.len(), 5, "as long as nothing is new");
+        camera.record(2);
+        let after = load(&camera);
+        // Where each has a discontinuity, leaving some out would make tracks disagree.
+        let expected = if always { (before.sequence + 3, 5) } else { (before.sequence + 6, 2) };
+        assert_eq!((after.sequence, after.segments.len()), expected);
+        assert!(after.segments[0].discontinuity);
+        camera.record(4);
+        assert_eq!(load(&camera).segments.len(), 5);
+    }
+}
+
+#[test]
+fn nothing_new_changes_nothing() {
+    let mut camera = Camera::new();
+    camera.record(9);
+    let mut timeline = Timeline::new(5, false, false);
+    let (one, two) = (Upstream::open(1, &camera, 5), Upstream::open(2, &camera, 3));
+    let now = Timestamp::from_millis(camera.clock);
+    let first = timeline.merge(1, 1, &one.playlist(&camera, 1, &PLAIN), now).unwrap();
+    let again = timeline.merge(1, 2, &two.playlist(&camera, 1, &PLAIN), now).unwrap();
+    assert_eq!(first.render(true), again.render(true));
+    let mut empty = two.playlist(&camera, 1, &PLAIN);
+    empty.segments.clear();
+    assert_eq!(first.render(true), timeline.merge(1, 2, &empty, now).unwrap().render(true));
+}
+
+#[test]
+fn a_restarted_process_gives_the_same_fragment_the_same_number() {
+    let mut camera = Camera::new();
+    camera.record(8);
+    let now = Timestamp::from_millis(camera.clock);
+    let show = |timeline: &mut Timeline, camera: &Camera, generation| {
+        let upstream = Upstream::open(generation, camera, 5);
+        timeline.merge(1, generation, &upstream.playlist(camera, 1, &PLAIN), now).unwrap()
+    };
+    let mut old = Timeline::new(5, false, false);
+    show(&mut old, &camera, 1);
+    let before = show(&mut old, &camera, 2);
+    camera.record(1);
+    let after = show(&mut Timeline::new(5, false, false), &camera, 1);
+    assert_eq!(after.sequence, before.sequence + 1);
+    assert!(
+        after.discontinuities <= before.discontinuities,
+        "hls.js refuses a higher count, and corrects a lower one"
+    );
+    assert_eq!(numbers(&after)[..4], numbers(&before)[1..]);
+}
+
+/// A property test found it: a track that counted too little over a renewal caught up later in one leap, which a restarted
+/// process could only take back.
+#[test]
+fn what_slid_by_unseen_over_a_renewal_is_counted_by_the_fragments_own_numbers() {
+    let mut camera = Camera::new();
+    camera.record(1);
+    let mut timeline = Timeline::new(3, false, false);
+    let undated = Shown { dates: false, always: false, global: true };
+    let load = |timeline: &mut Timeline, camera: &Camera, track, upstream: &Upstream| {
+        let playlist = upstream.playlist(camera, track, &undated);
+        timeline.merge(track, upstream.generation, &playlist, Timestamp::from_millis(camera.clock)).unwrap()
+    };
+    load(&mut timeline, &camera, 2, &Upstream::open(1, &camera, 3));
+    let renewed = Upstream::open(2, &camera, 3);
+    load(&mut timeline, &camera, 1, &renewed);
+    camera.record(6);
+    assert_eq!(load(&mut timeline, &camera, 2, &renewed).sequence, 4_004);
+    camera.record(1);
+    load(&mut timeline, &camera, 1, &renewed);
+    let before = load(&mut timeline, &camera, 2, &renewed);
+    assert_eq!((before.sequence, before.segments.len()), (4_005, 3));
+    let after = load(&mut Timeline::new(3, false, false), &camera, 2, &Upstream::open(1, &camera, 3));
+    assert_eq!(after.sequence, before.sequence);
+}
+
+#[test]
+fn what_was_kept_goes_on_with_the_same_counts() {
+    let mut camera = Camera::new();
+    camera.record(6);
+    let mut timeline = Timeline::new(5, false, false);
+    let load = |timeline: &mut Timeline, camera: &Camera, generation| {
+        let upstream = Upstream::open(generation, camera, 5);
+        let playlist = upstream.playlist(camera, 1, &PLAIN);
+        timeline.merge(1, generation, &playlist, Timestamp::from_millis(camera.clock)).unwrap()
+    };
+    moved(&mut timeline, 1, 7);
+    load(&mut timeline, &camera, 1);
+    camera.pause(30);
+    camera.record(2);
+    let before = load(&mut timeline, &camera, 1);
+    assert_eq!(before.render(true).matches("#EXT-X-DISCONTINUITY\n").count(), 1);
+    let kept = serde_json::to_string(&timeline.keep().unwrap()).unwrap();
+    camera.record(1);
+    let mut next = Timeline::new(5, false, false);
+    next.resume(&serde_json::from_str(&kept).unwrap(), Timestamp::from_millis(camera.clock));
+    moved(&mut next, 1, 7);
+    let after = load(&mut next, &camera, 1);
+    let shown = before.render(true);
+    assert!(after.render(true).starts_with(&shown), "{}", after.render(true));
+    assert_eq!(after.segments.len(), before.segments.len() + 1);
+    // The fragment with the discontinuity slides out: it stays counted.
+    camera.record(9);
+    assert_eq!(load(&mut next, &camera, 1).discontinuities, 1);
+}
+
+#[test]
+fn numbers_that_are_positions_are_matched_by_time_or_by_length() {
+    for dates in [true, false] {
+        let shown = Shown { dates, always: false, global: false };
+        let mut camera = Camera::new();
+        camera.record(5);
+        let mut timeline = Timeline::new(5, false, false);
+        let at = |camera: &Camera| Timestamp::from_millis(camera.clock);
+        let one = Upstream::open(1, &camera, 5);
+        let first = timeline.merge(1, 1, &one.playlist(&camera, 1, &shown), at(&camera)).unwrap();
+        camera.record(2);
+        let two = Upstream::open(2, &camera, 5);
+        let second = timeline.merge(1, 2, &two.playlist(&camera, 1, &shown), at(&camera)).unwrap();
+        assert_eq!(second.sequence, first.sequence + 2, "dates: {dates}");
+        let tags: Vec<bool> = second.segments.iter().map(|segment| segment.discontinuity).collect();
+        assert_eq!(tags, [false, false, false, true, false]);
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Record(u64),
+    Pause(u64),
+    Poll(u8),
+    Renew,
+    Restart,
+    Resume,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        3 => (1..4_u64).prop_map(Step::Record),
+        1 => (5..12_u64).prop_map(Step::Record),
+        1 => (3..90_u64).prop_map(Step::Pause),
+        6 => (1..=2_u8).prop_map(Step::Poll),
+        2 => Just(Step::Renew),
+        1 => Just(Step::Restart),
+        1 => Just(Step::Resume),
+    ];
+    proptest::collection::vec(step, 1..60)
+}
+
+/// What a strict player remembers of a track.
+#[derive(Default)]
+struct Player {
+    sequence: u64,
+    discontinuities: u64,
+    /// Sequence number and absolute discontinuity count by fragment, in this process.
+    seen: BTreeMap<String, (u64, u64)>,
+}
+
+impl Player {
+    fn load(&mut self, playlist: &MediaPlaylist) -> Result<(), TestCaseError> {
+        prop_assert!(playlist.sequence >= self.sequence, "{} after {}", playlist.sequence, self.sequence);
+        prop_assert!(playlist.discontinuities >= self.discontinuities);
+        (self.sequence, self.discontinuities) = (playlist.sequence, playlist.discontinuities);
+        let mut index = playlist.discontinuities;
+        for (segment, sequence) in playlist.segments.iter().zip(playlist.sequence..) {
+            index += u64::from(segment.discontinuity);
+            let uri = segment.resource.to_string();
+            if let Some(before) = self.seen.insert(uri, (sequence, index)) {
+                prop_assert_eq!(before, (sequence, index));
+            }
+        }
+        let mut sorted = numbers(playlist);
+        sorted.sort();
+        sorted.dedup();
+        prop_assert_eq!(sorted, numbers(playlist), "each fragment once, in order");
+        Ok(())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+    #[test]
+    fn sequence_numbers_never_decrease_over_renewals_gaps_and_restarts(
+        steps in steps(), always: bool, dates: bool, n in 3..8_usize
+    ) {
+        let shown = Shown { dates, always, global: true };
+        let mut camera = Camera::new();
+        camera.record(1);
+        let mut timeline = Timeline::new(n, always, false);
+        let mut upstream = Upstream::open(1, &camera, n);
+        let mut players = [Player::default(), Player::default()];
+        let mut kept = None;
+        for step in steps {
+            match step {
+                Step::Record(fragments) => camera.record(fragments),
+                Step::Pause(seconds) => camera.pause(seconds),
+                Step::Renew => upstream = Upstream::open(upstream.generation + 1, &camera, n),
+                Step::Restart => {
+                    kept = None;
+                    timeline = Timeline::new(n, always, false);
+                    upstream = Upstream::open(1, &camera, n);
+                    for player in &mut players {
+                        player.seen.clear();
+                        // Where they are rare, a new process cannot know the count; see `first_discontinuity`.
+                        player.discontinuities = if always { player.discontinuities } else { 0 };
+                    }
+                }
+                // With what was kept, players that know every number and count notice nothing.
+                Step::Resume => {
+                    kept = timeline.keep().or(kept);
+                    timeline = Timeline::new(n, always, false);
+                    kept.iter().for_each(|kept| timeline.resume(kept, Timestamp::from_millis(camera.clock)));
+                    upstream = Upstream::open(1, &camera, n);
+                }
+                Step::Poll(track) => {
+                    let now = Timestamp::from_millis(camera.clock);
+                    let offered = upstream.playlist(&camera, track, &shown);
+                    let playlist = timeline.merge(track, upstream.generation, &offered, now).unwrap();
+                    prop_assert!(playlist.segments.len() <= n);
+                    prop_assert_eq!(numbers(&playlist).pop(), numbers(&offered).pop());
+                    players[usize::from(track - 1)].load(&playlist)?;
+                    for segment in &playlist.segments {
+                        let map = &segment.map.as_ref().unwrap().resource;
+                        prop_assert!(timeline.init(map).is_some());
+                    }
+                }
+            }
+        }
+        // Both tracks agree on the discontinuities ahead of each fragment.
+        for (uri, (_, index)) in &players[0].seen {
+            if let Some((_, other)) = players[1].seen.get(&uri.replace("TrackNumber=1", "TrackNumber=2")) {
+                prop_assert_eq!(index, other, "{}", uri);
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_that_are_positions_never_break_the_order_either(steps in steps(), dates: bool) {
+        let shown = Shown { dates, always: false, global: false };
+        let mut camera = Camera::new();
+        camera.record(1);
+        let mut timeline = Timeline::new(5, false, false);
+        let mut upstream = Upstream::open(1, &camera, 5);
+        let mut sequence = 0;
+        for step in steps {
+            match step {
+                Step::Record(fragments) => camera.record(fragments),
+                Step::Pause(seconds) => camera.pause(seconds),
+                Step::Renew => upstream = Upstream::open(upstream.generation + 1, &camera, 5),
+                Step::Restart | Step::Resume => {}
+                Step::Poll(_) => {
+                    let now = Timestamp::from_millis(camera.clock);
+                    let playlist = timeline.merge(1, upstream.generation, &upstream.playlist(&camera, 1, &shown), now).unwrap();
+                    prop_assert!(playlist.sequence >= sequence);
+                    sequence = playlist.sequence;
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_playlists_are_merged_without_panic(
+        always: bool,
+        playlists in proptest::collection::vec(
+            (1..3_u8, 1..4_u32, 0..1_u64 << 48, proptest::collection::vec((0..40_u64, any::<bool>(), any::<bool>()), 0..6)), 1..9
+        )
+    ) {
+        let mut timeline = Timeline::new(4, always, true);
+        for (track, generation, sequence, segments) in playlists {
+            let mut text = format!("#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:{sequence}\n");
+            for (counter, tag, global) in segments {
+                let number = if global { fragment(counter, START, 1).to_string() } else { counter.to_string() };
+                let tag = if tag { "#EXT-X-DISCONTINUITY\n" } else { "" };
+                text += &format!("{tag}#EXTINF:2,\ngetTSFragment.ts?FragmentNumber={number}\n");
+            }
+            let playlist = MediaPlaylist::parse(&text).unwrap();
+            let published = timeline.merge(track, generation, &playlist, Timestamp::from_millis(START)).unwrap();
+            prop_assert!(published.segments.len() <= 4);
+        }
+    }
+}

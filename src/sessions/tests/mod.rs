@@ -1,0 +1,493 @@
+//! One upstream session for any number of viewers, opened, renewed, let go.
+
+use super::key::tests::key;
+use super::session::lock;
+use super::*;
+use crate::kvs::{PlaybackMode, Protocol, Resource};
+use kvs::{Failed, Handle, Kvs, Way};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::time::Instant;
+
+mod kvs;
+mod refused;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+struct Edge {
+    kvs: Arc<Kvs>,
+    registry: prometheus::Registry,
+    sessions: Sessions<Way>,
+}
+
+const LIVE: Resource = Resource::MediaPlaylist { track: 1 };
+
+impl Edge {
+    fn start(lifetime: Duration) -> Self {
+        let kvs = Kvs::new(lifetime);
+        let registry = prometheus::Registry::new();
+        let metrics = Metrics::register(&registry, str::to_owned).unwrap();
+        let sessions = Sessions::new(Way(kvs.clone()), Config::default(), metrics);
+        Self { kvs, registry, sessions }
+    }
+
+    async fn load(
+        &self,
+        mode: PlaybackMode,
+        resource: &Resource,
+        viewer: &str,
+    ) -> Result<Playlist, Error<Failed>> {
+        self.sessions
+            .playlist(&key(mode, Protocol::Hls), resource, ViewerId::of(viewer), self.kvs.now())
+            .await
+    }
+
+    async fn live(&self) -> Result<Playlist, Error<Failed>> {
+        self.load(PlaybackMode::Live, &LIVE, "one").await
+    }
+
+    /// The media sequence number of the live playlist as it is now.
+    async fn sequence(&self) -> u64 {
+        sequence(&self.live().await.unwrap())
+    }
+
+    fn metric(&self, series: &str) -> i64 {
+        let text = prometheus::TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap();
+        let line =
+            text.lines().find(|line| line.starts_with(series)).unwrap_or_else(|| panic!("{series}\n{text}"));
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    }
+}
+
+/// KVS has said that it does not know what was located.
+async fn refused(
+    edge: &Edge,
+    key: &SessionKey,
+    resource: &Resource,
+    at: &Located<Handle>,
+) -> Result<Located<Handle>, Error<Failed>> {
+    edge.sessions.relocate(key, resource, &at.opened, Refusal::Unknown, edge.kvs.now()).await
+}
+
+fn sequence(playlist: &Playlist) -> u64 {
+    let text = std::str::from_utf8(&playlist.text).unwrap();
+    text.lines().find_map(|line| line.strip_prefix("#EXT-X-MEDIA-SEQUENCE:")).unwrap().parse().unwrap()
+}
+
+const HALF_A_DAY: Duration = Duration::from_secs(43_200);
+
+#[tokio::test(start_paused = true)]
+async fn a_crowd_that_comes_at_once_is_one_viewer_to_kvs() {
+    let edge = Arc::new(Edge::start(HALF_A_DAY));
+    edge.kvs.fault(|faults| faults.delay = Duration::from_millis(300));
+    let crowd: Vec<_> = (0..200)
+        .map(|n| {
+            let edge = edge.clone();
+            tokio::spawn(async move { edge.load(PlaybackMode::Live, &LIVE, &n.to_string()).await.unwrap() })
+        })
+        .collect();
+    let mut outcomes = Vec::new();
+    let mut texts = Vec::new();
+    for viewer in crowd {
+        let playlist = viewer.await.unwrap();
+        outcomes.push(playlist.outcome);
+        texts.push(playlist.text);
+    }
+    assert_eq!((edge.kvs.opens(), edge.kvs.loads()), (1, 1));
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == Outcome::Miss).count(), 1);
+    texts.dedup();
+    assert_eq!(texts.len(), 1, "the same bytes for all");
+    assert_eq!(edge.metric("kvs_edge_viewers_active{stream=\"cam-1\"}"), 200);
+    assert_eq!(edge.metric("kvs_edge_sessions_active{protocol=\"hls\"}"), 1);
+    assert_eq!(edge.sessions.list()[0].viewers, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_polls_are_at_most_one_a_second_and_never_older() {
+    let edge = Edge::start(HALF_A_DAY);
+    for poll in 0..300 {
+        let playlist = edge.live().await.unwrap();
+        assert!(playlist.age < SECOND && playlist.max_age <= SECOND, "{poll}: {playlist:?}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert_eq!(edge.kvs.opens(), 1);
+    assert!(edge.kvs.loads() <= 61, "{}", edge.kvs.loads());
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_that_expire_each_minute_are_renewed_ahead() {
+    let edge = Edge::start(Duration::from_secs(60));
+    let mut last = 0;
+    for _ in 0..1200 {
+        let playlist = edge.live().await.unwrap();
+        assert_ne!(playlist.outcome, Outcome::Stale);
+        assert!(sequence(&playlist) >= last);
+        last = sequence(&playlist);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    assert!(last > 290, "{last}");
+    assert_eq!(edge.metric("kvs_edge_session_renewals_total{result=\"reopened\"}"), 0);
+    assert!(edge.metric("kvs_edge_session_renewals_total{result=\"renewed\"}") >= 10);
+    assert!(edge.kvs.opens() <= 16);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_kvs_dropped_is_reopened_within_the_request() {
+    let edge = Edge::start(HALF_A_DAY);
+    let before = edge.sequence().await;
+    tokio::time::sleep(10 * SECOND).await;
+    edge.kvs.dropped.store(1, Ordering::SeqCst);
+    let playlist = edge.live().await.unwrap();
+    assert_eq!((playlist.outcome, sequence(&playlist)), (Outcome::Miss, before + 5));
+    assert_eq!(edge.kvs.opens(), 2);
+    assert_eq!(edge.metric("kvs_edge_session_renewals_total{result=\"reopened\"}"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_kvs_is_down_the_last_playlist_stands_three_target_durations() {
+    let edge = Edge::start(HALF_A_DAY);
+    let before = edge.sequence().await;
+    edge.kvs.fault(|faults| faults.down = true);
+    let mut stood = 0;
+    while let Ok(playlist) = edge.live().await {
+        assert_eq!(sequence(&playlist), before);
+        stood += 1;
+        tokio::time::sleep(SECOND / 2).await;
+    }
+    assert!((13..=16).contains(&stood), "{stood}");
+    assert!(edge.kvs.loads() <= 9, "asked once a second: {}", edge.kvs.loads());
+    assert_eq!(edge.live().await, Err(Error::Origin(Failed(Verdict::Transient))));
+    edge.kvs.fault(|faults| faults.down = false);
+    tokio::time::sleep(SECOND).await;
+    assert!(edge.sequence().await > before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_camera_keeps_its_playlist_and_comes_back_by_itself() {
+    let edge = Edge::start(HALF_A_DAY);
+    let before = edge.sequence().await;
+    edge.kvs.fault(|faults| faults.silent = true);
+    for _ in 0..90 {
+        let playlist = edge.live().await.unwrap();
+        assert_eq!(sequence(&playlist), before);
+        tokio::time::sleep(SECOND).await;
+    }
+    // Meanwhile KVS has forgotten the session.
+    edge.kvs.dropped.store(edge.kvs.opens(), Ordering::SeqCst);
+    edge.kvs.fault(|faults| faults.silent = false);
+    let playlist = edge.live().await.unwrap();
+    assert_eq!(playlist.outcome, Outcome::Miss);
+    assert!(sequence(&playlist) > before);
+    let text = String::from_utf8(playlist.text.to_vec()).unwrap();
+    assert!(text.contains("#EXT-X-DISCONTINUITY\n"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_kvs_delays_a_viewer_two_seconds_at_most() {
+    let edge = Edge::start(HALF_A_DAY);
+    edge.live().await.unwrap();
+    tokio::time::sleep(SECOND).await;
+    edge.kvs.fault(|faults| faults.delay = 3 * SECOND);
+    let asked = Instant::now();
+    let playlist = edge.live().await.unwrap();
+    assert_eq!((playlist.outcome, asked.elapsed()), (Outcome::Stale, 2 * SECOND));
+    // What was late is shown when it comes.
+    let playlist = edge.live().await.unwrap();
+    assert_eq!(playlist.outcome, Outcome::Collapsed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_helped_is_told_and_not_asked_for_again_at_once() {
+    let edge = Edge::start(HALF_A_DAY);
+    edge.live().await.unwrap();
+    tokio::time::sleep(SECOND).await;
+    edge.kvs.fault(|faults| faults.fatal = true);
+    for _ in 0..20 {
+        assert_eq!(edge.live().await, Err(Error::Origin(Failed(Verdict::Fatal))));
+    }
+    assert_eq!(edge.kvs.loads(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_viewer_who_leaves_does_not_stop_the_load() {
+    let edge = Arc::new(Edge::start(HALF_A_DAY));
+    edge.kvs.fault(|faults| faults.delay = SECOND);
+    let first = tokio::spawn({
+        let edge = edge.clone();
+        async move { edge.live().await }
+    });
+    tokio::time::sleep(SECOND / 2).await;
+    first.abort();
+    assert_eq!(edge.live().await.unwrap().outcome, Outcome::Collapsed);
+    assert_eq!((edge.kvs.opens(), edge.kvs.loads()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_nobody_watches_is_let_go() {
+    let edge = Edge::start(HALF_A_DAY);
+    edge.live().await.unwrap();
+    edge.sessions.watching(&key(PlaybackMode::Live, Protocol::Hls), ViewerId::of("one"), 1234);
+    tokio::time::sleep(40 * SECOND).await;
+    assert_eq!(edge.metric("kvs_edge_viewers_active{stream=\"cam-1\"}"), 0);
+    assert_eq!(edge.metric("kvs_edge_sessions_active{protocol=\"hls\"}"), 1);
+    tokio::time::sleep(40 * SECOND).await;
+    assert_eq!(edge.sessions.list(), []);
+    assert_eq!(edge.metric("kvs_edge_sessions_active{protocol=\"hls\"}"), 0);
+    let gone = std::mem::take(&mut *lock(&edge.kvs.gone));
+    assert_eq!((gone.len(), gone[0].bytes, gone[0].viewer), (1, 1234, ViewerId::of("one")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn published_addresses_lead_to_the_session_that_published_them() {
+    let edge = Edge::start(HALF_A_DAY);
+    let key = key(PlaybackMode::Live, Protocol::Hls);
+    let resources = |playlist: &Playlist| -> Vec<Resource> {
+        let text = String::from_utf8(playlist.text.to_vec()).unwrap();
+        let uris = text.lines().filter_map(|line| {
+            line.strip_prefix("#EXT-X-MAP:URI=\"")
+                .map(|uri| uri.trim_end_matches('"'))
+                .or((!line.starts_with('#')).then_some(line))
+        });
+        uris.map(|uri| {
+            let (file, query) = uri.split_once('?').unwrap();
+            Resource::parse(Protocol::Hls, file, query).unwrap()
+        })
+        .collect()
+    };
+    let old = resources(&edge.live().await.unwrap());
+    let behind = async |resource: &Resource| {
+        let located = edge.sessions.locate(&key, resource, edge.kvs.now()).await.unwrap();
+        (located.opened.id.to_string(), located.resource.to_string())
+    };
+    assert_eq!(behind(&old[0]).await, ("s1".to_owned(), "getMP4InitFragment.mp4?TrackNumber=1".to_owned()));
+    assert_eq!(behind(&old[1]).await, ("s1".to_owned(), old[1].to_string()));
+    // KVS refuses media: two viewers say so, one session is opened.
+    tokio::time::sleep(4 * SECOND).await;
+    let lost = edge.sessions.session(&key, edge.kvs.now()).await.unwrap();
+    for _ in 0..2 {
+        let located =
+            edge.sessions.relocate(&key, &old[1], &lost, Refusal::Expired, edge.kvs.now()).await.unwrap();
+        assert_eq!(&*located.opened.id, "s2");
+    }
+    let new = resources(&edge.live().await.unwrap());
+    assert_eq!(behind(new.last().unwrap()).await.0, "s2");
+    // What the old addresses gave may be in the cache; if not, they lead on.
+    // An init segment's address is that of its equal in the newest session.
+    let init = "getMP4InitFragment.mp4?TrackNumber=1";
+    assert_eq!(new[0], old[0]);
+    for (old, name, known) in [(&old[0], init, "s2"), (&old[1], &*old[1].to_string(), "s1")] {
+        assert_eq!(behind(old).await, (known.to_owned(), name.to_owned()));
+        let elsewhere =
+            edge.sessions.relocate(&key, old, &lost, Refusal::Expired, edge.kvs.now()).await.unwrap();
+        assert_eq!((&*elsewhere.opened.id, elsewhere.resource.to_string()), ("s2", name.to_owned()));
+    }
+    // A process that knows nothing of them finds its own counterpart.
+    let other = Edge::start(HALF_A_DAY);
+    let located = other.sessions.locate(&key, &old[0], other.kvs.now()).await.unwrap();
+    assert_eq!(located.resource.to_string(), "getMP4InitFragment.mp4?TrackNumber=1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_lost_session_gave_is_still_found_and_what_it_did_not_is_elsewhere() {
+    for protocol in [Protocol::Hls, Protocol::Dash] {
+        let edge = Edge::start(HALF_A_DAY);
+        let key = key(PlaybackMode::Live, protocol);
+        let listing = if protocol == Protocol::Hls { LIVE } else { Resource::Manifest };
+        let load = async || {
+            edge.sessions.playlist(&key, &listing, ViewerId::of("one"), edge.kvs.now()).await.unwrap()
+        };
+        let text = String::from_utf8(load().await.text.to_vec()).unwrap();
+        let digits = match protocol {
+            Protocol::Hls => text.split("FragmentNumber=").nth(1).unwrap().split('&').next().unwrap(),
+            Protocol::Dash => text.split(" t=\"").nth(3).unwrap().split('"').next().unwrap(),
+        };
+        let number = crate::kvs::FragmentNumber::parse(digits).unwrap();
+        let fragment = Resource::Mp4Fragment { protocol, number, track: 1 };
+        tokio::time::sleep(4 * SECOND).await;
+        edge.kvs.dropped.store(1, Ordering::SeqCst);
+        load().await;
+        assert_eq!(edge.kvs.opens(), 2);
+        let located = edge.sessions.locate(&key, &fragment, edge.kvs.now()).await.unwrap();
+        assert_eq!(&*located.opened.id, "s1", "it may be in the cache");
+        for _ in 0..20 {
+            let elsewhere = refused(&edge, &key, &fragment, &located).await;
+            let elsewhere = elsewhere.unwrap();
+            assert_eq!(&*elsewhere.opened.id, "s2");
+            // In DASH it has another number there, and is as far from 1970 as it was.
+            match protocol {
+                Protocol::Hls => assert_eq!((&elsewhere.resource, elsewhere.moved), (&fragment, 0)),
+                Protocol::Dash => {
+                    assert_ne!(elsewhere.resource, located.resource);
+                    assert!(elsewhere.moved > located.moved);
+                }
+            }
+            // Refused there too: it is not the session's fault.
+            let again = refused(&edge, &key, &fragment, &elsewhere).await;
+            assert_eq!(again.err(), Some(Error::Gone));
+        }
+        assert_eq!(edge.kvs.opens(), 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn footage_is_loaded_once_and_outlives_its_session() {
+    let edge = Edge::start(Duration::from_secs(300));
+    let master = Resource::MasterPlaylist;
+    let first = edge.load(PlaybackMode::OnDemand, &LIVE, "one").await.unwrap();
+    edge.load(PlaybackMode::OnDemand, &master, "one").await.unwrap();
+    for _ in 0..100 {
+        let again = edge.load(PlaybackMode::OnDemand, &LIVE, "two").await.unwrap();
+        assert_eq!((again.outcome, &again.text), (Outcome::Hit, &first.text));
+        tokio::time::sleep(SECOND).await;
+    }
+    assert_eq!((edge.kvs.opens(), edge.kvs.loads()), (1, 2));
+    assert_eq!(lock(&edge.kvs.asked)[0].mode, PlaybackMode::OnDemand);
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_sessions_than_allowed_are_refused() {
+    let kvs = Kvs::new(HALF_A_DAY);
+    let metrics = Metrics::register(&prometheus::Registry::new(), str::to_owned).unwrap();
+    let config = Config { most: 1, ..Config::default() };
+    let sessions = Sessions::new(Way(kvs.clone()), config, metrics);
+    let (one, other) = (key(PlaybackMode::Live, Protocol::Hls), key(PlaybackMode::OnDemand, Protocol::Hls));
+    assert!(sessions.session(&one, kvs.now()).await.is_ok());
+    assert_eq!(sessions.session(&other, kvs.now()).await.err(), Some(Error::Full));
+}
+
+#[tokio::test(start_paused = true)]
+async fn dash_goes_on_over_sessions_and_its_numbers_lead_back() {
+    let edge = Edge::start(Duration::from_secs(30));
+    let key = key(PlaybackMode::Live, Protocol::Dash);
+    let load = async || {
+        let viewer = ViewerId::of("one");
+        let playlist =
+            edge.sessions.playlist(&key, &Resource::Manifest, viewer, edge.kvs.now()).await.unwrap();
+        String::from_utf8(playlist.text.to_vec()).unwrap()
+    };
+    let attribute = |text: &str, name: &str| -> u64 {
+        let value = text.split(&format!(" {name}=\"")).nth(1).unwrap().split('"').next().unwrap();
+        value.parse().unwrap()
+    };
+    let behind = async |number: u64| {
+        let number = crate::kvs::FragmentNumber::parse(&number.to_string()).unwrap();
+        let resource = Resource::Mp4Fragment { protocol: Protocol::Dash, number, track: 1 };
+        let located = edge.sessions.locate(&key, &resource, edge.kvs.now()).await?;
+        Ok::<_, Error<Failed>>(format!("{} {}", located.opened.id, located.resource))
+    };
+    let text = load().await;
+    let first = attribute(&text, "t");
+    assert!(
+        text.contains("availabilityStartTime=\"1970-01-01T00:00:00.000Z\"") && !text.contains("kvs:fn"),
+        "{text}"
+    );
+    assert!(lock(&edge.kvs.asked)[0].show_numbers);
+    let named = |number| format!("getMP4MediaFragment.mp4?FragmentNumber={number}&TrackNumber=1");
+    assert_eq!(behind(first + 4000).await.unwrap(), format!("s1 {}", named(3)));
+    let mut last = first;
+    for _ in 0..120 {
+        let text = load().await;
+        assert!(attribute(&text, "t") >= last && text.matches("<Period").count() == 1, "{text}");
+        last = attribute(&text, "t");
+        tokio::time::sleep(SECOND / 2).await;
+    }
+    // Sessions end each thirty seconds.
+    assert!(edge.kvs.opens() >= 2 && last >= first + 50_000, "{last} {first}");
+    assert_eq!(edge.metric("kvs_edge_session_renewals_total{result=\"reopened\"}"), 0);
+    // The first session is over; what it gave may be in the cache. If not, KVS says so, and so do we.
+    let number = crate::kvs::FragmentNumber::parse(&first.to_string()).unwrap();
+    let resource = Resource::Mp4Fragment { protocol: Protocol::Dash, number, track: 1 };
+    let over = edge.sessions.locate(&key, &resource, edge.kvs.now()).await.unwrap().opened;
+    assert!(over.expires < edge.kvs.now());
+    let opens = edge.kvs.opens();
+    let now = edge.kvs.now();
+    let elsewhere = edge.sessions.relocate(&key, &resource, &over, Refusal::Expired, now).await;
+    assert_eq!(elsewhere.err(), Some(Error::Gone), "no session lists it any more");
+    assert!(edge.kvs.opens() <= opens + 1, "no more than is renewed anyway");
+    assert_eq!(behind(last + 1_000_000).await, Err(Error::Gone));
+    assert!(behind(last).await.unwrap().starts_with('s'));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_newest_fragments_are_fetched_before_anybody_asks() {
+    let edge = Edge::start(HALF_A_DAY);
+    edge.live().await.unwrap();
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(lock(&edge.kvs.fetched).len(), 2);
+    for _ in 0..10 {
+        tokio::time::sleep(SECOND).await;
+        edge.live().await.unwrap();
+    }
+    tokio::time::sleep(SECOND).await;
+    let fetched = lock(&edge.kvs.fetched).clone();
+    let mut once = fetched.clone();
+    once.sort();
+    once.dedup();
+    assert_eq!(once.len(), fetched.len(), "each once: {fetched:?}");
+    assert!((6..=8).contains(&fetched.len()), "{fetched:?}");
+    // Footage: what follows the fragment asked for.
+    edge.load(PlaybackMode::OnDemand, &LIVE, "one").await.unwrap();
+    lock(&edge.kvs.fetched).clear();
+    let key = key(PlaybackMode::OnDemand, Protocol::Hls);
+    let number = crate::kvs::FragmentNumber::parse("7").unwrap();
+    edge.sessions.locate(&key, &Resource::TsFragment { number }, edge.kvs.now()).await.unwrap();
+    tokio::time::sleep(SECOND).await;
+    let footage = lock(&edge.kvs.fetched).clone();
+    assert_eq!(footage, ["s2 getTSFragment.ts?FragmentNumber=8", "s2 getTSFragment.ts?FragmentNumber=9"]);
+}
+
+/// The key of three days.
+fn three_days() -> SessionKey {
+    let mut key = key(PlaybackMode::OnDemand, Protocol::Hls);
+    key.parameters.max_fragments = crate::sessions::WHOLE;
+    key.parameters.end = key.parameters.start.map(|start| start.plus(Duration::from_secs(3 * 86_400 - 1)));
+    key
+}
+
+#[tokio::test(start_paused = true)]
+async fn days_of_footage_become_one_playlist_and_its_addresses_lead_back() {
+    let edge = Edge::start(HALF_A_DAY);
+    let key = three_days();
+    let load = async |edge: &Edge, resource: &Resource| {
+        let viewer = ViewerId::of("one");
+        let playlist = edge.sessions.playlist(&key, resource, viewer, edge.kvs.now()).await.unwrap();
+        String::from_utf8(playlist.text.to_vec()).unwrap()
+    };
+    let text = load(&edge, &LIVE).await;
+    assert_eq!(text.matches("#EXTINF").count(), 2 * 144 - 1, "the second day is empty");
+    assert_eq!(text.matches("#EXT-X-DISCONTINUITY\n").count(), 1);
+    assert!(!text.contains("DATE-TIME") && text.ends_with("#EXT-X-ENDLIST\n"));
+    assert_eq!(edge.kvs.opens(), 3);
+    assert_eq!(load(&edge, &Resource::MasterPlaylist).await, "#EXTM3U\n# from 0\n");
+    assert_eq!(edge.kvs.opens(), 3, "the sessions that are open serve");
+    let uris: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    let maps: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("#EXT-X-MAP:URI=\"")).collect();
+    let located = async |edge: &Edge, uri: &str| {
+        let (file, query) = uri.trim_end_matches('"').split_once('?').unwrap();
+        let resource = Resource::parse(Protocol::Hls, file, query).unwrap();
+        edge.sessions.locate(&key, &resource, edge.kvs.now()).await.unwrap()
+    };
+    // Another process, which has not seen the playlist.
+    for edge in [&edge, &Edge::start(HALF_A_DAY)] {
+        let (first, last) = (located(edge, uris[0]).await, located(edge, uris[286]).await);
+        assert_ne!(first.opened.id, last.opened.id);
+        assert_eq!(last.resource.to_string(), uris[286]);
+        let init = located(edge, maps[1]).await;
+        assert_eq!(init.resource.to_string(), "getMP4InitFragment.mp4?TrackNumber=1");
+        assert_eq!(init.opened.id, last.opened.id);
+        // A part's session is lost: another for that part.
+        tokio::time::sleep(4 * SECOND).await;
+        let opens = edge.kvs.opens();
+        let now = edge.kvs.now();
+        let elsewhere = edge.sessions.relocate(&key, &last.resource, &last.opened, Refusal::Expired, now);
+        let elsewhere = elsewhere.await.unwrap();
+        assert_eq!(elsewhere.resource, last.resource);
+        assert_eq!(located(edge, uris[286]).await.opened.id, elsewhere.opened.id);
+        assert_eq!(located(edge, uris[0]).await.opened.id, first.opened.id);
+        assert_eq!(edge.kvs.opens(), opens + 1);
+    }
+    assert_eq!(edge.metric("kvs_edge_sessions_active{protocol=\"hls\"}"), 3);
+    tokio::time::sleep(120 * SECOND).await;
+    assert_eq!(edge.metric("kvs_edge_sessions_active{protocol=\"hls\"}"), 0);
+}
