@@ -8,7 +8,7 @@
 
 use crate::config::Config;
 use crate::gateway::metrics::StreamLabel;
-use crate::gateway::{self, KvsOrigin, Witness};
+use crate::gateway::{self, Witness};
 use crate::net::client::{Client, Limits, Options};
 use crate::sessions::Sessions;
 use crate::setting::{Mistake, SecretSource};
@@ -60,7 +60,7 @@ pub struct Calls {
     /// Calls to KVS.
     pub upstream: upstream::Upstream,
     /// Shared sessions.
-    pub sessions: Arc<Sessions<KvsOrigin>>,
+    pub sessions: Sessions,
     made_of: Arc<MadeOf>,
 }
 
@@ -156,8 +156,9 @@ impl Persistent {
             // The new pool reads what the old one saves.
             calls.sessions.save().await;
         }
-        let origin = KvsOrigin::new(upstream.clone(), self.cache.clone(), &config.cache);
-        let sessions = Arc::new(Sessions::new(origin, config.sessions.clone(), self.session_metrics.clone()));
+        let (cache, metrics) = (self.cache.clone(), self.session_metrics.clone());
+        let sessions =
+            Sessions::new(upstream.clone(), cache, &config.cache, config.sessions.clone(), metrics);
         Ok(Calls { upstream, sessions, made_of: Arc::new(made_of) })
     }
 

@@ -116,7 +116,7 @@ impl Gateway {
         let located = ask.located()?;
         let stream = self.lasting_name(ask).await?;
         let key = self.session_key(located, &stream, session, ask.now);
-        ask.steps.time("session", self.open_session(&key, ask.now)).await?;
+        ask.steps.time("session", self.sessions.open(&key, ask.now)).await?;
         record.attempts = record.attempts.max(1);
         let (bind, cookie) = match self.playback.bind {
             Bind::None => (None, None),

@@ -58,7 +58,7 @@ pub enum Error {
     Rewrite(playback::Error),
     /// The shared session has nothing for this request.
     #[error(transparent)]
-    Session(sessions::Error<Failure>),
+    Session(sessions::Error),
     /// A body broke before its first byte was sent.
     #[error(transparent)]
     Broken(#[from] Broken),
@@ -88,43 +88,12 @@ impl From<FillError<upstream::Error>> for Error {
     }
 }
 
-/// Why there is no session or playlist.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum Failure {
-    /// KVS, or the way to it.
-    #[error(transparent)]
-    Upstream(Arc<upstream::Error>),
-    /// The playlist cannot be passed on.
-    #[error(transparent)]
-    Rewrite(playback::Error),
-}
-
-impl From<upstream::Error> for Failure {
-    fn from(error: upstream::Error) -> Self {
-        Self::Upstream(Arc::new(error))
-    }
-}
-
-impl From<Broken> for Failure {
-    fn from(broken: Broken) -> Self {
-        upstream::Error::BrokenAnswer(broken.to_string()).into()
-    }
-}
-
-impl From<FillError<upstream::Error>> for Failure {
-    fn from(error: FillError<upstream::Error>) -> Self {
+impl From<sessions::Error> for Error {
+    fn from(error: sessions::Error) -> Self {
         match error {
-            FillError::Fetch(error) => Self::Upstream(error),
-            FillError::Broken(broken) => broken.into(),
-        }
-    }
-}
-
-impl From<sessions::Error<Failure>> for Error {
-    fn from(error: sessions::Error<Failure>) -> Self {
-        match error {
-            sessions::Error::Origin(Failure::Upstream(error)) => Self::Upstream(error),
-            sessions::Error::Origin(Failure::Rewrite(error)) => Self::Rewrite(error),
+            sessions::Error::Upstream(error) => Self::Upstream(error),
+            sessions::Error::Broken(broken) => Self::Broken(broken),
+            sessions::Error::Rewrite(error) => Self::Rewrite(error),
             other => Self::Session(other),
         }
     }

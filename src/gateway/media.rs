@@ -1,30 +1,23 @@
-//! Answers cacheable bytes: playback media, clips, fragment lists. Pictures are in `pictures`.
+//! Answers cacheable bytes: clips, fragment lists. Pictures are in `pictures`.
 //!
 //! Everything here has been permitted: it takes an [`Ask`]. Keys come from what was understood, never from what the
 //! client wrote (`cache::Key`), and what KVS answered is kept only as long as `cache::freshness` says.
 
 use super::error::Error;
 use super::record::Record;
-use super::reply::{self, Private, Reply};
-use super::retime::retime;
 use super::{Ask, Gateway, Payer};
 use crate::cache::freshness::{Kind, Rules};
 use crate::cache::{Fetched, Found, Head, Keep, Key, Outcome, freshness};
 use crate::kvs::operations::{GetClip, ListFragments};
-use crate::kvs::{Call, PlaybackMode, Resource, SelectorType, Timestamp};
+use crate::kvs::{Call, SelectorType, Timestamp};
 use crate::net::body::whole;
-use crate::sessions::{self, Refusal, SessionKey};
-use crate::telemetry::spans::Steps;
-use crate::upstream::{self, Answer, Located, SessionUrl, Upstream};
+use crate::upstream::{self, Answer, Located, Upstream};
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The session that listed a segment, the one in use, and one opened in the place of that.
-const SESSIONS: u32 = 3;
 /// The longest page of ListFragments: 1,000 rows of some 300 bytes.
 const LONGEST_LIST: usize = 4 << 20;
 
@@ -33,51 +26,6 @@ impl Gateway {
     pub(super) fn rules(&self, retention_hours: Option<u32>) -> Rules {
         let retention = retention_hours.map(|hours| Duration::from_secs(u64::from(hours) * 3600));
         Rules::new(&self.cache_settings, retention)
-    }
-
-    /// One init segment or fragment of a playback session.
-    pub(super) async fn segment(
-        &self,
-        ask: &Ask<'_>,
-        session: &SessionKey,
-        resource: &Resource,
-        record: &mut Record,
-    ) -> Result<Reply, Error> {
-        let located = ask.located()?;
-        let mut at = self.sessions.locate(session, resource, ask.now).await?;
-        let mut asked = 1;
-        let found = loop {
-            let filling = self.fill_segment(located, session, &at, &ask.steps);
-            match ask.steps.time("cache", filling).await {
-                Err(error) if asked < SESSIONS => {
-                    let why = refusal(&error).ok_or(error)?;
-                    // Another session may have it, by another name.
-                    at =
-                        Box::pin(self.sessions.relocate(session, resource, &at.opened, why, ask.now)).await?;
-                    asked += 1;
-                }
-                found => break found?,
-            }
-        };
-        record.cache = found.outcome.as_str();
-        Ok(reply::media(found, &ask.parts.method, &ask.parts.headers, Private::Immutable, ask.now).await?)
-    }
-
-    async fn fill_segment(
-        &self,
-        located: &Located,
-        session: &SessionKey,
-        at: &sessions::Located<SessionUrl>,
-        steps: &Steps,
-    ) -> Result<Found, Error> {
-        let key = segment_key(session, at);
-        if let Some(found) = self.cache.get(&key) {
-            return Ok(found);
-        }
-        let payer = Payer { steps: steps.clone(), ..Payer::default() };
-        let fetch =
-            fetch_segment(self.upstream.clone(), located.clone(), at.clone(), self.rules(None), payer);
-        Ok(self.cache.get_or_fill(key, fetch).await?)
     }
 
     /// A clip: kept if its footage has settled, else shared by those who ask while it is on its way.
@@ -164,101 +112,14 @@ impl Gateway {
     }
 }
 
-/// What a segment is kept under.
-pub(super) fn segment_key(session: &SessionKey, at: &sessions::Located<SessionUrl>) -> Key {
-    Key::resource(&session.stream, &at.opened.id, &at.resource)
-}
-
-/// How a segment is fetched, for whoever asks first: a viewer, or nobody yet.
-pub(super) fn fetch_segment(
-    upstream: Upstream,
-    located: Located,
-    at: sessions::Located<SessionUrl>,
-    rules: Rules,
-    payer: Payer,
-) -> impl Fn() -> Pin<Box<dyn Future<Output = Result<Fetched, upstream::Error>> + Send>> + Send + Sync + 'static
-{
-    let by = (at.moved > 0).then_some(at.moved);
-    fetch_moved(upstream, located, at, rules, payer, by.map(|by| move |_| by))
-}
-
-/// The same; `by` says by how many ticks its times are moved, told the one that it begins with.
-pub(super) fn fetch_moved(
-    upstream: Upstream,
-    located: Located,
-    at: sessions::Located<SessionUrl>,
-    rules: Rules,
-    payer: Payer,
-    by: Option<impl Fn(u64) -> u64 + Clone + Send + Sync + 'static>,
-) -> impl Fn() -> Pin<Box<dyn Future<Output = Result<Fetched, upstream::Error>> + Send>> + Send + Sync + 'static
-{
-    move || {
-        let (upstream, located, at) = (upstream.clone(), located.clone(), at.clone());
-        let (payer, by) = (payer.clone(), by.clone());
-        Box::pin(async move {
-            // Sessions are shared: their points are nobody's.
-            let mut answer = if spread(&at) {
-                let lane = at.opened.lanes.take(tokio::time::Instant::now());
-                if lane.open_another {
-                    tokio::spawn(open_lane(upstream.clone(), located.clone(), at.opened.clone()));
-                }
-                let handle = lane.handle.as_deref().unwrap_or(&at.opened.handle);
-                payer.ask(0, upstream.fetch(&located, handle, &at.resource, 1)).await?
-            } else {
-                payer.ask(0, upstream.fetch(&located, &at.opened.handle, &at.resource, 1)).await?
-            };
-            if let Some(by) = by {
-                answer = retime(answer, by).await?;
-            }
-            let now = Timestamp::now();
-            let kind = Kind::Media { session_ends: at.opened.expires };
-            Ok(fetched(answer, keep(kind, now, &rules), media_type(&at.resource), now))
-        })
-    }
-}
-
-/// Fragments of footage, which a crowd may want faster than one session gives them.
-fn spread(at: &sessions::Located<SessionUrl>) -> bool {
-    at.opened.parameters.mode == PlaybackMode::OnDemand
-        && matches!(at.resource, Resource::Mp4Fragment { .. } | Resource::TsFragment { .. })
-}
-
-/// Another session for the same footage. If there is none to be had, those that are there must do.
-async fn open_lane(upstream: Upstream, located: Located, session: Arc<sessions::Session<SessionUrl>>) {
-    let opened = super::origin::open(&upstream, &located, &session.parameters).await;
-    if let Ok(lane) = opened {
-        session.lanes.add(lane);
-    }
-}
-
 /// How long an answer of status 200 is kept.
 pub(super) fn keep(kind: Kind, now: Timestamp, rules: &Rules) -> Keep {
     freshness::keep(kind, StatusCode::OK, now, rules)
 }
 
-/// How KVS refused a segment, if it did.
-fn refusal(error: &Error) -> Option<Refusal> {
-    match error {
-        Error::Upstream(error) => match **error {
-            upstream::Error::SessionExpired => Some(Refusal::Expired),
-            upstream::Error::NoData(_) => Some(Refusal::Unknown),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
 fn fetched(answer: Answer, keep: Keep, content_type: &'static str, now: Timestamp) -> Fetched {
     let content_type = answer.content_type.unwrap_or(HeaderValue::from_static(content_type));
     Fetched { head: Head::new(content_type, answer.length, now), keep, body: answer.body }
-}
-
-/// Players dispatch on the type; KVS's own were never captured (`KVS.md` 5).
-fn media_type(resource: &Resource) -> &'static str {
-    match resource {
-        Resource::TsFragment { .. } => "video/mp2t",
-        _ => "video/mp4",
-    }
 }
 
 /// Follows NextToken to the end. KVS gives no order (`KVS.md` 4.2): we sort by start, then by number.

@@ -16,7 +16,6 @@ mod handles;
 mod listing;
 mod media;
 pub mod metrics;
-mod origin;
 mod page_token;
 mod pages;
 mod pictures;
@@ -27,7 +26,6 @@ mod read;
 mod record;
 mod refusal;
 mod reply;
-mod retime;
 mod route;
 mod together;
 mod truncation;
@@ -39,7 +37,6 @@ pub use body::Body;
 pub use cors::Cors;
 pub use listing::Listing;
 pub use metrics::Metrics;
-pub use origin::KvsOrigin;
 pub use pictures::NewestPictures;
 pub use players::Players;
 pub use rates::Callers;
@@ -92,7 +89,7 @@ pub struct Gateway {
     /// Fragments on their way into it.
     pub batches: Batches,
     /// Shared playback sessions.
-    pub sessions: Arc<Sessions<KvsOrigin>>,
+    pub sessions: Sessions,
     /// All streams of all accounts, for a moment.
     pub listing: Listing,
     /// Other JSON answers, for all who ask at once.

@@ -7,11 +7,12 @@
 use super::authenticate::Authenticated;
 use super::error::Error;
 use super::record::Record;
-use super::reply::{self, CACHE_STATUS, Reply};
+use super::reply::{self, CACHE_STATUS, Private, Reply};
 use super::{Ask, Gateway, encoding};
+use crate::cache::Outcome;
 use crate::kvs::{Request, Resource, SessionParameters, StreamRef, Timestamp};
 use crate::net::range;
-use crate::sessions::{Outcome, SessionKey, ViewerId};
+use crate::sessions::{SessionKey, ViewerId};
 use crate::upstream::Located;
 use http::StatusCode;
 use http::header::{self, HeaderValue};
@@ -36,7 +37,10 @@ impl Gateway {
         if resource.is_playlist() {
             return Box::pin(self.playlist(&ask, &key, resource, viewer, record)).await;
         }
-        let reply = self.segment(&ask, &key, resource, record).await?;
+        let found = self.sessions.segment(&key, resource, ask.now, &ask.steps).await?;
+        record.cache = found.outcome.as_str();
+        let (method, headers) = (&ask.parts.method, &ask.parts.headers);
+        let reply = reply::media(found, method, headers, Private::Immutable, ask.now).await?;
         // Not before there is something to see: a refusal's bytes show nothing.
         record.viewing = Some(self.viewing(player, &key, viewer, resource, record));
         Ok(reply)
@@ -52,8 +56,7 @@ impl Gateway {
     ) -> Result<Reply, Error> {
         let playlist =
             ask.steps.time("playlist", self.sessions.playlist(key, resource, viewer, ask.now)).await?;
-        let (word, status) = outcome(playlist.outcome);
-        record.cache = word;
+        record.cache = playlist.outcome.as_str();
         let kind = if matches!(resource, Resource::Manifest) {
             "application/dash+xml"
         } else {
@@ -79,7 +82,7 @@ impl Gateway {
         reply.headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
         reply.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
         reply.headers.insert(header::AGE, playlist.age.as_secs().into());
-        reply.headers.insert(CACHE_STATUS, HeaderValue::from_static(status));
+        reply.headers.insert(CACHE_STATUS, HeaderValue::from_static(cache_status(playlist.outcome)));
         if range::is_known(&ask.parts.headers, &etag) {
             reply.status = StatusCode::NOT_MODIFIED;
             reply.source = super::body::Source::Empty;
@@ -108,19 +111,14 @@ impl Gateway {
             self.playback.live_window,
         )
     }
-
-    /// Makes sure that there is something to play.
-    pub(super) async fn open_session(&self, key: &SessionKey, now: Timestamp) -> Result<(), Error> {
-        Ok(self.sessions.session(key, now).await.map(drop)?)
-    }
 }
 
-/// The word for a playlist's outcome, and its `Cache-Status` (RFC 9211).
-fn outcome(outcome: Outcome) -> (&'static str, &'static str) {
+/// `Cache-Status` (RFC 9211) of a playlist.
+fn cache_status(outcome: Outcome) -> &'static str {
     match outcome {
-        Outcome::Hit => ("hit", "kvs-edge; hit"),
-        Outcome::Miss => ("miss", "kvs-edge; fwd=miss; stored"),
-        Outcome::Collapsed => ("collapsed", "kvs-edge; fwd=miss; collapsed"),
-        Outcome::Stale => ("stale", "kvs-edge; hit; detail=stale"),
+        Outcome::Hit(_) => "kvs-edge; hit",
+        Outcome::Miss | Outcome::Bypass => "kvs-edge; fwd=miss; stored",
+        Outcome::Collapsed => "kvs-edge; fwd=miss; collapsed",
+        Outcome::Stale => "kvs-edge; hit; detail=stale",
     }
 }

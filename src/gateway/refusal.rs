@@ -5,7 +5,7 @@
 //! do; what only operators should know goes to the log.
 
 use super::body::Source;
-use super::error::{Error, Failure};
+use super::error::Error;
 use super::record::Record;
 use super::reply::Reply;
 use super::route::Lost;
@@ -170,7 +170,7 @@ fn of_upstream(error: &upstream::Error) -> Face {
     }
 }
 
-fn of_session(error: &sessions::Error<Failure>) -> Face {
+fn of_session(error: &sessions::Error) -> Face {
     use sessions::Error as E;
     match error {
         E::Gone => face(StatusCode::NOT_FOUND, NOT_FOUND, error.to_string()),
@@ -181,7 +181,7 @@ fn of_session(error: &sessions::Error<Failure>) -> Face {
             ..face(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, error.to_string())
         },
         E::Full => face(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, error.to_string()),
-        E::Strange(_) | E::Origin(_) => {
+        E::Strange(_) | E::Rewrite(_) | E::Upstream(_) | E::Broken(_) => {
             face(StatusCode::BAD_GATEWAY, FAILURE, "KVS answered with a playlist that is not safe to pass on")
         }
     }

@@ -5,9 +5,8 @@
 
 use super::read::{Query, read_page};
 use super::route::Page;
-use super::{Gateway, Payer, media};
-use crate::kvs::{Call, Protocol, Resource, StreamArn, StreamName, StreamRef, Timestamp};
-use crate::sessions::{SessionKey, ViewerId};
+use super::{Gateway, Payer};
+use crate::kvs::{Call, Protocol, StreamArn, StreamName, StreamRef, Timestamp};
 use crate::upstream::Located;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -249,10 +248,7 @@ impl Gateway {
         let Some(session) = call.session() else { return Err("it is no session".to_owned()) };
         let arn = self.arn(located).await.map_err(|error| error.to_string())?;
         let key = self.session_key(located, &StreamRef::Arn(arn), session, now);
-        let mut resources = Vec::new();
-        for playlist in self.shown_by(&key, &Resource::MasterPlaylist, now).await? {
-            resources.extend(self.shown_by(&key, &playlist, now).await?);
-        }
+        let resources = self.sessions.resources(&key, now).await.map_err(|error| error.to_string())?;
         job.objects.store(resources.len() as u64, Ordering::Relaxed);
         let mut fetching = JoinSet::new();
         for resource in resources {
@@ -261,49 +257,15 @@ impl Gateway {
             {
                 job.fetched(outcome);
             }
-            let at = self.sessions.locate(&key, &resource, now).await.map_err(|error| error.to_string())?;
-            let (cache, entry) = (self.cache.clone(), media::segment_key(&key, &at));
-            let fetch = media::fetch_segment(
-                self.upstream.clone(),
-                located.clone(),
-                at,
-                self.rules(None),
-                Payer::default(),
-            );
-            fetching.spawn(async move { cache.warm(entry, fetch).await.map_err(|error| error.to_string()) });
+            let (sessions, key) = (self.sessions.clone(), key.clone());
+            fetching.spawn(async move {
+                sessions.warm(&key, &resource, now).await.map_err(|error| error.to_string())
+            });
         }
         while let Some(outcome) = fetching.join_next().await {
             job.fetched(outcome.unwrap_or_else(|broken| Err(broken.to_string())));
         }
         Ok(())
-    }
-
-    /// What a playlist lists.
-    async fn shown_by(
-        &self,
-        key: &SessionKey,
-        resource: &Resource,
-        now: Timestamp,
-    ) -> Result<Vec<Resource>, String> {
-        let viewer = ViewerId::of(NOBODY);
-        let playlist =
-            self.sessions.playlist(key, resource, viewer, now).await.map_err(|error| error.to_string())?;
-        let text = std::str::from_utf8(&playlist.text).map_err(|_| "a playlist is not UTF-8".to_owned())?;
-        let mut listed = Vec::new();
-        for line in text.lines() {
-            let uri = match line.strip_prefix('#') {
-                None => Some(line),
-                Some(tag) => {
-                    tag.split_once("URI=\"").and_then(|(_, rest)| rest.split_once('"')).map(|(uri, _)| uri)
-                }
-            };
-            let found = uri.and_then(|uri| {
-                let (file, query) = uri.split_once('?').unwrap_or((uri, ""));
-                Resource::parse(Protocol::Hls, file, query)
-            });
-            listed.extend(found.filter(|found| !listed.contains(found)));
-        }
-        Ok(listed)
     }
 }
 

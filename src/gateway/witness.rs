@@ -9,7 +9,6 @@ use super::error::Error;
 use super::players::Player;
 use super::record::Record;
 use crate::caller::Caller;
-use crate::gateway::KvsOrigin;
 use crate::kvs::{Operation, Request, Resource, Timestamp};
 use crate::policy::{Denied, Permit, named_by_number, server_time};
 use crate::sessions::{SessionKey, Sessions, ViewerId};
@@ -205,7 +204,7 @@ pub struct Viewing {
     watch: Arc<Watch>,
     /// The viewing knows of it.
     counts: bool,
-    sessions: Arc<Sessions<KvsOrigin>>,
+    sessions: Sessions,
     key: SessionKey,
     viewer: ViewerId,
     viewing: Arc<str>,
@@ -220,7 +219,7 @@ impl Viewing {
         if bytes > 0 {
             self.watch.shown(&self.viewing, self.source_ip, bytes, self.footage);
         }
-        self.sessions.watching(&self.key, self.viewer, bytes);
+        self.sessions.count_bytes(&self.key, self.viewer, bytes);
     }
 }
 

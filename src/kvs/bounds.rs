@@ -32,9 +32,15 @@ pub const PLAYLIST_FRAGMENTS: u16 = 5000;
 pub const ON_DEMAND_FRAGMENTS_DEFAULT: u16 = 1000;
 /// Fragments in a LIVE or LIVE_REPLAY playlist or manifest if the request does not say (4.6).
 pub const LIVE_FRAGMENTS_DEFAULT: u16 = 5;
+/// Fragments per second that one playback session gives (5.7).
+pub const SESSION_FRAGMENTS_PER_SECOND: u32 = 20;
+/// The smallest window of a LIVE playlist, in fragments, that players can follow (4.6).
+pub const LIVE_WINDOW_MIN: u16 = 3;
+/// The largest window of a LIVE playlist, in fragments, that kvs-edge lists (4.6).
+pub const LIVE_WINDOW_MAX: u16 = 10;
 /// Streams in a page of ListStreams (2.2).
 pub const STREAMS_PAGE: u16 = 10_000;
 
-/// How far ahead of our clock a range that must lie in the past may end. This one is ours: clocks differ, and KVS has the last
-/// word.
+/// How far ahead of our clock a range that must lie in the past may end. This one is ours: clocks differ, and
+/// KVS has the last word.
 pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);

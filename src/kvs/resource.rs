@@ -115,6 +115,15 @@ impl Resource {
         matches!(self, Self::MasterPlaylist | Self::MediaPlaylist { .. } | Self::Manifest)
     }
 
+    /// The number of a fragment; `None` for all else.
+    #[must_use]
+    pub fn fragment_number(&self) -> Option<&FragmentNumber> {
+        match self {
+            Self::Mp4Fragment { number, .. } | Self::TsFragment { number } => Some(number),
+            _ => None,
+        }
+    }
+
     /// The file name, without a folder.
     #[must_use]
     pub fn file(&self) -> &'static str {

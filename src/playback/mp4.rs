@@ -7,7 +7,9 @@
 //! that nothing is passed on at a wrong time.
 
 use super::Error;
+use crate::kvs::Timestamp;
 use aws_lc_rs::digest;
+use std::time::Duration;
 
 /// What an init segment (`ftyp` + `moov`, one track) tells about its track.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,6 +19,24 @@ pub struct Init {
     /// A digest of what a decoder takes from it (codec settings, track, defaults, ticks): equal for equal ones, in
     /// every process. What a packager stamps with the time of day is no part of it.
     pub mark: u64,
+}
+
+impl Init {
+    /// How much later than its own time, in ticks, a fragment must be presented to begin at `begins`; `None` if that is
+    /// earlier. Less than a second earlier is the difference of two clocks, and counts as no delay.
+    #[must_use]
+    pub fn delay(self, own: u64, begins: Timestamp) -> Option<Duration> {
+        let own = u128::from(own) * 1000 / u128::from(self.timescale.max(1));
+        let begins = u128::from(begins.millis());
+        let delay = if begins + 1000 < own { None } else { Some(begins.saturating_sub(own)) }?;
+        u64::try_from(delay).ok().map(Duration::from_millis)
+    }
+
+    /// A span in ticks of its media.
+    #[must_use]
+    pub fn ticks(self, span: Duration) -> u64 {
+        u64::try_from(span.as_millis() * u128::from(self.timescale) / 1000).unwrap_or(u64::MAX)
+    }
 }
 
 /// Reads an init segment; `None` if it is not one of a single track.

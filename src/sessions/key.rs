@@ -1,5 +1,6 @@
 //! What viewers share a session by, and how they are told apart.
 
+use crate::kvs::bounds::{MOST_LISTED_FRAGMENTS, SMALLEST_LIVE_WINDOW};
 use crate::kvs::{PlaybackMode, Protocol, SessionParameters, StreamRef, Timestamp};
 use aws_lc_rs::digest;
 use std::sync::Arc;
@@ -33,15 +34,24 @@ impl SessionKey {
         live_window: u16,
     ) -> Self {
         if parameters.mode == PlaybackMode::Live {
-            parameters.max_fragments = parameters.max_fragments.clamp(3, live_window.max(3));
+            parameters.max_fragments =
+                parameters.max_fragments.clamp(SMALLEST_LIVE_WINDOW, live_window.max(SMALLEST_LIVE_WINDOW));
         }
         let born = (parameters.mode == PlaybackMode::LiveReplay)
             .then(|| Timestamp::from_millis(issued.millis() / 1000 * 1000));
         Self { entry, stream, parameters, born }
     }
 
+    /// The stream's name or ARN, for logs and the admin listener.
+    pub(super) fn stream_text(&self) -> &str {
+        match &self.stream {
+            StreamRef::Name(name) => name.as_str(),
+            StreamRef::Arn(arn) => arn.as_str(),
+        }
+    }
+
     /// The range of a key that may take more than one upstream session.
-    pub(super) fn whole(&self) -> Option<(Timestamp, Timestamp)> {
+    pub(super) fn long_range(&self) -> Option<(Timestamp, Timestamp)> {
         let parameters = &self.parameters;
         let whole = parameters.max_fragments == WHOLE
             && parameters.mode == PlaybackMode::OnDemand
@@ -56,7 +66,7 @@ impl SessionKey {
         let parameters = SessionParameters {
             start,
             end,
-            max_fragments: super::hls::long_vod::MOST,
+            max_fragments: MOST_LISTED_FRAGMENTS,
             show_timestamps: true,
             ..self.parameters.clone()
         };
@@ -66,17 +76,17 @@ impl SessionKey {
     /// Most fragments that one upstream session lists.
     #[must_use]
     pub fn most(&self) -> u16 {
-        self.parameters.max_fragments.min(super::hls::long_vod::MOST)
+        self.parameters.max_fragments.min(MOST_LISTED_FRAGMENTS)
     }
 
     /// Whether a manifest must hold the whole range.
-    pub(super) fn whole_manifest(&self) -> bool {
+    pub(super) fn is_whole_manifest(&self) -> bool {
         self.parameters.max_fragments == WHOLE && self.parameters.protocol == Protocol::Dash
     }
 
     /// True for LIVE and LIVE_REPLAY, whose playlists change.
     #[must_use]
-    pub fn moves(&self) -> bool {
+    pub fn is_live(&self) -> bool {
         self.parameters.mode != PlaybackMode::OnDemand
     }
 
@@ -85,7 +95,7 @@ impl SessionKey {
     pub(super) fn upstream(&self, reached: Option<Timestamp>, now: Timestamp) -> SessionParameters {
         let mut parameters = self.parameters.clone();
         parameters.max_fragments = self.most();
-        if self.moves() {
+        if self.is_live() {
             parameters.show_timestamps = true;
             parameters.show_numbers = parameters.protocol == Protocol::Dash;
         }

@@ -1,170 +1,189 @@
-//! KVS playback sessions opened once, shared by many viewers.
+//! Playback sessions of KVS, opened once and shared by many viewers.
 //!
-//! A KVS session URL serves one player, expires, and dies on a gap. [`Sessions`] holds one upstream session per
-//! [`SessionKey`] for any number of viewers: opened by single flight, renewed ahead of its end, reopened when KVS drops
-//! it, let go when nobody watches. Playlists are loaded at most once a second per track for everybody, and when KVS
-//! fails the last good one stands for a while. What players must not notice of all this is decided by pure modules:
-//! `hls` and `dash`.
+//! A KVS session URL serves one player, expires, and does not survive a gap. [`Sessions`] holds one upstream session
+//! per [`SessionKey`] for any number of viewers: concurrent requests share one opening, it is renewed ahead of its end,
+//! replaced when KVS drops it, and let go when nobody watches. Playlists are loaded at most once a second per track,
+//! and when KVS fails the last good one stands in for a while. Segments go through the cache.
 //!
-//! How a session is opened and a playlist fetched is handed in as an [`Origin`]; media bytes are not handled here, but
-//! [`Sessions::locate`] says which upstream session and resource stand behind a published address.
+//! - `pool` finds the shared session of a key and keeps it up; `session` is what its viewers share.
+//! - `hls` and `dash` decide, without I/O, what players see, so that they do not notice sessions that end and begin.
+//! - `kvs` is the way to KVS: opening a session and fetching a resource of it.
 
+mod config;
+mod context;
 mod dash;
+mod error;
 mod hls;
 mod key;
+mod kvs;
 mod metrics;
 mod numbering;
-mod origin;
 mod pool;
 mod saved_state;
 mod session;
-mod viewers;
-
-pub use key::{SessionKey, ViewerId, WHOLE};
-pub use metrics::Metrics;
-pub use origin::{Opened, Origin, Track, Verdict};
-pub use pool::{Located, Sessions};
-pub use session::cached_playlist::{Outcome, Playlist};
-pub use session::spare_sessions::{Lane, Lanes};
-pub use session::{Refusal, Session};
-pub use viewers::{SessionInfo, Viewing};
-
-use crate::setting::{Mistake, Span};
-use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
-
-/// A camera that is silent is not asked for with a new session more often.
-const REVIVAL: std::time::Duration = std::time::Duration::from_secs(5);
-
-/// Section `[sessions]`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// An upstream session without requests for so long is let go.
-    pub idle: Span,
-    /// A viewer without requests for so long is gone.
-    pub viewer_timeout: Span,
-    /// How long a request waits for a fresh playlist while an older one is at hand.
-    pub patience: Span,
-    /// Upstream sessions at most.
-    pub most: usize,
-    /// Fragments fetched per track before anybody asks, 0 to 5.
-    pub prefetch: u8,
-    /// A file in which is kept how far live streams have come, so that players notice nothing of a restart even after
-    /// gaps; a relative path starts at the configuration file's folder. For this process alone.
-    pub state: Option<PathBuf>,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            idle: Span::seconds(60),
-            viewer_timeout: Span::seconds(30),
-            // hls.js gives up on a playlist after three failures in three seconds (HARDENING.md).
-            patience: Span::seconds(2),
-            most: 10_000,
-            prefetch: 2,
-            state: None,
-        }
-    }
-}
-
-impl Config {
-    /// Makes a relative path start at `folder`.
-    pub fn resolve(&mut self, folder: &Path) {
-        if let Some(state) = &mut self.state {
-            *state = folder.join(&state);
-        }
-    }
-
-    /// What is wrong with the settings.
-    #[must_use]
-    pub fn check(&self) -> Vec<Mistake> {
-        let bounds = |span: Span, key: &str, from: u64, to: u64| {
-            let fine = (Span::seconds(from)..=Span::seconds(to)).contains(&span);
-            let problem = || format!("{span} is out of bounds: write a duration from {from}s to {to}s");
-            (!fine).then(|| Mistake::at(format!("sessions.{key}"), problem()))
-        };
-        let mut mistakes: Vec<_> = [
-            bounds(self.idle, "idle", 10, 3600),
-            bounds(self.viewer_timeout, "viewer_timeout", 5, 3600),
-            bounds(self.patience, "patience", 1, 10),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
-        if self.prefetch > 5 {
-            let problem =
-                format!("{} is out of bounds: write a number of fragments from 0 to 5", self.prefetch);
-            mistakes.push(Mistake::at("sessions.prefetch", problem));
-        }
-        if let Some(problem) = self.state.as_ref().and_then(|state| unusable(state)) {
-            mistakes.push(Mistake::at("sessions.state", problem));
-        }
-        if self.most == 0 {
-            mistakes.push(Mistake::at("sessions.most", "0 allows no playback: write a number such as 10000"));
-        }
-        mistakes
-    }
-}
-
-/// Why a file cannot be kept there.
-fn unusable(state: &Path) -> Option<String> {
-    let folder = state.parent().filter(|folder| !folder.as_os_str().is_empty());
-    if state.file_name().is_none() || state.is_dir() {
-        return Some("must name a file".to_owned());
-    }
-    let there = folder.is_none_or(Path::is_dir);
-    (!there)
-        .then(|| format!("the folder of {} is not there: make it, writable for kvs-edge", state.display()))
-}
-
-/// Why there is no playlist or session. `E` is the [`Origin`]'s own error.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Error<E> {
-    /// KVS, or the way to it, said so.
-    #[error("{0}")]
-    Origin(E),
-    /// KVS did not answer in time.
-    #[error("KVS did not answer within {0:?}")]
-    Slow(std::time::Duration),
-    /// KVS answered with something else than a playlist or manifest that can be kept continuous.
-    #[error("{0}")]
-    Strange(&'static str),
-    /// More was asked for than one playlist holds: what the bound is.
-    #[error("{0}")]
-    TooLong(&'static str),
-    /// The address belongs to a session that has ended, or to no session.
-    #[error("this address is no longer part of the playback session")]
-    Gone,
-    /// KVS ends its sessions faster than they are worth opening.
-    #[error("KVS ends its playback sessions as soon as they are opened")]
-    Unsteady,
-    /// As many sessions as `sessions.most` allows are watched.
-    #[error("too many playback sessions are open")]
-    Full,
-}
-
 #[cfg(test)]
 mod tests;
+mod viewers;
 
-#[cfg(test)]
-mod settings {
-    use super::*;
+pub use config::Config;
+pub use error::Error;
+pub use key::{SessionKey, ViewerId, WHOLE};
+pub use metrics::Metrics;
+pub use session::cached_playlist::Playlist;
+pub use viewers::SessionInfo;
 
-    #[test]
-    fn settings_out_of_bounds_say_what_to_write() {
-        assert_eq!(Config::default().check(), []);
-        let config: Config = toml::from_str("idle = '1s'\nprefetch = 9\nmost = 0").unwrap();
-        let places: Vec<_> =
-            config.check().into_iter().map(|mistake| format!("{:?}", mistake.place)).collect();
-        assert_eq!(places.len(), 3, "{places:?}");
-        assert!(toml::from_str::<Config>("window = 1").is_err());
-        for (state, fine) in
-            [("/", false), ("/no/such/folder/sessions.json", false), ("/tmp/sessions.json", true)]
-        {
-            let config = Config { state: Some(state.into()), ..Config::default() };
-            assert_eq!(config.check().is_empty(), fine, "{state}");
+use crate::cache::freshness::Rules;
+use crate::cache::{self, Cache, Found};
+use crate::kvs::{Protocol, Resource, Timestamp};
+use crate::telemetry::spans::Steps;
+use crate::upstream::Upstream;
+use context::Context;
+use error::SegmentRefusal;
+use pool::Pool;
+use session::{Location, UpstreamSession};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// Playback sessions of KVS, shared by their viewers. Clones are the same sessions; when the last is dropped, the
+/// sessions are let go.
+#[derive(Clone)]
+pub struct Sessions(Arc<Pool>);
+
+/// Sessions that are asked for a segment before KVS's refusal stands: the one that listed it, the one in use, and one
+/// opened in its place.
+const ATTEMPTS: u32 = 3;
+
+impl Sessions {
+    /// No sessions yet. They are opened through `upstream`, and their media goes into `cache`.
+    #[must_use]
+    pub fn new(
+        upstream: Upstream,
+        cache: Cache,
+        cache_config: &cache::Config,
+        config: Config,
+        metrics: Metrics,
+    ) -> Self {
+        let rules = Rules::new(cache_config, None);
+        Self::over(Context::new(Arc::new(upstream), cache, rules, config, metrics))
+    }
+
+    fn over(context: Context) -> Self {
+        Self(Pool::new(context))
+    }
+
+    /// The playlist or manifest `resource` for a viewer: at most a second old where it changes, loaded once for all.
+    ///
+    /// # Errors
+    /// [`Error`], if there is nothing to show, not even an older one that still stands.
+    pub async fn playlist(
+        &self,
+        key: &SessionKey,
+        resource: &Resource,
+        viewer: ViewerId,
+        now: Timestamp,
+    ) -> Result<Playlist, Error> {
+        let session = self.0.session(key, now)?;
+        session.note_viewer(viewer, 0);
+        session.playlist(resource).await
+    }
+
+    /// A segment that a playlist of this session listed, from the cache or from KVS. If the upstream session refuses
+    /// it, other sessions of the same key are tried.
+    ///
+    /// # Errors
+    /// [`Error`]; [`Error::Gone`] if no session has it, or none has it any more.
+    pub async fn segment(
+        &self,
+        key: &SessionKey,
+        resource: &Resource,
+        now: Timestamp,
+        steps: &Steps,
+    ) -> Result<Found, Error> {
+        let mut at = self.locate(key, resource, now).await?;
+        for _ in 1..ATTEMPTS {
+            let getting = session::get_segment(&self.0.context, &key.stream, &at, steps);
+            let error = match steps.time("cache", getting).await {
+                Ok(found) => return Ok(found),
+                Err(error) => Error::from(error),
+            };
+            let why = error.segment_refusal().ok_or(error)?;
+            // Another session may have it, by another name.
+            at = Box::pin(self.relocate(key, resource, &at.session, why, now)).await?;
         }
+        let getting = session::get_segment(&self.0.context, &key.stream, &at, steps);
+        Ok(steps.time("cache", getting).await?)
+    }
+
+    /// Makes sure that there is something to play: opens an upstream session if none is open.
+    ///
+    /// # Errors
+    /// [`Error`], if none can be opened.
+    pub async fn open(&self, key: &SessionKey, now: Timestamp) -> Result<(), Error> {
+        self.0.session(key, now)?.open_any().await
+    }
+
+    /// Everything that a player of this HLS session would fetch besides playlists, each resource once, in order.
+    ///
+    /// # Errors
+    /// [`Error`], if a playlist cannot be loaded. Manifests of DASH are not supported.
+    pub async fn resources(&self, key: &SessionKey, now: Timestamp) -> Result<Vec<Resource>, Error> {
+        if key.parameters.protocol != Protocol::Hls {
+            return Err(Error::Strange("what a session lists is only known of HLS"));
+        }
+        let session = self.0.session(key, now)?;
+        let (mut resources, mut seen) = (Vec::new(), HashSet::new());
+        for playlist in session.listed(&Resource::MasterPlaylist).await?.iter() {
+            let listed = session.listed(playlist).await?;
+            resources.extend(listed.iter().filter(|resource| seen.insert((*resource).clone())).cloned());
+        }
+        Ok(resources)
+    }
+
+    /// Makes sure that a segment is in the cache, and gives the number of bytes that were fetched for it.
+    ///
+    /// # Errors
+    /// [`Error`], if it cannot be fetched.
+    pub async fn warm(&self, key: &SessionKey, resource: &Resource, now: Timestamp) -> Result<u64, Error> {
+        let at = self.0.session(key, now)?.locate(resource).await?;
+        Ok(session::warm_segment(&self.0.context, &key.stream, &at).await?)
+    }
+
+    /// Counts media bytes that were sent to a viewer.
+    pub fn count_bytes(&self, key: &SessionKey, viewer: ViewerId, bytes: u64) {
+        if let Some(session) = self.0.existing(key) {
+            session.note_viewer(viewer, bytes);
+        }
+    }
+
+    /// The sessions and how many watch each. It holds no secrets.
+    #[must_use]
+    pub fn list(&self) -> Vec<SessionInfo> {
+        self.0.list()
+    }
+
+    /// Writes what the next process needs to continue where this one is to `sessions.state`, if that is set.
+    pub async fn save(&self) {
+        self.0.save().await;
+    }
+
+    /// Where a published address leads.
+    async fn locate(&self, key: &SessionKey, resource: &Resource, now: Timestamp) -> Result<Location, Error> {
+        let session = self.0.session(key, now)?;
+        let at = session.locate(resource).await?;
+        session.fetch_following(resource);
+        Ok(at)
+    }
+
+    /// Where else an address leads, after KVS refused `resource` of the session `lost`. A session that is over is
+    /// replaced once for all requests that met it.
+    async fn relocate(
+        &self,
+        key: &SessionKey,
+        resource: &Resource,
+        lost: &Arc<UpstreamSession>,
+        why: SegmentRefusal,
+        now: Timestamp,
+    ) -> Result<Location, Error> {
+        self.0.session(key, now)?.relocate(resource, lost, why).await
     }
 }

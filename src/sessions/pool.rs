@@ -1,188 +1,97 @@
-//! All sessions: found by key, made on demand, kept alive while somebody watches, let go after.
+//! All shared sessions: found by key, made on demand, kept alive while somebody watches, let go afterwards.
 
-use super::key::{SessionKey, ViewerId};
-use super::metrics::Metrics;
-use super::origin::Origin;
-use super::saved_state::{self as store, Store};
-use super::session::cached_playlist::Playlist;
-use super::session::{Refusal, Session, Shared, lock};
-use super::viewers::{SessionInfo, Viewing};
-use super::{Config, Error};
-use crate::kvs::{Resource, Timestamp};
+use super::context::Context;
+use super::error::Error;
+use super::key::SessionKey;
+use super::saved_state::{self, SavedStreams};
+use super::session::{SharedSession, lock};
+use super::viewers::SessionInfo;
+use crate::kvs::Timestamp;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The pool. Cheap to clone; when the last clone is dropped, its tasks end.
-pub struct Sessions<O: Origin> {
-    inner: Arc<Inner<O>>,
+/// All shared sessions. When the last handle is dropped, its tasks end.
+pub(super) struct Pool {
+    pub(super) context: Arc<Context>,
+    sessions: Mutex<HashMap<SessionKey, Arc<SharedSession>>>,
+    saved: Mutex<SavedStreams>,
 }
 
-impl<O: Origin> Clone for Sessions<O> {
-    fn clone(&self) -> Self {
-        Self { inner: self.inner.clone() }
-    }
-}
-
-struct Inner<O: Origin> {
-    origin: Arc<O>,
-    config: Config,
-    metrics: Metrics,
-    shared: Mutex<HashMap<SessionKey, Arc<Shared<O>>>>,
-    store: Mutex<Store>,
-}
-
-/// What stands behind a published address.
-pub struct Located<H> {
-    /// The upstream session; its `id` and `resource` make the cache key.
-    pub opened: Arc<Session<H>>,
-    /// The resource by the name KVS knows it.
-    pub resource: Resource,
-    /// Ticks to add to the times in its media: live fMP4 runs on one timeline over all sessions. 0 for all else.
-    pub moved: u64,
-}
-
-impl<H> Clone for Located<H> {
-    fn clone(&self) -> Self {
-        Self { opened: self.opened.clone(), resource: self.resource.clone(), moved: self.moved }
-    }
-}
-
-/// Viewers are counted out, and sessions let go, this often.
+/// Viewers are counted, idle sessions let go, and the state saved this often.
 const ROUND: Duration = Duration::from_secs(5);
+/// A renewal that failed is tried again after this time.
+const PAUSE: Duration = Duration::from_secs(1);
 
-impl<O: Origin> Sessions<O> {
-    /// An empty pool.
-    #[must_use]
-    pub fn new(origin: O, config: Config, metrics: Metrics) -> Self {
-        let store = Store::open(config.state.as_deref(), config.most, Timestamp::now());
-        let keeps = store.path().is_some();
-        let (shared, store) = (Mutex::new(HashMap::new()), Mutex::new(store));
-        let inner = Arc::new(Inner { origin: Arc::new(origin), config, metrics, shared, store });
-        if keeps {
-            tokio::spawn(save_now_and_then(Arc::downgrade(&inner)));
+impl Pool {
+    pub(super) fn new(context: Context) -> Arc<Self> {
+        let config = &context.config;
+        let saved = SavedStreams::open(config.state.as_deref(), config.most, Timestamp::now());
+        let is_saved = saved.path().is_some();
+        let (context, sessions) = (Arc::new(context), Mutex::default());
+        let pool = Arc::new(Self { context, sessions, saved: Mutex::new(saved) });
+        if is_saved {
+            tokio::spawn(save_regularly(Arc::downgrade(&pool)));
         }
-        Self { inner }
+        pool
     }
 
-    /// Writes what the next process needs to go on where this one is (`sessions.state`), if that is wished.
-    pub async fn save(&self) {
-        self.inner.save().await;
-    }
-
-    /// The playlist or manifest `resource` for a viewer: at most a second old where it changes, loaded once for all.
-    ///
-    /// # Errors
-    /// [`Error`], when there is nothing to show, not even an older one that still stands.
-    pub async fn playlist(
-        &self,
-        key: &SessionKey,
-        resource: &Resource,
-        viewer: ViewerId,
-        now: Timestamp,
-    ) -> Result<Playlist, Error<O::Error>> {
-        let shared = self.shared(key, now)?;
-        lock(&shared.viewers).seen(viewer, 0, Instant::now());
-        shared.playlist(resource).await
-    }
-
-    /// The upstream session for a key, opened if need be.
-    ///
-    /// # Errors
-    /// [`Error`], when none can be opened.
-    pub async fn session(
-        &self,
+    /// The shared session of a key, made if there is none. Counts as a request.
+    pub(super) fn session(
+        self: &Arc<Self>,
         key: &SessionKey,
         now: Timestamp,
-    ) -> Result<Arc<Session<O::Handle>>, Error<O::Error>> {
-        self.shared(key, now)?.any_session().await
-    }
-
-    /// Which upstream session and resource stand behind an address that a playlist of ours showed.
-    ///
-    /// # Errors
-    /// [`Error`], when no session can be opened; [`Error::Gone`] when the address outlived its session.
-    pub async fn locate(
-        &self,
-        key: &SessionKey,
-        resource: &Resource,
-        now: Timestamp,
-    ) -> Result<Located<O::Handle>, Error<O::Error>> {
-        let shared = self.shared(key, now)?;
-        let located = shared.behind(resource).await?;
-        shared.asked_for(resource);
-        Ok(located)
-    }
-
-    /// Says that KVS refused `resource` of the session `lost`, and asks where else it may be: another session takes
-    /// the place of one that is over, once for all who say so. What `lost` gave before can still be located.
-    ///
-    /// # Errors
-    /// [`Error`], when no session can be opened; [`Error::Gone`] when no session has it, or none any more: 404.
-    pub async fn relocate(
-        &self,
-        key: &SessionKey,
-        resource: &Resource,
-        lost: &Arc<Session<O::Handle>>,
-        why: Refusal,
-        now: Timestamp,
-    ) -> Result<Located<O::Handle>, Error<O::Error>> {
-        self.shared(key, now)?.instead(resource, lost, why).await
-    }
-
-    /// Counts media bytes that went to a viewer.
-    pub fn watching(&self, key: &SessionKey, viewer: ViewerId, bytes: u64) {
-        if let Some(shared) = lock(&self.inner.shared).get(key) {
-            lock(&shared.viewers).seen(viewer, bytes, Instant::now());
+    ) -> Result<Arc<SharedSession>, Error> {
+        let mut sessions = lock(&self.sessions);
+        if let Some(session) = sessions.get(key) {
+            session.touch(now);
+            return Ok(session.clone());
         }
+        // Each has at least one upstream session, or is about to open it.
+        if sessions.len() >= self.context.config.most {
+            return Err(Error::Full);
+        }
+        let saved = lock(&self.saved).get(key, now);
+        let session = SharedSession::new(key.clone(), self.context.clone(), saved, now);
+        sessions.insert(key.clone(), session.clone());
+        tokio::spawn(keep_up(Arc::downgrade(&session), Arc::downgrade(self)));
+        Ok(session)
     }
 
-    /// Who watches what. No secrets.
-    #[must_use]
-    pub fn list(&self) -> Vec<SessionInfo> {
-        let shared: Vec<_> = lock(&self.inner.shared).values().cloned().collect();
-        let mut list: Vec<_> = shared.iter().map(|shared| shared.info()).collect();
+    /// The shared session of a key, if there is one.
+    pub(super) fn existing(&self, key: &SessionKey) -> Option<Arc<SharedSession>> {
+        lock(&self.sessions).get(key).cloned()
+    }
+
+    /// All shared sessions, sorted, as the admin listener shows them.
+    pub(super) fn list(&self) -> Vec<SessionInfo> {
+        let mut list: Vec<_> = self.all().iter().map(|session| session.info()).collect();
         list.sort_by(|a, b| (&a.stream, a.mode, a.protocol).cmp(&(&b.stream, b.mode, b.protocol)));
         list
     }
 
-    fn shared(&self, key: &SessionKey, now: Timestamp) -> Result<Arc<Shared<O>>, Error<O::Error>> {
-        let inner = &self.inner;
-        let mut all = lock(&inner.shared);
-        if let Some(shared) = all.get(key) {
-            shared.touch(now);
-            return Ok(shared.clone());
-        }
-        if all.len() >= inner.config.most {
-            return Err(Error::Full);
-        }
-        let kept = lock(&inner.store).get(key, now);
-        let (origin, config, metrics) = (inner.origin.clone(), inner.config.clone(), inner.metrics.clone());
-        let shared = Arc::new(Shared::new(key.clone(), origin, config, metrics, kept, now));
-        all.insert(key.clone(), shared.clone());
-        tokio::spawn(keep(Arc::downgrade(&shared), Arc::downgrade(inner)));
-        Ok(shared)
+    fn all(&self) -> Vec<Arc<SharedSession>> {
+        lock(&self.sessions).values().cloned().collect()
     }
-}
 
-impl<O: Origin> Inner<O> {
-    async fn save(&self) {
-        let live: Vec<_> = lock(&self.shared).values().cloned().collect();
+    /// Writes what the next process needs to `sessions.state`, if that is set.
+    pub(super) async fn save(&self) {
         let (path, text) = {
-            let mut store = lock(&self.store);
-            let Some(path) = store.path().map(Path::to_owned) else { return };
-            for shared in live {
-                if let Some(kept) = shared.keep() {
-                    store.put(&shared.key, kept);
+            let sessions = self.all();
+            let mut saved = lock(&self.saved);
+            let Some(path) = saved.path().map(Path::to_owned) else { return };
+            for session in sessions {
+                if let Some(stream) = session.saved() {
+                    saved.put(&session.key, stream);
                 }
             }
-            store.forget(Timestamp::now());
-            (path, store.text())
+            saved.prune(Timestamp::now());
+            (path, saved.text())
         };
         let shown = path.clone();
-        let written = tokio::task::spawn_blocking(move || store::write(&path, &text)).await;
+        let written = tokio::task::spawn_blocking(move || saved_state::write(&path, &text)).await;
         let problem = match written {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error.to_string(),
@@ -190,9 +99,26 @@ impl<O: Origin> Inner<O> {
         };
         tracing::warn!(path = %shown.display(), "what a restart needs of playback sessions was not written: {problem}");
     }
+
+    /// Lets go of a session unless there was a request meanwhile. True if it was let go.
+    fn let_go(&self, session: &SharedSession) -> bool {
+        let mut sessions = lock(&self.sessions);
+        if session.idle() < self.context.config.idle.0 {
+            return false;
+        }
+        sessions.remove(&session.key);
+        drop(sessions);
+        // A player that was paused may come back.
+        if let Some(stream) = session.saved() {
+            let mut saved = lock(&self.saved);
+            saved.put(&session.key, stream);
+            saved.prune(Timestamp::now());
+        }
+        true
+    }
 }
 
-async fn save_now_and_then<O: Origin>(pool: Weak<Inner<O>>) {
+async fn save_regularly(pool: Weak<Pool>) {
     loop {
         tokio::time::sleep(ROUND).await;
         let Some(pool) = pool.upgrade() else { return };
@@ -200,47 +126,23 @@ async fn save_now_and_then<O: Origin>(pool: Weak<Inner<O>>) {
     }
 }
 
-/// Renews a session ahead of its end, counts viewers out, and lets go of what nobody watches. Ends with the session.
-async fn keep<O: Origin>(shared: Weak<Shared<O>>, pool: Weak<Inner<O>>) {
+/// Renews a session ahead of its end, forgets viewers that have gone, and lets go of it when nobody watches. Ends with
+/// the session.
+async fn keep_up(session: Weak<SharedSession>, pool: Weak<Pool>) {
     loop {
         let next = {
-            let Some(shared) = shared.upgrade() else { return };
+            let Some(session) = session.upgrade() else { return };
             let round = Instant::now() + ROUND;
-            shared.renewal().map_or(round, |renewal| renewal.clamp(Instant::now() + PAUSE, round))
+            session.renewal().map_or(round, |renewal| renewal.clamp(Instant::now() + PAUSE, round))
         };
         tokio::time::sleep_until(next).await;
-        let (Some(shared), Some(pool)) = (shared.upgrade(), pool.upgrade()) else { return };
-        let timeout = shared.config.viewer_timeout.0;
-        part(&shared, Some(timeout));
-        if shared.idle() >= shared.config.idle.0 {
-            let mut all = lock(&pool.shared);
-            // Asked for again between the two lines above: kept.
-            if shared.idle() >= shared.config.idle.0 {
-                all.remove(&shared.key);
-                drop(all);
-                // A player that was paused may come back.
-                if let Some(kept) = shared.keep() {
-                    lock(&pool.store).put(&shared.key, kept);
-                }
-                part(&shared, None);
-                return;
-            }
+        let (Some(session), Some(pool)) = (session.upgrade(), pool.upgrade()) else { return };
+        session.forget_idle_viewers();
+        if session.idle() >= pool.context.config.idle.0 && pool.let_go(&session) {
+            return;
         }
-        if shared.renewal().is_some_and(|renewal| renewal <= Instant::now()) {
-            shared.renew().await;
+        if session.renewal().is_some_and(|renewal| renewal <= Instant::now()) {
+            session.renew().await;
         }
-    }
-}
-
-/// A renewal that failed is tried again after this.
-const PAUSE: Duration = Duration::from_secs(1);
-
-fn part<O: Origin>(shared: &Arc<Shared<O>>, timeout: Option<Duration>) {
-    let gone = lock(&shared.viewers).gone(timeout, Instant::now());
-    for (viewer, watched, bytes) in gone {
-        shared.origin.left(Viewing { key: shared.key.clone(), viewer, watched, bytes });
-    }
-    if lock(&shared.viewers).count() == 0 {
-        shared.stop_fetching();
     }
 }

@@ -1,12 +1,13 @@
-//! What is kept of live streams over a restart: a small file, or only memory.
+//! What the next process needs to continue live streams where this one is: a small file, or memory alone.
 //!
-//! Players go on over a restart of ours by themselves, but for two things that a new process cannot know: how many
-//! discontinuities they have counted, and which DASH period they are in. Those are written every few seconds and at the
-//! end of a drain, under a digest of what is watched: the file names no stream, and no secret of KVS comes near it. It
-//! is never needed: what is missing, old or damaged is as if it had not been written.
+//! Players continue after a restart by themselves, except for two things that a new process cannot know: how many
+//! discontinuities they have counted, and which DASH period they are in. Both are written every few seconds and at the
+//! end of a drain, under a digest of what is watched: the file names no stream and holds no secret of KVS. It is never
+//! required: what is missing, old or damaged counts as not written.
 
-use super::{SessionKey, dash, hls};
-use crate::kvs::{StreamRef, Timestamp};
+use super::key::SessionKey;
+use super::{dash, hls};
+use crate::kvs::Timestamp;
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -14,28 +15,30 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// What is kept of one stream as its players see it.
+/// One stream as its players see it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Kept {
-    /// When somebody watched it last.
-    pub at: Timestamp,
-    pub timeline: Option<hls::Kept>,
-    pub periods: Option<dash::Kept>,
+pub(super) struct SavedStream {
+    /// The time of the last request.
+    pub(super) at: Timestamp,
+    #[serde(rename = "timeline")]
+    pub(super) hls: Option<hls::SavedTimeline>,
+    #[serde(rename = "periods")]
+    pub(super) dash: Option<dash::SavedTimeline>,
 }
 
-/// Everything that is kept.
-pub(super) struct Store {
+/// All saved streams, by the digest of their key.
+pub(super) struct SavedStreams {
     path: Option<PathBuf>,
     most: usize,
-    kept: BTreeMap<String, Kept>,
+    streams: BTreeMap<String, SavedStream>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
     version: u32,
-    streams: BTreeMap<String, Kept>,
+    streams: BTreeMap<String, SavedStream>,
 }
 
 const VERSION: u32 = 1;
@@ -44,20 +47,20 @@ const LONGEST: Duration = Duration::from_secs(3600);
 /// Ten thousand streams take some 20 MB.
 const LARGEST: u64 = 64 << 20;
 
-impl Store {
-    /// What the file says; nothing without one. At most `most` streams are kept.
+impl SavedStreams {
+    /// What the file holds; nothing without a file. At most `most` streams are held.
     pub(super) fn open(path: Option<&Path>, most: usize, now: Timestamp) -> Self {
-        let mut store = Self { path: path.map(Path::to_owned), most, kept: BTreeMap::new() };
-        let Some(path) = path else { return store };
+        let mut saved = Self { path: path.map(Path::to_owned), most, streams: BTreeMap::new() };
+        let Some(path) = path else { return saved };
         match read(path) {
-            Ok(streams) => store.kept = streams,
+            Ok(streams) => saved.streams = streams,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
                 tracing::warn!(path = %path.display(), "what was kept of playback sessions is not used: {error}");
             }
         }
-        store.forget(now);
-        store
+        saved.prune(now);
+        saved
     }
 
     /// Where it is written, if anywhere.
@@ -65,33 +68,40 @@ impl Store {
         self.path.as_deref()
     }
 
-    pub(super) fn get(&self, key: &SessionKey, now: Timestamp) -> Option<Kept> {
-        self.kept.get(&name(key)).filter(|kept| kept.at.age(now) <= LONGEST).cloned()
+    pub(super) fn get(&self, key: &SessionKey, now: Timestamp) -> Option<SavedStream> {
+        self.streams.get(&name(key)).filter(|stream| stream.at.age(now) <= LONGEST).cloned()
     }
 
-    pub(super) fn put(&mut self, key: &SessionKey, kept: Kept) {
-        self.kept.insert(name(key), kept);
+    /// Holds a stream. [`SavedStreams::prune`] must follow, with or without a file.
+    pub(super) fn put(&mut self, key: &SessionKey, stream: SavedStream) {
+        self.streams.insert(name(key), stream);
     }
 
-    /// Drops what is old, and the oldest if there is too much.
-    pub(super) fn forget(&mut self, now: Timestamp) {
-        self.kept.retain(|_, kept| kept.at.age(now) <= LONGEST);
-        if self.kept.len() > self.most {
-            let mut ages: Vec<_> = self.kept.values().map(|kept| kept.at).collect();
-            ages.sort_unstable_by(|a, b| b.cmp(a));
-            let oldest = ages[self.most];
-            self.kept.retain(|_, kept| kept.at > oldest);
+    /// Drops old streams, and the oldest if there are too many.
+    pub(super) fn prune(&mut self, now: Timestamp) {
+        self.streams.retain(|_, stream| stream.at.age(now) <= LONGEST);
+        if self.streams.len() > self.most {
+            let mut times: Vec<_> = self.streams.values().map(|stream| stream.at).collect();
+            times.sort_unstable_by(|a, b| b.cmp(a));
+            let oldest = times[self.most];
+            self.streams.retain(|_, stream| stream.at > oldest);
         }
     }
 
-    /// The file's content.
+    /// How many streams are held.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// The content of the file.
     pub(super) fn text(&self) -> String {
-        // Maps with text for keys, and numbers: nothing that JSON cannot say.
-        serde_json::to_string(&File { version: VERSION, streams: self.kept.clone() }).unwrap_or_default()
+        // Maps with text keys, and numbers: JSON can hold all of it.
+        serde_json::to_string(&File { version: VERSION, streams: self.streams.clone() }).unwrap_or_default()
     }
 }
 
-/// Writes a file anew: what was there before stays until all of it is written.
+/// Replaces the file in one step, so that the old content stays until all of the new one is written.
 pub(super) fn write(path: &Path, text: &str) -> io::Result<()> {
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
@@ -102,7 +112,7 @@ pub(super) fn write(path: &Path, text: &str) -> io::Result<()> {
     std::fs::rename(&new, path)
 }
 
-fn read(path: &Path) -> io::Result<BTreeMap<String, Kept>> {
+fn read(path: &Path) -> io::Result<BTreeMap<String, SavedStream>> {
     let mut text = Vec::new();
     std::fs::File::open(path)?.take(LARGEST + 1).read_to_end(&mut text)?;
     if text.len() as u64 > LARGEST {
@@ -115,17 +125,13 @@ fn read(path: &Path) -> io::Result<BTreeMap<String, Kept>> {
     Ok(file.streams)
 }
 
-/// What tells one shared session from another, as text of fixed length.
+/// The digest of a key, which tells one shared session from another.
 fn name(key: &SessionKey) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
-    let stream = match &key.stream {
-        StreamRef::Name(name) => name.as_str(),
-        StreamRef::Arn(arn) => arn.as_str(),
-    };
-    // Plain values: nothing that JSON cannot say.
+    // Plain values: JSON can hold all of them.
     let parameters = serde_json::to_string(&key.parameters).unwrap_or_default();
-    let born = key.born.map_or(0, Timestamp::millis).to_string();
-    for part in [&*key.entry, stream, &parameters, &born] {
+    let begun = key.born.map_or(0, Timestamp::millis).to_string();
+    for part in [&*key.entry, key.stream_text(), &parameters, &begun] {
         context.update(&(part.len() as u64).to_be_bytes());
         context.update(part.as_bytes());
     }
@@ -134,12 +140,12 @@ fn name(key: &SessionKey) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::key::tests::key;
     use super::*;
     use crate::kvs::{PlaybackMode, Protocol};
+    use crate::sessions::key::tests::key;
 
-    fn kept(at: u64) -> Kept {
-        Kept { at: Timestamp::from_millis(at), timeline: None, periods: None }
+    fn saved(at: u64) -> SavedStream {
+        SavedStream { at: Timestamp::from_millis(at), hls: None, dash: None }
     }
 
     #[test]
@@ -148,16 +154,16 @@ mod tests {
         let path = folder.path().join("sessions.json");
         let (hls, dash) = (key(PlaybackMode::Live, Protocol::Hls), key(PlaybackMode::Live, Protocol::Dash));
         let now = Timestamp::from_millis(10_000_000);
-        let mut store = Store::open(Some(&path), 9, now);
-        assert_eq!(store.get(&hls, now), None);
-        store.put(&hls, kept(9_000_000));
-        store.put(&dash, kept(1));
-        write(&path, &store.text()).unwrap();
-        let again = Store::open(Some(&path), 9, now);
-        assert_eq!(again.get(&hls, now), Some(kept(9_000_000)));
+        let mut streams = SavedStreams::open(Some(&path), 9, now);
+        assert_eq!(streams.get(&hls, now), None);
+        streams.put(&hls, saved(9_000_000));
+        streams.put(&dash, saved(1));
+        write(&path, &streams.text()).unwrap();
+        let again = SavedStreams::open(Some(&path), 9, now);
+        assert_eq!(again.get(&hls, now), Some(saved(9_000_000)));
         assert_eq!(again.get(&dash, now), None);
         let much_later = Timestamp::from_millis(100_000_000);
-        assert_eq!(Store::open(Some(&path), 9, much_later).get(&hls, much_later), None);
+        assert_eq!(SavedStreams::open(Some(&path), 9, much_later).get(&hls, much_later), None);
         assert!(!std::fs::read_to_string(&path).unwrap().contains("cam-1"));
     }
 
@@ -167,24 +173,24 @@ mod tests {
         let path = folder.path().join("sessions.json");
         let hls = key(PlaybackMode::Live, Protocol::Hls);
         let now = Timestamp::from_millis(10_000_000);
-        let mut store = Store::open(None, 9, now);
-        store.put(&hls, kept(9_000_000));
-        let text = store.text();
+        let mut streams = SavedStreams::open(None, 9, now);
+        streams.put(&hls, saved(9_000_000));
+        let text = streams.text();
         for damaged in ["", "{", &text[..text.len() / 2], &text.replace("\"version\":1", "\"version\":2")] {
             std::fs::write(&path, damaged).unwrap();
-            assert_eq!(Store::open(Some(&path), 9, now).get(&hls, now), None, "{damaged}");
+            assert_eq!(SavedStreams::open(Some(&path), 9, now).get(&hls, now), None, "{damaged}");
         }
     }
 
     #[test]
     fn there_is_never_more_than_allowed() {
-        let mut store = Store::open(None, 2, Timestamp::from_millis(0));
+        let mut streams = SavedStreams::open(None, 2, Timestamp::from_millis(0));
         for at in 1..=9 {
             let mut key = key(PlaybackMode::LiveReplay, Protocol::Hls);
             key.born = Some(Timestamp::from_millis(at));
-            store.put(&key, kept(at));
+            streams.put(&key, saved(at));
         }
-        store.forget(Timestamp::from_millis(9));
-        assert_eq!(store.kept.len(), 2);
+        streams.prune(Timestamp::from_millis(9));
+        assert_eq!(streams.len(), 2);
     }
 }

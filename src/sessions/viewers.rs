@@ -1,29 +1,21 @@
-//! Who watches: counted by requests, gone after a while without any.
+//! Who watches a session: counted by requests, forgotten after a while without any.
 
-use super::key::{SessionKey, ViewerId};
-use super::metrics::Counted;
+use super::key::ViewerId;
 use prometheus::IntGauge;
 use serde::Serialize;
 use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The viewers of one session.
+/// The viewers of one session, each with the time of its last request.
 pub(super) struct Viewers {
-    present: HashMap<ViewerId, Seen>,
+    present: HashMap<ViewerId, Instant>,
     gauge: IntGauge,
-    /// Bytes served to all of them, ever.
-    pub bytes: u64,
+    /// Media bytes sent to all viewers since the session was first watched.
+    pub(super) bytes: u64,
 }
 
-struct Seen {
-    since: Instant,
-    last: Instant,
-    bytes: u64,
-    _counted: Counted,
-}
-
-/// A viewer beyond these is served and not told apart.
+/// Viewers beyond this number are served but not counted, so that the map stays bounded.
 const MOST: usize = 100_000;
 
 impl Viewers {
@@ -31,25 +23,22 @@ impl Viewers {
         Self { present: HashMap::new(), gauge, bytes: 0 }
     }
 
-    /// A request by `viewer`, or bytes that went to it.
-    pub(super) fn seen(&mut self, viewer: ViewerId, bytes: u64, now: Instant) {
+    /// Notes a request by `viewer`, or media bytes that were sent to it.
+    pub(super) fn note(&mut self, viewer: ViewerId, bytes: u64, now: Instant) {
         self.bytes += bytes;
-        if let Some(seen) = self.present.get_mut(&viewer) {
-            seen.last = now;
-            seen.bytes += bytes;
+        if let Some(last) = self.present.get_mut(&viewer) {
+            *last = now;
         } else if self.present.len() < MOST {
-            let counted = Counted::one(&self.gauge);
-            self.present.insert(viewer, Seen { since: now, last: now, bytes, _counted: counted });
+            self.present.insert(viewer, now);
+            self.gauge.inc();
         }
     }
 
-    /// Takes out those who have not asked for anything since `timeout`, or all.
-    pub(super) fn gone(&mut self, timeout: Option<Duration>, now: Instant) -> Vec<(ViewerId, Duration, u64)> {
-        let is_gone = |seen: &Seen| timeout.is_none_or(|timeout| now.duration_since(seen.last) > timeout);
-        self.present
-            .extract_if(|_, seen| is_gone(seen))
-            .map(|(viewer, seen)| (viewer, seen.last.duration_since(seen.since), seen.bytes))
-            .collect()
+    /// Forgets viewers without a request for longer than `timeout`.
+    pub(super) fn forget_idle(&mut self, timeout: Duration, now: Instant) {
+        let before = self.count();
+        self.present.retain(|_, last| now.duration_since(*last) <= timeout);
+        self.gauge.sub(i64::try_from(before - self.count()).unwrap_or(0));
     }
 
     pub(super) fn count(&self) -> usize {
@@ -57,20 +46,13 @@ impl Viewers {
     }
 }
 
-/// What a viewer who has gone has watched.
-#[derive(Clone, Debug)]
-pub struct Viewing {
-    /// Of which session.
-    pub key: SessionKey,
-    /// Who, as the gateway named the viewer.
-    pub viewer: ViewerId,
-    /// From the first request to the last.
-    pub watched: Duration,
-    /// Bytes of media.
-    pub bytes: u64,
+impl Drop for Viewers {
+    fn drop(&mut self) {
+        self.gauge.sub(i64::try_from(self.count()).unwrap_or(0));
+    }
 }
 
-/// A session as `/sessions` shows it. No secrets.
+/// A session as the admin listener's `/sessions` shows it. It holds no secrets.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct SessionInfo {
     /// Name or ARN.
@@ -81,15 +63,15 @@ pub struct SessionInfo {
     pub protocol: &'static str,
     /// `LIVE`, `LIVE_REPLAY` or `ON_DEMAND`.
     pub mode: &'static str,
-    /// How many watch.
+    /// How many viewers there are.
     pub viewers: usize,
-    /// Since it was first watched.
+    /// Seconds since it was first watched.
     pub age_seconds: u64,
     /// Media bytes served.
     pub bytes: u64,
     /// How often the upstream session was replaced.
     pub renewals: u32,
-    /// True while an upstream session is held.
+    /// True while an upstream session is open.
     pub open: bool,
 }
 
@@ -103,14 +85,14 @@ mod tests {
         let mut viewers = Viewers::new(gauge.clone());
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        viewers.seen(ViewerId::of("a"), 5, at(0));
-        viewers.seen(ViewerId::of("a"), 6, at(20));
-        viewers.seen(ViewerId::of("b"), 0, at(40));
+        viewers.note(ViewerId::of("a"), 5, at(0));
+        viewers.note(ViewerId::of("a"), 6, at(20));
+        viewers.note(ViewerId::of("b"), 0, at(40));
         assert_eq!((viewers.count(), gauge.get(), viewers.bytes), (2, 2, 11));
-        let gone = viewers.gone(Some(Duration::from_secs(30)), at(51));
-        assert_eq!(gone, [(ViewerId::of("a"), Duration::from_secs(20), 11)]);
-        assert_eq!(gauge.get(), 1);
-        assert_eq!(viewers.gone(None, at(51)).len(), 1);
+        viewers.forget_idle(Duration::from_secs(30), at(51));
+        assert_eq!((viewers.count(), gauge.get()), (1, 1));
+        viewers.note(ViewerId::of("b"), 0, at(51));
+        assert_eq!(gauge.get(), 1, "the one that is left is b");
         drop(viewers);
         assert_eq!(gauge.get(), 0);
     }

@@ -25,7 +25,7 @@ use zeroize::Zeroizing;
 pub struct SessionToken(Arc<Zeroizing<String>>);
 
 impl SessionToken {
-    /// The token, for the one place that needs it: a request to KVS, or the sealed store that replicas share.
+    /// The token, for the one place that needs it: a request to KVS.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -62,7 +62,14 @@ impl SessionUrl {
         }
     }
 
-    /// The base address and the token, for a store that other replicas read. Both are secrets of KVS.
+    /// A session that a test names. Its token and host stand in no playlist.
+    #[cfg(test)]
+    pub(crate) fn of_test(id: &str, expires: Timestamp) -> Self {
+        let origin = Origin::parse("https://kvs.test").unwrap();
+        Self { id: id.into(), ..Self::new(origin, "token-of-a-test", expires) }
+    }
+
+    /// The base address and the token: what must not stand in anything that leaves. Both are secrets of KVS.
     #[must_use]
     pub fn secret_parts(&self) -> (String, SessionToken) {
         let base = self.origin.uri("/").map(|uri| uri.to_string()).unwrap_or_default();
@@ -106,24 +113,6 @@ impl Upstream {
             .ok_or_else(|| Error::BrokenAnswer(format!("no usable {member}")))?;
         self.entry(located)?.guard.allow(&origin).map_err(|why| Error::BrokenAnswer(why.into()))?;
         Ok(SessionUrl::new(origin, &token, end))
-    }
-
-    /// A session that another replica opened, from [`SessionUrl::secret_parts`]; its host passes the guard again.
-    ///
-    /// # Errors
-    /// [`Error::BrokenAnswer`] if the parts are no session of this entry.
-    pub fn restore_session(
-        &self,
-        located: &Located,
-        base: &str,
-        token: &str,
-        expires: Timestamp,
-    ) -> Result<SessionUrl, Error> {
-        let origin = Origin::parse(base)
-            .filter(|_| is_token(token))
-            .ok_or_else(|| Error::BrokenAnswer("a stored session is malformed".into()))?;
-        self.entry(located)?.guard.allow(&origin).map_err(|why| Error::BrokenAnswer(why.into()))?;
-        Ok(SessionUrl::new(origin, token, expires))
     }
 
     /// Fetches a resource of a session. `max_fragments` is the session's own, which a playlist is charged by.

@@ -1,14 +1,14 @@
 //! Live DASH over many upstream sessions.
 
-pub(in crate::sessions) mod manifest;
+pub(super) mod manifest;
 mod offered;
 mod render;
 mod saved;
 mod timeline;
 mod xml;
 
-pub(in crate::sessions) use saved::Kept;
-pub(in crate::sessions) use timeline::{Behind, Periods};
+pub(super) use saved::SavedTimeline;
+pub(super) use timeline::{FragmentAt, Timeline};
 
 #[cfg(test)]
 mod tests {

@@ -2,8 +2,7 @@
 
 use crate::kvs::Timestamp;
 use crate::sessions::dash::manifest::{self, Segment, Template};
-use crate::sessions::hls::Generation;
-use crate::sessions::numbering;
+use crate::sessions::numbering::{self, Generation};
 
 /// A fragment as a session lists it.
 pub(in crate::sessions) struct Offer<'a> {

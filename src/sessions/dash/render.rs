@@ -1,12 +1,12 @@
 //! How the merged manifest is written.
 
-use super::timeline::{Period, Periods, PublishedTrack};
+use super::timeline::{Period, PublishedTrack, Timeline};
 use crate::kvs::{Resource, Timestamp};
 use crate::sessions::dash::manifest::{self, Segment};
 use crate::sessions::dash::xml::{Element, Node};
 use std::time::Duration;
 
-impl Periods {
+impl Timeline {
     pub(in crate::sessions) fn render(
         &mut self,
         declaration: &str,
@@ -28,7 +28,7 @@ impl Periods {
         if root.children("UTCTiming").next().is_none() {
             root.children.push(Node::Element(clock(&root.name)));
         }
-        // Periods stand ahead of UTCTiming and the like.
+        // Timeline stand ahead of UTCTiming and the like.
         let late =
             ["Metrics", "EssentialProperty", "SupplementalProperty", "UTCTiming", "LeapSecondInformation"];
         let at =

@@ -16,16 +16,16 @@
 
 use super::manifest::{Manifest, Segment};
 use super::offered::{Offer, told};
-use super::saved::Kept;
+use super::saved::SavedTimeline;
 use super::xml::Element;
 use crate::kvs::{FragmentNumber, Protocol, Resource, Timestamp};
-use crate::sessions::hls::Generation;
-use crate::sessions::origin::Track;
+use crate::playback::mp4;
+use crate::sessions::numbering::Generation;
 use std::collections::VecDeque;
 use std::time::Duration;
 
 /// One stream as its players see it.
-pub(in crate::sessions) struct Periods {
+pub(in crate::sessions) struct Timeline {
     /// Fragments listed at most.
     pub(super) window: usize,
     /// `kvs:ts` and `kvs:fn` are shown.
@@ -39,7 +39,7 @@ pub(in crate::sessions) struct Periods {
     pub(super) begun: u64,
     pub(super) last: Option<(String, Timestamp)>,
     /// What an earlier process was at.
-    pub(super) resumed: Option<Kept>,
+    pub(super) resumed: Option<SavedTimeline>,
 }
 
 /// A period, as published.
@@ -91,12 +91,12 @@ pub(super) struct Init {
     published: Resource,
     pub(super) generation: Generation,
     pub(super) upstream: Resource,
-    pub(super) track: Track,
+    pub(super) track: mp4::Init,
 }
 
 /// Where a published fragment can be fetched.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(in crate::sessions) struct Behind {
+pub(in crate::sessions) struct FragmentAt {
     pub generation: Generation,
     /// Its number there.
     pub number: FragmentNumber,
@@ -119,7 +119,7 @@ const INITS: usize = 64;
 /// A year, in milliseconds: no camera is waited for longer, and sums stay in range.
 const LONGEST_GAP: u64 = 366 * 86_400_000;
 
-impl Periods {
+impl Timeline {
     pub(in crate::sessions) fn new(window: usize, shown: (bool, bool), live: bool) -> Self {
         Self {
             window: window.max(1),
@@ -139,8 +139,8 @@ impl Periods {
         self.fragments.is_empty()
     }
 
-    /// The init segments of a manifest that [`Periods::learn`] was told nothing of yet.
-    pub(in crate::sessions) fn unknown(
+    /// The init segments of a manifest that [`Timeline::learn`] was told nothing of yet.
+    pub(in crate::sessions) fn unknown_inits(
         &self,
         generation: Generation,
         text: &str,
@@ -152,7 +152,12 @@ impl Periods {
     }
 
     /// What stands in an init segment of a session.
-    pub(in crate::sessions) fn learn(&mut self, generation: Generation, upstream: &Resource, track: Track) {
+    pub(in crate::sessions) fn learn(
+        &mut self,
+        generation: Generation,
+        upstream: &Resource,
+        track: mp4::Init,
+    ) {
         let Resource::InitSegment { protocol, track: number, .. } = *upstream else { return };
         // Equal settings, equal address: in every session and every process.
         let sequence = u32::try_from(track.mark % 1_000_000_000).ok();
@@ -196,7 +201,7 @@ impl Periods {
     }
 
     /// Where a published fragment can be fetched, oldest session first.
-    pub(in crate::sessions) fn behind(&self, number: &FragmentNumber, track: u8) -> Vec<Behind> {
+    pub(in crate::sessions) fn locate(&self, number: &FragmentNumber, track: u8) -> Vec<FragmentAt> {
         let Ok(time) = number.as_str().parse::<u64>() else { return Vec::new() };
         let of_track = |fragment: &Fragment| {
             let period = self.periods.iter().find(|period| period.place == fragment.period);
@@ -214,7 +219,7 @@ impl Periods {
         let homes = fragment.homes.iter().filter_map(|home| {
             let timescale = self.timescale(home.generation, track)?;
             let ticks = u128::from(*home.moved.get(at)?) * u128::from(timescale) / 1000;
-            Some(Behind {
+            Some(FragmentAt {
                 generation: home.generation,
                 number: FragmentNumber::parse(&home.number.to_string()).ok()?,
                 ticks: u64::try_from(ticks).ok()?,

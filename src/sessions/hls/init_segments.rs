@@ -5,17 +5,17 @@
 //! stands in it, the same for equal ones in every session and process; where that is not known, one that no other
 //! session or process gives.
 
-use super::timeline::Generation;
 use crate::kvs::{Resource, Timestamp};
+use crate::playback::mp4;
 use crate::sessions::numbering;
-use crate::sessions::origin::Track;
+use crate::sessions::numbering::Generation;
 use std::collections::VecDeque;
 
 /// Our addresses of init segments.
 #[derive(Default)]
 pub(in crate::sessions) struct Inits {
     known: VecDeque<(u32, Generation, Resource)>,
-    learned: VecDeque<(Generation, Resource, Track)>,
+    learned: VecDeque<(Generation, Resource, mp4::Init)>,
     last: u32,
 }
 
@@ -49,7 +49,12 @@ impl Inits {
     }
 
     /// What stands in an init segment of a session.
-    pub(in crate::sessions) fn learn(&mut self, generation: Generation, upstream: &Resource, track: Track) {
+    pub(in crate::sessions) fn learn(
+        &mut self,
+        generation: Generation,
+        upstream: &Resource,
+        track: mp4::Init,
+    ) {
         self.learned.push_back((generation, upstream.clone(), track));
         if self.learned.len() > INITS {
             self.learned.pop_front();
@@ -57,13 +62,17 @@ impl Inits {
     }
 
     /// What was learned of an init segment.
-    pub(in crate::sessions) fn track(&self, generation: Generation, upstream: &Resource) -> Option<Track> {
+    pub(in crate::sessions) fn track(
+        &self,
+        generation: Generation,
+        upstream: &Resource,
+    ) -> Option<mp4::Init> {
         let mut learned = self.learned.iter().rev();
         learned.find(|(of, resource, _)| *of == generation && resource == upstream).map(|(.., track)| *track)
     }
 
     /// What was learned last of a track of a session.
-    pub(in crate::sessions) fn newest(&self, generation: Generation, track: u8) -> Option<Track> {
+    pub(in crate::sessions) fn newest(&self, generation: Generation, track: u8) -> Option<mp4::Init> {
         let mut learned = self.learned.iter().rev();
         learned.find(|(of, init, _)| *of == generation && is_of(init, track)).map(|(.., track)| *track)
     }
@@ -122,7 +131,7 @@ mod tests {
     #[test]
     fn equal_ones_have_one_address_in_every_session_and_process() {
         let now = Timestamp::from_millis(1_800_000_000_000);
-        let track = |mark| Track { timescale: 16_000, mark };
+        let track = |mark| mp4::Init { timescale: 16_000, mark };
         let mut inits = Inits::default();
         inits.learn(1, &init(1, None), track(5_000_000_007));
         inits.learn(2, &init(1, Some(0)), track(5_000_000_007));

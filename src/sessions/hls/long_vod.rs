@@ -9,46 +9,27 @@
 //! Pure. Who loads the parts is `shared`.
 
 use super::playlist::{Map, MediaPlaylist};
+use crate::kvs::bounds::{LONGEST_FOOTAGE as DAY, MOST_LISTED_FRAGMENTS};
 use crate::kvs::{FragmentNumber, Resource, Timestamp};
+use crate::sessions::error::Unplayable;
 use std::time::Duration;
 
-/// Most fragments of one session.
-pub(in crate::sessions) const MOST: u16 = 5000;
 /// Most of one playlist: two days and more of fragments of two seconds, some 18 MB.
 const MOST_JOINED: usize = 100_000;
 /// A month and a bit.
 const MOST_DAYS: usize = 62;
-const DAY: Duration = Duration::from_secs(86_400);
 const NEXT: Duration = Duration::from_millis(1);
 
 /// First and last instant, both inclusive.
 pub(in crate::sessions) type Range = (Timestamp, Timestamp);
 
-/// Why there is no playlist of a range.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::sessions) enum Refused {
-    /// It is longer than one playlist may be.
-    TooLong(&'static str),
-    /// KVS's playlists cannot be joined.
-    Strange(&'static str),
-}
-
-impl<E> From<Refused> for crate::sessions::Error<E> {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::TooLong(bound) => Self::TooLong(bound),
-            Refused::Strange(why) => Self::Strange(why),
-        }
-    }
-}
-
 /// The ranges to begin with.
-pub(in crate::sessions) fn days((start, end): Range) -> Result<Vec<Range>, Refused> {
+pub(in crate::sessions) fn days((start, end): Range) -> Result<Vec<Range>, Unplayable> {
     let mut days = Vec::new();
     let mut from = start;
     while from <= end {
         if days.len() == MOST_DAYS {
-            return Err(Refused::TooLong("the range is longer than 62 days: ask for a shorter one"));
+            return Err(Unplayable::TooLong("the range is longer than 62 days: ask for a shorter one"));
         }
         let to = from.plus(DAY).min(end);
         days.push((from, to));
@@ -59,7 +40,7 @@ pub(in crate::sessions) fn days((start, end): Range) -> Result<Vec<Range>, Refus
 
 /// What is left of a range after a playlist of it; `None` if it was all.
 pub(in crate::sessions) fn rest((_, end): Range, playlist: &MediaPlaylist) -> Option<Range> {
-    if playlist.segments.len() < usize::from(MOST) {
+    if playlist.segments.len() < usize::from(MOST_LISTED_FRAGMENTS) {
         return None;
     }
     let from = playlist.segments.last()?.date?.plus(NEXT);
@@ -84,7 +65,7 @@ impl Plan {
     }
 
     /// The part behind a published address, and the address there.
-    pub(in crate::sessions) fn behind(&self, published: &Resource) -> Option<(Range, Resource)> {
+    pub(in crate::sessions) fn locate(&self, published: &Resource) -> Option<(Range, Resource)> {
         if let Resource::InitSegment { protocol, track, sequence: Some(id) } = published {
             let (range, ..) = self.parts.get(usize::try_from(id / EPOCHS).ok()?)?;
             let sequence = (id % EPOCHS).checked_sub(1);
@@ -97,22 +78,25 @@ impl Plan {
 }
 
 /// One playlist of all parts.
-pub(in crate::sessions) fn join(parts: &[(Range, MediaPlaylist)]) -> Result<MediaPlaylist, Refused> {
+pub(in crate::sessions) fn join(parts: &[(Range, MediaPlaylist)]) -> Result<MediaPlaylist, Unplayable> {
     let listing =
         || parts.iter().map(|(_, playlist)| playlist).filter(|playlist| !playlist.segments.is_empty());
-    let first = listing().next().ok_or(Refused::Strange("KVS's playlists list nothing"))?;
+    let first = listing().next().ok_or(Unplayable::Strange("KVS's playlists list nothing"))?;
     let target = listing().map(|playlist| playlist.target).max().unwrap_or(first.target);
     let mut segments = Vec::new();
     for (part, playlist) in listing().enumerate() {
         for (at, segment) in playlist.segments.iter().enumerate() {
             let mut segment = segment.clone();
             segment.discontinuity |= part > 0 && at == 0;
-            segment.map = segment.map.map(|map| address(part, map)).transpose().map_err(Refused::Strange)?;
+            segment.map =
+                segment.map.map(|map| address(part, map)).transpose().map_err(Unplayable::Strange)?;
             segments.push(segment);
         }
     }
     if segments.len() > MOST_JOINED {
-        return Err(Refused::TooLong("the range holds more than 100,000 fragments: ask for a shorter one"));
+        return Err(Unplayable::TooLong(
+            "the range holds more than 100,000 fragments: ask for a shorter one",
+        ));
     }
     // What slid out is nothing; discontinuities count from here.
     let mut joined = first.with(target, 0, 0, segments);
@@ -158,7 +142,7 @@ mod tests {
         );
         let first = (from.millis() - START).div_ceil(every * 1000);
         let starts = (first..).map(|n| START + n * every * 1000).take_while(|start| *start <= to.millis());
-        for start in starts.take(usize::from(MOST)) {
+        for start in starts.take(usize::from(MOST_LISTED_FRAGMENTS)) {
             let number = fragment((start - START) / 1000, start, 1);
             text += &format!(
                 "#EXT-X-PROGRAM-DATE-TIME:{}\n#EXTINF:{every},\ngetMP4MediaFragment.mp4?FragmentNumber={number}&TrackNumber=1\n",
@@ -196,9 +180,9 @@ mod tests {
         let plan = Plan::of(&parts);
         for (part, segment) in [(0, 0), (0, 4999), (1, 5000), (3, 17_280)] {
             let segment = &joined.segments[segment];
-            assert_eq!(plan.behind(&segment.resource), Some((parts[part].0, segment.resource.clone())));
+            assert_eq!(plan.locate(&segment.resource), Some((parts[part].0, segment.resource.clone())));
             let map = &segment.map.as_ref().unwrap().resource;
-            let (range, init) = plan.behind(map).unwrap();
+            let (range, init) = plan.locate(map).unwrap();
             assert_eq!(
                 (range, init.to_string()),
                 (parts[part].0, "getMP4InitFragment.mp4?TrackNumber=1".into())
@@ -209,11 +193,11 @@ mod tests {
     #[test]
     fn too_much_is_refused_with_the_remedy() {
         assert!(
-            matches!(days((at(0), at(63 * 86_400))), Err(Refused::TooLong(bound)) if bound.contains("62 days"))
+            matches!(days((at(0), at(63 * 86_400))), Err(Unplayable::TooLong(bound)) if bound.contains("62 days"))
         );
         let fragments = join(&load((at(0), at(100_100)), 1));
-        assert!(matches!(fragments, Err(Refused::TooLong(bound)) if bound.contains("100,000")));
-        assert!(matches!(join(&[]), Err(Refused::Strange(_))));
+        assert!(matches!(fragments, Err(Unplayable::TooLong(bound)) if bound.contains("100,000")));
+        assert!(matches!(join(&[]), Err(Unplayable::Strange(_))));
         assert_eq!(days((at(5), at(0))), Ok(vec![]));
     }
 

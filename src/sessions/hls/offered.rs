@@ -1,9 +1,9 @@
 //! Fragments as a session lists them, and the time that passed between two of them.
 
-use super::timeline::{Generation, Position, Track};
+use super::timeline::{Position, Track};
 use crate::kvs::{FragmentNumber, Resource};
 use crate::sessions::hls::playlist::{MediaPlaylist, Segment};
-use crate::sessions::numbering;
+use crate::sessions::numbering::{self, Generation};
 
 /// A fragment as a session lists it.
 pub(in crate::sessions) struct Offered<'a> {

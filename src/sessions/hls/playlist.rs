@@ -4,6 +4,7 @@
 //! not understood stay byte for byte with the segment they precede.
 
 use crate::kvs::{Protocol, Resource, Timestamp};
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 /// A playlist of one track.
@@ -117,6 +118,15 @@ impl MediaPlaylist {
         Ok(())
     }
 
+    /// Every resource that it names, each once, in order.
+    pub(in crate::sessions) fn resources(&self) -> Vec<Resource> {
+        let mut seen = HashSet::new();
+        let named = self.segments.iter().flat_map(|segment| {
+            segment.map.iter().map(|map| &map.resource).chain(std::iter::once(&segment.resource))
+        });
+        named.filter(|resource| seen.insert((*resource).clone())).cloned().collect()
+    }
+
     /// The same header with other content.
     pub(in crate::sessions) fn with(
         &self,
@@ -209,12 +219,18 @@ impl Map {
     }
 }
 
-/// What a playlist lists, in order.
-pub(in crate::sessions) fn fragments(text: &str) -> Vec<Resource> {
-    let uris = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-    uris.filter_map(|uri| uri.split_once('?'))
-        .filter_map(|(file, query)| Resource::parse(Protocol::Hls, file, query))
-        .collect()
+/// Every resource that a playlist names, each once, in order.
+pub(in crate::sessions) fn resources(text: &str) -> Vec<Resource> {
+    let uris = text.lines().filter_map(|line| match line.strip_prefix('#') {
+        None => Some(line),
+        Some(tag) => tag.split_once("URI=\"").and_then(|(_, rest)| rest.split_once('"')).map(|(uri, _)| uri),
+    });
+    let found = uris.filter_map(|uri| {
+        let (file, query) = uri.split_once('?').unwrap_or((uri, ""));
+        Resource::parse(Protocol::Hls, file, query)
+    });
+    let mut seen = HashSet::new();
+    found.filter(|resource| seen.insert(resource.clone())).collect()
 }
 
 /// `1.857,title` in milliseconds, rounded; at most a day, so that sums do not overflow.

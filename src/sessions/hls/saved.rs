@@ -12,15 +12,15 @@ use std::collections::{BTreeMap, VecDeque};
 /// What is kept of a [`Timeline`].
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::sessions) struct Kept {
+pub(in crate::sessions) struct SavedTimeline {
     /// The fragments listed last, oldest first.
-    marks: Vec<KeptMark>,
-    tracks: BTreeMap<u8, KeptTrack>,
+    marks: Vec<SavedMark>,
+    tracks: BTreeMap<u8, SavedTrack>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct KeptMark {
+struct SavedMark {
     number: String,
     sequence: u64,
     index: u64,
@@ -30,7 +30,7 @@ struct KeptMark {
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct KeptTrack {
+struct SavedTrack {
     target: u64,
     /// The number in the init segment's address.
     init: Option<u32>,
@@ -45,14 +45,14 @@ const LARGEST: u64 = 1 << 52;
 
 impl Timeline {
     /// What the next process needs; `None` if nothing that it could know again.
-    pub(in crate::sessions) fn keep(&self) -> Option<Kept> {
+    pub(in crate::sessions) fn saved(&self) -> Option<SavedTimeline> {
         let oldest =
             self.tracks.values().filter_map(|track| track.listed.front()).map(|l| &l.position).min()?;
         let listed = self.marks.range(oldest..).filter(|(position, _)| position.era == 0);
         let mut marks: Vec<_> = listed
             .rev()
             .take(MOST)
-            .map(|(position, mark)| KeptMark {
+            .map(|(position, mark)| SavedMark {
                 number: position.number.to_string(),
                 sequence: mark.sequence,
                 index: mark.index,
@@ -71,19 +71,19 @@ impl Timeline {
             let known = state.kept.iter().map(|(position, sequence)| (position, *sequence));
             let newest = listed.rev().chain(known.rev()).take(MOST);
             let listed = newest.map(|(at, sequence)| (at.number.to_string(), sequence)).collect();
-            (*track, KeptTrack { target: state.target, init, listed })
+            (*track, SavedTrack { target: state.target, init, listed })
         });
-        (!marks.is_empty()).then(|| Kept { marks, tracks: tracks.collect() })
+        (!marks.is_empty()).then(|| SavedTimeline { marks, tracks: tracks.collect() })
     }
 
     /// Goes on from what an earlier process kept. Its sessions are unknown here: their generation is 0.
-    pub(in crate::sessions) fn resume(&mut self, kept: &Kept, now: Timestamp) {
+    pub(in crate::sessions) fn resume(&mut self, kept: &SavedTimeline, now: Timestamp) {
         for mark in kept.marks.iter().take(REMEMBERED) {
             let Ok(number) = FragmentNumber::parse(&mark.number) else { continue };
             if !numbering::is_global(&number) || mark.sequence > LARGEST || mark.index > LARGEST {
                 continue;
             }
-            let KeptMark { sequence, index, tagged, moved, .. } = *mark;
+            let SavedMark { sequence, index, tagged, moved, .. } = *mark;
             let mark = Mark { generation: 0, upstream: 0, sequence, tagged, index, moved };
             self.marks.insert(Position { era: 0, number }, mark);
             self.resumed = true;

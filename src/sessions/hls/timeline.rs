@@ -22,11 +22,9 @@ use super::init_segments::Inits;
 use super::offered::{Offered, absence, absent, after_last_absence, gap, offered};
 use super::playlist::{MediaPlaylist, Segment};
 use crate::kvs::{FragmentNumber, Resource, Timestamp};
-use crate::sessions::numbering;
+use crate::playback::mp4;
+use crate::sessions::numbering::{self, Generation};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-
-/// Which upstream session, counted from 1 in the order of opening.
-pub(in crate::sessions) type Generation = u32;
 
 /// One stream as its players see it, all tracks.
 pub(in crate::sessions) struct Timeline {
@@ -108,7 +106,7 @@ impl Timeline {
     }
 
     /// Says that the media of a session is moved onto the one timeline: a fragment begins at its PROGRAM-DATE-TIME.
-    pub(in crate::sessions) fn moves(&mut self, generation: Generation) {
+    pub(in crate::sessions) fn shift_times_of(&mut self, generation: Generation) {
         self.moved.insert(generation);
         while self.moved.len() > REMEMBERED {
             self.moved.pop_first();
@@ -120,13 +118,13 @@ impl Timeline {
         &mut self,
         generation: Generation,
         upstream: &Resource,
-        track: crate::sessions::Track,
+        track: mp4::Init,
     ) {
         self.inits.learn(generation, upstream, track);
     }
 
     /// The init segments of a playlist that [`Timeline::learn`] was told nothing of yet.
-    pub(in crate::sessions) fn unknown(
+    pub(in crate::sessions) fn unknown_inits(
         &self,
         generation: Generation,
         playlist: &MediaPlaylist,
@@ -139,20 +137,12 @@ impl Timeline {
     }
 
     /// What was learned of an init segment.
-    pub(in crate::sessions) fn learned(
-        &self,
-        generation: Generation,
-        init: &Resource,
-    ) -> Option<crate::sessions::Track> {
+    pub(in crate::sessions) fn learned(&self, generation: Generation, init: &Resource) -> Option<mp4::Init> {
         self.inits.track(generation, init)
     }
 
-    /// What was learned last of a track of a session.
-    pub(in crate::sessions) fn track(
-        &self,
-        generation: Generation,
-        track: u8,
-    ) -> Option<crate::sessions::Track> {
+    /// The init segment of a track that was read last in a session.
+    pub(in crate::sessions) fn newest_init(&self, generation: Generation, track: u8) -> Option<mp4::Init> {
         self.inits.newest(generation, track)
     }
 

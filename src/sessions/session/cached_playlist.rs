@@ -1,10 +1,12 @@
-//! One playlist of one session, loaded once for everybody who asks.
+//! One playlist of one session, loaded once for all requests that need it.
 //!
-//! A slot says whether to answer at once, to load, or to wait for the load that is under way; and what stands in when
-//! loading fails. It holds no clock and does no I/O.
+//! A lookup says whether to answer at once, to load, or to wait for the load under way, and what stands in when
+//! loading fails. There is no clock and no I/O here.
 
-use crate::sessions::Error;
-use crate::sessions::hls::Generation;
+use crate::cache::{Outcome, Tier};
+use crate::kvs::Resource;
+use crate::sessions::error::{Effect, Error};
+use crate::sessions::numbering::Generation;
 use bytes::Bytes;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -12,142 +14,111 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// A playlist or manifest for a viewer.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct Playlist {
     /// The same bytes for all viewers.
     pub text: Bytes,
-    /// Strong, with its quotation marks.
+    /// A strong entity tag with its quotation marks.
     pub etag: Arc<str>,
-    /// Compressed, made by whoever needs it first.
+    /// Compressed by the first request that needs it.
     pub packed: Arc<OnceLock<Bytes>>,
-    /// Since KVS was asked for it.
+    /// Time since KVS was asked for it.
     pub age: Duration,
-    /// How long it may be taken for fresh from now on.
+    /// How long it counts as fresh from now on.
     pub max_age: Duration,
     /// Where it came from.
     pub outcome: Outcome,
 }
 
-/// Where a playlist came from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Outcome {
-    /// It was here.
-    Hit,
-    /// KVS was asked for this request.
-    Miss,
-    /// KVS was asked for another request at the same time.
-    Collapsed,
-    /// KVS fails or is slow; the last good one.
-    Stale,
-}
-
-impl Outcome {
-    /// The word for logs and metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Hit => "hit",
-            Self::Miss => "miss",
-            Self::Collapsed => "collapsed",
-            Self::Stale => "stale",
-        }
-    }
-
-    /// The value of `Cache-Status` (RFC 9211).
-    #[must_use]
-    pub const fn cache_status(self) -> &'static str {
-        match self {
-            Self::Hit => "kvs-edge; hit; detail=session",
-            Self::Miss => "kvs-edge; fwd=miss; stored",
-            Self::Collapsed => "kvs-edge; fwd=miss; collapsed",
-            Self::Stale => "kvs-edge; hit; detail=stale",
-        }
-    }
-}
-
-/// A playlist as it is kept.
+/// A playlist as it was last loaded.
 #[derive(Clone)]
-pub(in crate::sessions) struct Published {
-    pub text: Bytes,
-    pub etag: Arc<str>,
-    pub packed: Arc<OnceLock<Bytes>>,
+pub(super) struct Published {
+    pub(super) text: Bytes,
+    pub(super) etag: Arc<str>,
+    pub(super) packed: Arc<OnceLock<Bytes>>,
+    /// What it lists, each resource once, in order. Empty for manifests.
+    pub(super) listed: Arc<[Resource]>,
     /// When KVS was asked.
-    pub asked: Instant,
+    pub(super) asked: Instant,
     /// `EXT-X-TARGETDURATION` or the like.
-    pub target: Duration,
-    pub generation: Generation,
+    pub(super) target: Duration,
+    pub(super) generation: Generation,
     /// It does not change while the session lives.
-    pub fixed: bool,
+    pub(super) fixed: bool,
 }
 
-/// One playlist and whoever waits for it.
-pub(in crate::sessions) struct Slot<E> {
-    state: Mutex<State<E>>,
+/// One playlist, and the requests that wait for it.
+pub(in crate::sessions) struct CachedPlaylist {
+    state: Mutex<PlaylistState>,
     done: watch::Sender<u64>,
 }
 
-struct State<E> {
+struct PlaylistState {
     last: Option<Published>,
     tried: Option<Instant>,
     loading: bool,
-    failure: Option<Failure<E>>,
+    failure: Option<Error>,
 }
 
-/// Why the last load failed, and what follows.
-pub(in crate::sessions) struct Failure<E> {
-    pub error: Error<E>,
-    pub stands: Stands,
-}
-
-/// How long the last good playlist stands.
+/// How long the last good playlist stands in after a failure.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::sessions) enum Stands {
-    /// Until KVS has data again.
-    AsLongAsItTakes,
-    /// Three target durations.
-    AWhile,
-    /// Not at all.
-    No,
+enum StandsIn {
+    /// Until KVS has media again.
+    UntilMedia,
+    /// For three target durations.
+    ForAWhile,
+    Never,
+}
+
+impl StandsIn {
+    fn after(failure: &Error) -> Self {
+        match failure.effect() {
+            Effect::NoData => Self::UntilMedia,
+            Effect::SessionLost | Effect::Transient => Self::ForAWhile,
+            Effect::Permanent => Self::Never,
+        }
+    }
 }
 
 /// What to do for a request.
-pub(in crate::sessions) enum Look<E> {
-    Answer(Result<Playlist, Error<E>>),
-    /// Load, and wait for it.
+pub(super) enum Lookup {
+    Answer(Result<Playlist, Error>),
+    /// Load it, and wait for that.
     Load(watch::Receiver<u64>),
+    /// Wait for the load that is under way.
     Wait(watch::Receiver<u64>),
 }
 
-/// A moving playlist is at most this old, and KVS is asked at most this often.
-pub(in crate::sessions) const PACE: Duration = Duration::from_secs(1);
-/// What a fixed one may be taken for fresh for: not for ever, the viewer's right may end.
+/// A playlist that changes is at most this old, and KVS is asked for it at most this often.
+pub(super) const PACE: Duration = Duration::from_secs(1);
+/// How long one that does not change counts as fresh. It is not for ever, because the viewer's right may end.
 const FIXED: Duration = Duration::from_secs(60);
 
-impl<E: Clone> Slot<E> {
-    pub(in crate::sessions) fn new() -> Self {
-        let state = State { last: None, tried: None, loading: false, failure: None };
+impl CachedPlaylist {
+    pub(super) fn new() -> Self {
+        let state = PlaylistState { last: None, tried: None, loading: false, failure: None };
         Self { state: Mutex::new(state), done: watch::Sender::new(0) }
     }
 
-    /// `generation` is that of the session now in use, if any.
-    pub(in crate::sessions) fn look(&self, generation: Option<Generation>, now: Instant) -> Look<E> {
+    /// `generation` is that of the session in use, if there is one.
+    pub(super) fn look(&self, generation: Option<Generation>, now: Instant) -> Lookup {
         let mut state = self.lock();
-        if let Some(last) = state.last.as_ref().filter(|last| last.fresh(generation, now)) {
-            return Look::Answer(Ok(last.shown(Outcome::Hit, now)));
+        if let Some(last) = state.last.as_ref().filter(|last| last.is_fresh(generation, now)) {
+            return Lookup::Answer(Ok(last.shown(Outcome::Hit(Tier::Memory), now)));
         }
         if state.loading {
-            return Look::Wait(self.done.subscribe());
+            return Lookup::Wait(self.done.subscribe());
         }
         if state.tried.is_some_and(|tried| now.duration_since(tried) < PACE) && state.failure.is_some() {
-            return Look::Answer(state.stand_in(now));
+            return Lookup::Answer(state.stand_in(now));
         }
         state.loading = true;
         state.tried = Some(now);
-        Look::Load(self.done.subscribe())
+        Lookup::Load(self.done.subscribe())
     }
 
     /// Ends a load.
-    pub(in crate::sessions) fn finish(&self, result: Result<Published, Failure<E>>) {
+    pub(super) fn finish(&self, result: Result<Published, Error>) {
         let mut state = self.lock();
         state.loading = false;
         match result {
@@ -162,7 +133,7 @@ impl<E: Clone> Slot<E> {
     }
 
     /// The answer after a load has ended: what it brought, or what stands in.
-    pub(in crate::sessions) fn after(&self, outcome: Outcome, now: Instant) -> Result<Playlist, Error<E>> {
+    pub(super) fn after_load(&self, outcome: Outcome, now: Instant) -> Result<Playlist, Error> {
         let state = self.lock();
         match &state.last {
             Some(last) if state.failure.is_none() => Ok(last.shown(outcome, now)),
@@ -170,36 +141,38 @@ impl<E: Clone> Slot<E> {
         }
     }
 
-    /// The last good one while a load takes its time; `None` if there is none worth showing.
-    pub(in crate::sessions) fn meanwhile(&self, now: Instant) -> Option<Playlist> {
+    /// The last good one while a load takes its time; `None` if there is none that still stands.
+    pub(super) fn meanwhile(&self, now: Instant) -> Option<Playlist> {
         let state = self.lock();
-        let stands = state.failure.as_ref().map_or(Stands::AWhile, |failure| failure.stands);
-        state
-            .last
-            .as_ref()
-            .filter(|last| last.stands(stands, now))
-            .map(|last| last.shown(Outcome::Stale, now))
+        let how = state.failure.as_ref().map_or(StandsIn::ForAWhile, StandsIn::after);
+        let last = state.last.as_ref().filter(|last| last.stands_in(how, now));
+        last.map(|last| last.shown(Outcome::Stale, now))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<E>> {
+    /// What the last good one lists.
+    pub(super) fn listed(&self) -> Arc<[Resource]> {
+        self.lock().last.as_ref().map(|last| last.listed.clone()).unwrap_or_default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, PlaylistState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<E: Clone> State<E> {
-    fn stand_in(&self, now: Instant) -> Result<Playlist, Error<E>> {
-        let Some(failure) = &self.failure else {
-            return Err(Error::Gone);
-        };
+impl PlaylistState {
+    fn stand_in(&self, now: Instant) -> Result<Playlist, Error> {
+        let Some(failure) = &self.failure else { return Err(Error::Gone) };
         match &self.last {
-            Some(last) if last.stands(failure.stands, now) => Ok(last.shown(Outcome::Stale, now)),
-            _ => Err(failure.error.clone()),
+            Some(last) if last.stands_in(StandsIn::after(failure), now) => {
+                Ok(last.shown(Outcome::Stale, now))
+            }
+            _ => Err(failure.clone()),
         }
     }
 }
 
 impl Published {
-    fn fresh(&self, generation: Option<Generation>, now: Instant) -> bool {
+    fn is_fresh(&self, generation: Option<Generation>, now: Instant) -> bool {
         if self.fixed {
             generation.is_none_or(|generation| generation == self.generation)
         } else {
@@ -207,31 +180,60 @@ impl Published {
         }
     }
 
-    fn stands(&self, how: Stands, now: Instant) -> bool {
+    fn stands_in(&self, how: StandsIn, now: Instant) -> bool {
         match how {
-            Stands::No => false,
-            Stands::AsLongAsItTakes => true,
-            Stands::AWhile => self.fixed || now.duration_since(self.asked) <= self.target * 3 + PACE,
+            StandsIn::Never => false,
+            StandsIn::UntilMedia => true,
+            StandsIn::ForAWhile => self.fixed || now.duration_since(self.asked) <= self.target * 3 + PACE,
         }
     }
 
     fn shown(&self, outcome: Outcome, now: Instant) -> Playlist {
         let age = now.duration_since(self.asked);
         let max_age = if self.fixed { FIXED } else { PACE.saturating_sub(age) };
-        let packed = self.packed.clone();
-        Playlist { text: self.text.clone(), etag: self.etag.clone(), packed, age, max_age, outcome }
+        let (etag, packed) = (self.etag.clone(), self.packed.clone());
+        Playlist { text: self.text.clone(), etag, packed, age, max_age, outcome }
+    }
+}
+
+/// Ends a load even if it panics or is dropped, so that no request waits for ever.
+pub(super) struct Loading {
+    playlist: Option<Arc<CachedPlaylist>>,
+    /// How long KVS may take; stated if the load ends without a result.
+    patience: Duration,
+}
+
+impl Loading {
+    pub(super) fn new(playlist: Arc<CachedPlaylist>, patience: Duration) -> Self {
+        Self { playlist: Some(playlist), patience }
+    }
+
+    pub(super) fn finish(mut self, result: Result<Published, Error>) {
+        if let Some(playlist) = self.playlist.take() {
+            playlist.finish(result);
+        }
+    }
+}
+
+impl Drop for Loading {
+    fn drop(&mut self) {
+        if let Some(playlist) = self.playlist.take() {
+            playlist.finish(Err(Error::Slow(self.patience)));
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream;
 
     fn published(asked: Instant, fixed: bool) -> Published {
         Published {
             text: Bytes::from_static(b"x"),
             etag: "\"x\"".into(),
             packed: Arc::default(),
+            listed: Arc::default(),
             asked,
             target: Duration::from_secs(2),
             generation: 1,
@@ -239,42 +241,38 @@ mod tests {
         }
     }
 
-    fn failure(stands: Stands) -> Failure<&'static str> {
-        Failure { error: Error::Origin("down"), stands }
-    }
-
     #[test]
     fn one_loads_and_the_others_wait() {
-        let slot: Slot<&str> = Slot::new();
+        let playlist = CachedPlaylist::new();
         let start = Instant::now();
-        assert!(matches!(slot.look(None, start), Look::Load(_)));
-        assert!(matches!(slot.look(None, start), Look::Wait(_)));
-        slot.finish(Ok(published(start, false)));
+        assert!(matches!(playlist.look(None, start), Lookup::Load(_)));
+        assert!(matches!(playlist.look(None, start), Lookup::Wait(_)));
+        playlist.finish(Ok(published(start, false)));
         let at = |millis| start + Duration::from_millis(millis);
-        let Look::Answer(Ok(hit)) = slot.look(None, at(999)) else { panic!("not fresh") };
-        assert_eq!((hit.outcome, hit.max_age), (Outcome::Hit, Duration::from_millis(1)));
-        assert!(matches!(slot.look(None, at(1000)), Look::Load(_)));
+        let Lookup::Answer(Ok(hit)) = playlist.look(None, at(999)) else { panic!("not fresh") };
+        assert_eq!((hit.outcome, hit.max_age), (Outcome::Hit(Tier::Memory), Duration::from_millis(1)));
+        assert!(matches!(playlist.look(None, at(1000)), Lookup::Load(_)));
     }
 
     #[test]
     fn the_last_good_one_stands_as_long_as_the_failure_allows() {
-        for (stands, seconds, good) in [
-            (Stands::AWhile, 7, true),
-            (Stands::AWhile, 8, false),
-            (Stands::AsLongAsItTakes, 600, true),
-            (Stands::No, 1, false),
-        ] {
-            let slot: Slot<&str> = Slot::new();
+        let transient = || Error::from(upstream::Error::Unreachable("down".into()));
+        let no_data = || Error::from(upstream::Error::NoData("silent".into()));
+        let permanent = || Error::from(upstream::Error::NotServed("nobody's".into()));
+        for (failure, seconds, good) in
+            [(transient(), 7, true), (transient(), 8, false), (no_data(), 600, true), (permanent(), 1, false)]
+        {
+            let playlist = CachedPlaylist::new();
             let start = Instant::now();
-            slot.finish(Ok(published(start, false)));
+            playlist.finish(Ok(published(start, false)));
             let then = start + Duration::from_secs(seconds);
-            assert!(matches!(slot.look(None, then), Look::Load(_)));
-            slot.finish(Err(failure(stands)));
-            let answer = slot.after(Outcome::Miss, then);
-            assert_eq!(answer.is_ok(), good, "{stands:?} {seconds}");
+            assert!(matches!(playlist.look(None, then), Lookup::Load(_)));
+            playlist.finish(Err(failure.clone()));
+            let answer = playlist.after_load(Outcome::Miss, then);
+            assert_eq!(answer.is_ok(), good, "{failure} {seconds}");
             // KVS is not asked again at once.
-            let Look::Answer(again) = slot.look(None, then) else { panic!("asked again") };
-            assert_eq!(again, answer);
+            let Lookup::Answer(again) = playlist.look(None, then) else { panic!("asked again") };
+            assert_eq!(again.map(|p| p.text).ok(), answer.as_ref().map(|p| p.text.clone()).ok());
             if let Ok(answer) = answer {
                 assert_eq!(answer.outcome, Outcome::Stale);
             }
@@ -283,12 +281,20 @@ mod tests {
 
     #[test]
     fn what_does_not_change_is_fresh_for_its_session() {
-        let slot: Slot<&str> = Slot::new();
+        let playlist = CachedPlaylist::new();
         let start = Instant::now();
-        slot.finish(Ok(published(start, true)));
+        playlist.finish(Ok(published(start, true)));
         let later = start + Duration::from_secs(9_999);
-        assert!(matches!(slot.look(Some(1), later), Look::Answer(Ok(_))));
-        assert!(matches!(slot.look(Some(2), later), Look::Load(_)));
-        assert!(slot.meanwhile(later).is_some());
+        assert!(matches!(playlist.look(Some(1), later), Lookup::Answer(Ok(_))));
+        assert!(matches!(playlist.look(Some(2), later), Lookup::Load(_)));
+        assert!(playlist.meanwhile(later).is_some());
+    }
+
+    #[test]
+    fn a_load_that_is_dropped_ends() {
+        let playlist = Arc::new(CachedPlaylist::new());
+        assert!(matches!(playlist.look(None, Instant::now()), Lookup::Load(_)));
+        drop(Loading::new(playlist.clone(), PACE));
+        assert!(matches!(playlist.look(None, Instant::now()), Lookup::Answer(Err(Error::Slow(_)))));
     }
 }

@@ -1,156 +1,239 @@
-//! Loading the playlists of a session: once for all who wait, merged with what they have seen, and what is fetched
-//! ahead.
+//! Loading a playlist or manifest, from the request to the bytes that players get.
+//!
+//! [`SharedSession::playlist`] answers from the cached playlist or waits for one load. The load asks KVS, takes the
+//! secrets out, finds out the times of the media, merges what KVS lists with what players have seen, and plans what
+//! is fetched ahead of requests.
 
-use super::shared::{FETCHES, Session, Shared, State, lock, stream_text};
+use super::cached_playlist::{CachedPlaylist, Loading, Lookup, Playlist, Published};
+use super::media;
+use super::prefetch::Footage;
+use super::shared::{SharedSession, lock};
+use super::upstream_session::UpstreamSession;
+use crate::cache::Outcome;
 use crate::kvs::Resource;
+use crate::kvs::bounds::MOST_LISTED_FRAGMENTS;
+use crate::playback;
 use crate::sessions::dash::manifest;
-use crate::sessions::hls::long_vod::MOST;
+use crate::sessions::error::{Effect, Error};
 use crate::sessions::hls::playlist::{self, MediaPlaylist};
-use crate::sessions::origin::{Origin, Verdict};
-use crate::sessions::session::cached_playlist::{Failure, Look, Outcome, Playlist, Published, Slot, Stands};
-use crate::sessions::{Error, REVIVAL};
+use crate::upstream;
 use aws_lc_rs::digest;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
-/// KVS answers faster, or not at all.
-const LOADING: Duration = Duration::from_secs(5);
+/// KVS answers in less time, or not at all.
+pub(super) const LOADING: Duration = Duration::from_secs(5);
+/// A session that has just been opened and lists nothing belongs to a silent camera, and another one would be no
+/// better. One that lists nothing later than this may be over.
+pub(super) const SILENCE: Duration = Duration::from_secs(5);
+/// The longest playlist that is read: 5,000 fragments of some 250 bytes, and room.
+const LONGEST: usize = 4 << 20;
+/// Fragments fetched ahead at the same time, per session: KVS allows 20 a second.
+pub(super) const FETCHES: usize = 4;
+/// How long a manifest counts as listing when its own times are not read.
+const UNREAD_TARGET: Duration = Duration::from_secs(2);
+const FIXED_TARGET: Duration = Duration::from_secs(60);
 
-impl<O: Origin> Shared<O> {
-    /// A playlist or manifest: at once, or after one load for all who wait.
+impl SharedSession {
+    /// A playlist or manifest: at once, or after one load for all requests that wait.
     pub(in crate::sessions) async fn playlist(
         self: &Arc<Self>,
         resource: &Resource,
-    ) -> Result<Playlist, Error<O::Error>> {
-        let slot = lock(&self.slots).entry(resource.clone()).or_insert_with(|| Arc::new(Slot::new())).clone();
-        let generation = lock(&self.state).current.as_ref().map(|session| session.generation);
-        let (mut done, outcome) = match slot.look(generation, Instant::now()) {
-            Look::Answer(answer) => return answer,
-            Look::Wait(done) => (done, Outcome::Collapsed),
-            Look::Load(done) => {
-                // On its own, so that it goes on when the one who asked first has left.
-                tokio::spawn(Self::load(self.clone(), resource.clone(), slot.clone()));
+    ) -> Result<Playlist, Error> {
+        let cached = self.cached(resource);
+        let generation = lock(&self.state).current_generation();
+        let (mut done, outcome) = match cached.look(generation, Instant::now()) {
+            Lookup::Answer(answer) => return answer,
+            Lookup::Wait(done) => (done, Outcome::Collapsed),
+            Lookup::Load(done) => {
+                // In a task of its own, so that it continues when the request that began it is dropped.
+                tokio::spawn(self.clone().load(resource.clone(), cached.clone()));
                 (done, Outcome::Miss)
             }
         };
-        // The load always ends, and tells; see `Ending`.
-        match slot.meanwhile(Instant::now()) {
+        // Every load ends, see `Loading`.
+        match cached.meanwhile(Instant::now()) {
             None => drop(done.changed().await),
             Some(stale) => {
-                if timeout(self.config.patience.0, done.changed()).await.is_err() {
-                    return Ok(slot.meanwhile(Instant::now()).unwrap_or(stale));
+                if timeout(self.context.config.patience.0, done.changed()).await.is_err() {
+                    return Ok(cached.meanwhile(Instant::now()).unwrap_or(stale));
                 }
             }
         }
-        slot.after(outcome, Instant::now())
+        cached.after_load(outcome, Instant::now())
     }
 
-    async fn load(self: Arc<Self>, resource: Resource, slot: Arc<Slot<O::Error>>) {
-        let mut ending = Ending { slot: Some(slot) };
-        let result = match self.key.whole() {
+    /// What a playlist lists, loaded if need be.
+    pub(in crate::sessions) async fn listed(
+        self: &Arc<Self>,
+        resource: &Resource,
+    ) -> Result<Arc<[Resource]>, Error> {
+        self.playlist(resource).await?;
+        Ok(self.cached(resource).listed())
+    }
+
+    fn cached(&self, resource: &Resource) -> Arc<CachedPlaylist> {
+        let mut playlists = lock(&self.playlists);
+        playlists.entry(resource.clone()).or_insert_with(|| Arc::new(CachedPlaylist::new())).clone()
+    }
+
+    async fn load(self: Arc<Self>, resource: Resource, cached: Arc<CachedPlaylist>) {
+        let loading = Loading::new(cached, LOADING);
+        let result = match self.key.long_range() {
             None => self.fetch(&resource).await,
             Some(range) => self.fetch_parts(&resource, range).await,
         };
-        let result = result.map_err(|error| self.failure(error));
-        ending.tell(result);
+        loading.finish(result);
     }
 
-    pub(in crate::sessions) async fn fetch(
-        self: &Arc<Self>,
-        resource: &Resource,
-    ) -> Result<Published, Error<O::Error>> {
+    /// A playlist of one upstream session; of another one, if KVS has ended the first.
+    pub(super) async fn fetch(self: &Arc<Self>, resource: &Resource) -> Result<Published, Error> {
         let mut session = self.session().await?;
-        let mut second = false;
+        let mut is_second = false;
         loop {
             let asked = Instant::now();
-            let answer = self.origin.playlist(&self.key, &session.handle, resource);
-            // Footage is long, and its points are waited for.
-            let patience = if self.key.moves() { LOADING } else { LOADING * 3 };
-            let error = match timeout(patience, answer).await {
-                Ok(Ok(text)) => {
+            let error = match self.fetch_text(&session, resource).await {
+                Ok(text) => {
                     self.learn(&session, resource, &text).await?;
-                    return self.publish(&session, resource, &text, asked);
+                    return self.publish(&session, resource, text, asked);
                 }
-                Ok(Err(error)) => error,
-                Err(_) => return Err(Error::Slow(patience)),
+                Err(error) => error,
             };
-            // A camera that has been silent may have taken the session with it (KVS.md 5.7).
-            let lost = match O::verdict(&error) {
-                Verdict::Expired => true,
-                Verdict::NoData => session.opened.elapsed() >= REVIVAL,
-                Verdict::Transient | Verdict::Fatal => false,
+            let is_lost = match error.effect() {
+                Effect::SessionLost => true,
+                // A camera that has been silent may have taken the session with it (docs/KVS.md 5.7).
+                Effect::NoData => session.opened.elapsed() >= SILENCE,
+                Effect::Transient | Effect::Permanent => false,
             };
-            if !lost || second {
-                return Err(Error::Origin(error));
+            if !is_lost || is_second {
+                return Err(error);
             }
-            second = true;
+            is_second = true;
             session = self.replace(&session).await?;
         }
     }
 
+    /// The text of a playlist or manifest, without token and host.
+    pub(super) async fn fetch_text(
+        &self,
+        session: &UpstreamSession,
+        resource: &Resource,
+    ) -> Result<String, Error> {
+        // Playlists of footage are long, and wait longer for their turn under the quotas.
+        let patience = if self.key.is_live() { LOADING } else { LOADING * 3 };
+        let answering = async {
+            let source = &self.context.source;
+            let answer = source.fetch(&self.key.stream, &session.url, resource, self.key.most()).await?;
+            answer.bytes(LONGEST).await.map_err(|broken| upstream::Error::BrokenAnswer(broken.to_string()))
+        };
+        let bytes = timeout(patience, answering).await.map_err(|_| Error::Slow(patience))??;
+        let text = std::str::from_utf8(&bytes)
+            .map_err(|_| upstream::Error::BrokenAnswer("a playlist is not UTF-8".to_owned()))?;
+        let (host, token) = session.url.secret_parts();
+        let host = host.split_once("://").map_or(host.as_str(), |(_, host)| host).trim_end_matches('/');
+        playback::rewrite(resource, text, &[token.expose(), host]).map_err(Error::Rewrite)
+    }
+
+    /// Merges what a session lists with what players have seen, and plans what is fetched ahead.
     fn publish(
         self: &Arc<Self>,
-        session: &Session<O::Handle>,
+        session: &UpstreamSession,
         resource: &Resource,
-        text: &str,
+        text: String,
         asked: Instant,
-    ) -> Result<Published, Error<O::Error>> {
-        let mut state = lock(&self.state);
-        let now = state.now();
-        let (text, target, fixed) = match resource {
-            Resource::MediaPlaylist { track } if self.key.moves() => {
-                let offered = MediaPlaylist::parse(text).map_err(Error::Strange)?;
-                let merged = state.timeline.merge(*track, session.generation, &offered, now);
+    ) -> Result<Published, Error> {
+        let (text, listed, target, fixed) = match resource {
+            Resource::MediaPlaylist { track } if self.key.is_live() => {
+                let listed = MediaPlaylist::parse(&text).map_err(Error::Strange)?;
+                let mut state = lock(&self.state);
+                let now = state.now();
+                let merged = state.hls.merge(*track, session.generation, &listed, now);
                 let merged = merged.map_err(Error::Strange)?;
-                let target = Duration::from_secs(merged.target);
-                (merged.render(self.key.parameters.show_timestamps), target, merged.ended)
+                let text = merged.render(self.key.parameters.show_timestamps);
+                (text, merged.resources(), Duration::from_secs(merged.target), merged.ended)
             }
-            Resource::Manifest if self.key.moves() && !state.plain => {
-                match state.periods.merge(session.generation, text, now) {
-                    Ok(merged) => (merged.text, merged.target, merged.ended),
-                    Err(strange) if state.periods.is_empty() => {
-                        tracing::warn!(
-                            stream = stream_text(&self.key.stream),
-                            "{strange}: it is passed on as it is"
-                        );
-                        state.plain = true;
-                        (text.to_owned(), Duration::from_secs(2), false)
-                    }
-                    Err(strange) => return Err(Error::Strange(strange)),
+            Resource::Manifest if self.key.is_live() => {
+                let (text, target, ended) = self.merge_manifest(session, text)?;
+                (text, Vec::new(), target, ended)
+            }
+            Resource::Manifest => {
+                if self.key.is_whole_manifest()
+                    && manifest::listed(&text) >= usize::from(MOST_LISTED_FRAGMENTS)
+                {
+                    return Err(Error::TooLong(
+                        "the range holds 5,000 fragments or more, which is all that one DASH manifest lists: \
+                         ask for a shorter range, or for vod.m3u8, which joins longer ones",
+                    ));
                 }
+                (text, Vec::new(), FIXED_TARGET, true)
             }
-            Resource::Manifest if self.key.moves() => (text.to_owned(), Duration::from_secs(2), false),
-            Resource::Manifest
-                if self.key.whole_manifest() && manifest::listed(text) >= usize::from(MOST) =>
-            {
-                return Err(Error::TooLong(
-                    "the range holds 5,000 fragments or more, which is all that one DASH manifest lists: ask for a \
-                     shorter range, or for vod.m3u8, which joins longer ones",
-                ));
+            _ => {
+                let listed = playlist::resources(&text);
+                (text, listed, FIXED_TARGET, true)
             }
-            _ => (text.to_owned(), Duration::from_secs(60), true),
         };
-        let ahead = state.plan(resource, &text, self.key.moves());
-        drop(state);
-        self.fetch_ahead(ahead);
-        Ok(Published {
+        let published = Published {
             etag: etag(&text),
             text: text.into(),
             packed: Arc::default(),
+            listed: listed.into(),
             asked,
             target,
             generation: session.generation,
             fixed,
-        })
+        };
+        self.plan_ahead(resource, &published);
+        Ok(published)
     }
 
-    /// Fetches what viewers will ask for, as long as there are any.
-    pub(in crate::sessions) fn fetch_ahead(self: &Arc<Self>, fragments: Vec<Resource>) {
+    fn merge_manifest(
+        &self,
+        session: &UpstreamSession,
+        text: String,
+    ) -> Result<(String, Duration, bool), Error> {
+        let mut state = lock(&self.state);
+        if state.pass_manifest {
+            return Ok((text, UNREAD_TARGET, false));
+        }
+        let now = state.now();
+        match state.dash.merge(session.generation, &text, now) {
+            Ok(merged) => Ok((merged.text, merged.target, merged.ended)),
+            Err(strange) if state.dash.is_empty() => {
+                tracing::warn!(stream = self.key.stream_text(), "{strange}: it is passed on as it is");
+                state.pass_manifest = true;
+                Ok((text, UNREAD_TARGET, false))
+            }
+            Err(strange) => Err(Error::Strange(strange)),
+        }
+    }
+
+    /// Plans what is fetched ahead after a playlist was published. What viewers will request of footage depends on
+    /// where they are, so there it is only noted.
+    pub(super) fn plan_ahead(self: &Arc<Self>, resource: &Resource, published: &Published) {
+        if self.key.is_live() {
+            let fragments = lock(&self.state).plan_live(resource);
+            self.fetch_ahead(fragments);
+        } else if let Resource::MediaPlaylist { track } = resource {
+            let footage = Footage::new(published.listed.clone());
+            lock(&self.state).prefetch.note_footage(*track, footage);
+        }
+    }
+
+    /// A viewer requests a fragment of footage: those that follow it will be next.
+    pub(in crate::sessions) fn fetch_following(self: &Arc<Self>, fragment: &Resource) {
+        if !self.key.is_live() {
+            let following = lock(&self.state).prefetch.plan_following(fragment);
+            self.fetch_ahead(following);
+        }
+    }
+
+    /// Fetches what viewers will request, as long as there are any.
+    fn fetch_ahead(self: &Arc<Self>, fragments: Vec<Resource>) {
         if fragments.is_empty() || lock(&self.viewers).count() == 0 {
             return;
         }
-        let mut fetching = lock(&self.fetching);
+        let mut fetching = lock(&self.fetching_ahead);
         while fetching.try_join_next().is_some() {}
         for fragment in fragments {
             if fetching.len() >= FETCHES {
@@ -158,86 +241,17 @@ impl<O: Origin> Shared<O> {
             }
             let this = self.clone();
             fetching.spawn(async move {
-                if let Ok(located) = this.behind(&fragment).await {
-                    this.origin.prefetch(&this.key, located).await;
+                if let Ok(at) = this.locate(&fragment).await {
+                    // Nobody has requested it yet. A viewer who does will learn what is wrong.
+                    let _ = media::warm(&this.context, &this.key.stream, &at).await;
                 }
             });
         }
     }
-
-    /// A viewer asks for a fragment: those that follow it will be next.
-    pub(in crate::sessions) fn asked_for(self: &Arc<Self>, fragment: &Resource) {
-        if !self.key.moves() {
-            let ahead = lock(&self.state).prefetch.asked(fragment);
-            self.fetch_ahead(ahead);
-        }
-    }
-
-    /// Nobody watches any more.
-    pub(in crate::sessions) fn stop_fetching(&self) {
-        lock(&self.fetching).abort_all();
-    }
-
-    fn failure(&self, error: Error<O::Error>) -> Failure<O::Error> {
-        let stands = match &error {
-            Error::Origin(error) => match O::verdict(error) {
-                Verdict::NoData => Stands::AsLongAsItTakes,
-                Verdict::Expired | Verdict::Transient => Stands::AWhile,
-                Verdict::Fatal => Stands::No,
-            },
-            _ => Stands::AWhile,
-        };
-        Failure { error, stands }
-    }
 }
 
-impl<O: Origin> State<O> {
-    /// Which fragments to fetch ahead after a playlist was published.
-    pub(in crate::sessions) fn plan(
-        &mut self,
-        resource: &Resource,
-        text: &str,
-        moves: bool,
-    ) -> Vec<Resource> {
-        match resource {
-            Resource::MediaPlaylist { track } if moves => {
-                let listed = self.timeline.fragments(*track);
-                self.prefetch.listed(&listed)
-            }
-            Resource::MediaPlaylist { track } => {
-                self.prefetch.footage(*track, playlist::fragments(text));
-                Vec::new()
-            }
-            Resource::Manifest if moves => {
-                let listed = self.periods.fragments();
-                listed.into_iter().flat_map(|track| self.prefetch.listed(&track)).collect()
-            }
-            _ => Vec::new(),
-        }
-    }
-}
-
-/// Tells whoever waits for a load, even if it panics or is dropped.
-struct Ending<E: Clone> {
-    slot: Option<Arc<Slot<E>>>,
-}
-
-impl<E: Clone> Ending<E> {
-    fn tell(&mut self, result: Result<Published, Failure<E>>) {
-        if let Some(slot) = self.slot.take() {
-            slot.finish(result);
-        }
-    }
-}
-
-impl<E: Clone> Drop for Ending<E> {
-    fn drop(&mut self) {
-        self.tell(Err(Failure { error: Error::Slow(LOADING), stands: Stands::AWhile }));
-    }
-}
-
-/// A strong validator: equal bytes, equal tag, on any replica.
-pub(in crate::sessions) fn etag(text: &str) -> Arc<str> {
+/// A strong entity tag: equal bytes have equal tags, on any replica.
+pub(super) fn etag(text: &str) -> Arc<str> {
     let digest = digest::digest(&digest::SHA256, text.as_bytes());
     let hex: String = digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
     format!("\"{hex}\"").into()

@@ -1,112 +1,103 @@
-//! What stands behind a published address: which upstream session, and the resource by its name there.
+//! Where a published address leads: which upstream session, and the resource by its name there.
 
-use super::shared::{Session, Shared, lock};
+use super::cached_playlist::PACE;
+use super::shared::{SharedSession, lock};
+use super::upstream_session::Location;
 use crate::kvs::{Protocol, Resource};
-use crate::sessions::hls::Generation;
-use crate::sessions::origin::Origin;
-use crate::sessions::pool::Located;
-use crate::sessions::session::cached_playlist::PACE;
-use crate::sessions::{Error, dash};
+use crate::sessions::dash;
+use crate::sessions::error::Error;
+use crate::sessions::numbering::Generation;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-impl<O: Origin> Shared<O> {
-    /// Which session and resource stand behind a published address.
-    pub(in crate::sessions) async fn behind(
+impl SharedSession {
+    /// Where a published address leads.
+    pub(in crate::sessions) async fn locate(
         self: &Arc<Self>,
         resource: &Resource,
-    ) -> Result<Located<O::Handle>, Error<O::Error>> {
+    ) -> Result<Location, Error> {
         if lock(&self.state).absent.holds(resource, Instant::now()) {
             return Err(Error::Gone);
         }
-        if self.key.whole().is_some() {
-            return self.behind_part(resource).await;
+        if self.key.long_range().is_some() {
+            return self.locate_in_parts(resource).await;
         }
-        self.behind_one(resource).await
+        self.locate_here(resource).await
     }
 
-    pub(in crate::sessions) async fn behind_one(
-        self: &Arc<Self>,
-        resource: &Resource,
-    ) -> Result<Located<O::Handle>, Error<O::Error>> {
-        if !self.key.moves() || resource.is_playlist() {
-            return Ok(same(self.session().await?, resource.clone()));
+    /// The same where there is one upstream session at a time.
+    pub(super) async fn locate_here(self: &Arc<Self>, resource: &Resource) -> Result<Location, Error> {
+        if !self.key.is_live() || resource.is_playlist() {
+            return Ok(Location::unshifted(self.session().await?, resource.clone()));
         }
-        match self.known(resource, None) {
-            Some(located) => Ok(located),
-            None => self.elsewhere(resource, None).await,
+        match self.known_location(resource, None) {
+            Some(at) => Ok(at),
+            None => self.locate_elsewhere(resource, None).await,
         }
     }
 
-    /// What is known to stand behind an address, in a session newer than `than`.
-    fn known(&self, resource: &Resource, than: Option<Generation>) -> Option<Located<O::Handle>> {
+    /// Where an address is known to lead, in a session newer than `than`.
+    fn known_location(&self, resource: &Resource, than: Option<Generation>) -> Option<Location> {
         let state = lock(&self.state);
-        let mut sessions = state.current.iter().chain(&state.older);
-        let mut located = |generation, resource, moved| {
-            let mut usable = sessions.by_ref().filter(|session| Some(session.generation) > than);
-            let opened = usable.find(|session| session.generation == generation)?.clone();
-            Some(Located { opened, resource, moved })
+        let at = |generation: Generation, resource, shift| {
+            let session = state.session(generation).filter(|_| Some(generation) > than)?;
+            Some(Location { session, resource, shift })
         };
         match (self.key.parameters.protocol, resource) {
             (Protocol::Hls, Resource::InitSegment { .. }) => {
-                let (generation, upstream) = state.timeline.init(resource)?;
-                located(generation, upstream, 0)
+                let (generation, upstream) = state.hls.init(resource)?;
+                at(generation, upstream, 0)
             }
             (Protocol::Dash, Resource::InitSegment { .. }) => {
-                let (generation, upstream) = state.periods.init(resource)?;
-                located(generation, upstream, 0)
+                let (generation, upstream) = state.dash.init(resource)?;
+                at(generation, upstream, 0)
             }
             (Protocol::Dash, Resource::Mp4Fragment { protocol, number, track }) => {
-                let usable = |behind: &dash::Behind| {
-                    let mut sessions = state.current.iter().chain(&state.older);
-                    Some(behind.generation) > than
-                        && sessions.any(|session| session.generation == behind.generation)
-                };
-                let behind = state.periods.behind(number, *track).into_iter().find(usable)?;
-                let upstream =
-                    Resource::Mp4Fragment { protocol: *protocol, number: behind.number, track: *track };
-                located(behind.generation, upstream, behind.ticks)
+                let found = state.dash.locate(number, *track);
+                found.into_iter().find_map(|dash::FragmentAt { generation, number, ticks }| {
+                    let upstream = Resource::Mp4Fragment { protocol: *protocol, number, track: *track };
+                    at(generation, upstream, ticks)
+                })
             }
             (Protocol::Hls, Resource::Mp4Fragment { number, track, .. }) => {
-                let found = located(state.timeline.generation(number)?, resource.clone(), 0)?;
+                let found = at(state.hls.generation(number)?, resource.clone(), 0)?;
                 drop(state);
-                let moved = self.ticks(&found.opened, *track)?;
-                Some(Located { moved, ..found })
+                let shift = self.shift(&found.session, *track)?;
+                Some(Location { shift, ..found })
             }
             (Protocol::Hls, Resource::TsFragment { number }) => {
-                located(state.timeline.generation(number)?, resource.clone(), 0)
+                at(state.hls.generation(number)?, resource.clone(), 0)
             }
             _ => None,
         }
     }
 
-    /// An address whose session is gone, or from before a restart of ours: the current session's counterpart.
-    pub(in crate::sessions) async fn elsewhere(
+    /// An address whose session is gone, or from before a restart: its counterpart in the current session.
+    pub(super) async fn locate_elsewhere(
         self: &Arc<Self>,
         resource: &Resource,
         than: Option<Generation>,
-    ) -> Result<Located<O::Handle>, Error<O::Error>> {
-        let protocol = self.key.parameters.protocol;
-        let playlist = match (protocol, resource) {
+    ) -> Result<Location, Error> {
+        let playlist = match (self.key.parameters.protocol, resource) {
             (Protocol::Dash, _) => Resource::Manifest,
             (Protocol::Hls, Resource::InitSegment { track, .. }) => Resource::MediaPlaylist { track: *track },
-            (Protocol::Hls, _) => return self.by_number(resource).await,
+            (Protocol::Hls, _) => return self.locate_by_number(resource).await,
         };
         self.playlist(&playlist).await?;
-        if lock(&self.state).plain {
-            return Ok(same(self.session().await?, resource.clone()));
+        if lock(&self.state).pass_manifest {
+            return Ok(Location::unshifted(self.session().await?, resource.clone()));
         }
-        if let Some(located) = self.known(resource, than) {
-            return Ok(located);
+        if let Some(at) = self.known_location(resource, than) {
+            return Ok(at);
         }
         let Resource::InitSegment { track, .. } = resource else {
             if than.is_none() {
                 return Err(Error::Gone);
             }
-            // The session that has just taken over may have it too, but has not been asked what it lists.
+            // The session that has just taken over may have it too, but what it lists has not been loaded yet.
             tokio::time::sleep(PACE).await;
             self.playlist(&playlist).await?;
-            return self.known(resource, than).ok_or(Error::Gone);
+            return self.known_location(resource, than).ok_or(Error::Gone);
         };
         let mut latest = self.latest_init(*track);
         if latest.as_ref().is_none_or(|(generation, _)| Some(*generation) <= than) && than.is_some() {
@@ -114,46 +105,34 @@ impl<O: Origin> Shared<O> {
             self.playlist(&playlist).await?;
             latest = self.latest_init(*track);
         }
-        let (generation, latest) = latest.ok_or(Error::Gone)?;
-        Ok(same(self.of(generation).ok_or(Error::Gone)?, latest))
+        let (generation, upstream) = latest.ok_or(Error::Gone)?;
+        let session = lock(&self.state).session(generation).ok_or(Error::Gone)?;
+        Ok(Location::unshifted(session, upstream))
     }
 
-    /// A fragment of live HLS in the current session: its own number is good in any, a position is not. Its time there
-    /// is not; so the session is asked first what it lists, which tells.
-    async fn by_number(self: &Arc<Self>, resource: &Resource) -> Result<Located<O::Handle>, Error<O::Error>> {
+    /// A fragment of live HLS in the current session. Its number is good in any session, but its time is not, so what
+    /// the session lists is loaded first.
+    async fn locate_by_number(self: &Arc<Self>, resource: &Resource) -> Result<Location, Error> {
         let session = self.session().await?;
         let Resource::Mp4Fragment { track, .. } = *resource else {
-            return Ok(same(session, resource.clone()));
+            return Ok(Location::unshifted(session, resource.clone()));
         };
-        if let Some(moved) = self.ticks(&session, track) {
-            return Ok(Located { opened: session, resource: resource.clone(), moved });
+        if let Some(shift) = self.shift(&session, track) {
+            return Ok(Location { session, resource: resource.clone(), shift });
         }
         Box::pin(self.fetch(&Resource::MediaPlaylist { track })).await?;
         let session = self.session().await?;
-        // Nothing is given out at a wrong time.
-        let moved = self.ticks(&session, track).ok_or(Error::Gone)?;
-        Ok(Located { opened: session, resource: resource.clone(), moved })
+        // Nothing is passed on at a wrong time.
+        let shift = self.shift(&session, track).ok_or(Error::Gone)?;
+        Ok(Location { session, resource: resource.clone(), shift })
     }
 
     /// The init segment last published for a track.
     fn latest_init(&self, track: u8) -> Option<(Generation, Resource)> {
         let state = lock(&self.state);
         match self.key.parameters.protocol {
-            Protocol::Hls => state.timeline.latest_init(track),
-            Protocol::Dash => state.periods.latest_init(track),
+            Protocol::Hls => state.hls.latest_init(track),
+            Protocol::Dash => state.dash.latest_init(track),
         }
     }
-
-    /// A session by its generation. An older one may be over: what it gave may still be in the cache, and if it is
-    /// not, [`Shared::replace`] is told.
-    pub(in crate::sessions) fn of(&self, generation: Generation) -> Option<Arc<Session<O::Handle>>> {
-        let state = lock(&self.state);
-        let mut known = state.current.iter().chain(&state.older);
-        known.find(|session| session.generation == generation).cloned()
-    }
-}
-
-/// The same by its own name.
-pub(in crate::sessions) fn same<H>(opened: Arc<Session<H>>, resource: Resource) -> Located<H> {
-    Located { opened, resource, moved: 0 }
 }

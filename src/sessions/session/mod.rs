@@ -1,15 +1,20 @@
-//! One upstream session and everything that its viewers share.
+//! One upstream session, or several in its place, and everything that its viewers share.
 
-pub(in crate::sessions) mod cached_playlist;
+pub(super) mod cached_playlist;
 mod load;
 mod locate;
 mod lost;
+mod media;
+mod open;
 mod parts;
 mod prefetch;
-pub(in crate::sessions) mod shared;
-pub(in crate::sessions) mod spare_sessions;
+mod shared;
+mod shift_timestamps;
+mod spare_sessions;
+mod state;
 mod timing;
+mod upstream_session;
 
-pub use lost::Refusal;
-pub use shared::Session;
-pub(in crate::sessions) use shared::{Shared, lock};
+pub(super) use media::{get as get_segment, warm as warm_segment};
+pub(super) use shared::{SharedSession, lock};
+pub(super) use upstream_session::{Location, UpstreamSession};

@@ -1,105 +1,133 @@
-//! By how much the media of a live session must be moved for one session to go on where another ended.
+//! By how much the media of a live session must be delayed so that one session continues where another ended.
 //!
-//! KVS counts the times of each session from wherever it likes (`KVS.md` 8). Players are shown one timeline, on which a
-//! fragment begins when its PROGRAM-DATE-TIME says, in HLS, or its manifest, in DASH: the same in every session and
-//! process, so that neither a renewal nor a restart of ours is anything that a player could notice. HLS has no
-//! manifest that tells the times of the media, so one fragment is looked into, which viewers will ask for next anyway.
+//! KVS counts the times of each session from an origin of its own (docs/KVS.md 8). Players get one timeline, on which a
+//! fragment begins at its PROGRAM-DATE-TIME, in HLS, or at the time in the manifest, in DASH. That is the same in every
+//! session and process, so players notice neither a renewal nor a restart. HLS playlists do not contain the times of the
+//! media, so one fragment is read, which viewers will request next anyway.
 
-use super::shared::{Session, Shared, lock, stream_text};
-use crate::kvs::{Container, Protocol, Resource, Timestamp};
-use crate::sessions::Error;
-use crate::sessions::hls::playlist::MediaPlaylist;
-use crate::sessions::origin::{Origin, Track};
-use crate::sessions::pool::Located;
+use super::media::{self, Anchor};
+use super::shared::{SharedSession, lock};
+use super::upstream_session::{Location, UpstreamSession};
+use crate::kvs::{Container, Protocol, Resource};
+use crate::playback::mp4;
+use crate::sessions::error::Error;
+use crate::sessions::hls::playlist::{MediaPlaylist, Segment};
+use crate::telemetry::spans::Steps;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// A player waits for its first playlist meanwhile.
-const LOOKING: Duration = Duration::from_secs(3);
-/// How many of the newest fragments are looked into, should one fail.
+/// How long one fragment may take. A player waits for its first playlist meanwhile.
+const READING: Duration = Duration::from_secs(3);
+/// How many of the newest fragments are read, should one fail.
 const TRIES: usize = 2;
+/// The longest init segment that is read; they have some hundred bytes.
+const LONGEST_INIT: u64 = 1 << 20;
 
-impl<O: Origin> Shared<O> {
+impl SharedSession {
     /// True if fragments are published at other times than KVS gives them.
-    pub(in crate::sessions) fn moves_media(&self) -> bool {
-        self.key.moves()
-            && (self.key.parameters.protocol == Protocol::Dash
-                || self.key.parameters.container == Container::FragmentedMp4)
+    fn shifts_media(&self) -> bool {
+        let parameters = &self.key.parameters;
+        self.key.is_live()
+            && (parameters.protocol == Protocol::Dash || parameters.container == Container::FragmentedMp4)
     }
 
-    /// Looks into what a live playlist or manifest lists: its init segments, and what its media can be moved by.
-    pub(in crate::sessions) async fn learn(
+    /// Reads the init segments that a live playlist or manifest lists, and finds out the delay of the session.
+    pub(super) async fn learn(
         &self,
-        session: &Arc<Session<O::Handle>>,
+        session: &Arc<UpstreamSession>,
         resource: &Resource,
         text: &str,
-    ) -> Result<(), Error<O::Error>> {
+    ) -> Result<(), Error> {
+        if !self.shifts_media() {
+            return Ok(());
+        }
         match resource {
-            // What cannot be read is told of when it is merged.
-            Resource::Manifest if self.moves_media() => {
-                let unknown = lock(&self.state).periods.unknown(session.generation, text);
+            Resource::Manifest => {
+                // A manifest that cannot be read is refused when it is merged.
+                let unknown = lock(&self.state).dash.unknown_inits(session.generation, text);
                 for init in unknown.unwrap_or_default() {
-                    if let Some(track) = self.look(session, &init).await? {
-                        lock(&self.state).periods.learn(session.generation, &init, track);
+                    if let Some(read) = self.read_init(session, &init).await? {
+                        lock(&self.state).dash.learn(session.generation, &init, read);
                     }
                 }
             }
-            Resource::MediaPlaylist { .. } if self.moves_media() => {
+            Resource::MediaPlaylist { .. } => {
                 let Ok(playlist) = MediaPlaylist::parse(text) else { return Ok(()) };
-                let unknown = lock(&self.state).timeline.unknown(session.generation, &playlist);
+                let unknown = lock(&self.state).hls.unknown_inits(session.generation, &playlist);
                 for init in unknown {
-                    if let Some(track) = self.look(session, &init).await? {
-                        lock(&self.state).timeline.learn(session.generation, &init, track);
+                    if let Some(read) = self.read_init(session, &init).await? {
+                        lock(&self.state).hls.learn(session.generation, &init, read);
                     }
                 }
-                session.moved.get_or_init(|| self.anchor(session, &playlist)).await;
+                session.delay.get_or_init(|| self.find_delay(session, &playlist)).await;
             }
             _ => {}
         }
         Ok(())
     }
 
-    async fn look(
+    /// Reads an init segment through the cache, since players will request it next. `None` if its media cannot be
+    /// shifted.
+    async fn read_init(
         &self,
-        session: &Arc<Session<O::Handle>>,
+        session: &Arc<UpstreamSession>,
         init: &Resource,
-    ) -> Result<Option<Track>, Error<O::Error>> {
-        let located = Located { opened: session.clone(), resource: init.clone(), moved: 0 };
-        self.origin.track(&self.key, located).await.map_err(Error::Origin)
+    ) -> Result<Option<mp4::Init>, Error> {
+        let at = Location::unshifted(session.clone(), init.clone());
+        let found = media::get(&self.context, &self.key.stream, &at, &Steps::default()).await?;
+        let bytes = found.entry.collect(LONGEST_INIT).await.map_err(Error::Broken)?;
+        Ok(mp4::init(&bytes))
     }
 
-    /// By how much the media of a session is moved, by its newest fragment, whose time has been told. A session of
-    /// which that cannot be found out is shown as it is, with a discontinuity ahead.
-    async fn anchor(&self, session: &Arc<Session<O::Handle>>, playlist: &MediaPlaylist) -> Option<Duration> {
+    /// The delay of a session, by one of its newest fragments. If it cannot be found out, the media is passed on as it
+    /// is, with a discontinuity ahead.
+    async fn find_delay(&self, session: &Arc<UpstreamSession>, playlist: &MediaPlaylist) -> Option<Duration> {
         for segment in playlist.segments.iter().rev().take(TRIES) {
-            let init = segment.map.as_ref().map(|map| &map.resource)?;
-            let track = lock(&self.state).timeline.learned(session.generation, init)?;
-            let begins: Timestamp = segment.date?;
-            let located = Located { opened: session.clone(), resource: segment.resource.clone(), moved: 0 };
-            let looking = self.origin.anchor(&self.key, located, begins, track);
-            if let Ok(Ok(moved)) = timeout(LOOKING, looking).await {
-                if moved.is_some() {
-                    lock(&self.state).timeline.moves(session.generation);
+            if let Ok(Ok(delay)) = timeout(READING, self.delay_of(session, segment)?).await {
+                if delay.is_some() {
+                    lock(&self.state).hls.shift_times_of(session.generation);
                 }
-                return moved;
+                return delay;
             }
         }
-        let stream = stream_text(&self.key.stream);
         tracing::warn!(
-            stream,
+            stream = self.key.stream_text(),
             "the times of a session's media are not known: a discontinuity stands ahead of it"
         );
         None
     }
 
-    /// By how many ticks a fragment of a session is moved; `None` until its track's playlist has been looked into.
-    pub(in crate::sessions) fn ticks(&self, session: &Session<O::Handle>, track: u8) -> Option<u64> {
-        if !self.moves_media() {
+    /// Fetches a fragment into the cache, shifted so that it begins at its PROGRAM-DATE-TIME, and gives its delay.
+    /// `None` without that date or a readable init segment.
+    fn delay_of(
+        &self,
+        session: &Arc<UpstreamSession>,
+        segment: &Segment,
+    ) -> Option<impl Future<Output = Result<Option<Duration>, Error>>> {
+        let init = segment.map.as_ref().map(|map| &map.resource)?;
+        let init = lock(&self.state).hls.learned(session.generation, init)?;
+        let anchor = Anchor::new(segment.date?, init);
+        let at = Location::unshifted(session.clone(), segment.resource.clone());
+        let (context, stream) = (self.context.clone(), self.key.stream.clone());
+        Some(async move {
+            let found = media::get_anchored(&context, &stream, &at, anchor.clone()).await?;
+            // Players will request it next. A fetch without readers ends, so the rest is read here meanwhile.
+            tokio::spawn(async move {
+                let mut reader = found.entry.body(None);
+                while let Some(Ok(_)) = reader.next().await {}
+            });
+            Ok(anchor.delay())
+        })
+    }
+
+    /// By how many ticks a fragment of a session is shifted; `None` until its track's playlist has been loaded.
+    pub(super) fn shift(&self, session: &UpstreamSession, track: u8) -> Option<u64> {
+        if !self.shifts_media() {
             return Some(0);
         }
-        let Some(moved) = *session.moved.get()? else { return Some(0) };
-        let known = lock(&self.state).timeline.track(session.generation, track)?;
-        Some(known.ticks(moved))
+        let Some(delay) = *session.delay.get()? else { return Some(0) };
+        let init = lock(&self.state).hls.newest_init(session.generation, track)?;
+        Some(init.ticks(delay))
     }
 }

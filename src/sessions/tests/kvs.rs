@@ -1,10 +1,14 @@
 //! A KVS with one camera, in memory, that fails as told. Time is tokio's, paused.
 
-use crate::kvs::{PlaybackMode, Protocol, Resource, SessionParameters, Timestamp};
+use crate::kvs::{PlaybackMode, Protocol, Resource, SessionParameters, StreamRef, Timestamp};
+use crate::net::body::whole;
 use crate::sessions::key::tests::key;
+use crate::sessions::kvs::SessionSource;
 use crate::sessions::numbering::tests::fragment;
 use crate::sessions::session::lock;
-use crate::sessions::{Located, Opened, Origin, SessionKey, Track, Verdict, Viewing};
+use crate::upstream::{Answer, Error, SessionUrl};
+use async_trait::async_trait;
+use bytes::Bytes;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,8 +23,11 @@ pub(super) struct Kvs {
     pub(super) dropped: AtomicU64,
     pub(super) lifetime: Duration,
     pub(super) faults: Mutex<Faults>,
+    /// The parameters of each session, in the order of opening.
     pub(super) asked: Mutex<Vec<SessionParameters>>,
-    pub(super) gone: Mutex<Vec<Viewing>>,
+    /// When each was opened.
+    opened: Mutex<Vec<Instant>>,
+    /// Fragments that were fetched: the session and the resource.
     pub(super) fetched: Mutex<Vec<String>>,
 }
 
@@ -33,6 +40,8 @@ pub(super) struct Faults {
 }
 
 pub(super) const EPOCH: u64 = 1_800_000_000_000;
+/// Ticks per second of the camera's media.
+const TIMESCALE: u32 = 16_000;
 
 impl Kvs {
     pub(super) fn new(lifetime: Duration) -> Arc<Self> {
@@ -44,7 +53,7 @@ impl Kvs {
             lifetime,
             faults: Mutex::default(),
             asked: Mutex::default(),
-            gone: Mutex::default(),
+            opened: Mutex::default(),
             fetched: Mutex::default(),
         })
     }
@@ -57,13 +66,13 @@ impl Kvs {
         change(&mut lock(&self.faults));
     }
 
-    async fn faulty(&self) -> Result<(), Failed> {
+    async fn faulty(&self) -> Result<(), Error> {
         let faults = *lock(&self.faults);
         tokio::time::sleep(faults.delay).await;
         match faults {
-            Faults { fatal: true, .. } => Err(Failed(Verdict::Fatal)),
-            Faults { down: true, .. } => Err(Failed(Verdict::Transient)),
-            Faults { silent: true, .. } => Err(Failed(Verdict::NoData)),
+            Faults { fatal: true, .. } => Err(Error::NotServed("no stream".into())),
+            Faults { down: true, .. } => Err(Error::Unreachable("it is down".into())),
+            Faults { silent: true, .. } => Err(Error::NoData("no fragments".into())),
             _ => Ok(()),
         }
     }
@@ -75,112 +84,125 @@ impl Kvs {
     pub(super) fn loads(&self) -> u64 {
         self.loads.load(Ordering::SeqCst)
     }
-}
 
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub(super) struct Failed(pub(super) Verdict);
-
-pub(super) struct Way(pub(super) Arc<Kvs>);
-
-/// A session's number, when it opened, when it ends.
-pub(super) type Handle = (u64, Instant, Instant);
-
-impl Origin for Way {
-    type Handle = Handle;
-    type Error = Failed;
-
-    async fn open(&self, _: &SessionKey, parameters: &SessionParameters) -> Result<Opened<Handle>, Failed> {
-        self.0.faulty().await?;
-        let number = self.0.opens.fetch_add(1, Ordering::SeqCst) + 1;
-        lock(&self.0.asked).push(parameters.clone());
-        let now = Instant::now();
-        let expires = self.0.now().plus(self.0.lifetime);
-        Ok(Opened { id: format!("s{number}"), expires, handle: (number, now, now + self.0.lifetime) })
+    /// Number of the newest fragment at that time.
+    fn made(&self, at: Instant) -> u64 {
+        at.duration_since(self.start).as_secs() / 2 + 10
     }
 
-    async fn playlist(
+    fn playlist(
         &self,
-        key: &SessionKey,
-        handle: &Handle,
+        number: u64,
+        opened: Instant,
+        parameters: &SessionParameters,
         resource: &Resource,
-    ) -> Result<String, Failed> {
-        let kvs = &self.0;
-        kvs.loads.fetch_add(1, Ordering::SeqCst);
-        let (number, opened, until) = *handle;
-        if until <= Instant::now() || number <= kvs.dropped.load(Ordering::SeqCst) {
-            return Err(Failed(Verdict::Expired));
-        }
-        kvs.faulty().await?;
-        let made = |at: Instant| at.duration_since(kvs.start).as_secs() / 2 + 10;
-        let first = (made(Instant::now()) - 4).max(made(opened) - 4);
+    ) -> Result<String, Error> {
+        let (oldest, newest) = (self.made(opened) - 4, self.made(Instant::now()));
+        let first = (newest - 4).max(oldest);
         if *resource == Resource::Manifest {
-            return Ok(manifest(made(opened) - 4, first..=made(Instant::now())));
+            return Ok(manifest(oldest, first..=newest));
         }
-        if let (5000, Some(from), Some(to)) =
-            (key.parameters.max_fragments, key.parameters.start, key.parameters.end)
-        {
+        if let (5000, Some(from), Some(to)) = (parameters.max_fragments, parameters.start, parameters.end) {
             return day(from, to, resource);
         }
-        if !key.moves() {
-            let media: String = (0..30).map(|n| format!("getTSFragment.ts?FragmentNumber={n}\n")).collect();
-            return Ok(format!("#EXTM3U\n# {resource} of {number}\n{media}"));
+        let mut text = String::from("#EXTM3U\n");
+        if parameters.mode == PlaybackMode::OnDemand {
+            text += &format!("# {resource} of {number}\n");
         }
-        let mut text = format!(
-            "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:{}\n#EXT-X-MAP:URI=\"getMP4InitFragment.mp4?TrackNumber=1\"\n",
-            first - (made(opened) - 4)
+        if *resource == Resource::MasterPlaylist {
+            return Ok(text + "getHLSMediaPlaylist.m3u8?TrackNumber=1\n");
+        }
+        if parameters.mode == PlaybackMode::OnDemand {
+            text.extend((0..30).map(|n| format!("getTSFragment.ts?FragmentNumber={n}\n")));
+            return Ok(text);
+        }
+        text += &format!(
+            "#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:{}\n#EXT-X-MAP:URI=\"getMP4InitFragment.mp4?TrackNumber=1\"\n",
+            first - oldest
         );
-        for counter in first..=made(Instant::now()) {
+        for counter in first..=newest {
             let number = fragment(counter, EPOCH + counter * 2000, 3);
             text += &format!("#EXTINF:2,\ngetMP4MediaFragment.mp4?FragmentNumber={number}&TrackNumber=1\n");
         }
         Ok(text)
     }
+}
 
-    async fn track(&self, _: &SessionKey, init: Located<Handle>) -> Result<Option<Track>, Failed> {
-        assert!(matches!(init.resource, Resource::InitSegment { .. }));
-        Ok(Some(Track { timescale: 16_000, mark: 7 }))
-    }
+/// The camera as a source of sessions.
+pub(super) struct Way(pub(super) Arc<Kvs>);
 
-    async fn anchor(
-        &self,
-        _: &SessionKey,
-        fragment: Located<Handle>,
-        begins: Timestamp,
-        track: Track,
-    ) -> Result<Option<Duration>, Failed> {
+#[async_trait]
+impl SessionSource for Way {
+    async fn open(&self, _: &StreamRef, parameters: &SessionParameters) -> Result<SessionUrl, Error> {
         self.0.faulty().await?;
-        lock(&self.0.fetched).push(format!("{} {}", fragment.opened.id, fragment.resource));
-        // Times count from the opening.
-        let (_, opened, _) = fragment.opened.handle;
-        let opened = Timestamp::from_millis(EPOCH).plus(opened.duration_since(self.0.start));
-        Ok(track.away(track.ticks(opened.age(begins)), begins))
+        let number = self.0.opens.fetch_add(1, Ordering::SeqCst) + 1;
+        lock(&self.0.asked).push(parameters.clone());
+        lock(&self.0.opened).push(Instant::now());
+        Ok(SessionUrl::of_test(&format!("s{number}"), self.0.now().plus(self.0.lifetime)))
     }
 
-    fn verdict(error: &Failed) -> Verdict {
-        error.0
-    }
-
-    async fn prefetch(&self, _: &SessionKey, located: Located<Handle>) {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        lock(&self.0.fetched).push(format!("{} {}", located.opened.id, located.resource));
-    }
-
-    fn left(&self, viewing: Viewing) {
-        lock(&self.0.gone).push(viewing);
+    async fn fetch(
+        &self,
+        _: &StreamRef,
+        session: &SessionUrl,
+        resource: &Resource,
+        _: u16,
+    ) -> Result<Answer, Error> {
+        let kvs = &self.0;
+        if resource.is_playlist() {
+            kvs.loads.fetch_add(1, Ordering::SeqCst);
+        }
+        let number: u64 = session.id[1..].parse().unwrap();
+        let at = usize::try_from(number).unwrap() - 1;
+        let (opened, parameters) = (lock(&kvs.opened)[at], lock(&kvs.asked)[at].clone());
+        if opened + kvs.lifetime <= Instant::now() || number <= kvs.dropped.load(Ordering::SeqCst) {
+            return Err(Error::SessionExpired);
+        }
+        kvs.faulty().await?;
+        let body = match resource {
+            Resource::InitSegment { .. } => init_segment(),
+            Resource::Mp4Fragment { .. } | Resource::TsFragment { .. } => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                lock(&kvs.fetched).push(format!("{} {resource}", session.id));
+                mp4_fragment()
+            }
+            _ => kvs.playlist(number, opened, &parameters, resource)?.into_bytes(),
+        };
+        let (length, body) = (Some(body.len() as u64), whole(Bytes::from(body)));
+        Ok(Answer { content_type: None, length, request_id: None, attempts: 1, body })
     }
 }
 
+fn mp4_box(kind: &[u8; 4], body: &[u8]) -> Vec<u8> {
+    let size = u32::try_from(body.len() + 8).unwrap();
+    [&size.to_be_bytes()[..], kind, body].concat()
+}
+
+fn init_segment() -> Vec<u8> {
+    let mdhd = [&[0; 12][..], &TIMESCALE.to_be_bytes(), &[0; 8]].concat();
+    let stbl = mp4_box(b"stbl", &mp4_box(b"stsd", b"avc1"));
+    let mdia = [mp4_box(b"mdhd", &mdhd), mp4_box(b"minf", &stbl)].concat();
+    [mp4_box(b"ftyp", b"iso5"), mp4_box(b"moov", &mp4_box(b"trak", &mp4_box(b"mdia", &mdia)))].concat()
+}
+
+fn mp4_fragment() -> Vec<u8> {
+    let tfdt = [&[1, 0, 0, 0][..], &0_u64.to_be_bytes()].concat();
+    let traf = [mp4_box(b"tfhd", &[0, 2, 0, 0, 0, 0, 0, 1]), mp4_box(b"tfdt", &tfdt)].concat();
+    let moof = [mp4_box(b"mfhd", &[0, 0, 0, 0, 0, 0, 0, 7]), mp4_box(b"traf", &traf)].concat();
+    [mp4_box(b"moof", &moof), mp4_box(b"mdat", b"media")].concat()
+}
+
 /// A fragment each ten minutes, but none on the second day.
-pub(super) fn day(from: Timestamp, to: Timestamp, resource: &Resource) -> Result<String, Failed> {
+pub(super) fn day(from: Timestamp, to: Timestamp, resource: &Resource) -> Result<String, Error> {
     let start = key(PlaybackMode::OnDemand, Protocol::Hls).parameters.start.unwrap();
     let since = |time: Timestamp| u64::try_from(start.age(time).as_millis()).unwrap();
     let starts = (since(from).div_ceil(600_000)..=since(to) / 600_000).map(|n| n * 600);
     let starts: Vec<_> = starts.filter(|at| !(86_400..=172_800).contains(at)).collect();
     if starts.is_empty() {
-        return Err(Failed(Verdict::NoData));
+        return Err(Error::NoData("no fragments".into()));
     }
     if *resource == Resource::MasterPlaylist {
-        return Ok(format!("#EXTM3U\n# from {}\n", since(from)));
+        return Ok(format!("#EXTM3U\n# from {}\ngetHLSMediaPlaylist.m3u8?TrackNumber=1\n", since(from)));
     }
     let mut text = String::from(
         "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-MAP:URI=\"getMP4InitFragment.mp4?TrackNumber=1\"\n",

@@ -1,11 +1,12 @@
 //! One upstream session for any number of viewers, opened, renewed, let go.
 
+use super::error::Effect;
 use super::key::tests::key;
 use super::session::lock;
 use super::*;
-use crate::kvs::{PlaybackMode, Protocol, Resource};
-use kvs::{Failed, Handle, Kvs, Way};
-use std::sync::Arc;
+use crate::cache::Tier;
+use crate::kvs::PlaybackMode;
+use kvs::{Kvs, Way};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -18,7 +19,16 @@ const SECOND: Duration = Duration::from_secs(1);
 struct Edge {
     kvs: Arc<Kvs>,
     registry: prometheus::Registry,
-    sessions: Sessions<Way>,
+    sessions: Sessions,
+}
+
+fn sessions(kvs: &Arc<Kvs>, config: Config, registry: &prometheus::Registry) -> Sessions {
+    let metrics = Metrics::register(registry, str::to_owned).unwrap();
+    let cache_config = cache::Config::default();
+    let cache_metrics = cache::Metrics::register(&prometheus::Registry::new()).unwrap();
+    let cache = Cache::open(&cache_config, cache_metrics).unwrap();
+    let rules = Rules::new(&cache_config, None);
+    Sessions::over(Context::new(Arc::new(Way(kvs.clone())), cache, rules, config, metrics))
 }
 
 const LIVE: Resource = Resource::MediaPlaylist { track: 1 };
@@ -27,23 +37,22 @@ impl Edge {
     fn start(lifetime: Duration) -> Self {
         let kvs = Kvs::new(lifetime);
         let registry = prometheus::Registry::new();
-        let metrics = Metrics::register(&registry, str::to_owned).unwrap();
-        let sessions = Sessions::new(Way(kvs.clone()), Config::default(), metrics);
+        let sessions = sessions(&kvs, Config::default(), &registry);
         Self { kvs, registry, sessions }
     }
 
-    async fn load(
-        &self,
-        mode: PlaybackMode,
-        resource: &Resource,
-        viewer: &str,
-    ) -> Result<Playlist, Error<Failed>> {
+    /// The upstream session of a key.
+    async fn upstream(&self, key: &SessionKey) -> Arc<UpstreamSession> {
+        self.sessions.0.session(key, self.kvs.now()).unwrap().session().await.unwrap()
+    }
+
+    async fn load(&self, mode: PlaybackMode, resource: &Resource, viewer: &str) -> Result<Playlist, Error> {
         self.sessions
             .playlist(&key(mode, Protocol::Hls), resource, ViewerId::of(viewer), self.kvs.now())
             .await
     }
 
-    async fn live(&self) -> Result<Playlist, Error<Failed>> {
+    async fn live(&self) -> Result<Playlist, Error> {
         self.load(PlaybackMode::Live, &LIVE, "one").await
     }
 
@@ -65,9 +74,9 @@ async fn refused(
     edge: &Edge,
     key: &SessionKey,
     resource: &Resource,
-    at: &Located<Handle>,
-) -> Result<Located<Handle>, Error<Failed>> {
-    edge.sessions.relocate(key, resource, &at.opened, Refusal::Unknown, edge.kvs.now()).await
+    at: &Location,
+) -> Result<Location, Error> {
+    edge.sessions.relocate(key, resource, &at.session, SegmentRefusal::NotFound, edge.kvs.now()).await
 }
 
 fn sequence(playlist: &Playlist) -> u64 {
@@ -95,7 +104,7 @@ async fn a_crowd_that_comes_at_once_is_one_viewer_to_kvs() {
         texts.push(playlist.text);
     }
     assert_eq!((edge.kvs.opens(), edge.kvs.loads()), (1, 1));
-    assert_eq!(outcomes.iter().filter(|outcome| **outcome == Outcome::Miss).count(), 1);
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == cache::Outcome::Miss).count(), 1);
     texts.dedup();
     assert_eq!(texts.len(), 1, "the same bytes for all");
     assert_eq!(edge.metric("kvs_edge_viewers_active{stream=\"cam-1\"}"), 200);
@@ -121,7 +130,7 @@ async fn sessions_that_expire_each_minute_are_renewed_ahead() {
     let mut last = 0;
     for _ in 0..1200 {
         let playlist = edge.live().await.unwrap();
-        assert_ne!(playlist.outcome, Outcome::Stale);
+        assert_ne!(playlist.outcome, cache::Outcome::Stale);
         assert!(sequence(&playlist) >= last);
         last = sequence(&playlist);
         tokio::time::sleep(Duration::from_millis(500)).await;
@@ -139,7 +148,7 @@ async fn a_session_that_kvs_dropped_is_reopened_within_the_request() {
     tokio::time::sleep(10 * SECOND).await;
     edge.kvs.dropped.store(1, Ordering::SeqCst);
     let playlist = edge.live().await.unwrap();
-    assert_eq!((playlist.outcome, sequence(&playlist)), (Outcome::Miss, before + 5));
+    assert_eq!((playlist.outcome, sequence(&playlist)), (cache::Outcome::Miss, before + 5));
     assert_eq!(edge.kvs.opens(), 2);
     assert_eq!(edge.metric("kvs_edge_session_renewals_total{result=\"reopened\"}"), 1);
 }
@@ -157,7 +166,7 @@ async fn while_kvs_is_down_the_last_playlist_stands_three_target_durations() {
     }
     assert!((13..=16).contains(&stood), "{stood}");
     assert!(edge.kvs.loads() <= 9, "asked once a second: {}", edge.kvs.loads());
-    assert_eq!(edge.live().await, Err(Error::Origin(Failed(Verdict::Transient))));
+    assert_eq!(edge.live().await.unwrap_err().effect(), Effect::Transient);
     edge.kvs.fault(|faults| faults.down = false);
     tokio::time::sleep(SECOND).await;
     assert!(edge.sequence().await > before);
@@ -177,7 +186,7 @@ async fn a_silent_camera_keeps_its_playlist_and_comes_back_by_itself() {
     edge.kvs.dropped.store(edge.kvs.opens(), Ordering::SeqCst);
     edge.kvs.fault(|faults| faults.silent = false);
     let playlist = edge.live().await.unwrap();
-    assert_eq!(playlist.outcome, Outcome::Miss);
+    assert_eq!(playlist.outcome, cache::Outcome::Miss);
     assert!(sequence(&playlist) > before);
     let text = String::from_utf8(playlist.text.to_vec()).unwrap();
     assert!(text.contains("#EXT-X-DISCONTINUITY\n"), "{text}");
@@ -191,10 +200,10 @@ async fn a_slow_kvs_delays_a_viewer_two_seconds_at_most() {
     edge.kvs.fault(|faults| faults.delay = 3 * SECOND);
     let asked = Instant::now();
     let playlist = edge.live().await.unwrap();
-    assert_eq!((playlist.outcome, asked.elapsed()), (Outcome::Stale, 2 * SECOND));
+    assert_eq!((playlist.outcome, asked.elapsed()), (cache::Outcome::Stale, 2 * SECOND));
     // What was late is shown when it comes.
     let playlist = edge.live().await.unwrap();
-    assert_eq!(playlist.outcome, Outcome::Collapsed);
+    assert_eq!(playlist.outcome, cache::Outcome::Collapsed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -204,7 +213,7 @@ async fn what_cannot_be_helped_is_told_and_not_asked_for_again_at_once() {
     tokio::time::sleep(SECOND).await;
     edge.kvs.fault(|faults| faults.fatal = true);
     for _ in 0..20 {
-        assert_eq!(edge.live().await, Err(Error::Origin(Failed(Verdict::Fatal))));
+        assert_eq!(edge.live().await.unwrap_err().effect(), Effect::Permanent);
     }
     assert_eq!(edge.kvs.loads(), 2);
 }
@@ -219,7 +228,7 @@ async fn a_viewer_who_leaves_does_not_stop_the_load() {
     });
     tokio::time::sleep(SECOND / 2).await;
     first.abort();
-    assert_eq!(edge.live().await.unwrap().outcome, Outcome::Collapsed);
+    assert_eq!(edge.live().await.unwrap().outcome, cache::Outcome::Collapsed);
     assert_eq!((edge.kvs.opens(), edge.kvs.loads()), (1, 1));
 }
 
@@ -227,15 +236,14 @@ async fn a_viewer_who_leaves_does_not_stop_the_load() {
 async fn a_session_that_nobody_watches_is_let_go() {
     let edge = Edge::start(HALF_A_DAY);
     edge.live().await.unwrap();
-    edge.sessions.watching(&key(PlaybackMode::Live, Protocol::Hls), ViewerId::of("one"), 1234);
+    edge.sessions.count_bytes(&key(PlaybackMode::Live, Protocol::Hls), ViewerId::of("one"), 1234);
+    assert_eq!(edge.sessions.list()[0].bytes, 1234);
     tokio::time::sleep(40 * SECOND).await;
     assert_eq!(edge.metric("kvs_edge_viewers_active{stream=\"cam-1\"}"), 0);
     assert_eq!(edge.metric("kvs_edge_sessions_active{protocol=\"hls\"}"), 1);
     tokio::time::sleep(40 * SECOND).await;
     assert_eq!(edge.sessions.list(), []);
     assert_eq!(edge.metric("kvs_edge_sessions_active{protocol=\"hls\"}"), 0);
-    let gone = std::mem::take(&mut *lock(&edge.kvs.gone));
-    assert_eq!((gone.len(), gone[0].bytes, gone[0].viewer), (1, 1234, ViewerId::of("one")));
 }
 
 #[tokio::test(start_paused = true)]
@@ -258,17 +266,20 @@ async fn published_addresses_lead_to_the_session_that_published_them() {
     let old = resources(&edge.live().await.unwrap());
     let behind = async |resource: &Resource| {
         let located = edge.sessions.locate(&key, resource, edge.kvs.now()).await.unwrap();
-        (located.opened.id.to_string(), located.resource.to_string())
+        (located.session.url.id.to_string(), located.resource.to_string())
     };
     assert_eq!(behind(&old[0]).await, ("s1".to_owned(), "getMP4InitFragment.mp4?TrackNumber=1".to_owned()));
     assert_eq!(behind(&old[1]).await, ("s1".to_owned(), old[1].to_string()));
     // KVS refuses media: two viewers say so, one session is opened.
     tokio::time::sleep(4 * SECOND).await;
-    let lost = edge.sessions.session(&key, edge.kvs.now()).await.unwrap();
+    let lost = edge.upstream(&key).await;
     for _ in 0..2 {
-        let located =
-            edge.sessions.relocate(&key, &old[1], &lost, Refusal::Expired, edge.kvs.now()).await.unwrap();
-        assert_eq!(&*located.opened.id, "s2");
+        let located = edge
+            .sessions
+            .relocate(&key, &old[1], &lost, SegmentRefusal::TokenRefused, edge.kvs.now())
+            .await
+            .unwrap();
+        assert_eq!(&*located.session.url.id, "s2");
     }
     let new = resources(&edge.live().await.unwrap());
     assert_eq!(behind(new.last().unwrap()).await.0, "s2");
@@ -278,9 +289,12 @@ async fn published_addresses_lead_to_the_session_that_published_them() {
     assert_eq!(new[0], old[0]);
     for (old, name, known) in [(&old[0], init, "s2"), (&old[1], &*old[1].to_string(), "s1")] {
         assert_eq!(behind(old).await, (known.to_owned(), name.to_owned()));
-        let elsewhere =
-            edge.sessions.relocate(&key, old, &lost, Refusal::Expired, edge.kvs.now()).await.unwrap();
-        assert_eq!((&*elsewhere.opened.id, elsewhere.resource.to_string()), ("s2", name.to_owned()));
+        let elsewhere = edge
+            .sessions
+            .relocate(&key, old, &lost, SegmentRefusal::TokenRefused, edge.kvs.now())
+            .await
+            .unwrap();
+        assert_eq!((&*elsewhere.session.url.id, elsewhere.resource.to_string()), ("s2", name.to_owned()));
     }
     // A process that knows nothing of them finds its own counterpart.
     let other = Edge::start(HALF_A_DAY);
@@ -309,22 +323,22 @@ async fn what_a_lost_session_gave_is_still_found_and_what_it_did_not_is_elsewher
         load().await;
         assert_eq!(edge.kvs.opens(), 2);
         let located = edge.sessions.locate(&key, &fragment, edge.kvs.now()).await.unwrap();
-        assert_eq!(&*located.opened.id, "s1", "it may be in the cache");
+        assert_eq!(&*located.session.url.id, "s1", "it may be in the cache");
         for _ in 0..20 {
             let elsewhere = refused(&edge, &key, &fragment, &located).await;
             let elsewhere = elsewhere.unwrap();
-            assert_eq!(&*elsewhere.opened.id, "s2");
+            assert_eq!(&*elsewhere.session.url.id, "s2");
             // In DASH it has another number there, and is as far from 1970 as it was.
             match protocol {
-                Protocol::Hls => assert_eq!((&elsewhere.resource, elsewhere.moved), (&fragment, 0)),
+                Protocol::Hls => assert_eq!((&elsewhere.resource, elsewhere.shift), (&fragment, 0)),
                 Protocol::Dash => {
                     assert_ne!(elsewhere.resource, located.resource);
-                    assert!(elsewhere.moved > located.moved);
+                    assert!(elsewhere.shift > located.shift);
                 }
             }
             // Refused there too: it is not the session's fault.
             let again = refused(&edge, &key, &fragment, &elsewhere).await;
-            assert_eq!(again.err(), Some(Error::Gone));
+            assert!(matches!(again.err(), Some(Error::Gone)));
         }
         assert_eq!(edge.kvs.opens(), 2);
     }
@@ -338,7 +352,7 @@ async fn footage_is_loaded_once_and_outlives_its_session() {
     edge.load(PlaybackMode::OnDemand, &master, "one").await.unwrap();
     for _ in 0..100 {
         let again = edge.load(PlaybackMode::OnDemand, &LIVE, "two").await.unwrap();
-        assert_eq!((again.outcome, &again.text), (Outcome::Hit, &first.text));
+        assert_eq!((again.outcome, &again.text), (cache::Outcome::Hit(Tier::Memory), &first.text));
         tokio::time::sleep(SECOND).await;
     }
     assert_eq!((edge.kvs.opens(), edge.kvs.loads()), (1, 2));
@@ -348,12 +362,11 @@ async fn footage_is_loaded_once_and_outlives_its_session() {
 #[tokio::test(start_paused = true)]
 async fn more_sessions_than_allowed_are_refused() {
     let kvs = Kvs::new(HALF_A_DAY);
-    let metrics = Metrics::register(&prometheus::Registry::new(), str::to_owned).unwrap();
     let config = Config { most: 1, ..Config::default() };
-    let sessions = Sessions::new(Way(kvs.clone()), config, metrics);
+    let sessions = sessions(&kvs, config, &prometheus::Registry::new());
     let (one, other) = (key(PlaybackMode::Live, Protocol::Hls), key(PlaybackMode::OnDemand, Protocol::Hls));
-    assert!(sessions.session(&one, kvs.now()).await.is_ok());
-    assert_eq!(sessions.session(&other, kvs.now()).await.err(), Some(Error::Full));
+    assert!(sessions.open(&one, kvs.now()).await.is_ok());
+    assert!(matches!(sessions.open(&other, kvs.now()).await.err(), Some(Error::Full)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -374,7 +387,7 @@ async fn dash_goes_on_over_sessions_and_its_numbers_lead_back() {
         let number = crate::kvs::FragmentNumber::parse(&number.to_string()).unwrap();
         let resource = Resource::Mp4Fragment { protocol: Protocol::Dash, number, track: 1 };
         let located = edge.sessions.locate(&key, &resource, edge.kvs.now()).await?;
-        Ok::<_, Error<Failed>>(format!("{} {}", located.opened.id, located.resource))
+        Ok::<_, Error>(format!("{} {}", located.session.url.id, located.resource))
     };
     let text = load().await;
     let first = attribute(&text, "t");
@@ -398,14 +411,14 @@ async fn dash_goes_on_over_sessions_and_its_numbers_lead_back() {
     // The first session is over; what it gave may be in the cache. If not, KVS says so, and so do we.
     let number = crate::kvs::FragmentNumber::parse(&first.to_string()).unwrap();
     let resource = Resource::Mp4Fragment { protocol: Protocol::Dash, number, track: 1 };
-    let over = edge.sessions.locate(&key, &resource, edge.kvs.now()).await.unwrap().opened;
+    let over = edge.sessions.locate(&key, &resource, edge.kvs.now()).await.unwrap().session;
     assert!(over.expires < edge.kvs.now());
     let opens = edge.kvs.opens();
     let now = edge.kvs.now();
-    let elsewhere = edge.sessions.relocate(&key, &resource, &over, Refusal::Expired, now).await;
-    assert_eq!(elsewhere.err(), Some(Error::Gone), "no session lists it any more");
+    let elsewhere = edge.sessions.relocate(&key, &resource, &over, SegmentRefusal::TokenRefused, now).await;
+    assert!(matches!(elsewhere.err(), Some(Error::Gone)), "no session lists it any more");
     assert!(edge.kvs.opens() <= opens + 1, "no more than is renewed anyway");
-    assert_eq!(behind(last + 1_000_000).await, Err(Error::Gone));
+    assert!(matches!(behind(last + 1_000_000).await, Err(Error::Gone)));
     assert!(behind(last).await.unwrap().starts_with('s'));
 }
 
@@ -459,7 +472,10 @@ async fn days_of_footage_become_one_playlist_and_its_addresses_lead_back() {
     assert_eq!(text.matches("#EXT-X-DISCONTINUITY\n").count(), 1);
     assert!(!text.contains("DATE-TIME") && text.ends_with("#EXT-X-ENDLIST\n"));
     assert_eq!(edge.kvs.opens(), 3);
-    assert_eq!(load(&edge, &Resource::MasterPlaylist).await, "#EXTM3U\n# from 0\n");
+    assert_eq!(
+        load(&edge, &Resource::MasterPlaylist).await,
+        "#EXTM3U\n# from 0\ngetHLSMediaPlaylist.m3u8?TrackNumber=1\n"
+    );
     assert_eq!(edge.kvs.opens(), 3, "the sessions that are open serve");
     let uris: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
     let maps: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("#EXT-X-MAP:URI=\"")).collect();
@@ -471,20 +487,21 @@ async fn days_of_footage_become_one_playlist_and_its_addresses_lead_back() {
     // Another process, which has not seen the playlist.
     for edge in [&edge, &Edge::start(HALF_A_DAY)] {
         let (first, last) = (located(edge, uris[0]).await, located(edge, uris[286]).await);
-        assert_ne!(first.opened.id, last.opened.id);
+        assert_ne!(first.session.url.id, last.session.url.id);
         assert_eq!(last.resource.to_string(), uris[286]);
         let init = located(edge, maps[1]).await;
         assert_eq!(init.resource.to_string(), "getMP4InitFragment.mp4?TrackNumber=1");
-        assert_eq!(init.opened.id, last.opened.id);
+        assert_eq!(init.session.url.id, last.session.url.id);
         // A part's session is lost: another for that part.
         tokio::time::sleep(4 * SECOND).await;
         let opens = edge.kvs.opens();
         let now = edge.kvs.now();
-        let elsewhere = edge.sessions.relocate(&key, &last.resource, &last.opened, Refusal::Expired, now);
+        let elsewhere =
+            edge.sessions.relocate(&key, &last.resource, &last.session, SegmentRefusal::TokenRefused, now);
         let elsewhere = elsewhere.await.unwrap();
         assert_eq!(elsewhere.resource, last.resource);
-        assert_eq!(located(edge, uris[286]).await.opened.id, elsewhere.opened.id);
-        assert_eq!(located(edge, uris[0]).await.opened.id, first.opened.id);
+        assert_eq!(located(edge, uris[286]).await.session.url.id, elsewhere.session.url.id);
+        assert_eq!(located(edge, uris[0]).await.session.url.id, first.session.url.id);
         assert_eq!(edge.kvs.opens(), opens + 1);
     }
     assert_eq!(edge.metric("kvs_edge_sessions_active{protocol=\"hls\"}"), 3);

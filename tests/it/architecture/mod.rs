@@ -23,7 +23,8 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("assemble", &["app"]),
     ("settings", &["config"]),
     ("answer", &["gateway", "admin", "console"]),
-    ("parts", &["identity", "policy", "playback", "cache", "upstream", "sessions"]),
+    ("services", &["sessions"]),
+    ("parts", &["identity", "policy", "playback", "cache", "upstream"]),
     ("base", &["kvs", "aws", "net", "telemetry", "base", "caller", "setting"]),
 ];
 

@@ -1,12 +1,11 @@
 //! What DASH players must not notice: periods and times over renewals, gaps and restarts.
 
 use crate::kvs::{FragmentNumber, Resource, Timestamp};
-use crate::sessions::Track;
+use crate::playback::mp4;
 use crate::sessions::dash::manifest::Manifest;
 use crate::sessions::dash::timeline::*;
 use crate::sessions::dash::xml::Element;
-use crate::sessions::hls::Generation;
-use crate::sessions::numbering::tests::fragment;
+use crate::sessions::numbering::{Generation, tests::fragment};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -130,13 +129,13 @@ fn seen(text: &str) -> Seen {
 
 /// Media counts sixteen ticks a millisecond, whatever the manifest counts.
 fn merge(
-    periods: &mut Periods,
+    periods: &mut Timeline,
     generation: Generation,
     text: &str,
     now: Timestamp,
 ) -> Result<Published, &'static str> {
-    for init in periods.unknown(generation, text)? {
-        periods.learn(generation, &init, Track { timescale: 16_000, mark: 77 });
+    for init in periods.unknown_inits(generation, text)? {
+        periods.learn(generation, &init, mp4::Init { timescale: 16_000, mark: 77 });
     }
     periods.merge(generation, text, now)
 }
@@ -149,7 +148,7 @@ fn number(time: u64) -> FragmentNumber {
 fn a_renewed_session_goes_on_in_the_same_period() {
     let mut camera = Camera::new();
     camera.record(6);
-    let mut periods = Periods::new(5, (false, false), true);
+    let mut periods = Timeline::new(5, (false, false), true);
     let one = Upstream::open(1, &camera, 5, 0);
     let first = merge(&mut periods, 1, &one.manifest(&camera, Told::All), camera.now()).unwrap();
     let before = seen(&first.text);
@@ -172,13 +171,13 @@ fn a_renewed_session_goes_on_in_the_same_period() {
     let time = |at: usize| after.fragments[0][at].0;
     let moved =
         |fragment: usize, from: usize| (camera.made[fragment].1 - (fragment - from) as u64 * 2000) * 16;
-    let behind = |generation, n: u64, ticks| Behind { generation, number: number(n), ticks };
-    assert_eq!(periods.behind(&number(time(2)), 1), [behind(1, 5, moved(6, 2)), behind(2, 3, moved(6, 4))]);
-    assert_eq!(periods.behind(&number(time(3)), 1), [behind(2, 4, moved(7, 4))]);
+    let behind = |generation, n: u64, ticks| FragmentAt { generation, number: number(n), ticks };
+    assert_eq!(periods.locate(&number(time(2)), 1), [behind(1, 5, moved(6, 2)), behind(2, 3, moved(6, 4))]);
+    assert_eq!(periods.locate(&number(time(3)), 1), [behind(2, 4, moved(7, 4))]);
     // The other track counts twice as fast in the manifest.
-    assert_eq!(periods.behind(&number(time(3) * 2), 2), [behind(2, 4, moved(7, 4))]);
-    assert_eq!(periods.behind(&number(time(3) + 900), 1), [behind(2, 4, moved(7, 4))], "another clock");
-    assert_eq!(periods.behind(&number(1), 1), []);
+    assert_eq!(periods.locate(&number(time(3) * 2), 2), [behind(2, 4, moved(7, 4))]);
+    assert_eq!(periods.locate(&number(time(3) + 900), 1), [behind(2, 4, moved(7, 4))], "another clock");
+    assert_eq!(periods.locate(&number(1), 1), []);
     assert_eq!(periods.init(&after.inits[0]).unwrap().0, 2, "in the session that lives longest");
     assert!(second.text.trim_end().ends_with("value=\"getDASHManifest.mpd\"/></MPD>"), "{}", second.text);
     // Asked again, nothing has changed, and it says so.
@@ -191,10 +190,10 @@ fn a_renewed_session_goes_on_in_the_same_period() {
 fn what_was_kept_goes_on_in_a_period_that_nothing_tells_of() {
     let mut camera = Camera::new();
     camera.record(6);
-    let mut periods = Periods::new(5, (false, false), true);
-    let other = |periods: &mut Periods, generation, text: &str, now| {
-        for init in periods.unknown(generation, text).unwrap() {
-            periods.learn(generation, &init, Track { timescale: 16_000, mark: 78 });
+    let mut periods = Timeline::new(5, (false, false), true);
+    let other = |periods: &mut Timeline, generation, text: &str, now| {
+        for init in periods.unknown_inits(generation, text).unwrap() {
+            periods.learn(generation, &init, mp4::Init { timescale: 16_000, mark: 78 });
         }
         seen(&merge(periods, generation, text, now).unwrap().text)
     };
@@ -204,9 +203,9 @@ fn what_was_kept_goes_on_in_a_period_that_nothing_tells_of() {
     camera.record(5);
     let two = Upstream::open(2, &camera, 5, 700);
     let before = other(&mut periods, 2, &two.manifest(&camera, Told::All), camera.now());
-    let kept = serde_json::to_string(&periods.keep().unwrap()).unwrap();
+    let kept = serde_json::to_string(&periods.saved().unwrap()).unwrap();
     camera.record(1);
-    let mut next = Periods::new(5, (false, false), true);
+    let mut next = Timeline::new(5, (false, false), true);
     next.resume(serde_json::from_str(&kept).unwrap());
     let three = Upstream::open(1, &camera, 5, 300);
     let after = other(&mut next, 1, &three.manifest(&camera, Told::All), camera.now());
@@ -219,12 +218,12 @@ fn what_was_kept_goes_on_in_a_period_that_nothing_tells_of() {
 fn a_restarted_process_says_what_the_one_before_said() {
     let mut camera = Camera::new();
     camera.record(9);
-    let mut first = Periods::new(5, (true, true), true);
+    let mut first = Timeline::new(5, (true, true), true);
     let one = Upstream::open(1, &camera, 5, 0);
     merge(&mut first, 1, &one.manifest(&camera, Told::All), camera.now()).unwrap();
     camera.record(4);
     let before = merge(&mut first, 1, &one.manifest(&camera, Told::All), camera.now()).unwrap().text;
-    let mut second = Periods::new(5, (true, true), true);
+    let mut second = Timeline::new(5, (true, true), true);
     let two = Upstream::open(1, &camera, 5, 900);
     let after = merge(&mut second, 1, &two.manifest(&camera, Told::All), camera.now()).unwrap().text;
     assert_eq!(after, before);
@@ -234,20 +233,20 @@ fn a_restarted_process_says_what_the_one_before_said() {
 fn other_codec_settings_begin_a_period() {
     let mut camera = Camera::new();
     camera.record(6);
-    let mut periods = Periods::new(5, (false, false), true);
+    let mut periods = Timeline::new(5, (false, false), true);
     let one = Upstream::open(1, &camera, 5, 0).manifest(&camera, Told::All);
     let before = seen(&merge(&mut periods, 1, &one, camera.now()).unwrap().text);
     camera.record(2);
     let two = Upstream::open(2, &camera, 5, 0).manifest(&camera, Told::All);
-    for init in periods.unknown(2, &two).unwrap() {
-        periods.learn(2, &init, Track { timescale: 90_000, mark: 78 });
+    for init in periods.unknown_inits(2, &two).unwrap() {
+        periods.learn(2, &init, mp4::Init { timescale: 90_000, mark: 78 });
     }
     let text = periods.merge(2, &two, camera.now()).unwrap().text;
     let after = seen(&text);
     assert_eq!(after.periods.len(), 2, "{text}");
     assert_eq!((&after.periods[0], after.periods[1].1), (&before.periods[0], after.fragments[0][3].0));
     assert_ne!(after.inits[2], after.inits[0]);
-    assert_eq!(periods.behind(&number(after.fragments[0][4].0), 1)[0].ticks % 90, 0);
+    assert_eq!(periods.locate(&number(after.fragments[0][4].0), 1)[0].ticks % 90, 0);
     assert!(text.contains("duration=\"PT"), "{text}");
 }
 
@@ -256,7 +255,7 @@ fn footage_that_is_listed_already_is_not_listed_again() {
     let mut camera = Camera::new();
     camera.record(6);
     for told in [Told::All, Told::Times, Told::Nothing] {
-        let mut periods = Periods::new(5, (true, true), true);
+        let mut periods = Timeline::new(5, (true, true), true);
         let mut list = |generation| {
             let upstream = Upstream::open(generation, &camera, 5, 0);
             merge(&mut periods, generation, &upstream.manifest(&camera, told), camera.now()).unwrap().text
@@ -270,7 +269,7 @@ fn footage_that_is_listed_already_is_not_listed_again() {
 fn a_camera_that_was_away_comes_back_by_the_clock() {
     let mut camera = Camera::new();
     camera.record(4);
-    let mut periods = Periods::new(5, (false, false), true);
+    let mut periods = Timeline::new(5, (false, false), true);
     let upstream = Upstream::open(1, &camera, 5, 0);
     let first = merge(&mut periods, 1, &upstream.manifest(&camera, Told::All), camera.now()).unwrap();
     let before = seen(&first.text);
@@ -294,7 +293,7 @@ fn a_camera_that_was_away_comes_back_by_the_clock() {
 #[test]
 fn a_replay_that_is_over_says_how_long_it_was() {
     let camera = Camera::new();
-    let mut periods = Periods::new(5, (false, false), false);
+    let mut periods = Timeline::new(5, (false, false), false);
     let manifest = Upstream::open(1, &camera, 5, 0).manifest(&camera, Told::All);
     let text = manifest.replace("type=\"dynamic\"", "type=\"static\"");
     let published = merge(&mut periods, 1, &text, camera.now()).unwrap();
@@ -307,7 +306,7 @@ fn a_replay_that_is_over_says_how_long_it_was() {
 
 #[test]
 fn a_manifest_of_another_shape_is_refused() {
-    let mut periods = Periods::new(5, (false, false), true);
+    let mut periods = Timeline::new(5, (false, false), true);
     let now = Timestamp::from_millis(START);
     for bad in
         ["", "<MPD/>", "<MPD type='dynamic' availabilityStartTime='2026-01-01T00:00:00Z'><Period/></MPD>"]
@@ -341,7 +340,7 @@ proptest! {
         told in prop_oneof![Just(Told::All), Just(Told::Times)],
     ) {
         let mut camera = Camera::new();
-        let new = || Periods::new(5, (false, false), true);
+        let new = || Timeline::new(5, (false, false), true);
         let mut periods = new();
         let mut upstream = Upstream::open(1, &camera, 5, 0);
         let (mut known, mut highest, mut published) = (BTreeMap::new(), 0, Timestamp::from_millis(0));
@@ -369,7 +368,7 @@ proptest! {
                     prop_assert!(video.len() <= 5 && !video.is_empty());
                     prop_assert!(video.windows(2).all(|pair| pair[0].1 <= pair[1].0), "{:?}", video);
                     for (start, end) in video {
-                        let behind = periods.behind(&number(*start), 1);
+                        let behind = periods.locate(&number(*start), 1);
                         prop_assert!(!behind.is_empty());
                         for behind in &behind {
                             if behind.generation != upstream.generation {
@@ -404,7 +403,7 @@ proptest! {
     ) {
         let mut camera = Camera::new();
         camera.record(4);
-        let mut periods = Periods::new(5, (true, true), true);
+        let mut periods = Timeline::new(5, (true, true), true);
         let good = Upstream::open(1, &camera, 5, 0).manifest(&camera, Told::All);
         merge(&mut periods, 1, &good, camera.now()).unwrap();
         let mut bytes = good.into_bytes();
@@ -413,7 +412,7 @@ proptest! {
             bytes[at] = byte;
         }
         let _ = merge(&mut periods, generation, &String::from_utf8_lossy(&bytes), camera.now());
-        let _ = periods.behind(&FragmentNumber::parse("99999999999999999999999999").unwrap(), 1);
+        let _ = periods.locate(&FragmentNumber::parse("99999999999999999999999999").unwrap(), 1);
         let _ = periods.fragments();
     }
 }

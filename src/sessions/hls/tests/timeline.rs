@@ -1,9 +1,10 @@
 //! What players must not notice: sequences over renewals, gaps and restarts.
 
 use crate::kvs::{FragmentNumber, Resource, Timestamp};
+use crate::playback::mp4;
 use crate::sessions::hls::playlist::MediaPlaylist;
 use crate::sessions::hls::timeline::*;
-use crate::sessions::numbering::tests::fragment;
+use crate::sessions::numbering::{Generation, tests::fragment};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -129,8 +130,8 @@ const INIT: Resource =
 
 /// A session whose media is moved onto the one timeline, with an init segment of this mark.
 fn moved(timeline: &mut Timeline, generation: Generation, mark: u64) {
-    timeline.moves(generation);
-    timeline.learn(generation, &INIT, crate::sessions::Track { timescale: 16_000, mark });
+    timeline.shift_times_of(generation);
+    timeline.learn(generation, &INIT, mp4::Init { timescale: 16_000, mark });
 }
 
 #[test]
@@ -146,7 +147,10 @@ fn nothing_stands_between_two_sessions_on_one_timeline() {
     moved(&mut timeline, 1, 7);
     load(&mut timeline, &camera, 1);
     camera.record(2);
-    assert_eq!(timeline.unknown(2, &Upstream::open(2, &camera, 5).playlist(&camera, 1, &PLAIN)), [INIT]);
+    assert_eq!(
+        timeline.unknown_inits(2, &Upstream::open(2, &camera, 5).playlist(&camera, 1, &PLAIN)),
+        [INIT]
+    );
     moved(&mut timeline, 2, 7);
     let renewed = load(&mut timeline, &camera, 2).render(true);
     assert!(!renewed.contains("DISCONTINUITY"), "{renewed}");
@@ -309,7 +313,7 @@ fn what_was_kept_goes_on_with_the_same_counts() {
     camera.record(2);
     let before = load(&mut timeline, &camera, 1);
     assert_eq!(before.render(true).matches("#EXT-X-DISCONTINUITY\n").count(), 1);
-    let kept = serde_json::to_string(&timeline.keep().unwrap()).unwrap();
+    let kept = serde_json::to_string(&timeline.saved().unwrap()).unwrap();
     camera.record(1);
     let mut next = Timeline::new(5, false, false);
     next.resume(&serde_json::from_str(&kept).unwrap(), Timestamp::from_millis(camera.clock));
@@ -425,7 +429,7 @@ proptest! {
                 }
                 // With what was kept, players that know every number and count notice nothing.
                 Step::Resume => {
-                    kept = timeline.keep().or(kept);
+                    kept = timeline.saved().or(kept);
                     timeline = Timeline::new(n, always, false);
                     kept.iter().for_each(|kept| timeline.resume(kept, Timestamp::from_millis(camera.clock)));
                     upstream = Upstream::open(1, &camera, n);

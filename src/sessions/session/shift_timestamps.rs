@@ -1,6 +1,6 @@
-//! A fragment on its way whose times are moved onto the timeline of its manifest; see `playback::mp4`.
+//! Shifts the times of a fragment while it passes, onto the timeline of its playlist or manifest; see `playback::mp4`.
 //!
-//! Its head is held back until it is whole, some hundred bytes; what follows passes as it comes.
+//! The head of the fragment, some hundred bytes, is held back until it is complete. The rest passes as it comes.
 
 use crate::net::body::{Broken, ByteStream};
 use crate::playback::mp4;
@@ -11,11 +11,14 @@ use http_body_util::BodyExt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// The same answer with its times moved by as many ticks as `by` says for the one it begins with.
+/// The same answer with `by(t)` ticks added to its times, where `t` is the time that it begins with.
 ///
 /// # Errors
-/// It broke before its head was whole, or is nothing whose times can be moved.
-pub async fn retime(mut answer: Answer, by: impl FnOnce(u64) -> u64) -> Result<Answer, Error> {
+/// It broke before its head was complete, or is not a fragment whose times can be shifted.
+pub(super) async fn shift_timestamps(
+    mut answer: Answer,
+    by: impl FnOnce(u64) -> u64,
+) -> Result<Answer, Error> {
     let broken = |why: String| Error::BrokenAnswer(why);
     let mut held = BytesMut::new();
     let end = loop {
@@ -38,7 +41,7 @@ pub async fn retime(mut answer: Answer, by: impl FnOnce(u64) -> u64) -> Result<A
     Ok(answer)
 }
 
-/// What was held back, and then the rest.
+/// The bytes that were held back, and then the rest.
 struct Following {
     ahead: [Option<Bytes>; 2],
     rest: ByteStream,

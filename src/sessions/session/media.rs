@@ -1,0 +1,163 @@
+//! Segments of a session: looked up in the cache, else fetched into it once for all readers.
+
+use super::shift_timestamps::shift_timestamps;
+use super::upstream_session::{Location, SpareSession, UpstreamSession};
+use crate::cache::freshness::{self, Kind};
+use crate::cache::{Fetched, FillError, Found, Head, Key};
+use crate::kvs::{PlaybackMode, Resource, StreamRef, Timestamp};
+use crate::playback::mp4;
+use crate::sessions::context::Context;
+use crate::telemetry::spans::{self, Steps};
+use crate::upstream;
+use http::{HeaderValue, StatusCode};
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A segment, from the cache or from KVS.
+pub(in crate::sessions) async fn get(
+    context: &Arc<Context>,
+    stream: &StreamRef,
+    at: &Location,
+    steps: &Steps,
+) -> Result<Found, FillError<upstream::Error>> {
+    let key = cache_key(stream, at);
+    if let Some(found) = context.cache.get(&key) {
+        return Ok(found);
+    }
+    let fetch = SegmentFetch::new(context, stream, at, steps.clone());
+    context.cache.get_or_fill(key, fetch.repeatable()).await
+}
+
+/// Makes sure that a segment is in the cache, and gives the number of bytes that were fetched for it.
+pub(in crate::sessions) async fn warm(
+    context: &Arc<Context>,
+    stream: &StreamRef,
+    at: &Location,
+) -> Result<u64, FillError<upstream::Error>> {
+    let fetch = SegmentFetch::new(context, stream, at, Steps::default());
+    context.cache.warm(cache_key(stream, at), fetch.repeatable()).await
+}
+
+/// A fragment, shifted so that it begins at the time that `anchor` names.
+pub(super) async fn get_anchored(
+    context: &Arc<Context>,
+    stream: &StreamRef,
+    at: &Location,
+    anchor: Arc<Anchor>,
+) -> Result<Found, FillError<upstream::Error>> {
+    let mut fetch = SegmentFetch::new(context, stream, at, Steps::default());
+    fetch.shift = Shift::Anchored(anchor);
+    context.cache.get_or_fill(cache_key(stream, at), fetch.repeatable()).await
+}
+
+fn cache_key(stream: &StreamRef, at: &Location) -> Key {
+    Key::resource(stream, &at.session.url.id, &at.resource)
+}
+
+/// How the times in a fragment are shifted.
+#[derive(Clone)]
+enum Shift {
+    Ticks(u64),
+    Anchored(Arc<Anchor>),
+}
+
+/// The time at which a fragment shall begin, and how much later than its own time that was found to be.
+pub(super) struct Anchor {
+    begins: Timestamp,
+    init: mp4::Init,
+    delay: OnceLock<Option<Duration>>,
+}
+
+impl Anchor {
+    pub(super) fn new(begins: Timestamp, init: mp4::Init) -> Arc<Self> {
+        Arc::new(Self { begins, init, delay: OnceLock::new() })
+    }
+
+    /// The delay of the fragment that was fetched. `None` if none was, or if its times cannot be shifted there.
+    pub(super) fn delay(&self) -> Option<Duration> {
+        self.delay.get().copied().flatten()
+    }
+
+    /// Ticks to add for a fragment whose own time is `own`. A second attempt of the same fetch shifts by as much as
+    /// the first.
+    fn ticks(&self, own: u64) -> u64 {
+        let delay = self.delay.get_or_init(|| self.init.delay(own, self.begins));
+        delay.map_or(0, |delay| self.init.ticks(delay))
+    }
+}
+
+/// Everything that one fetch of a segment needs, so that the cache can repeat it.
+#[derive(Clone)]
+struct SegmentFetch {
+    context: Arc<Context>,
+    stream: StreamRef,
+    at: Location,
+    shift: Shift,
+    steps: Steps,
+}
+
+/// A fetch under way.
+type Fetching = Pin<Box<dyn Future<Output = Result<Fetched, upstream::Error>> + Send>>;
+
+impl SegmentFetch {
+    fn new(context: &Arc<Context>, stream: &StreamRef, at: &Location, steps: Steps) -> Self {
+        let (context, stream, at) = (context.clone(), stream.clone(), at.clone());
+        Self { shift: Shift::Ticks(at.shift), context, stream, at, steps }
+    }
+
+    fn repeatable(self) -> impl Fn() -> Fetching + Send + Sync + 'static {
+        move || Box::pin(self.clone().fetch())
+    }
+
+    async fn fetch(self) -> Result<Fetched, upstream::Error> {
+        let spare = self.spare_session();
+        let url = spare.as_ref().map_or(&self.at.session.url, |spare| &spare.url);
+        let fetching = self.context.source.fetch(&self.stream, url, &self.at.resource, 1);
+        let answer = self.steps.time(spans::UPSTREAM, fetching).await?;
+        let answer = match self.shift {
+            Shift::Ticks(0) => answer,
+            Shift::Ticks(ticks) => shift_timestamps(answer, |_| ticks).await?,
+            Shift::Anchored(anchor) => shift_timestamps(answer, |own| anchor.ticks(own)).await?,
+        };
+        let now = Timestamp::now();
+        let kind = Kind::Media { session_ends: self.at.session.url.expires };
+        let keep = freshness::keep(kind, StatusCode::OK, now, &self.context.rules);
+        let media_type = HeaderValue::from_static(media_type(&self.at.resource));
+        let content_type = answer.content_type.unwrap_or(media_type);
+        Ok(Fetched { head: Head::new(content_type, answer.length, now), keep, body: answer.body })
+    }
+
+    /// The spare session to fetch a fragment of footage from; `None` for the session itself. Opens another spare
+    /// session when all are busy.
+    fn spare_session(&self) -> Option<Arc<SpareSession>> {
+        let session = &self.at.session;
+        let is_footage = session.parameters.mode == PlaybackMode::OnDemand
+            && matches!(self.at.resource, Resource::Mp4Fragment { .. } | Resource::TsFragment { .. });
+        if !is_footage {
+            return None;
+        }
+        let choice = session.spares.choose(Instant::now());
+        if choice.open_another {
+            tokio::spawn(open_spare(self.context.clone(), self.stream.clone(), session.clone()));
+        }
+        choice.spare
+    }
+}
+
+/// Opens another session for the same footage. If that fails, the sessions that are open must do.
+async fn open_spare(context: Arc<Context>, stream: StreamRef, session: Arc<UpstreamSession>) {
+    let Ok(admitted) = context.admit_session() else { return };
+    if let Ok(url) = context.source.open(&stream, &session.parameters).await {
+        session.spares.add(SpareSession { url, _admitted: admitted });
+    }
+}
+
+/// Players choose their parser by the type. KVS's own types were never captured (docs/KVS.md 5).
+fn media_type(resource: &Resource) -> &'static str {
+    match resource {
+        Resource::TsFragment { .. } => "video/mp2t",
+        _ => "video/mp4",
+    }
+}

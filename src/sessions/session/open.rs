@@ -1,0 +1,151 @@
+//! Opening, renewing and replacing the upstream session: one at a time for all requests that need it.
+
+use super::cached_playlist::PACE;
+use super::shared::{SharedSession, lock};
+use super::spare_sessions::SpareSessions;
+use super::upstream_session::UpstreamSession;
+use crate::kvs::SessionParameters;
+use crate::sessions::error::Error;
+use crate::sessions::numbering::Generation;
+use crate::upstream::SessionUrl;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{OnceCell, OwnedSemaphorePermit};
+use tokio::time::{Instant, timeout};
+
+/// Why a session is opened.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// None is open, or the one that was has ended.
+    Needed,
+    /// Ahead of the end of the one that is open.
+    Renewal,
+    /// KVS no longer honours the one that is open.
+    Lost,
+}
+
+/// KVS opens a session in less time, or not at all.
+const OPENING: Duration = Duration::from_secs(10);
+/// Sessions that were replaced and are still remembered.
+const OLDER: usize = 4;
+/// The least and the longest time ahead of a session's end at which it is renewed.
+const SHORTEST: Duration = Duration::from_secs(20);
+const LONGEST: Duration = Duration::from_secs(600);
+
+impl SharedSession {
+    /// The open session, or a new one. Concurrent requests share one opening.
+    pub(in crate::sessions) async fn session(self: &Arc<Self>) -> Result<Arc<UpstreamSession>, Error> {
+        self.session_other_than(None, Why::Needed).await
+    }
+
+    /// A session in the place of one that KVS no longer honours.
+    pub(super) async fn replace(
+        self: &Arc<Self>,
+        lost: &UpstreamSession,
+    ) -> Result<Arc<UpstreamSession>, Error> {
+        self.session_other_than(Some(lost.generation), Why::Lost).await
+    }
+
+    /// When to renew: a tenth of the session's life ahead of its end, at most ten minutes, and early enough that
+    /// players have fetched what it listed. `None` without a session.
+    pub(in crate::sessions) fn renewal(&self) -> Option<Instant> {
+        let state = lock(&self.state);
+        let session = state.current.as_ref()?;
+        let life = session.until.duration_since(session.opened);
+        Some(session.until - (life / 10).clamp(SHORTEST.min(life / 2), LONGEST))
+    }
+
+    /// Opens the next session. The current one serves until then.
+    pub(in crate::sessions) async fn renew(self: &Arc<Self>) {
+        let Some(generation) = lock(&self.state).current_generation() else { return };
+        // A failure is counted where it happens, and the renewal is tried again.
+        let _ = self.session_other_than(Some(generation), Why::Renewal).await;
+    }
+
+    async fn session_other_than(
+        self: &Arc<Self>,
+        other_than: Option<Generation>,
+        why: Why,
+    ) -> Result<Arc<UpstreamSession>, Error> {
+        if let Some(session) = lock(&self.state).usable(other_than) {
+            return Ok(session);
+        }
+        let this = self.clone();
+        // In a task of its own, so that it continues when the request that began it is dropped. It does not panic.
+        tokio::spawn(async move { this.open(other_than, why).await }).await.unwrap_or(Err(Error::Gone))
+    }
+
+    async fn open(&self, other_than: Option<Generation>, why: Why) -> Result<Arc<UpstreamSession>, Error> {
+        let _one_at_a_time = self.opening.lock().await;
+        let (parameters, is_admitted) = {
+            let state = lock(&self.state);
+            if let Some(session) = state.usable(other_than) {
+                return Ok(session);
+            }
+            if let Some((at, error)) = &state.failed
+                && at.elapsed() < PACE
+            {
+                return Err(error.clone());
+            }
+            if why == Why::Lost && !state.reopening.allows(Instant::now()) {
+                return Err(Error::Unsteady);
+            }
+            (self.key.upstream(state.reached(&self.key), state.now()), state.active.is_some())
+        };
+        let admitted = if is_admitted { None } else { Some(self.context.admit_session()?) };
+        let asked = Instant::now();
+        let opening = self.context.source.open(&self.key.stream, &parameters);
+        let error = match timeout(OPENING, opening).await {
+            Ok(Ok(url)) => return Ok(self.install(url, parameters, asked, why, admitted)),
+            Ok(Err(error)) => Error::from(error),
+            Err(_) => Error::Slow(OPENING),
+        };
+        if why != Why::Needed {
+            self.context.metrics.failed.inc();
+        }
+        lock(&self.state).failed = Some((Instant::now(), error.clone()));
+        Err(error)
+    }
+
+    fn install(
+        &self,
+        url: SessionUrl,
+        parameters: SessionParameters,
+        asked: Instant,
+        why: Why,
+        admitted: Option<OwnedSemaphorePermit>,
+    ) -> Arc<UpstreamSession> {
+        let metrics = &self.context.metrics;
+        let mut state = lock(&self.state);
+        let lives = url.expires.millis().saturating_sub(state.at(asked).millis());
+        state.generation += 1;
+        let session = Arc::new(UpstreamSession {
+            url,
+            parameters,
+            spares: SpareSessions::new(asked),
+            delay: OnceCell::new(),
+            generation: state.generation,
+            opened: asked,
+            until: asked + Duration::from_millis(lives),
+        });
+        state.failed = None;
+        state.absent.forget();
+        if let Some(admitted) = admitted {
+            state.active = Some((metrics.active(self.key.parameters.protocol), admitted));
+        }
+        if let Some(before) = state.current.replace(session.clone()) {
+            state.replaced += 1;
+            if why == Why::Lost {
+                state.reopening.note(Instant::now());
+            }
+            let counter = if why == Why::Renewal { &metrics.renewed } else { &metrics.reopened };
+            counter.inc();
+            // Even one that is lost is remembered: what it gave may be in the cache.
+            state.older.push_back(before);
+            while state.older.len() > OLDER {
+                state.older.pop_front();
+            }
+        }
+        session
+    }
+}

@@ -1,0 +1,50 @@
+//! An open upstream session, and where a published address leads: a session and the resource by its name there.
+
+use super::spare_sessions::SpareSessions;
+use crate::kvs::{Resource, SessionParameters};
+use crate::sessions::numbering::Generation;
+use crate::upstream::SessionUrl;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{OnceCell, OwnedSemaphorePermit};
+use tokio::time::Instant;
+
+/// An open upstream session.
+pub(in crate::sessions) struct UpstreamSession {
+    pub(in crate::sessions) url: SessionUrl,
+    /// What it was opened with.
+    pub(in crate::sessions) parameters: SessionParameters,
+    /// Other sessions for the same footage.
+    pub(in crate::sessions) spares: SpareSessions<SpareSession>,
+    /// By how much its media is delayed onto the timeline of live HLS, once that is known. `None` inside the cell if
+    /// it cannot be found out; the media is then passed on as it is.
+    pub(super) delay: OnceCell<Option<Duration>>,
+    pub(in crate::sessions) generation: Generation,
+    pub(super) opened: Instant,
+    /// When KVS ends it.
+    pub(super) until: Instant,
+}
+
+/// Another session for the same footage. It counts towards `sessions.most` for as long as it is held.
+pub(in crate::sessions) struct SpareSession {
+    pub(super) url: SessionUrl,
+    pub(super) _admitted: OwnedSemaphorePermit,
+}
+
+/// Where a published address leads.
+#[derive(Clone)]
+pub(in crate::sessions) struct Location {
+    /// The upstream session; its id and `resource` make the cache key.
+    pub(in crate::sessions) session: Arc<UpstreamSession>,
+    /// The resource by the name that KVS knows it by.
+    pub(in crate::sessions) resource: Resource,
+    /// Ticks to add to the times in its media: live fMP4 runs on one timeline over all sessions. 0 for all else.
+    pub(in crate::sessions) shift: u64,
+}
+
+impl Location {
+    /// A resource whose media is passed on with the times that KVS gave it.
+    pub(in crate::sessions) fn unshifted(session: Arc<UpstreamSession>, resource: Resource) -> Self {
+        Self { session, resource, shift: 0 }
+    }
+}
