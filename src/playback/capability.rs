@@ -4,7 +4,7 @@
 //! policy can judge the caller's attributes again at each request. How it is sealed is in `keys`.
 
 use super::Error;
-use super::compact::{Reader, Writer};
+use super::compact::{FieldReader, FieldWriter};
 use crate::caller::{Attribute, Caller};
 use crate::kvs::{
     Container, DiscontinuityMode, PlaybackMode, Protocol, SelectorType, SessionParameters, StreamArn,
@@ -72,7 +72,7 @@ const ARN_START: &str = "arn:aws:kinesisvideo:";
 
 impl Statement {
     pub(super) fn to_bytes(&self) -> Vec<u8> {
-        let mut to = Writer::default();
+        let mut to = FieldWriter::default();
         to.byte(FORM);
         to.number(self.issued.millis());
         to.number(self.expires.millis());
@@ -102,9 +102,9 @@ impl Statement {
     }
 
     pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
-        let mut from = Reader(bytes);
+        let mut from = FieldReader(bytes);
         if from.byte()? != FORM {
-            return Reader::broken();
+            return FieldReader::broken();
         }
         let issued = Timestamp::from_millis(from.number()?);
         let expires = Timestamp::from_millis(from.number()?);
@@ -115,9 +115,9 @@ impl Statement {
             0 => StreamName::parse(&text).map(StreamRef::Name),
             1 => StreamArn::parse(&text).map(StreamRef::Arn),
             2 => StreamArn::parse(&format!("{ARN_START}{text}")).map(StreamRef::Arn),
-            _ => return Reader::broken(),
+            _ => return FieldReader::broken(),
         };
-        let Ok(stream) = stream else { return Reader::broken() };
+        let Ok(stream) = stream else { return FieldReader::broken() };
         let session = read_session(&mut from)?;
         let caller = read_caller(&mut from)?;
         // Written only where it is needed, so that all others stay as they were.
@@ -127,7 +127,7 @@ impl Statement {
     }
 }
 
-fn write_binding(to: &mut Writer, bind: Option<&Binding>) {
+fn write_binding(to: &mut FieldWriter, bind: Option<&Binding>) {
     match bind {
         None => to.byte(0),
         Some(Binding::Address(IpAddr::V4(address))) => {
@@ -145,7 +145,7 @@ fn write_binding(to: &mut Writer, bind: Option<&Binding>) {
     }
 }
 
-fn read_binding(from: &mut Reader<'_>) -> Result<Option<Binding>, Error> {
+fn read_binding(from: &mut FieldReader<'_>) -> Result<Option<Binding>, Error> {
     let kind = from.byte()?;
     if kind == 0 {
         return Ok(None);
@@ -157,11 +157,11 @@ fn read_binding(from: &mut Reader<'_>) -> Result<Option<Binding>, Error> {
         (1, Ok(octets), _) => Ok(Some(Binding::Address(octets.into()))),
         (1, _, Ok(octets)) => Ok(Some(Binding::Address(octets.into()))),
         (2, _, Ok(digest)) => Ok(Some(Binding::Cookie(digest))),
-        _ => Reader::broken(),
+        _ => FieldReader::broken(),
     }
 }
 
-fn write_session(to: &mut Writer, session: &SessionParameters) {
+fn write_session(to: &mut FieldWriter, session: &SessionParameters) {
     let flag = |set: bool, bit: u8| u8::from(set) << bit;
     let mode = match session.mode {
         PlaybackMode::Live => 0,
@@ -189,7 +189,7 @@ fn write_session(to: &mut Writer, session: &SessionParameters) {
     }
 }
 
-fn read_session(from: &mut Reader<'_>) -> Result<SessionParameters, Error> {
+fn read_session(from: &mut FieldReader<'_>) -> Result<SessionParameters, Error> {
     let flags = from.byte()?;
     let flag = |bit: u8| flags >> bit & 1 == 1;
     let modes = from.byte()?;
@@ -197,15 +197,15 @@ fn read_session(from: &mut Reader<'_>) -> Result<SessionParameters, Error> {
         0 => PlaybackMode::Live,
         1 => PlaybackMode::LiveReplay,
         2 => PlaybackMode::OnDemand,
-        _ => return Reader::broken(),
+        _ => return FieldReader::broken(),
     };
     let discontinuity = match modes >> 4 {
         0 => DiscontinuityMode::Always,
         1 => DiscontinuityMode::Never,
         2 => DiscontinuityMode::OnDiscontinuity,
-        _ => return Reader::broken(),
+        _ => return FieldReader::broken(),
     };
-    let Ok(max_fragments) = u16::try_from(from.number()?) else { return Reader::broken() };
+    let Ok(max_fragments) = u16::try_from(from.number()?) else { return FieldReader::broken() };
     let mut time = |present: bool| present.then(|| from.number().map(Timestamp::from_millis)).transpose();
     Ok(SessionParameters {
         protocol: if flag(0) { Protocol::Dash } else { Protocol::Hls },
@@ -221,7 +221,7 @@ fn read_session(from: &mut Reader<'_>) -> Result<SessionParameters, Error> {
     })
 }
 
-fn write_caller(to: &mut Writer, caller: &Caller) {
+fn write_caller(to: &mut FieldWriter, caller: &Caller) {
     to.path(&caller.issuer);
     to.text(&caller.subject);
     match &caller.token_id {
@@ -254,13 +254,13 @@ fn write_caller(to: &mut Writer, caller: &Caller) {
     }
 }
 
-fn read_caller(from: &mut Reader<'_>) -> Result<Caller, Error> {
+fn read_caller(from: &mut FieldReader<'_>) -> Result<Caller, Error> {
     let issuer = from.path()?.into();
     let subject = from.text()?.into();
     let token_id = match from.byte()? {
         0 => None,
         1 => Some(from.text()?.into()),
-        _ => return Reader::broken(),
+        _ => return FieldReader::broken(),
     };
     let expires = Timestamp::from_millis(from.number()?);
     let groups = from.texts()?.into_iter().map(Arc::from).collect();
@@ -272,7 +272,7 @@ fn read_caller(from: &mut Reader<'_>) -> Result<Caller, Error> {
             2 => Attribute::Long(from.number()?.cast_signed()),
             3 => Attribute::Text(from.text()?),
             4 => Attribute::Texts(from.texts()?.into_iter().collect()),
-            _ => return Reader::broken(),
+            _ => return FieldReader::broken(),
         };
         attributes.insert(name, value);
     }

@@ -10,9 +10,9 @@ const BROKEN: Error = Error::Malformed("the playback capability's content is not
 
 /// Writes.
 #[derive(Default)]
-pub(super) struct Writer(Vec<u8>);
+pub(super) struct FieldWriter(Vec<u8>);
 
-impl Writer {
+impl FieldWriter {
     pub(super) fn finish(self) -> Vec<u8> {
         self.0
     }
@@ -72,10 +72,10 @@ impl Writer {
     }
 }
 
-/// Reads; every method fails on input that no [`Writer`] wrote.
-pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+/// Reads; every method fails on input that no [`FieldWriter`] wrote.
+pub(super) struct FieldReader<'a>(pub(super) &'a [u8]);
 
-impl<'a> Reader<'a> {
+impl<'a> FieldReader<'a> {
     pub(super) fn end(&self) -> Result<(), Error> {
         if self.0.is_empty() { Ok(()) } else { Err(BROKEN) }
     }
@@ -213,14 +213,14 @@ mod tests {
                 "((team-)?[a-c\u{e9}]{0,6}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})", 0..12
             ),
         ) {
-            let mut to = Writer::default();
+            let mut to = FieldWriter::default();
             to.number(number);
             to.text(&text);
             to.text(&uuid);
             to.path(&text);
             to.texts(texts.iter().map(String::as_str));
             let bytes = to.finish();
-            let mut from = Reader(&bytes);
+            let mut from = FieldReader(&bytes);
             prop_assert_eq!(from.number(), Ok(number));
             prop_assert_eq!(from.text(), Ok(text.clone()));
             prop_assert_eq!(from.text(), Ok(uuid));
@@ -231,9 +231,9 @@ mod tests {
 
         #[test]
         fn any_bytes_are_read_or_refused_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
-            let _ = Reader(&bytes).texts();
-            let _ = Reader(&bytes).text();
-            let _ = Reader(&bytes).bytes();
+            let _ = FieldReader(&bytes).texts();
+            let _ = FieldReader(&bytes).text();
+            let _ = FieldReader(&bytes).bytes();
         }
     }
 }

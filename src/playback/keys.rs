@@ -19,11 +19,11 @@ use zeroize::Zeroizing;
 /// The configured keys. No `Debug`: there is nothing in it to show.
 pub struct Keys {
     /// Never empty.
-    keys: Vec<Key>,
+    keys: Vec<CapabilityKey>,
     temporary: bool,
 }
 
-struct Key {
+struct CapabilityKey {
     id: [u8; ID_LEN],
     aead: LessSafeKey,
     cookies: hmac::Key,
@@ -43,9 +43,9 @@ impl Keys {
     /// Each key that cannot be read or is too weak, and what to write instead.
     pub fn load(config: &Config) -> Result<Self, Vec<Mistake>> {
         let mut mistakes = Vec::new();
-        let mut keys: Vec<Key> = Vec::new();
+        let mut keys: Vec<CapabilityKey> = Vec::new();
         for (at, source) in config.keys.iter().enumerate() {
-            match source.read().and_then(|secret| Key::from_secret(&secret)) {
+            match source.read().and_then(|secret| CapabilityKey::from_secret(&secret)) {
                 // The same key twice would be found once anyway.
                 Ok(key) if keys.iter().any(|known| known.id == key.id) => {}
                 Ok(key) => keys.push(key),
@@ -61,7 +61,7 @@ impl Keys {
                 "playback.keys is empty: a random key is used, so other replicas and the next start cannot open \
                  playback URLs made now; set it to [\"env:KVS_EDGE_PLAYBACK_KEY\"], made by `openssl rand -base64 32`"
             );
-            keys.push(Key::of_this_process());
+            keys.push(CapabilityKey::of_this_process());
         }
         Ok(Self { keys, temporary })
     }
@@ -138,7 +138,7 @@ impl Keys {
     /// and none of its answers takes the cookie away from another's player.
     #[must_use]
     pub fn binding_cookie(&self, principal: &str, carried: Option<&str>) -> String {
-        let of = |key: &Key| URL_SAFE_NO_PAD.encode(hmac::sign(&key.cookies, principal.as_bytes()));
+        let of = |key: &CapabilityKey| URL_SAFE_NO_PAD.encode(hmac::sign(&key.cookies, principal.as_bytes()));
         let mut values = self.keys.iter().map(of);
         let first = values.next().unwrap_or_default();
         match carried {
@@ -161,7 +161,7 @@ impl Keys {
     }
 }
 
-impl Key {
+impl CapabilityKey {
     /// Base64 or hexadecimal is decoded, other text taken as it is; 32 bytes are the least.
     fn from_secret(secret: &Secret) -> Result<Self, String> {
         const HOW: &str = "make one with `openssl rand -base64 32`";
@@ -333,11 +333,11 @@ mod tests {
     #[test]
     fn weak_keys_are_refused_with_the_remedy_and_not_repeated() {
         for weak in ["hunter2", "c2hvcnQ=", "00112233445566778899aabbccddeeff", &"A".repeat(64)] {
-            let problem = Key::from_secret(&Secret::new(weak.as_bytes().to_vec())).err().unwrap();
+            let problem = CapabilityKey::from_secret(&Secret::new(weak.as_bytes().to_vec())).err().unwrap();
             assert!(problem.contains("openssl rand -base64 32") && !problem.contains(weak), "{problem}");
         }
         for strong in [ONE, TWO, "correct horse battery staple, and then some more!"] {
-            assert!(Key::from_secret(&Secret::new(strong.as_bytes().to_vec())).is_ok(), "{strong}");
+            assert!(CapabilityKey::from_secret(&Secret::new(strong.as_bytes().to_vec())).is_ok(), "{strong}");
         }
         let missing = Config { keys: vec![SecretSource::File("/nowhere".into())], ..Config::default() };
         assert_eq!(

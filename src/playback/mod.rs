@@ -11,7 +11,7 @@
 mod capability;
 mod compact;
 mod dash;
-mod hls;
+pub mod hls;
 mod keys;
 mod leak;
 pub mod mp4;
@@ -117,17 +117,37 @@ pub fn lifetime(now: Timestamp, requested: Duration, token_expires: Timestamp, c
 /// # Errors
 /// [`Error`]: the text is not what `resource` should be, points elsewhere, or would leak. [`Error::Malformed`] too
 /// if `resource` is media, which is nothing to rewrite.
-pub fn rewrite(resource: &Resource, text: &str, secrets: &[&str]) -> Result<String, Error> {
+pub fn rewrite(resource: &Resource, text: &str, secrets: &[&str]) -> Result<Rewritten, Error> {
     let clean = match resource {
-        Resource::MasterPlaylist => hls::master(text),
-        Resource::MediaPlaylist { .. } => hls::media(text),
-        Resource::Manifest => dash::rewrite(text),
+        Resource::MasterPlaylist => Rewritten::Playlist(hls::clean_master(text)?),
+        Resource::MediaPlaylist { .. } => Rewritten::Playlist(hls::clean_media(text)?),
+        Resource::Manifest => Rewritten::Manifest(dash::rewrite(text)?),
         Resource::InitSegment { .. } | Resource::Mp4Fragment { .. } | Resource::TsFragment { .. } => {
-            Err(Error::Malformed("media is not rewritten"))
+            return Err(Error::Malformed("media is not rewritten"));
         }
-    }?;
-    leak::scan(&clean, secrets)?;
+    };
+    leak::scan(clean.text(), secrets)?;
     Ok(clean)
+}
+
+/// What KVS answered, without secrets.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Rewritten {
+    /// A playlist of HLS, with its model.
+    Playlist(hls::Playlist),
+    /// A manifest of DASH.
+    Manifest(String),
+}
+
+impl Rewritten {
+    /// The text that may leave.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Playlist(playlist) => &playlist.text,
+            Self::Manifest(text) => text,
+        }
+    }
 }
 
 /// No playlist or manifest of KVS comes near it: 5,000 fragments take 1.5 MB.

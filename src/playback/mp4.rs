@@ -121,7 +121,7 @@ pub fn time(head: &[u8]) -> Result<u64, Error> {
 const LARGEST_HEAD: usize = 4 << 20;
 const NOT_ONE: Error = Error::Malformed("KVS answered with a fragment whose times cannot be moved");
 
-fn movie_fragment(moof: &Found<'_>, ticks: u64, out: &mut Vec<u8>) -> Option<()> {
+fn movie_fragment(moof: &Mp4Box<'_>, ticks: u64, out: &mut Vec<u8>) -> Option<()> {
     let mut body = Vec::with_capacity(moof.whole.len() + 4);
     let mut tracks = 0;
     for child in boxes(moof.body) {
@@ -171,7 +171,7 @@ fn decode_time(body: &[u8], ticks: u64) -> Option<(Vec<u8>, u32)> {
 }
 
 /// `trun`: its data offset counts from the beginning of `moof`.
-fn run(found: &Found<'_>, grown: u32, out: &mut Vec<u8>) -> Option<()> {
+fn run(found: &Mp4Box<'_>, grown: u32, out: &mut Vec<u8>) -> Option<()> {
     let flags = u32::from_be_bytes(found.body.get(..4)?.try_into().ok()?);
     let at = out.len() + found.whole.len() - found.body.len() + 8;
     out.extend_from_slice(found.whole);
@@ -187,7 +187,7 @@ fn run(found: &Found<'_>, grown: u32, out: &mut Vec<u8>) -> Option<()> {
 
 /// `sidx`: the earliest presentation time. Only that of 64 bits can hold ours; another is left out, since all it tells
 /// stands in the manifest too.
-fn index(found: &Found<'_>, ticks: u64, out: &mut Vec<u8>) -> Option<()> {
+fn index(found: &Mp4Box<'_>, ticks: u64, out: &mut Vec<u8>) -> Option<()> {
     if *found.body.first()? == 0 {
         return Some(());
     }
@@ -207,14 +207,14 @@ fn boxed(kind: &[u8; 4], body: &[u8], out: &mut Vec<u8>) -> Option<()> {
 }
 
 /// A box: size, kind, body.
-struct Found<'a> {
+struct Mp4Box<'a> {
     kind: [u8; 4],
     whole: &'a [u8],
     body: &'a [u8],
 }
 
 /// The boxes in a body, `None` at the first that is broken.
-fn boxes(mut rest: &[u8]) -> impl Iterator<Item = Option<Found<'_>>> {
+fn boxes(mut rest: &[u8]) -> impl Iterator<Item = Option<Mp4Box<'_>>> {
     std::iter::from_fn(move || {
         if rest.is_empty() {
             return None;
@@ -225,11 +225,11 @@ fn boxes(mut rest: &[u8]) -> impl Iterator<Item = Option<Found<'_>>> {
     })
 }
 
-fn first(bytes: &[u8]) -> Option<Found<'_>> {
+fn first(bytes: &[u8]) -> Option<Mp4Box<'_>> {
     let size = usize::try_from(u32::from_be_bytes(bytes.get(..4)?.try_into().ok()?)).ok()?;
     let kind = bytes.get(4..8)?.try_into().ok()?;
     let whole = bytes.get(..size)?;
-    Some(Found { kind, whole, body: whole.get(8..)? })
+    Some(Mp4Box { kind, whole, body: whole.get(8..)? })
 }
 
 fn find<'a>(bytes: &'a [u8], kind: &[u8; 4]) -> Option<&'a [u8]> {

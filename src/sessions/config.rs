@@ -8,18 +8,19 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// An upstream session without requests for so long is let go.
+    /// A session without requests for this long is let go.
     pub idle: Span,
-    /// A viewer without requests for so long is gone.
+    /// A viewer without requests for this long counts as gone.
     pub viewer_timeout: Span,
-    /// How long a request waits for a fresh playlist while an older one is at hand.
+    /// How long a request waits for a fresh playlist while an older one is available.
     pub patience: Span,
-    /// Upstream sessions at most.
+    /// Upstream sessions at most, including the several that a long range or many viewers of footage take.
     pub most: usize,
-    /// Fragments fetched per track before anybody asks, 0 to 5.
+    /// Fragments fetched per track ahead of requests, 0 to 5.
     pub prefetch: u8,
-    /// A file in which is kept how far live streams have come, so that players notice nothing of a restart even after
-    /// gaps; a relative path starts at the configuration file's folder. For this process alone.
+    /// A file that holds how far live streams have come, so that players notice nothing of a restart even
+    /// after gaps. A relative path starts at the folder of the configuration file. Each process needs a file
+    /// of its own.
     pub state: Option<PathBuf>,
 }
 
@@ -28,7 +29,7 @@ impl Default for Config {
         Self {
             idle: Span::seconds(60),
             viewer_timeout: Span::seconds(30),
-            // hls.js gives up on a playlist after three failures in three seconds (HARDENING.md).
+            // hls.js gives up on a playlist after three failures in three seconds (docs/THREATS.md).
             patience: Span::seconds(2),
             most: 10_000,
             prefetch: 2,
@@ -76,7 +77,7 @@ impl Config {
     }
 }
 
-/// Why a file cannot be kept there.
+/// Why the state cannot be written there.
 fn unusable(state: &Path) -> Option<String> {
     let folder = state.parent().filter(|folder| !folder.as_os_str().is_empty());
     if state.file_name().is_none() || state.is_dir() {

@@ -1,4 +1,5 @@
-//! What all sessions of a pool use: KVS, the cache, the settings, the metrics, and the bound on open sessions.
+//! What all sessions of a pool use: KVS, the cache, the settings, the metrics, and the bound on open
+//! sessions.
 
 use super::config::Config;
 use super::error::Error;

@@ -1,12 +1,12 @@
-//! What viewers share a session by, and how they are told apart.
+//! The key by which viewers share a session, and the id that distinguishes viewers.
 
 use crate::kvs::bounds::{MOST_LISTED_FRAGMENTS, SMALLEST_LIVE_WINDOW};
 use crate::kvs::{PlaybackMode, Protocol, SessionParameters, StreamRef, Timestamp};
 use aws_lc_rs::digest;
 use std::sync::Arc;
 
-/// As `max_fragments` of ON_DEMAND: all of the range. Over HLS, however long, joined from several upstream sessions; over
-/// DASH as much as one session shows, and more is refused rather than cut.
+/// As `max_fragments` of ON_DEMAND: the whole range. HLS joins a long range from several upstream sessions.
+/// DASH shows as much as one session lists, and a longer range is refused rather than cut.
 pub const WHOLE: u16 = u16::MAX;
 
 /// Viewers with equal keys share an upstream session. No user is part of it.
@@ -18,8 +18,8 @@ pub struct SessionKey {
     pub stream: StreamRef,
     /// Mode, range, container and the rest; LIVE windows clamped.
     pub parameters: SessionParameters,
-    /// LIVE_REPLAY only: when it began to play, in whole seconds. A replay runs by the clock, so viewers share one only
-    /// if they began together.
+    /// LIVE_REPLAY only: when it began to play, in whole seconds. A replay runs by the clock, so viewers
+    /// share one only if they began together.
     pub born: Option<Timestamp>,
 }
 
@@ -62,7 +62,7 @@ impl SessionKey {
     /// The key of one part of it.
     pub(super) fn part(&self, (start, end): (Timestamp, Timestamp)) -> Self {
         let (start, end) = (Some(start), Some(end));
-        // Times tell where the next part begins.
+        // The next part begins by the time of the last fragment.
         let parameters = SessionParameters {
             start,
             end,
@@ -90,8 +90,9 @@ impl SessionKey {
         self.parameters.mode != PlaybackMode::OnDemand
     }
 
-    /// The parameters to open an upstream session with. More is asked than the viewer sees: times and numbers of
-    /// fragments keep one session after another continuous. `reached` is where a replay has come to.
+    /// The parameters to open an upstream session with. KVS is asked for more than viewers see: times and
+    /// numbers of fragments are needed to keep one session after another continuous. `reached` is where a
+    /// replay has come to.
     pub(super) fn upstream(&self, reached: Option<Timestamp>, now: Timestamp) -> SessionParameters {
         let mut parameters = self.parameters.clone();
         parameters.max_fragments = self.most();
@@ -111,12 +112,12 @@ impl SessionKey {
 /// A replay that has come to its end is reopened at its last fragments: 20 s hold at least one.
 const LAST: std::time::Duration = std::time::Duration::from_secs(20);
 
-/// Tells viewers apart without saying who they are.
+/// Distinguishes viewers without identifying them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct ViewerId(u64);
 
 impl ViewerId {
-    /// From what only this viewer has: its capability, or issuer and subject.
+    /// The id of a viewer, from text that only this viewer has: its capability, or issuer and subject.
     #[must_use]
     pub fn of(text: &str) -> Self {
         let digest = digest::digest(&digest::SHA256, text.as_bytes());

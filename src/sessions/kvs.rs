@@ -14,7 +14,8 @@ pub(super) trait SessionSource: Send + Sync + 'static {
     /// Opens a session with these parameters, for as long as KVS allows.
     async fn open(&self, stream: &StreamRef, parameters: &SessionParameters) -> Result<SessionUrl, Error>;
 
-    /// Fetches a resource of a session. `max_fragments` is the session's own bound, by which KVS charges playlists.
+    /// Fetches a resource of a session. `max_fragments` is the session's own bound, by which KVS charges
+    /// playlists.
     async fn fetch(
         &self,
         stream: &StreamRef,

@@ -1,4 +1,4 @@
-//! Metrics of sessions: names and labels of `DESIGN.md` 11.
+//! Metrics of sessions, as docs/METRICS.md lists them.
 
 use crate::kvs::Protocol;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
@@ -19,7 +19,7 @@ pub struct Metrics {
     label: Label,
 }
 
-/// Gives a stream's label, bounded (`metrics.max_streams`).
+/// Gives the label of a stream, of which there are at most `metrics.max_streams`.
 type Label = Arc<dyn Fn(&str) -> String + Send + Sync>;
 
 impl Metrics {
@@ -58,8 +58,8 @@ impl Metrics {
         })
     }
 
-    pub(super) fn active(&self, protocol: Protocol) -> Counted {
-        Counted::one(match protocol {
+    pub(super) fn active(&self, protocol: Protocol) -> GaugeGuard {
+        GaugeGuard::one(match protocol {
             Protocol::Hls => &self.hls,
             Protocol::Dash => &self.dash,
         })
@@ -71,16 +71,16 @@ impl Metrics {
 }
 
 /// One more in a gauge for as long as this lives.
-pub(super) struct Counted(IntGauge);
+pub(super) struct GaugeGuard(IntGauge);
 
-impl Counted {
+impl GaugeGuard {
     pub(super) fn one(gauge: &IntGauge) -> Self {
         gauge.inc();
         Self(gauge.clone())
     }
 }
 
-impl Drop for Counted {
+impl Drop for GaugeGuard {
     fn drop(&mut self) {
         self.0.dec();
     }

@@ -1,12 +1,14 @@
 //! Playback sessions of KVS, opened once and shared by many viewers.
 //!
-//! A KVS session URL serves one player, expires, and does not survive a gap. [`Sessions`] holds one upstream session
-//! per [`SessionKey`] for any number of viewers: concurrent requests share one opening, it is renewed ahead of its end,
-//! replaced when KVS drops it, and let go when nobody watches. Playlists are loaded at most once a second per track,
-//! and when KVS fails the last good one stands in for a while. Segments go through the cache.
+//! A KVS session URL serves one player, expires, and does not survive a gap. [`Sessions`] holds one upstream
+//! session per [`SessionKey`] for any number of viewers: concurrent requests share one opening, it is renewed
+//! ahead of its end, replaced when KVS drops it, and let go when nobody watches. Playlists are loaded at most
+//! once a second per track, and when KVS fails the last good one stands in for a while. Segments go through
+//! the cache.
 //!
 //! - `pool` finds the shared session of a key and keeps it up; `session` is what its viewers share.
-//! - `hls` and `dash` decide, without I/O, what players see, so that they do not notice sessions that end and begin.
+//! - `hls` and `dash` decide, without I/O, what players see, so that they do not notice sessions that end and
+//!   begin.
 //! - `kvs` is the way to KVS: opening a session and fetching a resource of it.
 
 mod config;
@@ -44,13 +46,13 @@ use session::{Location, UpstreamSession};
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// Playback sessions of KVS, shared by their viewers. Clones are the same sessions; when the last is dropped, the
-/// sessions are let go.
+/// Playback sessions of KVS, shared by their viewers. Clones are the same sessions; when the last is dropped,
+/// the sessions are let go.
 #[derive(Clone)]
 pub struct Sessions(Arc<Pool>);
 
-/// Sessions that are asked for a segment before KVS's refusal stands: the one that listed it, the one in use, and one
-/// opened in its place.
+/// Sessions that are asked for a segment before KVS's refusal stands: the one that listed it, the one in use,
+/// and one opened in its place.
 const ATTEMPTS: u32 = 3;
 
 impl Sessions {
@@ -71,7 +73,8 @@ impl Sessions {
         Self(Pool::new(context))
     }
 
-    /// The playlist or manifest `resource` for a viewer: at most a second old where it changes, loaded once for all.
+    /// The playlist or manifest `resource` for a viewer: at most a second old where it changes, loaded once
+    /// for all.
     ///
     /// # Errors
     /// [`Error`], if there is nothing to show, not even an older one that still stands.
@@ -87,8 +90,8 @@ impl Sessions {
         session.playlist(resource).await
     }
 
-    /// A segment that a playlist of this session listed, from the cache or from KVS. If the upstream session refuses
-    /// it, other sessions of the same key are tried.
+    /// A segment that a playlist of this session listed, from the cache or from KVS. If the upstream session
+    /// refuses it, other sessions of the same key are tried.
     ///
     /// # Errors
     /// [`Error`]; [`Error::Gone`] if no session has it, or none has it any more.
@@ -122,7 +125,8 @@ impl Sessions {
         self.0.session(key, now)?.open_any().await
     }
 
-    /// Everything that a player of this HLS session would fetch besides playlists, each resource once, in order.
+    /// Everything that a player of this HLS session would fetch besides playlists, each resource once, in
+    /// order.
     ///
     /// # Errors
     /// [`Error`], if a playlist cannot be loaded. Manifests of DASH are not supported.
@@ -174,8 +178,8 @@ impl Sessions {
         Ok(at)
     }
 
-    /// Where else an address leads, after KVS refused `resource` of the session `lost`. A session that is over is
-    /// replaced once for all requests that met it.
+    /// Where else an address leads, after KVS refused `resource` of the session `lost`. A session that is
+    /// over is replaced once for all requests that met it.
     async fn relocate(
         &self,
         key: &SessionKey,

@@ -1,31 +1,32 @@
-//! Where our own numbers begin, so that a restarted or second kvs-edge goes on from where the other one is.
+//! Where published numbers begin, so that a restarted or second kvs-edge continues where the other one is.
 //!
-//! Players hold MEDIA-SEQUENCE, DASH numbers and init addresses over a restart of ours, and take numbers that go back
-//! as the end of the stream. Without shared state a number must therefore follow from the fragment itself, or from
-//! the clock.
+//! Players hold MEDIA-SEQUENCE, DASH numbers and init addresses over a restart of kvs-edge, and take numbers
+//! that go back as the end of the stream. Without shared state a number must therefore follow from the
+//! fragment itself, or from the clock.
 //!
-//! *From the fragment.* Today's fragment numbers hold a counter that steps by one per fragment and jumps forward
-//! between producer runs (`KVS.md` 9.1: exact on every published row, but inferred). As MEDIA-SEQUENCE it gives the
-//! same number to the same fragment in every process. It is believed only if the rest of the number has the seen
-//! shape, its time included. Should it step by more than one, or jump, a restart moves numbers forward, never back:
-//! a playlist that counts on from an older fragment can only have counted less.
+//! *From the fragment.* Today's fragment numbers hold a counter that increases by one per fragment and jumps
+//! forward between producer runs (docs/KVS.md 9.1: exact on every published row, but inferred). As
+//! MEDIA-SEQUENCE it gives the same number to the same fragment in every process. It is used only if the rest
+//! of the number has the known shape, its time included. Should it increase by more than one, or jump, a
+//! restart moves numbers forward, never back: a playlist that continues from an older fragment can only have
+//! counted less.
 //!
-//! *From the clock*, for numbers of any other shape: KVS takes at most 5 fragments a second, so counting fifths of a
-//! second outruns counting fragments, and a restart again moves numbers forward.
+//! *From the clock*, for numbers of any other shape. KVS accepts at most 5 fragments a second, so a count of
+//! fifths of a second is ahead of any count of fragments, and a restart again moves numbers forward.
 
 use crate::kvs::{FragmentNumber, Timestamp};
 
 /// Which upstream session of a stream, counted from 1 in the order of opening.
 pub(super) type Generation = u32;
 
-/// 2020-01-01T00:00:00Z. Counted from here, fifths of a second stay below 2^31 until 2033, which the smallest players
+/// 2020-01-01T00:00:00Z. GaugeGuard from here, fifths of a second stay below 2^31 until 2033, which some players
 /// need.
 const CLOCK_START: u64 = 1_577_836_800_000;
 const FIFTH: u64 = 200;
-/// Whatever lies beyond is not safe in players written in JavaScript.
+/// Larger numbers are not safe in players written in JavaScript.
 const LARGEST: u64 = 1 << 52;
 
-/// The MEDIA-SEQUENCE of a fragment nobody knows a number for yet. `date` is its own time, if told.
+/// The MEDIA-SEQUENCE of a fragment that has none yet. `date` is its time, if KVS shows it.
 pub(super) fn first_sequence(number: &FragmentNumber, date: Option<Timestamp>, now: Timestamp) -> u64 {
     match parts(number) {
         Some(parts) if parts.counter < LARGEST => parts.counter,
@@ -33,7 +34,8 @@ pub(super) fn first_sequence(number: &FragmentNumber, date: Option<Timestamp>, n
     }
 }
 
-/// How many fragments lie from one to a later one, by their own numbers: 0 for the same. Where numbers do not tell, 1.
+/// The distance from one fragment to a later one by their numbers: 0 for the same, and 1 where that is not
+/// known.
 pub(super) fn distance(from: &FragmentNumber, to: &FragmentNumber) -> u64 {
     match (parts(from), parts(to)) {
         _ if from == to => 0,
@@ -49,27 +51,28 @@ pub(super) fn clock(now: Timestamp) -> u64 {
     now.millis().saturating_sub(CLOCK_START) / FIFTH
 }
 
-/// The EXT-X-DISCONTINUITY-SEQUENCE to begin with, for a fragment of this MEDIA-SEQUENCE, if `always` each fragment
-/// has a discontinuity.
+/// The EXT-X-DISCONTINUITY-SEQUENCE to begin with, for a fragment of this MEDIA-SEQUENCE, if `always` each
+/// fragment has a discontinuity.
 ///
-/// What players bear is narrow, as tried with hls.js 1.7.4. It refuses a playlist in which a fragment it knows has a
-/// *higher* count than before, and corrects a *lower* one by itself; so where discontinuities are rare, and a
-/// process cannot know how many an earlier one has counted, counting begins at 0. Where each fragment has one, the
-/// count follows from the sequence number and is the same in every process. But it must be small: hls.js goes through
-/// an array of this length at every load, and a count of 876 million stops the page for 20 s. So it wraps every
-/// 65,536 fragments, a day or two: then a restart of ours counts from further back, which is corrected.
+/// Players accept little here, as tried with hls.js 1.7.4. It refuses a playlist in which a known fragment
+/// has a *higher* count than before, and corrects a *lower* one by itself. So where discontinuities are rare,
+/// and a process cannot know how many an earlier one has counted, the count begins at 0. Where each fragment
+/// has one, the count follows from the sequence number and is the same in every process. But it must be
+/// small: hls.js goes through an array of this length at every load, and a count of 876 million stops the
+/// page for 20 s. So it wraps every 65,536 fragments, a day or two, after which a restarted process counts
+/// from a lower number, which is corrected.
 pub(super) fn first_discontinuity(sequence: u64, always: bool) -> u64 {
     if always { sequence % (1 << 16) } else { 0 }
 }
 
-/// A number for an init segment, other than those of any earlier process: seconds, since they open less often.
-/// At most nine digits, which is what a resource's `SequenceNumber` may have.
+/// A number for an init segment that no earlier process has given. It counts seconds, because sessions are
+/// opened less often, and has at most nine digits, which is what the `SequenceNumber` of a resource may have.
 pub(super) fn init_epoch(now: Timestamp) -> u32 {
     u32::try_from(now.millis().saturating_sub(CLOCK_START) / 1000 % 1_000_000_000).unwrap_or(0)
 }
 
-/// True for numbers that mean the same fragment in every session. In June 2019 KVS gave positions in the session
-/// instead (`KVS.md` 5), and those are short.
+/// True for numbers that mean the same fragment in every session. In June 2019 KVS gave positions in the
+/// session instead (docs/KVS.md 5), and those are short.
 pub(super) fn is_global(number: &FragmentNumber) -> bool {
     number.as_str().len() >= 30
 }

@@ -72,6 +72,12 @@ impl Pool {
         list
     }
 
+    /// How many streams are held for a restart.
+    #[cfg(test)]
+    pub(super) fn saved_streams(&self) -> usize {
+        lock(&self.saved).len()
+    }
+
     fn all(&self) -> Vec<Arc<SharedSession>> {
         lock(&self.sessions).values().cloned().collect()
     }
@@ -126,8 +132,8 @@ async fn save_regularly(pool: Weak<Pool>) {
     }
 }
 
-/// Renews a session ahead of its end, forgets viewers that have gone, and lets go of it when nobody watches. Ends with
-/// the session.
+/// Renews a session ahead of its end, forgets viewers that have gone, and lets go of it when nobody watches.
+/// Ends with the session.
 async fn keep_up(session: Weak<SharedSession>, pool: Weak<Pool>) {
     loop {
         let next = {

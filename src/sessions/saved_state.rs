@@ -1,9 +1,9 @@
 //! What the next process needs to continue live streams where this one is: a small file, or memory alone.
 //!
-//! Players continue after a restart by themselves, except for two things that a new process cannot know: how many
-//! discontinuities they have counted, and which DASH period they are in. Both are written every few seconds and at the
-//! end of a drain, under a digest of what is watched: the file names no stream and holds no secret of KVS. It is never
-//! required: what is missing, old or damaged counts as not written.
+//! Players continue after a restart by themselves, except for two things that a new process cannot know: how
+//! many discontinuities they have counted, and which DASH period they are in. Both are written every few
+//! seconds and at the end of a drain, under a digest of what is watched: the file names no stream and holds
+//! no secret of KVS. It is never required: what is missing, old or damaged counts as not written.
 
 use super::key::SessionKey;
 use super::{dash, hls};
@@ -36,7 +36,7 @@ pub(super) struct SavedStreams {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct StateFile {
     version: u32,
     streams: BTreeMap<String, SavedStream>,
 }
@@ -97,7 +97,8 @@ impl SavedStreams {
     /// The content of the file.
     pub(super) fn text(&self) -> String {
         // Maps with text keys, and numbers: JSON can hold all of it.
-        serde_json::to_string(&File { version: VERSION, streams: self.streams.clone() }).unwrap_or_default()
+        serde_json::to_string(&StateFile { version: VERSION, streams: self.streams.clone() })
+            .unwrap_or_default()
     }
 }
 
@@ -118,7 +119,7 @@ fn read(path: &Path) -> io::Result<BTreeMap<String, SavedStream>> {
     if text.len() as u64 > LARGEST {
         return Err(io::Error::other("it is too large"));
     }
-    let file: File = serde_json::from_slice(&text)?;
+    let file: StateFile = serde_json::from_slice(&text)?;
     if file.version != VERSION {
         return Err(io::Error::other(format!("it is of version {}, not {VERSION}", file.version)));
     }

@@ -1,7 +1,7 @@
 //! A live manifest in parts: its periods, and in each the segments of every template.
 //!
-//! Reads the shape that KVS is known to write (`KVS.md` 5.6): `SegmentTemplate` with `$Number$` and a
-//! `SegmentTimeline`. Of another shape nothing can be kept continuous, and that is said.
+//! Reads the shape that KVS is known to write (docs/KVS.md 5.6): `SegmentTemplate` with `$Number$` and a
+//! `SegmentTimeline`. A manifest of another shape cannot be kept continuous and is an error.
 
 use super::xml::{Element, Node};
 use crate::kvs::{FragmentNumber, Protocol, Resource, Timestamp};
@@ -37,12 +37,12 @@ pub(in crate::sessions) struct Template {
     /// Where on the media timeline the period begins, ticks.
     pub offset: u64,
     pub init: Resource,
-    pub segments: Vec<Segment>,
+    pub segments: Vec<TimelineSegment>,
 }
 
 /// An `S`, repeats written out.
 #[derive(Clone, PartialEq, Debug)]
-pub(in crate::sessions) struct Segment {
+pub(in crate::sessions) struct TimelineSegment {
     /// What `$Number$` becomes.
     pub number: u64,
     /// Start on the media timeline, ticks.
@@ -56,10 +56,10 @@ pub(in crate::sessions) struct Segment {
 }
 
 const SHAPE: &str = "KVS's manifest has a shape that cannot be kept continuous";
-/// KVS lists 5,000 at most; a repeat count must not make millions of it.
+/// KVS lists 5,000 at most. A repeat count must not make millions of it.
 const MOST_SEGMENTS: usize = 20_000;
 
-/// How many fragments a manifest lists, whatever its shape: those of the longest track of each period.
+/// The number of fragments that a manifest of any shape lists: those of the longest track of each period.
 pub(in crate::sessions) fn listed(text: &str) -> usize {
     let Ok((_, mut root)) = Element::parse(text) else { return 0 };
     let mut all = 0;
@@ -157,7 +157,7 @@ impl Template {
             let attributes: Vec<_> = s.attributes.iter().filter(|(name, _)| plain(name)).cloned().collect();
             for _ in 0..=repeats {
                 let (fragment, attributes) = (fragment.clone(), attributes.clone());
-                segments.push(Segment { number: place, time, duration, fragment, attributes });
+                segments.push(TimelineSegment { number: place, time, duration, fragment, attributes });
                 place += 1;
                 time = time.saturating_add(duration);
             }
@@ -166,7 +166,7 @@ impl Template {
         Ok(Self { timescale, offset, init, segments })
     }
 
-    /// Ticks in milliseconds; what lies beyond any date is cut, so that sums stay in range.
+    /// Ticks in milliseconds. What lies beyond any date is cut off, so that sums stay in range.
     pub(in crate::sessions) fn millis(&self, ticks: u64) -> u64 {
         u64::try_from(u128::from(ticks) * 1000 / u128::from(self.timescale)).unwrap_or(FAR).min(FAR)
     }
@@ -177,10 +177,10 @@ impl Template {
     }
 }
 
-/// Milliseconds of which a few can be added without care.
+/// A few values of this size can be added without overflow.
 const FAR: u64 = 1 << 52;
 
-/// A number of which a few can be added without care.
+/// A number of which a few can be added without overflow.
 fn small(text: &str) -> Option<u64> {
     text.parse().ok().filter(|number: &u64| *number < 1 << 52)
 }

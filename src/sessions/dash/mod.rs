@@ -2,6 +2,7 @@
 
 pub(super) mod manifest;
 mod offered;
+mod published;
 mod render;
 mod saved;
 mod timeline;

@@ -1,8 +1,9 @@
-//! How the merged manifest is written.
+//! Writes the merged manifest.
 
-use super::timeline::{Period, PublishedTrack, Timeline};
+use super::published::{Period, PublishedTrack};
+use super::timeline::Timeline;
 use crate::kvs::{Resource, Timestamp};
-use crate::sessions::dash::manifest::{self, Segment};
+use crate::sessions::dash::manifest::{self, TimelineSegment};
 use crate::sessions::dash::xml::{Element, Node};
 use std::time::Duration;
 
@@ -16,12 +17,12 @@ impl Timeline {
     ) -> Result<String, &'static str> {
         root.set("type", "dynamic".to_owned());
         root.set("availabilityStartTime", Timestamp::from_millis(0).to_string());
-        let Some(ends) = self.shown().last().map(|last| last.end) else {
+        let Some(ends) = self.listed_fragments().last().map(|last| last.end) else {
             return Err("KVS's manifest lists nothing");
         };
         root.set("timeShiftBufferDepth", manifest::shown(self.depth()));
         if ended {
-            // A live presentation that is over says so by its length.
+            // The length of a live presentation says that it is over.
             root.remove("minimumUpdatePeriod");
             root.set("mediaPresentationDuration", manifest::shown(ends));
         }
@@ -34,7 +35,7 @@ impl Timeline {
         let at =
             root.children.iter().position(|n| matches!(n, Node::Element(e) if late.contains(&e.local())));
         let at = at.unwrap_or(root.children.len());
-        let oldest = self.shown().next().map_or(0, |fragment| fragment.period);
+        let oldest = self.listed_fragments().next().map_or(0, |fragment| fragment.period);
         let listed = || self.periods.iter().filter(|period| period.place >= oldest);
         let starts = listed().skip(1).map(|next| Some(next.start)).chain([None]);
         let periods = listed().zip(starts);
@@ -71,7 +72,7 @@ impl Timeline {
                 && let Some(track) = period.tracks.get(at)
             {
                 let segments = self
-                    .shown()
+                    .listed_fragments()
                     .filter(|fragment| fragment.period == period.place)
                     .filter_map(|fragment| fragment.tracks.get(at)?.as_ref());
                 fill(found, period.start, track, segments, self.shown);
@@ -86,11 +87,11 @@ fn fill<'a>(
     element: &mut Element,
     start: u64,
     track: &PublishedTrack,
-    segments: impl Iterator<Item = &'a Segment>,
+    segments: impl Iterator<Item = &'a TimelineSegment>,
     shown: (bool, bool),
 ) {
     element.remove("startNumber");
-    // What is presented when a period begins is what its media calls by the same time.
+    // The times of the media are counted from 1970, so the offset of a period is its start.
     let offset = u128::from(start) * u128::from(track.timescale) / 1000;
     element.set("presentationTimeOffset", offset.to_string());
     element.set("initialization", track.init.to_string().replace('&', "&amp;"));
@@ -117,7 +118,7 @@ fn fill<'a>(
     element.children = vec![Node::Element(timeline)];
 }
 
-/// Tells players to take the time from our `Date` header. Without it dash.js asks a server of its maker's choice.
+/// Makes players take the time from the `Date` header of kvs-edge. Without it dash.js asks a public server.
 fn clock(sibling: &str) -> Element {
     let prefix = sibling.rsplit_once(':').map_or(String::new(), |(prefix, _)| format!("{prefix}:"));
     let mut clock = Element { name: format!("{prefix}UTCTiming"), ..Element::default() };

@@ -1,22 +1,23 @@
-//! What players of live DASH must not notice: that upstream sessions end and begin anew, and that kvs-edge does.
+//! Merges the manifests of one upstream session after another into one that DASH players can follow.
 //!
-//! DASH numbers and times are positions in a session (`KVS.md` trap 24), so nothing in a manifest of KVS means
-//! anything in the next session. Published, a fragment is called by its time (`$Time$`), counted from 1970 on one
-//! timeline that runs by KVS's own clock: the server time inside its number, which is the same in every session. So
-//! a renewed session goes on in the same `Period`, and so does a restarted or second kvs-edge that knows nothing of
-//! the other. dash.js 5 needs that: it stays for good in a period that is no longer listed. The media is made to fit:
-//! its times are moved by as much as the manifest's (`playback::mp4`).
+//! Players must not notice that upstream sessions end and begin anew, or that kvs-edge restarts. DASH numbers
+//! and times are positions in a session (docs/KVS.md trap 24), so nothing in a manifest of KVS is valid in
+//! the next session. A fragment is therefore published by its time (`$Time$`), counted from 1970 on one
+//! timeline. The timeline runs by the clock of KVS: the server time inside the fragment number, which is the
+//! same in every session. So a renewed session continues in the same `Period`, and so does a restarted or
+//! second kvs-edge that knows nothing of the other. dash.js 5 needs that: it stays for good in a period that
+//! is no longer listed. The times of the media are shifted by as much as those of the manifest
+//! (`playback::mp4`).
 //!
-//! Fragments of a session follow each other as KVS's manifest says, unless the clock says that more than a fragment
-//! is missing: KVS closes gaps, players go by the clock. A new `Period` begins where the tracks change or their codec
-//! settings do, and is named by those. What an older session already listed, a newer does not list again, but may
-//! stand in for it. `publishTime` changes when the rest does, and never goes back.
+//! Fragments of a session follow each other as KVS's manifest says, unless the clock says that more than a
+//! fragment is missing: KVS closes gaps, but players go by the clock. A new `Period` begins where the tracks
+//! or their codec settings change, and is named by those. A newer session does not list again what an older
+//! one listed, but players may be sent to it. `publishTime` changes when the rest does, and never goes back.
 //!
-//! Pure: manifests in, manifests out. How they look is `render`'s.
+//! There is no I/O here: manifests in, manifests out. `render` writes them.
 
-use super::manifest::{Manifest, Segment};
-use super::offered::{Offer, told};
-use super::saved::SavedTimeline;
+use super::published::{Fragment, FragmentSource, Period, PublishedTrack};
+use super::saved::{SAVED, SavedTimeline};
 use super::xml::Element;
 use crate::kvs::{FragmentNumber, Protocol, Resource, Timestamp};
 use crate::playback::mp4;
@@ -28,66 +29,22 @@ use std::time::Duration;
 pub(in crate::sessions) struct Timeline {
     /// Fragments listed at most.
     pub(super) window: usize,
-    /// `kvs:ts` and `kvs:fn` are shown.
+    /// Whether `kvs:ts` and `kvs:fn` are shown.
     pub(super) shown: (bool, bool),
-    /// LIVE: the clock is the server's. A replay's is its session's.
+    /// LIVE: times follow the clock of the server. Those of a replay follow its session.
     pub(super) live: bool,
     pub(super) periods: VecDeque<Period>,
-    /// The newest `window` are listed, the others are remembered for requests still under way.
+    /// The newest `window` are listed, and the others are remembered for requests under way.
     pub(super) fragments: VecDeque<Fragment>,
-    pub(super) inits: VecDeque<Init>,
+    pub(super) inits: VecDeque<KnownInit>,
     pub(super) begun: u64,
     pub(super) last: Option<(String, Timestamp)>,
-    /// What an earlier process was at.
+    /// What an earlier process saved.
     pub(super) resumed: Option<SavedTimeline>,
 }
 
-/// A period, as published.
-pub(super) struct Period {
-    /// In the order in which they began.
-    pub(super) place: u64,
-    /// Which tracks, with which codec settings.
-    pub(super) id: String,
-    /// Milliseconds since 1970; 0 for the first, which is the same one in every process.
-    pub(super) start: u64,
-    /// As KVS wrote it, without segments.
-    pub(super) element: Element,
-    pub(super) tracks: Vec<PublishedTrack>,
-}
-
-pub(super) struct PublishedTrack {
-    pub(super) track: u8,
-    /// Ticks per second in the manifest.
-    pub(super) timescale: u64,
-    pub(super) init: Resource,
-}
-
-/// A fragment, on all tracks of its period.
-pub(super) struct Fragment {
-    pub(super) period: u64,
-    pub(super) number: Option<FragmentNumber>,
-    pub(super) told: Option<Timestamp>,
-    /// Milliseconds since 1970.
-    pub(super) start: u64,
-    pub(super) end: u64,
-    /// Times counted from 1970. `None` where a track has nothing.
-    pub(super) tracks: Vec<Option<Segment>>,
-    /// Where it can be fetched, oldest session first.
-    pub(super) homes: Vec<Home>,
-}
-
-/// What a session calls a fragment.
-pub(super) struct Home {
-    pub(super) generation: Generation,
-    /// Which of that session's periods.
-    pub(super) place: usize,
-    pub(super) number: u64,
-    /// Published time less time there, milliseconds, by track.
-    pub(super) moved: Vec<u64>,
-}
-
 /// An init segment of a session.
-pub(super) struct Init {
+pub(super) struct KnownInit {
     published: Resource,
     pub(super) generation: Generation,
     pub(super) upstream: Resource,
@@ -100,23 +57,23 @@ pub(in crate::sessions) struct FragmentAt {
     pub generation: Generation,
     /// Its number there.
     pub number: FragmentNumber,
-    /// Ticks of the media by which its times must be moved.
+    /// Ticks to add to the times of its media.
     pub ticks: u64,
 }
 
 /// A published manifest.
 pub(in crate::sessions) struct Published {
     pub text: String,
-    /// The longest fragment.
+    /// The length of the longest fragment.
     pub target: Duration,
     pub ended: bool,
 }
 
 /// Fragments remembered beyond those listed.
 const REMEMBERED: usize = 256;
-/// Init segments of past sessions that a player may still ask for.
+/// Init segments remembered, for players that still hold an address.
 const INITS: usize = 64;
-/// A year, in milliseconds: no camera is waited for longer, and sums stay in range.
+/// A year, in milliseconds: a longer gap counts as a year, so that sums stay in range.
 const LONGEST_GAP: u64 = 366 * 86_400_000;
 
 impl Timeline {
@@ -134,12 +91,33 @@ impl Timeline {
         }
     }
 
+    /// What the next process needs to continue with the same period and times; `None` if nothing is listed.
+    pub(in crate::sessions) fn saved(&self) -> Option<SavedTimeline> {
+        let period = self.periods.back()?;
+        let from = self.fragments.len().saturating_sub(SAVED);
+        let newest = self.fragments.range(from..);
+        let fragments = newest.filter_map(|f| Some((f.number.as_ref()?.to_string(), f.start))).collect();
+        Some(SavedTimeline { period: (period.id.clone(), period.start), fragments })
+    }
+
+    /// Continues from what an earlier process saved.
+    pub(in crate::sessions) fn resume(&mut self, saved: SavedTimeline) {
+        if saved.is_plausible() {
+            self.resumed = Some(saved);
+        }
+    }
+
+    /// When a fragment began for an earlier process.
+    fn saved_start(&self, offer: &Offer<'_>) -> Option<u64> {
+        self.resumed.as_ref()?.start(offer.segment.fragment.as_ref()?.as_str())
+    }
+
     /// True until something has been merged.
     pub(in crate::sessions) fn is_empty(&self) -> bool {
         self.fragments.is_empty()
     }
 
-    /// The init segments of a manifest that [`Timeline::learn`] was told nothing of yet.
+    /// The init segments of a manifest that [`Timeline::learn`] has not been given yet.
     pub(in crate::sessions) fn unknown_inits(
         &self,
         generation: Generation,
@@ -151,7 +129,7 @@ impl Timeline {
         Ok(inits.filter(|init| self.track(generation, init).is_none()).cloned().collect())
     }
 
-    /// What stands in an init segment of a session.
+    /// Notes what an init segment of a session holds.
     pub(in crate::sessions) fn learn(
         &mut self,
         generation: Generation,
@@ -159,16 +137,16 @@ impl Timeline {
         track: mp4::Init,
     ) {
         let Resource::InitSegment { protocol, track: number, .. } = *upstream else { return };
-        // Equal settings, equal address: in every session and every process.
+        // Equal settings have equal addresses, in every session and every process.
         let sequence = u32::try_from(track.mark % 1_000_000_000).ok();
         let published = Resource::InitSegment { protocol, track: number, sequence };
-        self.inits.push_back(Init { published, generation, upstream: upstream.clone(), track });
+        self.inits.push_back(KnownInit { published, generation, upstream: upstream.clone(), track });
         if self.inits.len() > INITS {
             self.inits.pop_front();
         }
     }
 
-    /// Merges what `generation` lists and gives what players shall see.
+    /// Merges what `generation` lists, and gives what players get.
     pub(in crate::sessions) fn merge(
         &mut self,
         generation: Generation,
@@ -181,8 +159,8 @@ impl Timeline {
             let window = leading.segments.len().saturating_sub(self.window);
             for segment in &leading.segments[window..] {
                 let offer = Offer { generation, place, available, period: offered, segment };
-                match self.listed(&offer) {
-                    Some(at) => self.again(at, &offer),
+                match self.place_of(&offer) {
+                    Some(at) => self.update(at, &offer),
                     None if self.is_new(&offer) => self.add(&offer)?,
                     None => {}
                 }
@@ -194,7 +172,8 @@ impl Timeline {
         if let Some(oldest) = self.fragments.front().map(|fragment| fragment.period) {
             self.periods.retain(|period| period.place >= oldest);
         }
-        let longest = self.shown().map(|fragment| fragment.end.saturating_sub(fragment.start)).max();
+        let longest =
+            self.listed_fragments().map(|fragment| fragment.end.saturating_sub(fragment.start)).max();
         let target = Duration::from_millis(longest.unwrap_or(2000));
         let text = self.render(&declaration, root, ended, now)?;
         Ok(Published { text, target, ended })
@@ -207,7 +186,7 @@ impl Timeline {
             let period = self.periods.iter().find(|period| period.place == fragment.period);
             period.and_then(|period| period.tracks.iter().position(|known| known.track == track))
         };
-        // Of another process, times may differ by what clocks differ.
+        // The times of another process may differ by as much as the clocks do.
         let near = |fragment: &&Fragment| {
             let at = of_track(fragment)?;
             let segment = fragment.tracks.get(at)?.as_ref()?;
@@ -216,19 +195,19 @@ impl Timeline {
         };
         let nearest = self.fragments.iter().rev().filter_map(|fragment| Some((near(&fragment)?, fragment)));
         let Some(((_, at), fragment)) = nearest.min_by_key(|((off, _), _)| *off) else { return Vec::new() };
-        let homes = fragment.homes.iter().filter_map(|home| {
-            let timescale = self.timescale(home.generation, track)?;
-            let ticks = u128::from(*home.moved.get(at)?) * u128::from(timescale) / 1000;
+        let sources = fragment.sources.iter().filter_map(|source| {
+            let timescale = self.timescale(source.generation, track)?;
+            let ticks = u128::from(*source.shift.get(at)?) * u128::from(timescale) / 1000;
             Some(FragmentAt {
-                generation: home.generation,
-                number: FragmentNumber::parse(&home.number.to_string()).ok()?,
+                generation: source.generation,
+                number: FragmentNumber::parse(&source.number.to_string()).ok()?,
                 ticks: u64::try_from(ticks).ok()?,
             })
         });
-        homes.collect()
+        sources.collect()
     }
 
-    /// The init segment behind a published address, in the newest session that has it.
+    /// Where the published address of an init segment leads, in the newest session that has it.
     pub(in crate::sessions) fn init(&self, published: &Resource) -> Option<(Generation, Resource)> {
         let init = self.inits.iter().rev().find(|init| init.published == *published)?;
         Some((init.generation, init.upstream.clone()))
@@ -237,15 +216,15 @@ impl Timeline {
     /// The init segment last published for a track.
     pub(in crate::sessions) fn latest_init(&self, track: u8) -> Option<(Generation, Resource)> {
         let of_track =
-            |init: &&Init| matches!(init.upstream, Resource::InitSegment { track: t, .. } if t == track);
+            |init: &&KnownInit| matches!(init.upstream, Resource::InitSegment { track: t, .. } if t == track);
         self.inits.iter().rev().find(of_track).map(|init| (init.generation, init.upstream.clone()))
     }
 
-    /// The fragments that players see, by track, oldest first, as published.
+    /// The fragments that are listed, by track, oldest first, as published.
     pub(in crate::sessions) fn fragments(&self) -> Vec<Vec<Resource>> {
         let Some(newest) = self.periods.back() else { return Vec::new() };
         let listed = |at: usize| {
-            self.shown()
+            self.listed_fragments()
                 .filter(|fragment| fragment.period == newest.place)
                 .filter_map(move |fragment| fragment.tracks[at].as_ref())
         };
@@ -257,15 +236,15 @@ impl Timeline {
         tracks.collect()
     }
 
-    /// The start of the newest fragment listed, as `kvs:ts` tells it: where a replay has come to.
+    /// The start of the newest fragment listed by its `kvs:ts`: where a replay has come to.
     pub(in crate::sessions) fn reached(&self) -> Option<Timestamp> {
-        self.fragments.back()?.told
+        self.fragments.back()?.kvs_time
     }
 
-    /// The fragments that are listed, oldest first. What a camera recorded before it was away is listed no more:
-    /// Shaka Player takes the last fragment ahead of a hole for as long as the hole, and its live edge falls back by
-    /// so much for good.
-    pub(super) fn shown(&self) -> impl Iterator<Item = &Fragment> {
+    /// The fragments that are listed, oldest first. What a camera recorded before it was away is no longer
+    /// listed: Shaka Player takes the last fragment ahead of a gap for as long as the gap, and its live edge
+    /// falls back by that time for good.
+    pub(super) fn listed_fragments(&self) -> impl Iterator<Item = &Fragment> {
         let from = self.fragments.len().saturating_sub(self.window);
         let listed = self.fragments.range(from..).zip(self.fragments.range(from..).skip(1));
         let hole = |(before, after): (&Fragment, &Fragment)| after.start > before.end + before.length() / 2;
@@ -273,52 +252,55 @@ impl Timeline {
         self.fragments.iter().skip(after.map_or(from, |(at, _)| from + at + 1))
     }
 
-    /// How far back players may go, in milliseconds: as long as a full list is; while it is shorter, after a camera was
-    /// away, into the middle of the oldest fragment. dash.js goes there when it has fallen behind, as it has then, and
-    /// stays for good where nothing is, or where a fragment just begins.
+    /// How far back players may go, in milliseconds: the length of a full list. While the list is shorter,
+    /// after a camera was away, it ends in the middle of the oldest fragment: dash.js goes there when it has
+    /// fallen behind, and it stays for good at a place without media, or where a fragment just begins.
     pub(super) fn depth(&self) -> u64 {
         let from = self.fragments.len().saturating_sub(self.window);
         let full = self.fragments.range(from..);
-        let (Some(oldest), Some(newest)) = (self.shown().next(), self.shown().last()) else { return 0 };
-        if self.shown().count() < full.len() {
+        let (Some(oldest), Some(newest)) = (self.listed_fragments().next(), self.listed_fragments().last())
+        else {
+            return 0;
+        };
+        if self.listed_fragments().count() < full.len() {
             return newest.end.saturating_sub(oldest.start + oldest.length() / 2);
         }
         full.map(Fragment::length).sum()
     }
 
-    fn track(&self, generation: Generation, upstream: &Resource) -> Option<&Init> {
+    fn track(&self, generation: Generation, upstream: &Resource) -> Option<&KnownInit> {
         self.inits.iter().find(|init| init.generation == generation && init.upstream == *upstream)
     }
 
     fn timescale(&self, generation: Generation, track: u8) -> Option<u32> {
         let of_track =
-            |init: &&Init| matches!(init.upstream, Resource::InitSegment { track: t, .. } if t == track);
+            |init: &&KnownInit| matches!(init.upstream, Resource::InitSegment { track: t, .. } if t == track);
         let mut inits = self.inits.iter().rev().filter(of_track);
         inits.find(|init| init.generation == generation).map(|init| init.track.timescale)
     }
 
-    /// A fragment that is known already: listed by this session before, or by another.
-    fn listed(&self, offer: &Offer<'_>) -> Option<usize> {
-        let here = |home: &Home| {
-            home.generation == offer.generation
-                && home.place == offer.place
-                && home.number == offer.segment.number
+    /// The place of a fragment that this session or another one listed before.
+    fn place_of(&self, offer: &Offer<'_>) -> Option<usize> {
+        let here = |source: &FragmentSource| {
+            source.generation == offer.generation
+                && source.place == offer.place
+                && source.number == offer.segment.number
         };
         self.fragments.iter().rposition(|fragment| {
-            fragment.homes.iter().any(here)
+            fragment.sources.iter().any(here)
                 || (fragment.number.is_some() && fragment.number == offer.segment.fragment)
         })
     }
 
-    /// A known fragment is listed again: its length may have become known, and another session may have it too.
-    fn again(&mut self, at: usize, offer: &Offer<'_>) {
+    /// A known fragment is listed again. Its length may be known now, or another session may have it too.
+    fn update(&mut self, at: usize, offer: &Offer<'_>) {
         let fragment = &mut self.fragments[at];
         let segments = offer.segments();
-        let home = Home {
+        let source = FragmentSource {
             generation: offer.generation,
             place: offer.place,
             number: offer.segment.number,
-            moved: fragment
+            shift: fragment
                 .tracks
                 .iter()
                 .zip(segments.iter().zip(&offer.period.templates))
@@ -328,9 +310,9 @@ impl Timeline {
                 })
                 .collect(),
         };
-        match fragment.homes.iter().position(|known| known.generation == home.generation) {
-            None => fragment.homes.push(home),
-            // The length is that of the session that listed it first.
+        match fragment.sources.iter().position(|known| known.generation == source.generation) {
+            None => fragment.sources.push(source),
+            // The length is the one that the first session lists.
             Some(0) => {
                 for (known, there) in fragment.tracks.iter_mut().zip(segments) {
                     if let (Some(known), Some(there)) = (known, there) {
@@ -343,14 +325,15 @@ impl Timeline {
         }
     }
 
-    /// True if nothing listed is a later fragment: by its own number, else its time, else its place.
+    /// True if the fragment comes after all that are listed: by its number, else by its time, else by its
+    /// place.
     fn is_new(&self, offer: &Offer<'_>) -> bool {
         let Some(last) = self.fragments.back() else { return true };
         match (&offer.segment.fragment, &last.number) {
             (Some(number), Some(last)) => number > last,
-            _ => match (told(offer.segment), last.told) {
+            _ => match (kvs_time(offer.segment), last.kvs_time) {
                 (Some(time), Some(last)) => time > last,
-                // Half a fragment of tolerance: the clocks of two sessions differ.
+                // Half a fragment of tolerance, because the clocks of two sessions differ.
                 _ => offer.wall() + last.length() / 2 >= last.end,
             },
         }
@@ -359,22 +342,22 @@ impl Timeline {
     fn add(&mut self, offer: &Offer<'_>) -> Result<(), &'static str> {
         let start = self.start(offer);
         let period = self.period(offer, start)?;
-        let moved: Vec<u64> = offer.period.templates.iter().map(|t| offer.moved(t, start)).collect();
+        let shift: Vec<u64> = offer.period.templates.iter().map(|t| offer.shift(t, start)).collect();
         let mut tracks = offer.segments();
-        for (track, (moved, template)) in tracks.iter_mut().zip(moved.iter().zip(&offer.period.templates)) {
+        for (track, (shift, template)) in tracks.iter_mut().zip(shift.iter().zip(&offer.period.templates)) {
             if let Some(segment) = track {
-                segment.time = segment.time.saturating_add(template.ticks(*moved));
+                segment.time = segment.time.saturating_add(template.ticks(*shift));
             }
         }
         let (generation, place, number) = (offer.generation, offer.place, offer.segment.number);
         self.fragments.push_back(Fragment {
             period,
             number: offer.segment.fragment.clone(),
-            told: told(offer.segment),
+            kvs_time: kvs_time(offer.segment),
             start,
             end: start + offer.leading().millis(offer.segment.duration),
             tracks,
-            homes: vec![Home { generation, place, number, moved }],
+            sources: vec![FragmentSource { generation, place, number, shift }],
         });
         Ok(())
     }
@@ -382,23 +365,24 @@ impl Timeline {
     /// Where a new fragment begins, milliseconds since 1970.
     fn start(&self, offer: &Offer<'_>) -> u64 {
         let Some(last) = self.fragments.back() else {
-            return self.resumed_start(offer).unwrap_or_else(|| offer.clock(self.live));
+            return self.saved_start(offer).unwrap_or_else(|| offer.clock(self.live));
         };
         let length = last.length();
-        // In one session KVS's manifest says where it follows.
-        let here = |home: &&Home| home.generation == offer.generation && home.place == offer.place;
-        let follows = last.homes.iter().find(here).map_or(last.end, |home| {
-            let there = home.moved.first().copied().unwrap_or(0);
+        // Within one session the manifest of KVS says where it follows.
+        let here =
+            |source: &&FragmentSource| source.generation == offer.generation && source.place == offer.place;
+        let follows = last.sources.iter().find(here).map_or(last.end, |source| {
+            let there = source.shift.first().copied().unwrap_or(0);
             offer.millis().saturating_add(there).max(last.start + 1)
         });
-        // Between two fragments the times told say it best: what both clocks are off by cancels out.
-        let meant = match (told(offer.segment), last.told) {
+        // The difference of two `kvs:ts` is best, because the errors of the clock cancel out.
+        let meant = match (kvs_time(offer.segment), last.kvs_time) {
             (Some(time), Some(before)) => {
                 last.start + time.millis().saturating_sub(before.millis()).min(LONGEST_GAP)
             }
             _ => offer.clock(self.live).min(last.end + LONGEST_GAP),
         };
-        // Less than a fragment is not a gap but two clocks.
+        // Less than a fragment is not a gap but the difference of two clocks.
         if meant >= follows + length { meant } else { follows }
     }
 
@@ -425,7 +409,7 @@ impl Timeline {
         if let Some(last) = self.periods.back().filter(same) {
             return Ok(last.place);
         }
-        // Settings that come back while they are still listed.
+        // The same settings may come back while their first period is still listed.
         let taken = self.periods.iter().any(|period| period.id.starts_with(&id));
         let id = if taken { format!("{id}-{start}") } else { id };
         let resumed = self.resumed.take_if(|kept| kept.period.0.starts_with(&id));
@@ -442,9 +426,3 @@ impl Timeline {
 }
 
 const NO_INIT: &str = "KVS's manifest names an init segment that is none";
-
-impl Fragment {
-    pub(super) fn length(&self) -> u64 {
-        self.end.saturating_sub(self.start)
-    }
-}

@@ -1,7 +1,7 @@
 //! A small tree of XML elements, enough to take a manifest apart and put it together again.
 //!
-//! It reads what `playback` has already checked and made plain: well-formed, of bounded depth, without entities or
-//! document types. Values stay as they were written, escapes included.
+//! It reads what `playback` has already checked and made plain: well-formed, of bounded depth, without
+//! entities or document types. Values stay as they were written, escapes included.
 
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};

@@ -1,10 +1,10 @@
-//! What stands ahead of a fragment, and how many discontinuities that makes: decided from its neighbours.
+//! Decides whether a discontinuity stands ahead of a fragment, and counts it, from the fragments around.
 
-use super::timeline::Mark;
+use super::mark::Mark;
 use crate::sessions::numbering;
 
-/// The count where each fragment has a discontinuity ahead of it: those that slid past unseen had theirs too.
-pub(in crate::sessions) fn every(place: Mark, before: Option<Mark>, after: Option<Mark>) -> Mark {
+/// The count where each fragment has a discontinuity ahead of it. Fragments that were missed count too.
+pub(super) fn count_each(place: Mark, before: Option<Mark>, after: Option<Mark>) -> Mark {
     let here = |mark: &Mark| mark.generation == place.generation;
     let index = match (before, after) {
         (Some(before), _) if here(&before) => {
@@ -20,23 +20,18 @@ pub(in crate::sessions) fn every(place: Mark, before: Option<Mark>, after: Optio
     Mark { index, ..place }
 }
 
-/// What a track sees ahead of a fragment.
-pub(in crate::sessions) struct Break {
-    /// Nothing was recorded for long.
-    pub gap: bool,
-    /// Another init segment than before, should the session be another one too.
-    pub session: bool,
+/// What separates a fragment from the one before it on a track.
+pub(super) struct Break {
+    /// Nothing was recorded for more than two target durations.
+    pub(super) gap: bool,
+    /// The init segment differs. That matters if the session differs too.
+    pub(super) init: bool,
 }
 
 /// The count where discontinuities are rare.
-pub(in crate::sessions) fn now_and_then(
-    place: Mark,
-    before: Option<Mark>,
-    after: Option<Mark>,
-    breaks: Break,
-) -> Mark {
+pub(super) fn count_rare(place: Mark, before: Option<Mark>, after: Option<Mark>, breaks: Break) -> Mark {
     match (before, after) {
-        // Another track went on without this fragment. What that one counted stands.
+        // Another track has continued without this fragment. The count of that track stands.
         (Some(before), Some(_)) => Mark { tagged: false, index: before.index, ..place },
         (None, Some(after)) => {
             Mark { tagged: false, index: after.index.saturating_sub(u64::from(after.tagged)), ..place }
@@ -46,9 +41,9 @@ pub(in crate::sessions) fn now_and_then(
             Mark { index: first + u64::from(place.tagged), ..place }
         }
         (Some(before), None) => {
-            let goes_on =
-                before.generation == place.generation || (before.moved && place.moved && !breaks.session);
-            let tagged = place.tagged || breaks.gap || !goes_on;
+            let continues =
+                before.generation == place.generation || (before.shifted && place.shifted && !breaks.init);
+            let tagged = place.tagged || breaks.gap || !continues;
             Mark { tagged, index: before.index + u64::from(tagged), ..place }
         }
     }

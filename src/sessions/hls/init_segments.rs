@@ -1,9 +1,9 @@
-//! Published addresses of init segments, and what stands behind each.
+//! Published addresses of init segments, and where each leads.
 //!
-//! KVS numbers init segments anew in each session, so that one address can mean two things; a player that keeps init
-//! segments by their address would decode with the wrong one. Published, each has a number that follows from what
-//! stands in it, the same for equal ones in every session and process; where that is not known, one that no other
-//! session or process gives.
+//! KVS numbers init segments anew in each session, so one address can mean two segments, and a player that
+//! caches init segments by address would decode with the wrong one. Each is published with a number that
+//! follows from its content, which is the same for equal ones in every session and process. Where the content
+//! is not known, it gets a number that no other session or process gives.
 
 use crate::kvs::{Resource, Timestamp};
 use crate::playback::mp4;
@@ -11,20 +11,20 @@ use crate::sessions::numbering;
 use crate::sessions::numbering::Generation;
 use std::collections::VecDeque;
 
-/// Our addresses of init segments.
+/// The published addresses of init segments.
 #[derive(Default)]
-pub(in crate::sessions) struct Inits {
+pub(super) struct InitSegments {
     known: VecDeque<(u32, Generation, Resource)>,
     learned: VecDeque<(Generation, Resource, mp4::Init)>,
     last: u32,
 }
 
-/// Sessions of one stream that a player could still ask inits of.
-const INITS: usize = 64;
+/// Init segments remembered, for players that still hold an address.
+const REMEMBERED: usize = 64;
 
-impl Inits {
+impl InitSegments {
     /// The published address of an init segment of a session.
-    pub(in crate::sessions) fn address(
+    pub(super) fn address(
         &mut self,
         generation: Generation,
         upstream: &Resource,
@@ -34,58 +34,51 @@ impl Inits {
         if let Some((id, ..)) = known {
             return renumbered(upstream, *id);
         }
-        let id = match self.track(generation, upstream) {
-            Some(track) => u32::try_from(track.mark % 1_000_000_000).unwrap_or_default(),
+        let id = match self.content(generation, upstream) {
+            Some(content) => u32::try_from(content.mark % 1_000_000_000).unwrap_or_default(),
             None => {
                 self.last = numbering::init_epoch(now).max(self.last.saturating_add(1));
                 self.last
             }
         };
         self.known.push_back((id, generation, upstream.clone()));
-        if self.known.len() > INITS {
+        if self.known.len() > REMEMBERED {
             self.known.pop_front();
         }
         renumbered(upstream, id)
     }
 
-    /// What stands in an init segment of a session.
-    pub(in crate::sessions) fn learn(
-        &mut self,
-        generation: Generation,
-        upstream: &Resource,
-        track: mp4::Init,
-    ) {
-        self.learned.push_back((generation, upstream.clone(), track));
-        if self.learned.len() > INITS {
+    /// Notes what an init segment of a session holds.
+    pub(super) fn learn(&mut self, generation: Generation, upstream: &Resource, track: mp4::Init) {
+        self.learned.push_back((generation, upstream.clone(), content));
+        if self.learned.len() > REMEMBERED {
             self.learned.pop_front();
         }
     }
 
-    /// What was learned of an init segment.
-    pub(in crate::sessions) fn track(
-        &self,
-        generation: Generation,
-        upstream: &Resource,
-    ) -> Option<mp4::Init> {
+    /// What an init segment holds, if that is known.
+    pub(super) fn content(&self, generation: Generation, upstream: &Resource) -> Option<mp4::Init> {
         let mut learned = self.learned.iter().rev();
-        learned.find(|(of, resource, _)| *of == generation && resource == upstream).map(|(.., track)| *track)
+        learned
+            .find(|(of, resource, _)| *of == generation && resource == upstream)
+            .map(|(.., content)| *content)
     }
 
-    /// What was learned last of a track of a session.
-    pub(in crate::sessions) fn newest(&self, generation: Generation, track: u8) -> Option<mp4::Init> {
+    /// What the newest init segment of a track holds in a session.
+    pub(super) fn newest(&self, generation: Generation, track: u8) -> Option<mp4::Init> {
         let mut learned = self.learned.iter().rev();
-        learned.find(|(of, init, _)| *of == generation && is_of(init, track)).map(|(.., track)| *track)
+        learned.find(|(of, init, _)| *of == generation && is_of(init, track)).map(|(.., content)| *content)
     }
 
-    /// The init segment behind an address, in the newest session that has it.
-    pub(in crate::sessions) fn find(&self, published: &Resource) -> Option<(Generation, Resource)> {
+    /// Where an address leads, in the newest session that has it.
+    pub(super) fn find(&self, published: &Resource) -> Option<(Generation, Resource)> {
         let mut known = self.known.iter().rev();
         let (_, generation, upstream) =
             known.find(|(id, _, upstream)| renumbered(upstream, *id) == *published)?;
         Some((*generation, upstream.clone()))
     }
 
-    pub(in crate::sessions) fn latest(&self, track: u8) -> Option<(Generation, Resource)> {
+    pub(super) fn latest(&self, track: u8) -> Option<(Generation, Resource)> {
         let (_, generation, upstream) =
             self.known.iter().rev().find(|(.., resource)| is_of(resource, track))?;
         Some((*generation, upstream.clone()))
@@ -115,7 +108,7 @@ mod tests {
 
     #[test]
     fn one_address_per_session_track_and_epoch() {
-        let (mut inits, now) = (Inits::default(), Timestamp::from_millis(1_800_000_000_000));
+        let (mut inits, now) = (InitSegments::default(), Timestamp::from_millis(1_800_000_000_000));
         let first = inits.address(1, &init(1, None), now);
         assert_eq!(inits.address(1, &init(1, None), now), first);
         for other in [(2, init(1, None)), (1, init(2, None)), (1, init(1, Some(1)))] {
@@ -132,7 +125,7 @@ mod tests {
     fn equal_ones_have_one_address_in_every_session_and_process() {
         let now = Timestamp::from_millis(1_800_000_000_000);
         let track = |mark| mp4::Init { timescale: 16_000, mark };
-        let mut inits = Inits::default();
+        let mut inits = InitSegments::default();
         inits.learn(1, &init(1, None), track(5_000_000_007));
         inits.learn(2, &init(1, Some(0)), track(5_000_000_007));
         inits.learn(2, &init(1, Some(1)), track(8));

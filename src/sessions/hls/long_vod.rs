@@ -1,29 +1,30 @@
-//! Footage longer than one session of KVS shows (24 h, 5,000 fragments): consecutive ranges joined into one playlist.
+//! Footage longer than one session of KVS shows (24 h, 5,000 fragments): consecutive ranges joined into one
+//! playlist.
 //!
-//! A range is cut into days; a day that holds more than 5,000 fragments is cut where each playlist ended. Ranges are
-//! inclusive at both ends and hold fragments by their start (`KVS.md` 4.1), so the next begins a millisecond after
-//! the one before ends, and no fragment is in two. Where one part follows another stands a discontinuity, since their
-//! times and init segments are not proven equal. An init segment's address says which part it belongs to; a
-//! fragment's own number does.
+//! A range is cut into days, and a day that holds more than 5,000 fragments is cut where each playlist ended.
+//! Ranges are inclusive at both ends and hold fragments by their start (docs/KVS.md 4.1), so the next begins
+//! a millisecond after the one before ends, and no fragment is in two. A discontinuity stands between two
+//! parts, since their times and init segments are not proven equal. The address of an init segment says which
+//! part it belongs to; for a fragment that follows from its number.
 //!
-//! Pure. Who loads the parts is `shared`.
+//! There is no I/O here. `session::parts` loads the parts.
 
-use super::playlist::{Map, MediaPlaylist};
 use crate::kvs::bounds::{LONGEST_FOOTAGE as DAY, MOST_LISTED_FRAGMENTS};
 use crate::kvs::{FragmentNumber, Resource, Timestamp};
+use crate::playback::hls::{Map, MediaPlaylist};
 use crate::sessions::error::Unplayable;
 use std::time::Duration;
 
-/// Most of one playlist: two days and more of fragments of two seconds, some 18 MB.
+/// Most fragments of one joined playlist: more than two days at two seconds each, some 18 MB.
 const MOST_JOINED: usize = 100_000;
-/// A month and a bit.
+/// Most days of a range.
 const MOST_DAYS: usize = 62;
 const NEXT: Duration = Duration::from_millis(1);
 
 /// First and last instant, both inclusive.
 pub(in crate::sessions) type Range = (Timestamp, Timestamp);
 
-/// The ranges to begin with.
+/// A range cut into days.
 pub(in crate::sessions) fn days((start, end): Range) -> Result<Vec<Range>, Unplayable> {
     let mut days = Vec::new();
     let mut from = start;
@@ -38,7 +39,7 @@ pub(in crate::sessions) fn days((start, end): Range) -> Result<Vec<Range>, Unpla
     Ok(days)
 }
 
-/// What is left of a range after a playlist of it; `None` if it was all.
+/// What is left of a range after a playlist of it; `None` if that listed all.
 pub(in crate::sessions) fn rest((_, end): Range, playlist: &MediaPlaylist) -> Option<Range> {
     if playlist.segments.len() < usize::from(MOST_LISTED_FRAGMENTS) {
         return None;
@@ -54,25 +55,26 @@ pub(in crate::sessions) struct Plan {
 }
 
 impl Plan {
-    /// The parts that hold something, in order.
+    /// The parts that hold fragments, in order.
     pub(in crate::sessions) fn of(parts: &[(Range, MediaPlaylist)]) -> Self {
         let parts = parts.iter().filter_map(|(range, playlist)| {
-            let mut numbers: Vec<_> = playlist.segments.iter().filter_map(|s| number(&s.resource)).collect();
+            let mut numbers: Vec<_> =
+                playlist.segments.iter().filter_map(|s| s.resource.fragment_number()).collect();
             numbers.sort();
-            Some((*range, numbers.first()?.clone(), numbers.last()?.clone()))
+            Some((*range, (*numbers.first()?).clone(), (*numbers.last()?).clone()))
         });
         Self { parts: parts.collect() }
     }
 
-    /// The part behind a published address, and the address there.
+    /// The part that a published address leads to, and the resource by its name there.
     pub(in crate::sessions) fn locate(&self, published: &Resource) -> Option<(Range, Resource)> {
         if let Resource::InitSegment { protocol, track, sequence: Some(id) } = published {
             let (range, ..) = self.parts.get(usize::try_from(id / EPOCHS).ok()?)?;
             let sequence = (id % EPOCHS).checked_sub(1);
             return Some((*range, Resource::InitSegment { protocol: *protocol, track: *track, sequence }));
         }
-        let number = number(published)?;
-        let (range, ..) = self.parts.iter().find(|(_, first, last)| *first <= number && number <= *last)?;
+        let number = published.fragment_number()?;
+        let (range, ..) = self.parts.iter().find(|(_, first, last)| first <= number && number <= last)?;
         Some((*range, published.clone()))
     }
 }
@@ -98,13 +100,13 @@ pub(in crate::sessions) fn join(parts: &[(Range, MediaPlaylist)]) -> Result<Medi
             "the range holds more than 100,000 fragments: ask for a shorter one",
         ));
     }
-    // What slid out is nothing; discontinuities count from here.
+    // Nothing was listed before, so discontinuities are counted from here.
     let mut joined = first.with(target, 0, 0, segments);
     joined.ended = true;
     Ok(joined)
 }
 
-/// Epochs of codec-private data a part may have: KVS allows 500 changes.
+/// Init segments that a part may have: KVS allows 500 changes of codec-private data.
 const EPOCHS: u32 = 1000;
 
 fn address(part: usize, map: Map) -> Result<Map, &'static str> {
@@ -114,13 +116,6 @@ fn address(part: usize, map: Map) -> Result<Map, &'static str> {
     let epoch = sequence.map_or(0, |sequence| sequence + 1);
     let part = u32::try_from(part).ok().filter(|_| epoch < EPOCHS).ok_or("too many init segments")?;
     Ok(map.at(Resource::InitSegment { protocol, track, sequence: Some(part * EPOCHS + epoch) }))
-}
-
-fn number(resource: &Resource) -> Option<FragmentNumber> {
-    match resource {
-        Resource::Mp4Fragment { number, .. } | Resource::TsFragment { number } => Some(number.clone()),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

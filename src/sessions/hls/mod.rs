@@ -3,10 +3,11 @@
 mod discontinuity;
 mod init_segments;
 pub(super) mod long_vod;
+mod mark;
 mod offered;
-pub(super) mod playlist;
 mod saved;
 mod timeline;
+mod track_playlist;
 
 pub(super) use saved::SavedTimeline;
 pub(super) use timeline::Timeline;

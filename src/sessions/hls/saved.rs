@@ -1,15 +1,17 @@
-//! What a process leaves to the one that follows it: what was decided about the fragments that players know.
+//! What a process leaves to the next one: what was decided about the fragments that players know.
 //!
-//! MEDIA-SEQUENCE and the times of media follow from the fragments themselves. How many discontinuities there were does
-//! not, and hls.js and video.js tell by that count which timeline to lay a fragment on.
+//! MEDIA-SEQUENCE and the times of media follow from the fragments themselves. The number of discontinuities
+//! does not, and hls.js and video.js choose the timeline of a fragment by that count.
 
-use super::timeline::{Mark, Position, REMEMBERED, Timeline, Track};
+use super::mark::{Mark, Position, REMEMBERED};
+use super::timeline::Timeline;
+use super::track_playlist::TrackPlaylist;
 use crate::kvs::{FragmentNumber, Protocol, Resource, Timestamp};
 use crate::sessions::numbering;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 
-/// What is kept of a [`Timeline`].
+/// What is saved of a [`Timeline`].
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::sessions) struct SavedTimeline {
@@ -32,7 +34,7 @@ struct SavedMark {
 #[serde(deny_unknown_fields)]
 struct SavedTrack {
     target: u64,
-    /// The number in the init segment's address.
+    /// The number in the address of the init segment.
     init: Option<u32>,
     /// MEDIA-SEQUENCE of each fragment listed. Tracks may differ in it.
     listed: BTreeMap<String, u64>,
@@ -40,11 +42,11 @@ struct SavedTrack {
 
 /// More than any LIVE window.
 const MOST: usize = 64;
-/// Beyond lies no number of ours, and sums stay in range.
+/// No number of ours is larger, and sums stay in range.
 const LARGEST: u64 = 1 << 52;
 
 impl Timeline {
-    /// What the next process needs; `None` if nothing that it could know again.
+    /// What the next process needs; `None` if it could recognise nothing of it.
     pub(in crate::sessions) fn saved(&self) -> Option<SavedTimeline> {
         let oldest =
             self.tracks.values().filter_map(|track| track.listed.front()).map(|l| &l.position).min()?;
@@ -57,7 +59,7 @@ impl Timeline {
                 sequence: mark.sequence,
                 index: mark.index,
                 tagged: mark.tagged,
-                moved: mark.moved,
+                moved: mark.shifted,
             })
             .collect();
         marks.reverse();
@@ -66,9 +68,9 @@ impl Timeline {
                 Some(Resource::InitSegment { sequence, .. }) => sequence,
                 _ => None,
             };
-            // A track that nobody has asked for since the last start is as it was.
+            // A track without requests since the last start is saved as it was resumed.
             let listed = state.listed.iter().map(|listed| (&listed.position, listed.sequence));
-            let known = state.kept.iter().map(|(position, sequence)| (position, *sequence));
+            let known = state.resumed.iter().map(|(position, sequence)| (position, *sequence));
             let newest = listed.rev().chain(known.rev()).take(MOST);
             let listed = newest.map(|(at, sequence)| (at.number.to_string(), sequence)).collect();
             (*track, SavedTrack { target: state.target, init, listed })
@@ -76,19 +78,19 @@ impl Timeline {
         (!marks.is_empty()).then(|| SavedTimeline { marks, tracks: tracks.collect() })
     }
 
-    /// Goes on from what an earlier process kept. Its sessions are unknown here: their generation is 0.
-    pub(in crate::sessions) fn resume(&mut self, kept: &SavedTimeline, now: Timestamp) {
-        for mark in kept.marks.iter().take(REMEMBERED) {
+    /// Continues what an earlier process saved. Its sessions are unknown here: their generation is 0.
+    pub(in crate::sessions) fn resume(&mut self, saved: &SavedTimeline, now: Timestamp) {
+        for mark in saved.marks.iter().take(REMEMBERED) {
             let Ok(number) = FragmentNumber::parse(&mark.number) else { continue };
             if !numbering::is_global(&number) || mark.sequence > LARGEST || mark.index > LARGEST {
                 continue;
             }
-            let SavedMark { sequence, index, tagged, moved, .. } = *mark;
-            let mark = Mark { generation: 0, upstream: 0, sequence, tagged, index, moved };
+            let SavedMark { sequence, index, tagged, moved: shifted, .. } = *mark;
+            let mark = Mark { generation: 0, upstream: 0, sequence, tagged, index, shifted };
             self.marks.insert(Position { era: 0, number }, mark);
             self.resumed = true;
         }
-        for (track, kept) in &kept.tracks {
+        for (track, saved) in &saved.tracks {
             let init = |sequence| Resource::InitSegment {
                 protocol: Protocol::Hls,
                 track: *track,
@@ -98,11 +100,11 @@ impl Timeline {
                 let number = FragmentNumber::parse(number).ok().filter(numbering::is_global)?;
                 (*sequence <= LARGEST).then_some((Position { era: 0, number }, *sequence))
             };
-            let state = Track {
-                target: kept.target.min(LARGEST),
+            let state = TrackPlaylist {
+                target: saved.target.min(LARGEST),
                 listed: VecDeque::new(),
-                map: kept.init.map(init),
-                kept: kept.listed.iter().take(REMEMBERED).filter_map(number).collect(),
+                map: saved.init.map(init),
+                resumed: saved.listed.iter().take(REMEMBERED).filter_map(number).collect(),
                 upstream: (0, 0),
                 changed: now,
                 ended: false,

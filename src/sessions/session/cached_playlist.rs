@@ -1,7 +1,7 @@
 //! One playlist of one session, loaded once for all requests that need it.
 //!
-//! A lookup says whether to answer at once, to load, or to wait for the load under way, and what stands in when
-//! loading fails. There is no clock and no I/O here.
+//! A lookup says whether to answer at once, to load, or to wait for the load under way, and what stands in
+//! when loading fails. There is no clock and no I/O here.
 
 use crate::cache::{Outcome, Tier};
 use crate::kvs::Resource;

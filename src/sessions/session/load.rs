@@ -1,21 +1,20 @@
 //! Loading a playlist or manifest, from the request to the bytes that players get.
 //!
-//! [`SharedSession::playlist`] answers from the cached playlist or waits for one load. The load asks KVS, takes the
-//! secrets out, finds out the times of the media, merges what KVS lists with what players have seen, and plans what
-//! is fetched ahead of requests.
+//! [`SharedSession::playlist`] answers from the cached playlist or waits for one load. The load asks KVS,
+//! takes the secrets out, finds out the times of the media, merges what KVS lists with what players have
+//! seen, and plans what is fetched ahead of requests.
 
 use super::cached_playlist::{CachedPlaylist, Loading, Lookup, Playlist, Published};
 use super::media;
-use super::prefetch::Footage;
+use super::prefetch::FootageIndex;
 use super::shared::{SharedSession, lock};
 use super::upstream_session::UpstreamSession;
 use crate::cache::Outcome;
 use crate::kvs::Resource;
 use crate::kvs::bounds::MOST_LISTED_FRAGMENTS;
-use crate::playback;
+use crate::playback::{self, Rewritten};
 use crate::sessions::dash::manifest;
 use crate::sessions::error::{Effect, Error};
-use crate::sessions::hls::playlist::{self, MediaPlaylist};
 use crate::upstream;
 use aws_lc_rs::digest;
 use std::sync::Arc;
@@ -24,8 +23,8 @@ use tokio::time::{Instant, timeout};
 
 /// KVS answers in less time, or not at all.
 pub(super) const LOADING: Duration = Duration::from_secs(5);
-/// A session that has just been opened and lists nothing belongs to a silent camera, and another one would be no
-/// better. One that lists nothing later than this may be over.
+/// A session that has just been opened and lists nothing belongs to a silent camera, and another one would be
+/// no better. One that lists nothing later than this may be over.
 pub(super) const SILENCE: Duration = Duration::from_secs(5);
 /// The longest playlist that is read: 5,000 fragments of some 250 bytes, and room.
 const LONGEST: usize = 4 << 20;
@@ -87,17 +86,25 @@ impl SharedSession {
         loading.finish(result);
     }
 
-    /// A playlist of one upstream session; of another one, if KVS has ended the first.
+    /// A playlist or manifest as players get it.
     pub(super) async fn fetch(self: &Arc<Self>, resource: &Resource) -> Result<Published, Error> {
+        let (session, answer, asked) = self.fetch_from_any(resource).await?;
+        self.learn(&session, resource, &answer).await?;
+        self.publish(&session, resource, answer, asked)
+    }
+
+    /// What the upstream session answers for a playlist, and when it was asked; another one, if KVS has ended
+    /// it.
+    pub(super) async fn fetch_from_any(
+        self: &Arc<Self>,
+        resource: &Resource,
+    ) -> Result<(Arc<UpstreamSession>, Rewritten, Instant), Error> {
         let mut session = self.session().await?;
         let mut is_second = false;
         loop {
             let asked = Instant::now();
-            let error = match self.fetch_text(&session, resource).await {
-                Ok(text) => {
-                    self.learn(&session, resource, &text).await?;
-                    return self.publish(&session, resource, text, asked);
-                }
+            let error = match self.fetch_from(&session, resource).await {
+                Ok(answer) => return Ok((session, answer, asked)),
                 Err(error) => error,
             };
             let is_lost = match error.effect() {
@@ -114,12 +121,12 @@ impl SharedSession {
         }
     }
 
-    /// The text of a playlist or manifest, without token and host.
-    pub(super) async fn fetch_text(
+    /// What a session answers for a playlist or manifest, without token and host.
+    pub(super) async fn fetch_from(
         &self,
         session: &UpstreamSession,
         resource: &Resource,
-    ) -> Result<String, Error> {
+    ) -> Result<Rewritten, Error> {
         // Playlists of footage are long, and wait longer for their turn under the quotas.
         let patience = if self.key.is_live() { LOADING } else { LOADING * 3 };
         let answering = async {
@@ -140,12 +147,12 @@ impl SharedSession {
         self: &Arc<Self>,
         session: &UpstreamSession,
         resource: &Resource,
-        text: String,
+        answer: Rewritten,
         asked: Instant,
     ) -> Result<Published, Error> {
-        let (text, listed, target, fixed) = match resource {
-            Resource::MediaPlaylist { track } if self.key.is_live() => {
-                let listed = MediaPlaylist::parse(&text).map_err(Error::Strange)?;
+        let (text, listed, target, fixed) = match (resource, answer) {
+            (Resource::MediaPlaylist { track }, Rewritten::Playlist(answer)) if self.key.is_live() => {
+                let listed = answer.media.map_err(Error::Strange)?;
                 let mut state = lock(&self.state);
                 let now = state.now();
                 let merged = state.hls.merge(*track, session.generation, &listed, now);
@@ -153,11 +160,11 @@ impl SharedSession {
                 let text = merged.render(self.key.parameters.show_timestamps);
                 (text, merged.resources(), Duration::from_secs(merged.target), merged.ended)
             }
-            Resource::Manifest if self.key.is_live() => {
+            (_, Rewritten::Manifest(text)) if self.key.is_live() => {
                 let (text, target, ended) = self.merge_manifest(session, text)?;
                 (text, Vec::new(), target, ended)
             }
-            Resource::Manifest => {
+            (_, Rewritten::Manifest(text)) => {
                 if self.key.is_whole_manifest()
                     && manifest::listed(&text) >= usize::from(MOST_LISTED_FRAGMENTS)
                 {
@@ -168,10 +175,7 @@ impl SharedSession {
                 }
                 (text, Vec::new(), FIXED_TARGET, true)
             }
-            _ => {
-                let listed = playlist::resources(&text);
-                (text, listed, FIXED_TARGET, true)
-            }
+            (_, Rewritten::Playlist(answer)) => (answer.text, answer.resources, FIXED_TARGET, true),
         };
         let published = Published {
             etag: etag(&text),
@@ -208,14 +212,14 @@ impl SharedSession {
         }
     }
 
-    /// Plans what is fetched ahead after a playlist was published. What viewers will request of footage depends on
-    /// where they are, so there it is only noted.
+    /// Plans what is fetched ahead after a playlist was published. What viewers will request of footage
+    /// depends on where they are, so there it is only noted.
     pub(super) fn plan_ahead(self: &Arc<Self>, resource: &Resource, published: &Published) {
         if self.key.is_live() {
             let fragments = lock(&self.state).plan_live(resource);
             self.fetch_ahead(fragments);
         } else if let Resource::MediaPlaylist { track } = resource {
-            let footage = Footage::new(published.listed.clone());
+            let footage = FootageIndex::new(published.listed.clone());
             lock(&self.state).prefetch.note_footage(*track, footage);
         }
     }

@@ -94,7 +94,8 @@ impl SharedSession {
             if than.is_none() {
                 return Err(Error::Gone);
             }
-            // The session that has just taken over may have it too, but what it lists has not been loaded yet.
+            // The session that has just taken over may have it too, but what it lists has not been loaded
+            // yet.
             tokio::time::sleep(PACE).await;
             self.playlist(&playlist).await?;
             return self.known_location(resource, than).ok_or(Error::Gone);
@@ -110,8 +111,8 @@ impl SharedSession {
         Ok(Location::unshifted(session, upstream))
     }
 
-    /// A fragment of live HLS in the current session. Its number is good in any session, but its time is not, so what
-    /// the session lists is loaded first.
+    /// A fragment of live HLS in the current session. Its number is good in any session, but its time is not,
+    /// so what the session lists is loaded first.
     async fn locate_by_number(self: &Arc<Self>, resource: &Resource) -> Result<Location, Error> {
         let session = self.session().await?;
         let Resource::Mp4Fragment { track, .. } = *resource else {

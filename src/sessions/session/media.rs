@@ -75,13 +75,14 @@ impl Anchor {
         Arc::new(Self { begins, init, delay: OnceLock::new() })
     }
 
-    /// The delay of the fragment that was fetched. `None` if none was, or if its times cannot be shifted there.
+    /// The delay of the fragment that was fetched. `None` if none was, or if its times cannot be shifted
+    /// there.
     pub(super) fn delay(&self) -> Option<Duration> {
         self.delay.get().copied().flatten()
     }
 
-    /// Ticks to add for a fragment whose own time is `own`. A second attempt of the same fetch shifts by as much as
-    /// the first.
+    /// Ticks to add for a fragment whose own time is `own`. A second attempt of the same fetch shifts by as
+    /// much as the first.
     fn ticks(&self, own: u64) -> u64 {
         let delay = self.delay.get_or_init(|| self.init.delay(own, self.begins));
         delay.map_or(0, |delay| self.init.ticks(delay))
@@ -129,8 +130,8 @@ impl SegmentFetch {
         Ok(Fetched { head: Head::new(content_type, answer.length, now), keep, body: answer.body })
     }
 
-    /// The spare session to fetch a fragment of footage from; `None` for the session itself. Opens another spare
-    /// session when all are busy.
+    /// The spare session to fetch a fragment of footage from; `None` for the session itself. Opens another
+    /// spare session when all are busy.
     fn spare_session(&self) -> Option<Arc<SpareSession>> {
         let session = &self.at.session;
         let is_footage = session.parameters.mode == PlaybackMode::OnDemand

@@ -8,6 +8,7 @@ mod media;
 mod open;
 mod parts;
 mod prefetch;
+mod refusals;
 mod shared;
 mod shift_timestamps;
 mod spare_sessions;

@@ -46,8 +46,8 @@ impl SharedSession {
         self.session_other_than(Some(lost.generation), Why::Lost).await
     }
 
-    /// When to renew: a tenth of the session's life ahead of its end, at most ten minutes, and early enough that
-    /// players have fetched what it listed. `None` without a session.
+    /// When to renew: a tenth of the session's life ahead of its end, at most ten minutes, and early enough
+    /// that players have fetched what it listed. `None` without a session.
     pub(in crate::sessions) fn renewal(&self) -> Option<Instant> {
         let state = lock(&self.state);
         let session = state.current.as_ref()?;
@@ -71,7 +71,8 @@ impl SharedSession {
             return Ok(session);
         }
         let this = self.clone();
-        // In a task of its own, so that it continues when the request that began it is dropped. It does not panic.
+        // In a task of its own, so that it continues when the request that began it is dropped. It does not
+        // panic.
         tokio::spawn(async move { this.open(other_than, why).await }).await.unwrap_or(Err(Error::Gone))
     }
 

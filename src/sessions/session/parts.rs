@@ -1,14 +1,15 @@
-//! Footage that takes several upstream sessions: `hls::long_vod` decides which parts there are, and this file opens and
-//! loads them. Each part is a [`SharedSession`] of its own and counts towards `sessions.most`.
+//! Footage that takes several upstream sessions: `hls::long_vod` decides which parts there are, and this file
+//! opens and loads them. Each part is a [`SharedSession`] of its own and counts towards `sessions.most`.
 
 use super::cached_playlist::Published;
 use super::load::{FETCHES, etag};
 use super::shared::{SharedSession, lock};
 use super::upstream_session::Location;
 use crate::kvs::Resource;
+use crate::playback::Rewritten;
+use crate::playback::hls::MediaPlaylist;
 use crate::sessions::error::{Effect, Error};
 use crate::sessions::hls::long_vod::{self, Plan, Range};
-use crate::sessions::hls::playlist::MediaPlaylist;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -16,7 +17,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 impl SharedSession {
-    /// Makes sure that there is something to play: opens an upstream session, of the first part that has media.
+    /// Makes sure that there is something to play: opens an upstream session, of the first part that has
+    /// media.
     pub(in crate::sessions) async fn open_any(self: &Arc<Self>) -> Result<(), Error> {
         if self.key.is_whole_manifest() {
             // A range that is too long is refused before a player is sent there.
@@ -131,13 +133,12 @@ impl SharedSession {
         let mut parts = Vec::new();
         let mut next = Some(day);
         while let Some(range) = next {
-            let published = self.part(range).fetch(resource).await;
-            if is_without_media(&published) {
+            let answer = self.part(range).fetch_from_any(resource).await;
+            if is_without_media(&answer) {
                 break;
             }
-            let text = published?.text;
-            let text = std::str::from_utf8(&text).map_err(|_| Error::Gone)?;
-            let playlist = MediaPlaylist::parse(text).map_err(Error::Strange)?;
+            let (_, Rewritten::Playlist(answer), _) = answer? else { return Err(NOT_HLS) };
+            let playlist = answer.media.map_err(Error::Strange)?;
             next = long_vod::rest(range, &playlist).filter(|_| follow);
             parts.push((range, playlist));
         }
@@ -161,8 +162,8 @@ impl SharedSession {
         last.map(|published| Published { generation: 0, ..published })
     }
 
-    /// Closes the sessions of a playlist for which there was no room: several long ranges that wait for each other's
-    /// sessions would otherwise hold all of them.
+    /// Closes the sessions of a playlist for which there was no room: several long ranges that wait for each
+    /// other's sessions would otherwise hold all of them.
     fn give_up_parts(&self, error: &Error) {
         let mut parts = lock(&self.parts);
         if matches!(error, Error::Full) && parts.plan.is_none() {
@@ -170,6 +171,9 @@ impl SharedSession {
         }
     }
 }
+
+/// Only HLS is joined.
+const NOT_HLS: Error = Error::Strange("KVS answered with something that is not a media playlist");
 
 fn is_without_media<T>(result: &Result<T, Error>) -> bool {
     result.as_ref().is_err_and(|error| error.effect() == Effect::NoData)

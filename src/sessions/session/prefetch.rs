@@ -1,8 +1,8 @@
 //! Which fragments to fetch ahead of requests.
 //!
-//! Of a playlist that changes, the newest ones: every viewer will request them within moments. Of footage, those that
-//! follow the one just requested. Each once, a few at a time, and none when nobody watches. The fetching itself is in
-//! `load`; there is no I/O here.
+//! Of a playlist that changes, the newest ones: every viewer will request them within moments. Of footage,
+//! those that follow the one just requested. Each once, a few at a time, and none when nobody watches. The
+//! fetching itself is in `load`; there is no I/O here.
 
 use crate::kvs::Resource;
 use std::cmp::Ordering;
@@ -16,7 +16,7 @@ pub(super) struct Prefetch {
     /// Planned lately.
     planned: VecDeque<Resource>,
     /// The fragments of footage, by track.
-    footage: BTreeMap<u8, Footage>,
+    footage: BTreeMap<u8, FootageIndex>,
 }
 
 const REMEMBERED: usize = 256;
@@ -33,7 +33,7 @@ impl Prefetch {
     }
 
     /// Notes what a track of footage lists.
-    pub(super) fn note_footage(&mut self, track: u8, footage: Footage) {
+    pub(super) fn note_footage(&mut self, track: u8, footage: FootageIndex) {
         self.footage.insert(track, footage);
     }
 
@@ -66,15 +66,15 @@ impl Prefetch {
     }
 }
 
-/// What a track of footage lists, with an index by fragment number: a joined playlist has up to 100,000 fragments, and
-/// each request for one looks here.
-pub(super) struct Footage {
+/// What a track of footage lists, with an index by fragment number: a joined playlist has up to 100,000
+/// fragments, and each request for one looks here.
+pub(super) struct FootageIndex {
     listed: Arc<[Resource]>,
     /// Places in `listed`, sorted by fragment number.
     by_number: Vec<u32>,
 }
 
-impl Footage {
+impl FootageIndex {
     pub(super) fn new(listed: Arc<[Resource]>) -> Self {
         let places = 0..u32::try_from(listed.len()).unwrap_or(u32::MAX);
         let mut by_number: Vec<u32> = places.filter(|place| is_fragment(at(&listed, *place))).collect();
@@ -131,7 +131,7 @@ mod tests {
         let mut prefetch = Prefetch::new(2);
         let all = fragments(0..10);
         assert_eq!(prefetch.plan_following(&all[0]), [], "nothing is known of the order yet");
-        prefetch.note_footage(1, Footage::new(all.clone().into()));
+        prefetch.note_footage(1, FootageIndex::new(all.clone().into()));
         assert_eq!(prefetch.plan_following(&all[3]), all[4..6]);
         assert_eq!(prefetch.plan_following(&all[4]), all[6..7]);
         assert_eq!(prefetch.plan_following(&all[9]), []);
@@ -142,7 +142,7 @@ mod tests {
     fn a_hundred_thousand_fragments_are_not_scanned_for_each_request() {
         let all = fragments(0..100_000);
         let mut prefetch = Prefetch::new(2);
-        prefetch.note_footage(1, Footage::new(all.clone().into()));
+        prefetch.note_footage(1, FootageIndex::new(all.clone().into()));
         let start = std::time::Instant::now();
         for fragment in all.iter().step_by(10) {
             prefetch.plan_following(fragment);

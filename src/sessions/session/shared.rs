@@ -1,11 +1,12 @@
-//! What the viewers of one [`SessionKey`] share: an upstream session, its playlists, and what is fetched ahead.
+//! What the viewers of one [`SessionKey`] share: an upstream session, its playlists, and what is fetched
+//! ahead.
 //!
 //! Opening and replacing sessions is in `open`, loading playlists in `load`, the times of media in `timing`,
-//! addresses in `locate`, what follows when KVS refuses one in `lost`, and footage that takes several sessions in
-//! `parts`.
+//! addresses in `locate`, what follows when KVS refuses one in `lost`, and footage that takes several
+//! sessions in `parts`.
 
 use super::cached_playlist::CachedPlaylist;
-use super::lost::Probed;
+use super::refusals::Probed;
 use super::state::SessionState;
 use crate::kvs::{Resource, Timestamp};
 use crate::sessions::context::Context;

@@ -1,6 +1,8 @@
-//! Shifts the times of a fragment while it passes, onto the timeline of its playlist or manifest; see `playback::mp4`.
+//! Shifts the times of a fragment while it passes, onto the timeline of its playlist or manifest; see
+//! `playback::mp4`.
 //!
-//! The head of the fragment, some hundred bytes, is held back until it is complete. The rest passes as it comes.
+//! The head of the fragment, some hundred bytes, is held back until it is complete. The rest passes as it
+//! comes.
 
 use crate::net::body::{Broken, ByteStream};
 use crate::playback::mp4;

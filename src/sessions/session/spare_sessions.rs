@@ -1,10 +1,12 @@
 //! Several upstream sessions in place of one, for footage that many viewers watch at different places.
 //!
-//! KVS gives 20 fragments a second and session (docs/KVS.md 5.7). Viewers at one place share what is fetched, but a
-//! crowd spread over an hour needs more. Footage is the same in any session that was opened for the same range, so a
-//! busy session gets spare sessions beside it. They have the same cache keys as the session and end with it.
+//! KVS gives 20 fragments a second and session (docs/KVS.md 5.7). Viewers at one place share what is fetched,
+//! but a crowd spread over an hour needs more. Footage is the same in any session that was opened for the
+//! same range, so a busy session gets spare sessions beside it. They have the same cache keys as the session
+//! and end with it.
 //!
-//! There is no I/O here: a fetch asks which session to use, and opens another one if it is told that all are busy.
+//! There is no I/O here: a fetch asks which session to use, and opens another one if it is told that all are
+//! busy.
 
 use crate::kvs::bounds::SESSION_FRAGMENTS_PER_SECOND;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,12 +1,12 @@
 //! What a shared session remembers between requests, under one lock.
 
-use super::lost::{AbsentAddresses, ReopeningPace};
 use super::prefetch::Prefetch;
+use super::refusals::{AbsentAddresses, ReopeningPace};
 use super::upstream_session::UpstreamSession;
 use crate::kvs::{DiscontinuityMode, PlaybackMode, Protocol, Resource, SelectorType, Timestamp};
 use crate::sessions::error::Error;
 use crate::sessions::key::SessionKey;
-use crate::sessions::metrics::Counted;
+use crate::sessions::metrics::GaugeGuard;
 use crate::sessions::numbering::{self, Generation};
 use crate::sessions::saved_state::SavedStream;
 use crate::sessions::{dash, hls};
@@ -35,7 +35,7 @@ pub(super) struct SessionState {
     pub(super) touched: Instant,
     pub(super) replaced: u32,
     /// Held from the first opening on: its place in the metric and among `sessions.most`.
-    pub(super) active: Option<(Counted, OwnedSemaphorePermit)>,
+    pub(super) active: Option<(GaugeGuard, OwnedSemaphorePermit)>,
 }
 
 impl SessionState {
@@ -91,8 +91,8 @@ impl SessionState {
         self.current.as_ref().filter(usable).cloned()
     }
 
-    /// The sessions that addresses may lead to, newest first. One may be over: what it gave may still be in the
-    /// cache, and if it is not, KVS refuses and another session is looked for.
+    /// The sessions that addresses may lead to, newest first. One may be over: what it gave may still be in
+    /// the cache, and if it is not, KVS refuses and another session is looked for.
     pub(super) fn sessions(&self) -> impl Iterator<Item = &Arc<UpstreamSession>> {
         self.current.iter().chain(self.older.iter().rev())
     }

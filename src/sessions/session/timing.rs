@@ -1,17 +1,17 @@
 //! By how much the media of a live session must be delayed so that one session continues where another ended.
 //!
-//! KVS counts the times of each session from an origin of its own (docs/KVS.md 8). Players get one timeline, on which a
-//! fragment begins at its PROGRAM-DATE-TIME, in HLS, or at the time in the manifest, in DASH. That is the same in every
-//! session and process, so players notice neither a renewal nor a restart. HLS playlists do not contain the times of the
-//! media, so one fragment is read, which viewers will request next anyway.
+//! KVS counts the times of each session from an origin of its own (docs/KVS.md 8). Players get one timeline,
+//! on which a fragment begins at its PROGRAM-DATE-TIME, in HLS, or at the time in the manifest, in DASH. That
+//! is the same in every session and process, so players notice neither a renewal nor a restart. HLS playlists
+//! do not contain the times of the media, so one fragment is read, which viewers will request next anyway.
 
 use super::media::{self, Anchor};
 use super::shared::{SharedSession, lock};
 use super::upstream_session::{Location, UpstreamSession};
 use crate::kvs::{Container, Protocol, Resource};
-use crate::playback::mp4;
+use crate::playback::hls::{MediaPlaylist, Playlist, Segment};
+use crate::playback::{Rewritten, mp4};
 use crate::sessions::error::Error;
-use crate::sessions::hls::playlist::{MediaPlaylist, Segment};
 use crate::telemetry::spans::Steps;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,18 +32,19 @@ impl SharedSession {
             && (parameters.protocol == Protocol::Dash || parameters.container == Container::FragmentedMp4)
     }
 
-    /// Reads the init segments that a live playlist or manifest lists, and finds out the delay of the session.
+    /// Reads the init segments that a live playlist or manifest lists, and finds out the delay of the
+    /// session.
     pub(super) async fn learn(
         &self,
         session: &Arc<UpstreamSession>,
         resource: &Resource,
-        text: &str,
+        answer: &Rewritten,
     ) -> Result<(), Error> {
         if !self.shifts_media() {
             return Ok(());
         }
-        match resource {
-            Resource::Manifest => {
+        match (resource, answer) {
+            (_, Rewritten::Manifest(text)) => {
                 // A manifest that cannot be read is refused when it is merged.
                 let unknown = lock(&self.state).dash.unknown_inits(session.generation, text);
                 for init in unknown.unwrap_or_default() {
@@ -52,23 +53,23 @@ impl SharedSession {
                     }
                 }
             }
-            Resource::MediaPlaylist { .. } => {
-                let Ok(playlist) = MediaPlaylist::parse(text) else { return Ok(()) };
-                let unknown = lock(&self.state).hls.unknown_inits(session.generation, &playlist);
+            // The same holds for a playlist.
+            (Resource::MediaPlaylist { .. }, Rewritten::Playlist(Playlist { media: Ok(playlist), .. })) => {
+                let unknown = lock(&self.state).hls.unknown_inits(session.generation, playlist);
                 for init in unknown {
                     if let Some(read) = self.read_init(session, &init).await? {
                         lock(&self.state).hls.learn(session.generation, &init, read);
                     }
                 }
-                session.delay.get_or_init(|| self.find_delay(session, &playlist)).await;
+                session.delay.get_or_init(|| self.find_delay(session, playlist)).await;
             }
             _ => {}
         }
         Ok(())
     }
 
-    /// Reads an init segment through the cache, since players will request it next. `None` if its media cannot be
-    /// shifted.
+    /// Reads an init segment through the cache, since players will request it next. `None` if its media
+    /// cannot be shifted.
     async fn read_init(
         &self,
         session: &Arc<UpstreamSession>,
@@ -80,8 +81,8 @@ impl SharedSession {
         Ok(mp4::init(&bytes))
     }
 
-    /// The delay of a session, by one of its newest fragments. If it cannot be found out, the media is passed on as it
-    /// is, with a discontinuity ahead.
+    /// The delay of a session, by one of its newest fragments. If it cannot be found out, the media is passed
+    /// on as it is, with a discontinuity ahead.
     async fn find_delay(&self, session: &Arc<UpstreamSession>, playlist: &MediaPlaylist) -> Option<Duration> {
         for segment in playlist.segments.iter().rev().take(TRIES) {
             if let Ok(Ok(delay)) = timeout(READING, self.delay_of(session, segment)?).await {
@@ -98,8 +99,8 @@ impl SharedSession {
         None
     }
 
-    /// Fetches a fragment into the cache, shifted so that it begins at its PROGRAM-DATE-TIME, and gives its delay.
-    /// `None` without that date or a readable init segment.
+    /// Fetches a fragment into the cache, shifted so that it begins at its PROGRAM-DATE-TIME, and gives its
+    /// delay. `None` without that date or a readable init segment.
     fn delay_of(
         &self,
         session: &Arc<UpstreamSession>,
@@ -121,7 +122,8 @@ impl SharedSession {
         })
     }
 
-    /// By how many ticks a fragment of a session is shifted; `None` until its track's playlist has been loaded.
+    /// By how many ticks a fragment of a session is shifted; `None` until its track's playlist has been
+    /// loaded.
     pub(super) fn shift(&self, session: &UpstreamSession, track: u8) -> Option<u64> {
         if !self.shifts_media() {
             return Some(0);

@@ -1,4 +1,5 @@
-//! An open upstream session, and where a published address leads: a session and the resource by its name there.
+//! An open upstream session, and where a published address leads: a session and the resource by its name
+//! there.
 
 use super::spare_sessions::SpareSessions;
 use crate::kvs::{Resource, SessionParameters};
@@ -16,8 +17,8 @@ pub(in crate::sessions) struct UpstreamSession {
     pub(in crate::sessions) parameters: SessionParameters,
     /// Other sessions for the same footage.
     pub(in crate::sessions) spares: SpareSessions<SpareSession>,
-    /// By how much its media is delayed onto the timeline of live HLS, once that is known. `None` inside the cell if
-    /// it cannot be found out; the media is then passed on as it is.
+    /// By how much its media is delayed onto the timeline of live HLS, once that is known. `None` inside the
+    /// cell if it cannot be found out; the media is then passed on as it is.
     pub(super) delay: OnceCell<Option<Duration>>,
     pub(in crate::sessions) generation: Generation,
     pub(super) opened: Instant,
@@ -38,7 +39,8 @@ pub(in crate::sessions) struct Location {
     pub(in crate::sessions) session: Arc<UpstreamSession>,
     /// The resource by the name that KVS knows it by.
     pub(in crate::sessions) resource: Resource,
-    /// Ticks to add to the times in its media: live fMP4 runs on one timeline over all sessions. 0 for all else.
+    /// Ticks to add to the times in its media: live fMP4 runs on one timeline over all sessions. 0 for all
+    /// else.
     pub(in crate::sessions) shift: u64,
 }
 

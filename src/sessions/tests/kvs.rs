@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// A KVS with one camera that makes a fragment every 2 s of (paused) time.
-pub(super) struct Kvs {
+pub(super) struct FakeKvs {
     pub(super) start: Instant,
     pub(super) opens: AtomicU64,
     pub(super) loads: AtomicU64,
@@ -43,7 +43,7 @@ pub(super) const EPOCH: u64 = 1_800_000_000_000;
 /// Ticks per second of the camera's media.
 const TIMESCALE: u32 = 16_000;
 
-impl Kvs {
+impl FakeKvs {
     pub(super) fn new(lifetime: Duration) -> Arc<Self> {
         Arc::new(Self {
             start: Instant::now(),
@@ -129,10 +129,10 @@ impl Kvs {
 }
 
 /// The camera as a source of sessions.
-pub(super) struct Way(pub(super) Arc<Kvs>);
+pub(super) struct FakeSource(pub(super) Arc<FakeKvs>);
 
 #[async_trait]
-impl SessionSource for Way {
+impl SessionSource for FakeSource {
     async fn open(&self, _: &StreamRef, parameters: &SessionParameters) -> Result<SessionUrl, Error> {
         self.0.faulty().await?;
         let number = self.0.opens.fetch_add(1, Ordering::SeqCst) + 1;

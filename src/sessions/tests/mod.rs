@@ -6,36 +6,37 @@ use super::session::lock;
 use super::*;
 use crate::cache::Tier;
 use crate::kvs::PlaybackMode;
-use kvs::{Kvs, Way};
+use kvs::{FakeKvs, FakeSource};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::Instant;
 
+mod faults;
 mod kvs;
 mod refused;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 struct Edge {
-    kvs: Arc<Kvs>,
+    kvs: Arc<FakeKvs>,
     registry: prometheus::Registry,
     sessions: Sessions,
 }
 
-fn sessions(kvs: &Arc<Kvs>, config: Config, registry: &prometheus::Registry) -> Sessions {
+fn sessions(kvs: &Arc<FakeKvs>, config: Config, registry: &prometheus::Registry) -> Sessions {
     let metrics = Metrics::register(registry, str::to_owned).unwrap();
     let cache_config = cache::Config::default();
     let cache_metrics = cache::Metrics::register(&prometheus::Registry::new()).unwrap();
     let cache = Cache::open(&cache_config, cache_metrics).unwrap();
     let rules = Rules::new(&cache_config, None);
-    Sessions::over(Context::new(Arc::new(Way(kvs.clone())), cache, rules, config, metrics))
+    Sessions::over(Context::new(Arc::new(FakeSource(kvs.clone())), cache, rules, config, metrics))
 }
 
 const LIVE: Resource = Resource::MediaPlaylist { track: 1 };
 
 impl Edge {
     fn start(lifetime: Duration) -> Self {
-        let kvs = Kvs::new(lifetime);
+        let kvs = FakeKvs::new(lifetime);
         let registry = prometheus::Registry::new();
         let sessions = sessions(&kvs, Config::default(), &registry);
         Self { kvs, registry, sessions }
@@ -361,7 +362,7 @@ async fn footage_is_loaded_once_and_outlives_its_session() {
 
 #[tokio::test(start_paused = true)]
 async fn more_sessions_than_allowed_are_refused() {
-    let kvs = Kvs::new(HALF_A_DAY);
+    let kvs = FakeKvs::new(HALF_A_DAY);
     let config = Config { most: 1, ..Config::default() };
     let sessions = sessions(&kvs, config, &prometheus::Registry::new());
     let (one, other) = (key(PlaybackMode::Live, Protocol::Hls), key(PlaybackMode::OnDemand, Protocol::Hls));

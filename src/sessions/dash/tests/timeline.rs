@@ -39,7 +39,7 @@ impl Camera {
 }
 
 /// One upstream session, as KVS.md 5.6 and the documentation have it: numbers count from 1, gaps are closed.
-struct Upstream {
+struct FakeSession {
     generation: Generation,
     from: usize,
     n: usize,
@@ -47,12 +47,12 @@ struct Upstream {
     skew: u64,
 }
 
-impl Upstream {
+impl FakeSession {
     fn open(generation: Generation, camera: &Camera, n: usize, skew: u64) -> Self {
         Self { generation, from: camera.made.len().saturating_sub(n), n, skew }
     }
 
-    fn manifest(&self, camera: &Camera, told: Told) -> String {
+    fn manifest(&self, camera: &Camera, told: ShownTimes) -> String {
         let first = self.from.max(camera.made.len().saturating_sub(self.n));
         let available = Timestamp::from_millis(camera.made[self.from].1 + self.skew);
         let mut text = format!(
@@ -70,10 +70,10 @@ impl Upstream {
             for (at, (number, start)) in camera.made.iter().enumerate().skip(first) {
                 let time = (at - self.from) as u64 * 2000 * track;
                 text += &format!("<S t=\"{time}\" d=\"{}\"", 2000 * track);
-                if told != Told::Nothing {
+                if told != ShownTimes::Nothing {
                     text += &format!(" kvs:ts=\"{start}\"");
                 }
-                if told == Told::All {
+                if told == ShownTimes::All {
                     text += &format!(" kvs:fn=\"{number}\"");
                 }
                 text += "/>";
@@ -85,7 +85,7 @@ impl Upstream {
 }
 
 #[derive(Clone, Copy, PartialEq, Debug)]
-enum Told {
+enum ShownTimes {
     All,
     Times,
     Nothing,
@@ -93,7 +93,7 @@ enum Told {
 
 /// What a player makes of a manifest.
 #[derive(Debug)]
-struct Seen {
+struct SeenManifest {
     /// Start and end by the wall clock, of each fragment, by track.
     fragments: [Vec<(u64, u64)>; 2],
     /// Id and start.
@@ -103,12 +103,12 @@ struct Seen {
 }
 
 /// Takes a published manifest apart, by its own rules: fragments are called by their times.
-fn seen(text: &str) -> Seen {
+fn seen(text: &str) -> SeenManifest {
     assert!(text.contains("FragmentNumber=$Time$") && !text.contains("startNumber"), "{text}");
     let published = Element::parse(text).unwrap().1.get("publishTime").unwrap().to_owned();
     let manifest = Manifest::parse(&text.replace("$Time$", "$Number$")).unwrap();
     assert_eq!(manifest.available.millis(), 0);
-    let mut seen = Seen {
+    let mut seen = SeenManifest {
         fragments: [Vec::new(), Vec::new()],
         periods: Vec::new(),
         published: Timestamp::parse(&published).unwrap(),
@@ -149,15 +149,15 @@ fn a_renewed_session_goes_on_in_the_same_period() {
     let mut camera = Camera::new();
     camera.record(6);
     let mut periods = Timeline::new(5, (false, false), true);
-    let one = Upstream::open(1, &camera, 5, 0);
-    let first = merge(&mut periods, 1, &one.manifest(&camera, Told::All), camera.now()).unwrap();
+    let one = FakeSession::open(1, &camera, 5, 0);
+    let first = merge(&mut periods, 1, &one.manifest(&camera, ShownTimes::All), camera.now()).unwrap();
     let before = seen(&first.text);
     assert_eq!(before.fragments[0].len(), 5);
     assert_eq!(before.fragments[0][4].1, camera.clock, "the clock is the server's");
     assert!(!first.text.contains("kvs:fn") && !first.text.contains("kvs:ts"), "not asked for");
     camera.record(2);
-    let two = Upstream::open(2, &camera, 5, 700);
-    let second = merge(&mut periods, 2, &two.manifest(&camera, Told::All), camera.now()).unwrap();
+    let two = FakeSession::open(2, &camera, 5, 700);
+    let second = merge(&mut periods, 2, &two.manifest(&camera, ShownTimes::All), camera.now()).unwrap();
     let after = seen(&second.text);
     assert_eq!((after.periods.len(), &after.periods), (1, &before.periods));
     assert_eq!(after.fragments[0][..3], before.fragments[0][2..], "what was listed stays as it was");
@@ -182,7 +182,7 @@ fn a_renewed_session_goes_on_in_the_same_period() {
     assert!(second.text.trim_end().ends_with("value=\"getDASHManifest.mpd\"/></MPD>"), "{}", second.text);
     // Asked again, nothing has changed, and it says so.
     let later = camera.now().plus(Duration::from_secs(1));
-    let again = merge(&mut periods, 2, &two.manifest(&camera, Told::All), later);
+    let again = merge(&mut periods, 2, &two.manifest(&camera, ShownTimes::All), later);
     assert_eq!(again.unwrap().text, second.text);
 }
 
@@ -197,18 +197,18 @@ fn what_was_kept_goes_on_in_a_period_that_nothing_tells_of() {
         }
         seen(&merge(periods, generation, text, now).unwrap().text)
     };
-    let one = Upstream::open(1, &camera, 5, 0);
-    merge(&mut periods, 1, &one.manifest(&camera, Told::All), camera.now()).unwrap();
+    let one = FakeSession::open(1, &camera, 5, 0);
+    merge(&mut periods, 1, &one.manifest(&camera, ShownTimes::All), camera.now()).unwrap();
     // The camera's settings change; then all that was before slides out.
     camera.record(5);
-    let two = Upstream::open(2, &camera, 5, 700);
-    let before = other(&mut periods, 2, &two.manifest(&camera, Told::All), camera.now());
+    let two = FakeSession::open(2, &camera, 5, 700);
+    let before = other(&mut periods, 2, &two.manifest(&camera, ShownTimes::All), camera.now());
     let kept = serde_json::to_string(&periods.saved().unwrap()).unwrap();
     camera.record(1);
     let mut next = Timeline::new(5, (false, false), true);
     next.resume(serde_json::from_str(&kept).unwrap());
-    let three = Upstream::open(1, &camera, 5, 300);
-    let after = other(&mut next, 1, &three.manifest(&camera, Told::All), camera.now());
+    let three = FakeSession::open(1, &camera, 5, 300);
+    let after = other(&mut next, 1, &three.manifest(&camera, ShownTimes::All), camera.now());
     assert_ne!(before.periods[0].1, 0);
     assert_eq!(after.periods, before.periods);
     assert_eq!(after.fragments[0][..4], before.fragments[0][1..]);
@@ -219,13 +219,13 @@ fn a_restarted_process_says_what_the_one_before_said() {
     let mut camera = Camera::new();
     camera.record(9);
     let mut first = Timeline::new(5, (true, true), true);
-    let one = Upstream::open(1, &camera, 5, 0);
-    merge(&mut first, 1, &one.manifest(&camera, Told::All), camera.now()).unwrap();
+    let one = FakeSession::open(1, &camera, 5, 0);
+    merge(&mut first, 1, &one.manifest(&camera, ShownTimes::All), camera.now()).unwrap();
     camera.record(4);
-    let before = merge(&mut first, 1, &one.manifest(&camera, Told::All), camera.now()).unwrap().text;
+    let before = merge(&mut first, 1, &one.manifest(&camera, ShownTimes::All), camera.now()).unwrap().text;
     let mut second = Timeline::new(5, (true, true), true);
-    let two = Upstream::open(1, &camera, 5, 900);
-    let after = merge(&mut second, 1, &two.manifest(&camera, Told::All), camera.now()).unwrap().text;
+    let two = FakeSession::open(1, &camera, 5, 900);
+    let after = merge(&mut second, 1, &two.manifest(&camera, ShownTimes::All), camera.now()).unwrap().text;
     assert_eq!(after, before);
 }
 
@@ -234,10 +234,10 @@ fn other_codec_settings_begin_a_period() {
     let mut camera = Camera::new();
     camera.record(6);
     let mut periods = Timeline::new(5, (false, false), true);
-    let one = Upstream::open(1, &camera, 5, 0).manifest(&camera, Told::All);
+    let one = FakeSession::open(1, &camera, 5, 0).manifest(&camera, ShownTimes::All);
     let before = seen(&merge(&mut periods, 1, &one, camera.now()).unwrap().text);
     camera.record(2);
-    let two = Upstream::open(2, &camera, 5, 0).manifest(&camera, Told::All);
+    let two = FakeSession::open(2, &camera, 5, 0).manifest(&camera, ShownTimes::All);
     for init in periods.unknown_inits(2, &two).unwrap() {
         periods.learn(2, &init, mp4::Init { timescale: 90_000, mark: 78 });
     }
@@ -254,10 +254,10 @@ fn other_codec_settings_begin_a_period() {
 fn footage_that_is_listed_already_is_not_listed_again() {
     let mut camera = Camera::new();
     camera.record(6);
-    for told in [Told::All, Told::Times, Told::Nothing] {
+    for told in [ShownTimes::All, ShownTimes::Times, ShownTimes::Nothing] {
         let mut periods = Timeline::new(5, (true, true), true);
         let mut list = |generation| {
-            let upstream = Upstream::open(generation, &camera, 5, 0);
+            let upstream = FakeSession::open(generation, &camera, 5, 0);
             merge(&mut periods, generation, &upstream.manifest(&camera, told), camera.now()).unwrap().text
         };
         let first = list(1);
@@ -270,13 +270,14 @@ fn a_camera_that_was_away_comes_back_by_the_clock() {
     let mut camera = Camera::new();
     camera.record(4);
     let mut periods = Timeline::new(5, (false, false), true);
-    let upstream = Upstream::open(1, &camera, 5, 0);
-    let first = merge(&mut periods, 1, &upstream.manifest(&camera, Told::All), camera.now()).unwrap();
+    let upstream = FakeSession::open(1, &camera, 5, 0);
+    let first = merge(&mut periods, 1, &upstream.manifest(&camera, ShownTimes::All), camera.now()).unwrap();
     let before = seen(&first.text);
     camera.clock += 30_000;
     for away in 0..6 {
         camera.record(1);
-        let text = merge(&mut periods, 1, &upstream.manifest(&camera, Told::All), camera.now()).unwrap().text;
+        let text =
+            merge(&mut periods, 1, &upstream.manifest(&camera, ShownTimes::All), camera.now()).unwrap().text;
         let after = seen(&text);
         // KVS closes the gap; a live player expects the newest fragment where the clock is.
         assert_eq!(after.fragments[0].last().unwrap().1, camera.clock, "{away}");
@@ -294,7 +295,7 @@ fn a_camera_that_was_away_comes_back_by_the_clock() {
 fn a_replay_that_is_over_says_how_long_it_was() {
     let camera = Camera::new();
     let mut periods = Timeline::new(5, (false, false), false);
-    let manifest = Upstream::open(1, &camera, 5, 0).manifest(&camera, Told::All);
+    let manifest = FakeSession::open(1, &camera, 5, 0).manifest(&camera, ShownTimes::All);
     let text = manifest.replace("type=\"dynamic\"", "type=\"static\"");
     let published = merge(&mut periods, 1, &text, camera.now()).unwrap();
     assert!(published.ended && published.text.contains("type=\"dynamic\""));
@@ -314,12 +315,12 @@ fn a_manifest_of_another_shape_is_refused() {
         assert!(merge(&mut periods, 1, bad, now).is_err(), "{bad}");
     }
     // Nothing is known of its init segments.
-    let good = Upstream::open(1, &Camera::new(), 5, 0).manifest(&Camera::new(), Told::All);
+    let good = FakeSession::open(1, &Camera::new(), 5, 0).manifest(&Camera::new(), ShownTimes::All);
     assert!(periods.merge(1, &good, now).is_err());
 }
 
 #[derive(Clone, Debug)]
-enum Step {
+enum CameraStep {
     Record(u64),
     Pause(u64),
     Poll,
@@ -331,32 +332,32 @@ proptest! {
     #[test]
     fn times_go_on_over_renewals_gaps_and_restarts(
         steps in proptest::collection::vec(prop_oneof![
-            3 => (1..4_u64).prop_map(Step::Record),
-            1 => (3..90_u64).prop_map(Step::Pause),
-            5 => Just(Step::Poll),
-            2 => (0..900_u64).prop_map(Step::Renew),
-            1 => Just(Step::Restart),
+            3 => (1..4_u64).prop_map(CameraStep::Record),
+            1 => (3..90_u64).prop_map(CameraStep::Pause),
+            5 => Just(CameraStep::Poll),
+            2 => (0..900_u64).prop_map(CameraStep::Renew),
+            1 => Just(CameraStep::Restart),
         ], 1..50),
-        told in prop_oneof![Just(Told::All), Just(Told::Times)],
+        told in prop_oneof![Just(ShownTimes::All), Just(ShownTimes::Times)],
     ) {
         let mut camera = Camera::new();
         let new = || Timeline::new(5, (false, false), true);
         let mut periods = new();
-        let mut upstream = Upstream::open(1, &camera, 5, 0);
+        let mut upstream = FakeSession::open(1, &camera, 5, 0);
         let (mut known, mut highest, mut published) = (BTreeMap::new(), 0, Timestamp::from_millis(0));
         let mut ids = None;
         for step in steps {
             match step {
-                Step::Record(fragments) => camera.record(fragments),
-                Step::Pause(seconds) => camera.clock += seconds * 1000,
-                Step::Renew(skew) => upstream = Upstream::open(upstream.generation + 1, &camera, 5, skew),
-                Step::Restart => {
+                CameraStep::Record(fragments) => camera.record(fragments),
+                CameraStep::Pause(seconds) => camera.clock += seconds * 1000,
+                CameraStep::Renew(skew) => upstream = FakeSession::open(upstream.generation + 1, &camera, 5, skew),
+                CameraStep::Restart => {
                     // A process takes its time.
                     camera.clock += 2_000;
                     periods = new();
-                    upstream = Upstream::open(1, &camera, 5, 0);
+                    upstream = FakeSession::open(1, &camera, 5, 0);
                 }
-                Step::Poll => {
+                CameraStep::Poll => {
                     let text = merge(&mut periods, upstream.generation, &upstream.manifest(&camera, told), camera.now()).unwrap().text;
                     let seen = seen(&text);
                     prop_assert!(seen.published >= published);
@@ -378,14 +379,15 @@ proptest! {
                             let at = upstream.from + there - 1;
                             // Moved, its media says what the manifest says.
                             prop_assert_eq!(behind.ticks + (there as u64 - 1) * 32_000, start * 16);
-                            // The same fragment has the same time in every process that knows the server's clock.
-                            if told == Told::All {
+                            // The same fragment has the same time in every process that knows the server's
+                            // clock.
+                            if told == ShownTimes::All {
                                 prop_assert_eq!(*known.entry(at).or_insert((*start, *end)), (*start, *end));
                             }
                         }
                     }
                     let newest = video.last().unwrap();
-                    if told == Told::All {
+                    if told == ShownTimes::All {
                         prop_assert!(newest.0 >= highest);
                         highest = newest.0;
                     }
@@ -404,7 +406,7 @@ proptest! {
         let mut camera = Camera::new();
         camera.record(4);
         let mut periods = Timeline::new(5, (true, true), true);
-        let good = Upstream::open(1, &camera, 5, 0).manifest(&camera, Told::All);
+        let good = FakeSession::open(1, &camera, 5, 0).manifest(&camera, ShownTimes::All);
         merge(&mut periods, 1, &good, camera.now()).unwrap();
         let mut bytes = good.into_bytes();
         for (at, byte) in damage {

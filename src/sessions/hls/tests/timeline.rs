@@ -1,8 +1,8 @@
 //! What players must not notice: sequences over renewals, gaps and restarts.
 
 use crate::kvs::{FragmentNumber, Resource, Timestamp};
+use crate::playback::hls::MediaPlaylist;
 use crate::playback::mp4;
-use crate::sessions::hls::playlist::MediaPlaylist;
 use crate::sessions::hls::timeline::*;
 use crate::sessions::numbering::{Generation, tests::fragment};
 use proptest::prelude::*;
@@ -40,7 +40,7 @@ impl Camera {
 }
 
 /// One upstream session: lists the newest `n` of what is there since a bit before it opened.
-struct Upstream {
+struct FakeSession {
     generation: Generation,
     /// Index of the first fragment it ever lists.
     from: usize,
@@ -53,7 +53,7 @@ struct Shown {
     global: bool,
 }
 
-impl Upstream {
+impl FakeSession {
     fn open(generation: Generation, camera: &Camera, n: usize) -> Self {
         Self { generation, from: camera.made.len().saturating_sub(n), n }
     }
@@ -104,11 +104,11 @@ fn a_renewed_session_goes_on_where_the_old_one_was() {
     camera.record(6);
     let mut timeline = Timeline::new(5, false, false);
     let now = Timestamp::from_millis(camera.clock);
-    let old = Upstream::open(1, &camera, 5);
+    let old = FakeSession::open(1, &camera, 5);
     let first = timeline.merge(1, 1, &old.playlist(&camera, 1, &PLAIN), now).unwrap();
     assert_eq!((first.sequence, first.segments.len()), (4_001, 5));
     camera.record(2);
-    let new = Upstream::open(2, &camera, 5);
+    let new = FakeSession::open(2, &camera, 5);
     let second = timeline.merge(1, 2, &new.playlist(&camera, 1, &PLAIN), now).unwrap();
     assert_eq!(second.sequence, 4_003);
     assert_eq!(numbers(&second)[..3], numbers(&first)[2..]);
@@ -140,7 +140,7 @@ fn nothing_stands_between_two_sessions_on_one_timeline() {
     camera.record(6);
     let mut timeline = Timeline::new(5, false, false);
     let load = |timeline: &mut Timeline, camera: &Camera, generation| {
-        let upstream = Upstream::open(generation, camera, 5);
+        let upstream = FakeSession::open(generation, camera, 5);
         let playlist = upstream.playlist(camera, 1, &PLAIN);
         timeline.merge(1, generation, &playlist, Timestamp::from_millis(camera.clock)).unwrap()
     };
@@ -148,7 +148,7 @@ fn nothing_stands_between_two_sessions_on_one_timeline() {
     load(&mut timeline, &camera, 1);
     camera.record(2);
     assert_eq!(
-        timeline.unknown_inits(2, &Upstream::open(2, &camera, 5).playlist(&camera, 1, &PLAIN)),
+        timeline.unknown_inits(2, &FakeSession::open(2, &camera, 5).playlist(&camera, 1, &PLAIN)),
         [INIT]
     );
     moved(&mut timeline, 2, 7);
@@ -172,7 +172,7 @@ fn discontinuities_that_slid_out_are_counted() {
     let mut camera = Camera::new();
     camera.record(3);
     let mut timeline = Timeline::new(3, true, false);
-    let upstream = Upstream::open(1, &camera, 3);
+    let upstream = FakeSession::open(1, &camera, 3);
     let shown = Shown { always: true, ..PLAIN };
     let mut last = None;
     for _ in 0..5 {
@@ -196,7 +196,7 @@ fn a_gap_in_time_becomes_a_discontinuity() {
     let mut camera = Camera::new();
     camera.record(5);
     let mut timeline = Timeline::new(5, false, false);
-    let upstream = Upstream::open(1, &camera, 5);
+    let upstream = FakeSession::open(1, &camera, 5);
     let now = Timestamp::from_millis(camera.clock);
     timeline.merge(1, 1, &upstream.playlist(&camera, 1, &PLAIN), now).unwrap();
     camera.pause(30);
@@ -213,7 +213,7 @@ fn what_was_before_a_camera_s_absence_is_listed_no_more() {
         let mut camera = Camera::new();
         camera.record(5);
         let mut timeline = Timeline::new(5, always, false);
-        let upstream = Upstream::open(1, &camera, 5);
+        let upstream = FakeSession::open(1, &camera, 5);
         let mut load = |camera: &Camera| {
             let now = Timestamp::from_millis(camera.clock);
             timeline.merge(1, 1, &upstream.playlist(camera, 1, &shown), now).unwrap()
@@ -240,7 +240,7 @@ fn nothing_new_changes_nothing() {
     let mut camera = Camera::new();
     camera.record(9);
     let mut timeline = Timeline::new(5, false, false);
-    let (one, two) = (Upstream::open(1, &camera, 5), Upstream::open(2, &camera, 3));
+    let (one, two) = (FakeSession::open(1, &camera, 5), FakeSession::open(2, &camera, 3));
     let now = Timestamp::from_millis(camera.clock);
     let first = timeline.merge(1, 1, &one.playlist(&camera, 1, &PLAIN), now).unwrap();
     let again = timeline.merge(1, 2, &two.playlist(&camera, 1, &PLAIN), now).unwrap();
@@ -256,7 +256,7 @@ fn a_restarted_process_gives_the_same_fragment_the_same_number() {
     camera.record(8);
     let now = Timestamp::from_millis(camera.clock);
     let show = |timeline: &mut Timeline, camera: &Camera, generation| {
-        let upstream = Upstream::open(generation, camera, 5);
+        let upstream = FakeSession::open(generation, camera, 5);
         timeline.merge(1, generation, &upstream.playlist(camera, 1, &PLAIN), now).unwrap()
     };
     let mut old = Timeline::new(5, false, false);
@@ -272,20 +272,20 @@ fn a_restarted_process_gives_the_same_fragment_the_same_number() {
     assert_eq!(numbers(&after)[..4], numbers(&before)[1..]);
 }
 
-/// A property test found it: a track that counted too little over a renewal caught up later in one leap, which a restarted
-/// process could only take back.
+/// A property test found it: a track that counted too little over a renewal caught up later in one leap,
+/// which a restarted process could only take back.
 #[test]
 fn what_slid_by_unseen_over_a_renewal_is_counted_by_the_fragments_own_numbers() {
     let mut camera = Camera::new();
     camera.record(1);
     let mut timeline = Timeline::new(3, false, false);
     let undated = Shown { dates: false, always: false, global: true };
-    let load = |timeline: &mut Timeline, camera: &Camera, track, upstream: &Upstream| {
+    let load = |timeline: &mut Timeline, camera: &Camera, track, upstream: &FakeSession| {
         let playlist = upstream.playlist(camera, track, &undated);
         timeline.merge(track, upstream.generation, &playlist, Timestamp::from_millis(camera.clock)).unwrap()
     };
-    load(&mut timeline, &camera, 2, &Upstream::open(1, &camera, 3));
-    let renewed = Upstream::open(2, &camera, 3);
+    load(&mut timeline, &camera, 2, &FakeSession::open(1, &camera, 3));
+    let renewed = FakeSession::open(2, &camera, 3);
     load(&mut timeline, &camera, 1, &renewed);
     camera.record(6);
     assert_eq!(load(&mut timeline, &camera, 2, &renewed).sequence, 4_004);
@@ -293,7 +293,7 @@ fn what_slid_by_unseen_over_a_renewal_is_counted_by_the_fragments_own_numbers() 
     load(&mut timeline, &camera, 1, &renewed);
     let before = load(&mut timeline, &camera, 2, &renewed);
     assert_eq!((before.sequence, before.segments.len()), (4_005, 3));
-    let after = load(&mut Timeline::new(3, false, false), &camera, 2, &Upstream::open(1, &camera, 3));
+    let after = load(&mut Timeline::new(3, false, false), &camera, 2, &FakeSession::open(1, &camera, 3));
     assert_eq!(after.sequence, before.sequence);
 }
 
@@ -303,7 +303,7 @@ fn what_was_kept_goes_on_with_the_same_counts() {
     camera.record(6);
     let mut timeline = Timeline::new(5, false, false);
     let load = |timeline: &mut Timeline, camera: &Camera, generation| {
-        let upstream = Upstream::open(generation, camera, 5);
+        let upstream = FakeSession::open(generation, camera, 5);
         let playlist = upstream.playlist(camera, 1, &PLAIN);
         timeline.merge(1, generation, &playlist, Timestamp::from_millis(camera.clock)).unwrap()
     };
@@ -335,10 +335,10 @@ fn numbers_that_are_positions_are_matched_by_time_or_by_length() {
         camera.record(5);
         let mut timeline = Timeline::new(5, false, false);
         let at = |camera: &Camera| Timestamp::from_millis(camera.clock);
-        let one = Upstream::open(1, &camera, 5);
+        let one = FakeSession::open(1, &camera, 5);
         let first = timeline.merge(1, 1, &one.playlist(&camera, 1, &shown), at(&camera)).unwrap();
         camera.record(2);
-        let two = Upstream::open(2, &camera, 5);
+        let two = FakeSession::open(2, &camera, 5);
         let second = timeline.merge(1, 2, &two.playlist(&camera, 1, &shown), at(&camera)).unwrap();
         assert_eq!(second.sequence, first.sequence + 2, "dates: {dates}");
         let tags: Vec<bool> = second.segments.iter().map(|segment| segment.discontinuity).collect();
@@ -347,7 +347,7 @@ fn numbers_that_are_positions_are_matched_by_time_or_by_length() {
 }
 
 #[derive(Clone, Debug)]
-enum Step {
+enum CameraStep {
     Record(u64),
     Pause(u64),
     Poll(u8),
@@ -356,15 +356,15 @@ enum Step {
     Resume,
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+fn steps() -> impl Strategy<Value = Vec<CameraStep>> {
     let step = prop_oneof![
-        3 => (1..4_u64).prop_map(Step::Record),
-        1 => (5..12_u64).prop_map(Step::Record),
-        1 => (3..90_u64).prop_map(Step::Pause),
-        6 => (1..=2_u8).prop_map(Step::Poll),
-        2 => Just(Step::Renew),
-        1 => Just(Step::Restart),
-        1 => Just(Step::Resume),
+        3 => (1..4_u64).prop_map(CameraStep::Record),
+        1 => (5..12_u64).prop_map(CameraStep::Record),
+        1 => (3..90_u64).prop_map(CameraStep::Pause),
+        6 => (1..=2_u8).prop_map(CameraStep::Poll),
+        2 => Just(CameraStep::Renew),
+        1 => Just(CameraStep::Restart),
+        1 => Just(CameraStep::Resume),
     ];
     proptest::collection::vec(step, 1..60)
 }
@@ -409,32 +409,33 @@ proptest! {
         let mut camera = Camera::new();
         camera.record(1);
         let mut timeline = Timeline::new(n, always, false);
-        let mut upstream = Upstream::open(1, &camera, n);
+        let mut upstream = FakeSession::open(1, &camera, n);
         let mut players = [Player::default(), Player::default()];
         let mut kept = None;
         for step in steps {
             match step {
-                Step::Record(fragments) => camera.record(fragments),
-                Step::Pause(seconds) => camera.pause(seconds),
-                Step::Renew => upstream = Upstream::open(upstream.generation + 1, &camera, n),
-                Step::Restart => {
+                CameraStep::Record(fragments) => camera.record(fragments),
+                CameraStep::Pause(seconds) => camera.pause(seconds),
+                CameraStep::Renew => upstream = FakeSession::open(upstream.generation + 1, &camera, n),
+                CameraStep::Restart => {
                     kept = None;
                     timeline = Timeline::new(n, always, false);
-                    upstream = Upstream::open(1, &camera, n);
+                    upstream = FakeSession::open(1, &camera, n);
                     for player in &mut players {
                         player.seen.clear();
-                        // Where they are rare, a new process cannot know the count; see `first_discontinuity`.
+                        // Where they are rare, a new process cannot know the count; see
+                        // `first_discontinuity`.
                         player.discontinuities = if always { player.discontinuities } else { 0 };
                     }
                 }
                 // With what was kept, players that know every number and count notice nothing.
-                Step::Resume => {
+                CameraStep::Resume => {
                     kept = timeline.saved().or(kept);
                     timeline = Timeline::new(n, always, false);
                     kept.iter().for_each(|kept| timeline.resume(kept, Timestamp::from_millis(camera.clock)));
-                    upstream = Upstream::open(1, &camera, n);
+                    upstream = FakeSession::open(1, &camera, n);
                 }
-                Step::Poll(track) => {
+                CameraStep::Poll(track) => {
                     let now = Timestamp::from_millis(camera.clock);
                     let offered = upstream.playlist(&camera, track, &shown);
                     let playlist = timeline.merge(track, upstream.generation, &offered, now).unwrap();
@@ -462,15 +463,15 @@ proptest! {
         let mut camera = Camera::new();
         camera.record(1);
         let mut timeline = Timeline::new(5, false, false);
-        let mut upstream = Upstream::open(1, &camera, 5);
+        let mut upstream = FakeSession::open(1, &camera, 5);
         let mut sequence = 0;
         for step in steps {
             match step {
-                Step::Record(fragments) => camera.record(fragments),
-                Step::Pause(seconds) => camera.pause(seconds),
-                Step::Renew => upstream = Upstream::open(upstream.generation + 1, &camera, 5),
-                Step::Restart | Step::Resume => {}
-                Step::Poll(_) => {
+                CameraStep::Record(fragments) => camera.record(fragments),
+                CameraStep::Pause(seconds) => camera.pause(seconds),
+                CameraStep::Renew => upstream = FakeSession::open(upstream.generation + 1, &camera, 5),
+                CameraStep::Restart | CameraStep::Resume => {}
+                CameraStep::Poll(_) => {
                     let now = Timestamp::from_millis(camera.clock);
                     let playlist = timeline.merge(1, upstream.generation, &upstream.playlist(&camera, 1, &shown), now).unwrap();
                     prop_assert!(playlist.sequence >= sequence);

@@ -1,15 +1,26 @@
-//! A media playlist in parts: what continuity decides on, and everything else as it was written.
+//! A playlist in parts: what it names, and of a media playlist everything that keeps successive ones
+//! continuous.
 //!
-//! Reads the token-free text that `playback` made of KVS's; so every URI in it is a playback resource. Tags that are
-//! not understood stay byte for byte with the segment they precede.
+//! Tags that are not understood stay byte for byte with the segment that they precede.
 
-use crate::kvs::{Protocol, Resource, Timestamp};
+use crate::kvs::{Resource, Timestamp};
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
+/// A playlist of KVS without secrets.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Playlist {
+    /// Everything but the URIs is as KVS wrote it.
+    pub text: String,
+    /// Every resource that it names, each once, in order.
+    pub resources: Vec<Resource>,
+    /// A media playlist in parts, or why it cannot be kept continuous.
+    pub media: Result<MediaPlaylist, &'static str>,
+}
+
 /// A playlist of one track.
 #[derive(Clone, PartialEq, Debug)]
-pub(in crate::sessions) struct MediaPlaylist {
+pub struct MediaPlaylist {
     crlf: bool,
     /// Lines ahead of the first segment, as written; `TARGETDURATION` and the sequence numbers are apart.
     header: Vec<String>,
@@ -27,7 +38,7 @@ pub(in crate::sessions) struct MediaPlaylist {
 
 /// One segment.
 #[derive(Clone, PartialEq, Debug)]
-pub(in crate::sessions) struct Segment {
+pub struct Segment {
     /// `EXT-X-DISCONTINUITY` precedes it.
     pub discontinuity: bool,
     /// The init segment in effect, whether or not its tag stands here.
@@ -44,7 +55,7 @@ pub(in crate::sessions) struct Segment {
 
 /// `EXT-X-MAP`.
 #[derive(Clone, PartialEq, Debug)]
-pub(in crate::sessions) struct Map {
+pub struct Map {
     /// Attributes ahead of and behind the URI, as written.
     around: (String, String),
     /// What to fetch.
@@ -54,72 +65,18 @@ pub(in crate::sessions) struct Map {
 /// The text is no media playlist that we could keep continuous.
 const NOT_ONE: &str = "KVS answered with something that is not a media playlist";
 
-impl MediaPlaylist {
-    /// Reads a token-free playlist.
-    pub(in crate::sessions) fn parse(text: &str) -> Result<Self, &'static str> {
-        let mut playlist = Self {
-            crlf: text.contains("\r\n"),
-            header: Vec::new(),
-            target: 0,
-            sequence: 0,
-            discontinuities: 0,
-            segments: Vec::new(),
-            ended: false,
-        };
-        let mut next = Pending::default();
-        let mut lines = text.lines();
-        if lines.next() != Some("#EXTM3U") {
-            return Err(NOT_ONE);
-        }
-        for line in lines {
-            playlist.line(line, &mut next)?;
-        }
-        if playlist.target == 0 { Err(NOT_ONE) } else { Ok(playlist) }
-    }
+/// The text is no media playlist that could be kept continuous.
+const NOT_ONE: &str = "KVS answered with something that is not a media playlist";
 
-    fn line(&mut self, line: &str, next: &mut Pending) -> Result<(), &'static str> {
-        let (name, value) = line.split_once(':').unwrap_or((line, ""));
-        // Beyond 2^48 lies no playlist, and sums stay in range.
-        let number = || value.trim().parse().ok().filter(|number: &u64| *number < 1 << 48).ok_or(NOT_ONE);
-        match name {
-            "#EXT-X-TARGETDURATION" => self.target = number()?,
-            "#EXT-X-MEDIA-SEQUENCE" => self.sequence = number()?,
-            "#EXT-X-DISCONTINUITY-SEQUENCE" => self.discontinuities = number()?,
-            "#EXT-X-ENDLIST" => self.ended = true,
-            "#EXT-X-DISCONTINUITY" => next.discontinuity = true,
-            "#EXT-X-MAP" => next.map = Some(Map::parse(value).ok_or(NOT_ONE)?),
-            "#EXT-X-PROGRAM-DATE-TIME" if Timestamp::parse(value).is_ok() => {
-                next.date = Timestamp::parse(value).ok();
-            }
-            "#EXTINF" => {
-                next.millis = Some(millis(value).ok_or(NOT_ONE)?);
-                next.lines.push(line.to_owned());
-            }
-            // A header's tag, as long as nothing of a segment has come.
-            _ if line.starts_with('#') && self.segments.is_empty() && next.is_empty() => {
-                self.header.push(line.to_owned());
-            }
-            _ if line.is_empty() || line.starts_with('#') => next.lines.push(line.to_owned()),
-            _ => {
-                let (file, query) = line.split_once('?').unwrap_or((line, ""));
-                let resource = Resource::parse(Protocol::Hls, file, query).ok_or(NOT_ONE)?;
-                let pending = std::mem::take(next);
-                next.map.clone_from(&pending.map);
-                self.segments.push(Segment {
-                    discontinuity: pending.discontinuity,
-                    map: pending.map,
-                    date: pending.date,
-                    millis: pending.millis.ok_or(NOT_ONE)?,
-                    lines: pending.lines,
-                    resource,
-                });
-            }
-        }
-        Ok(())
+impl MediaPlaylist {
+    /// Reads a playlist that need not hold a token.
+    #[cfg(test)]
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        super::clean::clean_media(text).map_err(|_| NOT_ONE)?.media
     }
 
     /// Every resource that it names, each once, in order.
-    pub(in crate::sessions) fn resources(&self) -> Vec<Resource> {
+    pub fn resources(&self) -> Vec<Resource> {
         let mut seen = HashSet::new();
         let named = self.segments.iter().flat_map(|segment| {
             segment.map.iter().map(|map| &map.resource).chain(std::iter::once(&segment.resource))
@@ -128,18 +85,12 @@ impl MediaPlaylist {
     }
 
     /// The same header with other content.
-    pub(in crate::sessions) fn with(
-        &self,
-        target: u64,
-        sequence: u64,
-        discontinuities: u64,
-        segments: Vec<Segment>,
-    ) -> Self {
+    pub fn with(&self, target: u64, sequence: u64, discontinuities: u64, segments: Vec<Segment>) -> Self {
         Self { target, sequence, discontinuities, segments, header: self.header.clone(), ..*self }
     }
 
     /// Writes it. `dates` says whether PROGRAM-DATE-TIME is shown.
-    pub(in crate::sessions) fn render(&self, dates: bool) -> String {
+    pub fn render(&self, dates: bool) -> String {
         let end = if self.crlf { "\r\n" } else { "\n" };
         let mut out = String::with_capacity(256 + self.segments.len() * 200);
         let mut line = |text: std::fmt::Arguments<'_>| {
@@ -188,6 +139,91 @@ impl MediaPlaylist {
     }
 }
 
+/// Builds the model from clean lines.
+pub(super) struct ModelBuilder {
+    resources: Vec<Resource>,
+    seen: HashSet<Resource>,
+    playlist: MediaPlaylist,
+    next: Pending,
+    failure: Option<&'static str>,
+}
+
+impl ModelBuilder {
+    pub(super) fn new(crlf: bool) -> Self {
+        let playlist = MediaPlaylist {
+            crlf,
+            header: Vec::new(),
+            target: 0,
+            sequence: 0,
+            discontinuities: 0,
+            segments: Vec::new(),
+            ended: false,
+        };
+        let (next, failure) = (Pending::default(), None);
+        Self { resources: Vec::new(), seen: HashSet::new(), playlist, next, failure }
+    }
+
+    /// Reads a line after the first, without its end. It names these resources.
+    pub(super) fn line(&mut self, line: &str, named: impl Iterator<Item = Resource>) {
+        let mut first = None;
+        for resource in named {
+            if self.seen.insert(resource.clone()) {
+                self.resources.push(resource.clone());
+            }
+            first = first.or(Some(resource));
+        }
+        if self.failure.is_none() {
+            self.failure = self.media_line(line, first).err();
+        }
+    }
+
+    pub(super) fn finish(self, text: String) -> Playlist {
+        let failure = self.failure.or((self.playlist.target == 0).then_some(NOT_ONE));
+        let media = failure.map_or(Ok(self.playlist), Err);
+        Playlist { text, resources: self.resources, media }
+    }
+
+    fn media_line(&mut self, line: &str, resource: Option<Resource>) -> Result<(), &'static str> {
+        let (playlist, next) = (&mut self.playlist, &mut self.next);
+        let (name, value) = line.split_once(':').unwrap_or((line, ""));
+        // Beyond 2^48 lies no playlist, and sums stay in range.
+        let number = || value.trim().parse().ok().filter(|number: &u64| *number < 1 << 48).ok_or(NOT_ONE);
+        match name {
+            "#EXT-X-TARGETDURATION" => playlist.target = number()?,
+            "#EXT-X-MEDIA-SEQUENCE" => playlist.sequence = number()?,
+            "#EXT-X-DISCONTINUITY-SEQUENCE" => playlist.discontinuities = number()?,
+            "#EXT-X-ENDLIST" => playlist.ended = true,
+            "#EXT-X-DISCONTINUITY" => next.discontinuity = true,
+            "#EXT-X-MAP" => next.map = Some(Map::of(value, resource).ok_or(NOT_ONE)?),
+            "#EXT-X-PROGRAM-DATE-TIME" if Timestamp::parse(value).is_ok() => {
+                next.date = Timestamp::parse(value).ok();
+            }
+            "#EXTINF" => {
+                next.millis = Some(millis(value).ok_or(NOT_ONE)?);
+                next.lines.push(line.to_owned());
+            }
+            // A tag of the header, as long as nothing of a segment has been read.
+            _ if line.starts_with('#') && playlist.segments.is_empty() && next.is_empty() => {
+                playlist.header.push(line.to_owned());
+            }
+            _ if line.is_empty() || line.starts_with('#') => next.lines.push(line.to_owned()),
+            _ => {
+                let pending = std::mem::take(next);
+                next.map.clone_from(&pending.map);
+                playlist.segments.push(Segment {
+                    discontinuity: pending.discontinuity,
+                    map: pending.map,
+                    date: pending.date,
+                    millis: pending.millis.ok_or(NOT_ONE)?,
+                    lines: pending.lines,
+                    resource: resource.ok_or(NOT_ONE)?,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
 /// What has been read of the segment to come.
 #[derive(Default)]
 struct Pending {
@@ -206,31 +242,16 @@ impl Pending {
 
 impl Map {
     /// The same tag with another address.
-    pub(in crate::sessions) fn at(self, resource: Resource) -> Self {
+    #[must_use]
+    pub fn at(self, resource: Resource) -> Self {
         Self { resource, ..self }
     }
 
-    fn parse(attributes: &str) -> Option<Self> {
+    fn of(attributes: &str, resource: Option<Resource>) -> Option<Self> {
         let (before, rest) = attributes.split_once("URI=\"")?;
-        let (uri, after) = rest.split_once('"')?;
-        let (file, query) = uri.split_once('?').unwrap_or((uri, ""));
-        let resource = Resource::parse(Protocol::Hls, file, query)?;
-        Some(Self { around: (before.to_owned(), after.to_owned()), resource })
+        let (_, after) = rest.split_once('"')?;
+        Some(Self { around: (before.to_owned(), after.to_owned()), resource: resource? })
     }
-}
-
-/// Every resource that a playlist names, each once, in order.
-pub(in crate::sessions) fn resources(text: &str) -> Vec<Resource> {
-    let uris = text.lines().filter_map(|line| match line.strip_prefix('#') {
-        None => Some(line),
-        Some(tag) => tag.split_once("URI=\"").and_then(|(_, rest)| rest.split_once('"')).map(|(uri, _)| uri),
-    });
-    let found = uris.filter_map(|uri| {
-        let (file, query) = uri.split_once('?').unwrap_or((uri, ""));
-        Resource::parse(Protocol::Hls, file, query)
-    });
-    let mut seen = HashSet::new();
-    found.filter(|resource| seen.insert(resource.clone())).collect()
 }
 
 /// `1.857,title` in milliseconds, rounded; at most a day, so that sums do not overflow.

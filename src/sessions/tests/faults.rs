@@ -1,0 +1,87 @@
+//! Faults that were found by reading, each shown mended.
+
+use super::*;
+use crate::kvs::FragmentNumber;
+use crate::telemetry::spans::Steps;
+
+#[tokio::test(start_paused = true)]
+async fn what_is_kept_of_sessions_for_a_restart_does_not_grow_when_sessions_state_is_unset() {
+    let kvs = FakeKvs::new(HALF_A_DAY);
+    let config = Config { most: 3, ..Config::default() };
+    assert_eq!(config.state, None);
+    let sessions = sessions(&kvs, config, &prometheus::Registry::new());
+    // Each replay that begins at another time is a stream of its own.
+    for n in 0..30 {
+        let mut key = key(PlaybackMode::LiveReplay, Protocol::Hls);
+        key.born = Some(Timestamp::from_millis(kvs::EPOCH + n * 1000));
+        sessions.playlist(&key, &LIVE, ViewerId::of("one"), kvs.now()).await.unwrap();
+        tokio::time::sleep(80 * SECOND).await;
+        assert_eq!(sessions.list(), []);
+    }
+    assert!((1..=3).contains(&sessions.0.saved_streams()), "{}", sessions.0.saved_streams());
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_most_counts_the_upstream_sessions_of_a_long_range() {
+    for (most, fits) in [(2, false), (3, true)] {
+        let kvs = FakeKvs::new(HALF_A_DAY);
+        let sessions = sessions(&kvs, Config { most, ..Config::default() }, &prometheus::Registry::new());
+        let load = async || sessions.playlist(&three_days(), &LIVE, ViewerId::of("one"), kvs.now()).await;
+        let loaded = load().await;
+        assert_eq!(loaded.is_ok(), fits);
+        assert!(kvs.opens() <= 3);
+        if !fits {
+            assert!(matches!(loaded, Err(Error::Full)));
+            // What was opened for it is free for others again.
+            tokio::time::sleep(SECOND).await;
+            assert!(sessions.open(&key(PlaybackMode::Live, Protocol::Hls), kvs.now()).await.is_ok());
+        } else {
+            let other = sessions.open(&key(PlaybackMode::Live, Protocol::Hls), kvs.now()).await;
+            assert!(matches!(other, Err(Error::Full)));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_most_counts_spare_sessions() {
+    for (most, opens) in [(1, 1..=1), (3, 3..=3), (100, 4..=8)] {
+        let kvs = FakeKvs::new(HALF_A_DAY);
+        let sessions = sessions(&kvs, Config { most, ..Config::default() }, &prometheus::Registry::new());
+        let key = key(PlaybackMode::OnDemand, Protocol::Hls);
+        for n in 0..400 {
+            let number = FragmentNumber::parse(&n.to_string()).unwrap();
+            let fragment = Resource::TsFragment { number };
+            sessions.segment(&key, &fragment, kvs.now(), &Steps::default()).await.unwrap();
+        }
+        assert!(opens.contains(&kvs.opens()), "{most}: {}", kvs.opens());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn prewarming_is_not_quadratic() {
+    // A hundred thousand fragments, as many as a joined playlist may list.
+    let fragments = (0..100_000).map(|n| format!("#EXTINF:2,\ngetTSFragment.ts?FragmentNumber={n}\n"));
+    let text = format!("#EXTM3U\n#EXT-X-TARGETDURATION:2\n{}", fragments.collect::<String>());
+    let start = std::time::Instant::now();
+    let playlist = crate::playback::rewrite(&LIVE, &text, &[]).unwrap();
+    let crate::playback::Rewritten::Playlist(playlist) = playlist else { panic!("HLS is a playlist") };
+    assert_eq!(playlist.resources.len(), 100_000);
+    // Comparing each with all before it takes minutes.
+    assert!(start.elapsed() < 20 * SECOND, "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn everything_that_a_player_would_fetch_is_listed_once_and_warmed() {
+    let edge = Edge::start(HALF_A_DAY);
+    let key = three_days();
+    let resources = edge.sessions.resources(&key, edge.kvs.now()).await.unwrap();
+    assert_eq!(resources.len(), 2 + 2 * 144 - 1, "two init segments, and fragments on two days");
+    let mut bytes = 0;
+    for resource in &resources {
+        bytes += edge.sessions.warm(&key, resource, edge.kvs.now()).await.unwrap();
+    }
+    assert_eq!(lock(&edge.kvs.fetched).len(), 2 * 144 - 1, "each once");
+    assert!(bytes > 0);
+    assert_eq!(edge.sessions.warm(&key, &resources[5], edge.kvs.now()).await.unwrap(), 0);
+    assert_eq!(edge.sessions.list()[0].viewers, 0, "warming is not watching");
+}
