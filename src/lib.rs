@@ -18,12 +18,14 @@ pub mod admin;
 pub mod console;
 pub mod gateway;
 
+// services
+pub mod sessions;
+
 // parts
 pub mod cache;
 pub mod identity;
 pub mod playback;
 pub mod policy;
-pub mod sessions;
 pub mod upstream;
 
 // base

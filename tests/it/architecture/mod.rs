@@ -23,7 +23,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("assemble", &["app"]),
     ("settings", &["config"]),
     ("answer", &["gateway", "admin", "console"]),
-    ("services", &["sessions"]),
+    ("services", &["archive", "sessions"]),
     ("parts", &["identity", "policy", "playback", "cache", "upstream"]),
     ("base", &["kvs", "aws", "net", "telemetry", "base", "caller", "setting"]),
 ];
