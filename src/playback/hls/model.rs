@@ -62,9 +62,6 @@ pub struct Map {
     pub resource: Resource,
 }
 
-/// The text is no media playlist that we could keep continuous.
-const NOT_ONE: &str = "KVS answered with something that is not a media playlist";
-
 /// The text is no media playlist that could be kept continuous.
 const NOT_ONE: &str = "KVS answered with something that is not a media playlist";
 

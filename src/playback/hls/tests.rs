@@ -2,9 +2,12 @@
 
 use super::super::{Error, leak};
 use super::clean::{clean_master, clean_media};
+use crate::kvs::{Protocol, Resource};
 use proptest::prelude::*;
 
 const TOKEN: &str = "CiAxZ5pfU9cQmGmHn0TSKq7qyDkF3b1m6r4vAaBbCcDdEhIQAAECAwQFBgcICQoLDA0ODxoZQUJDREVGR0hJSktMTU5PUFFSU1RVVldYWSIgYWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXowMTIzNDU~";
+const HOST: &str = "b-0123abcd.kinesisvideo.eu-west-1.amazonaws.com";
+
 fn master(text: &str) -> Result<String, Error> {
     clean_master(text).map(|playlist| playlist.text)
 }
@@ -12,8 +15,6 @@ fn master(text: &str) -> Result<String, Error> {
 fn media(text: &str) -> Result<String, Error> {
     clean_media(text).map(|playlist| playlist.text)
 }
-
-const HOST: &str = "b-0123abcd.kinesisvideo.eu-west-1.amazonaws.com";
 
 /// Each vector stands in a folder as `before` and `after`; `<TOKEN>` is put in here.
 fn vectors() -> Vec<(String, String, String)> {

@@ -16,9 +16,10 @@
 //!
 //! There is no I/O here: manifests in, manifests out. `render` writes them.
 
+use super::manifest::Manifest;
+use super::offered::{Offer, kvs_time};
 use super::published::{Fragment, FragmentSource, Period, PublishedTrack};
 use super::saved::{SAVED, SavedTimeline};
-use super::xml::Element;
 use crate::kvs::{FragmentNumber, Protocol, Resource, Timestamp};
 use crate::playback::mp4;
 use crate::sessions::numbering::Generation;

@@ -49,7 +49,7 @@ impl InitSegments {
     }
 
     /// Notes what an init segment of a session holds.
-    pub(super) fn learn(&mut self, generation: Generation, upstream: &Resource, track: mp4::Init) {
+    pub(super) fn learn(&mut self, generation: Generation, upstream: &Resource, content: mp4::Init) {
         self.learned.push_back((generation, upstream.clone(), content));
         if self.learned.len() > REMEMBERED {
             self.learned.pop_front();

@@ -413,7 +413,7 @@ async fn dash_goes_on_over_sessions_and_its_numbers_lead_back() {
     let number = crate::kvs::FragmentNumber::parse(&first.to_string()).unwrap();
     let resource = Resource::Mp4Fragment { protocol: Protocol::Dash, number, track: 1 };
     let over = edge.sessions.locate(&key, &resource, edge.kvs.now()).await.unwrap().session;
-    assert!(over.expires < edge.kvs.now());
+    assert!(over.url.expires < edge.kvs.now());
     let opens = edge.kvs.opens();
     let now = edge.kvs.now();
     let elsewhere = edge.sessions.relocate(&key, &resource, &over, SegmentRefusal::TokenRefused, now).await;
