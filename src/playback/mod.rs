@@ -24,6 +24,7 @@ pub use keys::Keys;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use keys::PURPOSE;
 
+use crate::kvs::bounds::{LIVE_WINDOW_MAX, LIVE_WINDOW_MIN};
 use crate::kvs::{Resource, Timestamp};
 use crate::setting::{Mistake, SecretSource, Span};
 use serde::{Deserialize, Serialize};
@@ -71,7 +72,7 @@ impl Config {
     #[must_use]
     pub fn check(&self) -> Vec<Mistake> {
         let mut mistakes = Vec::new();
-        if !(3..=10).contains(&self.live_window) {
+        if !(LIVE_WINDOW_MIN..=LIVE_WINDOW_MAX).contains(&self.live_window) {
             mistakes.push(Mistake::at(
                 "playback.live_window",
                 format!("{} is out of bounds: write a number of fragments from 3 to 10", self.live_window),

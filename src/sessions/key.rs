@@ -1,6 +1,6 @@
 //! The key by which viewers share a session, and the id that distinguishes viewers.
 
-use crate::kvs::bounds::{MOST_LISTED_FRAGMENTS, SMALLEST_LIVE_WINDOW};
+use crate::kvs::bounds::{LIVE_WINDOW_MIN, PLAYLIST_FRAGMENTS};
 use crate::kvs::{PlaybackMode, Protocol, SessionParameters, StreamRef, Timestamp};
 use aws_lc_rs::digest;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ impl SessionKey {
     ) -> Self {
         if parameters.mode == PlaybackMode::Live {
             parameters.max_fragments =
-                parameters.max_fragments.clamp(SMALLEST_LIVE_WINDOW, live_window.max(SMALLEST_LIVE_WINDOW));
+                parameters.max_fragments.clamp(LIVE_WINDOW_MIN, live_window.max(LIVE_WINDOW_MIN));
         }
         let born = (parameters.mode == PlaybackMode::LiveReplay)
             .then(|| Timestamp::from_millis(issued.millis() / 1000 * 1000));
@@ -66,7 +66,7 @@ impl SessionKey {
         let parameters = SessionParameters {
             start,
             end,
-            max_fragments: MOST_LISTED_FRAGMENTS,
+            max_fragments: PLAYLIST_FRAGMENTS,
             show_timestamps: true,
             ..self.parameters.clone()
         };
@@ -76,7 +76,7 @@ impl SessionKey {
     /// Most fragments that one upstream session lists.
     #[must_use]
     pub fn most(&self) -> u16 {
-        self.parameters.max_fragments.min(MOST_LISTED_FRAGMENTS)
+        self.parameters.max_fragments.min(PLAYLIST_FRAGMENTS)
     }
 
     /// Whether a manifest must hold the whole range.

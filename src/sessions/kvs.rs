@@ -1,9 +1,10 @@
 //! The two calls to KVS that playback sessions are made of. Tests put another source in their place.
 
-use crate::kvs::bounds::LONGEST_SESSION;
+use crate::kvs::bounds::SESSION_SECONDS_MAX;
 use crate::kvs::{Resource, SessionParameters, StreamRef};
 use crate::upstream::{Answer, Error, SessionUrl, Upstream};
 use async_trait::async_trait;
+use std::time::Duration;
 
 /// Under which name shared sessions wait for their turn under the quotas of KVS.
 const ON_BEHALF_OF: &str = "shared playback sessions";
@@ -29,7 +30,8 @@ pub(super) trait SessionSource: Send + Sync + 'static {
 impl SessionSource for Upstream {
     async fn open(&self, stream: &StreamRef, parameters: &SessionParameters) -> Result<SessionUrl, Error> {
         let located = self.locate(stream)?;
-        self.open_session(&located, parameters, LONGEST_SESSION, ON_BEHALF_OF).await
+        let longest = Duration::from_secs(SESSION_SECONDS_MAX.into());
+        self.open_session(&located, parameters, longest, ON_BEHALF_OF).await
     }
 
     async fn fetch(

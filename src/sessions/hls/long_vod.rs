@@ -9,7 +9,7 @@
 //!
 //! There is no I/O here. `session::parts` loads the parts.
 
-use crate::kvs::bounds::{LONGEST_FOOTAGE as DAY, MOST_LISTED_FRAGMENTS};
+use crate::kvs::bounds::{LONGEST_RANGE as DAY, PLAYLIST_FRAGMENTS};
 use crate::kvs::{FragmentNumber, Resource, Timestamp};
 use crate::playback::hls::{Map, MediaPlaylist};
 use crate::sessions::error::Unplayable;
@@ -41,7 +41,7 @@ pub(in crate::sessions) fn days((start, end): Range) -> Result<Vec<Range>, Unpla
 
 /// What is left of a range after a playlist of it; `None` if that listed all.
 pub(in crate::sessions) fn rest((_, end): Range, playlist: &MediaPlaylist) -> Option<Range> {
-    if playlist.segments.len() < usize::from(MOST_LISTED_FRAGMENTS) {
+    if playlist.segments.len() < usize::from(PLAYLIST_FRAGMENTS) {
         return None;
     }
     let from = playlist.segments.last()?.date?.plus(NEXT);
@@ -137,7 +137,7 @@ mod tests {
         );
         let first = (from.millis() - START).div_ceil(every * 1000);
         let starts = (first..).map(|n| START + n * every * 1000).take_while(|start| *start <= to.millis());
-        for start in starts.take(usize::from(MOST_LISTED_FRAGMENTS)) {
+        for start in starts.take(usize::from(PLAYLIST_FRAGMENTS)) {
             let number = fragment((start - START) / 1000, start, 1);
             text += &format!(
                 "#EXT-X-PROGRAM-DATE-TIME:{}\n#EXTINF:{every},\ngetMP4MediaFragment.mp4?FragmentNumber={number}&TrackNumber=1\n",

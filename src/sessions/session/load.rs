@@ -11,7 +11,7 @@ use super::shared::{SharedSession, lock};
 use super::upstream_session::UpstreamSession;
 use crate::cache::Outcome;
 use crate::kvs::Resource;
-use crate::kvs::bounds::MOST_LISTED_FRAGMENTS;
+use crate::kvs::bounds::PLAYLIST_FRAGMENTS;
 use crate::playback::{self, Rewritten};
 use crate::sessions::dash::manifest;
 use crate::sessions::error::{Effect, Error};
@@ -165,8 +165,7 @@ impl SharedSession {
                 (text, Vec::new(), target, ended)
             }
             (_, Rewritten::Manifest(text)) => {
-                if self.key.is_whole_manifest()
-                    && manifest::listed(&text) >= usize::from(MOST_LISTED_FRAGMENTS)
+                if self.key.is_whole_manifest() && manifest::listed(&text) >= usize::from(PLAYLIST_FRAGMENTS)
                 {
                     return Err(Error::TooLong(
                         "the range holds 5,000 fragments or more, which is all that one DASH manifest lists: \
