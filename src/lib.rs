@@ -19,6 +19,7 @@ pub mod console;
 pub mod gateway;
 
 // services
+pub mod archive;
 pub mod sessions;
 
 // parts

@@ -1,8 +1,9 @@
 //! Builds a gateway from the settings; and the same without serving, for `check`.
 
-use super::persistent::{Persistent, Prepared, key_client};
+use super::persistent::{Calls, Persistent, Prepared, key_client};
+use crate::archive::Archive;
 use crate::config::{Config, Refused, Source};
-use crate::gateway::{Console, ConsoleFile, Cors, Gateway};
+use crate::gateway::{self, Console, ConsoleFile, Cors, Gateway, Recorder};
 use crate::identity::{self, Identity, Sources};
 use crate::net::client::Limits;
 use crate::playback::Keys;
@@ -64,33 +65,30 @@ pub async fn gateway(
     else {
         return Err(wrong(faults.0));
     };
-    let gateway = Gateway {
+    let Calls { upstream, sessions, .. } = prepared.calls.clone();
+    let (cache, batches) = (persistent.cache.clone(), persistent.batches.clone());
+    let gateway = Gateway::new(gateway::Parts {
         identity,
         sources: Sources::new(&config.identity),
         policy: Arc::new(policy),
         keys: Arc::new(keys),
-        players: crate::gateway::Players::default(),
         playback: config.playback.clone(),
-        upstream: prepared.calls.upstream.clone(),
-        sessions: prepared.calls.sessions.clone(),
-        cache: persistent.cache.clone(),
-        batches: persistent.batches.clone(),
-        listing: crate::gateway::Listing::default(),
-        together: crate::gateway::Together::default(),
-        newest_pictures: crate::gateway::NewestPictures::default(),
-        cuts: crate::gateway::Cuts::new(config.cache.max_age.0),
+        archive: Archive::new(upstream.clone(), cache, config.cache.clone(), batches),
+        upstream,
+        sessions,
         public_url: config.server.public_url.as_str().into(),
-        cache_settings: config.cache.clone(),
         limits: config.limits.clone(),
         cors: Cors::new(&config.server.cors_origins),
-        witness: prepared.witness.clone(),
-        access_log: config.log.access,
-        metrics: persistent.gateway.clone(),
+        audit: prepared.audit.clone(),
+        recorder: Recorder {
+            metrics: persistent.gateway.clone(),
+            access_log: config.log.access,
+            tracer: persistent.tracer.clone(),
+        },
         console: console_of(config),
         rates: Arc::new(config.rates.clone()),
         callers: persistent.callers.clone(),
-        tracer: persistent.tracer.clone(),
-    };
+    });
     Ok(Built { gateway, prepared })
 }
 
@@ -103,7 +101,7 @@ async fn identity_of(
     let (issuers, settings, metrics) = (&config.issuer, &config.identity, persistent.identity.clone());
     Ok(match purpose {
         Purpose::Start => Identity::start(issuers, settings, key_fetch(source)?, metrics).await,
-        Purpose::Reload(previous) => previous.identity.restart(issuers, settings).await,
+        Purpose::Reload(previous) => previous.identity().restart(issuers, settings).await,
         Purpose::DryRun => Identity::look(issuers, settings, metrics),
     })
 }
@@ -236,12 +234,12 @@ pub async fn check(source: &Source, online: bool) -> Result<String, Refused> {
         "configuration is good: {} issuer(s), {} [[aws]] entry(ies), {} policy(ies) in {} file(s)",
         config.issuer.len(),
         config.aws.len(),
-        gateway.policy.len(),
-        gateway.policy.files().len(),
+        gateway.policy().len(),
+        gateway.policy().files().len(),
     );
     if online {
-        let mut problems = gateway.identity.problems();
-        if let Err(error) = gateway.listed().await {
+        let mut problems = gateway.identity().problems();
+        if let Err(error) = gateway.archive().count_streams().await {
             problems.push(format!("[[aws]]: {error}"));
         }
         if !problems.is_empty() {

@@ -43,17 +43,17 @@ impl Serving {
 /// Writes what is held in memory: sessions, viewings, media, spans.
 async fn save(app: &App) {
     let gateway = app.gateway();
-    gateway.sessions.save().await;
-    let (witness, now) = (gateway.witness.clone(), Timestamp::now());
-    witness.watch.end(|event| drop(witness.sink.write(event, now)));
-    let flushed = tokio::task::spawn_blocking(move || witness.sink.flush(AUDIT_DEADLINE)).await;
+    gateway.sessions().save().await;
+    let (audit, now) = (gateway.audit().clone(), Timestamp::now());
+    audit.watch.end(|event| drop(audit.sink.write(event, now)));
+    let flushed = tokio::task::spawn_blocking(move || audit.sink.flush(AUDIT_DEADLINE)).await;
     if !flushed.unwrap_or(false) {
         tracing::error!("the last lines of the audit log could not be written");
     }
     if !app.persistent.cache.flush(DISK_DEADLINE).await {
         tracing::warn!("the disk tier did not keep up; what was fetched last is not held after a restart");
     }
-    if let Some(tracer) = gateway.tracer.clone() {
+    if let Some(tracer) = gateway.tracer().cloned() {
         // A collector that is gone has been counted and logged.
         let _ = tokio::task::spawn_blocking(move || tracer.end()).await;
     }

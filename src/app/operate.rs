@@ -12,9 +12,9 @@ impl Admin for App {
     /// from its cache.
     fn readiness(&self) -> Vec<String> {
         let gateway = self.gateway();
-        let mut problems = gateway.identity.problems();
-        problems.extend(gateway.upstream.problems());
-        problems.extend(gateway.witness.sink.trouble().filter(|_| gateway.witness.sink.required()));
+        let mut problems = gateway.identity().problems();
+        problems.extend(gateway.upstream().problems());
+        problems.extend(gateway.audit().sink.trouble().filter(|_| gateway.audit().sink.required()));
         if self.draining.phase() > Phase::Running {
             problems.push("draining".to_owned());
         }
@@ -26,7 +26,7 @@ impl Admin for App {
     }
 
     fn sessions(&self) -> Value {
-        serde_json::to_value(self.gateway().sessions.list()).unwrap_or_default()
+        serde_json::to_value(self.gateway().sessions().list()).unwrap_or_default()
     }
 
     fn config(&self) -> String {
@@ -46,7 +46,7 @@ impl Admin for App {
     }
 
     async fn warm(&self, request: Value) -> Result<Value, String> {
-        self.persistent.warming.begin(self.gateway(), &request)
+        self.persistent.warming.begin(self.gateway().prewarm(), &request)
     }
 
     fn warming(&self) -> Value {

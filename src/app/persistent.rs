@@ -7,15 +7,15 @@
 //! only when the whole reload has succeeded ([`Persistent::adopt`]).
 
 use crate::config::Config;
-use crate::gateway::metrics::StreamLabel;
-use crate::gateway::{self, Witness};
+use crate::gateway::labels::StreamLabel;
+use crate::gateway::{self, Audit};
 use crate::net::client::{Client, Limits, Options};
 use crate::sessions::Sessions;
 use crate::setting::{Mistake, SecretSource};
 use crate::telemetry::audit;
 use crate::telemetry::metrics::{Registries, StreamLabels};
 use crate::telemetry::spans::{self, Tracer};
-use crate::{cache, identity, net, sessions, upstream};
+use crate::{archive, cache, identity, net, sessions, upstream};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The parts that outlive a reload.
@@ -31,7 +31,7 @@ pub struct Persistent {
     /// Media bytes.
     pub cache: cache::Cache,
     /// Fragments that are being fetched into it.
-    pub batches: gateway::Batches,
+    pub batches: archive::Batches,
     /// Prefetches that operators started.
     pub warming: gateway::Warming,
     /// The rates that callers use.
@@ -41,7 +41,7 @@ pub struct Persistent {
     upstream_metrics: upstream::Metrics,
     session_metrics: sessions::Metrics,
     calls: Mutex<Option<Calls>>,
-    audit: Mutex<Option<(audit::Config, Witness)>>,
+    audit: Mutex<Option<(audit::Config, Audit)>>,
     watch: Arc<audit::Watch>,
 }
 
@@ -50,7 +50,7 @@ pub struct Prepared {
     /// Calls to KVS and shared sessions.
     pub calls: Calls,
     /// The audit log.
-    pub witness: Witness,
+    pub audit: Audit,
     audit_config: audit::Config,
 }
 
@@ -104,7 +104,7 @@ impl Persistent {
             gateway,
             identity: identity::Metrics::register(registry)?,
             cache: cache::Cache::open(&config.cache, cache::Metrics::register(registry)?)?,
-            batches: gateway::Batches::default(),
+            batches: archive::Batches::default(),
             warming: gateway::Warming::default(),
             callers: gateway::Callers::default(),
             tracer: Tracer::start(&config.trace, collector()?, registry)?,
@@ -124,18 +124,18 @@ impl Persistent {
     /// The audit log cannot be opened, or an `[[aws]]` entry cannot be used.
     pub async fn prepare(&self, config: &Config, offline: bool) -> Result<Prepared, Vec<Mistake>> {
         let audit_config = config.log.audit.clone();
-        let witness = self
-            .witness(&audit_config)
+        let audit = self
+            .audit(&audit_config)
             .map_err(|problem| vec![Mistake::at("log.audit", problem.to_string())])?;
         let calls = self.calls(config, offline).await?;
-        Ok(Prepared { calls, witness, audit_config })
+        Ok(Prepared { calls, audit, audit_config })
     }
 
     /// Puts what was prepared into force: the next generation reuses it.
     pub fn adopt(&self, prepared: Prepared) {
-        let Prepared { calls, witness, audit_config } = prepared;
+        let Prepared { calls, audit, audit_config } = prepared;
         *self.calls.lock().unwrap_or_else(PoisonError::into_inner) = Some(calls);
-        *self.audit.lock().unwrap_or_else(PoisonError::into_inner) = Some((audit_config, witness));
+        *self.audit.lock().unwrap_or_else(PoisonError::into_inner) = Some((audit_config, audit));
     }
 
     /// The calls for these settings: those in force, if nothing about them changed.
@@ -163,14 +163,14 @@ impl Persistent {
     }
 
     /// The audit log for these settings: the one in force, if they did not change.
-    fn witness(&self, config: &audit::Config) -> std::io::Result<Witness> {
+    fn audit(&self, config: &audit::Config) -> std::io::Result<Audit> {
         let current = self.audit.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((made_of, witness)) = current
+        if let Some((made_of, audit)) = current
             && made_of == *config
         {
-            return Ok(witness);
+            return Ok(audit);
         }
-        Ok(Witness { sink: Arc::new(audit::Sink::open(config)?), watch: self.watch.clone() })
+        Ok(Audit { sink: Arc::new(audit::Sink::open(config)?), watch: self.watch.clone() })
     }
 }
 

@@ -20,12 +20,12 @@ impl App {
         let _turn = self.reloads.turn.lock().await;
         systemd::reloading();
         let rebuilt = self.rebuild().await;
-        self.gateway().identity.in_force();
+        self.gateway().identity().in_force();
         systemd::ready(if rebuilt.is_ok() { "serving" } else { "serving; the last reload was refused" });
         match rebuilt {
             Ok(()) => {
                 self.reloads.succeeded(Timestamp::now());
-                tracing::info!(policy = &**self.gateway().policy.version(), "reloaded");
+                tracing::info!(policy = &**self.gateway().policy().version(), "reloaded");
                 Ok(())
             }
             Err(problem) => {

@@ -54,8 +54,8 @@ pub async fn until_stopped(running: Running) {
 pub(super) async fn end_idle_viewings(app: Arc<App>) {
     loop {
         tokio::time::sleep(SWEEP).await;
-        let (witness, now) = (app.gateway().witness.clone(), Timestamp::now());
+        let (audit, now) = (app.gateway().audit().clone(), Timestamp::now());
         // The sink counts what cannot be written. A viewing that is over is no request to refuse.
-        witness.watch.sweep(now, |event| drop(witness.sink.write(event, now)));
+        audit.watch.sweep(now, |event| drop(audit.sink.write(event, now)));
     }
 }

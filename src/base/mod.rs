@@ -1,4 +1,4 @@
-//! Mechanisms that several parts use, each written once.
+//! Mechanisms that several parts use, each written once. They know nothing of KVS, HTTP or any other part.
 
 pub mod bucket;
 pub mod file_watch;

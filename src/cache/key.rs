@@ -49,13 +49,11 @@ impl Key {
             Protocol::Hls => b"h",
             Protocol::Dash => b"d",
         };
-        let encoding = match stream {
-            StreamRef::Arn(arn) => Encoding::of(KeyKind::Resource, arn),
-            StreamRef::Name(name) => {
-                Encoding::new(KeyKind::Resource, PurgeTarget::of_name(name.as_str()), name.as_str())
-            }
-        };
-        encoding.part(session.as_bytes()).part(protocol).shown(resource).key()
+        Encoding::of_ref(KeyKind::Resource, stream)
+            .part(session.as_bytes())
+            .part(protocol)
+            .shown(resource)
+            .key()
     }
 
     /// One fragment as Matroska, the same for every session and caller.
@@ -98,10 +96,12 @@ impl Key {
         Encoding::of(KeyKind::FragmentList, stream).selector(selector).instant(start).instant(end).key()
     }
 
-    /// KVS's own answer to a call about a stream, by everything that the call says: `body` is the call as KVS is sent it.
+    /// KVS's own answer to a call about a stream of an `[[aws]]` entry, by everything that the call says: `body` is
+    /// the call as KVS receives it.
     #[must_use]
-    pub fn answer(stream: &StreamArn, operation: Operation, body: &[u8]) -> Self {
-        Encoding::of(KeyKind::Answer, stream).part(operation.name().as_bytes()).part(body).key()
+    pub fn answer(stream: &StreamRef, entry: &str, operation: Operation, body: &[u8]) -> Self {
+        let encoding = Encoding::of_ref(KeyKind::Answer, stream).part(entry.as_bytes());
+        encoding.part(operation.name().as_bytes()).part(body).key()
     }
 
     /// Whether a purge of `target` covers this key.
@@ -227,6 +227,14 @@ impl Encoding {
         Self::new(row, PurgeTarget::of_arn(stream), stream.as_str())
     }
 
+    /// By the ARN, or by the name where the ARN is not known.
+    fn of_ref(row: KeyKind, stream: &StreamRef) -> Self {
+        match stream {
+            StreamRef::Arn(arn) => Self::of(row, arn),
+            StreamRef::Name(name) => Self::new(row, PurgeTarget::of_name(name.as_str()), name.as_str()),
+        }
+    }
+
     fn new(row: KeyKind, target: PurgeTarget, stream: &str) -> Self {
         let mut bytes = Vec::with_capacity(USUAL);
         bytes.push(row as u8);
@@ -307,7 +315,10 @@ mod tests {
             Asked::List(arn, selector, start, end) => {
                 Key::fragment_list(arn, *selector, at(*start), at(*end))
             }
-            Asked::Answer(arn, operation, body) => Key::answer(arn, *operation, body.as_bytes()),
+            Asked::Answer(arn, operation, body) => {
+                let stream = StreamRef::Arn(arn.clone());
+                Key::answer(&stream, "main", *operation, body.as_bytes())
+            }
         }
     }
 

@@ -39,7 +39,7 @@ pub struct Config {
     /// Playback URLs.
     pub playback: playback::Config,
     /// Rates per caller.
-    pub rates: gateway::rates::Config,
+    pub rates: gateway::limits::Config,
     /// Shared playback sessions.
     pub sessions: sessions::Config,
     /// Media bytes.

@@ -1,193 +1,150 @@
 //! Answers the nine calls.
 
-use super::authenticate::lifetime;
 use super::body::Source;
 use super::error::Error;
-use super::pages::base_path;
+use super::next_token;
+use super::permitted::Permitted;
+use super::playback_url::PlaybackUrls;
 use super::record::Record;
-use super::reply::{CACHE_STATUS, Reply, cache_status};
-use super::truncation::told_cut;
-use super::{Ask, Gateway, listing, page_token};
-use crate::kvs::operations::{GetImages, ListFragments};
-use crate::kvs::{Call, Operation, Protocol, Request, SessionParameters, StreamRef, TimeRange};
-use crate::playback::{Bind, Binding, Statement};
-use crate::upstream::{self, Located};
-use http::header::{self, HeaderValue};
+use super::reply::{CACHE_STATUS, Reply, cache_status, cache_status_of_parts};
+use super::streams::{API_PAGE, Streams};
+use crate::archive::{Archive, Clip, JsonAnswer, MATROSKA};
+use crate::kvs::operations::{GetClip, GetImages, GetMediaForFragmentList, ListFragments, ListStreams};
+use crate::kvs::{Call, SelectorType, SessionParameters, TimeRange};
+use crate::playback::Keys;
+use crate::upstream::{self, Located, Upstream};
+use http::header::HeaderValue;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::time::Duration;
 
-/// Some players and proxies take no longer path segments.
-const LONGEST_CAPABILITY: usize = 1023;
-/// Which requests carry the binding cookie.
-const COOKIE_PATHS: [&str; 5] =
-    ["/hls/", "/dash/", "/streams/", "/getHLSStreamingSessionURL", "/getDASHStreamingSessionURL"];
 /// The type of KVS's JSON answers.
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// How long GetDataEndpoint waits to learn whether there is such a stream.
 const KNOWN_WITHIN: Duration = Duration::from_secs(2);
 
-impl Gateway {
-    pub(super) async fn api(&self, ask: Ask<'_>, record: &mut Record) -> Result<Reply, Error> {
-        let Request::Call(call) = ask.request() else { return Err(super::route::Lost::Unknown.into()) };
-        match call {
-            Call::GetDataEndpoint(_) => {
-                self.exists(ask.located()?).await?;
-                Ok(Reply::json(&json!({ "DataEndpoint": &*self.public_url })))
+/// Answers calls.
+pub(super) struct Api {
+    pub(super) archive: Archive,
+    pub(super) streams: Streams,
+    pub(super) playback_urls: Arc<PlaybackUrls>,
+    /// Seals page tokens.
+    pub(super) keys: Arc<Keys>,
+    pub(super) upstream: Upstream,
+    /// The data endpoint of every stream.
+    pub(super) public_url: Arc<str>,
+}
+
+impl Api {
+    /// The answer to a call, in KVS's shape.
+    ///
+    /// # Errors
+    /// KVS's, or ours.
+    pub(super) async fn answer(&self, permitted: &Permitted, record: &mut Record) -> Result<Reply, Error> {
+        match permitted.call()? {
+            Call::GetDataEndpoint(_) => self.data_endpoint(permitted.located()?).await,
+            Call::ListStreams(list) => self.streams(permitted, list).await,
+            Call::DescribeStream(_) => self.description(permitted, record).await,
+            Call::ListFragments(_) | Call::GetImages(_) => self.page(permitted, record).await,
+            Call::GetClip(clip) => self.clip(permitted, clip, record).await,
+            Call::GetMediaForFragmentList(list) => self.fragments(permitted, list, record).await,
+            Call::GetHlsStreamingSessionUrl(call) => {
+                self.session_url(permitted, ("HLSStreamingSessionURL", &call.session, call.expires), record)
+                    .await
             }
-            Call::ListStreams(list) => {
-                let seen = self.visible(ask.caller(), ask.scene).await?;
-                let (streams, token) = listing::page(seen, list)?;
-                let streams: Vec<Value> = streams.into_iter().map(|stream| stream.members).collect();
-                Ok(Reply::json(&json!({ "StreamInfoList": streams, "NextToken": token })))
-            }
-            Call::ListFragments(_) | Call::GetImages(_) => self.paged(&ask, call, record).await,
-            Call::GetClip(clip) => {
-                let found = self.clip(&ask, clip, record).await?;
-                record.cache = found.outcome.as_str();
-                let status = cache_status(found.outcome);
-                let content_type = found.entry.head().content_type.clone();
-                let cut = self.cut_short(&ask, clip, record).await;
-                let body = Source::Cached(found.entry.body(None));
-                Ok(told_cut(Reply::api(content_type, body).with(CACHE_STATUS, status), cut))
-            }
-            Call::GetMediaForFragmentList(list) => self.fragments(&ask, list, record).await,
-            Call::DescribeStream(_) => {
-                let body = self.ask_together(&ask, call, record).await?;
-                Ok(Reply::api(JSON, Source::Whole(body)))
-            }
-            Call::GetHlsStreamingSessionUrl(url) => {
-                let (path, cookie) = self.session_url(&ask, &url.session, url.expires, record).await?;
-                let url = format!("{}{path}", self.public_url);
-                Ok(self.with_cookie(Reply::json(&json!({ "HLSStreamingSessionURL": url })), cookie))
-            }
-            Call::GetDashStreamingSessionUrl(url) => {
-                let (path, cookie) = self.session_url(&ask, &url.session, url.expires, record).await?;
-                let url = format!("{}{path}", self.public_url);
-                Ok(self.with_cookie(Reply::json(&json!({ "DASHStreamingSessionURL": url })), cookie))
+            Call::GetDashStreamingSessionUrl(call) => {
+                self.session_url(permitted, ("DASHStreamingSessionURL", &call.session, call.expires), record)
+                    .await
             }
         }
     }
 
-    /// Refuses a stream that KVS is known not to have, so that a misspelt name is told at the first step. Whatever else
-    /// keeps KVS from saying so is no reason to refuse: it is our own address that is asked for.
-    async fn exists(&self, located: &Located) -> Result<(), Error> {
+    /// Our own address. A stream that KVS is known not to have is refused, so that a misspelt name is told at the first
+    /// step. Whatever else keeps KVS from saying so is no reason to refuse.
+    async fn data_endpoint(&self, located: &Located) -> Result<Reply, Error> {
         match tokio::time::timeout(KNOWN_WITHIN, self.upstream.describe(located)).await {
             Ok(Err(upstream::Error::Kvs(fault))) if fault.status == 404 => {
                 Err(upstream::Error::Kvs(fault).into())
             }
-            _ => Ok(()),
+            _ => Ok(Reply::json(&json!({ "DataEndpoint": &*self.public_url }))),
         }
     }
 
-    /// A call whose answer goes on with a token: the token is sealed into one of ours. The answer comes from the cache
-    /// if its footage has settled; what may still change serves those who ask at once.
-    async fn paged(&self, ask: &Ask<'_>, call: &Call, record: &mut Record) -> Result<Reply, Error> {
-        let (body, status) = match self.settled_answer(ask, call, record).await? {
-            Some((body, outcome)) => (body, Some(cache_status(outcome))),
-            None => (self.ask_together(ask, call, record).await?, None),
+    async fn streams(&self, permitted: &Permitted, list: &ListStreams) -> Result<Reply, Error> {
+        let size = list.max_results.map_or(API_PAGE, usize::from);
+        let page = self.streams.page(permitted, list, size).await?;
+        let streams: Vec<&Value> = page.streams.iter().map(|(stream, _)| &stream.members).collect();
+        Ok(Reply::json(&json!({ "StreamInfoList": streams, "NextToken": page.next })))
+    }
+
+    async fn description(&self, permitted: &Permitted, record: &mut Record) -> Result<Reply, Error> {
+        let asked = JsonAnswer::about(permitted.located()?, permitted.call()?.clone());
+        let on_behalf_of = || permitted.on_behalf_of(record);
+        let answer = self.archive.answer(&asked, permitted.now, on_behalf_of).await?;
+        record.cache = answer.outcome.as_str();
+        Ok(Reply::api(JSON, Source::Whole(answer.body)))
+    }
+
+    /// A call whose answer goes on with a token: KVS's token is sealed into one of ours. What the cache did is said of
+    /// footage that has settled; an answer that may still change is only shared by requests of the same second.
+    async fn page(&self, permitted: &Permitted, record: &mut Record) -> Result<Reply, Error> {
+        let call = permitted.call()?;
+        let asked = JsonAnswer::page(permitted.stream(&self.archive).await?, call.clone());
+        let answering = self.archive.answer(&asked, permitted.now, || permitted.on_behalf_of(record));
+        let answer = permitted.steps.time("cache", answering).await?;
+        record.cache = answer.outcome.as_str();
+        let body = match (answer.next_token().await?, footage_of(call)) {
+            (Some(token), Some((kind, range))) => {
+                let sealed = next_token::seal(&self.keys, permitted.located()?, kind, range, &token.text);
+                answer.with_token(&token, &sealed)
+            }
+            _ => answer.body.clone(),
         };
-        let reply = self.page_of(ask, call, body)?;
-        Ok(match status {
-            Some(status) => reply.with(CACHE_STATUS, status),
-            None => reply,
-        })
+        let reply = Reply::api(JSON, Source::Whole(body));
+        Ok(if answer.settled { reply.with(CACHE_STATUS, cache_status(answer.outcome)) } else { reply })
     }
 
-    fn page_of(&self, ask: &Ask<'_>, call: &Call, body: bytes::Bytes) -> Result<Reply, Error> {
-        let mut json: Value = serde_json::from_slice(&body).map_err(|_| broken_json(call.operation()))?;
-        if let (Some(token), Some((kind, range))) =
-            (json.get("NextToken").and_then(Value::as_str), paging(call))
-        {
-            json["NextToken"] = page_token::seal(&self.keys, ask.located()?, kind, range, token).into();
-            return Ok(Reply::json(&json));
-        }
-        Ok(Reply::api(JSON, Source::Whole(body)))
+    async fn clip(&self, permitted: &Permitted, call: &GetClip, record: &mut Record) -> Result<Reply, Error> {
+        let clip = Clip { stream: permitted.stream(&self.archive).await?.clone(), call: call.clone() };
+        let getting = self.archive.get(&clip, || permitted.on_behalf_of(record));
+        let found = permitted.steps.time("cache", getting).await?;
+        record.cache = found.outcome.as_str();
+        let status = cache_status(found.outcome);
+        let content_type = found.entry.head().content_type.clone();
+        let cutting = self.archive.truncation(&clip, permitted.now, || permitted.on_behalf_of(record));
+        let truncation = cutting.await;
+        let body = Source::Cached(found.entry.body(None));
+        let reply = Reply::api(content_type, body).with(CACHE_STATUS, status);
+        Ok(reply.truncated(truncation.as_ref(), record))
     }
 
-    /// Opens the shared session, so that the caller learns here whether there is anything to play, and seals the way
-    /// to it: a path that begins with a slash, and a cookie if capabilities are bound to one.
-    pub(super) async fn session_url(
+    async fn fragments(
         &self,
-        ask: &Ask<'_>,
-        session: &SessionParameters,
-        expires: u32,
+        permitted: &Permitted,
+        list: &GetMediaForFragmentList,
         record: &mut Record,
-    ) -> Result<(String, Option<String>), Error> {
-        let located = ask.located()?;
-        let stream = self.lasting_name(ask).await?;
-        let key = self.session_key(located, &stream, session, ask.now);
-        ask.steps.time("session", self.sessions.open(&key, ask.now)).await?;
-        record.attempts = record.attempts.max(1);
-        let (bind, cookie) = match self.playback.bind {
-            Bind::None => (None, None),
-            Bind::Address => (Some(Binding::Address(record.client)), None),
-            Bind::Cookie => {
-                let carried = super::authenticate::cookie(ask.parts, super::authenticate::BINDING_COOKIE);
-                let value = self.keys.binding_cookie(&ask.caller().principal(), carried);
-                (Some(Binding::cookie(&value)), Some(value))
-            }
-        };
-        let caller = ask.caller();
-        let statement = Statement {
-            caller: caller.as_ref().clone(),
-            stream,
-            session: session.clone(),
-            issued: ask.now,
-            expires: lifetime(ask.now, expires, caller, &self.playback),
-            bind,
-            policies: None,
-        };
-        let capability = self.capability(statement)?;
-        let file = match session.protocol {
-            Protocol::Hls => "getHLSMasterPlaylist.m3u8",
-            Protocol::Dash => "getDASHManifest.mpd",
-        };
-        Ok((format!("/{}/v1/{capability}/{file}", session.protocol.as_str()), cookie))
+    ) -> Result<Reply, Error> {
+        let stream = permitted.stream(&self.archive).await?;
+        let answer = self.archive.fragments(stream, list, || permitted.on_behalf_of(record)).await?;
+        record.cache = answer.outcome.as_str();
+        let reply = Reply::api(HeaderValue::from_static(MATROSKA), Source::Passing(answer.body));
+        Ok(reply.with(CACHE_STATUS, cache_status_of_parts(answer.outcome)))
     }
 
-    /// Seals a statement. If the caller's groups make it too long for a path, those are left out that no policy in force
-    /// names: that decides nothing, and the playback URL ends with these policies.
-    fn capability(&self, mut statement: Statement) -> Result<String, Error> {
-        let whole = self.keys.seal(&statement);
-        if whole.len() <= LONGEST_CAPABILITY {
-            return Ok(whole);
-        }
-        statement.caller.groups.retain(|group| self.policy.names_group(group));
-        statement.policies = Some(self.policy.version().clone());
-        let abridged = self.keys.seal(&statement);
-        if abridged.len() <= LONGEST_CAPABILITY { Ok(abridged) } else { Err(Error::LongCapability) }
-    }
-
-    /// Ties a browser to its capabilities: out of reach for scripts, and sent on the paths of playback and of the calls
-    /// that give out playback URLs only, so that these see which value the browser has. Over plain HTTP, which is for
-    /// development, browsers take no `Secure` cookie, and `None` from no other site.
-    pub(super) fn with_cookie(&self, mut reply: Reply, value: Option<String>) -> Reply {
-        let Some(value) = value else { return reply };
-        let (name, base) = (super::authenticate::BINDING_COOKIE, base_path(&self.public_url));
-        let secure = self.public_url.starts_with("https://");
-        let scope = if secure { "Secure; SameSite=None" } else { "SameSite=Lax" };
-        let seconds = self.playback.max_ttl.0.as_secs();
-        for path in COOKIE_PATHS {
-            let line = format!("{name}={value}; Path={base}{path}; HttpOnly; {scope}; Max-Age={seconds}");
-            if let Ok(line) = HeaderValue::from_str(&line) {
-                reply.headers.append(header::SET_COOKIE, line);
-            }
-        }
-        reply
-    }
-
-    /// The stream by ARN, so that a capability dies with its stream; by name where KVS will not describe it to us.
-    async fn lasting_name(&self, ask: &Ask<'_>) -> Result<StreamRef, Error> {
-        let fallback = || ask.stream().cloned();
-        let by_arn = match ask.located() {
-            Ok(located) => self.arn(located).await.ok().map(StreamRef::Arn),
-            Err(_) => None,
-        };
-        by_arn.or_else(fallback).ok_or(Error::Lost(super::route::Lost::Unknown))
+    async fn session_url(
+        &self,
+        permitted: &Permitted,
+        (member, session, expires): (&str, &SessionParameters, u32),
+        record: &Record,
+    ) -> Result<Reply, Error> {
+        let url = self.playback_urls.open(permitted, session, expires, record).await?;
+        let reply = Reply::json(&json!({ member: format!("{}{}", self.public_url, url.path) }));
+        Ok(self.playback_urls.with_cookie(reply, &url))
     }
 }
 
-fn paging(call: &Call) -> Option<(crate::kvs::SelectorType, TimeRange)> {
+/// The footage that a page token continues.
+fn footage_of(call: &Call) -> Option<(SelectorType, TimeRange)> {
     match call {
         Call::ListFragments(ListFragments { selector: Some(selector), .. }) => {
             Some((selector.kind, selector.range))
@@ -195,8 +152,4 @@ fn paging(call: &Call) -> Option<(crate::kvs::SelectorType, TimeRange)> {
         Call::GetImages(GetImages { selector, range, .. }) => Some((*selector, *range)),
         _ => None,
     }
-}
-
-fn broken_json(operation: Operation) -> Error {
-    upstream::Error::BrokenAnswer(format!("{operation} did not answer with JSON")).into()
 }

@@ -1,79 +1,99 @@
-//! Who is asking: a token's owner, or the holder of a playback capability.
+//! The caller: the owner of a token, or the holder of a playback capability.
 
-use super::Gateway;
+use super::audit::Audit;
 use super::error::Error;
-use super::players::Player;
 use super::record::Record;
+use super::route::Route;
 use crate::caller::Caller;
-use crate::identity::Credential;
+use crate::identity::{Credential, Identity, Sources};
 use crate::kvs::Timestamp;
-use crate::playback::{self, Binding};
+use crate::playback::{self, Binding, Keys, OpenedCapabilities, OpenedCapability};
+use crate::policy::Policy;
 use http::header;
 use http::request::Parts;
 use std::sync::Arc;
 
-/// Somebody who was recognized.
-pub enum Authenticated {
-    /// By a verified token.
-    Person(Arc<Caller>),
-    /// By a capability, which also says what may be played.
-    Player(Arc<Player>),
+/// Verifies tokens and opens capabilities.
+pub(super) struct Authenticator {
+    pub(super) identity: Arc<Identity>,
+    pub(super) sources: Sources,
+    pub(super) keys: Arc<Keys>,
+    pub(super) opened: OpenedCapabilities,
+    pub(super) policy: Arc<Policy>,
+    pub(super) audit: Audit,
+}
+
+/// A caller, and the credential that told it.
+pub(super) enum Authenticated {
+    /// A verified token.
+    Token(Arc<Caller>),
+    /// A capability, which also says what may be played.
+    Capability(Arc<OpenedCapability>),
 }
 
 impl Authenticated {
-    /// Who it is.
-    pub fn caller(&self) -> &Arc<Caller> {
+    /// The caller.
+    pub(super) fn caller(&self) -> &Arc<Caller> {
         match self {
-            Self::Person(caller) => caller,
-            Self::Player(player) => &player.caller,
+            Self::Token(caller) => caller,
+            Self::Capability(capability) => &capability.caller,
         }
     }
 }
 
 /// The cookie that ties capabilities to a browser (`playback.bind = "cookie"`).
-pub const BINDING_COOKIE: &str = "kvs_edge_player";
+pub(super) const BINDING_COOKIE: &str = "kvs_edge_player";
 
-impl Gateway {
+impl Authenticator {
+    /// Finds out who the caller of a route is.
+    ///
+    /// # Errors
+    /// There is no credential, there are two, or it is not good.
+    pub(super) async fn authenticate(
+        &self,
+        route: &Route<'_>,
+        parts: &Parts,
+        record: &mut Record,
+    ) -> Result<Authenticated, Error> {
+        let authenticated = match route {
+            Route::Playback { capability, .. } => self.open(capability, parts, record)?,
+            Route::Api(_) | Route::Page(_) | Route::Console(_) => self.verify(parts, record.at).await?,
+        };
+        record.step("authenticate");
+        record.caller = Some(authenticated.caller().clone());
+        Ok(authenticated)
+    }
+
     /// Verifies the one token of a request.
-    pub(super) async fn recognize(&self, parts: &Parts, now: Timestamp) -> Result<Authenticated, Error> {
+    async fn verify(&self, parts: &Parts, now: Timestamp) -> Result<Authenticated, Error> {
         match self.sources.credential(&parts.method, &parts.headers, false)? {
             Credential::Token(token) => {
-                Ok(Authenticated::Person(self.identity.verify(token.text()?, now).await?))
+                Ok(Authenticated::Token(self.identity.verify(token.text()?, now).await?))
             }
             // Given only for a path with a capability.
-            Credential::Capability => Err(Error::Unbound),
+            Credential::Capability => Err(Error::Bug("a capability where the path has none")),
         }
     }
 
     /// Opens the capability of a playback path.
-    pub(super) fn open(
-        &self,
-        capability: &str,
-        parts: &Parts,
-        record: &mut Record,
-    ) -> Result<Authenticated, Error> {
+    fn open(&self, capability: &str, parts: &Parts, record: &mut Record) -> Result<Authenticated, Error> {
         self.sources.credential(&parts.method, &parts.headers, true)?;
-        let player = self.players.open(&self.keys, capability, record.at)?;
+        let opened = self.opened.open(&self.keys, capability, record.at).map_err(Error::Capability)?;
         let holds = |bind: &Binding| bind.holds(record.client, cookie(parts, BINDING_COOKIE));
-        if !player.bind.as_ref().is_none_or(holds) {
-            self.tell_misplaced(&player, record);
+        if !opened.bind.as_ref().is_none_or(holds) {
+            self.audit.capability_refused(&opened, self.policy.version(), record);
             return Err(Error::Unbound);
         }
-        if player.policies.as_ref().is_some_and(|version| version != self.policy.version()) {
-            self.tell_misplaced(&player, record);
+        if opened.policies.as_ref().is_some_and(|version| version != self.policy.version()) {
+            self.audit.capability_refused(&opened, self.policy.version(), record);
             return Err(Error::Capability(playback::Error::Outdated));
         }
-        Ok(Authenticated::Player(player))
+        Ok(Authenticated::Capability(opened))
     }
 }
 
-/// Until when a capability lives that is asked for now.
-pub fn lifetime(now: Timestamp, seconds: u32, caller: &Caller, config: &playback::Config) -> Timestamp {
-    playback::lifetime(now, std::time::Duration::from_secs(u64::from(seconds)), caller.expires, config)
-}
-
 /// The value of one cookie, if the request has exactly one of that name.
-pub fn cookie<'a>(parts: &'a Parts, name: &str) -> Option<&'a str> {
+pub(super) fn cookie<'a>(parts: &'a Parts, name: &str) -> Option<&'a str> {
     let mut found = parts
         .headers
         .get_all(header::COOKIE)

@@ -172,6 +172,6 @@ impl Drop for Body {
 /// counted for what it took, large enough to cost nothing.
 const PIECE: usize = 256 * 1024;
 /// The same where hyper asks for the next piece only once the peer's window has let the last one go: at
-/// `limits.write_minimum` a piece takes as long as `limits.write_stall` gives it, so that a slow reader is told from one
-/// who reads nothing.
+/// `limits.write_minimum` a piece takes as long as `limits.write_stall` gives it, so that a slow reader can be told
+/// from one that reads nothing.
 const PIECE_OF_HTTP2: usize = 32 * 1024;

@@ -1,7 +1,6 @@
 //! Cross-origin requests: exact configured origins, the headers that SDKs in browsers really ask for, nothing else.
 //!
-//! The header list was measured with AWS's JavaScript SDK v3 in Chromium (`HARDENING.md`, "Unmodified AWS SDKs as
-//! clients"). An origin that is not configured gets no CORS header at all; the browser then refuses by itself.
+//! The header list was measured with AWS's JavaScript SDK v3 in Chromium (docs/SDKS.md). An origin that is not configured gets no CORS header at all; the browser then refuses by itself.
 
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method};

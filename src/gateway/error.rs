@@ -1,12 +1,11 @@
-//! Why a request got no answer: the failures of every step, gathered. How each looks from outside is `refusal`'s to say.
+//! Why a request got no answer: the failures of every step, gathered. `refusal` says how each looks.
 
-use super::rates::Limited;
+use super::limits::Limited;
 use super::route::Lost;
-use crate::cache::FillError;
 use crate::kvs::Invalid;
 use crate::net::body::Broken;
 use crate::net::intake;
-use crate::{identity, playback, policy, sessions, upstream};
+use crate::{archive, identity, playback, policy, sessions, upstream};
 use std::sync::Arc;
 
 /// Why a request got no answer.
@@ -15,10 +14,10 @@ pub enum Error {
     /// Nothing is there.
     #[error(transparent)]
     Lost(#[from] Lost),
-    /// Nobody, or nobody we know, is asking.
+    /// There is no credential, or none that is good.
     #[error(transparent)]
     Identity(#[from] identity::Error),
-    /// The playback capability does not open, or is bound to somebody else.
+    /// The playback capability does not open, or is bound to another client.
     #[error("{0}")]
     Capability(playback::Error),
     /// What a playback URL must say of the caller does not fit into it.
@@ -68,6 +67,9 @@ pub enum Error {
     /// The caller has taken too much.
     #[error(transparent)]
     Rate(#[from] Limited),
+    /// A step met what the step before it rules out.
+    #[error("broken invariant: {0}")]
+    Bug(&'static str),
     /// The audit log cannot be written, and it is required.
     #[error("the audit log cannot be written")]
     Audit,
@@ -79,11 +81,11 @@ impl From<upstream::Error> for Error {
     }
 }
 
-impl From<FillError<upstream::Error>> for Error {
-    fn from(error: FillError<upstream::Error>) -> Self {
+impl From<archive::Error> for Error {
+    fn from(error: archive::Error) -> Self {
         match error {
-            FillError::Fetch(error) => Self::Upstream(error),
-            FillError::Broken(broken) => Self::Broken(broken),
+            archive::Error::Upstream(error) => Self::Upstream(error),
+            archive::Error::Broken(broken) => Self::Broken(broken),
         }
     }
 }

@@ -1,7 +1,7 @@
-//! The gateway's own numbers: what was asked, how it was answered, and each byte that left (DESIGN.md 11).
+//! The gateway's own numbers: what was asked, how it was answered, and each byte that left (docs/METRICS.md).
 
-use super::handles::Handles;
-use crate::kvs::{Operation, Resource};
+use super::labels::{CACHE_WORDS, NO_CACHE, NO_STREAM, StreamLabel, apis};
+use super::series::Series;
 use crate::{identity, policy};
 use prometheus::{
     HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, exponential_buckets,
@@ -9,25 +9,6 @@ use prometheus::{
 };
 use std::ops::Deref;
 use std::sync::Arc;
-
-/// Value of the `api` label for the console's files.
-pub const CONSOLE: &str = "Console";
-/// Value of the `api` label for what leads nowhere.
-pub const OTHER: &str = "Other";
-/// Value of the `cache` label where no cache was asked.
-pub const NO_CACHE: &str = "none";
-/// All values of the `cache` label.
-pub const CACHE_WORDS: [&str; 6] = ["hit", "miss", "collapsed", "stale", "bypass", NO_CACHE];
-/// Value of the `stream` label before any stream is known, and for all beyond `metrics.max_streams`.
-pub const NO_STREAM: &str = "_other";
-
-/// All values of the `api` label.
-pub fn apis() -> impl Iterator<Item = &'static str> {
-    Operation::ALL.map(Operation::name).into_iter().chain(Resource::NAMES).chain([CONSOLE, OTHER])
-}
-
-/// Maps a stream name to the label under which it counts, so that the number of series stays bounded.
-pub type StreamLabel = Arc<dyn Fn(&str) -> Arc<str> + Send + Sync>;
 
 /// The families. Cloning shares them, and costs what one counter costs: every request has a clone.
 #[derive(Clone)]
@@ -43,7 +24,7 @@ pub struct Families {
     pub(super) rejected: IntCounterVec,
     pub(super) decisions: IntCounterVec,
     /// The series that every request counts in.
-    pub(super) handles: Handles,
+    pub(super) series: Series,
     /// `decisions` of what was allowed.
     pub(super) allowed: IntCounter,
 }
@@ -113,7 +94,7 @@ impl Metrics {
             ),
             &["reason"],
         )?;
-        let handles = Handles::new(&requests, &first_byte, &transfer, &outgoing_bytes, stream_label);
+        let series = Series::new(&requests, &first_byte, &transfer, &outgoing_bytes, stream_label);
         let allowed = decisions.with_label_values(&["allow", "permitted"]);
         let metrics = Self(Arc::new(Families {
             outgoing_bytes,
@@ -123,7 +104,7 @@ impl Metrics {
             decisions,
             rejected,
             in_flight,
-            handles,
+            series,
             allowed,
         }));
         metrics.start_at_zero();
@@ -153,5 +134,28 @@ impl Metrics {
             let result = if reason == "keys_unavailable" { "error" } else { "deny" };
             self.decisions.with_label_values(&[result, reason]);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_is_what_prometheus_reads_and_streams_beyond_the_bound_share_one_label() {
+        let registry = prometheus::Registry::new();
+        let label: StreamLabel =
+            Arc::new(|name| if name == "cam-1" { name.into() } else { NO_STREAM.into() });
+        let metrics = Metrics::register(&registry, label).unwrap();
+        let at = metrics.series.index("GetClip", "hit").unwrap();
+        for (stream, bytes) in [("cam-1", 1), ("cam-2", 10), ("cam-3", 100), ("cam-1", 1000)] {
+            metrics.series.sent(at, stream, bytes);
+        }
+        metrics.series.requests(at, 206).unwrap().inc();
+        assert!(metrics.series.requests(at, 404).is_none() && metrics.series.index("x", "hit").is_none());
+        let bytes = |stream| metrics.outgoing_bytes.with_label_values(&["GetClip", stream, "hit"]).get();
+        assert_eq!((bytes("cam-1"), bytes(NO_STREAM)), (1001, 110));
+        assert_eq!(metrics.requests.with_label_values(&["GetClip", "206", "hit"]).get(), 1);
+        assert_eq!(metrics.series.streams(), 2);
     }
 }

@@ -4,8 +4,10 @@
 
 use super::authenticate::Authenticated;
 use super::error::Error;
+use super::next_token;
+use super::record::Record;
 use super::route::{Lost, Page, Route};
-use super::{Gateway, page_token};
+use crate::archive::{PICTURE_SPAN, STALEST_PICTURE};
 use crate::kvs::operations::{
     DescribeStream, FragmentSelector, GetClip, GetDashStreamingSessionUrl, GetHlsStreamingSessionUrl,
     GetImages, ImageFormat, ListFragments, ListStreams,
@@ -15,44 +17,64 @@ use crate::kvs::{
     SessionParameters, StreamName, StreamRef, TimeRange, Timestamp,
 };
 use crate::net::intake;
+use crate::net::listener::Limits;
+use crate::playback::Keys;
 use crate::sessions;
+use crate::upstream::Upstream;
 use http::request::Parts;
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Expires of a session behind a stable address: as long as KVS allows; `playback.max_ttl` and the token bound it.
-const PAGE_EXPIRES: u32 = crate::kvs::bounds::SESSION_SECONDS_MAX;
-/// The oldest newest picture that is shown while a newer one is fetched, unless `max_age` says otherwise.
-pub const STALEST: Duration = Duration::from_secs(6);
-/// How far around an instant a picture is looked for: a fragment may last 20 s (`KVS.md` 4.1).
-pub const PICTURE_SPAN: Duration = Duration::from_secs(24);
+pub(super) const PAGE_EXPIRES: u32 = crate::kvs::bounds::SESSION_SECONDS_MAX;
+/// The most streams that a page of `/streams` holds.
+pub const MOST_STREAMS: u16 = 1_000;
 
-impl Gateway {
+/// Turns bodies and queries into requests.
+pub(super) struct Reader {
+    /// Bounds on bodies.
+    pub(super) limits: Limits,
+    /// Opens page tokens.
+    pub(super) keys: Arc<Keys>,
+    pub(super) upstream: Upstream,
+}
+
+impl Reader {
+    /// What a route asks for.
+    ///
+    /// # Errors
+    /// The body or the query is not one that KVS, or we, would take.
     pub(super) async fn read(
         &self,
         route: &Route<'_>,
-        who: &Authenticated,
+        caller: &Authenticated,
         parts: &Parts,
         body: hyper::body::Incoming,
-        now: Timestamp,
+        record: &mut Record,
     ) -> Result<Box<Request>, Error> {
-        let request = match (route, who) {
+        let now = record.at;
+        let request = match (route, caller) {
             (Route::Api(operation), _) => {
                 let body = Box::pin(intake::read(body, &self.limits)).await?;
                 let call = Call::read(*operation, &body, now)?;
-                Request::Call(page_token::open(&self.keys, call, |stream| self.upstream.locate(stream))?)
+                Request::Call(next_token::open(&self.keys, call, |stream| self.upstream.locate(stream))?)
             }
-            (Route::Playback { protocol, file, .. }, Authenticated::Player(player)) => {
+            (Route::Playback { protocol, file, .. }, Authenticated::Capability(capability)) => {
                 let query = parts.uri.query().unwrap_or_default();
                 let resource = Resource::parse(*protocol, file, query)
-                    .filter(|_| *protocol == player.session.protocol)
+                    .filter(|_| *protocol == capability.session.protocol)
                     .ok_or(Lost::Unknown)?;
-                let (stream, session) = (player.stream.clone(), player.session.clone());
+                let (stream, session) = (capability.stream.clone(), capability.session.clone());
                 Request::Playback { stream, session, resource }
             }
             (Route::Page(page), _) => Request::Call(read_page(page, &Query::of(parts), now)?),
-            (Route::Playback { .. } | Route::Console(_), _) => return Err(Lost::Unknown.into()),
+            (Route::Playback { .. } | Route::Console(_), _) => {
+                return Err(Error::Bug("a route and a credential that do not fit"));
+            }
         };
+        record.asked(&request);
+        record.step("read");
         // In a box: it is handed on from step to step.
         Ok(Box::new(request))
     }
@@ -62,7 +84,11 @@ impl Gateway {
 pub(super) fn read_page(page: &Page, query: &Query<'_>, now: Timestamp) -> Result<Call, Error> {
     let named = |name: &StreamName| StreamRef::Name(name.clone());
     Ok(match page {
-        Page::Streams => Call::ListStreams(ListStreams::default()),
+        Page::Streams => Call::ListStreams(ListStreams {
+            max_results: query.number("limit", 1, MOST_STREAMS)?,
+            next_token: query.text("next")?.map(Cow::into_owned),
+            prefix: None,
+        }),
         Page::Stream(name) => Call::DescribeStream(DescribeStream { stream: named(name) }),
         Page::Fragments(name) => {
             let selector = Some(FragmentSelector { kind: query.selector()?, range: query.range(now)? });
@@ -84,14 +110,14 @@ pub(super) fn read_page(page: &Page, query: &Query<'_>, now: Timestamp) -> Resul
     })
 }
 
-/// The pictures around an instant: the answer picks the nearest one at or before it. Without an instant one that others were shown
-/// lately will do, so what is judged reaches as far back as that may have been.
+/// The pictures around an instant; the answer picks the nearest one at or before it. Without an instant, a picture that
+/// was fetched a moment ago may be shown, so the judged range reaches as far back as that picture may be.
 fn snapshot(stream: StreamRef, query: &Query<'_>, now: Timestamp) -> Result<GetImages, Error> {
     let asked = query.time("at")?;
     let max_age = query.max_age()?;
     let at = asked.unwrap_or(now);
     let shown_lately =
-        if asked.is_none() { max_age.unwrap_or_default().max(STALEST) } else { Duration::ZERO };
+        if asked.is_none() { max_age.unwrap_or_default().max(STALEST_PICTURE) } else { Duration::ZERO };
     let mut call = GetImages {
         stream,
         selector: query.selector()?,
@@ -105,7 +131,7 @@ fn snapshot(stream: StreamRef, query: &Query<'_>, now: Timestamp) -> Result<GetI
         next_token: None,
     };
     call.check()?;
-    // More than KVS would be asked for at once, and is: only the last part.
+    // KVS is asked for the last part of this only.
     call.range.start = call.range.start.minus(shown_lately);
     Ok(call)
 }
@@ -133,8 +159,7 @@ fn play(
         },
         show_timestamps: true,
         show_numbers: false,
-        // All of the range: HLS joins it from as many sessions as it takes. DASH has no way to, and refuses what is longer
-        // than one.
+        // All of the range. HLS joins it from as many sessions as it takes; DASH refuses what is longer than one.
         max_fragments: match (live, protocol) {
             (true, _) => 5,
             (false, _) => sessions::WHOLE,

@@ -4,17 +4,19 @@
 //! The logic stays clear of counting; this file turns one record into metrics and the access line. It never holds a
 //! token, a capability or a KVS secret, so none can be logged.
 
-use super::metrics::{Metrics, NO_CACHE, NO_STREAM, OTHER};
-use super::rates::Allowance;
-use super::witness::Viewing;
+use super::labels::{NO_CACHE, NO_STREAM, OTHER};
+use super::limits::Allowance;
+use super::metrics::Metrics;
+use super::viewing::Viewing;
 use crate::caller::Caller;
 use crate::kvs::{Request, StreamName, TimeRange, Timestamp};
 use crate::net::body::Broken;
 use crate::net::listener::Rejection;
 use crate::telemetry::spans::{Spans, Steps};
 use crate::telemetry::trace::Trace;
+use crate::upstream::CallLog;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 /// The facts about one request.
@@ -28,7 +30,7 @@ pub struct Record {
     pub request_id: Arc<str>,
     /// The caller's trace, from `traceparent`.
     pub trace_id: Option<Arc<str>>,
-    /// Who is at the other end.
+    /// The client's address.
     pub client: IpAddr,
     /// `HTTP/1.1` or `HTTP/2.0`.
     pub protocol: http::Version,
@@ -52,17 +54,13 @@ pub struct Record {
     pub reason: Option<String>,
     /// What the cache did.
     pub cache: &'static str,
-    /// How often KVS was asked.
-    pub attempts: u32,
-    /// KVS's own request id, for its support.
-    pub upstream_request_id: Option<String>,
-    /// How long KVS took to answer.
-    pub upstream_millis: Option<u64>,
+    /// What the calls to KVS came to, if there were any.
+    calls: OnceLock<Arc<CallLog>>,
     /// Whether the access line is written.
     pub logged: bool,
-    /// Where media bytes count towards somebody's watching.
-    pub viewing: Option<Viewing>,
-    /// What the caller may take: his bytes are counted there.
+    /// Where media bytes count towards a viewing.
+    pub(super) viewing: Option<Viewing>,
+    /// The caller's account, which body bytes are charged to.
     pub allowance: Option<Allowance>,
     /// `TLSv1_3` or `TLSv1_2`; none without TLS.
     pub tls: Option<&'static str>,
@@ -104,9 +102,7 @@ impl Record {
             error_type: None,
             reason: None,
             cache: NO_CACHE,
-            attempts: 0,
-            upstream_request_id: None,
-            upstream_millis: None,
+            calls: OnceLock::new(),
             logged: true,
             viewing: None,
             allowance: None,
@@ -123,7 +119,16 @@ impl Record {
         self.range = request.range();
     }
 
-    /// Counts that somebody was let through.
+    /// Where calls to KVS are noted that are made for this request.
+    pub fn calls(&self) -> Arc<CallLog> {
+        self.calls.get_or_init(Arc::default).clone()
+    }
+
+    fn attempts(&self) -> u32 {
+        self.calls.get().map_or(0, |calls| calls.attempts())
+    }
+
+    /// Counts a permitted request.
     pub fn allowed(&self) {
         self.metrics.allowed.inc();
     }
@@ -154,7 +159,7 @@ impl Record {
         self.metrics.rejected.with_label_values(&[Rejection::Rate.as_str()]).inc();
     }
 
-    /// Counts a decision on who is asking and whether they may.
+    /// Counts an authentication or policy decision.
     pub fn decided(&self, result: &str, reason: &str) {
         self.metrics.decisions.with_label_values(&[result, reason]).inc();
     }
@@ -210,7 +215,7 @@ impl Record {
             ("network.protocol.version", format!("{:?}", self.protocol).into()),
             ("kvs_edge.request_id", self.request_id.to_string().into()),
             ("kvs_edge.cache", self.cache.into()),
-            ("kvs_edge.attempts", i64::from(self.attempts).into()),
+            ("kvs_edge.attempts", i64::from(self.attempts()).into()),
             ("kvs_edge.bytes_out", i64::try_from(self.bytes).unwrap_or(i64::MAX).into()),
             ("kvs_edge.aborted", (self.ending != Ending::Whole).into()),
         ];
@@ -225,14 +230,14 @@ impl Record {
     }
 
     fn count(&self, first: Instant, first_byte_seconds: f64) {
-        let (metrics, handles) = (&self.metrics, &self.metrics.handles);
-        let Some(place) = handles.place(self.api, self.cache) else { return };
+        let (metrics, series) = (&self.metrics, &self.metrics.series);
+        let Some(at) = series.index(self.api, self.cache) else { return };
         if self.bytes > 0 {
             let stream = self.stream.as_ref().map_or(NO_STREAM, StreamName::as_str);
-            handles.sent(place, stream, self.bytes);
-            handles.transfer(place).observe(first.elapsed().as_secs_f64());
+            series.sent(at, stream, self.bytes);
+            series.transfer(at).observe(first.elapsed().as_secs_f64());
         }
-        match handles.requests(place, self.status) {
+        match series.requests(at, self.status) {
             Some(requests) => requests.inc(),
             None => {
                 let mut digits = [0; 3];
@@ -240,11 +245,12 @@ impl Record {
                 metrics.requests.with_label_values(&[self.api, code, self.cache]).inc();
             }
         }
-        handles.first_byte(place).observe(first_byte_seconds);
+        series.first_byte(at).observe(first_byte_seconds);
     }
 
     fn log(&self, first_byte_millis: f64) {
         let caller = self.caller.as_deref();
+        let calls = self.calls.get().filter(|calls| calls.attempts() > 0);
         tracing::info!(
             target: "access",
             request_id = %self.request_id,
@@ -262,9 +268,9 @@ impl Record {
             duration_ms = millis(self.started.elapsed().as_secs_f64() * 1000.0),
             ttfb_ms = millis(first_byte_millis),
             cache = self.cache,
-            attempts = self.attempts,
-            upstream_request_id = self.upstream_request_id.as_deref(),
-            upstream_ms = self.upstream_millis,
+            attempts = self.attempts(),
+            upstream_request_id = calls.and_then(|calls| calls.request_id()),
+            upstream_ms = calls.map(|calls| calls.waited().as_millis() as u64),
             aborted = self.ending != Ending::Whole,
             protocol = ?self.protocol,
             tls_version = self.tls,

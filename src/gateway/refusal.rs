@@ -1,8 +1,8 @@
-//! Every failure's face to the outside: status, exception name, message, and the word under which it is counted.
+//! How every failure looks from outside: status, exception name, message, and the word under which it is counted.
 //!
-//! One exhaustive match, so that a new kind of failure compiles only once somebody has decided how it looks. The
-//! shape is KVS's own (`KVS.md` 3.5), so that SDKs raise their typed exceptions. A message says what the caller can
-//! do; what only operators should know goes to the log.
+//! One exhaustive match, so a new kind of failure compiles only once its response has been decided. The shape is KVS's
+//! own (docs/KVS.md 3.5), so that SDKs raise their typed exceptions. A message says what the caller can do. What only
+//! operators should know goes to the log.
 
 use super::body::Source;
 use super::error::Error;
@@ -17,18 +17,18 @@ use http::header::{self, HeaderName, HeaderValue};
 use std::time::Duration;
 
 /// How a failure looks from outside.
-struct Face {
+struct ErrorResponse {
     status: StatusCode,
     kind: String,
     message: String,
     retry_after: Option<Duration>,
 }
 
-fn face(status: StatusCode, kind: &str, message: impl Into<String>) -> Face {
-    Face { status, kind: kind.to_owned(), message: message.into(), retry_after: None }
+fn response(status: StatusCode, kind: &str, message: impl Into<String>) -> ErrorResponse {
+    ErrorResponse { status, kind: kind.to_owned(), message: message.into(), retry_after: None }
 }
 
-/// For so long nobody asks KVS again for what it could not tell.
+/// How long facts that could not be learnt are not asked for again.
 const UNKNOWN_FOR: Duration = Duration::from_secs(5);
 /// Too many requests in a word that every SDK retries by itself (`HARDENING.md`, "Throttling").
 const THROTTLED: &str = "ThrottlingException";
@@ -39,43 +39,52 @@ const UNAVAILABLE: &str = "ServiceUnavailableException";
 const FAILURE: &str = "InternalFailure";
 
 impl Error {
-    fn face(&self) -> Face {
+    fn response(&self) -> ErrorResponse {
         match self {
             Self::Lost(lost @ Lost::Method { .. }) => {
-                face(StatusCode::METHOD_NOT_ALLOWED, INVALID, lost.to_string())
+                response(StatusCode::METHOD_NOT_ALLOWED, INVALID, lost.to_string())
             }
             Self::Lost(lost @ Lost::StreamName(..)) => {
-                face(StatusCode::BAD_REQUEST, INVALID, lost.to_string())
+                response(StatusCode::BAD_REQUEST, INVALID, lost.to_string())
             }
-            Self::Lost(lost) => face(StatusCode::NOT_FOUND, "UnknownOperationException", lost.to_string()),
+            Self::Lost(lost) => {
+                response(StatusCode::NOT_FOUND, "UnknownOperationException", lost.to_string())
+            }
             Self::Identity(error) => of_identity(error),
             Self::Capability(error) => of_capability(error),
-            Self::LongCapability => face(StatusCode::BAD_REQUEST, INVALID, self.to_string()),
-            Self::Unbound => face(StatusCode::FORBIDDEN, NOT_AUTHORIZED, self.to_string()),
-            Self::Invalid(invalid) => face(StatusCode::BAD_REQUEST, INVALID, invalid.to_string()),
-            Self::Input(error) => face(of_input(error), INVALID, error.to_string()),
-            Self::Query { .. } | Self::PageToken => face(StatusCode::BAD_REQUEST, INVALID, self.to_string()),
+            Self::LongCapability => response(StatusCode::BAD_REQUEST, INVALID, self.to_string()),
+            Self::Unbound => response(StatusCode::FORBIDDEN, NOT_AUTHORIZED, self.to_string()),
+            Self::Invalid(invalid) => response(StatusCode::BAD_REQUEST, INVALID, invalid.to_string()),
+            Self::Input(error) => response(of_input(error), INVALID, error.to_string()),
+            Self::Query { .. } | Self::PageToken => {
+                response(StatusCode::BAD_REQUEST, INVALID, self.to_string())
+            }
             Self::Denied(denied) if matches!(denied.reason(), policy::Reason::Unknown(_)) => {
                 let message =
                     "what policy must know of the stream cannot be fetched at the moment; try again later";
-                let face = face(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, message);
-                Face { retry_after: Some(UNKNOWN_FOR), ..face }
+                let response = response(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, message);
+                ErrorResponse { retry_after: Some(UNKNOWN_FOR), ..response }
             }
-            Self::Denied(denied) => face(StatusCode::FORBIDDEN, NOT_AUTHORIZED, denied.to_string()),
+            Self::Denied(denied) => response(StatusCode::FORBIDDEN, NOT_AUTHORIZED, denied.to_string()),
             Self::Upstream(error) => of_upstream(error),
-            Self::Rewrite(_) => face(
+            Self::Rewrite(_) => response(
                 StatusCode::BAD_GATEWAY,
                 FAILURE,
                 "KVS answered with a playlist that is not safe to pass on",
             ),
             Self::Session(error) => of_session(error),
-            Self::Broken(_) => face(StatusCode::BAD_GATEWAY, FAILURE, "KVS's answer ended early; try again"),
-            Self::NoPicture(_) => face(StatusCode::NOT_FOUND, NOT_FOUND, self.to_string()),
-            Self::Rate(limited) => Face {
+            Self::Broken(_) => {
+                response(StatusCode::BAD_GATEWAY, FAILURE, "KVS's answer ended early; try again")
+            }
+            Self::NoPicture(_) => response(StatusCode::NOT_FOUND, NOT_FOUND, self.to_string()),
+            Self::Rate(limited) => ErrorResponse {
                 retry_after: Some(limited.retry_after),
-                ..face(StatusCode::TOO_MANY_REQUESTS, THROTTLED, limited.to_string())
+                ..response(StatusCode::TOO_MANY_REQUESTS, THROTTLED, limited.to_string())
             },
-            Self::Audit => face(
+            Self::Bug(_) => {
+                response(StatusCode::INTERNAL_SERVER_ERROR, FAILURE, "kvs-edge failed; quote the request id")
+            }
+            Self::Audit => response(
                 StatusCode::SERVICE_UNAVAILABLE,
                 UNAVAILABLE,
                 "requests are refused while the audit log cannot be written",
@@ -83,7 +92,7 @@ impl Error {
         }
     }
 
-    /// The word under which a refused caller is counted, and whether it was us who failed.
+    /// The word under which a refused caller is counted, and whether kvs-edge failed.
     fn decision(&self) -> Option<(&'static str, &'static str)> {
         match self {
             Self::Identity(error @ identity::Error::KeysUnavailable { .. }) => {
@@ -108,15 +117,17 @@ fn of_input(error: &intake::Error) -> StatusCode {
     }
 }
 
-fn of_identity(error: &identity::Error) -> Face {
+fn of_identity(error: &identity::Error) -> ErrorResponse {
     use identity::Error as E;
     match error {
-        E::Missing { .. } => face(StatusCode::UNAUTHORIZED, NOT_AUTHORIZED, error.to_string()),
+        E::Missing { .. } => response(StatusCode::UNAUTHORIZED, NOT_AUTHORIZED, error.to_string()),
         // Which rule a token broke helps its owner; what it said is for the log.
-        E::Refused { reason, .. } => face(StatusCode::UNAUTHORIZED, NOT_AUTHORIZED, reason.to_string()),
-        E::Several { .. } => face(StatusCode::BAD_REQUEST, INVALID, error.to_string()),
-        E::TooLarge { .. } => face(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, INVALID, error.to_string()),
-        E::KeysUnavailable { issuer, .. } => face(
+        E::Refused { reason, .. } => response(StatusCode::UNAUTHORIZED, NOT_AUTHORIZED, reason.to_string()),
+        E::Several { .. } => response(StatusCode::BAD_REQUEST, INVALID, error.to_string()),
+        E::TooLarge { .. } => {
+            response(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, INVALID, error.to_string())
+        }
+        E::KeysUnavailable { issuer, .. } => response(
             StatusCode::SERVICE_UNAVAILABLE,
             UNAVAILABLE,
             format!("the keys of issuer {issuer} are not available; try again later"),
@@ -124,7 +135,7 @@ fn of_identity(error: &identity::Error) -> Face {
     }
 }
 
-fn of_capability(error: &playback::Error) -> Face {
+fn of_capability(error: &playback::Error) -> ErrorResponse {
     let message = match error {
         playback::Error::Expired(_) => "this playback URL has expired; ask for a new one".to_owned(),
         playback::Error::UnknownKey => {
@@ -135,34 +146,34 @@ fn of_capability(error: &playback::Error) -> Face {
         }
         _ => "this is not a playback URL of kvs-edge".to_owned(),
     };
-    face(StatusCode::FORBIDDEN, NOT_AUTHORIZED, message)
+    response(StatusCode::FORBIDDEN, NOT_AUTHORIZED, message)
 }
 
-fn of_upstream(error: &upstream::Error) -> Face {
+fn of_upstream(error: &upstream::Error) -> ErrorResponse {
     use upstream::Error as E;
-    let unavailable = |message: &str| face(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, message);
+    let unavailable = |message: &str| response(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, message);
     match error {
         E::Kvs(fault) => of_kvs(fault),
-        E::NotServed(why) => face(StatusCode::FORBIDDEN, NOT_AUTHORIZED, why.to_string()),
+        E::NotServed(why) => response(StatusCode::FORBIDDEN, NOT_AUTHORIZED, why.to_string()),
         E::Busy { retry_after, .. } | E::Throttled { retry_after, .. } => {
             let message = "this stream is asked for more than Kinesis Video Streams allows; try again later";
-            Face {
+            ErrorResponse {
                 retry_after: Some(*retry_after),
-                ..face(StatusCode::TOO_MANY_REQUESTS, THROTTLED, message)
+                ..response(StatusCode::TOO_MANY_REQUESTS, THROTTLED, message)
             }
         }
         E::NoData(_) | E::SessionExpired => {
-            face(StatusCode::NOT_FOUND, NOT_FOUND, "there is no media for this at the moment")
+            response(StatusCode::NOT_FOUND, NOT_FOUND, "there is no media for this at the moment")
         }
-        E::CircuitOpen { retry_after } => Face {
+        E::CircuitOpen { retry_after } => ErrorResponse {
             retry_after: Some(*retry_after),
             ..unavailable("Kinesis Video Streams is not answering; try again later")
         },
         E::Credentials(_) => unavailable("kvs-edge has no AWS credentials at the moment; try again later"),
         E::Timeout(_) => {
-            face(StatusCode::GATEWAY_TIMEOUT, UNAVAILABLE, "Kinesis Video Streams did not answer in time")
+            response(StatusCode::GATEWAY_TIMEOUT, UNAVAILABLE, "Kinesis Video Streams did not answer in time")
         }
-        _ => face(
+        _ => response(
             StatusCode::BAD_GATEWAY,
             UNAVAILABLE,
             "Kinesis Video Streams cannot be reached or gave no usable answer",
@@ -170,34 +181,36 @@ fn of_upstream(error: &upstream::Error) -> Face {
     }
 }
 
-fn of_session(error: &sessions::Error) -> Face {
+fn of_session(error: &sessions::Error) -> ErrorResponse {
     use sessions::Error as E;
     match error {
-        E::Gone => face(StatusCode::NOT_FOUND, NOT_FOUND, error.to_string()),
-        E::Slow(_) => face(StatusCode::GATEWAY_TIMEOUT, UNAVAILABLE, error.to_string()),
-        E::TooLong(_) => face(StatusCode::BAD_REQUEST, INVALID, error.to_string()),
-        E::Unsteady => Face {
+        E::Gone => response(StatusCode::NOT_FOUND, NOT_FOUND, error.to_string()),
+        E::Slow(_) => response(StatusCode::GATEWAY_TIMEOUT, UNAVAILABLE, error.to_string()),
+        E::TooLong(_) => response(StatusCode::BAD_REQUEST, INVALID, error.to_string()),
+        E::Unsteady => ErrorResponse {
             retry_after: Some(Duration::from_secs(2)),
-            ..face(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, error.to_string())
+            ..response(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, error.to_string())
         },
-        E::Full => face(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, error.to_string()),
-        E::Strange(_) | E::Rewrite(_) | E::Upstream(_) | E::Broken(_) => {
-            face(StatusCode::BAD_GATEWAY, FAILURE, "KVS answered with a playlist that is not safe to pass on")
-        }
+        E::Full => response(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, error.to_string()),
+        E::Strange(_) | E::Rewrite(_) | E::Upstream(_) | E::Broken(_) => response(
+            StatusCode::BAD_GATEWAY,
+            FAILURE,
+            "KVS answered with a playlist that is not safe to pass on",
+        ),
     }
 }
 
-/// KVS's own answer, in KVS's own words, unless it refused *us*: that is not the caller's fault.
-fn of_kvs(fault: &Fault) -> Face {
+/// KVS's own answer, in KVS's own words, unless it refused kvs-edge itself: that is not the caller's fault.
+fn of_kvs(fault: &Fault) -> ErrorResponse {
     if fault.is_throttle() {
         let message = "Kinesis Video Streams is limiting requests for this stream; try again later";
-        return Face {
+        return ErrorResponse {
             retry_after: Some(Duration::from_secs(1)),
-            ..face(StatusCode::TOO_MANY_REQUESTS, THROTTLED, message)
+            ..response(StatusCode::TOO_MANY_REQUESTS, THROTTLED, message)
         };
     }
     if fault.is_refusal() {
-        return face(
+        return response(
             StatusCode::BAD_GATEWAY,
             FAILURE,
             "Kinesis Video Streams refused kvs-edge's own credentials or permissions",
@@ -205,38 +218,40 @@ fn of_kvs(fault: &Fault) -> Face {
     }
     let status = StatusCode::from_u16(fault.status).unwrap_or(StatusCode::BAD_GATEWAY);
     if fault.is_trouble() || status.is_success() {
-        return face(
+        return response(
             StatusCode::BAD_GATEWAY,
             FAILURE,
             "Kinesis Video Streams had an internal failure; try again",
         );
     }
-    face(status, &fault.kind, fault.message.clone())
+    response(status, &fault.kind, fault.message.clone())
 }
 
 /// Turns a failure into an answer, notes it on the record and, where an operator must know, in the log.
 pub fn reply(error: &Error, record: &mut Record) -> Reply {
-    let face = error.face();
+    let response = error.response();
     if let Some((result, reason)) = error.decision() {
         record.decided(result, reason);
     }
     if matches!(error, Error::Rate(_)) {
         record.limited();
     }
-    record.error_type = Some(face.kind.clone());
+    record.error_type = Some(response.kind.clone());
     record.reason = Some(reason(error));
-    if face.status.is_server_error() {
-        tracing::warn!(request_id = %record.request_id, op = record.api, status = face.status.as_u16(), error = %reason(error), "request failed");
+    if let Error::Bug(invariant) = error {
+        tracing::error!(request_id = %record.request_id, op = record.api, invariant, "a bug of kvs-edge");
+    } else if response.status.is_server_error() {
+        tracing::warn!(request_id = %record.request_id, op = record.api, status = response.status.as_u16(), error = %reason(error), "request failed");
     }
-    let body = serde_json::json!({ "Message": face.message }).to_string();
-    let mut reply = Reply::empty(face.status);
+    let body = serde_json::json!({ "Message": response.message }).to_string();
+    let mut reply = Reply::empty(response.status);
     let headers = &mut reply.headers;
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if let Ok(kind) = HeaderValue::from_str(&face.kind) {
+    if let Ok(kind) = HeaderValue::from_str(&response.kind) {
         headers.insert(HeaderName::from_static("x-amzn-errortype"), kind);
     }
-    if let Some(wait) = face.retry_after {
+    if let Some(wait) = response.retry_after {
         let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         headers.insert(header::RETRY_AFTER, millis.div_ceil(1000).max(1).into());
         headers.insert(HeaderName::from_static("x-amz-retry-after"), millis.into());
@@ -258,7 +273,7 @@ pub fn reply(error: &Error, record: &mut Record) -> Reply {
     reply
 }
 
-/// For the log: more than the caller is told.
+/// For the log: more than the response says.
 fn reason(error: &Error) -> String {
     match error {
         Error::Denied(denied) => format!("{denied}: {}", denied.reason()),

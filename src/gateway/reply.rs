@@ -2,7 +2,9 @@
 //!
 //! Headers are set here from an allow-list of our own making; nothing that KVS sent is passed on but content types.
 
-use super::body::Source;
+use super::body::{Body, Source};
+use super::record::Record;
+use crate::archive::Truncation;
 use crate::cache::{Found, Outcome, Reading};
 use crate::kvs::Timestamp;
 use crate::net::body::Broken;
@@ -26,6 +28,8 @@ const USUAL_HEADERS: usize = 12;
 
 /// RFC 9211: how our cache handled the request.
 pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+/// Says that a clip is shorter than its range, and where it ends.
+const TRUNCATED: HeaderName = HeaderName::from_static("kvs-edge-truncated");
 /// KVS's and our own request id.
 pub const AMZN_REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
@@ -36,7 +40,7 @@ impl Reply {
         Self { status, headers: HeaderMap::with_capacity(USUAL_HEADERS), source: Source::Empty }
     }
 
-    /// JSON at hand. It describes the present, so nobody keeps it.
+    /// JSON at hand. It describes the present, so it is not kept.
     #[must_use]
     pub fn json(value: &serde_json::Value) -> Self {
         Self::api(HeaderValue::from_static("application/json"), Source::Whole(value.to_string().into()))
@@ -57,6 +61,35 @@ impl Reply {
     pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.insert(name, value);
         self
+    }
+
+    /// Puts the reply and its record together: the record is written when the body has gone.
+    pub(super) fn into_response(self, mut record: Box<Record>) -> http::Response<Body> {
+        record.status = self.status.as_u16();
+        let id = HeaderValue::from_str(&record.request_id);
+        let mut response = http::Response::new(Body::new(self.source, record));
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.headers;
+        let headers = response.headers_mut();
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        if let Ok(id) = id {
+            headers.insert(HeaderName::from_static("x-request-id"), id.clone());
+            headers.insert(AMZN_REQUEST_ID, id);
+        }
+        response
+    }
+
+    /// Says that KVS cut the clip short, and where, in an RFC 8941 dictionary.
+    #[must_use]
+    pub fn truncated(self, truncation: Option<&Truncation>, record: &Record) -> Self {
+        let Some(Truncation { shown, listed, until }) = truncation else { return self };
+        tracing::warn!(request_id = %record.request_id, shown, listed, until,
+            "KVS cuts this clip short; ask for shorter ranges");
+        match HeaderValue::from_str(&format!("fragments={shown}, of={listed}, until=\"{until}\"")) {
+            Ok(value) => self.with(TRUNCATED, value),
+            Err(_) => self,
+        }
     }
 
     /// For HEAD: the same head, with the length that the body would have, and no body.
@@ -93,7 +126,7 @@ impl Private {
     fn header(self, left: Option<u64>) -> HeaderValue {
         let text = match (self, left) {
             (Self::Immutable, Some(left)) => format!("private, max-age={left}, immutable"),
-            // It may still change, or is not kept: nobody could ask for the same again.
+            // It may still change, or is not kept: the same could not be requested again.
             (Self::Immutable, None) => return HeaderValue::from_static("private, no-cache"),
             (Self::AsKept(seconds), left) => format!("private, max-age={}", left.unwrap_or(seconds)),
             (Self::For(seconds), _) => format!("private, max-age={seconds}"),
@@ -122,7 +155,7 @@ pub async fn media(
     {
         (length, selection) = (reading.length(), Selection::Part(part.clone()));
     } else if matches!(selection, Selection::NeedsLength | Selection::NeedsBytes(_)) {
-        // Only a range needs the length ahead of the body; everyone else reads along while it grows.
+        // Only a range needs the length ahead of the body; all other requests read along while it grows.
         length = reading.known_length().await?;
         selection = range::select(method, asked, tag(&reading, hash), length);
     }
@@ -176,7 +209,7 @@ fn describe(headers: &mut HeaderMap, reading: &Reading, outcome: Outcome, keep: 
     headers.insert(header::AGE, reading.age(now).as_secs().into());
 }
 
-/// The entity tag: computed, if the answer may depend on it or somebody has come for the same body again.
+/// The entity tag: computed, if the answer may depend on it or the same body is requested again.
 fn tag(reading: &Reading, hash: bool) -> Option<&str> {
     if hash { reading.etag() } else { reading.known_etag().and_then(|value| value.to_str().ok()) }
 }
@@ -203,6 +236,27 @@ fn content_range(headers: &mut HeaderMap, part: &str, length: Option<u64>) {
     if let Ok(value) = HeaderValue::from_str(&format!("bytes {part}/{total}")) {
         headers.insert(header::CONTENT_RANGE, value);
     }
+}
+
+/// The same for a playlist, which belongs to a session of KVS.
+#[must_use]
+pub fn cache_status_of_playlist(outcome: Outcome) -> HeaderValue {
+    HeaderValue::from_static(match outcome {
+        Outcome::Hit(_) => "kvs-edge; hit",
+        Outcome::Miss | Outcome::Bypass => "kvs-edge; fwd=miss; stored",
+        Outcome::Collapsed => "kvs-edge; fwd=miss; collapsed",
+        Outcome::Stale => "kvs-edge; hit; detail=stale",
+    })
+}
+
+/// The same for an answer made of parts that are kept one by one.
+#[must_use]
+pub fn cache_status_of_parts(outcome: Outcome) -> HeaderValue {
+    HeaderValue::from_static(match outcome {
+        Outcome::Hit(_) | Outcome::Stale => "kvs-edge; hit",
+        Outcome::Collapsed => "kvs-edge; fwd=partial; collapsed",
+        Outcome::Miss | Outcome::Bypass => "kvs-edge; fwd=partial",
+    })
 }
 
 /// A text that is answered whole, such as a playlist: with its length, and a tag to ask again by.

@@ -15,6 +15,7 @@ pub mod hls;
 mod keys;
 mod leak;
 pub mod mp4;
+mod opened;
 #[cfg(test)]
 mod planted;
 mod uri;
@@ -23,6 +24,7 @@ pub use capability::{Binding, Statement};
 pub use keys::Keys;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use keys::PURPOSE;
+pub use opened::{OpenedCapabilities, OpenedCapability};
 
 use crate::kvs::bounds::{LIVE_WINDOW_MAX, LIVE_WINDOW_MIN};
 use crate::kvs::{Resource, Timestamp};

@@ -3,6 +3,7 @@
 use super::account::{EntryConfig, check};
 use super::answer::Answer;
 use super::attempt::Expects;
+use super::behalf::OnBehalfOf;
 use super::config::Config;
 use super::descriptions::Descriptions;
 use super::entry::{self, Entry};
@@ -163,13 +164,21 @@ impl Upstream {
         })
     }
 
-    /// Makes a call for `priority`, the principal whose turn it is: under a scarce quota principals take turns.
-    /// For ListStreams use [`Upstream::call_entry`].
+    /// Makes a call about a stream. Its points are charged to the account of `on_behalf_of`, whose principal waits for
+    /// its turn where a quota is scarce. For ListStreams use [`Upstream::call_entry`].
     ///
     /// # Errors
     /// As [`Error`] says. Nothing has been passed on then.
-    pub async fn call(&self, located: &Located, call: &Call, priority: &str) -> Result<Answer, Error> {
-        self.0.ask(self.entry(located)?, &KvsRequest::of_call(&self.0.config, call, priority)).await
+    pub async fn call(
+        &self,
+        located: &Located,
+        call: &Call,
+        on_behalf_of: &OnBehalfOf,
+    ) -> Result<Answer, Error> {
+        let entry = self.entry(located)?;
+        on_behalf_of.charge(points(call));
+        let request = KvsRequest::of_call(&self.0.config, call, on_behalf_of.principal());
+        on_behalf_of.note(self.0.ask(entry, &request)).await
     }
 
     /// Fetches fragments one by one, for a cache that keeps them so. Unlike [`Upstream::call`], which breaks off at
@@ -181,16 +190,17 @@ impl Upstream {
         &self,
         located: &Located,
         list: &GetMediaForFragmentList,
-        priority: &str,
+        on_behalf_of: &OnBehalfOf,
     ) -> Result<Chunks, Error> {
         let entry = self.entry(located)?;
-        let mut request =
-            KvsRequest::of_call(&self.0.config, &Call::GetMediaForFragmentList(list.clone()), priority);
+        let call = Call::GetMediaForFragmentList(list.clone());
+        on_behalf_of.charge(points(&call));
+        let mut request = KvsRequest::of_call(&self.0.config, &call, on_behalf_of.principal());
         request.expects = Expects::Chunks;
-        let answer = match self.0.ask(entry, &request).await {
+        let answer = match on_behalf_of.note(self.0.ask(entry, &request)).await {
             Err(Error::Kvs(fault)) if fault.status == 404 && list.fragments.len() > 1 => {
                 request.expects = Expects::Bytes; // the rest of the list may be there
-                self.0.ask(entry, &request).await?
+                on_behalf_of.note(self.0.ask(entry, &request)).await?
             }
             answer => answer?,
         };
@@ -201,10 +211,17 @@ impl Upstream {
     ///
     /// # Errors
     /// As [`Upstream::call`]; [`Error::NotServed`] if there is no such entry.
-    pub async fn call_entry(&self, entry: &str, call: &Call, priority: &str) -> Result<Answer, Error> {
+    pub async fn call_entry(
+        &self,
+        entry: &str,
+        call: &Call,
+        on_behalf_of: &OnBehalfOf,
+    ) -> Result<Answer, Error> {
         let found = self.0.entries.iter().find(|e| &*e.name == entry);
         let entry = found.ok_or_else(|| Error::NotServed(format!("there is no entry {entry}")))?;
-        self.0.ask(entry, &KvsRequest::of_call(&self.0.config, call, priority)).await
+        on_behalf_of.charge(points(call));
+        let request = KvsRequest::of_call(&self.0.config, call, on_behalf_of.principal());
+        on_behalf_of.note(self.0.ask(entry, &request)).await
     }
 
     /// The names of all entries, in the order of the configuration.

@@ -1,8 +1,9 @@
 //! DescribeStream and ListTagsForStream: what a stream is, and what policies may read of it.
 
+use super::behalf::OnBehalfOf;
 use super::call::json;
 use super::client::{Located, Upstream, UpstreamState};
-use super::descriptions::{Asker, BRIEFLY, Description, GRACE, Tags, Validity, Work};
+use super::descriptions::{BRIEFLY, Description, GRACE, Tags, Validity, Work};
 use super::entry::Entry;
 use super::error::Error;
 use super::metrics::LIST_TAGS;
@@ -17,8 +18,8 @@ use std::sync::Arc;
 /// Pages of tags; KVS allows 50 tags.
 const TAG_PAGES: usize = 10;
 
-/// The answer to a caller who has used too many points lately.
-fn in_debt<V: Send + 'static>() -> Work<Result<V, Error>> {
+/// The account of the caller is overdrawn, so KVS is not called.
+fn overdrawn<V: Send + 'static>() -> Work<Result<V, Error>> {
     Box::pin(async { Err(Error::Busy { retry_after: BRIEFLY, what: "caller's" }) })
 }
 
@@ -36,44 +37,51 @@ impl Upstream {
         inner.descriptions.streams.get(key, validity, work).await
     }
 
-    /// The same to decide by: not much older than `describe_ttl`, whether KVS answers or not.
+    /// The same to decide by: not much older than `describe_ttl`, whether KVS answers or not. `on_behalf_of` is called
+    /// only if KVS must be; without a party to call it for, the answer is [`Error::Busy`].
     ///
     /// # Errors
     /// KVS's.
     pub async fn identify(
         &self,
         located: &Located,
-        asker: Asker<'_, impl FnOnce() -> bool>,
+        on_behalf_of: impl FnOnce() -> Option<OnBehalfOf>,
     ) -> Result<Arc<Description>, Error> {
         let inner = &self.0;
         let entry = self.entry(located)?;
         let key = (entry.name.clone(), located.stream.clone());
         let ttl = inner.config.describe_ttl.0;
         let validity = Validity { ttl, grace: Some(GRACE), keeps_trouble: false };
-        let work = || match (asker.may_ask)() {
-            true => inner.clone().describe(entry, &located.stream, asker.principal),
-            false => in_debt(),
+        let work = || match on_behalf_of() {
+            Some(party) => {
+                party.charge(1);
+                inner.clone().describe(entry, &located.stream, party.principal())
+            }
+            None => overdrawn(),
         };
         inner.descriptions.streams.get(key, validity, work).await
     }
 
-    /// A stream's tags, to decide by.
+    /// A stream's tags, to decide by; `on_behalf_of` as in [`Upstream::identify`].
     ///
     /// # Errors
     /// KVS's, when nothing is remembered, or nothing that may still decide.
     pub async fn tags(
         &self,
         located: &Located,
-        asker: Asker<'_, impl FnOnce() -> bool>,
+        on_behalf_of: impl FnOnce() -> Option<OnBehalfOf>,
     ) -> Result<Arc<Tags>, Error> {
         let inner = &self.0;
         let entry = self.entry(located)?;
         let key = (entry.name.clone(), located.stream.clone());
         let ttl = inner.config.describe_ttl.0;
         let validity = Validity { ttl, grace: Some(GRACE), keeps_trouble: true };
-        let work = || match (asker.may_ask)() {
-            true => inner.clone().tags(entry, &located.stream, asker.principal),
-            false => in_debt(),
+        let work = || match on_behalf_of() {
+            Some(party) => {
+                party.charge(1);
+                inner.clone().tags(entry, &located.stream, party.principal())
+            }
+            None => overdrawn(),
         };
         inner.descriptions.tags.get(key, validity, work).await
     }

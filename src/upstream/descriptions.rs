@@ -59,22 +59,6 @@ struct KeptAnswer<V> {
     trouble: Option<(Error, Instant)>,
 }
 
-/// On whose behalf KVS is asked.
-pub struct Asker<'a, F: FnOnce() -> bool> {
-    /// Whose turn it takes.
-    pub principal: &'a str,
-    /// Whether he may make KVS be asked; called if it must be, not if the answer is there or on its way to somebody else.
-    pub may_ask: F,
-}
-
-impl Asker<'static, fn() -> bool> {
-    /// kvs-edge itself, for everybody.
-    #[must_use]
-    pub fn everybody() -> Self {
-        Self { principal: "", may_ask: || true }
-    }
-}
-
 /// How long an answer stands.
 #[derive(Clone, Copy)]
 pub(super) struct Validity {

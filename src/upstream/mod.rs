@@ -10,6 +10,7 @@
 mod account;
 mod answer;
 mod attempt;
+mod behalf;
 mod breaker;
 mod call;
 mod client;
@@ -32,9 +33,10 @@ mod session;
 
 pub use account::{EntryConfig, Quotas, check};
 pub use answer::Answer;
+pub use behalf::{CallLog, OnBehalfOf, PointsAccount};
 pub use client::{Located, Upstream, points};
 pub use config::Config;
-pub use descriptions::{Asker, Description, Tags};
+pub use descriptions::{Description, Tags};
 pub use error::Error;
 pub use metrics::{Metrics, StreamLabel};
 pub use mkv::{Chunk, Chunks, InBand};

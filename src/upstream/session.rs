@@ -5,6 +5,7 @@
 
 use super::answer::Answer;
 use super::attempt::Expects;
+use super::behalf::OnBehalfOf;
 use super::call::json;
 use super::client::{Located, Upstream};
 use super::error::Error;
@@ -106,7 +107,7 @@ impl Upstream {
         };
         // Before asking: KVS counts from when it makes the session.
         let end = Timestamp::now().plus(Duration::from_secs(expires.into()));
-        let json = json(self.call(located, &call, priority).await?).await?;
+        let json = json(self.call(located, &call, &OnBehalfOf::everybody(priority)).await?).await?;
         let url = json.get(member).and_then(|url| url.as_str());
         let (origin, token) = url
             .and_then(|url| read(url, &path))

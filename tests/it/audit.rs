@@ -124,7 +124,7 @@ async fn what_is_not_required_goes_on() {
     fs::remove_dir_all(&place).unwrap();
     let gone = async || {
         edge.get("/streams/cam-1", edge.alice()).await;
-        edge.running.as_ref().unwrap().app.gateway().witness.sink.trouble().is_some()
+        edge.running.as_ref().unwrap().app.gateway().audit().sink.trouble().is_some()
     };
     edge.until("the sink is in trouble", gone).await;
     for _ in 0..5 {

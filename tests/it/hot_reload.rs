@@ -102,7 +102,7 @@ async fn a_bad_policy_file_is_refused_with_its_place_and_the_last_good_one_stays
     let may = async |token: String| edge.get("/streams/cam-1", token).await.status;
     let good = "kvs_edge_config_last_reload_successful";
     assert_eq!((edge.metric(good, &[]).await, may(edge.bob()).await), (1.0, 200));
-    let version = edge.running.as_ref().unwrap().app.gateway().policy.version().to_owned();
+    let version = edge.running.as_ref().unwrap().app.gateway().policy().version().to_owned();
     for (text, place) in [
         ("permit (principal, action, resource)\n", "policies.cedar:"),
         ("\n  permit (prinzipal, action, resource);\n", "policies.cedar:2:"),
@@ -118,13 +118,13 @@ async fn a_bad_policy_file_is_refused_with_its_place_and_the_last_good_one_stays
         assert_eq!(edge.metric(good, &[]).await, 0.0);
         assert_eq!((may(edge.bob()).await, may(edge.alice()).await), (200, 200), "{text}");
         assert_eq!(may(edge.token("eve", &[])).await, 403, "{text}");
-        assert_eq!(edge.running.as_ref().unwrap().app.gateway().policy.version(), &version);
+        assert_eq!(edge.running.as_ref().unwrap().app.gateway().policy().version(), &version);
     }
     fs::write(edge.path("policies.cedar"), BOARD_ONLY).unwrap();
     assert_eq!(reload().await.status, 200);
     assert_eq!(edge.metric(good, &[]).await, 1.0);
     assert_eq!((may(edge.bob()).await, may(edge.token("ann", &["board"])).await), (403, 200));
-    let now = edge.running.as_ref().unwrap().app.gateway().policy.version().to_owned();
+    let now = edge.running.as_ref().unwrap().app.gateway().policy().version().to_owned();
     assert_ne!(now, version);
 }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use kvs_edge::kvs::{Call, Operation, StreamName, StreamRef, Timestamp};
 use kvs_edge::net::client::{Client, Limits, Options};
 use kvs_edge::setting::{SecretSource, Span};
-use kvs_edge::upstream::{Asker, Config, EntryConfig, Error, Metrics, Upstream};
+use kvs_edge::upstream::{Config, EntryConfig, Error, Metrics, OnBehalfOf, Upstream};
 use kvs_edge_emulator::{self as emulator, Emulator};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -121,7 +121,8 @@ pub fn fragments(numbers: &[String]) -> Call {
 /// Asks, and reads the answer to its end.
 pub async fn asked(upstream: &Upstream, call: &Call) -> Result<Bytes, String> {
     let located = upstream.locate(&camera()).map_err(|e| name(&e))?;
-    let answer = upstream.call(&located, call, "alice").await.map_err(|e| name(&e))?;
+    let answer =
+        upstream.call(&located, call, &OnBehalfOf::everybody("alice")).await.map_err(|e| name(&e))?;
     answer.bytes(200 << 20).await.map_err(|broken| format!("broken body: {broken}"))
 }
 
@@ -165,8 +166,14 @@ async fn every_call_is_answered_with_a_signature_that_kvs_takes() {
     assert!(media.starts_with(&[0x1A, 0x45, 0xDF, 0xA3]));
     let located = upstream.locate(&camera()).unwrap();
     assert_eq!(upstream.describe(&located).await.unwrap().arn.account(), "123456789012");
-    upstream.tags(&located, Asker::everybody()).await.unwrap();
+    upstream.tags(&located, || Some(OnBehalfOf::everybody("stream facts"))).await.unwrap();
     let streams = Call::read(Operation::ListStreams, b"{}", Timestamp::now()).unwrap();
-    let listed = upstream.call_entry("main", &streams, "alice").await.unwrap().bytes(1 << 20).await.unwrap();
+    let listed = upstream
+        .call_entry("main", &streams, &OnBehalfOf::everybody("alice"))
+        .await
+        .unwrap()
+        .bytes(1 << 20)
+        .await
+        .unwrap();
     assert!(String::from_utf8_lossy(&listed).contains("cam-2"));
 }

@@ -196,14 +196,20 @@ async fn a_cut_download_is_broken_and_not_tried_again() {
     let clip =
         call(Operation::GetClip, &format!(r#"{{"StreamName":"cam-1","ClipFragmentSelector":{selector}}}"#));
     let located = upstream.locate(&stream("cam-1")).unwrap();
-    let answer = upstream.call(&located, &clip, "alice").await.unwrap();
+    let answer = upstream.call(&located, &clip, &OnBehalfOf::everybody("alice")).await.unwrap();
     assert_eq!(answer.length, Some(9000));
     assert!(matches!(answer.body.collect().await, Err(Broken::Cut(_))));
     assert_eq!(kvs.seen("/getClip").len(), 1);
     kvs.usually("/getClip", ok(r#"{"surprise":1}"#));
-    assert!(matches!(upstream.call(&located, &clip, "alice").await, Err(Error::BrokenAnswer(_))));
+    assert!(matches!(
+        upstream.call(&located, &clip, &OnBehalfOf::everybody("alice")).await,
+        Err(Error::BrokenAnswer(_))
+    ));
     kvs.usually("/getClip", wrong_host());
-    assert!(matches!(upstream.call(&located, &clip, "alice").await, Err(Error::BrokenAnswer(_))));
+    assert!(matches!(
+        upstream.call(&located, &clip, &OnBehalfOf::everybody("alice")).await,
+        Err(Error::BrokenAnswer(_))
+    ));
 }
 
 #[tokio::test]

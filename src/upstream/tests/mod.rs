@@ -186,7 +186,7 @@ pub(super) fn list() -> Call {
 
 pub(super) async fn listed(upstream: &Upstream) -> Result<bytes::Bytes, Error> {
     let located = upstream.locate(&stream("cam-1"))?;
-    let answer = upstream.call(&located, &list(), "alice").await?;
+    let answer = upstream.call(&located, &list(), &OnBehalfOf::everybody("alice")).await?;
     answer.bytes(1 << 20).await.map_err(|broken| Error::BrokenAnswer(broken.to_string()))
 }
 
@@ -256,7 +256,10 @@ async fn streams_are_described_once_and_remembered_while_kvs_is_down() {
         Some("111122223333"),
         "learned"
     );
-    assert_eq!(upstream.tags(&located, super::Asker::everybody()).await.unwrap().len(), 2);
+    assert_eq!(
+        upstream.tags(&located, || Some(OnBehalfOf::everybody("stream facts"))).await.unwrap().len(),
+        2
+    );
     upstream.describe(&located).await.unwrap();
     assert_eq!(kvs.seen("/describeStream").len(), 1);
     kvs.usually("/describeStream", fault(500, "InternalFailure"));

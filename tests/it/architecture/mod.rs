@@ -37,6 +37,7 @@ const BASE: &[(&str, &[&str])] = &[
     ("kvs", &["base"]),
     ("setting", &["base"]),
     ("base", &[]),
+    ("base", &[]),
 ];
 
 #[test]

@@ -49,7 +49,12 @@ export class Api {
   me = async (token = this.authorization()): Promise<Me> => this.object(await this.ask('/console/me', {}, token, true));
 
   async streams(signal?: AbortSignal): Promise<Stream[]> {
-    const { streams } = await this.object<{ streams: Stream[] }>(await this.get('/streams', signal));
+    const streams: Stream[] = [];
+    for (let path: string | undefined = '/streams'; path;) {
+      const page: { streams: Stream[]; next?: string | null } = await this.object(await this.get(path, signal));
+      streams.push(...page.streams);
+      path = page.next ? `/streams?next=${encodeURIComponent(page.next)}` : undefined;
+    }
     return streams.toSorted((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true }));
   }
 

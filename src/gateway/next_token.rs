@@ -1,7 +1,7 @@
 //! `NextToken` bound to the request that it continues.
 //!
 //! KVS's own tokens say nothing that we could check, so a token of one stream beside the name of another would be a
-//! way around policy (`HARDENING.md`, threat 3). Ours seals KVS's token together with the stream and the footage:
+//! way around policy (docs/THREATS.md). Ours seals KVS's token together with the stream and the footage:
 //! a continuation is judged by the footage it continues, and a token that was not given out for this stream does
 //! not open.
 

@@ -1,13 +1,15 @@
 //! Footage fetched ahead of its viewers: a clip, or what a playback session of a range will ask for.
 //!
-//! Few at a time and each a few objects at a time, under the same quotas as everybody else; a purge of the stream ends
-//! them. Operators ask for it on their own listener; there is no caller, so nothing is given out.
+//! Few jobs run at a time and each fetches a few objects at a time, under the same quotas as callers. A purge of the
+//! stream cancels its jobs. Operators begin them on their own listener; there is no caller, so nothing is given out.
 
 use super::read::{Query, read_page};
 use super::route::Page;
-use super::{Gateway, Payer};
+use crate::archive::{self, Archive, Clip};
+use crate::kvs::operations::GetClip;
 use crate::kvs::{Call, Protocol, StreamArn, StreamName, StreamRef, Timestamp};
-use crate::upstream::Located;
+use crate::sessions::{SessionKey, Sessions};
+use crate::upstream::{Located, OnBehalfOf, Upstream};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,19 +25,19 @@ const QUEUE: usize = 64;
 const REMEMBERED: usize = 64;
 /// How many objects of one are fetched at once.
 const ABREAST: usize = 4;
-/// Who waits for a place under KVS's quotas.
-const NOBODY: &str = "cache warming";
+/// The principal whose turn it takes under KVS's quotas.
+const PRINCIPAL: &str = "cache warming";
 
 /// What is being fetched ahead, and what was lately.
 #[derive(Clone)]
-pub struct Warming(Arc<Inner>);
+pub struct Warming(Arc<Jobs>);
 
-struct Inner {
+struct Jobs {
     jobs: Mutex<(u64, VecDeque<Arc<Job>>)>,
     places: Semaphore,
 }
 
-/// One wish.
+/// One request.
 struct Job {
     id: u64,
     stream: StreamName,
@@ -47,11 +49,11 @@ struct Job {
     done: AtomicU64,
     failed: AtomicU64,
     bytes: AtomicU64,
-    state: Mutex<(State, Option<AbortHandle>)>,
+    state: Mutex<(JobState, Option<AbortHandle>)>,
 }
 
 #[derive(Clone, PartialEq, Eq)]
-enum State {
+enum JobState {
     Waiting,
     Running,
     Done,
@@ -66,27 +68,36 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Default for Warming {
     fn default() -> Self {
         let jobs = Mutex::new((0, VecDeque::new()));
-        Self(Arc::new(Inner { jobs, places: Semaphore::new(AT_ONCE) }))
+        Self(Arc::new(Jobs { jobs, places: Semaphore::new(AT_ONCE) }))
     }
 }
 
+/// What footage is fetched with.
+#[derive(Clone)]
+pub struct Prewarm {
+    pub(super) upstream: Upstream,
+    pub(super) archive: Archive,
+    pub(super) sessions: Sessions,
+    pub(super) live_window: u16,
+}
+
 impl Warming {
-    /// Begins to fetch what `wish` says: `{"stream": name or ARN, "start": …, "end": …, "what": "clip" or "hls"}`; a clip,
-    /// if it does not say what. Gives what [`Warming::show`] shows of it.
+    /// Begins to fetch what `request` names: `{"stream": name or ARN, "start": …, "end": …, "what": "clip" or "hls"}`; a
+    /// clip, if it does not say what. Returns what [`Warming::show`] shows of it.
     ///
     /// # Errors
-    /// What is wrong with the wish, or that too many wait already.
-    pub fn begin(&self, gateway: Arc<Gateway>, wish: &Value) -> Result<Value, String> {
+    /// What is wrong with the request, or that too many wait already.
+    pub fn begin(&self, with: Prewarm, request: &Value) -> Result<Value, String> {
         let now = Timestamp::now();
-        let named = text(wish, "stream")?;
+        let named = text(request, "stream")?;
         let named = match named.starts_with("arn:") {
             true => StreamArn::parse(&named).map(StreamRef::Arn),
             false => StreamName::parse(&named).map(StreamRef::Name),
         };
         let named = named.map_err(|problem| format!("stream {problem}"))?;
         let stream = named.name().clone();
-        let (start, end) = (text(wish, "start")?, text(wish, "end")?);
-        let what = if wish.get("what").is_some() { text(wish, "what")? } else { "clip".to_owned() };
+        let (start, end) = (text(request, "start")?, text(request, "end")?);
+        let what = if request.get("what").is_some() { text(request, "what")? } else { "clip".to_owned() };
         let (what, page) = match what.as_str() {
             "clip" => ("clip", Page::Clip(stream.clone())),
             "hls" => {
@@ -97,21 +108,21 @@ impl Warming {
         };
         let query = format!("start={start}&end={end}");
         let call = read_page(&page, &Query::from(query.as_str()), now).map_err(|error| error.to_string())?;
-        let located = gateway.upstream.locate(&named).map_err(|error| error.to_string())?;
+        let located = with.upstream.locate(&named).map_err(|error| error.to_string())?;
         let job = self.admit(stream, what, start, end)?;
         let shown = job.show();
-        let (inner, running) = (self.0.clone(), job.clone());
+        let (jobs, running) = (self.0.clone(), job.clone());
         let task = tokio::spawn(async move {
             // Never closed.
-            let Ok(_place) = inner.places.acquire().await else { return };
-            running.enter(State::Running);
+            let Ok(_place) = jobs.places.acquire().await else { return };
+            running.enter(JobState::Running);
             let ended = match call {
-                Call::GetClip(clip) => gateway.warm_clip(&located, &clip, &running).await,
-                call => gateway.warm_session(&located, &call, &running, now).await,
+                Call::GetClip(clip) => with.clip(&located, clip, &running).await,
+                call => with.session(&located, &call, &running, now).await,
             };
             running.enter(match ended {
-                Ok(()) => State::Done,
-                Err(problem) => State::Failed(problem),
+                Ok(()) => JobState::Done,
+                Err(problem) => JobState::Failed(problem),
             });
         });
         lock(&job.state).1 = Some(task.abort_handle());
@@ -128,8 +139,8 @@ impl Warming {
     pub fn cancel(&self, stream: &StreamName) {
         for job in &lock(&self.0.jobs).1 {
             let mut state = lock(&job.state);
-            if job.stream == *stream && matches!(state.0, State::Waiting | State::Running) {
-                state.0 = State::Canceled;
+            if job.stream == *stream && matches!(state.0, JobState::Waiting | JobState::Running) {
+                state.0 = JobState::Canceled;
                 if let Some(task) = state.1.take() {
                     task.abort();
                 }
@@ -165,7 +176,7 @@ impl Warming {
             done: zero(),
             failed: zero(),
             bytes: zero(),
-            state: Mutex::new((State::Waiting, None)),
+            state: Mutex::new((JobState::Waiting, None)),
         });
         jobs.1.push_back(job.clone());
         Ok(job)
@@ -174,13 +185,13 @@ impl Warming {
 
 impl Job {
     fn is_open(&self) -> bool {
-        matches!(lock(&self.state).0, State::Waiting | State::Running)
+        matches!(lock(&self.state).0, JobState::Waiting | JobState::Running)
     }
 
     /// A job that was canceled stays so.
-    fn enter(&self, next: State) {
+    fn enter(&self, next: JobState) {
         let mut state = lock(&self.state);
-        if state.0 != State::Canceled {
+        if state.0 != JobState::Canceled {
             state.0 = next;
         }
     }
@@ -202,11 +213,11 @@ impl Job {
         let count = |number: &AtomicU64| number.load(Ordering::Relaxed);
         let state = lock(&self.state).0.clone();
         let (word, problem) = match &state {
-            State::Waiting => ("waiting", None),
-            State::Running => ("running", None),
-            State::Done => ("done", None),
-            State::Failed(problem) => ("failed", Some(problem)),
-            State::Canceled => ("canceled", None),
+            JobState::Waiting => ("waiting", None),
+            JobState::Running => ("running", None),
+            JobState::Done => ("done", None),
+            JobState::Failed(problem) => ("failed", Some(problem)),
+            JobState::Canceled => ("canceled", None),
         };
         json!({
             "id": self.id, "stream": self.stream.as_str(), "what": self.what, "start": self.start, "end": self.end,
@@ -216,18 +227,13 @@ impl Job {
     }
 }
 
-impl Gateway {
-    async fn warm_clip(
-        &self,
-        located: &Located,
-        clip: &crate::kvs::operations::GetClip,
-        job: &Job,
-    ) -> Result<(), String> {
+impl Prewarm {
+    async fn clip(&self, located: &Located, clip: GetClip, job: &Job) -> Result<(), String> {
         job.objects.store(1, Ordering::Relaxed);
-        let found = self
-            .clip_for(located, clip, || Ok((NOBODY.into(), Payer::default())))
-            .await
-            .map_err(|error| error.to_string())?;
+        let stream = self.archive.describe(located).await.map_err(|error| error.to_string())?;
+        let clip = Clip { stream, call: clip };
+        let found = self.archive.get(&clip, || Ok(OnBehalfOf::everybody(PRINCIPAL))).await;
+        let found = found.map_err(|error: archive::Error| error.to_string())?;
         let mut body = found.entry.body(None);
         let mut bytes = 0;
         while let Some(chunk) = body.next().await {
@@ -237,17 +243,18 @@ impl Gateway {
         Ok(())
     }
 
-    /// Goes through a session's playlists as a player would, and keeps everything that they list.
-    async fn warm_session(
+    /// Fetches everything that a player of the session would, a few objects at a time.
+    async fn session(
         &self,
         located: &Located,
         call: &Call,
         job: &Arc<Job>,
         now: Timestamp,
     ) -> Result<(), String> {
-        let Some(session) = call.session() else { return Err("it is no session".to_owned()) };
-        let arn = self.arn(located).await.map_err(|error| error.to_string())?;
-        let key = self.session_key(located, &StreamRef::Arn(arn), session, now);
+        let session = call.session().ok_or("it is no session")?.clone();
+        let stream = self.archive.describe(located).await.map_err(|error| error.to_string())?;
+        let stream = StreamRef::Arn(stream.arn().clone());
+        let key = SessionKey::new(located.entry.clone(), stream, session, now, self.live_window);
         let resources = self.sessions.resources(&key, now).await.map_err(|error| error.to_string())?;
         job.objects.store(resources.len() as u64, Ordering::Relaxed);
         let mut fetching = JoinSet::new();
@@ -269,9 +276,9 @@ impl Gateway {
     }
 }
 
-/// A member of the wish: text, or a number of seconds.
-fn text(wish: &Value, name: &str) -> Result<String, String> {
-    match wish.get(name) {
+/// A member of the request: text, or a number of seconds.
+fn text(request: &Value, name: &str) -> Result<String, String> {
+    match request.get(name) {
         Some(Value::String(text)) if !text.contains(['&', '%', '#']) => Ok(text.clone()),
         Some(Value::Number(number)) => Ok(number.to_string()),
         Some(_) => Err(format!("{name} is not what it should be")),

@@ -1,21 +1,19 @@
 //! Capabilities that were opened, so that a player's next request costs a hash and a look-up instead of a decryption.
 //!
-//! Kept by the SHA-256 of the whole capability, in one generation of settings: whatever a reload changes, keys above all,
-//! begins with an empty memory. What a capability says is not a decision. Its end, its binding and policy are looked at
+//! They are kept by the SHA-256 of the whole capability, within one generation of settings: a reload begins with none,
+//! since it may change the keys. What a capability says is not a decision. Its end, its binding and policy are checked
 //! at each request.
 
-use super::error::Error;
+use super::{Binding, Error, Keys, Statement};
 use crate::caller::Caller;
 use crate::kvs::{SessionParameters, StreamRef, Timestamp};
-use crate::playback::{self, Binding, Keys, Statement};
-use crate::sessions::ViewerId;
 use aws_lc_rs::digest;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The holder of a capability.
-pub struct Player {
-    /// Who asked for it.
+/// What a capability says, opened.
+pub struct OpenedCapability {
+    /// The caller that it was made for.
     pub caller: Arc<Caller>,
     /// Which stream.
     pub stream: StreamRef,
@@ -23,10 +21,8 @@ pub struct Player {
     pub session: Arc<SessionParameters>,
     /// When the capability was made: a replay runs from then.
     pub issued: Timestamp,
-    /// Stands for this holder in counts and logs: a digest of the capability, of no use to open anything.
+    /// Stands for this capability in counts and logs: a part of its digest, of no use to open anything.
     pub viewing: Arc<str>,
-    /// The same, for the session that he shares with others.
-    pub viewer: ViewerId,
     expires: Timestamp,
     /// What a request must show besides the capability.
     pub bind: Option<Binding>,
@@ -34,43 +30,48 @@ pub struct Player {
     pub policies: Option<Arc<str>>,
 }
 
-/// What is remembered of capabilities.
-pub struct Players(moka::sync::Cache<Digest, Arc<Player>>);
+/// The capabilities that were opened lately.
+pub struct OpenedCapabilities(moka::sync::Cache<Digest, Arc<OpenedCapability>>);
 
 type Digest = [u8; 32];
 
 /// Some 1 KiB each.
 const MOST: u64 = 10_000;
-/// Only so that what nobody plays any more makes room.
-const KEPT: Duration = Duration::from_secs(600);
+/// One that is no longer used makes room after this.
+const LIFETIME: Duration = Duration::from_secs(600);
 
-impl Default for Players {
+impl Default for OpenedCapabilities {
     fn default() -> Self {
-        Self(moka::sync::Cache::builder().max_capacity(MOST).time_to_live(KEPT).build())
+        Self(moka::sync::Cache::builder().max_capacity(MOST).time_to_live(LIFETIME).build())
     }
 }
 
-impl Players {
+impl OpenedCapabilities {
     /// Opens a capability, unless its time is over.
     ///
     /// # Errors
-    /// [`Error::Capability`].
-    pub fn open(&self, keys: &Keys, capability: &str, now: Timestamp) -> Result<Arc<Player>, Error> {
+    /// It is not one of ours, or its time is over.
+    pub fn open(
+        &self,
+        keys: &Keys,
+        capability: &str,
+        now: Timestamp,
+    ) -> Result<Arc<OpenedCapability>, Error> {
         let digest = digest_of(capability);
-        if let Some(player) = self.0.get(&digest) {
-            if player.expires <= now {
-                return Err(Error::Capability(playback::Error::Expired(player.expires)));
+        if let Some(opened) = self.0.get(&digest) {
+            if opened.expires <= now {
+                return Err(Error::Expired(opened.expires));
             }
-            return Ok(player);
+            return Ok(opened);
         }
-        let statement = keys.open(capability, now).map_err(Error::Capability)?;
-        let player = Arc::new(Player::of(statement, &digest));
-        self.0.insert(digest, player.clone());
-        Ok(player)
+        let statement = keys.open(capability, now)?;
+        let opened = Arc::new(OpenedCapability::of(statement, &digest));
+        self.0.insert(digest, opened.clone());
+        Ok(opened)
     }
 }
 
-impl Player {
+impl OpenedCapability {
     fn of(statement: Statement, digest: &Digest) -> Self {
         let Statement { caller, stream, session, issued, expires, bind, policies } = statement;
         // Sixteen hexadecimal digits that stand for a capability without being one.
@@ -80,7 +81,6 @@ impl Player {
             stream,
             session: Arc::new(session),
             issued,
-            viewer: ViewerId::of(&viewing),
             viewing: viewing.into(),
             expires,
             bind,
@@ -135,22 +135,19 @@ mod tests {
     #[test]
     fn what_is_remembered_still_ends_and_no_other_capability_is_taken_for_it() {
         let keys = Keys::load(&Config::default()).unwrap();
-        let players = Players::default();
+        let opened = OpenedCapabilities::default();
         let capability = keys.seal(&statement());
         let at = Timestamp::from_millis;
         for now in [at(2_000), at(8_999)] {
-            let player = players.open(&keys, &capability, now).ok().unwrap();
-            assert_eq!((&*player.caller.subject, player.viewing.len()), ("alice", 16));
+            let found = opened.open(&keys, &capability, now).ok().unwrap();
+            assert_eq!((&*found.caller.subject, found.viewing.len()), ("alice", 16));
         }
-        assert!(matches!(
-            players.open(&keys, &capability, at(9_000)),
-            Err(Error::Capability(playback::Error::Expired(_)))
-        ));
+        assert!(matches!(opened.open(&keys, &capability, at(9_000)), Err(Error::Expired(_))));
         for place in 0..capability.len() {
             let mut other = capability.clone().into_bytes();
             other[place] = if other[place] == b'A' { b'B' } else { b'A' };
             let other = String::from_utf8(other).unwrap();
-            assert!(players.open(&keys, &other, at(2_000)).is_err(), "{place}");
+            assert!(opened.open(&keys, &other, at(2_000)).is_err(), "{place}");
         }
     }
 }

@@ -1,15 +1,17 @@
-//! What one caller may take: requests, bytes and KVS's points per second, and cameras at a time (`HARDENING.md`,
-//! "Limits and defaults" and threat 6).
+//! What one caller may take: requests, bytes and KVS's points per second, and cameras at a time (docs/LIMITS.md).
 //!
 //! Callers are counted apart by issuer and subject, whatever tokens, capabilities or addresses they come with. A
 //! bucket holds some seconds' worth, so that a page full of thumbnails passes. Bytes and points are known only when
 //! they are spent, so they run a bucket into debt, and the next request waits until it is paid; what is under way is
-//! never cut. Points are charged to whoever made KVS be asked, and asked for only on that way: what is held in the
-//! cache costs none. Shared playback sessions cost nobody.
+//! never cut. Points are charged to the caller whose request made KVS be called: what is held in the cache costs none,
+//! and neither do shared playback sessions.
 
+use crate::base::bucket::{Bucket, Rate};
 use crate::caller::Caller;
 use crate::kvs::StreamName;
 use crate::setting::{ByteSize, Mistake, Span};
+use crate::telemetry::spans::Steps;
+use crate::upstream::{CallLog, OnBehalfOf, PointsAccount};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -81,11 +83,13 @@ impl Default for Callers {
     }
 }
 
-/// Callers beyond these are forgotten, those first who have not come for long.
+/// Callers beyond these are forgotten, the least recent first.
 const MOST: u64 = 100_000;
+/// The longest `Retry-After`.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 /// By then a bucket is full, unless its owner is deep in debt and has waited all that time.
 const FORGET: Duration = Duration::from_secs(600);
-/// A camera whose player has not asked for so long is not played any more.
+/// A camera without a request of its player for so long is not played any more.
 const PLAYED: Duration = Duration::from_secs(30);
 
 #[derive(Default)]
@@ -96,36 +100,8 @@ struct Taken {
     playing: HashMap<StreamName, Instant>,
 }
 
-/// How much less than full a bucket is.
-#[derive(Default)]
-struct Bucket {
-    used: f64,
-    at: Option<Instant>,
-}
-
-impl Bucket {
-    fn refill(&mut self, rate: f64, now: Instant) {
-        let since = self.at.map_or(0.0, |at| now.saturating_duration_since(at).as_secs_f64());
-        self.used = (self.used - since * rate).max(0.0);
-        self.at = Some(now);
-    }
-
-    /// Takes, however little there is.
-    fn spend(&mut self, cost: f64, rate: f64, now: Instant) {
-        self.refill(rate, now);
-        self.used += cost;
-    }
-
-    /// How long until `cost` is there.
-    fn wait(&mut self, cost: f64, rate: f64, burst: Duration, now: Instant) -> Option<Duration> {
-        self.refill(rate, now);
-        let missing = self.used + cost - (rate * burst.as_secs_f64()).max(1.0);
-        (missing > 0.0).then(|| Duration::from_secs_f64((missing / rate).min(3600.0)))
-    }
-}
-
-/// One caller's account under the settings in force. It is looked up when something is first asked of it: where nothing
-/// bounds a request, it costs none.
+/// One caller's account under the settings in force. It is looked up on first use, so a
+/// request that nothing bounds does not pay for it.
 #[derive(Clone)]
 pub struct Allowance {
     config: Arc<Config>,
@@ -148,6 +124,12 @@ impl Callers {
     }
 }
 
+impl PointsAccount for Allowance {
+    fn charge(&self, points: u32) {
+        self.spend_points(points, Instant::now());
+    }
+}
+
 impl Allowance {
     /// Whether body bytes count.
     #[must_use]
@@ -164,51 +146,50 @@ impl Allowance {
             return Ok(());
         }
         let mut taken = self.lock();
-        let burst = self.config.burst.0;
-        if let Some(rate) = self.config.bytes
-            && let Some(retry_after) = taken.bytes.wait(0.0, rate.0 as f64, burst, now)
-        {
-            return Err(Limited { what: "bytes", retry_after });
+        if let Some(per_second) = self.config.bytes {
+            let wait = taken.bytes.wait(0, self.rate(per_second.0), now);
+            limited("bytes", wait)?;
         }
-        if let Some(rate) = self.config.requests.map(f64::from) {
-            if let Some(retry_after) = taken.requests.wait(1.0, rate, burst, now) {
-                return Err(Limited { what: "requests", retry_after });
-            }
-            taken.requests.spend(1.0, rate, now);
+        if let Some(per_second) = self.config.requests {
+            let taken = taken.requests.take(1, self.rate(per_second.into()), now);
+            limited("requests", taken.err().unwrap_or_default())?;
         }
         Ok(())
     }
 
-    /// Whether KVS may be asked for this caller.
+    /// Whether KVS may be called for this caller.
     ///
     /// # Errors
-    /// He is in debt of points.
+    /// The account is overdrawn.
     pub fn may_ask(&self, now: Instant) -> Result<(), Limited> {
-        let Some(rate) = self.config.points.map(f64::from) else { return Ok(()) };
-        let wait = self.lock().points.wait(0.0, rate, self.config.burst.0, now);
-        wait.map_or(Ok(()), |retry_after| {
-            Err(Limited { what: "of Kinesis Video Streams' quota points", retry_after })
-        })
+        let Some(per_second) = self.config.points else { return Ok(()) };
+        let wait = self.lock().points.wait(0, self.rate(per_second.into()), now);
+        limited("of Kinesis Video Streams' quota points", wait)
     }
 
-    /// KVS was asked for him, at this cost.
-    pub fn spend_points(&self, points: u32, now: Instant) {
-        if let Some(rate) = self.config.points.map(f64::from) {
-            self.lock().points.spend(points.into(), rate, now);
+    fn spend_points(&self, points: u32, now: Instant) {
+        if let Some(per_second) = self.config.points {
+            self.lock().points.spend(points.into(), self.rate(per_second.into()), now);
         }
     }
 
-    /// Bytes went to him.
+    /// The party that KVS is called for when this caller's request needs it.
+    #[must_use]
+    pub fn on_behalf_of(&self, caller: &Caller, steps: Steps, log: Arc<CallLog>) -> OnBehalfOf {
+        OnBehalfOf::caller(caller.principal(), Arc::new(self.clone()), steps, log)
+    }
+
+    /// Charges body bytes.
     pub fn spend_bytes(&self, bytes: usize, now: Instant) {
-        if let Some(rate) = self.config.bytes {
-            self.lock().bytes.spend(bytes as f64, rate.0 as f64, now);
+        if let Some(per_second) = self.config.bytes {
+            self.lock().bytes.spend(bytes as u64, self.rate(per_second.0), now);
         }
     }
 
-    /// He plays this camera.
+    /// Notes that the caller plays this camera.
     ///
     /// # Errors
-    /// He plays too many others.
+    /// There are too many others.
     pub fn play(&self, stream: &StreamName, now: Instant) -> Result<(), Limited> {
         let playing = &mut self.lock().playing;
         if let Some(last) = playing.get_mut(stream) {
@@ -223,10 +204,21 @@ impl Allowance {
         Ok(())
     }
 
+    /// A bucket holds `burst` seconds' worth, and one token at least.
+    fn rate(&self, per_second: u64) -> Rate {
+        let burst = per_second.saturating_mul(self.config.burst.0.as_secs()).max(1);
+        Rate { per_second, burst }
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Taken> {
         let taken = self.taken.get_or_init(|| self.callers.taken(&self.caller));
         taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// An error if there is something to wait for, an hour at most.
+fn limited(what: &'static str, wait: Duration) -> Result<(), Limited> {
+    if wait.is_zero() { Ok(()) } else { Err(Limited { what, retry_after: wait.min(LONGEST_WAIT) }) }
 }
 
 #[cfg(test)]

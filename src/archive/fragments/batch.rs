@@ -1,16 +1,17 @@
-//! Fragments on their way: one call to KVS for those that a request lacks, shared with everybody else who lacks them.
+//! Fragments on their way: one call to KVS for those that a request lacks, shared with every request that lacks them.
 //!
-//! A [`Batch`] is owned by the request that started it and runs a few fragments ahead of that client. Others ride
-//! along: who waits for a fragment moves the batch on, however slow its owner is. Every fragment goes to the cache as it
-//! arrives; what the owner has not taken yet is held back to a bound, so memory stays small and nobody stalls anybody.
+//! A [`Batch`] is owned by the request that started it and runs a few fragments ahead of that client. Other requests
+//! join it: one that waits for a fragment moves the batch on, however slow its owner is. Every fragment goes to the
+//! cache as it arrives. What the owner has not taken yet is held up to a bound, so memory stays small and no request
+//! stalls another.
 
+use crate::archive::Stream;
 use crate::cache::freshness::{Kind, Rules};
 use crate::cache::{Cache, Fetched, Head, Key, freshness};
 use crate::kvs::operations::GetMediaForFragmentList;
 use crate::kvs::{StreamArn, Timestamp};
 use crate::net::body::whole;
-use crate::upstream::{self, Located, Upstream};
-use crate::upstream::{Chunk, InBand};
+use crate::upstream::{self, Chunk, InBand, OnBehalfOf, Upstream};
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use std::collections::HashMap;
@@ -27,7 +28,7 @@ pub const MATROSKA: &str = "video/webm";
 const AHEAD: usize = 4;
 /// How far a batch runs ahead of its owner, in bytes; the fragment that passes it is still taken.
 const WINDOW: usize = 8 << 20;
-/// A batch that nobody has wanted anything of for so long lets go of its connection; who comes back asks anew.
+/// A batch that no reader has waited on for so long closes its connection; a later reader calls KVS anew.
 const IDLE: Duration = Duration::from_secs(30);
 
 /// The batches under way, by the fragments that they will bring.
@@ -36,29 +37,31 @@ pub struct Batches(Arc<Mutex<HashMap<Key, Weak<Batch>>>>);
 
 /// One call to KVS and what has come of it.
 pub struct Batch {
-    state: Mutex<State>,
+    state: Mutex<BatchState>,
     changed: Notify,
     stream: StreamArn,
     purged: AtomicBool,
 }
 
-struct State {
-    slots: HashMap<Key, Slot>,
+struct BatchState {
+    fragments: HashMap<Key, Fragment>,
     /// Fragments and bytes that are here for the owner.
     ready: (usize, usize),
     /// A fragment beyond the owner's window, here for whoever waited for it.
     over: Option<Key>,
     /// How many wait for a fragment.
     waiting: usize,
-    riders: usize,
+    readers: usize,
     owned: bool,
     /// KVS has begun to answer.
     answered: bool,
     ended: Option<Ending>,
 }
 
-enum Slot {
+enum Fragment {
+    /// KVS has not given it yet.
     Coming,
+    /// It is here for those who joined.
     Ready(Bytes),
     /// It has been here; the cache has it, if anybody.
     Passed,
@@ -68,7 +71,7 @@ enum Slot {
 /// How a batch ended.
 #[derive(Clone)]
 enum Ending {
-    /// KVS's answer came to its end, or broke, or nobody wanted more of it.
+    /// KVS's answer came to its end, or broke.
     Over,
     /// KVS refused the call.
     Refused(Arc<upstream::Error>),
@@ -86,8 +89,8 @@ pub enum Taken {
     Missed,
 }
 
-/// A place on a batch, which lives for as long as anybody has one.
-pub struct Ride {
+/// One reader of a batch. The batch ends with its last reader.
+pub struct BatchReader {
     batch: Arc<Batch>,
     owner: bool,
 }
@@ -97,11 +100,9 @@ pub struct Source {
     /// The way to KVS.
     pub upstream: Upstream,
     /// The stream.
-    pub located: Located,
-    /// The stream, for keys.
-    pub arn: StreamArn,
-    /// Who asked, for turns under KVS's quotas.
-    pub principal: Arc<str>,
+    pub stream: Stream,
+    /// On whose behalf KVS is called.
+    pub on_behalf_of: OnBehalfOf,
     /// Where fragments go.
     pub cache: Cache,
     /// How long they stay.
@@ -114,9 +115,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Batches {
     /// The batch that will bring this fragment, if there is one.
-    pub fn ride(&self, key: &Key) -> Option<Ride> {
+    pub fn join(&self, key: &Key) -> Option<BatchReader> {
         let batch = lock(&self.0).get(key)?.upgrade()?;
-        batch.board()
+        batch.join()
     }
 
     /// Splits fragments into those that others are bringing already and the rest, which `start` makes one call for.
@@ -124,27 +125,27 @@ impl Batches {
         &self,
         missing: impl Iterator<Item = &'a Key>,
         stream: &StreamArn,
-    ) -> (Option<Ride>, Vec<Ride>) {
+    ) -> (Option<BatchReader>, Vec<BatchReader>) {
         let mut under_way = lock(&self.0);
-        let (mut own, mut rides): (Vec<Key>, Vec<Ride>) = (Vec::new(), Vec::new());
+        let (mut own, mut joined): (Vec<Key>, Vec<BatchReader>) = (Vec::new(), Vec::new());
         for key in missing {
             match under_way.get(key).and_then(Weak::upgrade) {
-                Some(batch) if rides.iter().any(|ride| Arc::ptr_eq(&ride.batch, &batch)) => {}
-                Some(batch) => match batch.board() {
-                    Some(ride) => rides.push(ride),
+                Some(batch) if joined.iter().any(|place| Arc::ptr_eq(&place.batch, &batch)) => {}
+                Some(batch) => match batch.join() {
+                    Some(place) => joined.push(place),
                     None => own.push(*key),
                 },
                 None => own.push(*key),
             }
         }
         if own.is_empty() {
-            return (None, rides);
+            return (None, joined);
         }
         let batch = Arc::new(Batch::new(&own, stream));
         for key in own {
             under_way.insert(key, Arc::downgrade(&batch));
         }
-        (Some(Ride { batch, owner: true }), rides)
+        (Some(BatchReader { batch, owner: true }), joined)
     }
 
     /// What is on its way of a stream will not be kept.
@@ -164,12 +165,12 @@ impl Batches {
     }
 }
 
-impl Ride {
+impl BatchReader {
     /// Asks KVS, in a task of its own.
     pub fn start(&self, batches: &Batches, source: Source, list: GetMediaForFragmentList) {
         let (batch, batches) = (self.batch.clone(), batches.clone());
         tokio::spawn(async move {
-            let ending = LastWord { batch: &batch, batches: &batches };
+            let ending = EndGuard { batch: &batch, batches: &batches };
             let refused = batch.drive(&batches, &source, &list).await.err();
             drop(source);
             if let Some(error) = refused {
@@ -181,12 +182,12 @@ impl Ride {
 
     /// How many fragments the batch was made for.
     pub fn fragments(&self) -> u32 {
-        u32::try_from(lock(&self.batch.state).slots.len()).unwrap_or(u32::MAX)
+        u32::try_from(lock(&self.batch.state).fragments.len()).unwrap_or(u32::MAX)
     }
 
     /// Whether the batch was made for this fragment too.
     pub fn brings(&self, key: &Key) -> bool {
-        lock(&self.batch.state).slots.contains_key(key)
+        lock(&self.batch.state).fragments.contains_key(key)
     }
 
     /// Waits until KVS has taken the call, or refused it: why.
@@ -224,10 +225,10 @@ impl Ride {
     }
 }
 
-impl Drop for Ride {
+impl Drop for BatchReader {
     fn drop(&mut self) {
         let mut state = lock(&self.batch.state);
-        state.riders -= 1;
+        state.readers -= 1;
         if self.owner {
             state.disown();
         }
@@ -245,21 +246,21 @@ impl Drop for Waiting<'_> {
     }
 }
 
-impl State {
+impl BatchState {
     fn take(&mut self, key: &Key, owner: bool) -> Option<Taken> {
-        let slot = self.slots.get_mut(key);
-        match slot {
-            Some(Slot::Ready(bytes)) => {
+        let fragment = self.fragments.get_mut(key);
+        match fragment {
+            Some(Fragment::Ready(bytes)) => {
                 let bytes = bytes.clone();
                 if owner && self.over != Some(*key) {
                     self.ready = (self.ready.0 - 1, self.ready.1 - bytes.len());
-                    self.slots.insert(*key, Slot::Passed);
+                    self.fragments.insert(*key, Fragment::Passed);
                 }
                 Some(Taken::Bytes(bytes))
             }
-            Some(Slot::Failed(error)) => Some(Taken::Failed(error.clone())),
-            Some(Slot::Passed) | None => Some(Taken::Missed),
-            Some(Slot::Coming) => match &self.ended {
+            Some(Fragment::Failed(error)) => Some(Taken::Failed(error.clone())),
+            Some(Fragment::Passed) | None => Some(Taken::Missed),
+            Some(Fragment::Coming) => match &self.ended {
                 None => None,
                 Some(Ending::Over) => Some(Taken::Missed),
                 Some(Ending::Refused(error)) => Some(Taken::Refused(error.clone())),
@@ -267,18 +268,18 @@ impl State {
         }
     }
 
-    /// Takes a fragment in. Tells whether it is held here for somebody.
+    /// Takes a fragment in. Returns whether it is held here for a reader.
     fn arrive(&mut self, key: Key, bytes: &Bytes) -> bool {
         if self.owned && self.ready.0 < AHEAD && self.ready.1 < WINDOW {
             self.ready = (self.ready.0 + 1, self.ready.1 + bytes.len());
         } else if self.waiting > 0 {
             if let Some(before) = self.over.replace(key) {
-                self.slots.insert(before, Slot::Passed);
+                self.fragments.insert(before, Fragment::Passed);
             }
         } else {
             return false;
         }
-        self.slots.insert(key, Slot::Ready(bytes.clone()));
+        self.fragments.insert(key, Fragment::Ready(bytes.clone()));
         true
     }
 
@@ -286,9 +287,9 @@ impl State {
     fn disown(&mut self) {
         self.owned = false;
         let over = self.over;
-        for (key, slot) in &mut self.slots {
-            if matches!(slot, Slot::Ready(_)) && Some(*key) != over {
-                *slot = Slot::Passed;
+        for (key, fragment) in &mut self.fragments {
+            if matches!(fragment, Fragment::Ready(_)) && Some(*key) != over {
+                *fragment = Fragment::Passed;
             }
         }
         self.ready = (0, 0);
@@ -301,13 +302,13 @@ impl State {
 
 impl Batch {
     fn new(keys: &[Key], stream: &StreamArn) -> Self {
-        let slots = keys.iter().map(|key| (*key, Slot::Coming)).collect();
-        let state = State {
-            slots,
+        let fragments = keys.iter().map(|key| (*key, Fragment::Coming)).collect();
+        let state = BatchState {
+            fragments,
             ready: (0, 0),
             over: None,
             waiting: 0,
-            riders: 1,
+            readers: 1,
             owned: true,
             answered: false,
             ended: None,
@@ -320,14 +321,14 @@ impl Batch {
         }
     }
 
-    fn board(self: &Arc<Self>) -> Option<Ride> {
+    fn join(self: &Arc<Self>) -> Option<BatchReader> {
         let mut state = lock(&self.state);
         // Nobody else is on it: it is being given up.
-        if state.riders == 0 || state.ended.is_some() {
+        if state.readers == 0 || state.ended.is_some() {
             return None;
         }
-        state.riders += 1;
-        Some(Ride { batch: self.clone(), owner: false })
+        state.readers += 1;
+        Some(BatchReader { batch: self.clone(), owner: false })
     }
 
     async fn drive(
@@ -336,34 +337,34 @@ impl Batch {
         source: &Source,
         list: &GetMediaForFragmentList,
     ) -> Result<(), upstream::Error> {
-        let asking = source.upstream.media(&source.located, list, &source.principal);
+        let asking = source.upstream.media(source.stream.located(), list, &source.on_behalf_of);
         let mut chunks = tokio::select! {
             chunks = asking => chunks?,
-            () = self.until(|state| state.riders == 0) => return Ok(()),
+            () = self.until(|state| state.readers == 0) => return Ok(()),
         };
         lock(&self.state).answered = true;
         self.changed.notify_waiters();
         loop {
-            let room = self.until(|state| state.riders == 0 || state.has_room());
+            let room = self.until(|state| state.readers == 0 || state.has_room());
             if tokio::time::timeout(IDLE, room).await.is_err() {
                 return Ok(());
             }
             let chunk = tokio::select! {
                 chunk = chunks.next() => chunk,
-                () = self.until(|state| state.riders == 0) => return Ok(()),
+                () = self.until(|state| state.readers == 0) => return Ok(()),
             };
             match chunk {
                 None => return Ok(()),
                 Some(Ok(chunk)) => self.deliver(batches, source, list, chunk).await,
                 Some(Err(broken)) => {
-                    tracing::warn!(stream = %source.located.stream.name(), %broken, "a list of fragments broke");
+                    tracing::warn!(stream = %source.stream.located().stream.name(), %broken, "a list of fragments broke");
                     return Ok(());
                 }
             }
         }
     }
 
-    async fn until(&self, mut holds: impl FnMut(&State) -> bool) {
+    async fn until(&self, mut holds: impl FnMut(&BatchState) -> bool) {
         loop {
             let mut changed = pin!(self.changed.notified());
             changed.as_mut().enable();
@@ -381,18 +382,18 @@ impl Batch {
         list: &GetMediaForFragmentList,
         chunk: Chunk,
     ) {
-        let is_coming = |key: &Key| matches!(lock(&self.state).slots.get(key), Some(Slot::Coming));
+        let is_coming = |key: &Key| matches!(lock(&self.state).fragments.get(key), Some(Fragment::Coming));
         let key = match &chunk.number {
-            Some(number) => Some(Key::mkv(&source.arn, number)),
+            Some(number) => Some(Key::mkv(source.stream.arn(), number)),
             // An error that does not say whose it is stands where its fragment would.
             None if chunk.error.is_some() => {
-                list.fragments.iter().map(|number| Key::mkv(&source.arn, number)).find(is_coming)
+                list.fragments.iter().map(|number| Key::mkv(source.stream.arn(), number)).find(is_coming)
             }
             None => None,
         };
         let Some(key) = key.filter(is_coming) else { return };
         if let Some(error) = chunk.error {
-            lock(&self.state).slots.insert(key, Slot::Failed(error));
+            lock(&self.state).fragments.insert(key, Fragment::Failed(error));
             batches.forget(self, &key);
             self.changed.notify_waiters();
             return;
@@ -404,7 +405,7 @@ impl Batch {
         batches.forget(self, &key);
         let mut state = lock(&self.state);
         if !state.arrive(key, &chunk.bytes) {
-            state.slots.insert(key, Slot::Passed);
+            state.fragments.insert(key, Fragment::Passed);
         }
         drop(state);
         self.changed.notify_waiters();
@@ -420,7 +421,7 @@ async fn keep(source: &Source, key: Key, bytes: Bytes) {
         let body = whole(bytes.clone());
         std::future::ready(Ok::<_, upstream::Error>(Fetched { head, keep, body }))
     };
-    // Twice, because somebody may just be looking whether the disk has it; else it is only not kept.
+    // Twice, because another request may just be looking for it on the disk. Otherwise it is only not kept.
     for _ in 0..2 {
         if source.cache.warm(key, fetch.clone()).await.is_ok() {
             return;
@@ -429,18 +430,19 @@ async fn keep(source: &Source, key: Key, bytes: Bytes) {
 }
 
 /// Whatever ends the task ends the batch.
-struct LastWord<'a> {
+struct EndGuard<'a> {
     batch: &'a Batch,
     batches: &'a Batches,
 }
 
-impl Drop for LastWord<'_> {
+impl Drop for EndGuard<'_> {
     fn drop(&mut self) {
         let left: Vec<Key> = {
             let mut state = lock(&self.batch.state);
             state.ended.get_or_insert(Ending::Over);
-            let coming = |(key, slot): (&Key, &Slot)| matches!(slot, Slot::Coming).then_some(*key);
-            state.slots.iter().filter_map(coming).collect()
+            let coming =
+                |(key, fragment): (&Key, &Fragment)| matches!(fragment, Fragment::Coming).then_some(*key);
+            state.fragments.iter().filter_map(coming).collect()
         };
         for key in left {
             self.batches.forget(self.batch, &key);

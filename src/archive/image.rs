@@ -1,0 +1,254 @@
+//! Pictures: of an instant, and the newest one of a camera, for any number of callers.
+
+use super::{Archive, Error, Object, Source, Stream};
+use crate::cache::freshness::Kind;
+use crate::cache::{Fetched, Found, Head, Keep, Key, Outcome, Picture};
+use crate::kvs::operations::GetImages;
+use crate::kvs::{Call, Timestamp};
+use crate::net::body::whole;
+use crate::upstream::{self, Located, OnBehalfOf};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::HeaderValue;
+use serde::Deserialize;
+use std::time::Duration;
+
+/// How far back a picture is looked for: a fragment may last 20 s (docs/KVS.md 4.1).
+pub const PICTURE_SPAN: Duration = Duration::from_secs(24);
+/// The greatest age of a newest picture that is shown while a newer one is fetched, unless the caller names one.
+pub const STALEST_PICTURE: Duration = Duration::from_secs(6);
+/// The age at which the newest picture is refreshed.
+const INTERVAL: Duration = Duration::from_secs(2);
+/// How many intervals a picture is kept for at least.
+const INTERVALS_KEPT: u32 = 3;
+/// Cameras, and sizes of their pictures, of which the newest one is known.
+const CAMERAS: u64 = 10_000;
+/// The longest answer of GetImages for a snapshot.
+const LONGEST_ANSWER: usize = 100 << 20;
+
+/// The last picture of a range, at or before its end.
+#[derive(Clone)]
+pub struct Image {
+    /// Of which stream.
+    pub stream: Stream,
+    /// The call; its range is what was permitted.
+    pub call: GetImages,
+    /// The instant that the picture is kept under.
+    pub at: Timestamp,
+    freshness: Freshness,
+}
+
+/// What decides how long the picture is kept.
+#[derive(Clone, Copy)]
+enum Freshness {
+    /// The instant: footage that has settled does not change.
+    OfInstant,
+    /// The interval in which it is the newest one.
+    Newest(Duration),
+}
+
+impl Image {
+    /// The picture at or before the end of the call's range.
+    #[must_use]
+    pub fn at_end(stream: &Stream, call: &GetImages, now: Timestamp) -> Self {
+        let at = call.range.end.unwrap_or(now);
+        Self { stream: stream.clone(), call: call.clone(), at, freshness: Freshness::OfInstant }
+    }
+
+    fn newest_at(mut self, at: Timestamp, interval: Duration) -> Self {
+        self.at = at;
+        self.freshness = Freshness::Newest(interval);
+        self
+    }
+
+    fn picture(&self) -> Picture {
+        Picture {
+            selector: self.call.selector,
+            at: self.at,
+            format: self.call.format,
+            quality: self.call.quality,
+            width: self.call.width,
+            height: self.call.height,
+        }
+    }
+
+    fn keep(&self, from: &Source, found: bool, now: Timestamp) -> Keep {
+        match self.freshness {
+            Freshness::OfInstant => from.keep(Kind::Image { at: self.at, found }, now),
+            Freshness::Newest(interval) => match from.keep(Kind::LatestImage { found, interval }, now) {
+                // How stale it may be is decided at the look-up, by its age.
+                Keep::Refresh { fresh, .. } => Keep::For(fresh),
+                keep => keep,
+            },
+        }
+    }
+}
+
+impl Object for Image {
+    fn located(&self) -> &Located {
+        self.stream.located()
+    }
+
+    fn retention(&self) -> Option<Duration> {
+        Some(self.stream.retention())
+    }
+
+    fn key(&self) -> Key {
+        Key::image(self.stream.arn(), &self.picture())
+    }
+
+    async fn fetch(mut self, from: Source) -> Result<Fetched, upstream::Error> {
+        // Of the range that was permitted, as much as has one picture.
+        let range = &mut self.call.range;
+        range.start = range.start.max(range.end.unwrap_or(self.at).minus(PICTURE_SPAN));
+        let body = from.read(&Call::GetImages(self.call.clone()), LONGEST_ANSWER).await?;
+        let found = last_picture(&body, self.call.range.end)?;
+        let now = Timestamp::now();
+        let keep = self.keep(&from, found.is_some(), now);
+        let (instant, bytes) = found.unwrap_or((self.at, Bytes::new()));
+        let mut head = Head::new(HeaderValue::from_static("image/jpeg"), Some(bytes.len() as u64), now);
+        head.note = Some(instant.millis().to_string().into());
+        Ok(Fetched { head, keep, body: whole(bytes) })
+    }
+}
+
+/// When the newest picture of each camera was fetched last.
+pub(super) struct NewestImages(moka::sync::Cache<Key, Timestamp>);
+
+impl Default for NewestImages {
+    fn default() -> Self {
+        Self(moka::sync::Cache::new(CAMERAS))
+    }
+}
+
+impl NewestImages {
+    /// Two pictures may arrive at once: the later instant stays.
+    fn insert(&self, camera: Key, at: Timestamp) {
+        self.0.entry(camera).and_upsert_with(|known| known.map_or(at, |known| known.into_value().max(at)));
+    }
+}
+
+impl Archive {
+    /// The newest picture of a camera, fetched no longer ago than `max_age`.
+    ///
+    /// Time is cut into intervals, and each has one picture, fetched by the first request in it for all. A request that
+    /// accepts an older one gets that at once; it is refreshed before it reaches the age that was accepted.
+    ///
+    /// # Errors
+    /// As [`Archive::get`].
+    pub async fn newest_image<E: From<Error>>(
+        &self,
+        asked: &Image,
+        max_age: Option<Duration>,
+        now: Timestamp,
+        on_behalf_of: impl Fn() -> Result<OnBehalfOf, E>,
+    ) -> Result<Found, E> {
+        let stalest = max_age.unwrap_or(STALEST_PICTURE);
+        let interval = stalest.clamp(Duration::from_secs(1), INTERVAL);
+        // How stale a picture may be is decided here, so it is kept for as long as it may be shown.
+        let kept = stalest.max(interval * INTERVALS_KEPT);
+        let tick = start_of_interval(now, interval);
+        let wanted = asked.clone().newest_at(tick, kept);
+        // What was permitted begins there, so nothing older is shown, whoever had it fetched.
+        let is_permitted =
+            |found: &Found| instant_shown(found).is_none_or(|shows| shows >= asked.call.range.start);
+        if let Some(found) = self.0.cache.get(&wanted.key()).filter(is_permitted) {
+            return Ok(found);
+        }
+        let camera = Key::latest_image(asked.stream.arn(), &wanted.picture());
+        let newest = self.0.newest_images.0.get(&camera);
+        let held = newest
+            .and_then(|newest| self.0.cache.get(&wanted.clone().newest_at(newest, kept).key()))
+            .filter(|held| held.entry.length() != Some(0) && held.entry.age(now) <= stalest)
+            .filter(is_permitted);
+        // Refreshed before it is too old, so that nobody waits.
+        let refresh_at = max_age.map_or(interval, |max_age| max_age.saturating_sub(INTERVAL));
+        if let Some(mut held) = held {
+            if held.entry.age(now) >= refresh_at {
+                self.refresh(wanted, camera, on_behalf_of()?);
+                held.outcome = Outcome::Stale;
+            }
+            return Ok(held);
+        }
+        let found = self.get(&wanted, &on_behalf_of).await?;
+        if found.entry.length() != Some(0) {
+            self.0.newest_images.insert(camera, tick);
+        }
+        if is_permitted(&found) { Ok(found) } else { self.get(asked, on_behalf_of).await }
+    }
+
+    /// Fetches the picture of this interval in a task of its own.
+    fn refresh(&self, wanted: Image, camera: Key, on_behalf_of: OnBehalfOf) {
+        let archive = self.clone();
+        tokio::spawn(async move {
+            let (key, source) = (wanted.key(), archive.source(&wanted, on_behalf_of));
+            let at = wanted.at;
+            let fetch = move || wanted.clone().fetch(source.clone());
+            // Where there is no newer one, the one before stands as long as it may.
+            if archive.0.cache.warm(key, fetch).await.is_ok_and(|bytes| bytes > 0) {
+                archive.0.newest_images.insert(camera, at);
+            }
+        });
+    }
+}
+
+/// The instant that a picture shows; `None` for "there is none".
+#[must_use]
+pub fn instant_shown(found: &Found) -> Option<Timestamp> {
+    let shows = found.entry.head().note.as_deref().and_then(|note| note.parse().ok());
+    shows.filter(|_| found.entry.length() != Some(0)).map(Timestamp::from_millis)
+}
+
+/// The beginning of the interval that an instant lies in.
+fn start_of_interval(now: Timestamp, interval: Duration) -> Timestamp {
+    let interval = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX).max(1);
+    Timestamp::from_millis(now.millis() / interval * interval)
+}
+
+#[derive(Deserialize)]
+struct Images<'a> {
+    #[serde(borrow, rename = "Images", default)]
+    rows: Option<Vec<ImageRow<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct ImageRow<'a> {
+    #[serde(borrow, rename = "ImageContent", default)]
+    content: Option<std::borrow::Cow<'a, str>>,
+    #[serde(rename = "TimeStamp", default)]
+    time: Option<f64>,
+}
+
+/// The last row that is a picture, at or before `end`; `None` if KVS has none.
+fn last_picture(
+    answer: &Bytes,
+    end: Option<Timestamp>,
+) -> Result<Option<(Timestamp, Bytes)>, upstream::Error> {
+    let images: Images<'_> = serde_json::from_slice(answer)
+        .map_err(|_| upstream::Error::BrokenAnswer("GetImages did not answer with JSON".into()))?;
+    let rows = images.rows.unwrap_or_default();
+    Ok(rows.iter().rev().find_map(|row| {
+        let at = Timestamp::from_seconds(row.time?).ok()?;
+        let content = STANDARD.decode(row.content.as_deref()?).ok()?;
+        end.is_none_or(|end| at <= end).then(|| (at, Bytes::from(content)))
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_row_that_is_a_picture_counts() {
+        let answer =
+            br#"{"Images":[{"TimeStamp":1.0,"ImageContent":"YQ=="},{"TimeStamp":2.0E0,"ImageContent":"Yg=="},
+            {"TimeStamp":3,"Error":"NO_MEDIA","ImageContent":null},{"TimeStamp":9,"ImageContent":"eg=="}]}"#;
+        let at = |seconds: u64| Timestamp::from_millis(seconds * 1000);
+        let last = |end| last_picture(&Bytes::from_static(answer), Some(at(end))).unwrap();
+        assert_eq!(last(5), Some((at(2), Bytes::from_static(b"b"))));
+        assert_eq!(last(9), Some((at(9), Bytes::from_static(b"z"))));
+        assert_eq!(last(0), None);
+        assert!(last_picture(&Bytes::from_static(b"<html>"), None).is_err());
+    }
+}

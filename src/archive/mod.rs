@@ -1,0 +1,141 @@
+//! What KVS has stored: clips, pictures, fragment lists, fragments, stream lists, JSON answers.
+//!
+//! Each is an [`Object`]: a key, a kind of freshness and a fetch. [`Archive::get`] does the rest once for all of them:
+//! it looks in the cache, charges the caller, joins the fetch under way or starts one, and keeps the result.
+//! Everything here has been permitted: the gateway decides before it comes here, and no key holds a caller (law 1).
+
+mod answer;
+mod clip;
+mod error;
+mod fragment_list;
+mod fragments;
+mod image;
+mod object;
+mod streams;
+mod truncation;
+
+pub use answer::{Answer, JsonAnswer, NextToken};
+pub use clip::Clip;
+pub use error::Error;
+pub use fragment_list::FragmentList;
+pub use fragments::{Batches, FragmentsAnswer, MATROSKA};
+pub use image::{Image, PICTURE_SPAN, STALEST_PICTURE, instant_shown};
+pub use object::{Object, Source};
+pub use streams::{ListedStream, StreamList};
+pub use truncation::Truncation;
+
+use crate::cache::freshness::Rules;
+use crate::cache::{self, Cache, Found};
+use crate::kvs::StreamArn;
+use crate::upstream::{Located, OnBehalfOf, Upstream};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The archive, under one generation of settings. Clones share everything.
+#[derive(Clone)]
+pub struct Archive(Arc<Components>);
+
+struct Components {
+    upstream: Upstream,
+    cache: Cache,
+    settings: cache::Config,
+    batches: Batches,
+    newest_images: image::NewestImages,
+    truncations: truncation::Truncations,
+    streams: streams::Lists,
+}
+
+/// A stream whose ARN and retention are known, described once per request. Clones share it.
+#[derive(Clone)]
+pub struct Stream(Arc<Described>);
+
+struct Described {
+    located: Located,
+    arn: StreamArn,
+    retention: Duration,
+}
+
+impl Stream {
+    /// Where it is served from.
+    #[must_use]
+    pub fn located(&self) -> &Located {
+        &self.0.located
+    }
+
+    /// Its ARN as KVS gives it.
+    #[must_use]
+    pub fn arn(&self) -> &StreamArn {
+        &self.0.arn
+    }
+
+    /// How long KVS keeps its footage; zero if nothing is archived.
+    #[must_use]
+    pub fn retention(&self) -> Duration {
+        self.0.retention
+    }
+}
+
+impl Archive {
+    /// The archive over these calls and this cache. `batches` outlives reloads, so that fragments on their way are
+    /// found again.
+    #[must_use]
+    pub fn new(upstream: Upstream, cache: Cache, settings: cache::Config, batches: Batches) -> Self {
+        let truncations = truncation::Truncations::new(settings.max_age.0);
+        Self(Arc::new(Components {
+            upstream,
+            cache,
+            settings,
+            batches,
+            newest_images: image::NewestImages::default(),
+            truncations,
+            streams: streams::Lists::default(),
+        }))
+    }
+
+    /// What KVS says a stream is, from memory where that is fresh.
+    ///
+    /// # Errors
+    /// KVS's, if it does not describe the stream.
+    pub async fn describe(&self, located: &Located) -> Result<Stream, Error> {
+        let description = self.0.upstream.describe(located).await?;
+        Ok(Stream(Arc::new(Described {
+            located: located.clone(),
+            arn: description.arn.clone(),
+            retention: Duration::from_secs(u64::from(description.retention_hours) * 3600),
+        })))
+    }
+
+    /// One object: from the cache, from the fetch under way, or fetched now and kept. `on_behalf_of` is called only if
+    /// KVS must be called.
+    ///
+    /// # Errors
+    /// KVS's, the same for all who waited for the fetch, or that of `on_behalf_of`.
+    pub async fn get<O: Object, E: From<Error>>(
+        &self,
+        object: &O,
+        on_behalf_of: impl FnOnce() -> Result<OnBehalfOf, E>,
+    ) -> Result<Found, E> {
+        let key = object.key();
+        if let Some(found) = self.0.cache.get(&key) {
+            return Ok(found);
+        }
+        let source = self.source(object, on_behalf_of()?);
+        let object = object.clone();
+        let fetch = move || object.clone().fetch(source.clone());
+        self.0.cache.get_or_fill(key, fetch).await.map_err(|error| Error::from(error).into())
+    }
+
+    fn source(&self, object: &impl Object, on_behalf_of: OnBehalfOf) -> Source {
+        Source {
+            upstream: self.0.upstream.clone(),
+            located: object.located().clone(),
+            rules: self.rules(object.retention()),
+            on_behalf_of,
+        }
+    }
+
+    /// What decides how long answers are kept, for a stream of this retention.
+    fn rules(&self, retention: Option<Duration>) -> Rules {
+        Rules::new(&self.0.settings, retention)
+    }
+}

@@ -1,0 +1,263 @@
+//! The streams of all accounts, listed once for all callers.
+//!
+//! KVS allows 50 ListStreams calls a second per account and gives as few as ten streams per page, so every caller's list
+//! is cut from lists that are at most a few seconds old. Each `[[aws]]` entry has a list of its own: one that does not
+//! answer keeps its last good list and a note, and the others are served.
+
+use super::{Archive, Error};
+use crate::base::single_flight::SingleFlight;
+use crate::kvs::bounds::STREAMS_PAGE;
+use crate::kvs::operations::ListStreams;
+use crate::kvs::{Call, StreamArn, StreamName, StreamRef, Timestamp};
+use crate::upstream::pages::Pages;
+use crate::upstream::{self, OnBehalfOf, Upstream};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// How old a list may be, and for how long a failure counts as recent.
+const FRESH: Duration = Duration::from_secs(10);
+/// How long a request waits for an entry. The call goes on, and the next request finds its result.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How long it waits for one that failed recently, if there are others.
+const PATIENCE_AFTER_FAILURE: Duration = Duration::from_millis(250);
+/// Of how many streams the tags are fetched at a time, if policies read them.
+const TAGS_AT_ONCE: usize = 16;
+/// The longest page of KVS: 10,000 streams of some 600 bytes.
+const LONGEST_PAGE: usize = 16 << 20;
+/// Pages of one account: 100,000 streams at ten a page.
+const MOST_PAGES: usize = 10_000;
+/// The principal whose turn it takes under KVS's quotas.
+const PRINCIPAL: &str = "stream lists";
+
+/// One stream as KVS lists it.
+#[derive(Clone, Debug)]
+pub struct ListedStream {
+    /// Its name.
+    pub name: StreamName,
+    /// Its ARN.
+    pub arn: StreamArn,
+    /// KVS's own members, as they came.
+    pub members: Value,
+}
+
+/// The streams of all entries, by name and ARN, and what is wrong with the list.
+#[derive(Clone, Default)]
+pub struct StreamList {
+    /// The streams.
+    pub streams: Vec<Arc<ListedStream>>,
+    /// One sentence for each `[[aws]]` entry that could not be listed just now.
+    pub notes: Vec<String>,
+}
+
+/// What is known of each entry.
+#[derive(Default)]
+pub(super) struct Lists {
+    entries: Mutex<HashMap<Arc<str>, EntryList>>,
+    flights: SingleFlight<Arc<str>, Outcome>,
+}
+
+type Streams = Arc<Vec<Arc<ListedStream>>>;
+type Outcome = Result<Streams, Arc<upstream::Error>>;
+
+#[derive(Clone, Default)]
+struct EntryList {
+    good: Option<(Streams, Timestamp, Instant)>,
+    failed: Option<(Arc<upstream::Error>, Instant)>,
+}
+
+/// An entry's list, or the last good one and why there is no newer.
+struct Shown {
+    streams: Streams,
+    note: Option<String>,
+}
+
+impl Archive {
+    /// The streams of all `[[aws]]` entries. With `tags`, those that are not known are fetched too, some at a time, so
+    /// that policies which read them need not wait for one stream after the other.
+    ///
+    /// # Errors
+    /// No entry can be listed, and no earlier list of any is known.
+    pub async fn streams(&self, tags: bool) -> Result<StreamList, Error> {
+        let mut all = StreamList::default();
+        let (mut failure, mut listed) = (None, 0);
+        let mut entries = JoinSet::new();
+        for entry in self.0.upstream.entries() {
+            let (archive, entry) = (self.clone(), Arc::clone(entry));
+            entries.spawn(async move { archive.entry_list(&entry, tags).await });
+        }
+        while let Some(entry) = entries.join_next().await {
+            match entry.unwrap_or_else(|_| Err(interrupted())) {
+                Ok(Shown { streams, note }) => {
+                    listed += 1;
+                    all.streams.extend(streams.iter().cloned());
+                    all.notes.extend(note);
+                }
+                Err((error, note)) => {
+                    failure = Some(error);
+                    all.notes.push(note);
+                }
+            }
+        }
+        if let (Some(error), 0) = (failure, listed) {
+            return Err(Error::Upstream(error));
+        }
+        all.streams.sort_by(|a, b| (&a.name, &a.arn).cmp(&(&b.name, &b.arn)));
+        all.streams.dedup_by(|a, b| a.arn == b.arn);
+        all.notes.sort();
+        Ok(all)
+    }
+
+    async fn entry_list(
+        &self,
+        entry: &Arc<str>,
+        tags: bool,
+    ) -> Result<Shown, (Arc<upstream::Error>, String)> {
+        let known = self.0.streams.known(entry);
+        if let Some((streams, _, since)) = &known.good
+            && since.elapsed() < FRESH
+        {
+            return Ok(Shown { streams: Arc::clone(streams), note: None });
+        }
+        let failed = known.failed.as_ref().filter(|(_, at)| at.elapsed() < FRESH);
+        let outcome = match (failed, &known.good) {
+            // There is a list to show: KVS is left alone for a while.
+            (Some((error, _)), Some(_)) => Err(Arc::clone(error)),
+            (Some(_), None) if self.0.upstream.entries().count() > 1 => {
+                self.refreshed(entry, tags, PATIENCE_AFTER_FAILURE).await
+            }
+            _ => self.refreshed(entry, tags, PATIENCE).await,
+        };
+        let error = match outcome {
+            Ok(streams) => return Ok(Shown { streams, note: None }),
+            Err(error) => error,
+        };
+        match known.good {
+            Some((streams, at, _)) => {
+                let note = format!("[[aws]] {entry} cannot be listed now: its streams are those of {at}");
+                Ok(Shown { streams, note: Some(note) })
+            }
+            None => Err((error, format!("[[aws]] {entry} cannot be listed now: its streams are missing"))),
+        }
+    }
+
+    /// Lists an entry, once for all who wait, and waits for that for `patience` at most.
+    async fn refreshed(&self, entry: &Arc<str>, tags: bool, patience: Duration) -> Outcome {
+        let flight = self.0.streams.flights.start(Arc::clone(entry), || {
+            let (archive, entry) = (self.clone(), Arc::clone(entry));
+            async move {
+                let listed = list(&archive.0.upstream, &entry).await;
+                if let Ok(streams) = &listed
+                    && tags
+                {
+                    fetch_tags(&archive.0.upstream, streams).await;
+                }
+                archive.0.streams.learn(&entry, listed)
+            }
+        });
+        match tokio::time::timeout(patience, flight.result()).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(interrupted().0),
+            Err(_) => Err(Arc::new(upstream::Error::Timeout(patience))),
+        }
+    }
+
+    /// Lists every `[[aws]]` entry now, for `check --online`; the number of streams.
+    ///
+    /// # Errors
+    /// One of them does not answer.
+    pub async fn count_streams(&self) -> Result<usize, upstream::Error> {
+        let mut count = 0;
+        for entry in self.0.upstream.entries() {
+            count += list(&self.0.upstream, entry).await?.len();
+        }
+        Ok(count)
+    }
+}
+
+fn interrupted() -> (Arc<upstream::Error>, String) {
+    let error = upstream::Error::BrokenAnswer("listing streams was interrupted".to_owned());
+    (Arc::new(error), "an [[aws]] entry cannot be listed now: its streams are missing".to_owned())
+}
+
+impl Lists {
+    fn known(&self, entry: &Arc<str>) -> EntryList {
+        self.lock().get(entry).cloned().unwrap_or_default()
+    }
+
+    fn learn(&self, entry: &Arc<str>, listed: Result<Vec<ListedStream>, upstream::Error>) -> Outcome {
+        let mut entries = self.lock();
+        let known = entries.entry(Arc::clone(entry)).or_default();
+        match listed {
+            Ok(streams) => {
+                let streams: Streams = Arc::new(streams.into_iter().map(Arc::new).collect());
+                known.good = Some((Arc::clone(&streams), Timestamp::now(), Instant::now()));
+                known.failed = None;
+                Ok(streams)
+            }
+            Err(error) => {
+                tracing::warn!(aws = %entry, "streams cannot be listed: {error}");
+                let error = Arc::new(error);
+                known.failed = Some((Arc::clone(&error), Instant::now()));
+                Err(error)
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, EntryList>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Follows the pages of an entry's list; what the entry does not serve is left out.
+async fn list(upstream: &Upstream, entry: &Arc<str>) -> Result<Vec<ListedStream>, upstream::Error> {
+    let broken = |why: &str| upstream::Error::BrokenAnswer(format!("ListStreams {why}"));
+    let everybody = OnBehalfOf::everybody(PRINCIPAL);
+    let mut streams: Vec<ListedStream> = Vec::new();
+    let mut call = ListStreams { max_results: Some(STREAMS_PAGE), ..ListStreams::default() };
+    let mut pages = Pages::at_most(MOST_PAGES);
+    loop {
+        let answer = upstream.call_entry(entry, &Call::ListStreams(call.clone()), &everybody).await?;
+        let body = answer.bytes(LONGEST_PAGE).await.map_err(|error| broken(&error.to_string()))?;
+        let json: Value = serde_json::from_slice(&body).map_err(|_| broken("did not answer with JSON"))?;
+        let page =
+            json.get("StreamInfoList").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        streams.extend(page.iter().filter_map(ListedStream::read).filter(|stream| {
+            let located = upstream.locate(&StreamRef::Name(stream.name.clone()));
+            located.is_ok_and(|located| located.entry == *entry)
+        }));
+        call.next_token = pages.after(&json)?;
+        if call.next_token.is_none() {
+            return Ok(streams);
+        }
+    }
+}
+
+impl ListedStream {
+    fn read(members: &Value) -> Option<Self> {
+        let text = |name: &str| members.get(name)?.as_str();
+        let name = StreamName::parse(text("StreamName")?).ok()?;
+        let arn = StreamArn::parse(text("StreamARN")?).ok()?;
+        Some(Self { name, arn, members: members.clone() })
+    }
+}
+
+/// Fetches the tags of all streams that are not known, some at a time.
+async fn fetch_tags(upstream: &Upstream, streams: &[ListedStream]) {
+    let mut under_way = JoinSet::new();
+    for stream in streams {
+        let Ok(located) = upstream.locate(&StreamRef::Arn(stream.arn.clone())) else { continue };
+        if under_way.len() == TAGS_AT_ONCE {
+            under_way.join_next().await;
+        }
+        let upstream = upstream.clone();
+        // A failure here is met again where the stream is looked at, and the tags are unknown there.
+        under_way.spawn(async move {
+            drop(upstream.tags(&located, || Some(OnBehalfOf::everybody(PRINCIPAL))).await);
+        });
+    }
+    while under_way.join_next().await.is_some() {}
+}

@@ -1,0 +1,176 @@
+//! May they: what policies read of the stream is learnt, policy decides, and the audit log has it before anything is
+//! served.
+
+use super::audit::{Audit, Decided, Subject};
+use super::authenticate::Authenticated;
+use super::error::Error;
+use super::limits::{self, Allowance, Callers};
+use super::permitted::Permitted;
+use super::record::Record;
+use crate::caller::Caller;
+use crate::kvs::Request;
+use crate::policy::{Policy, Reads, Scene, StreamFacts};
+use crate::telemetry::spans::Steps;
+use crate::upstream::{self, Located, Upstream};
+use http::request::Parts;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+/// Decides whether a caller may have what a request asks for.
+pub(super) struct Authorizer {
+    pub(super) policy: Arc<Policy>,
+    pub(super) upstream: Upstream,
+    pub(super) audit: Audit,
+    /// What one caller may take.
+    pub(super) rates: Arc<limits::Config>,
+    /// What callers took.
+    pub(super) callers: Callers,
+}
+
+impl Authorizer {
+    /// Turns a caller and a request into a permit and what serving it needs. Every refusal ends here.
+    ///
+    /// # Errors
+    /// No account serves the stream, policy denies, the caller has taken too much, or the audit log cannot be written.
+    pub(super) async fn authorize(
+        &self,
+        who: Authenticated,
+        wanted: Box<Request>,
+        parts: Parts,
+        record: &mut Record,
+    ) -> Result<Permitted, Error> {
+        let subject = Subject::of(&wanted);
+        let located = self.locate(&who, subject, &wanted, record).await?;
+        let allowance = self.callers.of(who.caller(), &self.rates);
+        let mut scene = scene(located.as_ref(), record);
+        let absent = self.learn(&mut scene, located.as_ref(), &wanted, &allowance, who.caller()).await?;
+        let judged = self.policy.permit(who.caller().clone(), wanted, &scene);
+        let decided = self.decided(&who, subject, located.as_ref());
+        let receipt = self.audit.decision(&judged, decided, record)?;
+        self.audit.written(receipt).await?;
+        let permit = judged?;
+        if let Some(absent) = absent {
+            // What was judged were the facts of no stream: enough to say so, not to show anything.
+            return Err(absent.into());
+        }
+        record.allowed();
+        record.step("authorize");
+        allowance.admit(Instant::now())?;
+        if allowance.bounds_bytes() {
+            record.allowance = Some(allowance.clone());
+        }
+        let capability = match who {
+            Authenticated::Capability(capability) => Some(capability),
+            Authenticated::Token(_) => None,
+        };
+        let (now, steps, described) = (record.at, record.steps(), OnceLock::new());
+        Ok(Permitted { permit, capability, located, scene, parts, now, allowance, steps, described })
+    }
+
+    /// Finds the account that serves the stream; one that none serves is refused, and audited.
+    async fn locate(
+        &self,
+        who: &Authenticated,
+        subject: Subject,
+        wanted: &Request,
+        record: &Record,
+    ) -> Result<Option<Located>, Error> {
+        match wanted.stream().map(|stream| self.upstream.locate(stream)).transpose() {
+            Ok(located) => Ok(located),
+            Err(error) => {
+                let receipt = self.audit.not_served(self.decided(who, subject, None), record)?;
+                self.audit.written(receipt).await?;
+                Err(error.into())
+            }
+        }
+    }
+
+    fn decided<'a>(
+        &'a self,
+        by: &'a Authenticated,
+        subject: Subject,
+        located: Option<&'a Located>,
+    ) -> Decided<'a> {
+        Decided { by, subject, located, policy_version: self.policy.version() }
+    }
+
+    /// Asks KVS for facts that policies read, unless nothing permits the request whatever they are. What cannot be
+    /// learnt stays unknown, which permits nothing. If there is no such stream, returns KVS's words for that, for those
+    /// who may do this with a stream that has nothing but its name.
+    ///
+    /// # Errors
+    /// The caller's account is overdrawn.
+    async fn learn(
+        &self,
+        scene: &mut Scene,
+        located: Option<&Located>,
+        wanted: &Request,
+        allowance: &Allowance,
+        caller: &Arc<Caller>,
+    ) -> Result<Option<upstream::Error>, Error> {
+        let reads = self.policy.reads_for(wanted.operation());
+        if !scene.lacks(reads) || self.policy.is_hopeless(caller, wanted, scene) {
+            return Ok(None);
+        }
+        let (Some(facts), Some(located)) = (&mut scene.stream, located) else { return Ok(None) };
+        match self.fetch_facts(facts, located, reads, allowance, caller).await? {
+            Ok(()) => {}
+            Err(upstream::Error::Kvs(fault)) if fault.is_not_found() => {
+                facts.assume_bare(&located.stream);
+                return Ok(Some(upstream::Error::Kvs(fault)));
+            }
+            Err(error) => {
+                tracing::warn!(stream = %facts.name, "cannot learn what policies read of the stream: {error}");
+            }
+        }
+        Ok(None)
+    }
+
+    async fn fetch_facts(
+        &self,
+        facts: &mut StreamFacts,
+        located: &Located,
+        reads: Reads,
+        allowance: &Allowance,
+        caller: &Caller,
+    ) -> Result<Result<(), upstream::Error>, Error> {
+        let overdrawn = AtomicBool::new(false);
+        // Called only if KVS must be: what is remembered costs nothing.
+        let on_behalf_of = || match allowance.may_ask(Instant::now()) {
+            Ok(()) => Some(allowance.on_behalf_of(caller, Steps::default(), Arc::default())),
+            Err(_) => {
+                overdrawn.store(true, Ordering::Relaxed);
+                None
+            }
+        };
+        let learnt = async {
+            if reads.arn || (reads.account && facts.account.is_none()) {
+                let description = self.upstream.identify(located, on_behalf_of).await?;
+                facts.account = Some(description.arn.account().into());
+                facts.arn = Some(description.arn.clone());
+            }
+            if reads.tags {
+                facts.tags = Some(self.upstream.tags(located, on_behalf_of).await?.as_ref().clone());
+            }
+            Ok(())
+        };
+        let learnt = learnt.await;
+        if learnt.is_err() && overdrawn.into_inner() {
+            allowance.may_ask(Instant::now())?;
+        }
+        Ok(learnt)
+    }
+}
+
+/// What policy may look at besides the caller and the request, as far as it is known without asking.
+fn scene(located: Option<&Located>, record: &Record) -> Scene {
+    let stream = located.map(|located| StreamFacts {
+        name: located.stream.name().clone(),
+        region: located.region.clone(),
+        account: located.account.clone(),
+        arn: None,
+        tags: None,
+    });
+    Scene { now: record.at, source_ip: record.client, stream }
+}

@@ -1,0 +1,84 @@
+//! Serves the console's files, and what the page asks about itself and its user.
+
+use super::authenticate::Authenticator;
+use super::body::Source;
+use super::error::Error;
+use super::labels;
+use super::record::Record;
+use super::reply::{self, Reply};
+use super::route::{Lost, Route};
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::{self, HeaderName, HeaderValue};
+use http::request::Parts;
+use serde_json::{Value, json};
+
+/// The console, handed in: its files belong to no caller, and the page makes all its other requests like any client.
+pub struct Console {
+    /// The file at a path.
+    pub file: fn(&str) -> Option<ConsoleFile>,
+    /// Headers of every file.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// What it must know before anybody has signed in.
+    pub settings: Value,
+}
+
+/// A file of the console.
+pub struct ConsoleFile {
+    /// The body.
+    pub bytes: &'static [u8],
+    /// Its type.
+    pub content_type: &'static str,
+    /// Whether its name changes with its content.
+    pub immutable: bool,
+    /// Its entity tag, quotes included.
+    pub etag: &'static str,
+}
+
+impl Console {
+    /// The answer to a path of the console. Only `/console/me` needs a credential.
+    ///
+    /// # Errors
+    /// There is no such file, or no caller.
+    pub(super) async fn answer(
+        &self,
+        path: &str,
+        parts: &Parts,
+        authenticator: &Authenticator,
+        record: &mut Record,
+    ) -> Result<Reply, Error> {
+        record.api = labels::CONSOLE;
+        match path {
+            "/console/config.json" => Ok(Reply::json(&self.settings)),
+            "/console/me" => {
+                let authenticated = authenticator.authenticate(&Route::Console(path), parts, record).await?;
+                let caller = authenticated.caller();
+                Ok(Reply::json(&json!({
+                    "subject": &*caller.subject,
+                    "issuer": &*caller.issuer,
+                    "groups": &caller.groups,
+                    "expires": caller.expires.to_string(),
+                })))
+            }
+            _ => self.asset(path, parts),
+        }
+    }
+
+    fn asset(&self, path: &str, parts: &Parts) -> Result<Reply, Error> {
+        let asset = (self.file)(path).ok_or(Lost::Unknown)?;
+        let mut reply = reply::text(Bytes::from_static(asset.bytes), asset.content_type);
+        let keep = if asset.immutable { "public, max-age=31536000, immutable" } else { "no-cache" };
+        reply.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(keep));
+        for (name, value) in &self.headers {
+            reply.headers.insert(name.clone(), value.clone());
+        }
+        if let Ok(etag) = HeaderValue::from_str(asset.etag) {
+            if parts.headers.get(header::IF_NONE_MATCH) == Some(&etag) {
+                reply.status = StatusCode::NOT_MODIFIED;
+                reply.source = Source::Empty;
+            }
+            reply.headers.insert(header::ETAG, etag);
+        }
+        Ok(reply)
+    }
+}

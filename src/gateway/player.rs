@@ -1,0 +1,105 @@
+//! Answers players: playlists and manifests without secrets, media from the cache.
+//!
+//! A playlist is the same bytes for every viewer of a session, since the capability is in the path and every URI in it
+//! is relative. Browsers do not keep it: a live one changes every second, and any of them must stop when the viewer's
+//! right to it does.
+
+use super::audit::Audit;
+use super::body::Source;
+use super::error::Error;
+use super::gzip;
+use super::permitted::Permitted;
+use super::record::Record;
+use super::reply::{self, CACHE_STATUS, Private, Reply, cache_status_of_playlist};
+use crate::kvs::{Request, Resource, SessionParameters};
+use crate::net::range;
+use crate::policy::Policy;
+use crate::sessions::{Playlist, SessionKey, Sessions, ViewerId};
+use http::StatusCode;
+use http::header::{self, HeaderMap, HeaderValue};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Answers requests for resources of a playback session.
+pub(super) struct Player {
+    pub(super) sessions: Sessions,
+    pub(super) policy: Arc<Policy>,
+    pub(super) audit: Audit,
+    /// `playback.live_window`.
+    pub(super) live_window: u16,
+}
+
+impl Player {
+    /// The answer to a playlist, a manifest, an init segment or a fragment.
+    ///
+    /// # Errors
+    /// KVS's, or ours.
+    pub(super) async fn answer(&self, permitted: &Permitted, record: &mut Record) -> Result<Reply, Error> {
+        let (Request::Playback { stream, session, resource }, Some(capability)) =
+            (permitted.request(), &permitted.capability)
+        else {
+            return Err(Error::Bug("a playback resource without a capability"));
+        };
+        permitted.allowance.play(stream.name(), Instant::now())?;
+        let receipt = self.audit.watched(capability, self.policy.version(), record)?;
+        self.audit.written(receipt).await?;
+        let key = SessionKey::new(
+            permitted.located()?.entry.clone(),
+            stream.clone(),
+            SessionParameters::clone(session),
+            capability.issued,
+            self.live_window,
+        );
+        if resource.is_playlist() {
+            let viewer = ViewerId::of(&capability.viewing);
+            let loading = self.sessions.playlist(&key, resource, viewer, permitted.now);
+            let playlist = permitted.steps.time("playlist", loading).await?;
+            record.cache = playlist.outcome.as_str();
+            return Ok(playlist_reply(playlist, resource, &permitted.parts.headers).await);
+        }
+        let found = self.sessions.segment(&key, resource, permitted.now, &permitted.steps).await?;
+        record.cache = found.outcome.as_str();
+        let (method, headers) = (&permitted.parts.method, &permitted.parts.headers);
+        let reply = reply::media(found, method, headers, Private::Immutable, permitted.now).await?;
+        // Not before there is something to see: a refusal's bytes show nothing.
+        record.viewing = Some(self.audit.viewing(capability, &self.sessions, &key, resource, record));
+        Ok(reply)
+    }
+}
+
+async fn playlist_reply(playlist: Playlist, resource: &Resource, asked: &HeaderMap) -> Reply {
+    let kind = match resource {
+        Resource::Manifest => "application/dash+xml",
+        _ => "application/vnd.apple.mpegurl",
+    };
+    // Compressed once for all who take it.
+    let packed = match playlist.packed.get() {
+        _ if playlist.text.len() < gzip::LEAST || !gzip::takes_gzip(asked) => None,
+        Some(packed) => Some(packed.clone()),
+        None => {
+            let packed = gzip::gzip(playlist.text.clone()).await;
+            packed.map(|packed| playlist.packed.get_or_init(|| packed).clone())
+        }
+    };
+    let mut etag = playlist.etag.to_string();
+    let mut reply = match packed {
+        Some(packed) => {
+            etag = gzip::tag(&etag);
+            reply::text(packed, kind).with(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"))
+        }
+        None => reply::text(playlist.text, kind),
+    };
+    reply.headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    reply.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    reply.headers.insert(header::AGE, playlist.age.as_secs().into());
+    reply.headers.insert(CACHE_STATUS, cache_status_of_playlist(playlist.outcome));
+    if range::is_known(asked, &etag) {
+        reply.status = StatusCode::NOT_MODIFIED;
+        reply.source = Source::Empty;
+        reply.headers.remove(header::CONTENT_ENCODING);
+    }
+    if let Ok(etag) = HeaderValue::from_str(&etag) {
+        reply.headers.insert(header::ETAG, etag);
+    }
+    reply
+}

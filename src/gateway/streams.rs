@@ -1,0 +1,242 @@
+//! What of all streams a caller may see, page by page.
+//!
+//! Pages are cut after the caller's view has been filtered, so that they are full, and a token says nothing but the last
+//! name shown. Deciding yields to other requests now and then, so that 10,000 streams hold up no worker.
+
+use super::error::Error;
+use super::permitted::Permitted;
+use crate::archive::{Archive, ListedStream, StreamList};
+use crate::kvs::operations::ListStreams;
+use crate::kvs::{Operation, PlaybackMode, StreamArn, StreamName, StreamRef, TimeRange, Timestamp};
+use crate::policy::{Footage, Policy, Question, Scene, StreamFacts};
+use crate::upstream::{OnBehalfOf, Upstream};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A page of ListStreams if the request does not say.
+pub(super) const API_PAGE: usize = 10_000;
+/// A page of `/streams` if the request does not say.
+pub(super) const PAGE: usize = super::read::MOST_STREAMS as usize;
+/// So many streams are decided on before other requests get a turn.
+const YIELD_EVERY: usize = 32;
+
+/// The lists of streams, as callers see them.
+#[derive(Clone)]
+pub(super) struct Streams {
+    pub(super) archive: Archive,
+    pub(super) policy: Arc<Policy>,
+    pub(super) upstream: Upstream,
+}
+
+/// One page of what a caller may see.
+pub(super) struct VisiblePage {
+    pub(super) streams: Vec<(Arc<ListedStream>, StreamFacts)>,
+    /// The token of the next page, if there is one.
+    pub(super) next: Option<String>,
+    /// What is wrong with the list, one sentence for each `[[aws]]` entry that could not be listed.
+    pub(super) notes: Vec<String>,
+}
+
+impl Streams {
+    /// The next `size` streams, in the order of their names, that the caller may describe and whose names begin with
+    /// the prefix of `list`.
+    pub(super) async fn page(
+        &self,
+        permitted: &Permitted,
+        list: &ListStreams,
+        size: usize,
+    ) -> Result<VisiblePage, Error> {
+        let StreamList { streams, notes } = self.archive.streams(self.policy.reads().tags).await?;
+        let question = Question::about(Operation::ListStreams);
+        let mut page = VisiblePage { streams: Vec::new(), next: None, notes };
+        for (decided, stream) in after(&streams, list)?.iter().enumerate() {
+            if decided % YIELD_EVERY == YIELD_EVERY - 1 {
+                tokio::task::yield_now().await;
+            }
+            let is_wanted = |prefix: &String| stream.name.as_str().starts_with(prefix);
+            if !list.prefix.as_ref().is_none_or(is_wanted) {
+                continue;
+            }
+            let facts = self.facts(stream).await;
+            let scene = Scene { stream: Some(facts.clone()), ..permitted.scene.clone() };
+            if !self.policy.allows(permitted.caller(), &question, &scene) {
+                continue;
+            }
+            if page.streams.len() == size {
+                page.next = page.streams.last().map(|(last, _)| STANDARD.encode(position(last)));
+                break;
+            }
+            page.streams.push((Arc::clone(stream), facts));
+        }
+        Ok(page)
+    }
+
+    /// One stream: its description, what the caller may do with it now, and when that ends.
+    ///
+    /// # Errors
+    /// KVS's.
+    pub(super) async fn describe_one(
+        &self,
+        permitted: &Permitted,
+        name: &StreamName,
+    ) -> Result<Value, Error> {
+        let description = self.upstream.describe(permitted.located()?).await?;
+        let members = json!({
+            "Status": description.status,
+            "DataRetentionInHours": description.retention_hours,
+            "MediaType": description.media_type,
+            "CreationTime": description.created.map(Timestamp::to_json),
+        });
+        let mut facts = permitted.scene.stream.clone().unwrap_or_else(|| StreamFacts {
+            name: name.clone(),
+            region: description.arn.region().into(),
+            account: None,
+            arn: None,
+            tags: None,
+        });
+        facts.arn = Some(description.arn.clone());
+        let scene = Scene { stream: Some(facts.clone()), ..permitted.scene.clone() };
+        let watch = Question::about(Operation::GetHlsStreamingSessionUrl);
+        let ends = self.policy.ends(permitted.caller(), &watch, &scene);
+        let mut shown = self.describe(permitted, facts, &members);
+        shown["ends"] = json!(ends.map(|time| time.to_string()));
+        Ok(shown)
+    }
+
+    /// A stream as pages see it: KVS's description in plain words, and what the caller may do with it now.
+    pub(super) fn describe(&self, permitted: &Permitted, facts: StreamFacts, members: &Value) -> Value {
+        let created = members.get("CreationTime").and_then(Value::as_f64);
+        let created = created.and_then(|seconds| Timestamp::from_seconds(seconds).ok());
+        let arn = facts.arn.as_ref().map(ToString::to_string);
+        let name = facts.name.to_string();
+        let scene = Scene { stream: Some(facts), ..permitted.scene.clone() };
+        let may = |operation: &Operation| {
+            let questions = possible(*operation, permitted.now);
+            questions.iter().any(|question| self.policy.allows(permitted.caller(), question, &scene))
+        };
+        let actions: Vec<&str> = Operation::ALL
+            .iter()
+            .filter(|operation| !matches!(operation, Operation::ListStreams | Operation::GetDataEndpoint))
+            .filter(|operation| may(operation))
+            .map(|operation| operation.name())
+            .collect();
+        json!({
+            "name": name,
+            "arn": arn,
+            "status": members.get("Status"),
+            "created": created.map(|time| time.to_string()),
+            "retention_hours": members.get("DataRetentionInHours"),
+            "media_type": members.get("MediaType"),
+            "actions": actions,
+        })
+    }
+
+    /// What policy may read of a listed stream.
+    async fn facts(&self, stream: &ListedStream) -> StreamFacts {
+        let tags = if self.policy.reads().tags {
+            // A stream that has gone meanwhile, or whose tags cannot be read, is not seen; the others are.
+            match self.upstream.locate(&StreamRef::Arn(stream.arn.clone())) {
+                Ok(located) => {
+                    let everybody = || Some(OnBehalfOf::everybody("stream lists"));
+                    self.upstream.tags(&located, everybody).await.ok().map(|tags| tags.as_ref().clone())
+                }
+                Err(_) => None,
+            }
+        } else {
+            None
+        };
+        StreamFacts {
+            name: stream.name.clone(),
+            region: stream.arn.region().into(),
+            account: Some(stream.arn.account().into()),
+            arn: Some(stream.arn.clone()),
+            tags,
+        }
+    }
+}
+
+/// What stands for all that an operation may be asked: the present, and a second of the archive, of now, of some hours ago and of
+/// some days ago. Who may do something with any of these should be offered it.
+fn possible(operation: Operation, now: Timestamp) -> Vec<Question> {
+    const HOUR: u64 = 3600;
+    let session =
+        matches!(operation, Operation::GetHlsStreamingSessionUrl | Operation::GetDashStreamingSessionUrl);
+    let mut questions = Vec::new();
+    if session || operation == Operation::DescribeStream {
+        let mode = session.then_some(PlaybackMode::Live);
+        questions.push(Question { mode, ..Question::about(operation) });
+    }
+    if operation != Operation::DescribeStream {
+        let mode = session.then_some(PlaybackMode::OnDemand);
+        questions.extend([1, 2 * HOUR, 49 * HOUR].map(|ago| {
+            let start = now.minus(Duration::from_secs(ago));
+            let range = TimeRange { start, end: Some(start.plus(Duration::from_secs(1))) };
+            Question { mode, footage: Footage::Range(range), ..Question::about(operation) }
+        }));
+    }
+    questions
+}
+
+/// The streams behind the page that a token ended.
+///
+/// # Errors
+/// The token is not one of ours.
+fn after<'a>(streams: &'a [Arc<ListedStream>], list: &ListStreams) -> Result<&'a [Arc<ListedStream>], Error> {
+    let Some(token) = &list.next_token else { return Ok(streams) };
+    let (name, arn) = last_shown(token).ok_or(Error::PageToken)?;
+    let begin = streams.partition_point(|stream| (&stream.name, &stream.arn) <= (&name, &arn));
+    Ok(&streams[begin..])
+}
+
+/// Where a stream stands in the order of all; NUL cannot be in a name.
+fn position(stream: &ListedStream) -> String {
+    format!("{}\0{}", stream.name, stream.arn)
+}
+
+fn last_shown(token: &str) -> Option<(StreamName, StreamArn)> {
+    let text = String::from_utf8(STANDARD.decode(token).ok()?).ok()?;
+    let (name, arn) = text.split_once('\0')?;
+    Some((StreamName::parse(name).ok()?, StreamArn::parse(arn).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    fn listed(name: &str) -> Arc<ListedStream> {
+        let arn = format!("arn:aws:kinesisvideo:eu-west-1:1:stream/{name}/1");
+        Arc::new(ListedStream {
+            name: StreamName::parse(name).unwrap(),
+            arn: StreamArn::parse(&arn).unwrap(),
+            members: Value::Null,
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn pages_hold_everything_once_and_in_order(
+            names in proptest::collection::btree_set("[a-c]{1,4}", 0..20), size in 1..7_usize
+        ) {
+            let all: Vec<_> = names.iter().map(|name| listed(name)).collect();
+            let (mut shown, mut list) = (Vec::new(), ListStreams::default());
+            loop {
+                let page: Vec<_> = after(&all, &list).unwrap().iter().take(size).collect();
+                shown.extend(page.iter().map(|stream| stream.name.to_string()));
+                let Some(last) = page.last() else { break };
+                list.next_token = Some(STANDARD.encode(position(last)));
+            }
+            prop_assert_eq!(shown, names.into_iter().collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn any_token_is_read_or_refused_without_panic(token in "[a-zA-Z0-9+/=]{0,40}") {
+            let list = ListStreams { next_token: Some(token), ..Default::default() };
+            let _ = after(&[listed("a")], &list);
+        }
+    }
+}
