@@ -198,8 +198,10 @@ pub fn config(data: &[u8]) -> bool {
 fn rewritten(resource: &Resource, text: &str) -> bool {
     const SECRET: &str = "CiAplantedSessionToken0123456789abcdefghijklmnopqrstuvwxyz~";
     let Ok(clean) = playback::rewrite(resource, text, &[SECRET]) else { return false };
+    let clean = clean.text();
     assert!(!clean.contains(SECRET));
-    assert_eq!(playback::rewrite(resource, &clean, &[SECRET]).as_deref(), Ok(clean.as_str()));
+    let again = playback::rewrite(resource, clean, &[SECRET]);
+    assert_eq!(again.as_ref().map(playback::Rewritten::text), Ok(clean));
     true
 }
 
