@@ -3,7 +3,7 @@
 //! A player repeats the decision of its session call several times a second. Of those only refusals are written, and
 //! the watching itself, by `audit::Watch`.
 
-use super::authenticate::Authenticated;
+use super::authenticated::Authenticated;
 use super::error::Error;
 use super::record::Record;
 use super::viewing::Viewing;

@@ -1,13 +1,13 @@
-//! The caller: the owner of a token, or the holder of a playback capability.
+//! Finds out who the caller is: verifies the token, or opens the capability.
 
 use super::audit::Audit;
+use super::authenticated::Authenticated;
 use super::error::Error;
 use super::record::Record;
 use super::route::Route;
-use crate::caller::Caller;
 use crate::identity::{Credential, Identity, Sources};
 use crate::kvs::Timestamp;
-use crate::playback::{self, Binding, Keys, OpenedCapabilities, OpenedCapability};
+use crate::playback::{self, Binding, Keys, OpenedCapabilities};
 use crate::policy::Policy;
 use http::header;
 use http::request::Parts;
@@ -21,24 +21,6 @@ pub(super) struct Authenticator {
     pub(super) opened: OpenedCapabilities,
     pub(super) policy: Arc<Policy>,
     pub(super) audit: Audit,
-}
-
-/// A caller, and the credential that told it.
-pub(super) enum Authenticated {
-    /// A verified token.
-    Token(Arc<Caller>),
-    /// A capability, which also says what may be played.
-    Capability(Arc<OpenedCapability>),
-}
-
-impl Authenticated {
-    /// The caller.
-    pub(super) fn caller(&self) -> &Arc<Caller> {
-        match self {
-            Self::Token(caller) => caller,
-            Self::Capability(capability) => &capability.caller,
-        }
-    }
 }
 
 /// The cookie that ties capabilities to a browser (`playback.bind = "cookie"`).

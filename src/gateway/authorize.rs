@@ -2,7 +2,7 @@
 //! served.
 
 use super::audit::{Audit, Decided, Subject};
-use super::authenticate::Authenticated;
+use super::authenticated::Authenticated;
 use super::error::Error;
 use super::limits::{self, Allowance, Callers};
 use super::permitted::Permitted;

@@ -7,6 +7,7 @@
 mod api;
 mod audit;
 mod authenticate;
+mod authenticated;
 mod authorize;
 mod body;
 mod console;

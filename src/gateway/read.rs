@@ -2,7 +2,7 @@
 //!
 //! A plain GET is the same request as the call it stands for, so policy, caches and counters know only nine calls.
 
-use super::authenticate::Authenticated;
+use super::authenticated::Authenticated;
 use super::error::Error;
 use super::next_token;
 use super::record::Record;

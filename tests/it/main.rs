@@ -31,5 +31,6 @@ mod rates;
 mod rust_sdk;
 mod sdk_clients;
 mod settled;
+mod stream_lists;
 mod traces;
 mod upstream;

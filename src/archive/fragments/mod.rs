@@ -6,8 +6,10 @@
 
 mod batch;
 mod body;
+mod call;
 
-pub use batch::{Batches, MATROSKA};
+pub use batch::Batches;
+pub use call::MATROSKA;
 
 use super::{Archive, Error, Stream};
 use crate::cache::freshness::Rules;
@@ -17,9 +19,10 @@ use crate::kvs::{Fault, FragmentNumber};
 use crate::net::body::{Broken, ByteStream};
 use crate::telemetry::spans;
 use crate::upstream::{self, InBand, OnBehalfOf, Upstream};
-use batch::{BatchReader, Source, Taken};
+use batch::{BatchReader, Taken};
 use body::Feed;
 use bytes::Bytes;
+use call::Source;
 use http_body_util::BodyExt;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -181,7 +184,7 @@ impl Assembly {
             let list =
                 GetMediaForFragmentList { stream: self.list.stream.clone(), fragments: numbers.collect() };
             self.calls += 1;
-            own.start(&self.batches, self.source(), list);
+            call::start(own, &self.batches, self.source(), list);
         }
         true
     }

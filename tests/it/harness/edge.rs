@@ -17,6 +17,8 @@ pub const AUDIENCE: &str = "kvs-edge";
 pub struct Setup {
     pub emulator: emulator::Config,
     pub policies: String,
+    /// Which streams the account of the emulator serves.
+    pub streams: String,
     /// TOML after everything else; a table that the harness writes too must not be repeated here.
     pub more: String,
     /// Settings as the environment would give them.
@@ -38,7 +40,14 @@ impl Default for Setup {
             clip_creation_time: Some(1_767_225_600_000),
             ..emulator::Config::default()
         };
-        Self { emulator, policies: POLICIES.to_owned(), more: String::new(), environment: Vec::new() }
+        let streams = "*".to_owned();
+        Self {
+            emulator,
+            policies: POLICIES.to_owned(),
+            streams,
+            more: String::new(),
+            environment: Vec::new(),
+        }
     }
 }
 
@@ -89,7 +98,7 @@ listen = "127.0.0.1:0"
 name = "main"
 region = "{region}"
 account = "{account}"
-streams = ["*"]
+streams = ["{streams}"]
 endpoint_url = "{emulator}"
 access_key_id = "file:access-key"
 secret_access_key = "file:secret-key"
@@ -110,6 +119,7 @@ audit = "file:audit.log"
 "#,
         region = setup.emulator.region,
         account = setup.emulator.account,
+        streams = setup.streams,
         more = setup.more,
     )
 }

@@ -1,0 +1,23 @@
+//! The caller of a request: the owner of a token, or the holder of a playback capability.
+
+use crate::caller::Caller;
+use crate::playback::OpenedCapability;
+use std::sync::Arc;
+
+/// A caller, and the credential that told it.
+pub(super) enum Authenticated {
+    /// A verified token.
+    Token(Arc<Caller>),
+    /// A capability, which also says what may be played.
+    Capability(Arc<OpenedCapability>),
+}
+
+impl Authenticated {
+    /// The caller.
+    pub(super) fn caller(&self) -> &Arc<Caller> {
+        match self {
+            Self::Token(caller) => caller,
+            Self::Capability(capability) => &capability.caller,
+        }
+    }
+}
