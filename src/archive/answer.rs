@@ -1,9 +1,9 @@
 //! JSON answers as KVS gave them: descriptions, pages of fragment lists, pages of pictures.
 //!
-//! A page about footage that has settled is kept as long as `cache::freshness` says. Everything else is kept for a
-//! second, which is what KVS itself takes to show what was just written (docs/KVS.md 4.2): KVS allows five
-//! DescribeStream a second and stream, whatever the number of callers. A failure is shared by those who waited for it,
-//! and kept for nobody.
+//! A page about footage that has settled is kept as long as `cache::freshness` says. Everything else is kept
+//! for a second, which is what KVS itself takes to show what was just written (docs/KVS.md 4.2): KVS allows
+//! five DescribeStream a second and stream, whatever the number of callers. A failure is shared by those who
+//! waited for it, and not kept.
 
 use super::{Archive, Error, Object, Source, Stream};
 use crate::cache::freshness::{self, Kind};
@@ -37,7 +37,7 @@ pub struct JsonAnswer {
 }
 
 /// An answer, and how it was come by.
-pub struct Answer {
+pub struct FoundAnswer {
     /// KVS's JSON, page token included.
     pub body: Bytes,
     /// How the look-up went.
@@ -111,12 +111,12 @@ impl Archive {
         asked: &JsonAnswer,
         now: Timestamp,
         on_behalf_of: impl FnOnce() -> Result<OnBehalfOf, E>,
-    ) -> Result<Answer, E> {
+    ) -> Result<FoundAnswer, E> {
         let rules = self.rules(asked.retention());
         let keep = asked.kind(true).map(|kind| freshness::keep(kind, StatusCode::OK, now, &rules));
         let Found { outcome, entry } = self.get(asked, on_behalf_of).await?;
         let body = entry.collect(LONGEST as u64).await.map_err(Error::from)?;
-        Ok(Answer { body, outcome, settled: keep.is_some_and(is_lasting) })
+        Ok(FoundAnswer { body, outcome, settled: keep.is_some_and(is_lasting) })
     }
 }
 
@@ -126,7 +126,7 @@ fn is_lasting(keep: Keep) -> bool {
 
 /// The members of a page that matter here; everything else is skipped without being built.
 #[derive(Deserialize)]
-struct Page<'a> {
+struct AnswerPage<'a> {
     #[serde(borrow, rename = "NextToken", default)]
     next_token: Option<&'a RawValue>,
     #[serde(rename = "Images", default)]
@@ -142,7 +142,7 @@ struct ImageRow {
 }
 
 /// Whether every row that should be a picture is one.
-fn is_complete(page: &Page<'_>, _: &str) -> bool {
+fn is_complete(page: &AnswerPage<'_>, _: &str) -> bool {
     let is_picture = |row: &ImageRow| row.content.is_some() && row.error.is_none();
     page.images.as_ref().is_none_or(|rows| !rows.is_empty() && rows.iter().all(is_picture))
 }
@@ -155,7 +155,7 @@ pub struct NextToken {
     place: Range<usize>,
 }
 
-fn next_token(page: &Page<'_>, whole: &str) -> Option<NextToken> {
+fn next_token(page: &AnswerPage<'_>, whole: &str) -> Option<NextToken> {
     let raw = page.next_token?.get();
     let text = serde_json::from_str::<Option<String>>(raw).ok().flatten()?;
     // `raw` is a part of `whole`: serde_json borrows it.
@@ -163,7 +163,7 @@ fn next_token(page: &Page<'_>, whole: &str) -> Option<NextToken> {
     Some(NextToken { text, place: start..start + raw.len() })
 }
 
-impl Answer {
+impl FoundAnswer {
     /// The token of the next page, if there is one.
     ///
     /// # Errors
@@ -173,7 +173,8 @@ impl Answer {
         parse(&self.body, next_token).await.ok_or_else(not_json)
     }
 
-    /// The same answer with another token in the place of KVS's. `token` is written as it is: base64 needs no escapes.
+    /// The same answer with another token in the place of KVS's. `token` is written as it is: base64 needs no
+    /// escapes.
     #[must_use]
     pub fn with_token(&self, replaced: &NextToken, token: &str) -> Bytes {
         let (before, after) = (&self.body[..replaced.place.start], &self.body[replaced.place.end..]);
@@ -184,13 +185,13 @@ impl Answer {
 /// Reads a page, off the runtime's threads if it is long; `None` if it is not JSON.
 async fn parse<T: Send + 'static>(
     body: &Bytes,
-    read: impl FnOnce(&Page<'_>, &str) -> T + Send + 'static,
+    read: impl FnOnce(&AnswerPage<'_>, &str) -> T + Send + 'static,
 ) -> Option<T> {
     let is_long = body.len() > PARSED_AT_ONCE;
     let body = body.clone();
     let parse = move || {
         let text = std::str::from_utf8(&body).ok()?;
-        let page: Page<'_> = serde_json::from_str(text).ok()?;
+        let page: AnswerPage<'_> = serde_json::from_str(text).ok()?;
         Some(read(&page, text))
     };
     if is_long { tokio::task::spawn_blocking(parse).await.ok().flatten() } else { parse() }
@@ -201,8 +202,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn answer(body: &str) -> Answer {
-        Answer { body: body.to_owned().into(), outcome: Outcome::Miss, settled: true }
+    fn answer(body: &str) -> FoundAnswer {
+        FoundAnswer { body: body.to_owned().into(), outcome: Outcome::Miss, settled: true }
     }
 
     #[tokio::test]
@@ -237,7 +238,7 @@ mod tests {
         fn whatever_the_token_it_reads_as_the_new_one_afterwards(old in "\\PC{0,12}", rest in "\\PC{0,12}") {
             let body = serde_json::json!({"A": rest, "NextToken": old, "Z": rest}).to_string();
             let text = body.clone();
-            let page: Page<'_> = serde_json::from_str(&text).unwrap();
+            let page: AnswerPage<'_> = serde_json::from_str(&text).unwrap();
             let token = next_token(&page, &text).unwrap();
             prop_assert_eq!(&token.text, &old);
             let new: serde_json::Value =

@@ -1,4 +1,5 @@
-//! A clip as GetClip makes it (docs/KVS.md 4.4): kept if its footage has settled, else shared while it is on its way.
+//! A clip as GetClip makes it (docs/KVS.md 4.4): kept if its footage has settled, else shared while it is on
+//! its way.
 
 use super::{Object, Source, Stream};
 use crate::cache::freshness::Kind;

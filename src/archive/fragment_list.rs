@@ -1,6 +1,7 @@
 //! All fragments of a range: drained, sorted, without duplicates, as our own JSON.
 //!
-//! KVS gives no order (docs/KVS.md 4.2), so rows are sorted by their start on the clock of the selector, then by number.
+//! KVS gives no order (docs/KVS.md 4.2), so rows are sorted by their start on the clock of the selector, then
+//! by number.
 
 use super::{Object, Source, Stream};
 use crate::cache::freshness::Kind;

@@ -16,7 +16,8 @@ use std::time::Duration;
 
 /// How far back a picture is looked for: a fragment may last 20 s (docs/KVS.md 4.1).
 pub const PICTURE_SPAN: Duration = Duration::from_secs(24);
-/// The greatest age of a newest picture that is shown while a newer one is fetched, unless the caller names one.
+/// The greatest age of a newest picture that is shown while a newer one is fetched, unless the caller names
+/// one.
 pub const STALEST_PICTURE: Duration = Duration::from_secs(6);
 /// The age at which the newest picture is refreshed.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -132,8 +133,9 @@ impl NewestImages {
 impl Archive {
     /// The newest picture of a camera, fetched no longer ago than `max_age`.
     ///
-    /// Time is cut into intervals, and each has one picture, fetched by the first request in it for all. A request that
-    /// accepts an older one gets that at once; it is refreshed before it reaches the age that was accepted.
+    /// Time is cut into intervals, and each has one picture, fetched by the first request in it for all. A
+    /// request that accepts an older one gets that at once; it is refreshed before it reaches the age that
+    /// was accepted.
     ///
     /// # Errors
     /// As [`Archive::get`].
@@ -150,7 +152,7 @@ impl Archive {
         let kept = stalest.max(interval * INTERVALS_KEPT);
         let tick = start_of_interval(now, interval);
         let wanted = asked.clone().newest_at(tick, kept);
-        // What was permitted begins there, so nothing older is shown, whoever had it fetched.
+        // What was permitted begins there, so nothing older is shown, whichever request had it fetched.
         let is_permitted =
             |found: &Found| instant_shown(found).is_none_or(|shows| shows >= asked.call.range.start);
         if let Some(found) = self.0.cache.get(&wanted.key()).filter(is_permitted) {
@@ -162,7 +164,7 @@ impl Archive {
             .and_then(|newest| self.0.cache.get(&wanted.clone().newest_at(newest, kept).key()))
             .filter(|held| held.entry.length() != Some(0) && held.entry.age(now) <= stalest)
             .filter(is_permitted);
-        // Refreshed before it is too old, so that nobody waits.
+        // Refreshed before it is too old, so that no request waits.
         let refresh_at = max_age.map_or(interval, |max_age| max_age.saturating_sub(INTERVAL));
         if let Some(mut held) = held {
             if held.entry.age(now) >= refresh_at {

@@ -1,8 +1,9 @@
 //! What KVS has stored: clips, pictures, fragment lists, fragments, stream lists, JSON answers.
 //!
-//! Each is an [`Object`]: a key, a kind of freshness and a fetch. [`Archive::get`] does the rest once for all of them:
-//! it looks in the cache, charges the caller, joins the fetch under way or starts one, and keeps the result.
-//! Everything here has been permitted: the gateway decides before it comes here, and no key holds a caller (law 1).
+//! Each is an [`Object`]: a key, a kind of freshness and a fetch. [`Archive::get`] does the rest once for all
+//! of them: it looks in the cache, charges the caller, joins the fetch under way or starts one, and keeps the
+//! result. Everything here has been permitted: the gateway decides before it comes here, and no key holds a
+//! caller (law 1).
 
 mod answer;
 mod clip;
@@ -14,7 +15,7 @@ mod object;
 mod streams;
 mod truncation;
 
-pub use answer::{Answer, JsonAnswer, NextToken};
+pub use answer::{FoundAnswer, JsonAnswer, NextToken};
 pub use clip::Clip;
 pub use error::Error;
 pub use fragment_list::FragmentList;
@@ -76,8 +77,8 @@ impl Stream {
 }
 
 impl Archive {
-    /// The archive over these calls and this cache. `batches` outlives reloads, so that fragments on their way are
-    /// found again.
+    /// The archive over these calls and this cache. `batches` outlives reloads, so that fragments on their
+    /// way are found again.
     #[must_use]
     pub fn new(upstream: Upstream, cache: Cache, settings: cache::Config, batches: Batches) -> Self {
         let truncations = truncation::Truncations::new(settings.max_age.0);
@@ -105,8 +106,8 @@ impl Archive {
         })))
     }
 
-    /// One object: from the cache, from the fetch under way, or fetched now and kept. `on_behalf_of` is called only if
-    /// KVS must be called.
+    /// One object: from the cache, from the fetch under way, or fetched now and kept. `on_behalf_of` is
+    /// called only if KVS must be called.
     ///
     /// # Errors
     /// KVS's, the same for all who waited for the fetch, or that of `on_behalf_of`.

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use http::StatusCode;
 use std::time::Duration;
 
-/// One thing that KVS has stored. Implementations say what makes two requests the same bytes and how those bytes are
-/// fetched; looking, charging, coalescing and keeping is `Archive::get`'s, for all of them.
+/// One thing that KVS has stored. Implementations say what makes two requests the same bytes and how those
+/// bytes are fetched; looking, charging, coalescing and keeping is `Archive::get`'s, for all of them.
 pub trait Object: Clone + Send + Sync + 'static {
     /// Where its stream is served from.
     fn located(&self) -> &Located;
@@ -34,7 +34,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// Makes a call about the stream; its points are charged to whoever the fetch is made for.
+    /// Makes a call about the stream; its points are charged to the account that the fetch is made for.
     ///
     /// # Errors
     /// As [`Upstream::call`].

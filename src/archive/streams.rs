@@ -1,8 +1,8 @@
 //! The streams of all accounts, listed once for all callers.
 //!
-//! KVS allows 50 ListStreams calls a second per account and gives as few as ten streams per page, so every caller's list
-//! is cut from lists that are at most a few seconds old. Each `[[aws]]` entry has a list of its own: one that does not
-//! answer keeps its last good list and a note, and the others are served.
+//! KVS allows 50 ListStreams calls a second per account and gives as few as ten streams per page, so every
+//! caller's list is cut from lists that are at most a few seconds old. Each `[[aws]]` entry has a list of its
+//! own: one that does not answer keeps its last good list and a note, and the others are served.
 
 use super::{Archive, Error};
 use crate::base::single_flight::SingleFlight;
@@ -70,14 +70,14 @@ struct EntryList {
 }
 
 /// An entry's list, or the last good one and why there is no newer.
-struct Shown {
+struct EntryStreams {
     streams: Streams,
     note: Option<String>,
 }
 
 impl Archive {
-    /// The streams of all `[[aws]]` entries. With `tags`, those that are not known are fetched too, some at a time, so
-    /// that policies which read them need not wait for one stream after the other.
+    /// The streams of all `[[aws]]` entries. With `tags`, those that are not known are fetched too, some at a
+    /// time, so that policies which read them need not wait for one stream after the other.
     ///
     /// # Errors
     /// No entry can be listed, and no earlier list of any is known.
@@ -91,7 +91,7 @@ impl Archive {
         }
         while let Some(entry) = entries.join_next().await {
             match entry.unwrap_or_else(|_| Err(interrupted())) {
-                Ok(Shown { streams, note }) => {
+                Ok(EntryStreams { streams, note }) => {
                     listed += 1;
                     all.streams.extend(streams.iter().cloned());
                     all.notes.extend(note);
@@ -115,12 +115,12 @@ impl Archive {
         &self,
         entry: &Arc<str>,
         tags: bool,
-    ) -> Result<Shown, (Arc<upstream::Error>, String)> {
+    ) -> Result<EntryStreams, (Arc<upstream::Error>, String)> {
         let known = self.0.streams.known(entry);
         if let Some((streams, _, since)) = &known.good
             && since.elapsed() < FRESH
         {
-            return Ok(Shown { streams: Arc::clone(streams), note: None });
+            return Ok(EntryStreams { streams: Arc::clone(streams), note: None });
         }
         let failed = known.failed.as_ref().filter(|(_, at)| at.elapsed() < FRESH);
         let outcome = match (failed, &known.good) {
@@ -132,13 +132,13 @@ impl Archive {
             _ => self.refreshed(entry, tags, PATIENCE).await,
         };
         let error = match outcome {
-            Ok(streams) => return Ok(Shown { streams, note: None }),
+            Ok(streams) => return Ok(EntryStreams { streams, note: None }),
             Err(error) => error,
         };
         match known.good {
             Some((streams, at, _)) => {
                 let note = format!("[[aws]] {entry} cannot be listed now: its streams are those of {at}");
-                Ok(Shown { streams, note: Some(note) })
+                Ok(EntryStreams { streams, note: Some(note) })
             }
             None => Err((error, format!("[[aws]] {entry} cannot be listed now: its streams are missing"))),
         }

@@ -1,8 +1,8 @@
 //! Where KVS silently stops a clip: at its 200th fragment or its 100th megabyte, counted from the start
 //! (docs/KVS.md 4.4).
 //!
-//! Nothing in KVS's answer says so. Long clips are therefore compared with the list of fragments in their range, which
-//! is kept like any other list. If the list is not to be had, the clip is served all the same.
+//! Nothing in KVS's answer says so. Long clips are therefore compared with the list of fragments in their
+//! range, which is kept like any other list. If the list is not to be had, the clip is served all the same.
 
 use super::fragment_list::{Row, rows};
 use super::{Archive, Clip, Error, FragmentList, Object};
@@ -14,7 +14,8 @@ use crate::upstream::OnBehalfOf;
 use http::StatusCode;
 use std::time::Duration;
 
-/// Shorter clips cannot be cut: KVS takes 12.5 MB/s and five fragments a second at most, and no camera does both.
+/// Shorter clips cannot be cut: KVS takes 12.5 MB/s and five fragments a second at most, and no camera does
+/// both.
 const SHORT: Duration = Duration::from_secs(40);
 /// The longest list that is read: a day of one-second fragments.
 const LONGEST_LIST: u64 = 32 << 20;
@@ -43,8 +44,9 @@ impl Truncations {
 }
 
 impl Archive {
-    /// Whether KVS cuts this clip short. A clip that was fetched just now was charged for as many fragments as could
-    /// start in its range; the rest goes back to the stream's quota, since their number is known here.
+    /// Whether KVS cuts this clip short. A clip that was fetched just now was charged for as many fragments
+    /// as could start in its range; the rest goes back to the stream's quota, since their number is known
+    /// here.
     pub async fn truncation<E: From<Error>>(
         &self,
         clip: &Clip,

@@ -1,6 +1,6 @@
 //! Answers the nine calls.
 
-use super::body::Source;
+use super::body::BodySource;
 use super::error::Error;
 use super::next_token;
 use super::permitted::Permitted;
@@ -59,8 +59,8 @@ impl Api {
         }
     }
 
-    /// Our own address. A stream that KVS is known not to have is refused, so that a misspelt name is told at the first
-    /// step. Whatever else keeps KVS from saying so is no reason to refuse.
+    /// Our own address. A stream that KVS is known not to have is refused, so that a misspelt name shows at
+    /// the first step. Whatever else keeps KVS from saying so is no reason to refuse.
     async fn data_endpoint(&self, located: &Located) -> Result<Reply, Error> {
         match tokio::time::timeout(KNOWN_WITHIN, self.upstream.describe(located)).await {
             Ok(Err(upstream::Error::Kvs(fault))) if fault.status == 404 => {
@@ -82,11 +82,12 @@ impl Api {
         let on_behalf_of = || permitted.on_behalf_of(record);
         let answer = self.archive.answer(&asked, permitted.now, on_behalf_of).await?;
         record.cache = answer.outcome.as_str();
-        Ok(Reply::api(JSON, Source::Whole(answer.body)))
+        Ok(Reply::api(JSON, BodySource::Whole(answer.body)))
     }
 
-    /// A call whose answer goes on with a token: KVS's token is sealed into one of ours. What the cache did is said of
-    /// footage that has settled; an answer that may still change is only shared by requests of the same second.
+    /// A call whose answer goes on with a token: KVS's token is sealed into one of ours. What the cache did
+    /// is said of footage that has settled; an answer that may still change is only shared by requests of the
+    /// same second.
     async fn page(&self, permitted: &Permitted, record: &mut Record) -> Result<Reply, Error> {
         let call = permitted.call()?;
         let asked = JsonAnswer::page(permitted.stream(&self.archive).await?, call.clone());
@@ -100,7 +101,7 @@ impl Api {
             }
             _ => answer.body.clone(),
         };
-        let reply = Reply::api(JSON, Source::Whole(body));
+        let reply = Reply::api(JSON, BodySource::Whole(body));
         Ok(if answer.settled { reply.with(CACHE_STATUS, cache_status(answer.outcome)) } else { reply })
     }
 
@@ -113,7 +114,7 @@ impl Api {
         let content_type = found.entry.head().content_type.clone();
         let cutting = self.archive.truncation(&clip, permitted.now, || permitted.on_behalf_of(record));
         let truncation = cutting.await;
-        let body = Source::Cached(found.entry.body(None));
+        let body = BodySource::Cached(found.entry.body(None));
         let reply = Reply::api(content_type, body).with(CACHE_STATUS, status);
         Ok(reply.truncated(truncation.as_ref(), record))
     }
@@ -127,7 +128,7 @@ impl Api {
         let stream = permitted.stream(&self.archive).await?;
         let answer = self.archive.fragments(stream, list, || permitted.on_behalf_of(record)).await?;
         record.cache = answer.outcome.as_str();
-        let reply = Reply::api(HeaderValue::from_static(MATROSKA), Source::Passing(answer.body));
+        let reply = Reply::api(HeaderValue::from_static(MATROSKA), BodySource::Passing(answer.body));
         Ok(reply.with(CACHE_STATUS, cache_status_of_parts(answer.outcome)))
     }
 

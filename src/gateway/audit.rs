@@ -1,7 +1,7 @@
 //! What the audit log says of a request: each decision that is not a repeat, and who watches what.
 //!
-//! A player repeats the decision of its session call several times a second. Of those only refusals are written, and
-//! the watching itself, by `audit::Watch`.
+//! A player repeats the decision of its session call several times a second. Of those only refusals are
+//! written, and the watching itself, by `audit::Watch`.
 
 use super::authenticated::Authenticated;
 use super::error::Error;
@@ -93,7 +93,8 @@ impl Audit {
         self.write(&line(decided, record, Err(NOT_SERVED), &no_policies), decided.by, record)
     }
 
-    /// Writes that a good capability was shown by another client than it was given to, or after its policies changed.
+    /// Writes that a good capability was shown by another client than it was given to, or after its policies
+    /// changed.
     pub(super) fn capability_refused(
         &self,
         capability: &Arc<OpenedCapability>,
@@ -137,7 +138,7 @@ impl Audit {
         Ok(())
     }
 
-    /// Writes that somebody watches: the start, and a line each minute.
+    /// Writes who watches: the start, and a line each minute.
     ///
     /// # Errors
     /// The log cannot be written, and it is required.

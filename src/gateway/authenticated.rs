@@ -4,7 +4,7 @@ use crate::caller::Caller;
 use crate::playback::OpenedCapability;
 use std::sync::Arc;
 
-/// A caller, and the credential that told it.
+/// A caller, and the credential that it was found by.
 pub(super) enum Authenticated {
     /// A verified token.
     Token(Arc<Caller>),

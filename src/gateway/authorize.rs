@@ -1,5 +1,5 @@
-//! May they: what policies read of the stream is learnt, policy decides, and the audit log has it before anything is
-//! served.
+//! May they: what policies read of the stream is learnt, policy decides, and the audit log has it before
+//! anything is served.
 
 use super::audit::{Audit, Decided, Subject};
 use super::authenticated::Authenticated;
@@ -32,7 +32,8 @@ impl Authorizer {
     /// Turns a caller and a request into a permit and what serving it needs. Every refusal ends here.
     ///
     /// # Errors
-    /// No account serves the stream, policy denies, the caller has taken too much, or the audit log cannot be written.
+    /// No account serves the stream, policy denies, the caller has taken too much, or the audit log cannot be
+    /// written.
     pub(super) async fn authorize(
         &self,
         who: Authenticated,
@@ -95,9 +96,9 @@ impl Authorizer {
         Decided { by, subject, located, policy_version: self.policy.version() }
     }
 
-    /// Asks KVS for facts that policies read, unless nothing permits the request whatever they are. What cannot be
-    /// learnt stays unknown, which permits nothing. If there is no such stream, returns KVS's words for that, for those
-    /// who may do this with a stream that has nothing but its name.
+    /// Asks KVS for facts that policies read, unless nothing permits the request whatever they are. What
+    /// cannot be learnt stays unknown, which permits nothing. If there is no such stream, returns KVS's words
+    /// for that, for those who may do this with a stream that has nothing but its name.
     ///
     /// # Errors
     /// The caller's account is overdrawn.
@@ -121,7 +122,8 @@ impl Authorizer {
                 return Ok(Some(upstream::Error::Kvs(fault)));
             }
             Err(error) => {
-                tracing::warn!(stream = %facts.name, "cannot learn what policies read of the stream: {error}");
+                let stream = &facts.name;
+                tracing::warn!(%stream, "cannot learn what policies read of the stream: {error}");
             }
         }
         Ok(None)

@@ -1,7 +1,7 @@
 //! A response body that knows how much of it left.
 //!
-//! Wherever the bytes come from, they pass here on their way to the socket; when the last one has, or the client
-//! has gone, the [`Record`] is written.
+//! Wherever the bytes come from, they pass here on their way to the socket; when the last one has, or the
+//! client has gone, the [`Record`] is written.
 
 use super::record::Record;
 use crate::cache::Reader;
@@ -14,7 +14,7 @@ use std::task::{Context, Poll, ready};
 
 /// A body on its way to a client.
 pub struct Body {
-    source: Source,
+    source: BodySource,
     /// What the source gave and did not fit into a piece.
     rest: Bytes,
     /// How much goes in one piece.
@@ -27,7 +27,7 @@ pub struct Body {
 }
 
 /// Where the bytes come from.
-pub enum Source {
+pub enum BodySource {
     /// No body.
     Empty,
     /// Bytes at hand.
@@ -41,7 +41,7 @@ pub enum Source {
 impl Body {
     /// A body that will write `record` when it is done.
     #[must_use]
-    pub fn new(source: Source, record: Box<Record>) -> Self {
+    pub fn new(source: BodySource, record: Box<Record>) -> Self {
         let piece = if record.protocol == http::Version::HTTP_2 { PIECE_OF_HTTP2 } else { PIECE };
         Self { source, rest: Bytes::new(), piece, broken: None, flushed: false, record: Some(record) }
     }
@@ -53,7 +53,8 @@ impl Body {
             if self.rest.is_empty() {
                 match self.chunk(cx) {
                     Poll::Ready(Some(Ok(bytes))) => self.rest = bytes,
-                    // What has come goes first; the source is asked again for its end, or for why it has none.
+                    // What has come goes first; the source is asked again for its end, or for why it has
+                    // none.
                     _ if !piece.is_empty() => break,
                     Poll::Ready(Some(Err(broken))) => return self.break_off(broken, cx),
                     Poll::Ready(None) => return Poll::Ready(None),
@@ -69,8 +70,8 @@ impl Body {
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
-    /// Ends with an error, but only when asked once more: hyper drops what it has not written yet when a body breaks, and
-    /// the client shall have what was whole.
+    /// Ends with an error, but only when asked once more: hyper drops what it has not written yet when a body
+    /// breaks, and the client shall have what was whole.
     fn break_off(
         &mut self,
         broken: Broken,
@@ -89,17 +90,17 @@ impl Body {
             return Poll::Ready(Some(Err(broken.clone())));
         }
         let next = match &mut self.source {
-            Source::Empty => None,
-            Source::Whole(bytes) => Some(std::mem::take(bytes)).filter(|bytes| !bytes.is_empty()).map(Ok),
-            Source::Cached(reader) => ready!(reader.poll_next(cx)),
+            BodySource::Empty => None,
+            BodySource::Whole(bytes) => Some(std::mem::take(bytes)).filter(|bytes| !bytes.is_empty()).map(Ok),
+            BodySource::Cached(reader) => ready!(reader.poll_next(cx)),
             // Trailers: nothing of ours has any.
-            Source::Passing(stream) => ready!(Pin::new(stream).poll_frame(cx))
+            BodySource::Passing(stream) => ready!(Pin::new(stream).poll_frame(cx))
                 .map(|frame| frame.map(|frame| frame.into_data().unwrap_or_default())),
         };
         match &next {
             Some(Ok(_)) => {}
             Some(Err(broken)) => self.broken = Some(broken.clone()),
-            None => self.source = Source::Empty,
+            None => self.source = BodySource::Empty,
         }
         Poll::Ready(next)
     }
@@ -131,19 +132,19 @@ impl HttpBody for Body {
             return false;
         }
         match &self.source {
-            Source::Empty => true,
-            Source::Whole(bytes) => bytes.is_empty(),
-            Source::Cached(reader) => reader.is_end_stream(),
-            Source::Passing(stream) => stream.is_end_stream(),
+            BodySource::Empty => true,
+            BodySource::Whole(bytes) => bytes.is_empty(),
+            BodySource::Cached(reader) => reader.is_end_stream(),
+            BodySource::Passing(stream) => stream.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         let of_source = match &self.source {
-            Source::Empty => SizeHint::with_exact(0),
-            Source::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Source::Cached(reader) => reader.size_hint(),
-            Source::Passing(stream) => stream.size_hint(),
+            BodySource::Empty => SizeHint::with_exact(0),
+            BodySource::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            BodySource::Cached(reader) => reader.size_hint(),
+            BodySource::Passing(stream) => stream.size_hint(),
         };
         let held = self.rest.len() as u64;
         let mut hint = SizeHint::new();
@@ -168,10 +169,10 @@ impl Drop for Body {
     }
 }
 
-/// How much of a body at hand goes to the socket in one piece: small enough that a client which leaves has been
-/// counted for what it took, large enough to cost nothing.
+/// How much of a body at hand goes to the socket in one piece: small enough that a client which leaves has
+/// been counted for what it took, large enough to cost nothing.
 const PIECE: usize = 256 * 1024;
 /// The same where hyper asks for the next piece only once the peer's window has let the last one go: at
-/// `limits.write_minimum` a piece takes as long as `limits.write_stall` gives it, so that a slow reader can be told
-/// from one that reads nothing.
+/// `limits.write_minimum` a piece takes as long as `limits.write_stall` gives it, so that a slow reader
+/// differs from one that reads nothing.
 const PIECE_OF_HTTP2: usize = 32 * 1024;

@@ -1,7 +1,7 @@
 //! Serves the console's files, and what the page asks about itself and its user.
 
 use super::authenticate::Authenticator;
-use super::body::Source;
+use super::body::BodySource;
 use super::error::Error;
 use super::labels;
 use super::record::Record;
@@ -13,7 +13,8 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use serde_json::{Value, json};
 
-/// The console, handed in: its files belong to no caller, and the page makes all its other requests like any client.
+/// The console, handed in: its files belong to no caller, and the page makes all its other requests like any
+/// client.
 pub struct Console {
     /// The file at a path.
     pub file: fn(&str) -> Option<ConsoleFile>,
@@ -75,7 +76,7 @@ impl Console {
         if let Ok(etag) = HeaderValue::from_str(asset.etag) {
             if parts.headers.get(header::IF_NONE_MATCH) == Some(&etag) {
                 reply.status = StatusCode::NOT_MODIFIED;
-                reply.source = Source::Empty;
+                reply.source = BodySource::Empty;
             }
             reply.headers.insert(header::ETAG, etag);
         }

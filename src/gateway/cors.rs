@@ -1,6 +1,8 @@
-//! Cross-origin requests: exact configured origins, the headers that SDKs in browsers really ask for, nothing else.
+//! Cross-origin requests: exact configured origins, the headers that SDKs in browsers really ask for, nothing
+//! else.
 //!
-//! The header list was measured with AWS's JavaScript SDK v3 in Chromium (docs/SDKS.md). An origin that is not configured gets no CORS header at all; the browser then refuses by itself.
+//! The header list was measured with AWS's JavaScript SDK v3 in Chromium (docs/SDKS.md). An origin that is
+//! not configured gets no CORS header at all; the browser then refuses by itself.
 
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
@@ -10,8 +12,9 @@ const ALLOWED: &str = "authorization, content-type, range, if-none-match, if-ran
     amz-sdk-request, x-amz-content-sha256, x-amz-date, x-amz-security-token, x-amz-user-agent, x-request-id, \
     traceparent";
 /// Headers of an answer that a page may read.
-const EXPOSED: &str = "x-amzn-requestid, x-amzn-errortype, x-request-id, cache-status, age, etag, content-range, \
-    content-length, content-disposition, accept-ranges, date, retry-after, x-amz-retry-after, kvs-edge-truncated";
+const EXPOSED: &str = "x-amzn-requestid, x-amzn-errortype, x-request-id, cache-status, age, etag, \
+    content-range, content-length, content-disposition, accept-ranges, date, retry-after, x-amz-retry-after, \
+    kvs-edge-truncated";
 /// For how long a browser may remember a preflight, in seconds.
 const MAX_AGE: &str = "7200";
 

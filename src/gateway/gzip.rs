@@ -1,5 +1,5 @@
-//! gzip for playlists and manifests, when the client asks for it: an hour's playlist shrinks to a tenth. Never for
-//! media, which does not shrink.
+//! gzip for playlists and manifests, when the client asks for it: an hour's playlist shrinks to a tenth.
+//! Never for media, which does not shrink.
 //!
 //! Two encodings of one text are two representations, each with a tag of its own (RFC 9110, 8.8.3.3).
 

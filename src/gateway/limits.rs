@@ -1,10 +1,11 @@
-//! What one caller may take: requests, bytes and KVS's points per second, and cameras at a time (docs/LIMITS.md).
+//! What one caller may take: requests, bytes and KVS's points per second, and cameras at a time
+//! (docs/LIMITS.md).
 //!
-//! Callers are counted apart by issuer and subject, whatever tokens, capabilities or addresses they come with. A
-//! bucket holds some seconds' worth, so that a page full of thumbnails passes. Bytes and points are known only when
-//! they are spent, so they run a bucket into debt, and the next request waits until it is paid; what is under way is
-//! never cut. Points are charged to the caller whose request made KVS be called: what is held in the cache costs none,
-//! and neither do shared playback sessions.
+//! Callers are counted apart by issuer and subject, whatever tokens, capabilities or addresses they come
+//! with. A bucket holds some seconds' worth, so that a page full of thumbnails passes. Bytes and points are
+//! known only when they are spent, so they run a bucket into debt, and the next request waits until it is
+//! paid; what is under way is never cut. Points are charged to the caller whose request made KVS be called:
+//! what is held in the cache costs none, and neither do shared playback sessions.
 
 use crate::base::bucket::{Bucket, Rate};
 use crate::caller::Caller;
@@ -74,7 +75,7 @@ pub struct Limited {
 
 /// What all callers took lately; outlives reloads.
 #[derive(Clone)]
-pub struct Callers(Arc<moka::sync::Cache<u64, Arc<Mutex<Taken>>>>, RandomState);
+pub struct Callers(Arc<moka::sync::Cache<u64, Arc<Mutex<AccountState>>>>, RandomState);
 
 impl Default for Callers {
     fn default() -> Self {
@@ -93,7 +94,7 @@ const FORGET: Duration = Duration::from_secs(600);
 const PLAYED: Duration = Duration::from_secs(30);
 
 #[derive(Default)]
-struct Taken {
+struct AccountState {
     requests: Bucket,
     bytes: Bucket,
     points: Bucket,
@@ -107,7 +108,7 @@ pub struct Allowance {
     config: Arc<Config>,
     callers: Callers,
     caller: Arc<Caller>,
-    taken: OnceLock<Arc<Mutex<Taken>>>,
+    taken: OnceLock<Arc<Mutex<AccountState>>>,
 }
 
 impl Callers {
@@ -118,7 +119,7 @@ impl Callers {
         Allowance { config, callers, caller, taken: OnceLock::new() }
     }
 
-    fn taken(&self, caller: &Caller) -> Arc<Mutex<Taken>> {
+    fn taken(&self, caller: &Caller) -> Arc<Mutex<AccountState>> {
         let key = self.1.hash_one((&*caller.issuer, &*caller.subject));
         self.0.get_with(key, Arc::default)
     }
@@ -210,7 +211,7 @@ impl Allowance {
         Rate { per_second, burst }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Taken> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, AccountState> {
         let taken = self.taken.get_or_init(|| self.callers.taken(&self.caller));
         taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -307,7 +308,8 @@ mod tests {
         #[test]
         fn the_rate_holds(gaps in prop::collection::vec(0..400_u64, 1..200), rate in 1..20_u32) {
             let start = Instant::now();
-            let config = Arc::new(Config { requests: Some(rate), burst: Span::seconds(3), ..Config::default() });
+            let burst = Span::seconds(3);
+            let config = Arc::new(Config { requests: Some(rate), burst, ..Config::default() });
             let alice = Callers::default().of(&caller("alice"), &config);
             let (mut now, mut let_in) = (start, 0_u32);
             for gap in gaps {

@@ -111,8 +111,8 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// The family of `kvs_edge_requests_rejected_total`, for the listener, which refuses before the gateway sees
-    /// anything.
+    /// The family of `kvs_edge_requests_rejected_total`, for the listener, which refuses before the gateway
+    /// sees anything.
     #[must_use]
     pub fn rejected(&self) -> IntCounterVec {
         self.rejected.clone()

@@ -1,8 +1,8 @@
 //! The path of one request, a straight line: route, authenticate, read, authorize, answer, record.
 //!
-//! Each step is a file. A step gives the next one a value that it cannot do without: a [`Route`], a caller, a request,
-//! a `Permitted`. A permit is made by policy alone and owns the request that was judged, so what was permitted is what
-//! is served, from the cache too (law 1).
+//! Each step is a file. A step gives the next one a value that it cannot do without: a [`Route`], a caller, a
+//! request, a `Permitted`. A permit is made by policy alone and owns the request that was judged, so what was
+//! permitted is what is served, from the cache too (law 1).
 
 mod api;
 mod audit;
@@ -79,7 +79,7 @@ pub struct Gateway {
 }
 
 /// What a gateway is made of.
-pub struct Parts {
+pub struct Components {
     /// Verifies tokens.
     pub identity: Arc<Identity>,
     /// Where a token may stand in a request.
@@ -120,8 +120,8 @@ pub type Incoming = http::Request<hyper::body::Incoming>;
 impl Gateway {
     /// A gateway of these parts.
     #[must_use]
-    pub fn new(parts: Parts) -> Self {
-        let Parts { policy, keys, archive, sessions, upstream, public_url, audit, .. } = parts;
+    pub fn new(parts: Components) -> Self {
+        let Components { policy, keys, archive, sessions, upstream, public_url, audit, .. } = parts;
         let streams =
             Streams { archive: archive.clone(), policy: policy.clone(), upstream: upstream.clone() };
         let live_window = parts.playback.live_window;
@@ -197,8 +197,8 @@ impl Gateway {
         let caller = self.authenticator.authenticate(&route, &parts, record).await?;
         let wanted = self.reader.read(&route, &caller, &parts, body, record).await?;
         let permitted = self.authorizer.authorize(caller, wanted, parts, record).await?;
-        // Each in a box of its own: hyper moves the future of a request about before it is first polled, and one with
-        // room for the largest of these would cost a segment more than its whole answer.
+        // Each in a box of its own: hyper moves the future of a request about before it is first polled, and
+        // one with room for the largest of these would cost a segment more than its whole answer.
         match route {
             Route::Api(_) => Box::pin(self.api.answer(&permitted, record)).await,
             Route::Page(page) => Box::pin(self.pages.answer(page, &permitted, record)).await,

@@ -1,9 +1,9 @@
 //! `NextToken` bound to the request that it continues.
 //!
-//! KVS's own tokens say nothing that we could check, so a token of one stream beside the name of another would be a
-//! way around policy (docs/THREATS.md). Ours seals KVS's token together with the stream and the footage:
-//! a continuation is judged by the footage it continues, and a token that was not given out for this stream does
-//! not open.
+//! KVS's own tokens say nothing that we could check, so a token of one stream beside the name of another
+//! would be a way around policy (docs/THREATS.md). Ours seals KVS's token together with the stream and the
+//! footage: a continuation is judged by the footage it continues, and a token that was not given out for this
+//! stream does not open.
 
 use super::error::Error;
 use crate::kvs::operations::{FragmentSelector, GetImages, ListFragments};
@@ -27,7 +27,8 @@ struct Inside {
 
 const PURPOSE: &[u8] = b"kvs-edge page token v2";
 
-/// Which stream a token was given out for: a name says it only together with the account and region that serve it.
+/// Which stream a token was given out for: a name says it only together with the account and region that
+/// serve it.
 #[derive(Serialize, Deserialize)]
 struct Bound {
     /// The `[[aws]]` entry's name.
@@ -47,16 +48,17 @@ impl Bound {
         }
     }
 
-    /// A page may be asked for by name and the next one by ARN, and the other way round: entry and name must be the
-    /// same then, and of two ARNs every letter.
+    /// A page may be asked for by name and the next one by ARN, and the other way round: entry and name must
+    /// be the same then, and of two ARNs every letter.
     fn is_same(&self, other: &Self) -> bool {
         let arns = self.arn.as_ref().zip(other.arn.as_ref());
         self.entry == other.entry && self.name == other.name && arns.is_none_or(|(one, two)| one == two)
     }
 }
 
-/// Replaces our token in a call by KVS's own, and fills in the footage that it continues. `locate` tells where a stream
-/// is served from; a call about one that is not stays as it is, since it goes no further than to be refused.
+/// Replaces our token in a call by KVS's own, and fills in the footage that it continues. `locate` tells
+/// where a stream is served from; a call about one that is not stays as it is, since it goes no further than
+/// to be refused.
 ///
 /// # Errors
 /// [`Error::PageToken`] if the token was not given out for this stream.

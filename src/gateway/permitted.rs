@@ -21,7 +21,7 @@ pub(super) struct Permitted {
     pub(super) capability: Option<Arc<OpenedCapability>>,
     /// Where the stream is served from; none for a list of streams.
     pub(super) located: Option<Located>,
-    /// What policy was told besides the caller and the request.
+    /// What policy judged by besides the caller and the request.
     pub(super) scene: Scene,
     /// The head of the HTTP request, for conditions and ranges.
     pub(super) parts: Parts,
@@ -66,7 +66,8 @@ impl Permitted {
         Ok(self.described.get_or_init(|| stream))
     }
 
-    /// The stream by ARN, so that a capability ends with its stream; by name where KVS does not describe it to us.
+    /// The stream by ARN, so that a capability ends with its stream; by name where KVS does not describe it
+    /// to us.
     pub(super) async fn stream_reference(&self, archive: &Archive) -> Result<StreamRef, Error> {
         match self.stream(archive).await {
             Ok(stream) => Ok(StreamRef::Arn(stream.arn().clone())),

@@ -40,8 +40,8 @@ pub(super) struct PlaybackUrl {
 }
 
 impl PlaybackUrls {
-    /// Opens the shared session, so that the caller learns here whether there is anything to play, and seals the way to
-    /// it for `expires` seconds at most.
+    /// Opens the shared session, so that the caller learns here whether there is anything to play, and seals
+    /// the way to it for `expires` seconds at most.
     ///
     /// # Errors
     /// There is nothing to play, or the caller's claims do not fit into a URL.
@@ -94,8 +94,8 @@ impl PlaybackUrls {
         }
     }
 
-    /// Seals a statement. If the caller's groups make it too long for a path, those are left out that no policy in force
-    /// names: that decides nothing, and the playback URL ends with these policies.
+    /// Seals a statement. If the caller's groups make it too long for a path, those are left out that no
+    /// policy in force names: that decides nothing, and the playback URL ends with these policies.
     fn seal(&self, mut statement: Statement) -> Result<String, Error> {
         let whole = self.keys.seal(&statement);
         if whole.len() <= LONGEST_CAPABILITY {
@@ -107,9 +107,9 @@ impl PlaybackUrls {
         if abridged.len() <= LONGEST_CAPABILITY { Ok(abridged) } else { Err(Error::LongCapability) }
     }
 
-    /// Adds the binding cookie to a reply. Scripts cannot read it, and it is sent on the paths of playback and of the
-    /// calls that give out playback URLs only. Over plain HTTP, which is for development, browsers take no `Secure`
-    /// cookie, and `SameSite=None` needs one.
+    /// Adds the binding cookie to a reply. Scripts cannot read it, and it is sent on the paths of playback
+    /// and of the calls that give out playback URLs only. Over plain HTTP, which is for development, browsers
+    /// take no `Secure` cookie, and `SameSite=None` needs one.
     pub(super) fn with_cookie(&self, mut reply: Reply, url: &PlaybackUrl) -> Reply {
         let Some(value) = &url.cookie else { return reply };
         let (name, base) = (BINDING_COOKIE, self.base_path());

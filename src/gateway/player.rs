@@ -1,11 +1,11 @@
 //! Answers players: playlists and manifests without secrets, media from the cache.
 //!
-//! A playlist is the same bytes for every viewer of a session, since the capability is in the path and every URI in it
-//! is relative. Browsers do not keep it: a live one changes every second, and any of them must stop when the viewer's
-//! right to it does.
+//! A playlist is the same bytes for every viewer of a session, since the capability is in the path and every
+//! URI in it is relative. Browsers do not keep it: a live one changes every second, and any of them must stop
+//! when the viewer's right to it does.
 
 use super::audit::Audit;
-use super::body::Source;
+use super::body::BodySource;
 use super::error::Error;
 use super::gzip;
 use super::permitted::Permitted;
@@ -95,7 +95,7 @@ async fn playlist_reply(playlist: Playlist, resource: &Resource, asked: &HeaderM
     reply.headers.insert(CACHE_STATUS, cache_status_of_playlist(playlist.outcome));
     if range::is_known(asked, &etag) {
         reply.status = StatusCode::NOT_MODIFIED;
-        reply.source = Source::Empty;
+        reply.source = BodySource::Empty;
         reply.headers.remove(header::CONTENT_ENCODING);
     }
     if let Ok(etag) = HeaderValue::from_str(&etag) {

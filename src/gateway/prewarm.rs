@@ -1,7 +1,8 @@
 //! Footage fetched ahead of its viewers: a clip, or what a playback session of a range will ask for.
 //!
-//! Few jobs run at a time and each fetches a few objects at a time, under the same quotas as callers. A purge of the
-//! stream cancels its jobs. Operators begin them on their own listener; there is no caller, so nothing is given out.
+//! Few jobs run at a time and each fetches a few objects at a time, under the same quotas as callers. A purge
+//! of the stream cancels its jobs. Operators begin them on their own listener; there is no caller, so nothing
+//! is given out.
 
 use super::read::{Query, read_page};
 use super::route::Page;
@@ -82,8 +83,8 @@ pub struct Prewarm {
 }
 
 impl Warming {
-    /// Begins to fetch what `request` names: `{"stream": name or ARN, "start": …, "end": …, "what": "clip" or "hls"}`; a
-    /// clip, if it does not say what. Returns what [`Warming::show`] shows of it.
+    /// Begins to fetch what `request` names: `{"stream": name or ARN, "start": …, "end": …, "what": "clip" or
+    /// "hls"}`; a clip, if it does not say what. Returns what [`Warming::show`] shows of it.
     ///
     /// # Errors
     /// What is wrong with the request, or that too many wait already.
@@ -203,7 +204,8 @@ impl Job {
                 self.done.fetch_add(1, Ordering::Relaxed);
             }
             Err(problem) => {
-                tracing::warn!(stream = %self.stream, job = self.id, problem, "an object could not be warmed");
+                let (stream, job) = (&self.stream, self.id);
+                tracing::warn!(%stream, job, problem, "an object could not be warmed");
                 self.failed.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -220,7 +222,8 @@ impl Job {
             JobState::Canceled => ("canceled", None),
         };
         json!({
-            "id": self.id, "stream": self.stream.as_str(), "what": self.what, "start": self.start, "end": self.end,
+            "id": self.id, "stream": self.stream.as_str(), "what": self.what,
+            "start": self.start, "end": self.end,
             "state": word, "problem": problem, "objects": count(&self.objects), "done": count(&self.done),
             "failed": count(&self.failed), "bytes": count(&self.bytes),
         })
@@ -283,7 +286,8 @@ fn text(request: &Value, name: &str) -> Result<String, String> {
         Some(Value::Number(number)) => Ok(number.to_string()),
         Some(_) => Err(format!("{name} is not what it should be")),
         None => Err(format!(
-            "{name} is missing: /cache/warm?stream=NAME-or-ARN&start=…&end=…&what=clip or hls, or the same as JSON"
+            "{name} is missing: /cache/warm?stream=NAME-or-ARN&start=…&end=…&what=clip or hls, \
+             or the same as JSON"
         )),
     }
 }

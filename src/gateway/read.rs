@@ -1,6 +1,7 @@
 //! What is asked: a route, a body and a query become one [`Request`].
 //!
-//! A plain GET is the same request as the call it stands for, so policy, caches and counters know only nine calls.
+//! A plain GET is the same request as the call it stands for, so policy, caches and counters know only nine
+//! calls.
 
 use super::authenticated::Authenticated;
 use super::error::Error;
@@ -26,7 +27,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Expires of a session behind a stable address: as long as KVS allows; `playback.max_ttl` and the token bound it.
+/// Expires of a session behind a stable address: as long as KVS allows; `playback.max_ttl` and the token
+/// bound it.
 pub(super) const PAGE_EXPIRES: u32 = crate::kvs::bounds::SESSION_SECONDS_MAX;
 /// The most streams that a page of `/streams` holds.
 pub const MOST_STREAMS: u16 = 1_000;
@@ -110,8 +112,9 @@ pub(super) fn read_page(page: &Page, query: &Query<'_>, now: Timestamp) -> Resul
     })
 }
 
-/// The pictures around an instant; the answer picks the nearest one at or before it. Without an instant, a picture that
-/// was fetched a moment ago may be shown, so the judged range reaches as far back as that picture may be.
+/// The pictures around an instant; the answer picks the nearest one at or before it. Without an instant, a
+/// picture that was fetched a moment ago may be shown, so the judged range reaches as far back as that
+/// picture may be.
 fn snapshot(stream: StreamRef, query: &Query<'_>, now: Timestamp) -> Result<GetImages, Error> {
     let asked = query.time("at")?;
     let max_age = query.max_age()?;
@@ -159,7 +162,8 @@ fn play(
         },
         show_timestamps: true,
         show_numbers: false,
-        // All of the range. HLS joins it from as many sessions as it takes; DASH refuses what is longer than one.
+        // All of the range. HLS joins it from as many sessions as it takes; DASH refuses what is longer than
+        // one.
         max_fragments: match (live, protocol) {
             (true, _) => 5,
             (false, _) => sessions::WHOLE,

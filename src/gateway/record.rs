@@ -1,8 +1,8 @@
-//! What happened to a request: filled in by the steps, written once, when the last byte has left or the client has
-//! gone.
+//! What happened to a request: filled in by the steps, written once, when the last byte has left or the
+//! client has gone.
 //!
-//! The logic stays clear of counting; this file turns one record into metrics and the access line. It never holds a
-//! token, a capability or a KVS secret, so none can be logged.
+//! The logic stays clear of counting; this file turns one record into metrics and the access line. It never
+//! holds a token, a capability or a KVS secret, so none can be logged.
 
 use super::labels::{NO_CACHE, NO_STREAM, OTHER};
 use super::limits::Allowance;
@@ -201,12 +201,12 @@ impl Record {
             self.log(first_byte.as_secs_f64() * 1000.0);
         }
         if let Some(spans) = self.spans.take() {
-            self.tell(spans);
+            self.end_spans(spans);
         }
     }
 
     /// What a trace says of the request: what the access line says, but no caller.
-    fn tell(&self, spans: Spans) {
+    fn end_spans(&self, spans: Spans) {
         if let Some(first) = self.first_byte {
             spans.steps().note("send", first, Instant::now());
         }

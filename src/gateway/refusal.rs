@@ -1,10 +1,11 @@
-//! How every failure looks from outside: status, exception name, message, and the word under which it is counted.
+//! How every failure looks from outside: status, exception name, message, and the word under which it is
+//! counted.
 //!
-//! One exhaustive match, so a new kind of failure compiles only once its response has been decided. The shape is KVS's
-//! own (docs/KVS.md 3.5), so that SDKs raise their typed exceptions. A message says what the caller can do. What only
-//! operators should know goes to the log.
+//! One exhaustive match, so a new kind of failure compiles only once its response has been decided. The shape
+//! is KVS's own (docs/KVS.md 3.5), so that SDKs raise their typed exceptions. A message says what the caller
+//! can do. What only operators should know goes to the log.
 
-use super::body::Source;
+use super::body::BodySource;
 use super::error::Error;
 use super::record::Record;
 use super::reply::Reply;
@@ -241,7 +242,13 @@ pub fn reply(error: &Error, record: &mut Record) -> Reply {
     if let Error::Bug(invariant) = error {
         tracing::error!(request_id = %record.request_id, op = record.api, invariant, "a bug of kvs-edge");
     } else if response.status.is_server_error() {
-        tracing::warn!(request_id = %record.request_id, op = record.api, status = response.status.as_u16(), error = %reason(error), "request failed");
+        tracing::warn!(
+            request_id = %record.request_id,
+            op = record.api,
+            status = response.status.as_u16(),
+            error = %reason(error),
+            "request failed"
+        );
     }
     let body = serde_json::json!({ "Message": response.message }).to_string();
     let mut reply = Reply::empty(response.status);
@@ -269,7 +276,7 @@ pub fn reply(error: &Error, record: &mut Record) -> Reply {
         }
         _ => {}
     }
-    reply.source = Source::Whole(body.into());
+    reply.source = BodySource::Whole(body.into());
     reply
 }
 

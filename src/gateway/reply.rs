@@ -1,8 +1,9 @@
 //! Answers: status, headers and where the body comes from; and the HTTP of cached media.
 //!
-//! Headers are set here from an allow-list of our own making; nothing that KVS sent is passed on but content types.
+//! Headers are set here from an allow-list of our own making; nothing that KVS sent is passed on but content
+//! types.
 
-use super::body::{Body, Source};
+use super::body::{Body, BodySource};
 use super::record::Record;
 use crate::archive::Truncation;
 use crate::cache::{Found, Outcome, Reading};
@@ -20,7 +21,7 @@ pub struct Reply {
     /// Its headers.
     pub headers: HeaderMap,
     /// Its body.
-    pub source: Source,
+    pub source: BodySource,
 }
 
 /// Room for the headers of most answers, so that the map never grows.
@@ -37,18 +38,18 @@ impl Reply {
     /// An empty answer.
     #[must_use]
     pub fn empty(status: StatusCode) -> Self {
-        Self { status, headers: HeaderMap::with_capacity(USUAL_HEADERS), source: Source::Empty }
+        Self { status, headers: HeaderMap::with_capacity(USUAL_HEADERS), source: BodySource::Empty }
     }
 
     /// JSON at hand. It describes the present, so it is not kept.
     #[must_use]
     pub fn json(value: &serde_json::Value) -> Self {
-        Self::api(HeaderValue::from_static("application/json"), Source::Whole(value.to_string().into()))
+        Self::api(HeaderValue::from_static("application/json"), BodySource::Whole(value.to_string().into()))
     }
 
     /// The answer to a call: made for this caller, now.
     #[must_use]
-    pub fn api(content_type: HeaderValue, source: Source) -> Self {
+    pub fn api(content_type: HeaderValue, source: BodySource) -> Self {
         let mut reply = Self::empty(StatusCode::OK);
         reply.headers.insert(header::CONTENT_TYPE, content_type);
         reply.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -96,17 +97,17 @@ impl Reply {
     #[must_use]
     pub fn without_body(mut self) -> Self {
         let length = match &self.source {
-            Source::Empty => None,
-            Source::Whole(bytes) => Some(bytes.len() as u64),
-            Source::Cached(reader) => http_body::Body::size_hint(reader).exact(),
-            Source::Passing(stream) => http_body::Body::size_hint(stream).exact(),
+            BodySource::Empty => None,
+            BodySource::Whole(bytes) => Some(bytes.len() as u64),
+            BodySource::Cached(reader) => http_body::Body::size_hint(reader).exact(),
+            BodySource::Passing(stream) => http_body::Body::size_hint(stream).exact(),
         };
         if let Some(length) = length
             && !self.headers.contains_key(header::CONTENT_LENGTH)
         {
             self.headers.insert(header::CONTENT_LENGTH, length.into());
         }
-        self.source = Source::Empty;
+        self.source = BodySource::Empty;
         self
     }
 }
@@ -188,13 +189,13 @@ pub async fn media(
                 length,
             );
             reply.headers.insert(header::CONTENT_LENGTH, part.end.saturating_sub(part.start).into());
-            reply.source = Source::Cached(reading.body(Some(part)));
+            reply.source = BodySource::Cached(reading.body(Some(part)));
         }
         Selection::Whole | Selection::NeedsLength | Selection::NeedsBytes(_) => {
             if let Some(length) = length {
                 reply.headers.insert(header::CONTENT_LENGTH, length.into());
             }
-            reply.source = Source::Cached(reading.body(None));
+            reply.source = BodySource::Cached(reading.body(None));
         }
     }
     Ok(if method == Method::HEAD { reply.without_body() } else { reply })
@@ -264,6 +265,6 @@ pub fn cache_status_of_parts(outcome: Outcome) -> HeaderValue {
 pub fn text(bytes: Bytes, content_type: &'static str) -> Reply {
     let mut reply = Reply::empty(StatusCode::OK);
     reply.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    reply.source = Source::Whole(bytes);
+    reply.source = BodySource::Whole(bytes);
     reply
 }

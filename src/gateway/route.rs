@@ -1,8 +1,8 @@
 //! What a method and a path mean.
 //!
-//! Pure: a path is read once, here, and everything after speaks of the [`Route`]. Paths are compared exactly as they
-//! arrive; nothing is decoded or normalised, since every path that means something is plain ASCII, and a second
-//! reading of the same path is how proxies are tricked (`HARDENING.md`, "Lessons").
+//! Pure: a path is read once, here, and everything after speaks of the [`Route`]. Paths are compared exactly
+//! as they arrive; nothing is decoded or normalised, since every path that means something is plain ASCII,
+//! and a second reading of the same path is how proxies are tricked (`HARDENING.md`, "Lessons").
 
 use crate::kvs::{Operation, Protocol, StreamName};
 use http::Method;
@@ -57,7 +57,8 @@ pub enum Lost {
     /// Nothing is here.
     #[error("there is nothing at this path; the calls are {}", calls())]
     Unknown,
-    /// The path of a call in another letter case, which KVS would answer with an empty success (`KVS.md` 3.6).
+    /// The path of a call in another letter case, which KVS would answer with an empty success (`KVS.md`
+    /// 3.6).
     #[error("paths are case-sensitive: this call's path is {right}")]
     LetterCase {
         /// The path to use.

@@ -1,8 +1,8 @@
-//! The gateway's series, looked up once. Counting a request costs a few additions, without a lock, a hash of labels or
-//! an allocation.
+//! The gateway's series, looked up once. Counting a request costs a few additions, without a lock, a hash of
+//! labels or an allocation.
 //!
-//! Every value of `api` and `cache` is known ahead, so their series are an array. Streams are not; theirs are looked up in a
-//! map that is copied when a new one comes, which readers never wait for.
+//! Every value of `api` and `cache` is known ahead, so their series are an array. Streams are not; theirs are
+//! looked up in a map that is copied when a new one comes, which readers never wait for.
 
 use super::labels::{CACHE_WORDS, NO_STREAM, StreamLabel, apis};
 use arc_swap::ArcSwap;

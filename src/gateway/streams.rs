@@ -1,7 +1,8 @@
 //! What of all streams a caller may see, page by page.
 //!
-//! Pages are cut after the caller's view has been filtered, so that they are full, and a token says nothing but the last
-//! name shown. Deciding yields to other requests now and then, so that 10,000 streams hold up no worker.
+//! Pages are cut after the caller's view has been filtered, so that they are full, and a token says nothing
+//! but the last name shown. Deciding yields to other requests now and then, so that 10,000 streams hold up no
+//! worker.
 
 use super::error::Error;
 use super::permitted::Permitted;
@@ -41,8 +42,8 @@ pub(super) struct VisiblePage {
 }
 
 impl Streams {
-    /// The next `size` streams, in the order of their names, that the caller may describe and whose names begin with
-    /// the prefix of `list`.
+    /// The next `size` streams, in the order of their names, that the caller may describe and whose names
+    /// begin with the prefix of `list`.
     pub(super) async fn page(
         &self,
         permitted: &Permitted,
@@ -158,8 +159,8 @@ impl Streams {
     }
 }
 
-/// What stands for all that an operation may be asked: the present, and a second of the archive, of now, of some hours ago and of
-/// some days ago. Who may do something with any of these should be offered it.
+/// What stands for all that an operation may be asked: the present, and a second of the archive, of now, of
+/// some hours ago and of some days ago. Who may do something with any of these should be offered it.
 fn possible(operation: Operation, now: Timestamp) -> Vec<Question> {
     const HOUR: u64 = 3600;
     let session =

@@ -1,8 +1,9 @@
-//! Capabilities that were opened, so that a player's next request costs a hash and a look-up instead of a decryption.
+//! Capabilities that were opened, so that a player's next request costs a hash and a look-up instead of a
+//! decryption.
 //!
-//! They are kept by the SHA-256 of the whole capability, within one generation of settings: a reload begins with none,
-//! since it may change the keys. What a capability says is not a decision. Its end, its binding and policy are checked
-//! at each request.
+//! They are kept by the SHA-256 of the whole capability, within one generation of settings: a reload begins
+//! with none, since it may change the keys. What a capability says is not a decision. Its end, its binding
+//! and policy are checked at each request.
 
 use super::{Binding, Error, Keys, Statement};
 use crate::caller::Caller;

@@ -67,7 +67,8 @@ impl OnBehalfOf {
         Self { principal, account: Some(account), steps, log }
     }
 
-    /// kvs-edge itself, for all callers together; `purpose` is the principal whose turn it takes. Nobody is charged.
+    /// kvs-edge itself, for all callers together; `purpose` is the principal whose turn it takes. Nobody is
+    /// charged.
     #[must_use]
     pub fn everybody(purpose: impl Into<Arc<str>>) -> Self {
         Self { principal: purpose.into(), account: None, steps: Steps::default(), log: Arc::default() }

@@ -1,9 +1,10 @@
-//! Fragments on their way: one call to KVS for those that a request lacks, shared with every request that lacks them.
+//! Fragments on their way: one call to KVS for those that a request lacks, shared with every request that
+//! lacks them.
 //!
-//! A [`Batch`] is owned by the request that started it and runs a few fragments ahead of that client. Other requests
-//! join it: one that waits for a fragment moves the batch on, however slow its owner is. Every fragment goes to the
-//! cache as it arrives. What the owner has not taken yet is held up to a bound, so memory stays small and no request
-//! stalls another.
+//! A [`Batch`] is owned by the request that started it and runs a few fragments ahead of that client. Other
+//! requests join it: one that waits for a fragment moves the batch on, however slow its owner is. Every
+//! fragment goes to the cache as it arrives. What the owner has not taken yet is held up to a bound, so
+//! memory stays small and no request stalls another.
 
 use crate::cache::Key;
 use crate::kvs::StreamArn;
@@ -36,7 +37,7 @@ pub(super) struct BatchState {
     pub(super) fragments: HashMap<Key, Fragment>,
     /// Fragments and bytes that are here for the owner.
     ready: (usize, usize),
-    /// A fragment beyond the owner's window, here for whoever waited for it.
+    /// A fragment beyond the owner's window, here for the reader that waited for it.
     over: Option<Key>,
     /// How many wait for a fragment.
     waiting: usize,
@@ -52,7 +53,7 @@ pub(super) enum Fragment {
     Coming,
     /// It is here for those who joined.
     Ready(Bytes),
-    /// It has been here; the cache has it, if anybody.
+    /// It has been here. If it is still held, the cache has it.
     Passed,
     Failed(InBand),
 }
@@ -95,7 +96,8 @@ impl Batches {
         batch.join()
     }
 
-    /// Splits fragments into those that others are bringing already and the rest, which `start` makes one call for.
+    /// Splits fragments into those that others are bringing already and the rest, which `start` makes one
+    /// call for.
     pub fn plan<'a>(
         &self,
         missing: impl Iterator<Item = &'a Key>,

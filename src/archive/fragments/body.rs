@@ -7,12 +7,12 @@ use http_body::{Body, Frame};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-type Step = Pin<Box<dyn Future<Output = Option<(Result<Bytes, Broken>, Assembly)>> + Send>>;
+type NextFragment = Pin<Box<dyn Future<Output = Option<(Result<Bytes, Broken>, Assembly)>> + Send>>;
 
 /// The body of an answer.
 pub(super) struct Feed {
     first: Option<Bytes>,
-    next: Option<Step>,
+    next: Option<NextFragment>,
     /// How it ends, once what came before had its chance to leave.
     broken: Option<Broken>,
 }
@@ -53,7 +53,8 @@ impl Body for Feed {
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
             Some((Err(broken), _)) => {
-                // hyper drops what it has not flushed when a body breaks; it flushes when a body has nothing ready.
+                // hyper drops what it has not flushed when a body breaks; it flushes when a body has nothing
+                // ready.
                 self.broken = Some(broken);
                 cx.waker().wake_by_ref();
                 Poll::Pending

@@ -21,7 +21,7 @@ pub const MATROSKA: &str = "video/webm";
 const IDLE: Duration = Duration::from_secs(30);
 
 /// What a batch is made with.
-pub struct Source {
+pub struct FragmentSource {
     /// The way to KVS.
     pub upstream: Upstream,
     /// The stream.
@@ -35,7 +35,12 @@ pub struct Source {
 }
 
 /// Calls KVS for the fragments of a batch, in a task of its own.
-pub(super) fn start(reader: &BatchReader, batches: &Batches, source: Source, list: GetMediaForFragmentList) {
+pub(super) fn start(
+    reader: &BatchReader,
+    batches: &Batches,
+    source: FragmentSource,
+    list: GetMediaForFragmentList,
+) {
     let (batch, batches) = (reader.batch.clone(), batches.clone());
     tokio::spawn(async move {
         let ending = EndGuard { batch: &batch, batches: &batches };
@@ -51,7 +56,7 @@ pub(super) fn start(reader: &BatchReader, batches: &Batches, source: Source, lis
 async fn drive(
     batch: &Batch,
     batches: &Batches,
-    source: &Source,
+    source: &FragmentSource,
     list: &GetMediaForFragmentList,
 ) -> Result<(), upstream::Error> {
     let asking = source.upstream.media(source.stream.located(), list, &source.on_behalf_of);
@@ -74,7 +79,8 @@ async fn drive(
             None => return Ok(()),
             Some(Ok(chunk)) => deliver(batch, batches, source, list, chunk).await,
             Some(Err(broken)) => {
-                tracing::warn!(stream = %source.stream.located().stream.name(), %broken, "a list of fragments broke");
+                let stream = source.stream.located().stream.name();
+                tracing::warn!(%stream, %broken, "a list of fragments broke");
                 return Ok(());
             }
         }
@@ -84,7 +90,7 @@ async fn drive(
 async fn deliver(
     batch: &Batch,
     batches: &Batches,
-    source: &Source,
+    source: &FragmentSource,
     list: &GetMediaForFragmentList,
     chunk: Chunk,
 ) {
@@ -104,7 +110,7 @@ async fn deliver(
         batch.changed.notify_waiters();
         return;
     }
-    // First into the cache: whoever finds it gone from here looks there next.
+    // First into the cache: a request that finds it gone from here looks there next.
     if !batch.purged.load(Ordering::SeqCst) {
         keep(source, key, chunk.bytes.clone()).await;
     }
@@ -118,7 +124,7 @@ async fn deliver(
 }
 
 /// Puts a fragment into the cache.
-async fn keep(source: &Source, key: Key, bytes: Bytes) {
+async fn keep(source: &FragmentSource, key: Key, bytes: Bytes) {
     let now = Timestamp::now();
     let keep = freshness::keep(Kind::Mkv, StatusCode::OK, now, &source.rules);
     let fetch = move || {

@@ -1,8 +1,8 @@
-//! GetMediaForFragmentList from single fragments: those that are held come from the cache, and KVS is called once for
-//! the rest (`batch`).
+//! GetMediaForFragmentList from single fragments: those that are held come from the cache, and KVS is called
+//! once for the rest (`batch`).
 //!
-//! The answer is KVS's: documents in the order of the request. A fragment that KVS cannot give is an error answer as
-//! long as nothing has left, and a broken body after that; it is never kept.
+//! The answer is KVS's: documents in the order of the request. A fragment that KVS cannot give is an error
+//! answer as long as nothing has left, and a broken body after that; it is never kept.
 
 mod batch;
 mod body;
@@ -22,7 +22,7 @@ use crate::upstream::{self, InBand, OnBehalfOf, Upstream};
 use batch::{BatchReader, Taken};
 use body::Feed;
 use bytes::Bytes;
-use call::Source;
+use call::FragmentSource;
 use http_body_util::BodyExt;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -159,8 +159,8 @@ impl Assembly {
         }
     }
 
-    /// Calls KVS for what is neither held nor on its way, from the next fragment on. Returns whether anything was
-    /// missing.
+    /// Calls KVS for what is neither held nor on its way, from the next fragment on. Returns whether anything
+    /// was missing.
     fn plan(&mut self) -> bool {
         let mut missing = Vec::new();
         let mut seen = HashSet::new();
@@ -189,8 +189,8 @@ impl Assembly {
         true
     }
 
-    fn source(&self) -> Source {
-        Source {
+    fn source(&self) -> FragmentSource {
+        FragmentSource {
             upstream: self.upstream.clone(),
             stream: self.stream.clone(),
             on_behalf_of: self.on_behalf_of.clone(),
