@@ -1,4 +1,4 @@
-//! Following `NextToken` through a listing of KVS (`docs/KVS.md` 2.4), with an end in any case.
+//! Following `NextToken` through a listing of KVS (`docs/KVS.md` 2.2), with an end in any case.
 //!
 //! A listing ends when KVS gives no token. It also ends at a token that was followed before, whether on the page before or
 //! on an earlier one: what follows is known already. A listing of more pages than its caller expects is an error, because
