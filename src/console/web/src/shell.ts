@@ -1,13 +1,13 @@
-// The frame around both views: the bar on top with clock, settings and session, short notices, and menus that close by
-// themselves. Views put their own controls into the bar's middle.
+// The frame around both views: the bar on top with clock, settings and session. Views put their own controls into the
+// bar's middle.
 
-import { h, mark, say, Ends, type Child } from './dom';
-import { icon, type Icon } from './icons';
+import { h, say, Ends, type Child } from './dom';
 import { now } from './present';
 import { onPreference, prefer, preferences, type Theme } from './preferences';
 import { badge } from './session/badge';
 import type { Session } from './session/session';
 import { text } from './text';
+import { iconButton, menu, relabel, toggleFullScreen } from './widgets';
 import { clockTime, dayOf, zoneName, type Zone } from './words';
 
 export interface Shell {
@@ -41,19 +41,6 @@ export function shell(session: Session, signIn: () => void): Shell {
   return { root, main, bar: (...children) => middle.replaceChildren(...children.filter((child): child is Node => child instanceof Node)) };
 }
 
-/** A button with an icon and a name that is shown on hover and read aloud. */
-export function iconButton(name: Icon, label: string, press: (event: MouseEvent) => void, more: Record<string, unknown> = {}): HTMLButtonElement {
-  return h('button', { type: 'button', class: 'icon-button', 'aria-label': label, title: label, on: { click: press }, ...more }, icon(name));
-}
-
-/** Changes a button's icon and name. */
-export function relabel(button: HTMLButtonElement, name: Icon, label: string): void {
-  if (button.getAttribute('aria-label') === label) return;
-  button.replaceChildren(icon(name));
-  button.setAttribute('aria-label', label);
-  button.title = label;
-}
-
 function fullScreenButton(ends: Ends): HTMLElement {
   const button = iconButton('full', text.top.fullScreen, () => void toggleFullScreen(document.documentElement), { class: 'icon-button wide-only' });
   if (!document.fullscreenEnabled) button.hidden = true;
@@ -62,13 +49,6 @@ function fullScreenButton(ends: Ends): HTMLElement {
     relabel(button, full ? 'leaveFull' : 'full', full ? text.top.leaveFullScreen : text.top.fullScreen);
   });
   return button;
-}
-
-export async function toggleFullScreen(element: Element): Promise<void> {
-  try {
-    if (document.fullscreenElement) await document.exitFullscreen();
-    else await element.requestFullscreen();
-  } catch { /* the browser may refuse; the button simply does nothing then */ }
 }
 
 function settings(): HTMLElement {
@@ -82,43 +62,3 @@ function settings(): HTMLElement {
     choice<Zone>(text.top.zone, 'zone', text.top.zones, () => preferences.zone, (zone) => prefer({ zone }))));
 }
 
-/** A button that opens a panel below it; Escape, a click elsewhere or leaving by Tab closes it. */
-export function menu(button: HTMLButtonElement, panel: HTMLElement, opened?: () => void): HTMLElement {
-  const root = h('div', { class: 'menu' }, button, panel);
-  const show = (open: boolean) => {
-    panel.toggleAttribute('hidden', !open);
-    mark(button, 'aria-expanded', String(open));
-    if (open) opened?.();
-  };
-  show(false);
-  button.addEventListener('click', () => show(panel.hidden !== false));
-  root.addEventListener('keydown', (event) => {
-    if (event.key === 'Escape' && !panel.hidden) { event.stopPropagation(); show(false); button.focus(); }
-  });
-  root.addEventListener('focusout', (event) => { if (event.relatedTarget instanceof Node && !root.contains(event.relatedTarget)) show(false); });
-  document.addEventListener('pointerdown', (event) => { if (event.target instanceof Node && root.isConnected && !root.contains(event.target)) show(false); });
-  root.addEventListener('close-menu', () => show(false));
-  return root;
-}
-
-const notices = h('div', { class: 'notices', role: 'status', 'aria-live': 'polite' });
-
-/** Says something short at the bottom of the screen. */
-export function notice(words: string, ms = 5000): void {
-  if (!notices.isConnected) document.body.append(notices);
-  const note = h('div', { class: 'notice' }, words);
-  notices.append(note);
-  while (notices.children.length > 3) notices.firstChild?.remove();
-  setTimeout(() => note.remove(), ms);
-}
-
-/** A dialog above everything, closed by Escape or its cross. */
-export function dialog(title: string, ...children: Child[]): HTMLDialogElement {
-  const box = h('dialog', { class: 'dialog', 'aria-label': title },
-    h('div', { class: 'dialog-head' }, h('h2', {}, title), iconButton('close', text.camera.close, () => box.close())), ...children);
-  box.addEventListener('close', () => box.remove());
-  box.addEventListener('click', (event) => { if (event.target === box) box.close(); });
-  document.body.append(box);
-  box.showModal();
-  return box;
-}

@@ -9,7 +9,8 @@ import { now } from '../present';
 import { onPreference, preferences } from '../preferences';
 import { messageOf, type Session } from '../session/session';
 
-import { dialog, notice, toggleFullScreen, type Shell } from '../shell';
+import { type Shell } from '../shell';
+import { dialog, notice, toggleFullScreen } from '../widgets';
 import { text } from '../text';
 import { duration, moment } from '../words';
 import { ClipPanel, save } from './clip';

@@ -6,7 +6,7 @@ import { icon } from '../icons';
 import { now } from '../present';
 import { preferences } from '../preferences';
 import { messageOf, type Session } from '../session/session';
-import { notice } from '../shell';
+import { notice } from '../widgets';
 import { text } from '../text';
 import { bytes, duration, moment } from '../words';
 import { estimate, fileName, LONGEST, type Estimate } from './estimate';

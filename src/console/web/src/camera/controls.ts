@@ -4,7 +4,7 @@ import { h, mark, say } from '../dom';
 import { icon } from '../icons';
 import { now } from '../present';
 import { preferences } from '../preferences';
-import { iconButton, menu, relabel } from '../shell';
+import { iconButton, menu, relabel } from '../widgets';
 import { text } from '../text';
 import { clockMs, dayOf, zoneName } from '../words';
 import { RATES, type Deck } from './deck';

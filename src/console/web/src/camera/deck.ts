@@ -9,7 +9,7 @@ import type { State } from '../play/state';
 import { preferences, prefer } from '../preferences';
 import { now } from '../present';
 import type { Session } from '../session/session';
-import { notice } from '../shell';
+import { notice } from '../widgets';
 import { text } from '../text';
 import { duration, moment } from '../words';
 import { rangeAfter, rangeFor, rangeFrom } from './archive';

@@ -6,7 +6,7 @@ import { isFine, wordsOf } from '../play/state';
 import type { Outcome } from '../play/tally';
 import { now } from '../present';
 import { preferences } from '../preferences';
-import { iconButton } from '../shell';
+import { iconButton } from '../widgets';
 import { text } from '../text';
 import { bytes, duration, moment } from '../words';
 import type { Deck } from './deck';

@@ -4,7 +4,7 @@
 import { h, mark, say, Ends } from '../dom';
 import { now } from '../present';
 import { onPreference, preferences } from '../preferences';
-import { iconButton } from '../shell';
+import { iconButton } from '../widgets';
 import { text } from '../text';
 import { clockMs, clockTime, dayOf, moment } from '../words';
 import { coloursOf, paint } from './painter';

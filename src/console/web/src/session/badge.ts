@@ -4,7 +4,7 @@ import { h, mark, say } from '../dom';
 import { icon } from '../icons';
 import { now } from '../present';
 import { preferences } from '../preferences';
-import { menu, notice } from '../shell';
+import { menu, notice } from '../widgets';
 import { text } from '../text';
 import { countdown, duration, moment } from '../words';
 import type { Session } from './session';

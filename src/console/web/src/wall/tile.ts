@@ -10,7 +10,7 @@ import { Stage } from '../play/stage';
 import { now } from '../present';
 import { learnSize, preferences, stillSize } from '../preferences';
 import type { Session } from '../session/session';
-import { iconButton, toggleFullScreen } from '../shell';
+import { iconButton, toggleFullScreen } from '../widgets';
 import { text } from '../text';
 
 /** Tiles that left the screen for less than this are not worth opening again, in ms. */
