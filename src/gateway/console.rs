@@ -6,7 +6,7 @@ use super::error::Error;
 use super::labels;
 use super::record::Record;
 use super::reply::{self, Reply};
-use super::route::{Lost, Route};
+use super::route::{NoRoute, Route};
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{self, HeaderName, HeaderValue};
@@ -66,7 +66,7 @@ impl Console {
     }
 
     fn asset(&self, path: &str, parts: &Parts) -> Result<Reply, Error> {
-        let asset = (self.file)(path).ok_or(Lost::Unknown)?;
+        let asset = (self.file)(path).ok_or(NoRoute::Unknown)?;
         let mut reply = reply::text(Bytes::from_static(asset.bytes), asset.content_type);
         let keep = if asset.immutable { "public, max-age=31536000, immutable" } else { "no-cache" };
         reply.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(keep));

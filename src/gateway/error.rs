@@ -1,7 +1,7 @@
 //! Why a request got no answer: the failures of every step, gathered. `refusal` says how each looks.
 
 use super::limits::Limited;
-use super::route::Lost;
+use super::route::NoRoute;
 use crate::kvs::Invalid;
 use crate::net::body::Broken;
 use crate::net::intake;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 pub enum Error {
     /// Nothing is there.
     #[error(transparent)]
-    Lost(#[from] Lost),
+    NoRoute(#[from] NoRoute),
     /// There is no credential, or none that is good.
     #[error(transparent)]
     Identity(#[from] identity::Error),

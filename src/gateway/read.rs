@@ -7,7 +7,7 @@ use super::authenticated::Authenticated;
 use super::error::Error;
 use super::next_token;
 use super::record::Record;
-use super::route::{Lost, Page, Route};
+use super::route::{NoRoute, Page, Route};
 use crate::archive::{PICTURE_SPAN, STALEST_PICTURE};
 use crate::kvs::operations::{
     DescribeStream, FragmentSelector, GetClip, GetDashStreamingSessionUrl, GetHlsStreamingSessionUrl,
@@ -66,7 +66,7 @@ impl Reader {
                 let query = parts.uri.query().unwrap_or_default();
                 let resource = Resource::parse(*protocol, file, query)
                     .filter(|_| *protocol == capability.session.protocol)
-                    .ok_or(Lost::Unknown)?;
+                    .ok_or(NoRoute::Unknown)?;
                 let (stream, session) = (capability.stream.clone(), capability.session.clone());
                 Request::Playback { stream, session, resource }
             }

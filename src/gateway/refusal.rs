@@ -9,7 +9,7 @@ use super::body::BodySource;
 use super::error::Error;
 use super::record::Record;
 use super::reply::Reply;
-use super::route::Lost;
+use super::route::NoRoute;
 use crate::kvs::Fault;
 use crate::net::intake;
 use crate::{identity, playback, policy, sessions, upstream};
@@ -42,13 +42,13 @@ const FAILURE: &str = "InternalFailure";
 impl Error {
     fn response(&self) -> ErrorResponse {
         match self {
-            Self::Lost(lost @ Lost::Method { .. }) => {
+            Self::NoRoute(lost @ NoRoute::Method { .. }) => {
                 response(StatusCode::METHOD_NOT_ALLOWED, INVALID, lost.to_string())
             }
-            Self::Lost(lost @ Lost::StreamName(..)) => {
+            Self::NoRoute(lost @ NoRoute::StreamName(..)) => {
                 response(StatusCode::BAD_REQUEST, INVALID, lost.to_string())
             }
-            Self::Lost(lost) => {
+            Self::NoRoute(lost) => {
                 response(StatusCode::NOT_FOUND, "UnknownOperationException", lost.to_string())
             }
             Self::Identity(error) => of_identity(error),
@@ -264,7 +264,7 @@ pub fn reply(error: &Error, record: &mut Record) -> Reply {
         headers.insert(HeaderName::from_static("x-amz-retry-after"), millis.into());
     }
     match error {
-        Error::Lost(Lost::Method { allow }) => {
+        Error::NoRoute(NoRoute::Method { allow }) => {
             headers.insert(header::ALLOW, HeaderValue::from_static(allow));
         }
         Error::Identity(identity::Error::Missing { .. }) => {
@@ -285,5 +285,19 @@ fn reason(error: &Error) -> String {
     match error {
         Error::Denied(denied) => format!("{denied}: {}", denied.reason()),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_invariant_is_a_failure_of_ours_and_not_a_missing_page() {
+        let response = Error::Bug("a step met what the step before it rules out").response();
+        assert_eq!((response.status, response.kind.as_str()), (StatusCode::INTERNAL_SERVER_ERROR, FAILURE));
+        assert!(!response.message.contains("step"), "{}", response.message);
+        let missing = Error::NoRoute(NoRoute::Unknown).response();
+        assert_eq!(missing.status, StatusCode::NOT_FOUND);
     }
 }

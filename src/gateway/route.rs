@@ -53,7 +53,7 @@ pub enum Page {
 
 /// Why a request leads nowhere.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Lost {
+pub enum NoRoute {
     /// Nothing is here.
     #[error("there is nothing at this path; the calls are {}", calls())]
     Unknown,
@@ -86,23 +86,23 @@ impl<'a> Route<'a> {
     ///
     /// # Errors
     /// Nothing is there, or not for this method.
-    pub fn find(method: &Method, path: &'a str) -> Result<Self, Lost> {
+    pub fn find(method: &Method, path: &'a str) -> Result<Self, NoRoute> {
         if let Some(operation) = Operation::from_path(path) {
             return if method == Method::POST {
                 Ok(Self::Api(operation))
             } else {
-                Err(Lost::Method { allow: "POST" })
+                Err(NoRoute::Method { allow: "POST" })
             };
         }
         let route = Self::readable(path)?;
         if matches!(*method, Method::GET | Method::HEAD) {
             Ok(route)
         } else {
-            Err(Lost::Method { allow: READ })
+            Err(NoRoute::Method { allow: READ })
         }
     }
 
-    fn readable(path: &'a str) -> Result<Self, Lost> {
+    fn readable(path: &'a str) -> Result<Self, NoRoute> {
         if let Some(rest) = path.strip_prefix("/hls/v1/") {
             return playback(Protocol::Hls, rest);
         }
@@ -120,21 +120,21 @@ impl<'a> Route<'a> {
         }
         let right =
             Operation::ALL.map(Operation::path).into_iter().find(|right| right.eq_ignore_ascii_case(path));
-        Err(right.map_or(Lost::Unknown, |right| Lost::LetterCase { right }))
+        Err(right.map_or(NoRoute::Unknown, |right| NoRoute::LetterCase { right }))
     }
 }
 
-fn playback(protocol: Protocol, rest: &str) -> Result<Route<'_>, Lost> {
-    let (capability, file) = rest.split_once('/').ok_or(Lost::Unknown)?;
+fn playback(protocol: Protocol, rest: &str) -> Result<Route<'_>, NoRoute> {
+    let (capability, file) = rest.split_once('/').ok_or(NoRoute::Unknown)?;
     if capability.is_empty() || file.is_empty() || file.contains('/') {
-        return Err(Lost::Unknown);
+        return Err(NoRoute::Unknown);
     }
     Ok(Route::Playback { protocol, capability, file })
 }
 
-fn page(rest: &str) -> Result<Page, Lost> {
+fn page(rest: &str) -> Result<Page, NoRoute> {
     let (name, tail) = rest.split_once('/').unwrap_or((rest, ""));
-    let stream = StreamName::parse(name).map_err(|problem| Lost::StreamName(name.to_owned(), problem))?;
+    let stream = StreamName::parse(name).map_err(|problem| NoRoute::StreamName(name.to_owned(), problem))?;
     let play = |protocol, live| Page::Play { stream: stream.clone(), protocol, live };
     Ok(match tail {
         "" if !rest.ends_with('/') => Page::Stream(stream),
@@ -145,7 +145,7 @@ fn page(rest: &str) -> Result<Page, Lost> {
         "vod.m3u8" => play(Protocol::Hls, false),
         "live.mpd" => play(Protocol::Dash, true),
         "vod.mpd" => play(Protocol::Dash, false),
-        _ => return Err(Lost::Unknown),
+        _ => return Err(NoRoute::Unknown),
     })
 }
 
@@ -185,13 +185,13 @@ mod tests {
     #[test]
     fn what_leads_nowhere_says_what_to_do() {
         let lost = |method: Method, path: &str| Route::find(&method, path).unwrap_err();
-        assert_eq!(lost(Method::POST, "/GetClip"), Lost::LetterCase { right: "/getClip" });
+        assert_eq!(lost(Method::POST, "/GetClip"), NoRoute::LetterCase { right: "/getClip" });
         assert_eq!(
             lost(Method::GET, "/gethlsstreamingsessionurl"),
-            Lost::LetterCase { right: "/getHLSStreamingSessionURL" }
+            NoRoute::LetterCase { right: "/getHLSStreamingSessionURL" }
         );
-        assert_eq!(lost(Method::GET, "/getClip"), Lost::Method { allow: "POST" });
-        assert_eq!(lost(Method::POST, "/streams"), Lost::Method { allow: "GET, HEAD" });
+        assert_eq!(lost(Method::GET, "/getClip"), NoRoute::Method { allow: "POST" });
+        assert_eq!(lost(Method::POST, "/streams"), NoRoute::Method { allow: "GET, HEAD" });
         assert!(lost(Method::POST, "/putMedia").to_string().contains("/getMediaForFragmentList"));
         assert!(lost(Method::GET, "/streams/a%20b").to_string().contains("no stream name"));
         for path in [
@@ -203,7 +203,7 @@ mod tests {
             "",
             "/getClip/",
         ] {
-            assert_eq!(lost(Method::GET, path), Lost::Unknown, "{path}");
+            assert_eq!(lost(Method::GET, path), NoRoute::Unknown, "{path}");
         }
     }
 
