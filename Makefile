@@ -1,6 +1,6 @@
-# The two commands: `make demo` and `make test`. Both install what they need and are quick the second time.
+# `make demo` and `make test` install what they need and are quick the second time.
 SHELL := /bin/bash
-.PHONY: demo test check tools build
+.PHONY: demo test lint fmt check
 
 # Everything runs from this checkout; nothing is installed outside target/ but Debian packages.
 VENV := target/venv
@@ -11,10 +11,16 @@ demo: ## emulator, gateway and a development issuer on loopback, with three came
 	@cargo build --bin kvs-edge
 	@exec target/debug/kvs-edge demo
 
-test: ## formatting, lints, all tests
-	@scripts/tools test
+fmt: ## formats all code
+	cargo fmt --all
+
+lint: ## formatting and lints
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+
+test: ## formatting, lints, all tests
+	@scripts/tools test
+	@$(MAKE) --no-print-directory lint
 	cargo test --workspace --doc --quiet
 	PATH="$(CURDIR)/$(VENV)/bin:$(CURDIR)/target/node/bin:$$PATH" cargo nextest run --workspace
 

@@ -34,7 +34,7 @@ fn median(rounds: usize, mut round: impl FnMut() -> Duration) -> f64 {
 }
 
 fn token(key: &SigningKey, algorithm: Algorithm, number: usize) -> String {
-    let exp = Timestamp::now().millis() / 1000 + 3600;
+    let exp = Timestamp::from(kvs_edge::base::clock::now()).millis() / 1000 + 3600;
     let claims = json!({ "iss": ISSUER, "aud": "kvs-edge", "sub": format!("user-{number}"), "exp": exp,
         "groups": ["guards", "night-shift", "berlin"], "email": "somebody@example.com", "name": "Some Body" });
     key.sign(algorithm, &claims).expect("the key fits the algorithm")
@@ -65,7 +65,7 @@ async fn tokens() {
     ] {
         let key = SigningKey::generate(kind).expect("randomness");
         let identity = identity(&key, algorithm, Arc::default()).await;
-        let now = Timestamp::now();
+        let now = Timestamp::from(kvs_edge::base::clock::now());
         let mut fresh = Vec::new();
         for number in 0..300 {
             let token = token(&key, algorithm, number);
@@ -106,12 +106,16 @@ async fn flood() {
     while start.elapsed() < Duration::from_secs(20) {
         sent += 1;
         let header = URL_SAFE_NO_PAD.encode(json!({ "alg": "ES256", "kid": sent.to_string() }).to_string());
-        let refused = identity.verify(&format!("{header}.{rest}"), Timestamp::now()).await;
+        let refused =
+            identity.verify(&format!("{header}.{rest}"), Timestamp::from(kvs_edge::base::clock::now())).await;
         assert!(refused.is_err());
         if sent.is_multiple_of(100) {
             honest += 1;
             let token = token(&key, Algorithm::ES256, honest);
-            identity.verify(&token, Timestamp::now()).await.expect("an honest token");
+            identity
+                .verify(&token, Timestamp::from(kvs_edge::base::clock::now()))
+                .await
+                .expect("an honest token");
         }
     }
     let rate = sent as f64 / start.elapsed().as_secs_f64();
@@ -128,7 +132,7 @@ fn decisions() {
         toml::from_str("files = ['p.cedar']\nstream_sets = { lobby = ['lobby-*'] }").expect("right settings");
     config.resolve(folder.path());
     let policy = Policy::load(&config, &policy::Attributes::default()).expect("right policies");
-    let now = Timestamp::now();
+    let now = Timestamp::from(kvs_edge::base::clock::now());
     let name = StreamName::parse("lobby-1").expect("a name");
     let facts =
         StreamFacts { name: name.clone(), region: "eu-west-1".into(), account: None, arn: None, tags: None };

@@ -4,7 +4,7 @@
 //! accepted. The module exists in tests and with the feature `fuzzing` only, so the parsers stay private. The tests
 //! here run the committed seeds through the same functions, so a change that breaks a target fails `make test`.
 
-use crate::config::{Config, Source};
+use crate::config::{Config, ConfigSource};
 use crate::identity::{self, Algorithm, Identity, IssuerConfig, KeySet};
 use crate::kvs::{Call, Operation, Resource, Timestamp};
 use crate::net::body::Broken;
@@ -185,7 +185,7 @@ pub fn proxy_header(data: &[u8]) -> bool {
 #[must_use]
 pub fn config(data: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(data) else { return false };
-    match Config::load(&Source::of_text(text)) {
+    match Config::load(&ConfigSource::of_text(text)) {
         Ok(_) => true,
         Err(refused) => {
             assert!(!refused.lines.is_empty(), "a refusal says why");

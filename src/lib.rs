@@ -4,6 +4,14 @@
 //! session, or AWS. This file is the map: parts import from the floors below their own, and neighbours on a floor
 //! are strangers (`tests/it/architecture.rs` holds them to it).
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "tests spawn what ends with their runtime, and compare with the clock"
+    )
+)]
+
 // start
 pub mod cli;
 

@@ -11,7 +11,7 @@ pub use config::Config;
 pub use operations::Admin;
 
 use crate::net::drain::{self, Phase, Signal};
-use crate::net::listener::{self, Bound, Limits, Terms};
+use crate::net::listener::{self, Bound, Limits, ListenerOptions};
 use crate::setting::{ByteSize, Span};
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub async fn serve<A: Admin>(bound: Bound, admin: Arc<A>, mut program: Signal) {
     let (own_drain, signal) = drain::channel();
     let answering = listener::serve(
         bound,
-        Terms::plain(limits()),
+        ListenerOptions::plain(limits()),
         move |request, _| {
             let admin = admin.clone();
             async move { pages::answer(&*admin, request).await }

@@ -2,7 +2,7 @@
 
 use super::persistent::{Calls, Persistent, Prepared, key_client};
 use crate::archive::Archive;
-use crate::config::{Config, Refused, Source};
+use crate::config::{Config, ConfigSource, InvalidConfig};
 use crate::gateway::{self, Console, ConsoleFile, Cors, Gateway, Recorder};
 use crate::identity::{self, Identity, Sources};
 use crate::net::client::Limits;
@@ -39,10 +39,10 @@ pub struct Built {
 /// Every mistake, each with its position.
 pub async fn gateway(
     config: &Config,
-    source: &Source,
+    source: &ConfigSource,
     persistent: &Persistent,
     purpose: Purpose<'_>,
-) -> Result<Built, Refused> {
+) -> Result<Built, InvalidConfig> {
     let wrong = |mistakes: Vec<Mistake>| source.locate(&mistakes);
     let mut faults = Faults::default();
     let policy = faults.of(Policy::load(&config.policy, &attributes(config)));
@@ -94,10 +94,10 @@ pub async fn gateway(
 
 async fn identity_of(
     config: &Config,
-    source: &Source,
+    source: &ConfigSource,
     persistent: &Persistent,
     purpose: Purpose<'_>,
-) -> Result<Result<Arc<Identity>, Vec<Mistake>>, Refused> {
+) -> Result<Result<Arc<Identity>, Vec<Mistake>>, InvalidConfig> {
     let (issuers, settings, metrics) = (&config.issuer, &config.identity, persistent.identity.clone());
     Ok(match purpose {
         Purpose::Start => Identity::start(issuers, settings, key_fetch(source)?, metrics).await,
@@ -120,7 +120,7 @@ impl Faults {
 ///
 /// # Errors
 /// Every mistake in them, each with its position.
-pub fn policy(config: &Config, source: &Source) -> Result<Policy, Refused> {
+pub fn policy(config: &Config, source: &ConfigSource) -> Result<Policy, InvalidConfig> {
     Policy::load(&config.policy, &attributes(config)).map_err(|mistakes| source.locate(&mistakes))
 }
 
@@ -140,14 +140,14 @@ fn attributes(config: &Config) -> Attributes {
 ///
 /// # Errors
 /// Every mistake in the settings of issuers, each with its position.
-pub async fn identity(config: &Config, source: &Source) -> Result<Arc<Identity>, Refused> {
-    let broken = |error: prometheus::Error| Refused { lines: vec![error.to_string()] };
+pub async fn identity(config: &Config, source: &ConfigSource) -> Result<Arc<Identity>, InvalidConfig> {
+    let broken = |error: prometheus::Error| InvalidConfig { lines: vec![error.to_string()] };
     let metrics = identity::Metrics::register(&prometheus::Registry::new()).map_err(broken)?;
     let identity = Identity::start(&config.issuer, &config.identity, key_fetch(source)?, metrics).await;
     identity.map_err(|mistakes| source.locate(&mistakes))
 }
 
-fn key_fetch(source: &Source) -> Result<identity::Fetch, Refused> {
+fn key_fetch(source: &ConfigSource) -> Result<identity::Fetch, InvalidConfig> {
     let client = key_client().map_err(|e| source.locate(&[Mistake::at("issuer", e.to_string())]))?;
     Ok(Arc::new(move |request| {
         let client = client.clone();
@@ -200,7 +200,7 @@ fn console_of(config: &Config) -> Console {
 ///
 /// # Errors
 /// A file cannot be read or does not fit.
-pub fn tls(config: &Config, source: &Source) -> Result<Option<net::tls::LoadedTls>, Refused> {
+pub fn tls(config: &Config, source: &ConfigSource) -> Result<Option<net::tls::LoadedTls>, InvalidConfig> {
     let Some(tls) = &config.server.tls else { return Ok(None) };
     let loaded = net::tls::load(tls);
     loaded.map(Some).map_err(|error| source.locate(&[Mistake::at("server.tls", error.to_string())]))
@@ -210,24 +210,24 @@ pub fn tls(config: &Config, source: &Source) -> Result<Option<net::tls::LoadedTl
 ///
 /// # Errors
 /// Every mistake, each with its position.
-pub async fn check(source: &Source, online: bool) -> Result<String, Refused> {
+pub async fn check(source: &ConfigSource, online: bool) -> Result<String, InvalidConfig> {
     let mut config = Config::load(source)?;
     let log = audit::Sink::try_out(&config.log.audit)
         .map_err(|problem| source.locate(&[Mistake::at("log.audit", problem.to_string())]));
     // A dry run writes nothing: the file may be the audit log of a running process.
     config.log.audit.to = audit::Target::Stdout;
     let persistent = Persistent::new(&config)
-        .map_err(|error| Refused { lines: vec![format!("cannot set up: {error:#}")] })?;
+        .map_err(|error| InvalidConfig { lines: vec![format!("cannot set up: {error:#}")] })?;
     let certificates = tls(&config, source).map(drop);
     let purpose = if online { Purpose::Start } else { Purpose::DryRun };
     let built = gateway(&config, source, &persistent, purpose).await;
     let others = [log, certificates].into_iter().filter_map(Result::err).flat_map(|refused| refused.lines);
     let gateway = match (others.collect::<Vec<_>>(), built) {
         (lines, Ok(built)) if lines.is_empty() => built.gateway,
-        (lines, Ok(_)) => return Err(Refused { lines }),
+        (lines, Ok(_)) => return Err(InvalidConfig { lines }),
         (mut lines, Err(refused)) => {
             lines.extend(refused.lines);
-            return Err(Refused { lines });
+            return Err(InvalidConfig { lines });
         }
     };
     let mut summary = format!(
@@ -243,7 +243,7 @@ pub async fn check(source: &Source, online: bool) -> Result<String, Refused> {
             problems.push(format!("[[aws]]: {error}"));
         }
         if !problems.is_empty() {
-            return Err(Refused { lines: problems });
+            return Err(InvalidConfig { lines: problems });
         }
         summary.push_str("; keys, credentials and KVS answer");
     }

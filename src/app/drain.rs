@@ -3,6 +3,7 @@
 
 use super::program::App;
 use super::signals::stop_signal;
+use crate::base::clock;
 use crate::kvs::Timestamp;
 use crate::net::drain::{Drain, Phase};
 use std::time::Duration;
@@ -44,7 +45,7 @@ impl Serving {
 async fn save(app: &App) {
     let gateway = app.gateway();
     gateway.sessions().save().await;
-    let (audit, now) = (gateway.audit().clone(), Timestamp::now());
+    let (audit, now) = (gateway.audit().clone(), Timestamp::from(clock::now()));
     audit.watch.end(|event| drop(audit.sink.write(event, now)));
     let flushed = tokio::task::spawn_blocking(move || audit.sink.flush(AUDIT_DEADLINE)).await;
     if !flushed.unwrap_or(false) {

@@ -19,7 +19,8 @@ pub use program::App;
 pub use run::{Running, until_stopped};
 
 use crate::admin;
-use crate::config::{Config, Refused, Source};
+use crate::base::clock;
+use crate::config::{Config, ConfigSource, InvalidConfig};
 use crate::identity::Identity;
 use crate::kvs::Timestamp;
 use crate::net::drain::channel;
@@ -47,7 +48,7 @@ pub enum Logging {
 ///
 /// # Errors
 /// The settings are refused, or an address cannot be listened on.
-pub async fn start(source: Source, logging: Logging) -> anyhow::Result<Running> {
+pub async fn start(source: ConfigSource, logging: Logging) -> anyhow::Result<Running> {
     install_crypto();
     let config = Config::load(&source)?;
     let log = match logging {
@@ -67,7 +68,7 @@ pub async fn start(source: Source, logging: Logging) -> anyhow::Result<Running> 
     let (drain, signal) = channel();
     let (addresses, admin_addresses) = (public.addresses(), operators.addresses());
     let app = Arc::new(App {
-        reloads: Reloads::register(persistent.registries.own(), Timestamp::now())?,
+        reloads: Reloads::register(persistent.registries.own(), Timestamp::from(clock::now()))?,
         gateway: ArcSwap::from_pointee(gateway),
         config: ArcSwap::from_pointee(config.clone()),
         started: config.clone(),
@@ -78,7 +79,7 @@ pub async fn start(source: Source, logging: Logging) -> anyhow::Result<Running> 
         draining: signal.clone(),
     });
     let mut listeners = JoinSet::new();
-    let terms = listener::Terms {
+    let options = listener::ListenerOptions {
         limits: config.limits.clone().with_room_for(config.identity.max_token),
         tls: app.certificates.current(),
         trust: Arc::new(config.server.trust()),
@@ -88,7 +89,7 @@ pub async fn start(source: Source, logging: Logging) -> anyhow::Result<Running> 
     let serving = app.clone();
     listeners.spawn(listener::serve(
         public,
-        terms,
+        options,
         move |request, peer| {
             let gateway = serving.gateway.load_full();
             async move { gateway.handle(request, &peer).await }
@@ -109,7 +110,7 @@ pub async fn start(source: Source, logging: Logging) -> anyhow::Result<Running> 
 ///
 /// # Errors
 /// The settings are refused.
-pub async fn check(source: &Source, online: bool) -> Result<String, Refused> {
+pub async fn check(source: &ConfigSource, online: bool) -> Result<String, InvalidConfig> {
     install_crypto();
     build::check(source, online).await
 }
@@ -119,7 +120,7 @@ pub async fn check(source: &Source, online: bool) -> Result<String, Refused> {
 ///
 /// # Errors
 /// The settings of issuers are refused.
-pub async fn identity(config: &Config, source: &Source) -> anyhow::Result<Arc<Identity>> {
+pub async fn identity(config: &Config, source: &ConfigSource) -> anyhow::Result<Arc<Identity>> {
     install_crypto();
     Ok(build::identity(config, source).await?)
 }

@@ -42,7 +42,7 @@ pub struct Persistent {
     session_metrics: sessions::Metrics,
     calls: Mutex<Option<Calls>>,
     audit: Mutex<Option<(audit::Config, Audit)>>,
-    watch: Arc<audit::Watch>,
+    watch: Arc<audit::Viewings>,
 }
 
 /// What a generation of the gateway needs that may outlive it: reused from the one before, or made anew.
@@ -112,7 +112,7 @@ impl Persistent {
             session_metrics: sessions::Metrics::register(registry, move |name| label(name).to_string())?,
             calls: Mutex::new(None),
             audit: Mutex::new(None),
-            watch: Arc::new(audit::Watch::new()),
+            watch: Arc::new(audit::Viewings::new()),
             registries,
         })
     }

@@ -2,7 +2,7 @@
 
 use super::persistent::Persistent;
 use super::reload_metrics::Reloads;
-use crate::config::{Config, Source};
+use crate::config::{Config, ConfigSource};
 use crate::gateway::Gateway;
 use crate::net::drain::Signal;
 use crate::net::tls::Certificates;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub struct App {
     pub(super) gateway: ArcSwap<Gateway>,
     pub(super) config: ArcSwap<Config>,
-    pub(super) source: Source,
+    pub(super) source: ConfigSource,
     pub(super) persistent: Persistent,
     pub(super) reloads: Reloads,
     pub(super) certificates: Certificates,

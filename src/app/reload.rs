@@ -4,8 +4,9 @@
 use super::build::{self, Built, Purpose};
 use super::program::App;
 use super::{needs_restart, systemd};
+use crate::base::clock;
 use crate::base::file_watch::FileWatch;
-use crate::config::{Config, Source};
+use crate::config::{Config, ConfigSource};
 use crate::kvs::Timestamp;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ impl App {
         systemd::ready(if rebuilt.is_ok() { "serving" } else { "serving; the last reload was refused" });
         match rebuilt {
             Ok(()) => {
-                self.reloads.succeeded(Timestamp::now());
+                self.reloads.succeeded(Timestamp::from(clock::now()));
                 tracing::info!(policy = &**self.gateway().policy().version(), "reloaded");
                 Ok(())
             }
@@ -64,7 +65,7 @@ impl App {
 ///
 /// They are those of the file as it is written now, even if it is refused, so that a repair of one of them is
 /// noticed. The file is parsed for this once per change.
-fn files_of(source: &Source, in_force: &Config) -> impl Fn() -> Vec<PathBuf> + Send + Sync + 'static {
+fn files_of(source: &ConfigSource, in_force: &Config) -> impl Fn() -> Vec<PathBuf> + Send + Sync + 'static {
     let written = source.again().and_then(|source| Config::load(&source));
     let config = written.unwrap_or_else(|_| in_force.clone());
     let (own, others) = (source.path().to_owned(), config.files());
@@ -75,7 +76,7 @@ fn files_of(source: &Source, in_force: &Config) -> impl Fn() -> Vec<PathBuf> + S
 }
 
 /// Watches the files of the settings. Call it before they are read, so that no change in between is missed.
-pub fn watch(source: &Source, config: &Config) -> FileWatch {
+pub fn watch(source: &ConfigSource, config: &Config) -> FileWatch {
     FileWatch::new(files_of(source, config))
 }
 

@@ -4,6 +4,7 @@ use super::drain::Serving;
 use super::program::App;
 use super::signals::stop_signal;
 use super::{reload, systemd};
+use crate::base::clock;
 use crate::base::file_watch::FileWatch;
 use crate::kvs::Timestamp;
 use crate::telemetry::log;
@@ -50,11 +51,11 @@ pub async fn until_stopped(running: Running) {
     drop(log);
 }
 
-/// Writes the end of viewings that have asked for nothing in a while to the audit log.
+/// Writes an entry for each viewing that has ended to the audit log.
 pub(super) async fn end_idle_viewings(app: Arc<App>) {
     loop {
         tokio::time::sleep(SWEEP).await;
-        let (audit, now) = (app.gateway().audit().clone(), Timestamp::now());
+        let (audit, now) = (app.gateway().audit().clone(), Timestamp::from(clock::now()));
         // The sink counts what cannot be written. A viewing that is over is no request to refuse.
         audit.watch.sweep(now, |event| drop(audit.sink.write(event, now)));
     }

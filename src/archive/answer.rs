@@ -6,6 +6,7 @@
 //! waited for it, and not kept.
 
 use super::{Archive, Error, Object, Source, Stream};
+use crate::base::clock;
 use crate::cache::freshness::{self, Kind};
 use crate::cache::{Fetched, Found, Head, Keep, Key, Outcome};
 use crate::kvs::{Call, StreamRef, Timestamp};
@@ -90,7 +91,7 @@ impl Object for JsonAnswer {
 
     async fn fetch(self, from: Source) -> Result<Fetched, upstream::Error> {
         let body = from.read(&self.call, LONGEST).await?;
-        let now = Timestamp::now();
+        let now = Timestamp::from(clock::now());
         let kind = parse(&body, is_complete).await.and_then(|complete| self.kind(complete));
         let keep = match kind.map(|kind| from.keep(kind, now)) {
             None | Some(Keep::No) => Keep::For(BRIEFLY),

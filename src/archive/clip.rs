@@ -2,6 +2,7 @@
 //! its way.
 
 use super::{Object, Source, Stream};
+use crate::base::clock;
 use crate::cache::freshness::Kind;
 use crate::cache::{Fetched, Head, Key};
 use crate::kvs::operations::GetClip;
@@ -36,7 +37,7 @@ impl Object for Clip {
     async fn fetch(self, from: Source) -> Result<Fetched, upstream::Error> {
         let range = self.call.selector.range;
         let answer = from.call(&Call::GetClip(self.call)).await?;
-        let now = Timestamp::now();
+        let now = Timestamp::from(clock::now());
         let content_type = answer.content_type.unwrap_or(HeaderValue::from_static("video/mp4"));
         let head = Head::new(content_type, answer.length, now);
         Ok(Fetched { head, keep: from.keep(Kind::Clip { range }, now), body: answer.body })

@@ -4,6 +4,7 @@
 //! by number.
 
 use super::{Object, Source, Stream};
+use crate::base::clock;
 use crate::cache::freshness::Kind;
 use crate::cache::{Fetched, Head, Key};
 use crate::kvs::bounds::FRAGMENTS_PAGE;
@@ -78,7 +79,7 @@ impl Object for FragmentList {
             stream: from.located.stream.name().to_string(),
         };
         let body: Bytes = serde_json::to_vec(&document).unwrap_or_default().into();
-        let now = Timestamp::now();
+        let now = Timestamp::from(clock::now());
         let head = Head::new(HeaderValue::from_static("application/json"), Some(body.len() as u64), now);
         let keep = from.keep(Kind::FragmentList { selector: kind, range }, now);
         Ok(Fetched { head, keep, body: whole(body) })

@@ -1,6 +1,8 @@
 //! Pictures: of an instant, and the newest one of a camera, for any number of callers.
 
 use super::{Archive, Error, Object, Source, Stream};
+use crate::base::clock;
+use crate::base::task::spawn_self_ending;
 use crate::cache::freshness::Kind;
 use crate::cache::{Fetched, Found, Head, Keep, Key, Outcome, Picture};
 use crate::kvs::operations::GetImages;
@@ -105,7 +107,7 @@ impl Object for Image {
         range.start = range.start.max(range.end.unwrap_or(self.at).minus(PICTURE_SPAN));
         let body = from.read(&Call::GetImages(self.call.clone()), LONGEST_ANSWER).await?;
         let found = last_picture(&body, self.call.range.end)?;
-        let now = Timestamp::now();
+        let now = Timestamp::from(clock::now());
         let keep = self.keep(&from, found.is_some(), now);
         let (instant, bytes) = found.unwrap_or((self.at, Bytes::new()));
         let mut head = Head::new(HeaderValue::from_static("image/jpeg"), Some(bytes.len() as u64), now);
@@ -183,7 +185,7 @@ impl Archive {
     /// Fetches the picture of this interval in a task of its own.
     fn refresh(&self, wanted: Image, camera: Key, on_behalf_of: OnBehalfOf) {
         let archive = self.clone();
-        tokio::spawn(async move {
+        spawn_self_ending(async move {
             let (key, source) = (wanted.key(), archive.source(&wanted, on_behalf_of));
             let at = wanted.at;
             let fetch = move || wanted.clone().fetch(source.clone());

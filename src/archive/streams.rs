@@ -5,6 +5,7 @@
 //! own: one that does not answer keeps its last good list and a note, and the others are served.
 
 use super::{Archive, Error};
+use crate::base::clock;
 use crate::base::single_flight::SingleFlight;
 use crate::kvs::bounds::STREAMS_PAGE;
 use crate::kvs::operations::ListStreams;
@@ -194,7 +195,7 @@ impl Lists {
         match listed {
             Ok(streams) => {
                 let streams: Streams = Arc::new(streams.into_iter().map(Arc::new).collect());
-                known.good = Some((Arc::clone(&streams), Timestamp::now(), Instant::now()));
+                known.good = Some((Arc::clone(&streams), Timestamp::from(clock::now()), Instant::now()));
                 known.failed = None;
                 Ok(streams)
             }

@@ -7,6 +7,7 @@
 //! because off EC2 each attempt can cost seconds.
 
 use super::transport::{SmithyConnector, Transport};
+use crate::base::clock;
 use crate::base::single_flight::SingleFlight;
 use arc_swap::ArcSwapOption;
 use aws_config::{BehaviorVersion, Region};
@@ -171,7 +172,7 @@ impl CachedCredentials {
 
     fn good(&self) -> Option<(Arc<Credentials>, Freshness)> {
         let kept = self.current.load_full()?;
-        match freshness(kept.keys.expiry(), SystemTime::now()) {
+        match freshness(kept.keys.expiry(), clock::now()) {
             Freshness::Ended => None,
             freshness => Some((kept.keys.clone(), freshness)),
         }
@@ -207,7 +208,7 @@ impl CachedCredentials {
 
     async fn ask(self: Arc<Self>) -> Result<Arc<Credentials>, Error> {
         let got = match tokio::time::timeout(PATIENCE, self.provider.provide_credentials()).await {
-            Ok(Ok(keys)) if freshness(keys.expiry(), SystemTime::now()) == Freshness::Ended => {
+            Ok(Ok(keys)) if freshness(keys.expiry(), clock::now()) == Freshness::Ended => {
                 Err(Error("what the source gave has already expired".into()))
             }
             Ok(Ok(keys)) => Ok(keys),

@@ -1,11 +1,12 @@
 //! A token bucket that may run into debt. Pure: the time is handed in.
 //!
-//! A bucket fills evenly, holds at most its burst, and starts full. Where a cost is known before, [`Bucket::take`] asks for
-//! it. Where it is known only once it has been spent, [`Bucket::spend`] takes it whatever there is, and the next one waits
-//! until the debt is paid.
+//! A bucket fills evenly, holds at most its burst, and starts full. Where a cost is known before,
+//! [`Bucket::take`] asks for it. Where it is known only once it has been spent, [`Bucket::spend`] takes it
+//! whatever there is, and the next one waits until the debt is paid.
 //!
-//! The rate is handed in with each use and is not kept, so that a bucket survives a change of settings. All arithmetic is
-//! in whole billionths of a token: nothing is lost to rounding, however often a bucket is looked at.
+//! The rate is handed in with each use and is not kept, so that a bucket survives a change of settings. All
+//! arithmetic is in whole billionths of a token: nothing is lost to rounding, however often a bucket is
+//! looked at.
 
 use std::time::{Duration, Instant};
 
@@ -21,8 +22,8 @@ pub struct Rate {
 /// One bucket. The default is a full one.
 #[derive(Clone, Debug, Default)]
 pub struct Bucket {
-    /// By how much it is less than full, in billionths of a token; more than the burst is a debt. Below zero it holds more
-    /// than time alone would give it.
+    /// By how much it is less than full, in billionths of a token; more than the burst is a debt. Below zero
+    /// it holds more than time alone would give it.
     missing: i128,
     /// When that was true.
     at: Option<Instant>,
@@ -51,8 +52,8 @@ impl Bucket {
         self.missing += i128::from(cost) * TOKEN;
     }
 
-    /// How long until there are `tokens`, if nobody takes any; zero if they are there. For more than the burst: as long as
-    /// it would take if the bucket held that much.
+    /// How long until there are `tokens`, if nobody takes any; zero if they are there. For more than the
+    /// burst: as long as it would take if the bucket held that much.
     pub fn wait(&mut self, tokens: u64, rate: Rate, now: Instant) -> Duration {
         self.refill(rate, now);
         let lacking = self.missing + (i128::from(tokens) - i128::from(rate.burst)) * TOKEN;
@@ -62,7 +63,8 @@ impl Bucket {
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
-    /// Adds tokens that were taken and not used, or that were earned. At most `beyond` tokens are kept beyond a full bucket.
+    /// Adds tokens that were taken and not used, or that were earned. At most `beyond` tokens are kept beyond
+    /// a full bucket.
     pub fn give(&mut self, tokens: u64, beyond: u64, rate: Rate, now: Instant) {
         self.refill(rate, now);
         let most = -i128::from(beyond) * TOKEN;

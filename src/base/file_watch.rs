@@ -1,9 +1,11 @@
-//! Watches a set of files and reports when one of them has changed: settings, policies, secrets, keys, certificates.
+//! Watches a set of files and reports when one of them has changed: settings, policies, secrets, keys,
+//! certificates.
 //!
-//! What counts is the file behind the name: its length, time of modification and inode, with symbolic links followed.
-//! So an edit in place, a rename over the file, and the swap of a linked folder that Kubernetes does are all changes,
-//! and reading the file is none. Events of the system (inotify) make a change known at once. Where there are none,
-//! such as on network file systems, the files are looked at every two seconds; nothing is read for that.
+//! What counts is the file behind the name: its length, time of modification and inode, with symbolic links
+//! followed. So an edit in place, a rename over the file, and the swap of a linked folder that Kubernetes
+//! does are all changes, and reading the file is none. Events of the system (inotify) make a change known at
+//! once. Where there are none, such as on network file systems, the files are looked at every two seconds;
+//! nothing is read for that.
 
 use notify::event::{EventKind, ModifyKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
@@ -17,8 +19,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// How often the files are looked at without an event.
 const POLL: Duration = Duration::from_secs(2);
-/// Files that belong together, such as a certificate and its key, change one after the other. A change is reported
-/// when nothing has changed for this long.
+/// Files that belong together, such as a certificate and its key, change one after the other. A change is
+/// reported when nothing has changed for this long.
 const SETTLE: Duration = Duration::from_millis(250);
 /// A change is reported after so many times [`SETTLE`] even if files go on changing.
 const MOST_SETTLING: usize = 8;
@@ -39,8 +41,8 @@ pub struct FileWatch {
 }
 
 impl FileWatch {
-    /// Watches the files that `list` names. It is called at every look, so it may find files by a pattern. It should
-    /// only list folders, not read files.
+    /// Watches the files that `list` names. It is called at every look, so it may find files by a pattern. It
+    /// should only list folders, not read files.
     #[must_use]
     pub fn new(list: impl Fn() -> Vec<PathBuf> + Send + Sync + 'static) -> Self {
         let (event, files) = (Arc::new(Notify::new()), Arc::<Mutex<BTreeSet<PathBuf>>>::default());
@@ -73,8 +75,8 @@ impl FileWatch {
         self.accept(Snapshot::of(&self.list));
     }
 
-    /// Returns when a file has changed, appeared or gone since the watch began or this last returned, and none has
-    /// changed for a moment after. Dropping the future loses nothing.
+    /// Returns when a file has changed, appeared or gone since the watch began or this last returned, and
+    /// none has changed for a moment after. Dropping the future loses nothing.
     pub async fn changed(&mut self) {
         loop {
             // At most one look per SETTLE, however busy the folders are.
@@ -136,7 +138,7 @@ fn may_be_a_change(event: &notify::Event, watched: &BTreeSet<PathBuf>) -> bool {
     }
 }
 
-/// The files there are, and what tells one content from the next.
+/// The files there are, and what distinguishes one content from the next.
 #[derive(Clone, PartialEq, Eq, Default)]
 struct Snapshot(BTreeMap<PathBuf, Option<FileIdentity>>);
 

@@ -1,12 +1,13 @@
 //! Single flight: callers who ask for the same key at the same time share one execution of the work.
 //!
-//! The work runs in a task of its own, so a caller that goes away takes nothing from the others. All callers get a clone
-//! of the one result, errors included. Nothing is cached: a caller who comes after the end starts the work again. A panic
-//! of the work frees the key and is reported to the callers who waited for it.
+//! The work runs in a task of its own, so a caller that goes away takes nothing from the others. All callers
+//! get a clone of the one result, errors included. Nothing is cached: a caller who comes after the end starts
+//! the work again. A panic of the work frees the key and is reported to the callers who waited for it.
 //!
-//! [`SingleFlight::run`] stops the work when nobody waits for it any more. [`SingleFlight::start`] lets it run to its end,
-//! for work whose result is kept somewhere and which has deadlines of its own.
+//! [`SingleFlight::run`] stops the work when nobody waits for it any more. [`SingleFlight::start`] lets it
+//! run to its end, for work whose result is kept somewhere and which has deadlines of its own.
 
+use super::task::spawn_self_ending;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -68,8 +69,8 @@ where
     K: Hash + Eq + Clone + Send + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    /// Joins the execution for `key`, or starts one with `work`, which is called at most once and only to start. The work
-    /// is stopped when the last [`Flight`] of it is dropped.
+    /// Joins the execution for `key`, or starts one with `work`, which is called at most once and only to
+    /// start. The work is stopped when the last [`Flight`] of it is dropped.
     pub fn run<F>(&self, key: K, work: impl FnOnce() -> F) -> Flight<K, V>
     where
         F: Future<Output = V> + Send + 'static,
@@ -77,7 +78,8 @@ where
         self.join(key, work, false)
     }
 
-    /// As [`SingleFlight::run`], but the work runs to its end even if nobody waits; also if others began it with `run`.
+    /// As [`SingleFlight::run`], but the work runs to its end even if nobody waits; also if others began it
+    /// with `run`.
     pub fn start<F>(&self, key: K, work: impl FnOnce() -> F) -> Flight<K, V>
     where
         F: Future<Output = V> + Send + 'static,
@@ -108,7 +110,7 @@ where
         // Outside the lock: whoever makes the future may use this very table.
         let end = End { flights: Arc::clone(&self.flights), key: flight.key.clone(), number: flight.number };
         let work = work();
-        let task = tokio::spawn(async move {
+        let task = spawn_self_ending(async move {
             let value = work.await;
             drop(end); // first, so that a caller who comes after the result starts afresh
             let _ = sender.send(Some(value));
@@ -330,7 +332,8 @@ mod tests {
     }
 
     proptest! {
-        /// At no time two executions of one key, whoever comes and goes; and nothing is left when all have gone.
+        /// At no time two executions of one key, whoever comes and goes; and nothing is left when all have
+        /// gone.
         #[test]
         fn never_two_at_once_and_nothing_left(actions in proptest::collection::vec(action(), 1..40)) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();

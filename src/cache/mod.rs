@@ -27,6 +27,7 @@ pub use key::{Key, Picture};
 pub use metrics::Metrics;
 pub use reader::{Reader, Reading};
 
+use crate::base::task::spawn_self_ending;
 use crate::net::body::Broken;
 use disk::{Disk, Loaded};
 use entry::Entry;
@@ -184,7 +185,7 @@ impl Cache {
         let held = || self.0.lookup(&key).filter(|(_, fresh)| *fresh).map(|(entry, _)| entry);
         let joined = self.0.in_flight.join(key, refresh, held);
         if let Joined::Started(fill, _) = &joined {
-            tokio::spawn(Arc::clone(fill).run(Arc::clone(&self.0), Arc::clone(fetch)).in_current_span());
+            spawn_self_ending(Arc::clone(fill).run(Arc::clone(&self.0), Arc::clone(fetch)).in_current_span());
         }
         joined
     }

@@ -8,6 +8,8 @@ use super::key::Key;
 use super::memory::Memory;
 use super::memory::budget::Budget;
 use super::metrics::Metrics;
+use crate::base::clock;
+use crate::base::task::spawn_self_ending;
 use crate::kvs::Timestamp;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -39,7 +41,7 @@ impl Tiers {
             metrics,
             clock,
         });
-        tokio::spawn(tidy(Arc::downgrade(&tiers)));
+        spawn_self_ending(tidy(Arc::downgrade(&tiers)));
         tiers
     }
 
@@ -87,7 +89,7 @@ pub(super) enum Clock {
 impl Clock {
     pub(super) fn now(&self) -> Timestamp {
         match self {
-            Self::Wall => Timestamp::now(),
+            Self::Wall => Timestamp::from(clock::now()),
             #[cfg(test)]
             Self::Set(millis) => Timestamp::from_millis(millis.load(std::sync::atomic::Ordering::Relaxed)),
         }

@@ -3,6 +3,7 @@
 //! Everything it makes (keys, tokens, the configuration in force) lies in one folder, which it prints.
 
 use crate::app;
+use crate::base::clock;
 use crate::net::client::{Client, Limits, Options};
 use anyhow::{Context, bail};
 use kvs_edge_emulator::{self as emulator, issuer};
@@ -11,7 +12,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// Try it: emulator, gateway, console and a development issuer on loopback, with three cameras
 #[derive(clap::Args)]
@@ -72,7 +73,7 @@ async fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     ];
     // The demo's own addresses hold also when the file is reloaded.
     let overrides = environment.map(|(name, value)| (name.to_owned(), value));
-    let source = crate::config::Source::read(&folder.join("demo.toml"), overrides.into_iter())?;
+    let source = crate::config::ConfigSource::read(&folder.join("demo.toml"), overrides.into_iter())?;
     let running = app::start(source, app::Logging::AsConfigured).await?;
     let (public, admin) = (first(&running.addresses)?, first(&running.admin)?);
     let play = wait_until_it_plays(public, &folder).await?;
@@ -134,7 +135,7 @@ fn prepare(folder: &Path) -> anyhow::Result<()> {
             subject: name.to_owned(),
             groups: groups.iter().map(|group| (*group).to_owned()).collect(),
             ttl: TOKEN_LIFE,
-            now: SystemTime::now(),
+            now: clock::now(),
         };
         secret(&folder.join(format!("{name}.jwt")), &issuer.mint(&claims)?)?;
     }

@@ -12,16 +12,14 @@ mod serve;
 mod setup;
 mod token;
 
-use crate::config::Refused;
+use crate::config::InvalidConfig;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
-/// The exit code for settings that cannot be used.
-const REFUSED: u8 = 2;
-
 /// Kinesis Video Streams archived media without AWS credentials: a caching, authenticating reverse proxy.
 #[derive(Parser)]
-#[command(name = "kvs-edge", version, propagate_version = true, arg_required_else_help = true, after_help = EXAMPLES)]
+#[command(name = "kvs-edge", version, propagate_version = true)]
+#[command(arg_required_else_help = true, after_help = EXAMPLES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -79,9 +77,9 @@ pub fn run() -> ExitCode {
     };
     done.unwrap_or_else(|error| {
         // A refused configuration is a list of places; everything else is one sentence with its causes.
-        if let Some(refused) = error.downcast_ref::<Refused>() {
+        if let Some(refused) = error.downcast_ref::<InvalidConfig>() {
             eprintln!("{refused}");
-            return ExitCode::from(REFUSED);
+            return ExitCode::from(setup::REFUSED);
         }
         eprintln!("kvs-edge: {error:#}");
         ExitCode::FAILURE

@@ -16,7 +16,7 @@ pub struct ServeArgs {
     file: ConfigFile,
 }
 
-/// Serves until it is told to stop.
+/// Serves until a signal ends it.
 ///
 /// # Errors
 /// The configuration is refused, or an address cannot be listened on.

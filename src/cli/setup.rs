@@ -1,7 +1,10 @@
 //! What commands begin with: the configuration file and the runtime.
 
-use crate::config::{Config, Refused, Source};
+use crate::config::{Config, ConfigSource, InvalidConfig};
 use std::path::{Path, PathBuf};
+
+/// The exit code for settings that cannot be used.
+pub(super) const REFUSED: u8 = 2;
 
 /// The argument that every command with a configuration takes.
 #[derive(clap::Args)]
@@ -12,11 +15,11 @@ pub(super) struct ConfigFile {
 }
 
 impl ConfigFile {
-    pub(super) fn source(&self) -> Result<Source, Refused> {
+    pub(super) fn source(&self) -> Result<ConfigSource, InvalidConfig> {
         source(&self.config)
     }
 
-    pub(super) fn load(&self) -> Result<(Source, Config), Refused> {
+    pub(super) fn load(&self) -> Result<(ConfigSource, Config), InvalidConfig> {
         let source = self.source()?;
         let config = Config::load(&source)?;
         Ok((source, config))
@@ -24,8 +27,8 @@ impl ConfigFile {
 }
 
 /// Reads a configuration file, with the environment of this process over it.
-pub(super) fn source(path: &Path) -> Result<Source, Refused> {
-    Source::read(path, std::env::vars())
+pub(super) fn source(path: &Path) -> Result<ConfigSource, InvalidConfig> {
+    ConfigSource::read(path, std::env::vars())
 }
 
 /// The program's runtime: as many workers as cores, or `KVS_EDGE_WORKERS`.

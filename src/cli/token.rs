@@ -3,6 +3,7 @@
 //!
 //! Nothing here is needed in production, where tokens come from the company's issuer.
 
+use crate::base::clock;
 use crate::identity::Algorithm;
 use crate::identity::mint::{Kind, SigningKey};
 use crate::kvs::Timestamp;
@@ -91,7 +92,7 @@ pub fn run(args: &TokenArgs) -> anyhow::Result<ExitCode> {
     }
     if let Some(issuer) = &args.issuer {
         let algorithm = args.alg.unwrap_or(key.algorithms()[0]);
-        println!("{}", key.sign(algorithm, &claims(args, issuer, Timestamp::now())?)?);
+        println!("{}", key.sign(algorithm, &claims(args, issuer, Timestamp::from(clock::now()))?)?);
     }
     Ok(ExitCode::SUCCESS)
 }

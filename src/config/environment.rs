@@ -20,7 +20,7 @@ pub(super) fn value_of(text: &str) -> Value {
         .unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
-/// Keys that may be a text for short, and which member of the table it stands for.
+/// Keys with a short form as text, and the member of the table that the text is.
 const SHORT_FORMS: [([&str; 2], &str); 1] = [(["log", "audit"], "to")];
 
 /// Where a member of a table is set whose key is a text for short, writes the table out.

@@ -14,27 +14,27 @@ use toml::{Table, Value};
 
 /// A configuration file that cannot be used, with everything that is wrong with it.
 #[derive(Debug)]
-pub struct Refused {
+pub struct InvalidConfig {
     /// One line each: `file:line:column: key: problem`.
     pub lines: Vec<String>,
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for InvalidConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.lines.join("\n"))
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for InvalidConfig {}
 
 /// A configuration file's text, and the environment that overrides it.
-pub struct Source {
+pub struct ConfigSource {
     path: PathBuf,
     text: String,
     environment: Vec<(String, String)>,
 }
 
-impl Source {
+impl ConfigSource {
     /// A file's text that is already here, without an environment.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn of_text(text: &str) -> Self {
@@ -45,8 +45,11 @@ impl Source {
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn read(path: &Path, environment: impl Iterator<Item = (String, String)>) -> Result<Self, Refused> {
-        let text = std::fs::read_to_string(path).map_err(|error| Refused {
+    pub fn read(
+        path: &Path,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, InvalidConfig> {
+        let text = std::fs::read_to_string(path).map_err(|error| InvalidConfig {
             lines: vec![format!("{}: cannot be read: {error}; --config FILE names it", path.display())],
         })?;
         let mut environment: Vec<_> =
@@ -59,7 +62,7 @@ impl Source {
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn again(&self) -> Result<Self, Refused> {
+    pub fn again(&self) -> Result<Self, InvalidConfig> {
         Self::read(&self.path, self.environment.iter().cloned())
     }
 
@@ -88,7 +91,7 @@ impl Source {
     ///
     /// # Errors
     /// Bad TOML, an unknown key, a wrong type or a malformed value, with its place.
-    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Refused> {
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, InvalidConfig> {
         let mut table: Table = toml::from_str(&self.text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start);
             self.refused(vec![format!("{}: {}", self.place_of_offset(at), error.message())])
@@ -104,7 +107,7 @@ impl Source {
 
     /// Deserializes a table and collects every fault. serde stops at the first one, so the key at fault is
     /// removed and the rest read again, until there is no fault, or one that cannot be removed.
-    fn every_fault<T: DeserializeOwned>(&self, mut table: Table) -> Result<T, Refused> {
+    fn every_fault<T: DeserializeOwned>(&self, mut table: Table) -> Result<T, InvalidConfig> {
         let (mut lines, mut gone) = (Vec::new(), Vec::new());
         loop {
             let error = match serde_path_to_error::deserialize(Value::Table(table.clone())) {
@@ -131,7 +134,7 @@ impl Source {
 
     /// Turns mistakes found by the parts into lines with places.
     #[must_use]
-    pub fn locate(&self, mistakes: &[Mistake]) -> Refused {
+    pub fn locate(&self, mistakes: &[Mistake]) -> InvalidConfig {
         let line = |mistake: &Mistake| match &mistake.place {
             Place::Key(key) => format!("{}: {}", self.place(key), mistake.problem),
             Place::File { path, line, column } => {
@@ -141,8 +144,8 @@ impl Source {
         self.refused(mistakes.iter().map(line).collect())
     }
 
-    fn refused(&self, lines: Vec<String>) -> Refused {
-        Refused { lines }
+    fn refused(&self, lines: Vec<String>) -> InvalidConfig {
+        InvalidConfig { lines }
     }
 
     /// `file:line:column: key`, or the environment variable that set it.
@@ -220,10 +223,10 @@ mod tests {
         region: String,
     }
 
-    fn source(text: &str, environment: &[(&str, &str)]) -> Source {
+    fn source(text: &str, environment: &[(&str, &str)]) -> ConfigSource {
         let environment =
             environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Source { path: "edge.toml".into(), text: text.to_owned(), environment }
+        ConfigSource { path: "edge.toml".into(), text: text.to_owned(), environment }
     }
 
     fn refusal(text: &str, environment: &[(&str, &str)]) -> String {
@@ -234,10 +237,10 @@ mod tests {
     fn read_again_the_file_is_new_and_the_overrides_hold() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("edge.toml");
-        let region = |source: &Source| source.parse::<Sample>().unwrap().aws[0].region.clone();
+        let region = |source: &ConfigSource| source.parse::<Sample>().unwrap().aws[0].region.clone();
         std::fs::write(&path, "aws = [{ region = 'a' }]\n[cache]\nmemory = '1MiB'\n").unwrap();
         let name = format!("{ENVIRONMENT_PREFIX}AWS__0__REGION");
-        let first = Source::read(&path, std::iter::once((name, "b".to_owned()))).unwrap();
+        let first = ConfigSource::read(&path, std::iter::once((name, "b".to_owned()))).unwrap();
         std::fs::write(&path, "aws = [{ region = 'c' }]\n[cache]\nmemory = '2MiB'\n").unwrap();
         let again = first.again().unwrap();
         assert_eq!((region(&first), region(&again)), ("b".to_owned(), "b".to_owned()));

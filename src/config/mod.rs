@@ -9,7 +9,7 @@ mod position;
 mod wording;
 
 pub use environment::ENVIRONMENT_PREFIX;
-pub use load::{Refused, Source};
+pub use load::{ConfigSource, InvalidConfig};
 
 use crate::setting::Mistake;
 use crate::{admin, cache, gateway, identity, net, playback, policy, sessions, telemetry, upstream};
@@ -57,7 +57,7 @@ impl Config {
     ///
     /// # Errors
     /// All faults, each with its position.
-    pub fn load(source: &Source) -> Result<Self, Refused> {
+    pub fn load(source: &ConfigSource) -> Result<Self, InvalidConfig> {
         let mut config: Self = source.parse()?;
         config.resolve(source.folder());
         let mistakes = config.check();
@@ -81,14 +81,13 @@ impl Config {
         mistakes.extend(self.limits.check());
         mistakes.extend(self.admin.check());
         if self.aws.is_empty() {
-            let how = "there is no [[aws]] entry: write one with name, region and streams, so that there is a KVS to ask";
+            let how = "there is no [[aws]] entry: write one with name, region and streams";
             mistakes.push(Mistake::at("aws", how));
         }
         upstream::check(&self.aws, &mut mistakes);
         self.upstream.check(&mut mistakes);
         if self.issuer.is_empty() {
-            let how = "there is no [[issuer]] entry: write one with issuer, audience, algorithms and jwks, so that \
-                       somebody can be recognized";
+            let how = "there is no [[issuer]] entry: write one with issuer, audience, algorithms and jwks";
             mistakes.push(Mistake::at("issuer", how));
         }
         identity::IssuerConfig::check_all(&self.issuer, &mut mistakes);
@@ -131,7 +130,7 @@ mod tests {
     #[test]
     fn the_explained_file_is_the_defaults() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/kvs-edge.toml");
-        let source = Source::read(&path, std::iter::empty()).unwrap();
+        let source = ConfigSource::read(&path, std::iter::empty()).unwrap();
         let written: toml::Table = source.parse().unwrap();
         let mut config: Config = source.parse().unwrap();
         let explained = toml::Table::try_from(&config).unwrap();
@@ -155,7 +154,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("edge.toml");
         std::fs::write(&path, "").unwrap();
-        let source = Source::read(&path, std::iter::empty()).unwrap();
+        let source = ConfigSource::read(&path, std::iter::empty()).unwrap();
         let refused = Config::load(&source).unwrap_err().to_string();
         assert!(refused.contains("no [[aws]] entry") && refused.contains("no [[issuer]] entry"), "{refused}");
     }

@@ -64,11 +64,10 @@ pub fn built() -> bool {
 
 /// The value of `Content-Security-Policy`.
 ///
-/// Nothing inline, nothing from elsewhere, no string ever becomes markup. `extra_connect` names what the page
-/// talks to besides us: the endpoints of the issuers that people sign in with. Of each only the origin is
-/// kept, and what is no plain `http` or `https` origin is left out, since a stray `;` would end the
-/// directive. The same origins may be framed, which is how a session is renewed without anybody noticing;
-/// hence also `frame-ancestors 'self'`.
+/// Nothing inline, nothing from other origins, and no string becomes markup. `extra_connect` are the URLs of
+/// issuers that the page calls for sign-in. Only their origins are used, and what is not a plain `http` or
+/// `https` origin is left out, because a stray `;` would end the directive. The same origins can be framed,
+/// so that a sign-in is renewed in the background; hence also `frame-ancestors 'self'`.
 #[must_use]
 pub fn csp(extra_connect: &[String]) -> String {
     let mut origins: Vec<&str> = extra_connect.iter().filter_map(|url| origin(url)).collect();
@@ -76,9 +75,10 @@ pub fn csp(extra_connect: &[String]) -> String {
     origins.dedup();
     let elsewhere: String = origins.iter().flat_map(|origin| [" ", origin]).collect();
     format!(
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; media-src 'self' blob:; \
-         connect-src 'self'{elsewhere}; frame-src 'self'{elsewhere}; frame-ancestors 'self'; base-uri 'none'; \
-         form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; \
+         media-src 'self' blob:; connect-src 'self'{elsewhere}; frame-src 'self'{elsewhere}; \
+         frame-ancestors 'self'; base-uri 'none'; form-action 'none'; \
+         require-trusted-types-for 'script'; trusted-types 'none'"
     )
 }
 

@@ -1,7 +1,7 @@
 //! What the audit log says of a request: each decision that is not a repeat, and who watches what.
 //!
 //! A player repeats the decision of its session call several times a second. Of those only refusals are
-//! written, and the watching itself, by `audit::Watch`.
+//! written, and the watching itself, by `audit::Viewings`.
 
 use super::authenticated::Authenticated;
 use super::error::Error;
@@ -11,7 +11,7 @@ use crate::kvs::{Operation, PlaybackMode, Request, Resource};
 use crate::playback::OpenedCapability;
 use crate::policy::{Denied, Permit, named_by_number, server_time};
 use crate::sessions::{SessionKey, Sessions, ViewerId};
-use crate::telemetry::audit::{Decision, Place, Receipt, Refusal, Sink, Viewer, Watch};
+use crate::telemetry::audit::{Decision, PlaybackRefusal, Receipt, Sink, StreamLocation, Viewer, Viewings};
 use crate::upstream::Located;
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ pub struct Audit {
     /// Where the lines go.
     pub sink: Arc<Sink>,
     /// Who watches now.
-    pub watch: Arc<Watch>,
+    pub watch: Arc<Viewings>,
 }
 
 /// Reasons for refusals that are not policy's.
@@ -79,7 +79,8 @@ impl Audit {
             }
         };
         let range = record.range.or_else(|| named_by_number(request, record.at));
-        let place = decided.located.map(|at| Place { region: &at.region, account: at.account.as_ref() });
+        let place =
+            decided.located.map(|at| StreamLocation { region: &at.region, account: at.account.as_ref() });
         let line = line(decided, record, outcome, policies);
         self.write(&Decision { range, place, ..line }, decided.by, record)
     }
@@ -115,7 +116,7 @@ impl Audit {
     fn write(&self, decision: &Decision<'_>, by: &Authenticated, record: &Record) -> Result<Receipt, Error> {
         if let (Authenticated::Capability(capability), Err(reason)) = (by, decision.outcome) {
             let viewing = capability.viewing.clone();
-            let refusal = Refusal { viewing, source_ip: record.client, reason };
+            let refusal = PlaybackRefusal { viewing, source_ip: record.client, reason };
             if !self.watch.refused(refusal.clone(), record.at) {
                 return Ok(Receipt::nothing());
             }

@@ -6,7 +6,7 @@
 use super::record::Record;
 use crate::cache::Reader;
 use crate::net::body::{Broken, ByteStream};
-use crate::net::piece::Piece;
+use crate::net::chunk_list::ChunkList;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use std::pin::Pin;
@@ -47,8 +47,8 @@ impl Body {
     }
 
     /// The next piece: what is left and whatever else the source has ready, up to the size of one.
-    fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Piece>, Broken>>> {
-        let mut piece = Piece::default();
+    fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<ChunkList>, Broken>>> {
+        let mut piece = ChunkList::default();
         loop {
             if self.rest.is_empty() {
                 match self.chunk(cx) {
@@ -76,7 +76,7 @@ impl Body {
         &mut self,
         broken: Broken,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Piece>, Broken>>> {
+    ) -> Poll<Option<Result<Frame<ChunkList>, Broken>>> {
         if std::mem::replace(&mut self.flushed, true) {
             return Poll::Ready(Some(Err(broken)));
         }
@@ -107,18 +107,18 @@ impl Body {
 }
 
 impl HttpBody for Body {
-    type Data = Piece;
+    type Data = ChunkList;
     type Error = Broken;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Piece>, Broken>>> {
+    ) -> Poll<Option<Result<Frame<ChunkList>, Broken>>> {
         let this = &mut *self;
         let frame = this.next(cx);
         if let Some(record) = &mut this.record {
             match &frame {
-                Poll::Ready(Some(Ok(frame))) => record.sent(frame.data_ref().map_or(0, Piece::len)),
+                Poll::Ready(Some(Ok(frame))) => record.sent(frame.data_ref().map_or(0, ChunkList::len)),
                 Poll::Ready(Some(Err(broken))) => record.broke(broken),
                 Poll::Ready(None) => record.ended(),
                 Poll::Pending => {}

@@ -4,7 +4,7 @@ use super::limits::Limited;
 use super::route::NoRoute;
 use crate::kvs::Invalid;
 use crate::net::body::Broken;
-use crate::net::intake;
+use crate::net::request_body;
 use crate::{archive, identity, playback, policy, sessions, upstream};
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ pub enum Error {
     Invalid(#[from] Invalid),
     /// The request's body is too large, too slow, or broke.
     #[error(transparent)]
-    Input(#[from] intake::Error),
+    Input(#[from] request_body::Error),
     /// The query of a plain GET.
     #[error("{name} {problem}")]
     Query {

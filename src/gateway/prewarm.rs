@@ -7,6 +7,8 @@
 use super::read::{Query, read_page};
 use super::route::Page;
 use crate::archive::{self, Archive, Clip};
+use crate::base::clock;
+use crate::base::task::spawn_self_ending;
 use crate::kvs::operations::GetClip;
 use crate::kvs::{Call, Protocol, StreamArn, StreamName, StreamRef, Timestamp};
 use crate::sessions::{SessionKey, Sessions};
@@ -89,7 +91,7 @@ impl Warming {
     /// # Errors
     /// What is wrong with the request, or that too many wait already.
     pub fn begin(&self, with: Prewarm, request: &Value) -> Result<Value, String> {
-        let now = Timestamp::now();
+        let now = Timestamp::from(clock::now());
         let named = text(request, "stream")?;
         let named = match named.starts_with("arn:") {
             true => StreamArn::parse(&named).map(StreamRef::Arn),
@@ -113,7 +115,7 @@ impl Warming {
         let job = self.admit(stream, what, start, end)?;
         let shown = job.show();
         let (jobs, running) = (self.0.clone(), job.clone());
-        let task = tokio::spawn(async move {
+        let task = spawn_self_ending(async move {
             // Never closed.
             let Ok(_place) = jobs.places.acquire().await else { return };
             running.enter(JobState::Running);

@@ -17,8 +17,8 @@ use crate::kvs::{
     Call, Container, DiscontinuityMode, PlaybackMode, Protocol, Request, Resource, SelectorType,
     SessionParameters, StreamName, StreamRef, TimeRange, Timestamp,
 };
-use crate::net::intake;
 use crate::net::listener::Limits;
+use crate::net::request_body;
 use crate::playback::Keys;
 use crate::sessions;
 use crate::upstream::Upstream;
@@ -58,7 +58,7 @@ impl Reader {
         let now = record.at;
         let request = match (route, caller) {
             (Route::Api(operation), _) => {
-                let body = Box::pin(intake::read(body, &self.limits)).await?;
+                let body = Box::pin(request_body::read(body, &self.limits)).await?;
                 let call = Call::read(*operation, &body, now)?;
                 Request::Call(next_token::open(&self.keys, call, |stream| self.upstream.locate(stream))?)
             }

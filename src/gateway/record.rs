@@ -8,6 +8,7 @@ use super::labels::{NO_CACHE, NO_STREAM, OTHER};
 use super::limits::Allowance;
 use super::metrics::Metrics;
 use super::viewing::Viewing;
+use crate::base::clock;
 use crate::caller::Caller;
 use crate::kvs::{Request, StreamName, TimeRange, Timestamp};
 use crate::net::body::Broken;
@@ -93,7 +94,7 @@ impl Record {
             client,
             protocol,
             user_agent: None,
-            at: Timestamp::now(),
+            at: Timestamp::from(clock::now()),
             api: OTHER,
             stream: None,
             range: None,

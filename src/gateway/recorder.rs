@@ -30,7 +30,7 @@ impl Recorder {
             trace::request_id_of(request.headers()).filter(|_| trusted).unwrap_or_else(trace::request_id);
         let mut record = Box::new(Record::new(&self.metrics, id, peer.address, request.version()));
         record.logged = self.access_log;
-        record.tls = peer.link.tls;
+        record.tls = peer.connection.tls;
         let parent = Trace::read(request.headers());
         record.trace(parent, self.tracer.as_ref().and_then(|tracer| tracer.begin(parent, trusted)));
         if self.access_log {

@@ -11,7 +11,7 @@ use super::record::Record;
 use super::reply::Reply;
 use super::route::NoRoute;
 use crate::kvs::Fault;
-use crate::net::intake;
+use crate::net::request_body;
 use crate::{identity, playback, policy, sessions, upstream};
 use http::StatusCode;
 use http::header::{self, HeaderName, HeaderValue};
@@ -110,11 +110,11 @@ impl Error {
     }
 }
 
-fn of_input(error: &intake::Error) -> StatusCode {
+fn of_input(error: &request_body::Error) -> StatusCode {
     match error {
-        intake::Error::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-        intake::Error::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
-        intake::Error::Broken => StatusCode::BAD_REQUEST,
+        request_body::Error::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        request_body::Error::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
+        request_body::Error::Broken => StatusCode::BAD_REQUEST,
     }
 }
 

@@ -1,14 +1,15 @@
 //! Media bytes of one request, counted towards the viewing that they belong to when they have left.
 
+use crate::base::clock;
 use crate::kvs::Timestamp;
 use crate::sessions::{SessionKey, Sessions, ViewerId};
-use crate::telemetry::audit::Watch;
+use crate::telemetry::audit::Viewings;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Where the bytes of a request count. As long as it lives, the viewing has not ended.
 pub(super) struct Viewing {
-    pub(super) watch: Arc<Watch>,
+    pub(super) watch: Arc<Viewings>,
     /// The viewing is one that `watch` knows.
     pub(super) counts: bool,
     pub(super) sessions: Sessions,
@@ -34,7 +35,7 @@ impl Viewing {
 impl Drop for Viewing {
     fn drop(&mut self) {
         if self.counts {
-            self.watch.ends(&self.viewing, self.source_ip, Timestamp::now());
+            self.watch.ends(&self.viewing, self.source_ip, Timestamp::from(clock::now()));
         }
     }
 }

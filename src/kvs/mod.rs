@@ -7,7 +7,7 @@
 //! ```
 //! use kvs_edge::kvs::{Call, Operation, Timestamp};
 //! let body = br#"{"StreamName":"cam-1","APIName":"GET_CLIP"}"#;
-//! let call = Call::read(Operation::GetDataEndpoint, body, Timestamp::now()).unwrap();
+//! let call = Call::read(Operation::GetDataEndpoint, body, Timestamp::from_millis(0)).unwrap();
 //! assert_eq!(call.stream().unwrap().name().as_str(), "cam-1");
 //! ```
 

@@ -36,12 +36,6 @@ impl Timestamp {
         Ok(Self((seconds * 1000.0).round() as u64))
     }
 
-    /// The clock, now.
-    #[must_use]
-    pub fn now() -> Self {
-        SystemTime::now().into()
-    }
-
     /// Milliseconds since the epoch.
     #[must_use]
     pub const fn millis(self) -> u64 {

@@ -107,8 +107,7 @@ impl Trust {
         self.networks.iter().any(|network| network.contains(address))
     }
 
-    /// The client behind `peer`, which must be a trusted proxy itself (the caller has asked [`Trust::trusts`]
-    /// once per connection).
+    /// The client behind `peer`, which must be a trusted proxy: check [`Trust::trusts`] once per connection.
     #[must_use]
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let (name, read): (_, fn(&str) -> Option<IpAddr>) = match self.header {
@@ -178,7 +177,8 @@ mod tests {
         };
         assert_eq!(x(&[]), "10.0.0.1");
         assert_eq!(x(&["203.0.113.7"]), "203.0.113.7");
-        assert_eq!(x(&["1.1.1.1, 203.0.113.7, 10.2.3.4"]), "203.0.113.7"); // what the client invented is left of it
+        // What the client invented is left of it.
+        assert_eq!(x(&["1.1.1.1, 203.0.113.7, 10.2.3.4"]), "203.0.113.7");
         assert_eq!(x(&["1.1.1.1", "203.0.113.7", "10.2.3.4"]), "203.0.113.7"); // several lines are one list
         assert_eq!(x(&["203.0.113.7:5000"]), "203.0.113.7");
         assert_eq!(x(&["[2001:db8::1]:5000"]), "2001:db8::1");

@@ -1,18 +1,18 @@
 //! HTTP on both sides: listeners, TLS, the pooled client, bodies, ranges.
 //!
-//! `listener` accepts requests and enforces limits, `strict` refuses ambiguous ones, `intake` reads their
-//! bodies, and `drain` has the phases in which a process ends. `client` makes all outgoing requests. `range`
-//! evaluates `Range` headers, and `piece` holds the chunks of one write.
+//! `listener` accepts requests and enforces limits, `request_checks` refuses ambiguous ones, `request_body`
+//! reads their bodies, and `drain` has the phases in which a process ends. `client` makes all outgoing
+//! requests. `range` evaluates `Range` headers, and `chunk_list` holds the chunks of one write.
 
 pub mod body;
 pub mod certificate;
+pub mod chunk_list;
 pub mod client;
 pub mod drain;
 pub mod forwarded;
-pub mod intake;
 pub mod listener;
-pub mod piece;
 pub mod proxy_protocol;
 pub mod range;
-pub mod strict;
+pub mod request_body;
+pub mod request_checks;
 pub mod tls;

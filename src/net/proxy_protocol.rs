@@ -155,7 +155,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(block in proptest::collection::vec(any::<u8>(), 0..60), command: u8, family: u8, line in "[ -~]{0,60}") {
+        fn no_bytes_make_it_panic(
+            block in proptest::collection::vec(any::<u8>(), 0..60),
+            command: u8,
+            family: u8,
+            line in "[ -~]{0,60}",
+        ) {
             let _ = block_source(command, family, &block);
             let _ = line_source(format!("PROXY {line}\r\n").as_bytes());
         }

@@ -1,9 +1,9 @@
 //! Conditional and range requests (RFC 9110 sections 13 and 14) as plain functions: headers, entity tag and
-//! length in, a decision out. Nothing here knows what the bytes are or where they come from.
+//! length in, a decision out.
 //!
-//! One range per request; several are answered with the whole, never with a multipart body, which is how
-//! range headers become an attack. Entities here have no modification date, so conditions on dates never
-//! hold.
+//! One range per request. Several are answered with the whole, never with a multipart body, because many
+//! small ranges in one request are an attack. Entities here have no modification date, so conditions on dates
+//! never hold.
 
 use http::header::{IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE};
 use http::{HeaderMap, HeaderValue, Method};
@@ -20,15 +20,15 @@ pub enum Selection {
     Part(Range<u64>),
     /// 304 without a body: the client has it.
     NotModified,
-    /// 412: the client wants another version than there is.
+    /// 412: the client requires another version.
     Failed,
     /// 416 with `Content-Range: bytes */length`.
     Unsatisfiable,
-    /// A range is asked for that only the length tells the bytes of, and it is not known yet: find it out and
-    /// ask again, or send everything.
+    /// The range depends on the length, which is not known yet: find it out and select again, or send
+    /// everything.
     NeedsLength,
-    /// These bytes are asked for, and whether there are so many is not known yet. Once there are: 206 with
-    /// `Content-Range: bytes …/*`. If the body ends earlier, ask again with its length.
+    /// The range is these bytes, and whether there are that many is not known yet. Once there are: 206 with
+    /// `Content-Range: bytes …/*`. If the body ends earlier, select again with its length.
     NeedsBytes(Range<u64>),
 }
 
@@ -37,7 +37,7 @@ pub enum Selection {
 #[must_use]
 pub fn select(method: &Method, headers: &HeaderMap, etag: Option<&str>, length: Option<u64>) -> Selection {
     // "When recipient is the origin server and If-Match is present, evaluate it": strong comparison. While
-    // the tag is unknown there is nothing to compare with, and the client gets what there is.
+    // the tag is unknown there is nothing to compare with, and the condition is ignored.
     if headers.contains_key(IF_MATCH)
         && etag.is_some()
         && !names(headers.get_all(IF_MATCH), etag, Comparison::Strong)

@@ -218,7 +218,7 @@ impl Named {
     }
 }
 
-/// Chooses the certificate by the name that the client asks for; the first one when none fits.
+/// Chooses the certificate by the name in the client's hello; the first one when none fits.
 #[derive(Debug)]
 struct ByName {
     first: Named,

@@ -6,6 +6,8 @@ use super::key::SessionKey;
 use super::saved_state::{self, SavedStreams};
 use super::session::{SharedSession, lock};
 use super::viewers::SessionInfo;
+use crate::base::clock;
+use crate::base::task::spawn_self_ending;
 use crate::kvs::Timestamp;
 use std::collections::HashMap;
 use std::path::Path;
@@ -28,12 +30,12 @@ const PAUSE: Duration = Duration::from_secs(1);
 impl Pool {
     pub(super) fn new(context: Context) -> Arc<Self> {
         let config = &context.config;
-        let saved = SavedStreams::open(config.state.as_deref(), config.most, Timestamp::now());
+        let saved = SavedStreams::open(config.state.as_deref(), config.most, Timestamp::from(clock::now()));
         let is_saved = saved.path().is_some();
         let (context, sessions) = (Arc::new(context), Mutex::default());
         let pool = Arc::new(Self { context, sessions, saved: Mutex::new(saved) });
         if is_saved {
-            tokio::spawn(save_regularly(Arc::downgrade(&pool)));
+            spawn_self_ending(save_regularly(Arc::downgrade(&pool)));
         }
         pool
     }
@@ -56,7 +58,7 @@ impl Pool {
         let saved = lock(&self.saved).get(key, now);
         let session = SharedSession::new(key.clone(), self.context.clone(), saved, now);
         sessions.insert(key.clone(), session.clone());
-        tokio::spawn(keep_up(Arc::downgrade(&session), Arc::downgrade(self)));
+        spawn_self_ending(keep_up(Arc::downgrade(&session), Arc::downgrade(self)));
         Ok(session)
     }
 
@@ -93,7 +95,7 @@ impl Pool {
                     saved.put(&session.key, stream);
                 }
             }
-            saved.prune(Timestamp::now());
+            saved.prune(Timestamp::from(clock::now()));
             (path, saved.text())
         };
         let shown = path.clone();
@@ -118,7 +120,7 @@ impl Pool {
         if let Some(stream) = session.saved() {
             let mut saved = lock(&self.saved);
             saved.put(&session.key, stream);
-            saved.prune(Timestamp::now());
+            saved.prune(Timestamp::from(clock::now()));
         }
         true
     }

@@ -112,7 +112,7 @@ impl StreamLabels {
     }
 }
 
-/// The standard `process_*` families, read from `/proc` when asked for.
+/// The standard `process_*` families, read from `/proc` at each scrape.
 struct Process {
     cpu: Gauge,
     open_files: Gauge,

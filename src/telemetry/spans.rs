@@ -10,6 +10,7 @@
 //! Nothing of a trace is sent to AWS.
 
 use super::trace::{Trace, random_bytes};
+use crate::base::clock;
 use crate::setting::Mistake;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -158,7 +159,7 @@ impl Tracer {
             trace: TraceId::from_bytes(trace),
             parent: parent.map_or(SpanId::INVALID, |trace| SpanId::from_bytes(trace.parent_bytes())),
             root: SpanId::from_bytes(random_bytes()),
-            began: (SystemTime::now(), Instant::now()),
+            began: (clock::now(), Instant::now()),
             steps: Steps(Some(Arc::default())),
         })
     }

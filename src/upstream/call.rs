@@ -13,6 +13,7 @@ use super::quota::Turn;
 use super::request::{Destination, KvsRequest, SMALL_JSON};
 use super::retry::{self, Attempts, NextStep, Sent};
 use crate::aws::sign::{Scope, sign};
+use crate::base::clock;
 use crate::kvs::operations::GetDataEndpoint;
 use crate::kvs::{ApiName, Call, StreamName, StreamRef};
 use crate::net::client::Limits;
@@ -103,7 +104,7 @@ impl UpstreamState {
                 }
                 NextStep::SetClock { kvs_time } => {
                     tries.set_clock = true;
-                    entry.set_clock(kvs_time, SystemTime::now());
+                    entry.set_clock(kvs_time, clock::now());
                     self.metrics.retried(retry::Reason::Clock);
                 }
                 NextStep::Fail => return Err(error(failure)),
@@ -123,7 +124,7 @@ impl UpstreamState {
         let mut http = request.http(origin)?;
         let signed = match request.destination {
             Destination::Playback { .. } => None,
-            _ => Some((entry.credentials.get().await?, entry.time(SystemTime::now()))),
+            _ => Some((entry.credentials.get().await?, entry.time(clock::now()))),
         };
         if let Some((keys, time)) = &signed {
             let scope = Scope { region: &entry.config.region, service: "kinesisvideo" };

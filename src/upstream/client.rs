@@ -13,6 +13,7 @@ use super::mkv::Chunks;
 use super::request::KvsRequest;
 use super::{breaker, endpoints, quota, retry};
 use crate::aws::{Transport, TransportError};
+use crate::base::task::OwnedTask;
 use crate::kvs::operations::{GetClip, GetMediaForFragmentList};
 use crate::kvs::{Call, StreamRef};
 use crate::net::client::{self, Client, Limits, Options};
@@ -29,7 +30,7 @@ pub(super) struct UpstreamState {
     pub(super) config: Config,
     pub(super) entries: Vec<Arc<Entry>>,
     /// Keep the credentials of the entries at hand.
-    _renewals: Vec<Task>,
+    _renewals: Vec<OwnedTask>,
     pub(super) client: Client,
     pub(super) endpoints: endpoints::Endpoints,
     pub(super) descriptions: Descriptions,
@@ -57,15 +58,6 @@ pub struct Located {
 pub fn points(call: &Call) -> u32 {
     let cost = quota::cost::Cost::of_call(call);
     cost.metadata.saturating_add(cost.media)
-}
-
-/// A task that ends when this is dropped.
-struct Task(tokio::task::JoinHandle<()>);
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 /// The most that a metadata or STS endpoint may answer.
@@ -135,7 +127,7 @@ impl Upstream {
             return Err(mistakes);
         }
         let renewed = ready.iter().filter(|_| keeps_credentials);
-        let renewals = renewed.map(|entry| Task(tokio::spawn(entry.clone().keep_credentials())));
+        let renewals = renewed.map(|entry| OwnedTask::spawn(entry.clone().keep_credentials()));
         Ok(Self(Arc::new(UpstreamState {
             _renewals: renewals.collect(),
             entries: ready,

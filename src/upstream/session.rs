@@ -12,6 +12,7 @@ use super::error::Error;
 use super::origin::Origin;
 use super::quota::cost::Cost;
 use super::request::{Destination, KvsRequest};
+use crate::base::clock;
 use crate::kvs::bounds::{SESSION_SECONDS_MAX, SESSION_SECONDS_MIN};
 use crate::kvs::operations::{GetDashStreamingSessionUrl, GetHlsStreamingSessionUrl};
 use crate::kvs::{Call, Protocol, Resource, SessionParameters, Timestamp};
@@ -106,7 +107,7 @@ impl Upstream {
             ),
         };
         // Before asking: KVS counts from when it makes the session.
-        let end = Timestamp::now().plus(Duration::from_secs(expires.into()));
+        let end = Timestamp::from(clock::now()).plus(Duration::from_secs(expires.into()));
         let json = json(self.call(located, &call, &OnBehalfOf::everybody(priority)).await?).await?;
         let url = json.get(member).and_then(|url| url.as_str());
         let (origin, token) = url

@@ -111,7 +111,7 @@ fn claims() -> impl Strategy<Value = Value> {
     let subject = prop::sample::select(vec!["alice", "bob"]);
     (subject, groups, site, prop::option::of(0..5_i64)).prop_map(|(subject, groups, site, clearance)| {
         let mut claims = json!({"iss": OTHER, "aud": AUDIENCE, "sub": subject, "groups": groups,
-            "exp": Timestamp::now().millis() / 1000 + 600});
+            "exp": Timestamp::from(kvs_edge::base::clock::now()).millis() / 1000 + 600});
         site.into_iter().for_each(|site| claims["site"] = site.into());
         clearance.into_iter().for_each(|clearance| claims["clearance"] = clearance.into());
         claims
@@ -171,7 +171,7 @@ async fn what_is_served_is_what_cedar_decides_on_a_request_of_its_own() {
         folder.path().join("keys.json").display()
     );
     let edge: Edge = Setup { more, ..Setup::default() }.start().await;
-    let now = Timestamp::now().millis() / 1000;
+    let now = Timestamp::from(kvs_edge::base::clock::now()).millis() / 1000;
     let mut numbers = Vec::new();
     for stream in ["cam-1", "cam-2"] {
         let range = json!({"StartTimestamp": now - 115, "EndTimestamp": now - 105});

@@ -71,7 +71,7 @@ fn signed(edge: &Edge, header: &str, payload: &str) -> String {
 }
 
 fn now() -> u64 {
-    Timestamp::now().millis() / 1000
+    Timestamp::from(kvs_edge::base::clock::now()).millis() / 1000
 }
 
 fn claims() -> Value {

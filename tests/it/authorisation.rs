@@ -5,7 +5,7 @@ use kvs_edge::kvs::Timestamp;
 use serde_json::{Value, json};
 
 fn now() -> u64 {
-    Timestamp::now().millis() / 1000
+    Timestamp::from(kvs_edge::base::clock::now()).millis() / 1000
 }
 
 /// Guards may do everything with cam-1 and nothing else; contractors likewise, for the last ten minutes.

@@ -12,7 +12,7 @@ async fn ask(edge: &Edge, method: &str, path: &str, headers: &[(&str, &str)]) ->
 }
 
 fn clip(ago: u64) -> String {
-    let end = Timestamp::now().millis() / 1000 - ago;
+    let end = Timestamp::from(kvs_edge::base::clock::now()).millis() / 1000 - ago;
     format!("/streams/cam-1/clip.mp4?start={}&end={end}", end - 10)
 }
 
@@ -81,7 +81,7 @@ async fn a_range_is_that_slice_of_a_clip_that_is_on_its_way() {
 async fn bytes_of_a_clip_on_its_way_leave_when_they_are_there() {
     let edge = Edge::start().await;
     let path = {
-        let end = Timestamp::now().millis() / 1000 - 300;
+        let end = Timestamp::from(kvs_edge::base::clock::now()).millis() / 1000 - 300;
         format!("/streams/cam-1/clip.mp4?start={}&end={end}", end - 30)
     };
     let trickle = json!({"kind": "trickle", "bytes_per_second": 100_000});

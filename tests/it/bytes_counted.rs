@@ -97,7 +97,7 @@ const HELD: f64 = (256 + 64) as f64 * 1024.0;
 async fn outgoing_bytes_are_what_clients_got_and_upstream_bytes_what_the_emulator_sent() {
     let edge = Edge::start().await;
     let token = edge.alice();
-    let end = Timestamp::now().millis() / 1000 - 120;
+    let end = Timestamp::from(kvs_edge::base::clock::now()).millis() / 1000 - 120;
     let clip = |n: u64, length: u64| {
         format!("/streams/cam-1/clip.mp4?start={}&end={}", end - 40 * n - length, end - 40 * n)
     };

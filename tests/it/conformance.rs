@@ -31,7 +31,7 @@ pub fn path(operation: &str) -> &'static str {
 
 /// A good body for a call, for ten seconds of footage that ended `back` seconds ago.
 pub fn body(operation: &str, stream: &str, back: u64, fragments: &[String]) -> Value {
-    let now = kvs_edge::kvs::Timestamp::now().millis() / 1000;
+    let now = kvs_edge::kvs::Timestamp::from(kvs_edge::base::clock::now()).millis() / 1000;
     let (start, end) = (now - back - 10, now - back);
     let range = json!({ "StartTimestamp": start, "EndTimestamp": end });
     let selector = json!({ "FragmentSelectorType": "SERVER_TIMESTAMP", "TimestampRange": range });

@@ -92,7 +92,7 @@ async fn live_viewers_are_one_to_kvs() {
 async fn a_crowd_at_different_places_of_an_hour_gets_each_fragment_fetched_once() {
     let (viewers, seconds) = size((30, 12), (100, 240));
     let edge = edge().await;
-    let end = Timestamp::now().millis() / 1000 - 120;
+    let end = Timestamp::from(kvs_edge::base::clock::now()).millis() / 1000 - 120;
     let path = format!("/streams/cam-1/vod.m3u8?start={}&end={end}", end - 3600);
     let seen = Shared::default();
     let until = Instant::now() + Duration::from_secs(seconds);

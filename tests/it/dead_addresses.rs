@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 fn sessions() -> Vec<(&'static str, Value)> {
-    let end = Timestamp::now().millis() / 1000 - 300;
+    let end = Timestamp::from(kvs_edge::base::clock::now()).millis() / 1000 - 300;
     let range = json!({"FragmentSelectorType": "SERVER_TIMESTAMP",
         "TimestampRange": {"StartTimestamp": end - 60, "EndTimestamp": end}});
     let replay =

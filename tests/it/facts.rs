@@ -115,7 +115,7 @@ async fn footage_of_a_stream_that_is_gone_is_not_open_because_its_tags_are_gone(
     let setup = Setup { policies: policies.into(), ..Setup::default() };
     let edge = setup.setting("UPSTREAM__DESCRIBE_TTL", "1s").setting("UPSTREAM__RETRIES", "0").start().await;
     let bob = edge.bob();
-    let at = kvs_edge::kvs::Timestamp::now().millis() / 1000 - 60;
+    let at = kvs_edge::kvs::Timestamp::from(kvs_edge::base::clock::now()).millis() / 1000 - 60;
     let picture = async || edge.get(&format!("/streams/cam-1/snapshot.jpg?at={at}"), &bob).await;
     assert_eq!(picture().await.status, 200, "it is held from now on");
     let url = format!("{}/_emulator/streams/cam-1", edge.emulator.url());

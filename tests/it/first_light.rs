@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 /// Footage that has settled.
 fn clip_request() -> Value {
-    let end = Timestamp::now().millis() / 1000 - 90;
+    let end = Timestamp::from(kvs_edge::base::clock::now()).millis() / 1000 - 90;
     json!({"StreamName": "cam-1", "ClipFragmentSelector": {"FragmentSelectorType": "SERVER_TIMESTAMP",
         "TimestampRange": {"StartTimestamp": end - 20, "EndTimestamp": end}}})
 }
@@ -47,7 +47,7 @@ async fn ffmpeg_decodes_live_and_archive_without_an_error() {
     let live = edge.play("/streams/cam-1/live.m3u8", edge.alice()).await;
     let decode = ["-v", "error", "-xerror", "-i", &live, "-t", "20", "-f", "null", "-"];
     assert_eq!(tool("ffmpeg", &decode).await, "");
-    let now = Timestamp::now().millis() / 1000;
+    let now = Timestamp::from(kvs_edge::base::clock::now()).millis() / 1000;
     let archive = format!("/streams/cam-1/vod.m3u8?start={}&end={}", now - 150, now - 90);
     let archive = edge.play(&archive, edge.alice()).await;
     assert_eq!(tool("ffmpeg", &["-v", "error", "-xerror", "-i", &archive, "-f", "null", "-"]).await, "");

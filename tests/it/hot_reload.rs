@@ -133,7 +133,7 @@ fn shared(issuer: &str, secret: &str) -> String {
     use aws_lc_rs::hmac;
     use base64::Engine as _;
     let base64 = |bytes: &[u8]| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes);
-    let exp = kvs_edge::kvs::Timestamp::now().millis() / 1000 + 600;
+    let exp = kvs_edge::kvs::Timestamp::from(kvs_edge::base::clock::now()).millis() / 1000 + 600;
     let claims =
         json!({"iss": issuer, "aud": AUDIENCE, "sub": "ann", "groups": ["investigators"], "exp": exp})
             .to_string();

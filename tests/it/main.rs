@@ -1,6 +1,10 @@
 //! The one test program: each module is a promise, seen from outside.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on says where by panicking
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests spawn what ends with their runtime, and compare with the clock"
+)]
 
 mod agreement;
 mod architecture;

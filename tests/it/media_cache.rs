@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Settled footage of a camera.
 fn clip(stream: &str, seconds: u64) -> String {
-    let end = Timestamp::now().millis() / 1000 - 120;
+    let end = Timestamp::from(kvs_edge::base::clock::now()).millis() / 1000 - 120;
     format!("/streams/{stream}/clip.mp4?start={}&end={end}", end - seconds)
 }
 
@@ -33,7 +33,7 @@ async fn numbers(edge: &Edge, count: usize) -> Vec<String> {
 
 /// The first so many of that many seconds.
 async fn numbers_of(edge: &Edge, seconds: u64, count: usize) -> Vec<String> {
-    let end = Timestamp::now().millis() / 1000 - 120;
+    let end = Timestamp::from(kvs_edge::base::clock::now()).millis() / 1000 - 120;
     let list =
         edge.get(&format!("/streams/cam-1/fragments?start={}&end={end}", end - seconds), edge.alice()).await;
     let json = list.json();
@@ -341,7 +341,7 @@ async fn a_list_that_kvs_refuses_is_refused_whatever_of_it_is_held() {
     let edge = Edge::start().await;
     let held = numbers(&edge, 2).await;
     assert_eq!(media(&edge, &[&held[0]]).await.status, 200);
-    let end = Timestamp::now().millis() / 1000 - 120;
+    let end = Timestamp::from(kvs_edge::base::clock::now()).millis() / 1000 - 120;
     let path = format!("/streams/cam-2/fragments?start={}&end={end}", end - 30);
     let foreign =
         edge.get(&path, edge.alice()).await.json()["fragments"][0]["number"].as_str().unwrap().to_owned();

@@ -67,7 +67,7 @@ async fn a_restart_takes_up_the_count_of_discontinuities() {
     let list = beside(&live, "getHLSMediaPlaylist.m3u8?TrackNumber=1");
     load(&edge, &list).await;
     // Too short for what was before to be left out, long enough for KVS to say so.
-    let now = Timestamp::now().millis() as f64 / 1000.0;
+    let now = Timestamp::from(kvs_edge::base::clock::now()).millis() as f64 / 1000.0;
     change(&edge, "cam-1", json!({"gap": {"from": now, "to": now + 3.0}})).await;
     let count = |text: &str| tag(text, "#EXT-X-DISCONTINUITY-SEQUENCE");
     edge.until("the discontinuity slides out", || async {

@@ -25,7 +25,7 @@ async fn twenty_who_look_at_one_camera_cost_one_picture_per_interval() {
 #[tokio::test]
 async fn a_picture_of_an_instant_is_the_nearest_before_it_and_none_is_a_404_with_advice() {
     let edge = Edge::start().await;
-    let at = Timestamp::now().millis() / 1000 - 200;
+    let at = Timestamp::from(kvs_edge::base::clock::now()).millis() / 1000 - 200;
     let path = format!("/streams/cam-1/snapshot.jpg?at={at}&width=320&height=180");
     let picture = edge.get(&path, edge.alice()).await;
     assert_eq!(picture.status, 200, "{}", picture.text());
@@ -68,7 +68,7 @@ async fn warmed(edge: &Edge, wish: Value) -> Value {
 #[tokio::test]
 async fn what_was_warmed_is_there_when_its_viewer_comes() {
     let edge = Setup::default().start().await;
-    let end = Timestamp::now().millis() / 1000 - 120;
+    let end = Timestamp::from(kvs_edge::base::clock::now()).millis() / 1000 - 120;
     let start = end - 20;
     let job = warmed(&edge, json!({"stream": "cam-1", "start": start, "end": end, "what": "clip"})).await;
     assert_eq!((job["state"].as_str(), job["done"].as_u64()), (Some("done"), Some(1)), "{job}");
@@ -109,7 +109,7 @@ async fn a_wish_that_cannot_be_is_refused_in_words() {
 async fn a_picture_of_the_interval_before_is_shown_while_one_refresh_runs() {
     let edge = Edge::start().await;
     // KVS is asked once in each of these, whoever looks and however often.
-    let interval = || Timestamp::now().millis() / 2000;
+    let interval = || Timestamp::from(kvs_edge::base::clock::now()).millis() / 2000;
     let before = interval();
     let path = "/streams/cam-1/snapshot.jpg?max_age=6";
     assert_eq!(edge.get(path, edge.alice()).await.status, 200);
@@ -134,7 +134,7 @@ async fn a_picture_of_the_interval_before_is_shown_while_one_refresh_runs() {
 #[tokio::test]
 async fn a_purge_cancels_what_is_being_warmed() {
     let edge = Edge::start().await;
-    let end = Timestamp::now().millis() / 1000 - 120;
+    let end = Timestamp::from(kvs_edge::base::clock::now()).millis() / 1000 - 120;
     let arn = edge.get("/streams/cam-1", edge.alice()).await.json()["arn"].as_str().unwrap().to_owned();
     edge.fault(
         json!({"operation": "GetClip", "fault": {"kind": "trickle", "bytes_per_second": 1000}, "times": 1}),

@@ -8,7 +8,7 @@ use std::io::Read as _;
 use std::time::Duration;
 
 fn now() -> u64 {
-    Timestamp::now().millis() / 1000
+    Timestamp::from(kvs_edge::base::clock::now()).millis() / 1000
 }
 
 /// The address of a session that a call asked for, on the port the test listens on.

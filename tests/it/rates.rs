@@ -17,7 +17,7 @@ async fn counted(edge: &Edge) -> f64 {
 }
 
 fn settled(seconds: u64) -> (u64, u64) {
-    let end = Timestamp::now().millis() / 1000 - 120;
+    let end = Timestamp::from(kvs_edge::base::clock::now()).millis() / 1000 - 120;
     (end - seconds, end)
 }
 

@@ -75,7 +75,9 @@ async fn clients(url: &str, token: &str) -> (Control, Media) {
 }
 
 fn ago(seconds: i64) -> DateTime {
-    DateTime::from_secs(i64::try_from(Timestamp::now().millis() / 1000).unwrap() - seconds)
+    DateTime::from_secs(
+        i64::try_from(Timestamp::from(kvs_edge::base::clock::now()).millis() / 1000).unwrap() - seconds,
+    )
 }
 
 fn range(start: i64, end: i64) -> ClipFragmentSelector {

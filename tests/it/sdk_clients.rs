@@ -155,7 +155,7 @@ pub async fn aws_cli(place: &Place<'_>) {
     assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
     let endpoint = String::from_utf8(asked.stdout).unwrap().trim().to_owned();
     assert_eq!(endpoint, place.url);
-    let now = kvs_edge::kvs::Timestamp::now().millis() / 1000;
+    let now = kvs_edge::kvs::Timestamp::from(kvs_edge::base::clock::now()).millis() / 1000;
     let file = place.folder.join("clip.mp4");
     let clip = async |token: &str, stream: &str, start: u64, end: u64| {
         let range = format!("{{StartTimestamp={start},EndTimestamp={end}}}");

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 fn end(ago: u64) -> u64 {
-    Timestamp::now().millis() / 1000 - ago
+    Timestamp::from(kvs_edge::base::clock::now()).millis() / 1000 - ago
 }
 
 fn fragments(end: u64, most: u64) -> Value {
@@ -52,7 +52,7 @@ async fn calls_about_settled_footage_are_asked_of_kvs_once() {
     let rest = edge.call("/listFragments", edge.alice(), &next).await.json();
     assert_ne!(rest["Fragments"], few["Fragments"]);
     let before = edge.reached_by("ListFragments").await;
-    let fresh = fragments(Timestamp::now().millis() / 1000, 1000);
+    let fresh = fragments(Timestamp::from(kvs_edge::base::clock::now()).millis() / 1000, 1000);
     for _ in 0..2 {
         assert_eq!(edge.call("/listFragments", edge.alice(), &fresh).await.header("cache-status"), None);
         a_moment().await;

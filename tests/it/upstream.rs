@@ -72,7 +72,7 @@ pub fn camera() -> StreamRef {
 
 /// Each data operation for the minute before the last one.
 pub fn calls() -> Vec<Call> {
-    let now = Timestamp::now();
+    let now = Timestamp::from(kvs_edge::base::clock::now());
     let range = |seconds: u64| {
         let end = now.millis() / 1000 - 60;
         format!(r#"{{"StartTimestamp":{},"EndTimestamp":{end}}}"#, end - seconds)
@@ -103,7 +103,7 @@ pub fn calls() -> Vec<Call> {
 
 pub fn read(operation: Operation, members: &str) -> Call {
     let body = format!(r#"{{"StreamName":"cam-1"{members}}}"#);
-    Call::read(operation, body.as_bytes(), Timestamp::now()).unwrap()
+    Call::read(operation, body.as_bytes(), Timestamp::from(kvs_edge::base::clock::now())).unwrap()
 }
 
 /// The numbers of fragments of the last minute but one.
@@ -167,7 +167,8 @@ async fn every_call_is_answered_with_a_signature_that_kvs_takes() {
     let located = upstream.locate(&camera()).unwrap();
     assert_eq!(upstream.describe(&located).await.unwrap().arn.account(), "123456789012");
     upstream.tags(&located, || Some(OnBehalfOf::everybody("stream facts"))).await.unwrap();
-    let streams = Call::read(Operation::ListStreams, b"{}", Timestamp::now()).unwrap();
+    let streams =
+        Call::read(Operation::ListStreams, b"{}", Timestamp::from(kvs_edge::base::clock::now())).unwrap();
     let listed = upstream
         .call_entry("main", &streams, &OnBehalfOf::everybody("alice"))
         .await

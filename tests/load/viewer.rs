@@ -164,7 +164,10 @@ impl Viewer {
                 if !item.init {
                     seen.fragments.push((item.uri.clone(), asked, first));
                     if let Some(date) = item.date {
-                        let now = i64::try_from(kvs_edge::kvs::Timestamp::now().millis()).unwrap();
+                        let now = i64::try_from(
+                            kvs_edge::kvs::Timestamp::from(kvs_edge::base::clock::now()).millis(),
+                        )
+                        .unwrap();
                         seen.ages.push(now - date - i64::try_from(item.length.as_millis()).unwrap());
                     }
                 }

@@ -2,6 +2,8 @@
 
 use super::batch::{Batch, BatchReader, Batches, Ending, Fragment, lock};
 use crate::archive::Stream;
+use crate::base::clock;
+use crate::base::task::spawn_self_ending;
 use crate::cache::freshness::{Kind, Rules};
 use crate::cache::{Cache, Fetched, Head, Key, freshness};
 use crate::kvs::Timestamp;
@@ -42,7 +44,7 @@ pub(super) fn start(
     list: GetMediaForFragmentList,
 ) {
     let (batch, batches) = (reader.batch.clone(), batches.clone());
-    tokio::spawn(async move {
+    spawn_self_ending(async move {
         let ending = EndGuard { batch: &batch, batches: &batches };
         let refused = drive(&batch, &batches, &source, &list).await.err();
         drop(source);
@@ -125,7 +127,7 @@ async fn deliver(
 
 /// Puts a fragment into the cache.
 async fn keep(source: &FragmentSource, key: Key, bytes: Bytes) {
-    let now = Timestamp::now();
+    let now = Timestamp::from(clock::now());
     let keep = freshness::keep(Kind::Mkv, StatusCode::OK, now, &source.rules);
     let fetch = move || {
         let head = Head::new(HeaderValue::from_static(MATROSKA), Some(bytes.len() as u64), now);

@@ -2,6 +2,7 @@
 
 use super::file::Stamp;
 use super::health::Health;
+use crate::base::clock;
 use crate::cache::config::DiskConfig;
 use crate::cache::key::DigestHash;
 use crate::cache::key::Key;
@@ -84,7 +85,7 @@ struct ByExpiry;
 
 impl moka::Expiry<Key, Arc<IndexEntry>> for ByExpiry {
     fn expire_after_create(&self, _: &Key, indexed: &Arc<IndexEntry>, _: Instant) -> Option<Duration> {
-        Some(Timestamp::now().age(Timestamp::from_millis(indexed.expires)))
+        Some(Timestamp::from(clock::now()).age(Timestamp::from_millis(indexed.expires)))
     }
 
     fn expire_after_update(

@@ -6,6 +6,7 @@
 
 use super::file::{self, Header};
 use super::index::{DiskState, IndexEntry};
+use crate::base::clock;
 use crate::cache::entry::{Entry, Life};
 use crate::cache::sync::lock;
 use crate::kvs::Timestamp;
@@ -134,7 +135,7 @@ fn add_file(state: &DiskState, id: u64) {
     let path = state.path(id);
     let header = File::open(&path).and_then(|file| Header::read(&file));
     match header {
-        Ok(header) if header.life.expires > Timestamp::now() => {
+        Ok(header) if header.life.expires > Timestamp::from(clock::now()) => {
             let indexed = IndexEntry::new(id, header.size(), header.life.expires, true);
             state.index.insert(header.key, indexed);
         }

@@ -1,6 +1,7 @@
 //! The disk tier's promises: what it gives is right or it gives nothing, it never fails a request, it stays within its
 //! bound, and it survives restarts and `kill -9`. Time is real here, because the writer is a thread.
 
+use crate::base::clock;
 use crate::cache::key::tests_support::key;
 use crate::cache::tests::{Bench, Origin, bench, pattern};
 use crate::cache::{DiskConfig, Found, Keep, Key, Outcome, Tier};
@@ -23,7 +24,7 @@ fn with_disk(folder: &Path, memory: u64, size: u64) -> Bench {
         config.memory = ByteSize(memory);
         config.disk = Some(disk);
     });
-    bench.clock.store(Timestamp::now().millis(), Ordering::Relaxed);
+    bench.clock.store(Timestamp::from(clock::now()).millis(), Ordering::Relaxed);
     bench
 }
 

@@ -7,6 +7,7 @@
 //! seen.
 
 use super::bench;
+use crate::base::clock;
 use crate::cache::key::tests_support::key;
 use crate::cache::{Cache, DiskConfig, Fetched, FillError, Found, Head, Keep, Outcome};
 use crate::kvs::Timestamp;
@@ -158,7 +159,7 @@ fn whatever_happens_no_byte_is_wrong_and_nothing_short_looks_whole() {
                 timeout: Span(Duration::from_millis(50)),
             });
         });
-        bench.clock.store(Timestamp::now().millis(), Ordering::Relaxed);
+        bench.clock.store(Timestamp::from(clock::now()).millis(), Ordering::Relaxed);
         let (tally, ends) = (Arc::new(Tally::default()), Instant::now() + Duration::from_secs(scale.seconds));
         let tasks: Vec<_> = (1..=64)
             .map(|seed| {
@@ -259,7 +260,7 @@ async fn ask(cache: &Cache, dice: &mut Dice, objects: u64, tally: &Arc<Tally>) {
                 let announced = cut_at < length || dice.roll(2) == 0;
                 let keep = if dice.roll(10) == 0 { Keep::No } else { Keep::For(Duration::from_secs(3600)) };
                 let kind = HeaderValue::from_static("video/mp4");
-                let head = Head::new(kind, announced.then_some(length), Timestamp::now());
+                let head = Head::new(kind, announced.then_some(length), Timestamp::from(clock::now()));
                 Ok(Fetched {
                     head,
                     keep,

@@ -6,6 +6,7 @@
 
 use super::renewal::Tokens;
 use super::token::{DUMMY, TokenSource};
+use crate::base::clock;
 use crate::kvs::Timestamp;
 use anyhow::{Context as _, bail};
 use aws_lc_rs::constant_time;
@@ -25,6 +26,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 const PATH: &str = "/credentials";
 /// SDKs give up after 1 to 5 s, so no number of them needs more connections than this.
@@ -41,7 +43,7 @@ pub(super) async fn run(
         bail!("{address} is not loopback; SDKs use plain http only there");
     }
     // A first token now: a mistake should show at once.
-    let now = Timestamp::now();
+    let now = Timestamp::from(clock::now());
     let first = source.token(now).await?;
     let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
     let address = listener.local_addr()?;
@@ -114,6 +116,7 @@ fn failure(code: &str, message: &str) -> Value {
 
 async fn accept(listener: TcpListener, endpoint: Arc<Endpoint>) {
     let places = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS));
+    let mut connections = JoinSet::new();
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
         let Ok((stream, _)) = listener.accept().await else {
@@ -121,10 +124,14 @@ async fn accept(listener: TcpListener, endpoint: Arc<Endpoint>) {
             continue;
         };
         let endpoint = endpoint.clone();
-        tokio::spawn(async move {
+        while connections.try_join_next().is_some() {}
+        connections.spawn(async move {
             let answer = hyper::service::service_fn(move |request: Request<Incoming>| {
                 let endpoint = endpoint.clone();
-                async move { Ok::<_, Infallible>(endpoint.answer(&request, Timestamp::now()).await) }
+                async move {
+                    let now = Timestamp::from(clock::now());
+                    Ok::<_, Infallible>(endpoint.answer(&request, now).await)
+                }
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -195,7 +202,7 @@ fn quoted(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::token::tests::jwt;
+    use super::super::token::test_jwt as jwt;
     use super::*;
     use http_body_util::BodyExt as _;
     use std::os::unix::fs::PermissionsExt as _;

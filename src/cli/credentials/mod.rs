@@ -13,6 +13,7 @@ mod endpoint;
 mod renewal;
 mod token;
 
+use crate::base::clock;
 use crate::kvs::Timestamp;
 use crate::setting::Span;
 use serde_json::json;
@@ -66,7 +67,7 @@ pub async fn run(args: CredentialsArgs) -> anyhow::Result<ExitCode> {
         endpoint::run(address, args.authorization_file, args.source, args.renews_ahead.0).await?;
         return Ok(ExitCode::SUCCESS);
     }
-    let now = Timestamp::now();
+    let now = Timestamp::from(clock::now());
     let token = args.source.token(now).await?;
     if std::io::stdout().is_terminal() && token.remaining(now) < Duration::from_secs(20 * 60) {
         eprintln!(

@@ -5,6 +5,7 @@
 //! after a few seconds. After a failure it is not run for a while.
 
 use super::token::{Jwt, TokenSource};
+use crate::base::task::OwnedTask;
 use crate::kvs::Timestamp;
 use anyhow::bail;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,7 +28,8 @@ pub(super) struct Tokens {
 #[derive(Default)]
 struct Renewal {
     held: Option<HeldToken>,
-    renewing: bool,
+    /// The renewal in progress.
+    task: Option<OwnedTask>,
     /// When the last renewal failed, and why; `None` once one has succeeded.
     failure: Option<(Timestamp, String)>,
 }
@@ -54,7 +56,7 @@ impl Renewal {
     fn is_due(&self, now: Timestamp) -> bool {
         let fresh = self.held.as_ref().is_some_and(|held| now < held.renew);
         let rests = self.failure.as_ref().is_some_and(|(at, _)| now < at.plus(PAUSE));
-        !fresh && !rests && !self.renewing
+        !fresh && !rests && self.task.is_none()
     }
 }
 
@@ -78,13 +80,12 @@ impl Tokens {
         let renewing = {
             let mut state = self.state();
             if state.is_due(now) {
-                state.renewing = true;
-                tokio::spawn(self.clone().renew(now));
+                state.task = Some(OwnedTask::spawn(self.clone().renew(now)));
             }
             if let Some(token) = state.token(now) {
                 return Ok(token);
             }
-            state.renewing
+            state.task.is_some()
         };
         if renewing {
             // The renewal always ends, since the command has a deadline.
@@ -113,7 +114,8 @@ impl Tokens {
         let result = self.source.token(now).await;
         let now = now.plus(began.elapsed());
         let mut state = self.state();
-        state.renewing = false;
+        // This task ends without waiting again, so dropping its owner does not stop it early.
+        state.task = None;
         match result {
             Ok(token) => {
                 state.held = Some(HeldToken::new(token, now));
@@ -135,7 +137,7 @@ impl Tokens {
 
 #[cfg(test)]
 mod tests {
-    use super::super::token::tests::jwt;
+    use super::super::token::test_jwt as jwt;
     use super::*;
     use std::path::Path;
 

@@ -115,15 +115,18 @@ async fn output(command: &str) -> anyhow::Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("what `{command}` printed is not text"))
 }
 
+/// An unsigned JWT that ends at `exp`, in seconds since 1970.
 #[cfg(test)]
-pub(super) mod tests {
-    use super::*;
-    use serde_json::json;
+pub(super) fn test_jwt(exp: u64) -> String {
+    let b64 = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let (header, claims) = (serde_json::json!({ "alg": "ES256" }), serde_json::json!({ "exp": exp }));
+    format!("{}.{}.c2ln", b64(header), b64(claims))
+}
 
-    pub(in super::super) fn jwt(exp: u64) -> String {
-        let b64 = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        format!("{}.{}.c2ln", b64(json!({ "alg": "ES256" })), b64(json!({ "exp": exp })))
-    }
+#[cfg(test)]
+mod tests {
+    use super::test_jwt as jwt;
+    use super::*;
 
     const NOW: Timestamp = Timestamp::from_millis(1_000_000_000_000);
 

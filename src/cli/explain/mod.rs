@@ -4,8 +4,9 @@ mod told;
 
 use super::setup::ConfigFile;
 use crate::app;
+use crate::base::clock;
 use crate::caller::Caller;
-use crate::config::{Config, Refused, Source};
+use crate::config::{Config, ConfigSource, InvalidConfig};
 use crate::kvs::{ApiName, Operation, PlaybackMode, StreamArn, StreamName, StreamRef, TimeRange, Timestamp};
 use crate::policy::{Explanation, Footage, Policy, Question, Scene, StreamFacts, Verdict};
 use crate::upstream::EntryConfig;
@@ -84,11 +85,11 @@ struct Who {
 /// The configuration is refused, or the token is.
 pub fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     // 1 says "denied": what could not be asked must not look like an answer.
-    explain(args).or_else(|error| match error.downcast::<Refused>() {
+    explain(args).or_else(|error| match error.downcast::<InvalidConfig>() {
         Ok(refused) => Err(refused.into()),
         Err(error) => {
             eprintln!("kvs-edge: {error:#}");
-            Ok(ExitCode::from(super::REFUSED))
+            Ok(ExitCode::from(super::setup::REFUSED))
         }
     })
 }
@@ -98,7 +99,7 @@ fn explain(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
         bail!("--mode LIVE shows the present: leave --start and --end out, or ask for another mode");
     }
     let (source, config) = args.file.load()?;
-    let now = args.at.unwrap_or_else(Timestamp::now);
+    let now = args.at.unwrap_or_else(|| Timestamp::from(clock::now()));
     // Policies are read first: whoever tries out claims needs neither secrets nor key sets.
     let policy = app::policy(&config, &source)?;
     let caller = match (&args.who.token, &args.who.claims) {
@@ -156,7 +157,12 @@ impl ExplainArgs {
 }
 
 /// The caller that the gateway would see.
-fn verified(config: &Config, source: &Source, token: &str, now: Timestamp) -> anyhow::Result<Arc<Caller>> {
+fn verified(
+    config: &Config,
+    source: &ConfigSource,
+    token: &str,
+    now: Timestamp,
+) -> anyhow::Result<Arc<Caller>> {
     super::setup::runtime()?.block_on(async {
         let identity = app::identity(config, source).await?;
         Ok(identity.verify(token.trim(), now).await?)

@@ -1,7 +1,7 @@
 //! What `explain` prints, by the command line that asks for it.
 
 use super::*;
-use crate::config::Source;
+use crate::config::ConfigSource;
 use clap::Parser;
 
 const POLICIES: &str = r#"@id("guards see the lobby")
@@ -56,7 +56,7 @@ fn told(claims: &str, line: &str) -> anyhow::Result<String> {
         "explain --config {path}/edge.toml --at 2026-01-10T12:00:00Z --claims {path}/claims.json {line}"
     );
     let Line { args } = Line::try_parse_from(line.split(' '))?;
-    let source = Source::read(&args.file.config, std::iter::empty())?;
+    let source = ConfigSource::read(&args.file.config, std::iter::empty())?;
     let config = Config::load(&source)?;
     let policy = app::policy(&config, &source)?;
     let now = args.at.unwrap();

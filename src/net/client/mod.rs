@@ -60,7 +60,8 @@ impl Client {
         let tls = match tls_versions()?.with_native_roots() {
             Ok(tls) => tls,
             Err(error) => {
-                tracing::warn!(%error, "no root certificates: https fails until ca-certificates is installed");
+                let consequence = "https fails until ca-certificates is installed";
+                tracing::warn!(%error, "no root certificates: {consequence}");
                 tls_versions()?.with_root_certificates(RootCertStore::empty())
             }
         };
@@ -143,7 +144,7 @@ impl Client {
             Some("https") => {}
             Some("http") if self.allow_http => {}
             Some("http") => return Err(Error::Refused("plain http is not allowed here")),
-            _ => return Err(Error::Refused("only absolute http and https addresses can be asked")),
+            _ => return Err(Error::Refused("only absolute http and https addresses can be called")),
         }
         match tokio::time::timeout(limit, self.pool.request(request.map(Full::new))).await {
             Err(_) => Err(Error::Late(limit)),

@@ -35,7 +35,7 @@ impl TimedBody {
         whole: Duration,
     ) -> Response<Self> {
         let left = response.body().size_hint().exact();
-        // Without a length or chunking, a cut cannot be told from the end.
+        // Without a length or chunking, a cut looks like the end.
         let ends_by_closing = left.is_none() && !response.headers().contains_key(header::TRANSFER_ENCODING);
         response.map(|inner| Self {
             inner,

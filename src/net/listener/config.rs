@@ -82,13 +82,13 @@ impl ServerConfig {
             wrong("server.public_url", problem);
         }
         if self.proxy_protocol && self.trusted_proxies.is_empty() {
-            let problem = "nobody is trusted to send it: name the proxies in server.trusted_proxies";
+            let problem = "no proxy is trusted to send it: name the proxies in server.trusted_proxies";
             wrong("server.proxy_protocol", problem.to_owned());
         }
         for (n, origin) in self.cors_origins.iter().enumerate() {
             if !is_origin(origin) {
-                let how = "an origin is scheme, host and port only, such as https://app.example.com, with no `*` and \
-                           no slash at the end";
+                let how = "an origin is scheme, host and port only, such as https://app.example.com, with \
+                           no `*` and no slash at the end";
                 wrong(&format!("server.cors_origins[{n}]"), format!("`{origin}`: {how}"));
             }
         }

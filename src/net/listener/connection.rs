@@ -6,12 +6,12 @@ use super::context::ListenerContext;
 use super::http1_framing::FramingCheck;
 use super::metrics::Rejection;
 use super::monitored_socket::{AHEAD, MonitoredSocket};
-use super::peer::{Http, Link, Peer};
+use super::peer::{ConnectionInfo, Http, Peer};
 use super::protocol::{serve_http1, serve_http2};
 use super::request::answer;
 use super::socket::Socket;
 use crate::net::certificate::Certificate;
-use crate::net::piece::Piece;
+use crate::net::chunk_list::ChunkList;
 use crate::net::proxy_protocol;
 use http::{Request, Response};
 use http_body::Body;
@@ -39,7 +39,7 @@ pub(super) async fn serve<H, F, B>(
     H: Fn(Request<Incoming>, Peer) -> F + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body + Send + Unpin + 'static,
-    B::Data: Into<Piece>,
+    B::Data: Into<ChunkList>,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let state = slot.state().clone();
@@ -57,59 +57,59 @@ async fn identify<H, F, B>(
     H: Fn(Request<Incoming>, Peer) -> F + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body + Send + Unpin + 'static,
-    B::Data: Into<Piece>,
+    B::Data: Into<ChunkList>,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let terms = &shared.terms;
+    let options = &shared.options;
     let mut address = peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip().to_canonical());
-    let mut trusted = peer.is_none() || terms.trust.trusts(address);
-    if terms.proxy_protocol {
+    let mut trusted = peer.is_none() || options.trust.trusts(address);
+    if options.proxy_protocol {
         let header = if trusted { proxy_protocol::read(&mut socket).await.ok() } else { None };
         match header {
             // The PROXY protocol names the client, which may be a trusted proxy itself.
             Some(Some(behind)) => {
                 address = behind;
-                trusted = terms.trust.trusts(address);
+                trusted = options.trust.trusts(address);
             }
             Some(None) => {}
-            None => return terms.metrics.reject(Rejection::ProxyProtocol),
+            None => return options.metrics.reject(Rejection::ProxyProtocol),
         }
     }
     if !trusted && !slot.count_address(address) {
         return;
     }
-    let mut link = Link {
+    let mut info = ConnectionInfo {
         address,
         socket: peer,
         http: Http::One,
         tls: None,
         certificate_subject: None,
-        trust: trusted.then(|| terms.trust.clone()),
+        trust: trusted.then(|| options.trust.clone()),
     };
-    let secured = terms.tls.as_ref().filter(|_| peer.is_some());
+    let secured = options.tls.as_ref().filter(|_| peer.is_some());
     match secured {
-        None => serve_http(shared, state, socket, link).await,
+        None => serve_http(shared, state, socket, info).await,
         Some(tls) => {
             let acceptor = TlsAcceptor::from(tls.load_full());
             // Boxed: a connection without TLS should not hold the memory that a handshake takes.
             match Box::pin(acceptor.accept(socket)).await {
                 Ok(stream) => {
-                    note_tls(&mut link, &stream);
-                    Box::pin(serve_http(shared, state, stream, link)).await;
+                    note_tls(&mut info, &stream);
+                    Box::pin(serve_http(shared, state, stream, info)).await;
                 }
-                Err(_) => terms.metrics.reject(Rejection::Handshake),
+                Err(_) => options.metrics.reject(Rejection::Handshake),
             }
         }
     }
 }
 
 /// Notes what the TLS handshake says about the peer.
-fn note_tls(link: &mut Link, stream: &TlsStream<Socket>) {
+fn note_tls(info: &mut ConnectionInfo, stream: &TlsStream<Socket>) {
     let session = stream.get_ref().1;
-    link.tls = session.protocol_version().and_then(|version| version.as_str());
-    link.http = if session.alpn_protocol() == Some(b"h2") { Http::Two } else { Http::One };
+    info.tls = session.protocol_version().and_then(|version| version.as_str());
+    info.http = if session.alpn_protocol() == Some(b"h2") { Http::Two } else { Http::One };
     let first = session.peer_certificates().and_then(|chain| chain.first());
-    link.certificate_subject = first.and_then(|der| Certificate::read(der)).map(|c| c.subject.into());
+    info.certificate_subject = first.and_then(|der| Certificate::read(der)).map(|c| c.subject.into());
 }
 
 /// Detects the HTTP version and serves it.
@@ -117,32 +117,32 @@ async fn serve_http<T, H, F, B>(
     shared: Arc<ListenerContext<H>>,
     state: &Arc<ConnectionState>,
     mut io: T,
-    mut link: Link,
+    mut info: ConnectionInfo,
 ) where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     H: Fn(Request<Incoming>, Peer) -> F + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body + Send + Unpin + 'static,
-    B::Data: Into<Piece>,
+    B::Data: Into<ChunkList>,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     state.enter(Stage::Open);
     let mut ahead = [0; AHEAD];
     let mut taken = 0;
-    if link.tls.is_none() {
-        (taken, link.http) = match detect_protocol(&mut io, state, &mut ahead).await {
+    if info.tls.is_none() {
+        (taken, info.http) = match detect_protocol(&mut io, state, &mut ahead).await {
             Some(detected) => detected,
             None => return,
         };
     }
-    let http = link.http;
-    let link = Arc::new(link);
+    let http = info.http;
+    let info = Arc::new(info);
     let framing = (http == Http::One).then(FramingCheck::new);
     let monitored = MonitoredSocket::new(io, &ahead[..taken], framing, state.clone());
     let builders = shared.clone();
     let state_of_request = state.clone();
-    let link_of_request = link.clone();
-    let service = service_fn(move |request| answer(&shared, &state_of_request, &link_of_request, request));
+    let info_of_request = info.clone();
+    let service = service_fn(move |request| answer(&shared, &state_of_request, &info_of_request, request));
     let ended = match http {
         Http::One => serve_http1(&builders.http1, TokioIo::new(monitored), service, state).await,
         Http::Two => {
@@ -151,9 +151,9 @@ async fn serve_http<T, H, F, B>(
         }
     };
     if state.refused() || ended.as_ref().is_err_and(|e| e.is_parse() && !e.is_parse_too_large()) {
-        builders.terms.metrics.reject(Rejection::Malformed);
+        builders.options.metrics.reject(Rejection::Malformed);
     } else if ended.is_err_and(|e| e.is_parse_too_large()) {
-        builders.terms.metrics.reject(Rejection::HeadersTooLarge);
+        builders.options.metrics.reject(Rejection::HeadersTooLarge);
     }
 }
 

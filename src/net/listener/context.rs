@@ -4,7 +4,7 @@ use super::connection_table::ConnectionTable;
 use super::limits::Limits;
 use super::metrics::Metrics;
 use crate::net::forwarded::Trust;
-use crate::net::strict;
+use crate::net::request_checks;
 use arc_swap::ArcSwap;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// How a listener serves.
 #[derive(Clone)]
-pub struct Terms {
+pub struct ListenerOptions {
     /// Bounds on sizes, counts and times.
     pub limits: Limits,
     /// For TLS; swap it to change certificates. Unix sockets never speak TLS.
@@ -26,7 +26,7 @@ pub struct Terms {
     pub metrics: Metrics,
 }
 
-impl Terms {
+impl ListenerOptions {
     /// Plain HTTP with these limits, no trusted proxies, and metrics that are not shown.
     #[must_use]
     pub fn plain(limits: Limits) -> Self {
@@ -36,28 +36,28 @@ impl Terms {
 
 /// What all connections of a listener use.
 pub(super) struct ListenerContext<H> {
-    pub(super) terms: Terms,
+    pub(super) options: ListenerOptions,
     pub(super) table: Arc<ConnectionTable>,
     pub(super) handler: H,
-    pub(super) sizes: strict::Sizes,
+    pub(super) sizes: request_checks::Sizes,
     pub(super) http1: http1::Builder,
     pub(super) http2: http2::Builder<TokioExecutor>,
 }
 
 impl<H> ListenerContext<H> {
-    pub(super) fn new(terms: Terms, handler: H) -> Self {
-        let limits = &terms.limits;
+    pub(super) fn new(options: ListenerOptions, handler: H) -> Self {
+        let limits = &options.limits;
         Self {
-            table: Arc::new(ConnectionTable::new(limits.clone(), terms.metrics.clone())),
+            table: Arc::new(ConnectionTable::new(limits.clone(), options.metrics.clone())),
             handler,
-            sizes: strict::Sizes {
+            sizes: request_checks::Sizes {
                 url: limits.url.as_usize(),
                 one_header: limits.one_header.as_usize(),
                 header_count: limits.header_count,
             },
             http1: http1(limits),
             http2: http2(limits),
-            terms,
+            options,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Responses to requests that do not reach the handler, in the form that KVS clients read.
 
 use super::metrics::Rejection;
-use crate::net::strict::Violation;
+use crate::net::request_checks::Violation;
 use crate::telemetry::trace::request_id;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
@@ -9,8 +9,8 @@ use http::{HeaderValue, Response, StatusCode, header};
 /// Why the handler is not called.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum EarlyResponse {
-    /// The request breaks a rule of `net::strict`.
-    Strict(Violation),
+    /// The request breaks a rule of `net::request_checks`.
+    Check(Violation),
     /// Memory is short.
     Overload,
 }
@@ -23,18 +23,16 @@ const LATER_MILLIS: &str = "2000";
 impl EarlyResponse {
     pub(super) fn reason(self) -> Rejection {
         match self {
-            Self::Strict(Violation::UrlTooLong) => Rejection::UrlTooLong,
-            Self::Strict(Violation::HeadersTooLarge) => Rejection::HeadersTooLarge,
-            Self::Strict(_) => Rejection::Strict,
+            Self::Check(Violation::UrlTooLong) => Rejection::UrlTooLong,
+            Self::Check(Violation::HeadersTooLarge) => Rejection::HeadersTooLarge,
+            Self::Check(_) => Rejection::Strict,
             Self::Overload => Rejection::Overload,
         }
     }
 
     pub(super) fn response(self) -> Response<Bytes> {
         let (status, kind, message) = match self {
-            Self::Strict(violation) => {
-                (violation.status(), "InvalidArgumentException", violation.to_string())
-            }
+            Self::Check(violation) => (violation.status(), "InvalidArgumentException", violation.to_string()),
             Self::Overload => {
                 let message = "kvs-edge is short of memory; try again in a moment".to_owned();
                 (StatusCode::SERVICE_UNAVAILABLE, "ThrottlingException", message)

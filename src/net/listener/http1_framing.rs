@@ -9,8 +9,8 @@
 //!   folded lines.
 //! - By hyper: a space before the colon, folded lines, NUL and other control characters, a bare CR, signed or
 //!   listed lengths, HTTP/0.9, `Transfer-Encoding` in HTTP/1.0, malformed chunks.
-//! - By [`crate::net::strict`]: methods, target, `Host`, `Upgrade`, `Expect`, names with `_`, sizes of single
-//!   headers.
+//! - By [`crate::net::request_checks`]: methods, target, `Host`, `Upgrade`, `Expect`, names with `_`, sizes
+//!   of single headers.
 //! - By hyper and h2, with the listener's limits: block size, header count, connection headers in HTTP/2,
 //!   floods of frames.
 //!
@@ -257,7 +257,8 @@ mod tests {
             ("POST / HTTP/1.1\r\ncontent-length:   0005  \r\n\r\nab\ncdGET /", Position::RequestLine),
             ("POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nab", Position::Body(3)),
             (
-                "POST / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n3\r\na\nb\r\nA;x=y\r\n0123456789\r\n0\r\nT: x\r\n\r\nG",
+                "POST / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n\
+                 3\r\na\nb\r\nA;x=y\r\n0123456789\r\n0\r\nT: x\r\n\r\nG",
                 Position::RequestLine,
             ),
             ("POST / HTTP/1.1\r\nTE: trailers\r\nCookie: content-length: 4\r\n\r\n", Position::Between),
@@ -308,7 +309,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn cuts_change_nothing(bytes in "(GET|POST) / HTTP/1[.]1\r\n([a-cC-]{1,60}: ?[a-z0-9;]{0,60}\r\n|Content-Length: [0-9]{1,3}\r\n|\n){0,4}\r\n[\r\na-f0-9GET /]{0,80}", step in 1usize..40) {
+        fn cuts_change_nothing(
+            bytes in "(GET|POST) / HTTP/1[.]1\r\n([a-cC-]{1,60}: ?[a-z0-9;]{0,60}\r\n|\
+                      Content-Length: [0-9]{1,3}\r\n|\n){0,4}\r\n[\r\na-f0-9GET /]{0,80}",
+            step in 1usize..40,
+        ) {
             prop_assert_eq!(pass(bytes.as_bytes(), step), pass(bytes.as_bytes(), bytes.len()));
         }
     }

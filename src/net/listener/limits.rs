@@ -61,7 +61,7 @@ pub struct Limits {
     pub h2_early_resets: u32,
     /// HTTP/2: resets that arrive for requests we have not looked at yet; more cuts the connection.
     pub h2_pending_resets: usize,
-    /// HTTP/2: resets of our own making because of a peer's mistakes; more cuts the connection.
+    /// HTTP/2: resets that the listener sends because of a peer's errors; more closes the connection.
     pub h2_error_resets: usize,
 }
 

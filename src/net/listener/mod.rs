@@ -26,14 +26,14 @@ mod tests;
 mod timeouts;
 
 pub use config::{ListenAddress, ServerConfig};
-pub use context::Terms;
+pub use context::ListenerOptions;
 pub use limits::Limits;
 pub use metrics::{Metrics, Rejection};
-pub use peer::{Http, Link, Peer};
+pub use peer::{ConnectionInfo, Http, Peer};
 pub use socket::{Bound, Error, bind};
 
+use super::chunk_list::ChunkList;
 use super::drain::{Phase, Signal};
-use super::piece::Piece;
 use connection_table::ConnectionTable;
 use context::ListenerContext;
 use http::{Request, Response};
@@ -55,15 +55,15 @@ const LAST_MOMENT: Duration = Duration::from_secs(1);
 /// Serves until the drain is over. In its phase `Closing` nothing new is accepted, and connections end as
 /// they become idle. Returns when all have ended, or at `Ended`, when the rest is closed. Dropping the future
 /// closes them all.
-pub async fn serve<H, F, B>(bound: Bound, terms: Terms, handler: H, mut drain: Signal)
+pub async fn serve<H, F, B>(bound: Bound, options: ListenerOptions, handler: H, mut drain: Signal)
 where
     H: Fn(Request<Incoming>, Peer) -> F + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body + Send + Unpin + 'static,
-    B::Data: Into<Piece>,
+    B::Data: Into<ChunkList>,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
-    let shared = Arc::new(ListenerContext::new(terms, handler));
+    let shared = Arc::new(ListenerContext::new(options, handler));
     let table = shared.table.clone();
     let _close = CloseOnDrop(table.clone());
     let life = async {
@@ -110,7 +110,7 @@ where
     H: Fn(Request<Incoming>, Peer) -> F + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body + Send + Unpin + 'static,
-    B::Data: Into<Piece>,
+    B::Data: Into<ChunkList>,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
     let mut turn = 0;
@@ -129,6 +129,10 @@ where
         match accepted.await {
             Ok((socket, peer)) => {
                 if let Some(slot) = shared.table.admit() {
+                    #[expect(
+                        clippy::disallowed_methods,
+                        reason = "its slot in the connection table owns it"
+                    )]
                     tokio::spawn(connection::serve(shared.clone(), slot, socket, peer));
                 }
             }

@@ -27,7 +27,7 @@ impl Http {
 
 /// What is known of a connection, the same for all its requests.
 #[derive(Debug)]
-pub struct Link {
+pub struct ConnectionInfo {
     /// The peer, or the client that the PROXY protocol names; loopback on a Unix socket.
     pub address: IpAddr,
     /// The other end of the socket; none on a Unix socket.
@@ -48,29 +48,29 @@ pub struct Peer {
     /// The client: the peer of the connection, or the one that trusted proxies name in the request's headers.
     pub address: IpAddr,
     /// The connection that it uses.
-    pub link: Arc<Link>,
+    pub connection: Arc<ConnectionInfo>,
 }
 
 impl Peer {
-    pub(super) fn of(link: &Arc<Link>, headers: &HeaderMap) -> Self {
-        let address = match &link.trust {
-            None => link.address,
-            Some(trust) => trust.client(link.address, headers),
+    pub(super) fn of(connection: &Arc<ConnectionInfo>, headers: &HeaderMap) -> Self {
+        let address = match &connection.trust {
+            None => connection.address,
+            Some(trust) => trust.client(connection.address, headers),
         };
-        Self { address, link: link.clone() }
+        Self { address, connection: connection.clone() }
     }
 
     /// A peer at `address` without a connection: for tests of the parts above the listener.
     #[must_use]
     pub fn at(address: IpAddr) -> Self {
         let (socket, tls, certificate_subject, trust) = (None, None, None, None);
-        let link = Link { address, socket, http: Http::One, tls, certificate_subject, trust };
-        Self { address, link: Arc::new(link) }
+        let connection = ConnectionInfo { address, socket, http: Http::One, tls, certificate_subject, trust };
+        Self { address, connection: Arc::new(connection) }
     }
 
     /// Whether a trusted proxy sent the request, so that its `x-request-id` and the like can be used.
     #[must_use]
     pub fn is_trusted_proxy(&self) -> bool {
-        self.link.trust.is_some()
+        self.connection.trust.is_some()
     }
 }

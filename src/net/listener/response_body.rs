@@ -1,7 +1,7 @@
 //! A response body that notes its progress and its end in the state of the connection.
 
 use super::connection_state::ConnectionState;
-use crate::net::piece::Piece;
+use crate::net::chunk_list::ChunkList;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use std::pin::Pin;
@@ -62,7 +62,7 @@ pub(super) struct TrackedBody<B> {
 impl<B> TrackedBody<B>
 where
     B: Body + Unpin,
-    B::Data: Into<Piece>,
+    B::Data: Into<ChunkList>,
 {
     pub(super) fn new(content: Content<B>, in_progress: RequestInProgress) -> Self {
         let mut reply = Self { content, in_progress };
@@ -76,15 +76,15 @@ where
 impl<B> Body for TrackedBody<B>
 where
     B: Body + Unpin,
-    B::Data: Into<Piece>,
+    B::Data: Into<ChunkList>,
 {
-    type Data = Piece;
+    type Data = ChunkList;
     type Error = B::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Piece>, B::Error>>> {
+    ) -> Poll<Option<Result<Frame<ChunkList>, B::Error>>> {
         let this = &mut *self;
         this.in_progress.polled();
         let polled = match &mut this.content {

@@ -240,7 +240,8 @@ mod tests {
             (busy, 3_600_000, Action::LastRequest),
             (blocked, 34_999, Action::Keep),
             (blocked, 35_000, close(Rejection::WriteStall)),
-            (Snapshot { active: 0, ..blocked }, 35_000, close(Rejection::WriteStall)), // the last bytes of a response
+            // The last bytes of a response.
+            (Snapshot { active: 0, ..blocked }, 35_000, close(Rejection::WriteStall)),
             (unpolled, 34_999, Action::Keep),
             (unpolled, 35_000, close(Rejection::WriteStall)),
             (gave_up(249, 249), 10, Action::Keep),

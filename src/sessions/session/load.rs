@@ -9,6 +9,7 @@ use super::media;
 use super::prefetch::FootageIndex;
 use super::shared::{SharedSession, lock};
 use super::upstream_session::UpstreamSession;
+use crate::base::task::spawn_self_ending;
 use crate::cache::Outcome;
 use crate::kvs::Resource;
 use crate::kvs::bounds::PLAYLIST_FRAGMENTS;
@@ -47,7 +48,7 @@ impl SharedSession {
             Lookup::Wait(done) => (done, Outcome::Collapsed),
             Lookup::Load(done) => {
                 // In a task of its own, so that it continues when the request that began it is dropped.
-                tokio::spawn(self.clone().load(resource.clone(), cached.clone()));
+                spawn_self_ending(self.clone().load(resource.clone(), cached.clone()));
                 (done, Outcome::Miss)
             }
         };

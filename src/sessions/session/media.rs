@@ -2,6 +2,8 @@
 
 use super::shift_timestamps::shift_timestamps;
 use super::upstream_session::{Location, SpareSession, UpstreamSession};
+use crate::base::clock;
+use crate::base::task::spawn_self_ending;
 use crate::cache::freshness::{self, Kind};
 use crate::cache::{Fetched, FillError, Found, Head, Key};
 use crate::kvs::{PlaybackMode, Resource, StreamRef, Timestamp};
@@ -122,7 +124,7 @@ impl SegmentFetch {
             Shift::Ticks(ticks) => shift_timestamps(answer, |_| ticks).await?,
             Shift::Anchored(anchor) => shift_timestamps(answer, |own| anchor.ticks(own)).await?,
         };
-        let now = Timestamp::now();
+        let now = Timestamp::from(clock::now());
         let kind = Kind::Media { session_ends: self.at.session.url.expires };
         let keep = freshness::keep(kind, StatusCode::OK, now, &self.context.rules);
         let media_type = HeaderValue::from_static(media_type(&self.at.resource));
@@ -141,7 +143,7 @@ impl SegmentFetch {
         }
         let choice = session.spares.choose(Instant::now());
         if choice.open_another {
-            tokio::spawn(open_spare(self.context.clone(), self.stream.clone(), session.clone()));
+            spawn_self_ending(open_spare(self.context.clone(), self.stream.clone(), session.clone()));
         }
         choice.spare
     }

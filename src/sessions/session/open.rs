@@ -4,6 +4,7 @@ use super::cached_playlist::PACE;
 use super::shared::{SharedSession, lock};
 use super::spare_sessions::SpareSessions;
 use super::upstream_session::UpstreamSession;
+use crate::base::task::spawn_self_ending;
 use crate::kvs::SessionParameters;
 use crate::sessions::error::Error;
 use crate::sessions::numbering::Generation;
@@ -73,7 +74,7 @@ impl SharedSession {
         let this = self.clone();
         // In a task of its own, so that it continues when the request that began it is dropped. It does not
         // panic.
-        tokio::spawn(async move { this.open(other_than, why).await }).await.unwrap_or(Err(Error::Gone))
+        spawn_self_ending(async move { this.open(other_than, why).await }).await.unwrap_or(Err(Error::Gone))
     }
 
     async fn open(&self, other_than: Option<Generation>, why: Why) -> Result<Arc<UpstreamSession>, Error> {

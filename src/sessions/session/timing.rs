@@ -8,6 +8,7 @@
 use super::media::{self, Anchor};
 use super::shared::{SharedSession, lock};
 use super::upstream_session::{Location, UpstreamSession};
+use crate::base::task::spawn_self_ending;
 use crate::kvs::{Container, Protocol, Resource};
 use crate::playback::hls::{MediaPlaylist, Playlist, Segment};
 use crate::playback::{Rewritten, mp4};
@@ -114,7 +115,7 @@ impl SharedSession {
         Some(async move {
             let found = media::get_anchored(&context, &stream, &at, anchor.clone()).await?;
             // Players will request it next. A fetch without readers ends, so the rest is read here meanwhile.
-            tokio::spawn(async move {
+            spawn_self_ending(async move {
                 let mut reader = found.entry.body(None);
                 while let Some(Ok(_)) = reader.next().await {}
             });

@@ -38,7 +38,7 @@ pub struct Decision<'a> {
     /// Which stream; `None` for ListStreams.
     pub stream: Option<&'a StreamName>,
     /// The stream's region and account, as far as they are known: two accounts may have streams of one name.
-    pub place: Option<Place<'a>>,
+    pub place: Option<StreamLocation<'a>>,
     /// Live or archive, where there is a difference.
     pub mode: Option<PlaybackMode>,
     /// The footage, where the request names it.
@@ -55,7 +55,7 @@ pub struct Decision<'a> {
 
 /// The region and account of a stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Place<'a> {
+pub struct StreamLocation<'a> {
     /// Its region.
     pub region: &'a Arc<str>,
     /// Its account, if known.
@@ -275,7 +275,10 @@ mod tests {
             source_ip: "::ffff:10.0.0.1".parse().unwrap(),
             action: "GetClip",
             stream: Some(&stream),
-            place: Some(Place { region: &"eu-west-1".into(), account: Some(&"111122223333".into()) }),
+            place: Some(StreamLocation {
+                region: &"eu-west-1".into(),
+                account: Some(&"111122223333".into()),
+            }),
             mode: None,
             range: Some(TimeRange { start, end: Some(start) }),
             outcome: Err("no_permit"),

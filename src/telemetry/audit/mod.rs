@@ -11,6 +11,6 @@ mod sink;
 mod viewings;
 
 pub use config::{Config, Target};
-pub use event::{Decision, Event, Place, Playback};
+pub use event::{Decision, Event, Playback, StreamLocation};
 pub use sink::{Receipt, Sink, Unavailable};
-pub use viewings::{Refusal, Viewer, Watch};
+pub use viewings::{PlaybackRefusal, Viewer, Viewings};

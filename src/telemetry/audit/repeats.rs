@@ -9,7 +9,7 @@
 //! The table has a fixed size and one slot per hash. Two decisions that fall into one slot replace each
 //! other, which costs lines but loses none.
 
-use super::event::{Decision, Event, Place};
+use super::event::{Decision, Event, StreamLocation};
 use crate::caller::Caller;
 use crate::kvs::{PlaybackMode, StreamName, TimeRange, Timestamp};
 use std::hash::{BuildHasher, Hash, Hasher};
@@ -31,7 +31,7 @@ pub(super) struct Repeats {
 }
 
 /// What becomes of a decision.
-pub(super) enum Counted {
+pub(super) enum DecisionCount {
     /// It has a line of its own, after the line for these equal ones, if there are any.
     Line(Option<Box<Repeated>>),
     /// It is counted. `wakes`: the writer thread must be woken to write the count in time.
@@ -69,7 +69,7 @@ impl Repeats {
     }
 
     /// Counts a decision, and says whether it has a line of its own.
-    pub(super) fn count(&self, decision: &Decision<'_>, at: Timestamp) -> Counted {
+    pub(super) fn count(&self, decision: &Decision<'_>, at: Timestamp) -> DecisionCount {
         let mut slot = locked(&self.slots[self.slot(decision)]);
         if let Some(last) = slot.as_mut()
             && second(last.at) == second(at)
@@ -77,16 +77,16 @@ impl Repeats {
         {
             if last.lines < LINES {
                 last.lines += 1;
-                return Counted::Line(None);
+                return DecisionCount::Line(None);
             }
             last.unwritten += 1;
             last.at = at;
             last.request_id = decision.request_id.clone();
             let wakes = last.unwritten == 1 && !self.pending.swap(true, Ordering::AcqRel);
-            return Counted::Joined { wakes };
+            return DecisionCount::Joined { wakes };
         }
         let before = slot.replace(Box::new(Repeated::new(decision, at)));
-        Counted::Line(before.filter(|before| before.unwritten > 0))
+        DecisionCount::Line(before.filter(|before| before.unwritten > 0))
     }
 
     /// Whether some slot has begun to count since the last call.
@@ -104,7 +104,7 @@ impl Repeats {
         }
     }
 
-    /// The caller counts as the address where it stands: an equal one elsewhere has lines of its own.
+    /// The caller is compared by its address in memory: an equal one elsewhere has lines of its own.
     fn slot(&self, decision: &Decision<'_>) -> usize {
         let mut hash = self.hasher.build_hasher();
         Arc::as_ptr(decision.caller).hash(&mut hash);
@@ -163,8 +163,8 @@ impl Repeated {
         self.at
     }
 
-    fn place(&self) -> Option<Place<'_>> {
-        self.place.as_ref().map(|(region, account)| Place { region, account: account.as_ref() })
+    fn place(&self) -> Option<StreamLocation<'_>> {
+        self.place.as_ref().map(|(region, account)| StreamLocation { region, account: account.as_ref() })
     }
 
     /// One line for the decisions that have none.

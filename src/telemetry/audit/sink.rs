@@ -9,7 +9,8 @@
 
 use super::config::{Config, Target};
 use super::event::{Decision, Event};
-use super::repeats::{Counted, Repeats};
+use super::repeats::{DecisionCount, Repeats};
+use crate::base::clock;
 use crate::kvs::Timestamp;
 use crate::telemetry::line_writer::{
     AppendedFile, Deferred, LineWriter, OnFailure, Options, Output, StreamOutput,
@@ -136,14 +137,14 @@ impl Sink {
     pub fn decided(&self, decision: &Decision<'_>, at: Timestamp) -> Result<Receipt, Unavailable> {
         if !self.required {
             match self.repeats.count(decision, at) {
-                Counted::Joined { wakes } => {
+                DecisionCount::Joined { wakes } => {
                     if wakes {
                         self.writer.defer(COUNTED);
                     }
                     return Ok(Receipt::nothing());
                 }
-                Counted::Line(None) => {}
-                Counted::Line(Some(before)) => drop(self.write(&before.event(), before.at())?),
+                DecisionCount::Line(None) => {}
+                DecisionCount::Line(Some(before)) => drop(self.write(&before.event(), before.at())?),
             }
         }
         self.write(&Event::Decision(decision.clone()), at)
@@ -201,7 +202,7 @@ impl Drop for Sink {
 /// The line that reports how many entries were lost.
 fn lost(count: u64) -> String {
     let mut line = Vec::new();
-    Event::Lost(count).append(Timestamp::now(), &mut line);
+    Event::Lost(count).append(Timestamp::from(clock::now()), &mut line);
     String::from_utf8(line).unwrap_or_default()
 }
 

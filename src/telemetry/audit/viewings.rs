@@ -14,15 +14,15 @@ use std::time::Duration;
 
 /// All viewings of this process.
 #[derive(Default)]
-pub struct Watch {
-    open: Mutex<HashMap<(Arc<str>, IpAddr), Viewing>>,
+pub struct Viewings {
+    open: Mutex<HashMap<(Arc<str>, IpAddr), OpenViewing>>,
     /// When a refusal last had an entry.
-    refused: Mutex<HashMap<Refusal, Timestamp>>,
+    refused: Mutex<HashMap<PlaybackRefusal, Timestamp>>,
 }
 
 /// What a player is refused repeatedly.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Refusal {
+pub struct PlaybackRefusal {
     /// The viewing.
     pub viewing: Arc<str>,
     /// The client's address.
@@ -50,7 +50,7 @@ pub struct Viewer {
     pub policy_version: Arc<str>,
 }
 
-struct Viewing {
+struct OpenViewing {
     viewer: Viewer,
     started: Timestamp,
     seen: Timestamp,
@@ -73,7 +73,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// After a pause of this length a viewing has ended; players load their playlists more often.
 const GONE: Duration = Duration::from_secs(90);
 
-impl Watch {
+impl Viewings {
     /// No viewings yet.
     #[must_use]
     pub fn new() -> Self {
@@ -94,7 +94,7 @@ impl Watch {
         let key = (viewer.viewing.clone(), viewer.source_ip);
         let mut open = self.open();
         let Some(viewing) = open.get_mut(&key) else {
-            let viewing = Viewing {
+            let viewing = OpenViewing {
                 viewer: viewer.clone(),
                 started: now,
                 seen: now,
@@ -126,7 +126,7 @@ impl Watch {
     }
 
     /// A response begins: the viewing goes on until it has been sent, however long that takes. False if there
-    /// is no such viewing; then do not call [`Watch::ends`].
+    /// is no such viewing; then do not call [`Viewings::ends`].
     pub fn begins(&self, viewing: &Arc<str>, source_ip: IpAddr) -> bool {
         let mut open = self.open();
         let viewing = open.get_mut(&(viewing.clone(), source_ip));
@@ -142,7 +142,7 @@ impl Watch {
     }
 
     /// Whether a refusal needs an entry. Players repeat refused requests, so each has one entry a minute.
-    pub fn refused(&self, refusal: Refusal, now: Timestamp) -> bool {
+    pub fn refused(&self, refusal: PlaybackRefusal, now: Timestamp) -> bool {
         let mut refused = locked(&self.refused);
         match refused.entry(refusal) {
             Entry::Occupied(told) if told.get().age(now) < MINUTE => false,
@@ -154,7 +154,7 @@ impl Watch {
     }
 
     /// The entry of a refusal could not be written: it needs one when it happens again.
-    pub fn untold(&self, refusal: &Refusal) {
+    pub fn untold(&self, refusal: &PlaybackRefusal) {
         locked(&self.refused).remove(refusal);
     }
 
@@ -177,7 +177,7 @@ impl Watch {
         }
     }
 
-    fn open(&self) -> MutexGuard<'_, HashMap<(Arc<str>, IpAddr), Viewing>> {
+    fn open(&self) -> MutexGuard<'_, HashMap<(Arc<str>, IpAddr), OpenViewing>> {
         locked(&self.open)
     }
 }
@@ -187,7 +187,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|held| held.into_inner())
 }
 
-impl Viewing {
+impl OpenViewing {
     fn playback<'a>(&'a self, shown: &Shown, since: Timestamp, until: Timestamp) -> Playback<'a> {
         Playback {
             viewing: &self.viewer.viewing,
@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_player_leaves_a_start_a_line_a_minute_and_an_end() {
-        let (watch, viewer) = (Watch::new(), viewer());
+        let (watch, viewer) = (Viewings::new(), viewer());
         let mut lines: Vec<serde_json::Value> = Vec::new();
         let mut tell = |event: &Event<'_>| {
             lines.push(serde_json::from_str(&event.line(at(0))).unwrap());
@@ -292,7 +292,7 @@ mod tests {
 
     #[test]
     fn what_takes_longer_than_a_pause_is_still_watched_and_counted() {
-        let (watch, viewer) = (Watch::new(), viewer());
+        let (watch, viewer) = (Viewings::new(), viewer());
         let (viewing, ip) = (&viewer.viewing, viewer.source_ip);
         watch.asked(&viewer, at(0), |_| Ok::<(), ()>(())).unwrap();
         assert!(watch.begins(viewing, ip));
@@ -308,8 +308,8 @@ mod tests {
 
     #[test]
     fn refusals_of_a_viewing_are_news_once_a_minute() {
-        let (watch, viewer) = (Watch::new(), viewer());
-        let refusal = |ip: &str, reason| Refusal {
+        let (watch, viewer) = (Viewings::new(), viewer());
+        let refusal = |ip: &str, reason| PlaybackRefusal {
             viewing: viewer.viewing.clone(),
             source_ip: ip.parse().unwrap(),
             reason,
@@ -328,7 +328,7 @@ mod tests {
 
     #[test]
     fn a_start_that_cannot_be_written_is_asked_for_again() {
-        let (watch, viewer) = (Watch::new(), viewer());
+        let (watch, viewer) = (Viewings::new(), viewer());
         assert_eq!(watch.asked(&viewer, at(0), |_| Err::<(), _>("full")), Err("full"));
         let mut events = 0;
         watch

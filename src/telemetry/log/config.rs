@@ -49,7 +49,8 @@ impl Config {
     /// All mistakes, each at its key.
     #[must_use]
     pub fn check(&self) -> Vec<Mistake> {
-        let how = "write a level (error, warn, info, debug, trace), or levels by target such as info,kvs_edge=debug";
+        let how = "write a level (error, warn, info, debug, trace), or levels by target such as \
+                   info,kvs_edge=debug";
         let problem = filter(&self.level).err().map(|e| format!("`{}`: {e}: {how}", self.level));
         problem.map(|problem| Mistake::at("log.level", problem)).into_iter().collect()
     }

@@ -4,6 +4,7 @@
 //! must cost little. Spans are left out: an event has its own fields for what it belongs to (`request_id`).
 
 use super::config::Format;
+use crate::base::clock;
 use crate::kvs::Timestamp;
 use crate::telemetry::line_writer::LineWriter;
 use std::cell::RefCell;
@@ -38,8 +39,8 @@ impl Lines {
     fn write(&self, line: &mut String, event: &Event<'_>) {
         line.clear();
         match self.format {
-            Format::Json => write_json(line, event, Timestamp::now(), self.hash_users),
-            Format::Text => write_text(line, event, Timestamp::now(), self.hash_users),
+            Format::Json => write_json(line, event, Timestamp::from(clock::now()), self.hash_users),
+            Format::Text => write_text(line, event, Timestamp::from(clock::now()), self.hash_users),
         }
         self.writer.write(line.as_bytes());
     }
@@ -247,8 +248,8 @@ mod tests {
         let nobody: Option<&str> = None;
         tracing::info!(
             target: "app",
-            status = 200_u16, took = 1.25, aborted = false, below = -3, name = "a \"b\"\n\u{1}\\\u{e4}", nobody,
-            debug = ?Some("x\"y"), "hello {}", "world"
+            status = 200_u16, took = 1.25, aborted = false, below = -3, name = "a \"b\"\n\u{1}\\\u{e4}",
+            nobody, debug = ?Some("x\"y"), "hello {}", "world"
         );
         tracing::info!(target: "access", "left out");
         tracing::debug!("left out");
@@ -262,7 +263,8 @@ mod tests {
         assert!(line["time"].as_str().unwrap().ends_with('Z'));
         let expected = serde_json::json!({
             "time": line["time"], "level": "info", "target": "app", "message": "hello world", "status": 200,
-            "took": 1.25, "aborted": false, "below": -3, "name": "a \"b\"\n\u{1}\\\u{e4}", "debug": "Some(\"x\\\"y\")",
+            "took": 1.25, "aborted": false, "below": -3, "name": "a \"b\"\n\u{1}\\\u{e4}",
+            "debug": "Some(\"x\\\"y\")",
         });
         assert_eq!(line, expected);
     }

@@ -7,6 +7,7 @@
 
 use super::fair::Turns;
 use crate::base::bucket::{self, Rate};
+use crate::base::task::spawn_self_ending;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -160,7 +161,7 @@ impl Bucket {
         if !state.granting {
             state.granting = true;
             // Ends when nobody waits any more, which the waiters' deadlines bound.
-            tokio::spawn(grant_turns(Arc::clone(self)));
+            spawn_self_ending(grant_turns(Arc::clone(self)));
         }
         Ok(mine)
     }

@@ -114,7 +114,8 @@ mod tests {
 
     fn of(operation: Operation, members: &str) -> (u32, u32, bool) {
         let body = format!(r#"{{"StreamName":"cam-1"{members}}}"#);
-        let call = Call::read(operation, body.as_bytes(), Timestamp::now()).unwrap();
+        let call =
+            Call::read(operation, body.as_bytes(), Timestamp::from(crate::base::clock::now())).unwrap();
         let cost = Cost::of_call(&call);
         (cost.metadata, cost.media, cost.connection)
     }

@@ -1,6 +1,7 @@
 //! The whole path against a tiny KVS on loopback that answers by script.
 
 use super::*;
+use crate::base::clock;
 use crate::kvs::{Call, Operation, StreamName, StreamRef, Timestamp};
 use crate::setting::{SecretSource, Span};
 use std::collections::{HashMap, VecDeque};
@@ -175,7 +176,7 @@ pub(super) fn stream(name: &str) -> StreamRef {
 }
 
 pub(super) fn call(operation: Operation, body: &str) -> Call {
-    Call::read(operation, body.as_bytes(), Timestamp::now()).unwrap()
+    Call::read(operation, body.as_bytes(), Timestamp::from(clock::now())).unwrap()
 }
 
 pub(super) fn list() -> Call {

@@ -1,6 +1,7 @@
 //! Playback sessions: opened, fetched from, expired.
 
 use super::*;
+use crate::base::clock;
 use crate::kvs::{FragmentNumber, Resource};
 
 async fn opened(kvs: &Kvs) -> (Upstream, Located, SessionUrl) {
@@ -20,7 +21,7 @@ async fn a_session_is_opened_and_its_resources_fetched_unsigned() {
     let kvs = Kvs::start().await;
     let (upstream, located, session) = opened(&kvs).await;
     assert!(kvs.seen("/getHLSStreamingSessionURL")[0].body.contains(r#""Expires":43200"#));
-    assert!(session.expires > Timestamp::now().plus(Duration::from_secs(43_000)));
+    assert!(session.expires > Timestamp::from(clock::now()).plus(Duration::from_secs(43_000)));
     let path = "/hls/v1/getMP4MediaFragment.mp4";
     kvs.usually(
         path,

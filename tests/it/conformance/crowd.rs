@@ -158,7 +158,11 @@ impl Viewer {
         let camera = if same { 1 } else { 1 + self.roll(CAMERAS) };
         let stream = format!("cam-{camera}");
         // The same minute for everybody, or one of a thousand others.
-        let back = if same { 60 + Timestamp::now().millis() / 1000 % 60 } else { 120 + self.roll(3600) };
+        let back = if same {
+            60 + Timestamp::from(kvs_edge::base::clock::now()).millis() / 1000 % 60
+        } else {
+            120 + self.roll(3600)
+        };
         match self.roll(16) {
             0 => drop(self.call("GetDataEndpoint", &body("GetDataEndpoint", &stream, back, &[])).await),
             1 => drop(self.call("DescribeStream", &body("DescribeStream", &stream, back, &[])).await),
@@ -198,7 +202,7 @@ impl Viewer {
     }
 
     fn page(&self, stream: &str, page: &str, back: u64, length: u64) -> String {
-        let end = Timestamp::now().millis() / 1000 - back;
+        let end = Timestamp::from(kvs_edge::base::clock::now()).millis() / 1000 - back;
         format!("/streams/{stream}/{page}?start={}&end={end}", end - length)
     }
 

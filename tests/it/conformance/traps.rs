@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 fn ago(seconds: u64) -> u64 {
-    Timestamp::now().millis() / 1000 - seconds
+    Timestamp::from(kvs_edge::base::clock::now()).millis() / 1000 - seconds
 }
 
 fn selector(start: impl Into<Value>, end: impl Into<Value>) -> Value {

@@ -2,7 +2,7 @@
 
 use super::client::{Answer, Http};
 use kvs_edge::app::{self, Logging, Running};
-use kvs_edge::config::Source;
+use kvs_edge::config::ConfigSource;
 use kvs_edge_emulator::{self as emulator, Emulator, issuer};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -76,7 +76,8 @@ impl Setup {
         write("playback-key", "MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1ub3BxcnN0dXY=");
         write("edge.toml", &config(&emulator.url(), &self));
         let source =
-            Source::read(&folder.path().join("edge.toml"), self.environment.clone().into_iter()).unwrap();
+            ConfigSource::read(&folder.path().join("edge.toml"), self.environment.clone().into_iter())
+                .unwrap();
         let running = app::start(source, Logging::Elsewhere).await.expect("the edge starts");
         let url = format!("http://{}", running.addresses[0]);
         let admin = format!("http://{}", running.admin[0]);
@@ -143,7 +144,7 @@ impl Edge {
     /// A second process of the same settings and keys, or the same one after a restart: it shares nothing else with
     /// this one. Gives its address too.
     pub async fn another(&self) -> (Running, String) {
-        let source = Source::read(&self.path("edge.toml"), std::iter::empty()).unwrap();
+        let source = ConfigSource::read(&self.path("edge.toml"), std::iter::empty()).unwrap();
         let running = app::start(source, Logging::Elsewhere).await.expect("another edge starts");
         let url = format!("http://{}", running.addresses[0]);
         (running, url)

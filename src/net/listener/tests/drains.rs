@@ -75,7 +75,7 @@ async fn a_unix_socket_serves_too() {
     let bound = bind(&[ListenAddress::Unix(path.clone())]).await.unwrap();
     let (_drain, signal) = drain::channel();
     let handler = |request, peer| handle(Limits::default(), request, peer);
-    let serving = tokio::spawn(serve(bound, Terms::plain(Limits::default()), handler, signal));
+    let serving = tokio::spawn(serve(bound, ListenerOptions::plain(Limits::default()), handler, signal));
     let mut stream = tokio::net::UnixStream::connect(&path).await.unwrap();
     stream
         .write_all(b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 203.0.113.7\r\nConnection: close\r\n\r\n")

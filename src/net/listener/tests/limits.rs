@@ -195,7 +195,7 @@ async fn short_of_memory_new_requests_are_turned_away() {
 #[tokio::test]
 async fn a_connection_is_small() {
     let handler = |request, peer| handle(Limits::default(), request, peer);
-    let shared = Arc::new(context::ListenerContext::new(Terms::plain(Limits::default()), handler));
+    let shared = Arc::new(context::ListenerContext::new(ListenerOptions::plain(Limits::default()), handler));
     let slot = shared.table.admit().unwrap();
     let (one, _other) = tokio::net::UnixStream::pair().unwrap();
     let size = size_of_val(&connection::serve(shared, slot, socket::Socket::Unix(one), None));

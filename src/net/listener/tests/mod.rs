@@ -11,7 +11,7 @@ use super::*;
 use crate::net::body::{Broken, ByteStream, whole};
 use crate::net::drain::{self, Drain};
 use crate::net::forwarded::{Header, Network};
-use crate::net::intake;
+use crate::net::request_body;
 use crate::setting::{ByteSize, Span};
 use bytes::Bytes;
 use http::StatusCode;
@@ -47,15 +47,15 @@ fn quick() -> Limits {
 
 impl Edge {
     async fn start(limits: Limits) -> Self {
-        Self::with(Terms::plain(limits)).await
+        Self::with(ListenerOptions::plain(limits)).await
     }
 
-    async fn with(terms: Terms) -> Self {
+    async fn with(options: ListenerOptions) -> Self {
         let bound = bind(&[ListenAddress::Tcp("127.0.0.1:0".to_owned())]).await.unwrap();
         let address = bound.addresses()[0];
         let (drain, signal) = drain::channel();
-        let metrics = terms.metrics.clone();
-        let limits = terms.limits.clone();
+        let metrics = options.metrics.clone();
+        let limits = options.limits.clone();
         let waiting = Arc::new(AtomicUsize::new(0));
         let counted = waiting.clone();
         let handler = move |request: Request<Incoming>, peer| {
@@ -66,7 +66,7 @@ impl Edge {
                 handled.await
             }
         };
-        let serving = tokio::spawn(serve(bound, terms, handler, signal));
+        let serving = tokio::spawn(serve(bound, options, handler, signal));
         Self { address, metrics, drain, waiting, serving }
     }
 
@@ -123,12 +123,12 @@ const GET_LAST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n
 /// `/`: who is asking. `/echo`: the body. `/endless`: bytes for ever. `/wait`: never.
 async fn handle(limits: Limits, request: Request<Incoming>, peer: Peer) -> Response<ByteStream> {
     match request.uri().path() {
-        "/echo" => match intake::read(request.into_body(), &limits).await {
+        "/echo" => match request_body::read(request.into_body(), &limits).await {
             Ok(body) => Response::new(whole(body)),
             Err(error) => {
                 let mut response = Response::new(whole(error.to_string().into()));
                 *response.status_mut() = match error {
-                    intake::Error::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+                    request_body::Error::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
                     _ => StatusCode::REQUEST_TIMEOUT,
                 };
                 response
@@ -137,9 +137,11 @@ async fn handle(limits: Limits, request: Request<Incoming>, peer: Peer) -> Respo
         "/endless" => Response::new(ByteStream::new(Endless)),
         "/wait" => std::future::pending().await,
         _ => {
-            let link = &peer.link;
-            let who =
-                format!("{} {:?} {:?} {:?}", peer.address, link.http, link.tls, link.certificate_subject);
+            let connection = &peer.connection;
+            let who = format!(
+                "{} {:?} {:?} {:?}",
+                peer.address, connection.http, connection.tls, connection.certificate_subject
+            );
             Response::new(whole(who.into()))
         }
     }

@@ -3,11 +3,11 @@
 use super::*;
 use crate::net::forwarded::Trust;
 
-fn terms(networks: &[&str], proxy_protocol: bool) -> Terms {
+fn options(networks: &[&str], proxy_protocol: bool) -> ListenerOptions {
     let networks = networks.iter().map(|text| Network::parse(text).unwrap()).collect();
     let trust = Arc::new(Trust::new(networks, Header::XForwardedFor));
     let limits = Limits { connections_per_address: 1, ..Limits::default() };
-    Terms { trust, proxy_protocol, ..Terms::plain(limits) }
+    ListenerOptions { trust, proxy_protocol, ..ListenerOptions::plain(limits) }
 }
 
 const FORWARDED: &[u8] =
@@ -15,20 +15,20 @@ const FORWARDED: &[u8] =
 
 #[tokio::test]
 async fn strangers_are_not_believed() {
-    let edge = Edge::with(terms(&["10.0.0.0/8"], false)).await;
+    let edge = Edge::with(options(&["10.0.0.0/8"], false)).await;
     assert!(edge.exchange(FORWARDED).await.ends_with("127.0.0.1 One None None"));
 }
 
 #[tokio::test]
 async fn trusted_proxies_are_believed_and_not_counted_as_one_client() {
-    let edge = Edge::with(terms(&["127.0.0.0/8"], false)).await;
+    let edge = Edge::with(options(&["127.0.0.0/8"], false)).await;
     let _held = (edge.connect().await, edge.connect().await);
     assert!(edge.exchange(FORWARDED).await.ends_with("203.0.113.7 One None None"));
 }
 
 #[tokio::test]
 async fn the_proxy_protocol_says_whom_it_speaks_for() {
-    let edge = Edge::with(terms(&["127.0.0.0/8"], true)).await;
+    let edge = Edge::with(options(&["127.0.0.0/8"], true)).await;
     let line = b"PROXY TCP4 198.51.100.9 10.0.0.1 5000 443\r\n";
     let answer = edge.exchange(&[line, FORWARDED].concat()).await;
     assert!(
@@ -47,7 +47,7 @@ async fn the_proxy_protocol_says_whom_it_speaks_for() {
 
 #[tokio::test]
 async fn strangers_may_not_speak_the_proxy_protocol() {
-    let edge = Edge::with(terms(&["10.0.0.0/8"], true)).await;
+    let edge = Edge::with(options(&["10.0.0.0/8"], true)).await;
     let line = b"PROXY TCP4 198.51.100.9 10.0.0.1 5000 443\r\n";
     assert_eq!(edge.exchange(&[line, GET_LAST].concat()).await, "");
     assert_eq!(edge.metrics.rejections(Rejection::ProxyProtocol), 1);

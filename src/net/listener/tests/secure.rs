@@ -62,8 +62,8 @@ impl Files {
 
 async fn edge(config: &tls::Config) -> (Edge, Arc<ArcSwap<rustls::ServerConfig>>) {
     let swap = Arc::new(ArcSwap::new(tls::load(config).unwrap().config));
-    let terms = Terms { tls: Some(swap.clone()), ..Terms::plain(quick()) };
-    (Edge::with(terms).await, swap)
+    let options = ListenerOptions { tls: Some(swap.clone()), ..ListenerOptions::plain(quick()) };
+    (Edge::with(options).await, swap)
 }
 
 /// Connects as a client that trusts exactly the certificate in `file`.

@@ -46,7 +46,8 @@ pub enum Violation {
     Target,
     /// The path has a form that two readers may take for different resources.
     #[error(
-        "the path has an empty, `.` or `..` segment, a backslash, `;`, `%`, control character or encoded slash"
+        "the path has an empty, `.` or `..` segment, a backslash, `;`, `%`, control character or \
+         encoded slash"
     )]
     Path,
     /// A header's name has an underscore, which some readers take for a hyphen.
@@ -136,11 +137,11 @@ fn check_target(uri: &Uri, sizes: &Sizes) -> Result<(), Violation> {
 pub fn is_canonical(path: &str) -> bool {
     let bytes = path.as_bytes();
     let mut at = 0;
-    let mut segment = Segment::Empty;
+    let mut segment = PathSegment::Empty;
     while at < bytes.len() {
         // Most of a path: letters, digits and dashes, which mean themselves.
         if matches!(bytes[at], b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'_') {
-            segment = Segment::Other;
+            segment = PathSegment::Other;
             at += 1;
             continue;
         }
@@ -155,27 +156,27 @@ pub fn is_canonical(path: &str) -> bool {
             byte => (byte, 1),
         };
         match byte {
-            b'/' if at == 0 => segment = Segment::Empty,
-            b'/' if segment == Segment::Other => segment = Segment::Empty,
+            b'/' if at == 0 => segment = PathSegment::Empty,
+            b'/' if segment == PathSegment::Other => segment = PathSegment::Empty,
             b'/' | b'\\' | b';' | 0..=0x1f | 0x7f => return false,
             b'.' => segment = segment.with_dot(),
-            _ => segment = Segment::Other,
+            _ => segment = PathSegment::Other,
         }
         at += taken;
     }
-    !matches!(segment, Segment::Dot | Segment::Dots)
+    !matches!(segment, PathSegment::Dot | PathSegment::Dots)
 }
 
 /// What a path segment is so far.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Segment {
+enum PathSegment {
     Empty,
     Dot,
     Dots,
     Other,
 }
 
-impl Segment {
+impl PathSegment {
     fn with_dot(self) -> Self {
         match self {
             Self::Empty => Self::Dot,

@@ -9,7 +9,7 @@ use std::io::IoSlice;
 
 /// Chunks in a row.
 #[derive(Clone, Debug, Default)]
-pub struct Piece {
+pub struct ChunkList {
     /// Empty only if all is.
     first: Bytes,
     more: VecDeque<Bytes>,
@@ -17,7 +17,7 @@ pub struct Piece {
     behind: usize,
 }
 
-impl Piece {
+impl ChunkList {
     /// How many bytes it has.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -41,13 +41,13 @@ impl Piece {
     }
 }
 
-impl From<Bytes> for Piece {
+impl From<Bytes> for ChunkList {
     fn from(only: Bytes) -> Self {
         Self { first: only, ..Self::default() }
     }
 }
 
-impl Buf for Piece {
+impl Buf for ChunkList {
     fn remaining(&self) -> usize {
         self.len()
     }
@@ -85,7 +85,7 @@ mod tests {
             chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..5), 0..6),
             steps in prop::collection::vec(0..7_usize, 0..30),
         ) {
-            let mut piece = Piece::default();
+            let mut piece = ChunkList::default();
             chunks.iter().for_each(|chunk| piece.push(Bytes::from(chunk.clone())));
             let whole = chunks.concat();
             let mut at = 0;
