@@ -2,6 +2,9 @@
 
 pub mod bucket;
 pub mod clock;
+pub mod digest;
 pub mod file_watch;
+pub mod glob;
+pub mod hex;
 pub mod single_flight;
 pub mod task;

@@ -9,7 +9,7 @@ use super::record::Record;
 use super::viewing::Viewing;
 use crate::kvs::{Operation, PlaybackMode, Request, Resource};
 use crate::playback::OpenedCapability;
-use crate::policy::{Denied, Permit, named_by_number, server_time};
+use crate::policy::{Denied, Permit, named_by_number};
 use crate::sessions::{SessionKey, Sessions, ViewerId};
 use crate::telemetry::audit::{Decision, PlaybackRefusal, Receipt, Sink, StreamLocation, Viewer, Viewings};
 use crate::upstream::Located;
@@ -181,10 +181,10 @@ impl Audit {
             watch: self.watch.clone(),
             sessions: sessions.clone(),
             key: key.clone(),
-            viewer: ViewerId::of(&capability.viewing),
+            viewer: ViewerId::from(capability.viewer),
             viewing: capability.viewing.clone(),
             source_ip: record.client,
-            footage: number.and_then(|number| server_time(number, record.at)),
+            footage: number.and_then(|number| number.server_time(record.at)),
         }
     }
 }

@@ -51,7 +51,7 @@ impl Player {
             self.live_window,
         );
         if resource.is_playlist() {
-            let viewer = ViewerId::of(&capability.viewing);
+            let viewer = ViewerId::from(capability.viewer);
             let loading = self.sessions.playlist(&key, resource, viewer, permitted.now);
             let playlist = permitted.steps.time("playlist", loading).await?;
             record.cache = playlist.outcome.as_str();

@@ -26,7 +26,7 @@ pub mod strict;
 mod timestamp;
 
 pub use fault::Fault;
-pub use fragment::FragmentNumber;
+pub use fragment::{FragmentNumber, FragmentParts};
 pub use json::{Invalid, Members};
 pub use operation::{ApiName, Operation};
 pub use range::{PlaybackMode, SelectorType, TimeRange};

@@ -116,6 +116,13 @@ const LAST: std::time::Duration = std::time::Duration::from_secs(20);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct ViewerId(u64);
 
+impl From<u64> for ViewerId {
+    /// From a number that only this viewer has.
+    fn from(number: u64) -> Self {
+        Self(number)
+    }
+}
+
 impl ViewerId {
     /// The id of a viewer, from text that only this viewer has: its capability, or issuer and subject.
     #[must_use]

@@ -14,7 +14,7 @@
 //! *From the clock*, for numbers of any other shape. KVS accepts at most 5 fragments a second, so a count of
 //! fifths of a second is ahead of any count of fragments, and a restart again moves numbers forward.
 
-use crate::kvs::{FragmentNumber, Timestamp};
+use crate::kvs::{FragmentNumber, FragmentParts, Timestamp};
 
 /// Which upstream session of a stream, counted from 1 in the order of opening.
 pub(super) type Generation = u32;
@@ -79,38 +79,14 @@ pub(super) fn is_global(number: &FragmentNumber) -> bool {
 
 /// The server's time inside a number of the known shape.
 pub(super) fn server_time(number: &FragmentNumber) -> Option<Timestamp> {
-    parts(number).map(|parts| Timestamp::from_millis(parts.millis))
+    parts(number).map(|parts| parts.server_time)
 }
 
-struct Parts {
-    counter: u64,
-    millis: u64,
-}
-
-/// `2^156 + (counter << 92) + (server ms << 28) + tail`, or `None` if it does not look like it.
-fn parts(number: &FragmentNumber) -> Option<Parts> {
+/// The parts of a number of today's length with a plausible time.
+fn parts(number: &FragmentNumber) -> Option<FragmentParts> {
     const PLAUSIBLE: std::ops::Range<u64> = 1_483_228_800_000..4_102_444_800_000; // 2017 to 2100
-    let digits = number.as_str();
-    if digits.len() != 47 {
-        return None;
-    }
-    // 47 digits are less than 2^157, so five words hold them.
-    let mut words = [0_u32; 5];
-    for digit in digits.bytes() {
-        let mut carry = u64::from(digit - b'0');
-        for word in &mut words {
-            let sum = u64::from(*word) * 10 + carry;
-            *word = sum as u32;
-            carry = sum >> 32;
-        }
-    }
-    let bits = |from: usize| -> u64 {
-        let word = |at: usize| u128::from(words.get(at).copied().unwrap_or(0));
-        let at = from / 32;
-        ((word(at) | word(at + 1) << 32 | word(at + 2) << 64) >> (from % 32)) as u64
-    };
-    let (top, counter, millis) = (bits(156), bits(92), bits(28));
-    (top == 1 && PLAUSIBLE.contains(&millis)).then_some(Parts { counter, millis })
+    let parts = number.parts().filter(|parts| PLAUSIBLE.contains(&parts.server_time.millis()))?;
+    (number.as_str().len() == 47).then_some(parts)
 }
 
 #[cfg(test)]
@@ -149,7 +125,7 @@ pub(super) mod tests {
         // KVS.md 9.1
         let number = FragmentNumber::parse("91343852333185057105875891022195998207386831087").unwrap();
         let parts = parts(&number).unwrap();
-        assert_eq!((parts.counter, parts.millis), (732_006, 1_643_353_247_067));
+        assert_eq!((parts.counter, parts.server_time.millis()), (732_006, 1_643_353_247_067));
         assert_eq!(first_sequence(&number, None, Timestamp::from_millis(0)), 732_006);
     }
 
@@ -185,7 +161,7 @@ pub(super) mod tests {
         fn numbers_are_taken_apart_as_they_are_made(counter in 0..1_u64 << 60, millis in 1_500_000_000_000..4_000_000_000_000_u64, tail: u32) {
             let number = fragment(counter, millis, tail);
             let parts = parts(&number).unwrap();
-            prop_assert_eq!((parts.counter, parts.millis), (counter, millis));
+            prop_assert_eq!((parts.counter, parts.server_time.millis()), (counter, millis));
         }
 
         #[test]

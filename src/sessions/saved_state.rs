@@ -7,6 +7,7 @@
 
 use super::key::SessionKey;
 use super::{dash, hls};
+use crate::base::hex;
 use crate::kvs::Timestamp;
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
@@ -136,7 +137,7 @@ fn name(key: &SessionKey) -> String {
         context.update(&(part.len() as u64).to_be_bytes());
         context.update(part.as_bytes());
     }
-    context.finish().as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&context.finish().as_ref()[..16])
 }
 
 #[cfg(test)]

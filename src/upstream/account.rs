@@ -1,7 +1,7 @@
 //! `[[aws]]`: one entry per account and region, the streams it serves, and the quotas it has.
 
-use super::globs;
 use crate::aws::hosts;
+use crate::base::glob;
 use crate::kvs::StreamRef;
 use crate::setting::{Mistake, SecretSource};
 use serde::{Deserialize, Serialize};
@@ -141,7 +141,7 @@ impl EntryConfig {
     /// How well this entry, whose account may be known, fits a stream: not at all, by region and account only, or by a
     /// glob too.
     pub(super) fn fit(&self, stream: &StreamRef, account: Option<&str>) -> Option<bool> {
-        let named = self.streams.iter().any(|glob| globs::matches(glob, stream.name().as_str()));
+        let named = self.streams.iter().any(|glob| glob::matches(glob, stream.name().as_str()));
         match stream {
             StreamRef::Name(_) => named.then_some(true),
             StreamRef::Arn(arn) => {
@@ -181,7 +181,7 @@ impl EntryConfig {
             wrong("dual_stack", problem);
         }
         for (i, glob) in self.streams.iter().enumerate() {
-            if let Err(problem) = globs::check(glob) {
+            if let Err(problem) = check_glob(glob) {
                 wrong(&format!("streams[{i}]"), problem);
             }
         }
@@ -277,7 +277,7 @@ fn check_pair(
     }
     for (g, glob) in entry.streams.iter().enumerate() {
         for other in &earlier.streams {
-            if let Some(name) = globs::overlap(other, glob) {
+            if let Some(name) = glob::overlap(other, glob) {
                 let problem = format!(
                     "overlaps \"{other}\" of entry \"{}\": both would serve a stream named \"{name}\". \
                      Make the globs disjoint, or write streams = [] for an entry that only ARNs select",
@@ -300,6 +300,19 @@ fn check_pair(
             earlier.name
         );
         mistakes.push(Mistake::at(format!("aws[{i}].streams"), problem));
+    }
+}
+
+/// Says what is wrong with a glob over stream names, if anything is.
+fn check_glob(glob: &str) -> Result<(), &'static str> {
+    if glob.is_empty() || glob.len() > 256 {
+        return Err("a stream glob is 1 to 256 characters long");
+    }
+    let fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-' | b'*' | b'?');
+    if glob.bytes().all(fine) {
+        Ok(())
+    } else {
+        Err("a stream glob holds letters, digits, '_', '.', '-', and the wildcards * and ?")
     }
 }
 

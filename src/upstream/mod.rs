@@ -20,7 +20,6 @@ mod descriptions;
 mod endpoints;
 mod entry;
 mod error;
-mod globs;
 mod held;
 mod metrics;
 mod mkv;

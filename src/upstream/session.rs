@@ -13,6 +13,7 @@ use super::origin::Origin;
 use super::quota::cost::Cost;
 use super::request::{Destination, KvsRequest};
 use crate::base::clock;
+use crate::base::hex;
 use crate::kvs::bounds::{SESSION_SECONDS_MAX, SESSION_SECONDS_MIN};
 use crate::kvs::operations::{GetDashStreamingSessionUrl, GetHlsStreamingSessionUrl};
 use crate::kvs::{Call, Protocol, Resource, SessionParameters, Timestamp};
@@ -55,7 +56,7 @@ impl fmt::Debug for SessionUrl {
 impl SessionUrl {
     fn new(origin: Origin, token: &str, expires: Timestamp) -> Self {
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes());
-        let id = digest.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let id = hex::encode(&digest.as_ref()[..16]);
         Self {
             origin,
             token: SessionToken(Arc::new(Zeroizing::new(token.to_owned()))),

@@ -10,6 +10,7 @@ use super::prefetch::FootageIndex;
 use super::shared::{SharedSession, lock};
 use super::upstream_session::UpstreamSession;
 use crate::base::task::spawn_self_ending;
+use crate::base::hex;
 use crate::cache::Outcome;
 use crate::kvs::Resource;
 use crate::kvs::bounds::PLAYLIST_FRAGMENTS;
@@ -257,6 +258,6 @@ impl SharedSession {
 /// A strong entity tag: equal bytes have equal tags, on any replica.
 pub(super) fn etag(text: &str) -> Arc<str> {
     let digest = digest::digest(&digest::SHA256, text.as_bytes());
-    let hex: String = digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex::encode(&digest.as_ref()[..8]);
     format!("\"{hex}\"").into()
 }
