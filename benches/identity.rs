@@ -5,7 +5,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use kvs_edge::identity::mint::{Kind, SigningKey};
+use kvs_edge::identity::mint::{KeyKind, SigningKey};
 use kvs_edge::identity::{Algorithm, Config, Fetch, Identity, IssuerConfig, Metrics};
 use kvs_edge::kvs::{
     Call, Container, DiscontinuityMode, Operation, PlaybackMode, Protocol, Request, Resource, SelectorType,
@@ -59,9 +59,9 @@ async fn identity(key: &SigningKey, algorithm: Algorithm, asked: Arc<AtomicUsize
 
 async fn tokens() {
     for (name, kind, algorithm) in [
-        ("RS256", Kind::Rsa, Algorithm::RS256),
-        ("ES256", Kind::P256, Algorithm::ES256),
-        ("EdDSA", Kind::Ed25519, Algorithm::EdDSA),
+        ("RS256", KeyKind::Rsa, Algorithm::RS256),
+        ("ES256", KeyKind::P256, Algorithm::ES256),
+        ("EdDSA", KeyKind::Ed25519, Algorithm::EdDSA),
     ] {
         let key = SigningKey::generate(kind).expect("randomness");
         let identity = identity(&key, algorithm, Arc::default()).await;
@@ -97,7 +97,7 @@ async fn tokens() {
 
 /// Tokens whose `kid` nobody knows, as fast as they can be refused: how often does the issuer hear of it?
 async fn flood() {
-    let key = SigningKey::generate(Kind::P256).expect("randomness");
+    let key = SigningKey::generate(KeyKind::P256).expect("randomness");
     let asked = Arc::new(AtomicUsize::new(0));
     let identity = identity(&key, Algorithm::ES256, asked.clone()).await;
     let forged = token(&key, Algorithm::ES256, 0);

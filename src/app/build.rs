@@ -128,10 +128,10 @@ pub fn policy(config: &Config, source: &ConfigSource) -> Result<Policy, InvalidC
 fn attributes(config: &Config) -> Attributes {
     let mapped = config.issuer.iter().flat_map(|issuer| issuer.claims.attributes());
     let kind = |kind| match kind {
-        identity::Kind::String => AttributeType::String,
-        identity::Kind::Set => AttributeType::Set,
-        identity::Kind::Long => AttributeType::Long,
-        identity::Kind::Bool => AttributeType::Bool,
+        identity::ClaimType::String => AttributeType::String,
+        identity::ClaimType::Set => AttributeType::Set,
+        identity::ClaimType::Long => AttributeType::Long,
+        identity::ClaimType::Bool => AttributeType::Bool,
     };
     Attributes(mapped.map(|(name, claim)| (name.to_owned(), kind(claim.kind))).collect())
 }

@@ -5,7 +5,7 @@
 
 use crate::base::clock;
 use crate::identity::Algorithm;
-use crate::identity::mint::{Kind, SigningKey};
+use crate::identity::mint::{KeyKind, SigningKey};
 use crate::kvs::Timestamp;
 use crate::setting::Span;
 use anyhow::{Context as _, bail};
@@ -130,17 +130,17 @@ fn make_key(path: &Path, algorithm: Option<Algorithm>) -> anyhow::Result<Signing
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
     let kind = match algorithm {
-        None | Some(Algorithm::ES256) => Kind::P256,
-        Some(Algorithm::ES384) => Kind::P384,
-        Some(Algorithm::ES512) => Kind::P521,
-        Some(Algorithm::EdDSA) => Kind::Ed25519,
+        None | Some(Algorithm::ES256) => KeyKind::P256,
+        Some(Algorithm::ES384) => KeyKind::P384,
+        Some(Algorithm::ES512) => KeyKind::P521,
+        Some(Algorithm::EdDSA) => KeyKind::Ed25519,
         Some(shared) if shared.is_shared_secret() => bail!("{shared} has no public half; use ES256"),
-        Some(_) => Kind::Rsa,
+        Some(_) => KeyKind::Rsa,
     };
     let key = SigningKey::generate(kind)?;
     let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     let mut file = file.with_context(|| format!("cannot make {}", path.display()))?;
-    file.write_all(key.to_pem()?.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
+    file.write_all(key.to_pem().as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(key)
 }
 

@@ -1,6 +1,7 @@
 //! The signature algorithms of RFC 7518 3.1 and RFC 8037, by their exact names.
 //!
-//! There is no `none` here, so nothing can allow it. A name that is spelled otherwise is another name: unknown.
+//! There is no `none` here, so nothing can allow it. A name that is spelled otherwise is another name:
+//! unknown.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::fmt;
@@ -103,6 +104,26 @@ impl Algorithm {
             Self::EdDSA => Family::Ed25519,
             _ => Family::Rsa,
         }
+    }
+
+    /// The same in jsonwebtoken; `None` for ES512, which it does not have.
+    pub(super) const fn in_jsonwebtoken(self) -> Option<jsonwebtoken::Algorithm> {
+        use jsonwebtoken::Algorithm as Theirs;
+        Some(match self {
+            Self::HS256 => Theirs::HS256,
+            Self::HS384 => Theirs::HS384,
+            Self::HS512 => Theirs::HS512,
+            Self::RS256 => Theirs::RS256,
+            Self::RS384 => Theirs::RS384,
+            Self::RS512 => Theirs::RS512,
+            Self::PS256 => Theirs::PS256,
+            Self::PS384 => Theirs::PS384,
+            Self::PS512 => Theirs::PS512,
+            Self::ES256 => Theirs::ES256,
+            Self::ES384 => Theirs::ES384,
+            Self::ES512 => return None,
+            Self::EdDSA => Theirs::EdDSA,
+        })
     }
 
     /// The shortest secret, in bytes, for an HMAC algorithm: its hash's length (RFC 7518 3.2).

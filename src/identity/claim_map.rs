@@ -1,8 +1,8 @@
 //! Which claim becomes what: JSON pointers to the subject, the groups and any named attributes.
 //!
-//! `subject` and `groups` are always there; other names are attributes that policies can read. A claim that is absent
-//! or null is no attribute. A claim of another type than configured refuses the token: a policy that forbids by an
-//! attribute must not be evaded by sending it in another shape.
+//! `subject` and `groups` are always there; other names are attributes that policies can read. A claim that
+//! is absent or null is no attribute. A claim of another type than configured refuses the token: a policy
+//! that forbids by an attribute must not be evaded by sending it in another shape.
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
@@ -17,17 +17,17 @@ pub struct ClaimMap(BTreeMap<String, Claim>);
 /// Where an attribute is in the token, and its type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// A JSON pointer (RFC 6901), such as `/groups` or `/realm_access/roles`. In a claim's name `/` is written `~1` and
-    /// `~` is written `~0`.
+    /// A JSON pointer (RFC 6901), such as `/groups` or `/realm_access/roles`. In a claim's name `/` is
+    /// written `~1` and `~` is written `~0`.
     pub pointer: String,
     /// What the claim must be.
-    pub kind: Kind,
+    pub kind: ClaimType,
 }
 
 /// The type of a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum ClaimType {
     /// Text.
     String,
     /// A set of texts: an array of strings, or one string, which stands for itself.
@@ -47,8 +47,8 @@ impl Default for ClaimMap {
 impl ClaimMap {
     fn completed(mut map: BTreeMap<String, Claim>) -> Self {
         let claim = |pointer: &str, kind| Claim { pointer: pointer.into(), kind };
-        map.entry("subject".into()).or_insert_with(|| claim("/sub", Kind::String));
-        map.entry("groups".into()).or_insert_with(|| claim("/groups", Kind::Set));
+        map.entry("subject".into()).or_insert_with(|| claim("/sub", ClaimType::String));
+        map.entry("groups".into()).or_insert_with(|| claim("/groups", ClaimType::Set));
         Self(map)
     }
 
@@ -74,7 +74,7 @@ impl ClaimMap {
                 return Some("write a JSON pointer, such as \"/email\" or \"/realm_access/roles\"".into());
             }
             match (name, claim.kind) {
-                ("subject", Kind::String) | ("groups", Kind::Set) => None,
+                ("subject", ClaimType::String) | ("groups", ClaimType::Set) => None,
                 ("subject", _) => Some("the subject is a string; leave `type` out".into()),
                 ("groups", _) => Some("the groups are a set; leave `type` out".into()),
                 _ if is_identifier(name) => None,
@@ -100,9 +100,9 @@ impl<'de> Deserialize<'de> for ClaimMap {
         let mut map = BTreeMap::<String, Claim>::deserialize(from)?;
         // Written short, groups are the set that they always are.
         if let Some(groups) = map.get_mut("groups")
-            && groups.kind == Kind::String
+            && groups.kind == ClaimType::String
         {
-            groups.kind = Kind::Set;
+            groups.kind = ClaimType::Set;
         }
         Ok(Self::completed(map))
     }
@@ -114,7 +114,7 @@ impl<'de> Deserialize<'de> for ClaimMap {
 struct Long {
     pointer: String,
     #[serde(rename = "type")]
-    kind: Kind,
+    kind: ClaimType,
 }
 
 impl Serialize for Claim {
@@ -134,7 +134,7 @@ impl<'de> Deserialize<'de> for Claim {
             }
 
             fn visit_str<E: de::Error>(self, pointer: &str) -> Result<Claim, E> {
-                Ok(Claim { pointer: pointer.to_owned(), kind: Kind::String })
+                Ok(Claim { pointer: pointer.to_owned(), kind: ClaimType::String })
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Claim, A::Error> {
@@ -158,9 +158,9 @@ mod tests {
     fn short_and_long_forms_are_read() {
         let map = read("groups = '/g'\nsite = '/site'\nlevel = { pointer = '/a/b', type = 'long' }").unwrap();
         assert_eq!(map.subject().pointer, "/sub");
-        assert_eq!(map.groups(), &Claim { pointer: "/g".into(), kind: Kind::Set });
+        assert_eq!(map.groups(), &Claim { pointer: "/g".into(), kind: ClaimType::Set });
         let attributes: Vec<_> = map.attributes().map(|(name, claim)| (name, claim.kind)).collect();
-        assert_eq!(attributes, [("level", Kind::Long), ("site", Kind::String)]);
+        assert_eq!(attributes, [("level", ClaimType::Long), ("site", ClaimType::String)]);
         assert_eq!(map.faults(), []);
         assert_eq!(read(&toml::to_string(&map).unwrap()).unwrap(), map);
     }

@@ -1,6 +1,6 @@
 //! What a token must claim, and what its claims make of the caller. Pure: the clock is handed in.
 
-use super::claim_map::{Claim, Kind};
+use super::claim_map::{Claim, ClaimType};
 use super::config::IssuerConfig;
 use super::error::{Error, Reason, quoted};
 use super::token::{Unverified, is_media_type};
@@ -33,7 +33,7 @@ impl Window {
     }
 }
 
-/// Applies every rule about claims that an issuer has. The signature is not this function's to check.
+/// Applies every rule about claims that an issuer has. The signature is checked elsewhere.
 pub(super) fn check(token: &Unverified<'_>, rules: &IssuerConfig, now: Timestamp) -> Result<Window, Error> {
     let claims = &token.claims;
     let typ = token.typ.as_deref().unwrap_or_default();
@@ -93,7 +93,8 @@ fn instant(claims: &Map<String, Value>, name: &str) -> Result<Option<Timestamp>,
 }
 
 impl IssuerConfig {
-    /// The caller that these claims would make, were they in a token: for explaining decisions, not for making any.
+    /// The caller that these claims would make, were they in a token: for explaining decisions, not for
+    /// making any.
     ///
     /// # Errors
     /// What a real token with these claims would be refused for.
@@ -107,7 +108,7 @@ impl IssuerConfig {
     }
 }
 
-/// The caller that a verified token speaks for.
+/// The caller that a verified token names.
 pub(super) fn caller(claims: &Map<String, Value>, rules: &IssuerConfig) -> Result<Caller, Error> {
     let expires = instant(claims, "exp")?.unwrap_or(Timestamp::from_millis(0));
     // JSON pointers start at a value, and the claims are that value's members.
@@ -165,11 +166,11 @@ fn attribute(all: &Value, name: &str, claim: &Claim) -> Result<Option<Attribute>
         Some(value) => value,
     };
     let read = match (claim.kind, value) {
-        (Kind::String, Value::String(text)) => Some(Attribute::Text(text.clone())),
-        (Kind::Bool, Value::Bool(it)) => Some(Attribute::Bool(*it)),
-        (Kind::Long, Value::Number(number)) => number.as_i64().map(Attribute::Long),
-        (Kind::Set, Value::String(one)) => Some(Attribute::Texts(BTreeSet::from([one.clone()]))),
-        (Kind::Set, Value::Array(items)) => items
+        (ClaimType::String, Value::String(text)) => Some(Attribute::Text(text.clone())),
+        (ClaimType::Bool, Value::Bool(it)) => Some(Attribute::Bool(*it)),
+        (ClaimType::Long, Value::Number(number)) => number.as_i64().map(Attribute::Long),
+        (ClaimType::Set, Value::String(one)) => Some(Attribute::Texts(BTreeSet::from([one.clone()]))),
+        (ClaimType::Set, Value::Array(items)) => items
             .iter()
             .map(|item| item.as_str().map(str::to_owned))
             .collect::<Option<_>>()

@@ -2,7 +2,7 @@
 
 use super::algorithm::Algorithm;
 use super::claim_map::ClaimMap;
-use super::key_place::{Jwks, is_loopback};
+use super::jwks_source::{JwksSource, is_loopback};
 use crate::setting::{ByteSize, Mistake, SecretSource, Span};
 use http::Uri;
 use serde::{Deserialize, Serialize};
@@ -16,11 +16,11 @@ pub struct Config {
     /// The longest token accepted; at most 16 KiB. Clients and proxies on the way refuse long ones earlier.
     pub max_token: ByteSize,
     /// Headers that an access proxy sets and that hold a token, such as `Cf-Access-Jwt-Assertion`,
-    /// `X-Amzn-Oidc-Data`, `X-Pomerium-Jwt-Assertion`. Only a proxy may be able to set them or not: the token in them
-    /// is verified like any other.
+    /// `X-Amzn-Oidc-Data`, `X-Pomerium-Jwt-Assertion`. Only a proxy may be able to set them or not: the token
+    /// in them is verified like any other.
     pub headers: Vec<String>,
-    /// A cookie that holds a token, by its exact name. It counts for GET and HEAD, and for other methods only from
-    /// kvs-edge's own pages, since a browser sends it along with what strangers' pages ask for.
+    /// A cookie that holds a token, by its exact name. It counts for GET and HEAD, and for other methods only
+    /// from kvs-edge's own pages, since a browser sends it along with what strangers' pages ask for.
     pub cookie: Option<String>,
 }
 
@@ -62,7 +62,7 @@ fn is_cookie_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// One `[[issuer]]`: whose tokens are believed, about what, and by which keys.
+/// One `[[issuer]]`: an issuer whose tokens are accepted, with its rules and its keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IssuerConfig {
@@ -74,8 +74,8 @@ pub struct IssuerConfig {
     pub algorithms: Vec<Algorithm>,
     /// Where the public keys are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub jwks: Option<Jwks>,
-    /// Instead of `jwks`: ask `{issuer}/.well-known/openid-configuration` where the keys are.
+    pub jwks: Option<JwksSource>,
+    /// Instead of `jwks`: read the address of the keys from `{issuer}/.well-known/openid-configuration`.
     #[serde(default)]
     pub discovery: bool,
     /// Instead of `jwks`, and for HS256, HS384 and HS512 only: the shared secret.
@@ -129,7 +129,7 @@ fn default_types() -> Vec<String> {
 impl IssuerConfig {
     /// Makes relative paths start at `folder`, the configuration file's.
     pub fn resolve(&mut self, folder: &Path) {
-        if let Some(Jwks::File(path)) = &mut self.jwks {
+        if let Some(JwksSource::File(path)) = &mut self.jwks {
             *path = folder.join(&*path);
         }
         if let Some(secret) = &mut self.secret {
@@ -222,7 +222,7 @@ impl IssuerConfig {
         if ways != 1 {
             wrong("jwks", "write exactly one of `jwks`, `discovery = true` and `secret`");
         }
-        if let Some(Jwks::Url(url)) = &self.jwks
+        if let Some(JwksSource::Url(url)) = &self.jwks
             && let Err(problem) = self.may_fetch(url)
         {
             wrong("jwks", problem);
@@ -238,7 +238,7 @@ impl IssuerConfig {
         }
     }
 
-    /// Whether both issuers have the same keys, whatever else is asked of their tokens.
+    /// Whether both read the same keys, whatever their other rules are.
     pub(super) fn has_keys_of(&self, other: &Self) -> bool {
         self.issuer == other.issuer
             && self.algorithms == other.algorithms
@@ -300,7 +300,9 @@ mod tests {
             ("issuer[0].algorithms", |i| i.algorithms.push(Algorithm::HS256)),
             ("issuer[0].jwks", |i| i.jwks = None),
             ("issuer[0].jwks", |i| i.discovery = true),
-            ("issuer[0].jwks", |i| i.jwks = Some(Jwks::parse("http://login.example.com/keys").unwrap())),
+            ("issuer[0].jwks", |i| {
+                i.jwks = Some(JwksSource::parse("http://login.example.com/keys").unwrap())
+            }),
             ("issuer[0].leeway", |i| i.leeway = Span::seconds(61)),
             ("issuer[0].max_lifetime", |i| i.max_lifetime = Span::seconds(0)),
             ("issuer[0].refresh", |i| i.refresh = Span::seconds(1)),
@@ -322,10 +324,10 @@ mod tests {
     #[test]
     fn plain_http_is_for_this_machine() {
         for url in ["http://127.0.0.1:4000/k", "http://[::1]:4000/k", "http://localhost/k"] {
-            assert!(mistakes(|i| i.jwks = Some(Jwks::parse(url).unwrap())).is_empty(), "{url}");
+            assert!(mistakes(|i| i.jwks = Some(JwksSource::parse(url).unwrap())).is_empty(), "{url}");
         }
         for url in ["http://10.0.0.1/k", "http://localhost.example.com/k", "http://127.0.0.1.example.com/k"] {
-            assert!(!mistakes(|i| i.jwks = Some(Jwks::parse(url).unwrap())).is_empty(), "{url}");
+            assert!(!mistakes(|i| i.jwks = Some(JwksSource::parse(url).unwrap())).is_empty(), "{url}");
         }
     }
 

@@ -1,11 +1,12 @@
-//! Why somebody was not recognized: one reason per rule, so that logs, metrics and tests can tell them apart.
+//! Why a request could not be authenticated: one reason per rule, which logs, metrics and tests name.
 //!
-//! A detail may quote what the token claimed (its `kid`, its `aud`), escaped and shortened; never the token itself.
-//! Which HTTP status a failure becomes is the gateway's to say; the doc comments name what is meant.
+//! A detail may quote what the token claims (its `kid`, its `aud`), escaped and shortened, but never the
+//! token itself. The gateway decides the HTTP status of a failure; the doc comments here name the intended
+//! one.
 
 use std::fmt;
 
-/// A request that shows no caller.
+/// A request that could not be authenticated.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// No token at all (401). The hint says where one was expected.
@@ -14,7 +15,7 @@ pub enum Error {
         /// What to send, in one sentence.
         hint: &'static str,
     },
-    /// More than one credential (400). Which one is meant is not guessed at.
+    /// More than one credential (400). kvs-edge does not guess which one is meant.
     #[error("more than one credential: {}; {advice}", found.join(", "))]
     Several {
         /// The places where one was found, in words; a place that holds two is named twice.
@@ -127,7 +128,7 @@ reasons! {
     Key = "key", "the token's key is unknown";
     /// The signature is wrong.
     Signature = "signature", "the token's signature is wrong";
-    /// `aud` is absent or names somebody else.
+    /// `aud` is absent or names another audience.
     Audience = "audience", "the token is meant for somebody else";
     /// `exp` has passed.
     Expired = "expired", "the token has expired";

@@ -1,24 +1,25 @@
 //! Where an issuer's keys come from, and how they stay current: a file, an address, or OIDC discovery.
 //!
-//! One task per issuer does all the reading, so two reads never overlap. It reads every `refresh`, twice within `stale_max`
-//! at least, sooner after a failure, when the watched file changes, and when a token names a key that is not known. The last is how a stranger
-//! could make us hammer the issuer, so it happens at most once per `COOLDOWN`, claimed before the read; whoever comes
-//! meanwhile waits for a read under way, or is refused at once. Keys that were good stay until other good ones are
-//! here: a failing, empty, oversized or garbled answer changes nothing but the age (`HARDENING.md` "JWT").
+//! One task per issuer does all the reading, so two reads never overlap. It reads every `refresh`, at least
+//! twice within `stale_max`, sooner after a failure, when the watched file changes, and when a token names a
+//! key that is not known. The last could be used to flood the issuer, so it happens at most once per
+//! `COOLDOWN`, which begins before the read. Requests that come meanwhile wait for a read in progress, or are
+//! refused at once. Good keys stay until other good keys have been read: a failing, empty, oversized or
+//! garbled answer changes nothing but the age (`docs/THREATS.md`, "JWT").
 
 use super::config::IssuerConfig;
-use super::key_place::Jwks;
+use super::jwks_source::JwksSource;
 use super::keys::{KeySet, LONGEST};
 use super::metrics::{IssuerMetrics, Read};
+use crate::base::file_watch::FileWatch;
 use crate::kvs::strict;
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http::header::{ACCEPT, ETAG, HeaderValue, IF_NONE_MATCH};
 use http::{Request, Response, StatusCode, Uri};
 use serde_json::{Map, Value};
-use std::ffi::OsStr;
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,34 +27,33 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
-/// Fetches one document. It follows no redirects and reads no body beyond 1 MiB; an error is a sentence for the log.
+/// Fetches one document. It follows no redirects and reads no body beyond 1 MiB; an error is a sentence for
+/// the log.
 pub type Fetch = Arc<
     dyn Fn(Request<Bytes>) -> Pin<Box<dyn Future<Output = Result<Response<Bytes>, String>> + Send>>
         + Send
         + Sync,
 >;
 
-/// Between two reads that unknown keys cause. The promise is 15 s as the issuer's server sees it; the rest is for the
-/// way there.
+/// Between two reads that unknown keys cause. The promise is 15 s as the issuer's server sees it; the rest is
+/// for the time that a request travels.
 pub(super) const COOLDOWN: Duration = Duration::from_millis(15_500);
-/// How long a request waits for a read under way.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How many requests wait at once; a server that hangs must not gather a crowd here.
+/// How long a request waits for a read in progress.
+const WAIT: Duration = Duration::from_secs(5);
+/// How many requests wait at once, so that a server that hangs does not collect them without bound.
 const MOST_WAITING: usize = 1000;
 /// How long one document may take.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// After a failure: at first, and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-/// Why there is nothing to verify with, at first.
+/// Why there are no keys at first.
 const NONE: &str = "none were read yet";
-/// Writing a file, or replacing a folder of them, is several events; this is how long they may take.
-const SETTLE: Duration = Duration::from_millis(200);
 
 /// The keys of one issuer, kept current by `keep_current`.
 pub(super) struct KeyStore {
     config: IssuerConfig,
     current: ArcSwapOption<Current>,
-    state: Mutex<State>,
+    state: Mutex<ReadState>,
     wake: Notify,
     reads: watch::Sender<u64>,
     generation: Arc<AtomicU64>,
@@ -69,7 +69,7 @@ pub(super) struct Current {
     tag: Option<Tag>,
 }
 
-/// A document's entity tag, which says nothing about a document elsewhere.
+/// A document's entity tag, which holds for its own address only.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Tag {
     url: Uri,
@@ -77,12 +77,13 @@ pub(super) struct Tag {
 }
 
 #[derive(Default)]
-struct State {
+struct ReadState {
     reading: bool,
-    /// Somebody asked for a read now.
-    asked: bool,
+    /// A read was requested and has not begun.
+    requested: bool,
     /// A key was unknown during the cooldown: read again when it ends.
     missed: bool,
+    /// When an unknown key last caused a read.
     forced: Option<Instant>,
     /// Why the last read failed, if it did.
     problem: Option<String>,
@@ -90,8 +91,6 @@ struct State {
     failures: u32,
     /// Where discovery said last that the keys are.
     jwks_uri: Option<Uri>,
-    /// Something in the watched folder changed, and is left to settle.
-    settling: bool,
 }
 
 impl KeyStore {
@@ -116,14 +115,20 @@ impl KeyStore {
         self.config.secret.is_none()
     }
 
-    /// The keys, unless there are none or they are too old to be trusted.
+    /// The keys.
+    ///
+    /// # Errors
+    /// Says why there are none, or that they are too old to be trusted.
     pub fn usable(&self) -> Result<Arc<Current>, String> {
         let current = self.current.load_full().ok_or_else(|| self.because(NONE))?;
         self.check_age(&current)?;
         Ok(current)
     }
 
-    /// Which keys `usable` would give, by their number.
+    /// The generation of the keys that `usable` would give.
+    ///
+    /// # Errors
+    /// As `usable`.
     pub fn generation(&self) -> Result<u64, String> {
         let current = self.current.load();
         let current = current.as_ref().ok_or_else(|| self.because(NONE))?;
@@ -148,8 +153,9 @@ impl KeyStore {
         }
     }
 
-    /// A token names a key that is not here: waits for a read under way, or causes one if the cooldown allows.
-    pub async fn look_again(&self) {
+    /// For a token that names an unknown key: waits for a read in progress, or causes one if the cooldown
+    /// allows.
+    pub async fn read_again(&self) {
         if self.reads.receiver_count() > MOST_WAITING {
             return;
         }
@@ -157,7 +163,7 @@ impl KeyStore {
         {
             let mut state = self.state();
             let cool = state.forced.is_some_and(|at| at.elapsed() < COOLDOWN);
-            if !state.reading && !state.asked {
+            if !state.reading && !state.requested {
                 if cool {
                     if !std::mem::replace(&mut state.missed, true) {
                         self.wake.notify_one();
@@ -165,21 +171,21 @@ impl KeyStore {
                     return;
                 }
                 state.forced = Some(Instant::now());
-                state.asked = true;
+                state.requested = true;
                 self.wake.notify_one();
             }
         }
-        let _ = timeout(PATIENCE, reads.changed()).await;
+        let _ = timeout(WAIT, reads.changed()).await;
     }
 
     /// Waits for the first read, good or bad.
     pub async fn first_read(&self) {
         let mut reads = self.reads.subscribe();
-        let _ = timeout(PATIENCE, reads.wait_for(|count| *count > 0)).await;
+        let _ = timeout(WAIT, reads.wait_for(|count| *count > 0)).await;
     }
 
-    /// Takes over what a store knows whose keys are the same: they, how old they are, and how reading them goes. Other
-    /// rules for tokens are no reason to trust the keys less.
+    /// Takes over the keys of a store that reads them from the same place, with their age and the state of
+    /// reading them. Other rules for tokens do not make the keys less trustworthy.
     pub fn inherit(&self, other: &Self) {
         if !self.config.has_keys_of(&other.config) {
             return;
@@ -187,8 +193,8 @@ impl KeyStore {
         self.current.store(other.current.load_full());
         let (mut ours, theirs) = (self.state(), other.state());
         ours.forced = theirs.forced;
-        // What a token has asked for and the other store can no longer tell us.
-        ours.missed = theirs.missed || theirs.asked || theirs.reading;
+        // A read that the other store has not finished.
+        ours.missed = theirs.missed || theirs.requested || theirs.reading;
         ours.problem.clone_from(&theirs.problem);
         ours.failures = theirs.failures;
         ours.jwks_uri.clone_from(&theirs.jwks_uri);
@@ -209,7 +215,7 @@ impl KeyStore {
         self.current.store(Some(Arc::new(current)));
     }
 
-    /// The file's keys, read at once; for the start, when a bad file is a mistake in the settings.
+    /// Reads the file's keys at once; for the start, when a bad file is a mistake in the settings.
     pub fn read_file(&self, path: &Path) -> Result<(), String> {
         let keys = parse_file(path, &self.config)?;
         self.set(keys, None);
@@ -218,18 +224,18 @@ impl KeyStore {
         Ok(())
     }
 
-    /// Reads again and again, for ever.
-    pub async fn keep_current(self: Arc<Self>, fetch: Fetch) {
+    /// Reads again and again, for ever; at once when the watched file changes.
+    pub async fn keep_current(self: Arc<Self>, fetch: Fetch, mut file: Option<FileWatch>) {
         let mut due = self.first_due();
         loop {
-            self.wait_until(due).await;
+            self.wait_until(due, &mut file).await;
             let result = self.read(&fetch).await;
             due = Instant::now() + self.finish(result);
         }
     }
 
-    /// Keys that were inherited are read when they would have been; at once if there are none, or if the last read failed:
-    /// new settings may have been made to mend that.
+    /// When to read first. Inherited keys are read when the other store would have read them; at once if
+    /// there are none, or if the last read failed, since the new settings may correct that.
     fn first_due(&self) -> Instant {
         match self.current.load_full() {
             Some(current) if self.state().problem.is_none() => current.read + self.period(),
@@ -237,7 +243,7 @@ impl KeyStore {
         }
     }
 
-    /// Between two reads while all is well: early enough that one may fail before the keys are too old.
+    /// Between two successful reads: early enough that one may fail before the keys are too old.
     fn period(&self) -> Duration {
         self.config.refresh.0.min(self.config.stale_max.0 / 2)
     }
@@ -249,17 +255,19 @@ impl KeyStore {
         }
     }
 
-    async fn wait_until(&self, due: Instant) {
+    async fn wait_until(&self, due: Instant, file: &mut Option<FileWatch>) {
         while let Some(until) = self.begin_or_wait(due) {
             tokio::select! {
                 () = sleep_until(until) => {}
                 () = self.wake.notified() => {}
+                // Not a forced read, so that the cooldown does not matter.
+                () = changed(file) => self.state().requested = true,
             }
         }
     }
 
-    /// Begins a read that is due, asked for, or owed to a key that was missed during the cooldown; else tells until
-    /// when to wait.
+    /// Begins a read that is due, requested, or left over from a key that was missed during the cooldown.
+    /// Otherwise returns until when to wait.
     fn begin_or_wait(&self, due: Instant) -> Option<Instant> {
         let now = Instant::now();
         let mut state = self.state();
@@ -268,14 +276,15 @@ impl KeyStore {
         if owed {
             state.forced = Some(now);
         }
-        if owed || state.asked || due <= now {
-            (state.asked, state.missed, state.reading) = (false, false, true);
+        if owed || state.requested || due <= now {
+            (state.requested, state.missed, state.reading) = (false, false, true);
             return None;
         }
         Some(if state.missed { due.min(cool_until) } else { due })
     }
 
-    /// Notes how a read went and tells who waits for it; how long to pause before the next one.
+    /// Records the result of a read and wakes the requests that wait for it. Returns the pause before the
+    /// next read.
     fn finish(&self, result: Result<Read, String>) -> Duration {
         let outcome = match &result {
             Ok(outcome) => *outcome,
@@ -308,14 +317,14 @@ impl KeyStore {
 
     async fn read(&self, fetch: &Fetch) -> Result<Read, String> {
         match &self.config.jwks {
-            Some(Jwks::File(path)) => {
+            Some(JwksSource::File(path)) => {
                 let (path, config) = (path.clone(), self.config.clone());
                 let keys = tokio::task::spawn_blocking(move || parse_file(&path, &config))
                     .await
                     .map_err(|e| e.to_string())??;
                 Ok(self.set(keys, None))
             }
-            Some(Jwks::Url(url)) => self.read_url(fetch, url).await,
+            Some(JwksSource::Url(url)) => self.read_url(fetch, url).await,
             None => {
                 let url = self.discover(fetch).await?;
                 self.read_url(fetch, &url).await
@@ -343,8 +352,8 @@ impl KeyStore {
         }
     }
 
-    /// Where the keys are, asked before each read, since an issuer may move them and leave the old ones where they were. While
-    /// the question gets no answer, they are where they were last.
+    /// Where the keys are. Discovery runs before each read, since an issuer may move its keys and leave the
+    /// old ones in place. While it fails, the last known address is used.
     async fn discover(&self, fetch: &Fetch) -> Result<Uri, String> {
         let address =
             format!("{}/.well-known/openid-configuration", self.config.issuer.trim_end_matches('/'));
@@ -368,15 +377,15 @@ impl KeyStore {
         known.ok_or(problem)
     }
 
-    /// OpenID Connect Discovery 1.0, section 4: the document must name the very issuer that was asked.
+    /// OpenID Connect Discovery 1.0, section 4: the document must name this issuer exactly.
     fn discovered(&self, address: &Uri, document: &Map<String, Value>) -> Result<Uri, String> {
         let issuer = &self.config.issuer;
         let text = |name: &str| document.get(name).and_then(serde_json::Value::as_str);
         if text("issuer") != Some(issuer) {
             return Err(format!("{address} is about another issuer"));
         }
-        let url = text("jwks_uri").and_then(|url| match Jwks::parse(url) {
-            Ok(Jwks::Url(url)) => Some(url),
+        let url = text("jwks_uri").and_then(|url| match JwksSource::parse(url) {
+            Ok(JwksSource::Url(url)) => Some(url),
             _ => None,
         });
         let url = url.ok_or_else(|| format!("{address} names no usable jwks_uri"))?;
@@ -384,48 +393,17 @@ impl KeyStore {
         Ok(url)
     }
 
-    /// Reads the file anew when its folder changes. Dropping the watcher ends it.
-    pub fn watch(self: &Arc<Self>, path: &Path) -> Result<notify::RecommendedWatcher, String> {
-        use notify::{EventKind, RecursiveMode, Watcher};
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let (store, runtime) = (Arc::downgrade(self), tokio::runtime::Handle::current());
-        let name = path.file_name().map(ToOwned::to_owned);
-        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            // Our own reading is an event too.
-            if event.is_ok_and(|e| !matches!(e.kind, EventKind::Access(_)) && concerns(&e, name.as_deref()))
-                && let Some(store) = store.upgrade()
-                && !std::mem::replace(&mut store.state().settling, true)
-            {
-                runtime.spawn(store.clone().settle());
-            }
-        })
-        .map_err(|e| e.to_string())?;
-        watcher.watch(folder, RecursiveMode::NonRecursive).map_err(|e| e.to_string())?;
-        Ok(watcher)
-    }
-
-    /// The file may have changed: not a forced read, so the cooldown does not matter.
-    async fn settle(self: Arc<Self>) {
-        tokio::time::sleep(SETTLE).await;
-        let mut state = self.state();
-        (state.settling, state.asked) = (false, true);
-        drop(state);
-        self.wake.notify_one();
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ReadState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Whether an event in its folder may mean that the file changed. Kubernetes swaps a link beside it, whose name begins with
-/// two dots, and touches not the file; when events were lost, none of them names it.
-fn concerns(event: &notify::Event, name: Option<&OsStr>) -> bool {
-    let is_it = |path: &PathBuf| {
-        let changed = path.file_name();
-        changed == name || changed.is_some_and(|it| it.as_encoded_bytes().starts_with(b".."))
-    };
-    event.need_rescan() || event.paths.is_empty() || event.paths.iter().any(is_it)
+/// Returns when the file has changed; never without a file.
+async fn changed(file: &mut Option<FileWatch>) {
+    match file {
+        Some(file) => file.changed().await,
+        None => std::future::pending().await,
+    }
 }
 
 fn parse_file(path: &Path, config: &IssuerConfig) -> Result<KeySet, String> {
@@ -447,23 +425,5 @@ async fn get(fetch: &Fetch, url: &Uri, etag: Option<HeaderValue>) -> Result<Resp
     match timeout(DEADLINE, fetch(request)).await {
         Ok(answer) => answer.map_err(|why| format!("{url}: {why}")),
         Err(_) => Err(format!("{url} did not answer within {} s", DEADLINE.as_secs())),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use notify::event::{Event, EventKind, Flag, ModifyKind};
-
-    /// Other files may lie in the folder, such as a log that is written to all the time.
-    #[test]
-    fn only_the_file_and_what_kubernetes_swaps_beside_it_concern_us() {
-        let event = |path: &str| Event::new(EventKind::Modify(ModifyKind::Any)).add_path(path.into());
-        let concerns = |event| concerns(&event, Some(OsStr::new("jwks.json")));
-        assert!(concerns(event("/etc/kvs-edge/jwks.json")));
-        assert!(concerns(event("/etc/kvs-edge/..data")));
-        assert!(!concerns(event("/etc/kvs-edge/audit.log")));
-        assert!(!concerns(event("/etc/kvs-edge/.jwks.json.swp")));
-        assert!(concerns(Event::new(EventKind::Other).set_flag(Flag::Rescan)), "events were lost");
     }
 }

@@ -1,19 +1,24 @@
 //! An issuer's keys, ready to verify with: a JWKS document read strictly, or a shared secret.
 //!
-//! A key serves only algorithms of its own kind (RSA, the curve, Ed25519) that the issuer's settings allow, and only
-//! the one that it names in `alg` if it names one. Symmetric keys in a public document are never used, nor keys marked
-//! for another use. Keys of a kind that is unknown here are passed over; a document without one usable key is refused,
-//! so that it never replaces good keys.
+//! A key serves only algorithms of its own kind (RSA, the curve, Ed25519) that the issuer's settings allow,
+//! and only the one that it names in `alg` if it names one. Symmetric keys in a public document are never
+//! used, nor keys marked for another use. Keys of a kind that is unknown here are passed over; a document
+//! without one usable key is refused, so that it never replaces good keys.
+//!
+//! The rules are ours. What they let through is read and verified with by jsonwebtoken; only P-521, which it
+//! does not have, is verified with aws-lc directly.
 
 use super::algorithm::{Algorithm, Family};
 use crate::kvs::strict;
 use crate::setting::Secret;
+use aws_lc_rs::digest;
 use aws_lc_rs::signature::{
-    self as sig, ParsedPublicKey, RsaParameters, RsaPublicKeyComponents, VerificationAlgorithm,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, ED25519, ParsedPublicKey,
+    RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, VerificationAlgorithm,
 };
-use aws_lc_rs::{digest, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 
@@ -25,20 +30,21 @@ const MOST: usize = 200;
 /// The usable keys of one issuer.
 pub(crate) struct KeySet {
     /// By exact `kid`; keys without one under `None`.
-    by_kid: HashMap<Option<String>, Vec<Key>>,
-    /// Tells whether another set has the same usable keys.
+    by_kid: HashMap<Option<String>, Vec<VerificationKey>>,
+    /// Equal for sets with the same keys.
     digest: [u8; 32],
 }
 
-struct Key {
+struct VerificationKey {
     algorithm: Algorithm,
     check: Check,
 }
 
 enum Check {
-    Public(ParsedPublicKey),
-    /// Boxed: many times the size of the other.
-    Shared(Box<hmac::Key>),
+    /// By jsonwebtoken, with its name of the algorithm.
+    Library(jsonwebtoken::Algorithm, DecodingKey),
+    /// ES512.
+    P521(ParsedPublicKey),
 }
 
 impl KeySet {
@@ -57,7 +63,7 @@ impl KeySet {
         if list.len() > MOST {
             return Err(format!("more than {MOST} keys"));
         }
-        let mut by_kid: HashMap<Option<String>, Vec<Key>> = HashMap::new();
+        let mut by_kid: HashMap<Option<String>, Vec<VerificationKey>> = HashMap::new();
         let mut passed_over = Vec::new();
         for (index, jwk) in list.iter().enumerate() {
             let kid = jwk.get("kid").and_then(Value::as_str).map(str::to_owned);
@@ -76,7 +82,7 @@ impl KeySet {
         Ok(Self { by_kid, digest: fingerprint(list) })
     }
 
-    /// The one key that a shared secret is, whatever `kid` its tokens name.
+    /// A set of one key, the shared secret. Any `kid` fits it.
     ///
     /// # Errors
     /// Says how long the secret must be.
@@ -87,16 +93,11 @@ impl KeySet {
             if secret.expose().len() < least {
                 return Err(format!("the secret is shorter than the {least} bytes that {algorithm} needs"));
             }
-            let hash = match algorithm {
-                Algorithm::HS256 => hmac::HMAC_SHA256,
-                Algorithm::HS384 => hmac::HMAC_SHA384,
-                Algorithm::HS512 => hmac::HMAC_SHA512,
-                _ => continue,
+            let (true, Some(name)) = (algorithm.is_shared_secret(), algorithm.in_jsonwebtoken()) else {
+                continue;
             };
-            keys.push(Key {
-                algorithm,
-                check: Check::Shared(Box::new(hmac::Key::new(hash, secret.expose()))),
-            });
+            let check = Check::Library(name, DecodingKey::from_secret(secret.expose()));
+            keys.push(VerificationKey { algorithm, check });
         }
         Ok(Self { by_kid: HashMap::from([(None, keys)]), digest: sha256(secret.expose()) })
     }
@@ -106,18 +107,23 @@ impl KeySet {
         self.fitting(kid, algorithm, missing_kid).next().is_some()
     }
 
-    /// Whether a fitting key made this signature.
+    /// Whether a fitting key made this signature, which is base64url without padding.
     pub fn verify(
         &self,
         kid: Option<&str>,
         algorithm: Algorithm,
         missing_kid: bool,
         signed: &[u8],
-        signature: &[u8],
+        signature: &str,
     ) -> bool {
         self.fitting(kid, algorithm, missing_kid).any(|key| match &key.check {
-            Check::Public(public) => public.verify_sig(signed, signature).is_ok(),
-            Check::Shared(secret) => hmac::verify(secret, signed, signature).is_ok(),
+            Check::Library(name, key) => {
+                jsonwebtoken::crypto::verify(signature, signed, key, *name).unwrap_or(false)
+            }
+            Check::P521(public) => {
+                let signature = URL_SAFE_NO_PAD.decode(signature);
+                signature.is_ok_and(|signature| public.verify_sig(signed, &signature).is_ok())
+            }
         })
     }
 
@@ -131,13 +137,13 @@ impl KeySet {
         kid: Option<&str>,
         algorithm: Algorithm,
         missing_kid: bool,
-    ) -> impl Iterator<Item = &Key> {
+    ) -> impl Iterator<Item = &VerificationKey> {
         let named = match kid {
             _ if algorithm.is_shared_secret() => self.by_kid.get(&None),
             Some(kid) => self.by_kid.get(&Some(kid.to_owned())),
             None => None,
         };
-        let fits = move |key: &&Key| key.algorithm == algorithm;
+        let fits = move |key: &&VerificationKey| key.algorithm == algorithm;
         let mut any = self.by_kid.values().flatten().filter(fits);
         // Without `kid`, only a key that has no rival: trying several would let the token choose.
         let only = match (kid, any.next(), any.next()) {
@@ -148,7 +154,8 @@ impl KeySet {
     }
 }
 
-/// What the document says about keys, so that a reformatted one is no rotation.
+/// The digest of the keys in a document, whatever its order and formatting, so that only another key is a
+/// rotation.
 fn fingerprint(list: &[Value]) -> [u8; 32] {
     let mut lines: Vec<String> = list.iter().map(Value::to_string).collect();
     lines.sort_unstable();
@@ -163,7 +170,7 @@ fn sha256(text: &[u8]) -> [u8; 32] {
 }
 
 /// One JWK, once for each allowed algorithm that it serves.
-fn read_key(jwk: &Value, allowed: &[Algorithm]) -> Result<Vec<Key>, String> {
+fn read_key(jwk: &Value, allowed: &[Algorithm]) -> Result<Vec<VerificationKey>, String> {
     let Value::Object(jwk) = jwk else { return Err("not an object".into()) };
     if jwk.contains_key("d") || jwk.contains_key("k") {
         return Err("it is published with its private half, so anybody can sign with it".into());
@@ -184,41 +191,44 @@ fn read_key(jwk: &Value, allowed: &[Algorithm]) -> Result<Vec<Key>, String> {
     let candidates = allowed.iter().copied().filter(|a| named.is_none_or(|named| named == *a));
     let mut keys = Vec::new();
     for algorithm in candidates {
-        if let Some(public) = read_public(jwk, algorithm)? {
-            keys.push(Key { algorithm, check: Check::Public(public) });
+        if let Some(check) = read_public(jwk, algorithm)? {
+            keys.push(VerificationKey { algorithm, check });
         }
     }
     if keys.is_empty() { Err("it fits none of the issuer's `algorithms`".into()) } else { Ok(keys) }
 }
 
-/// The public key if it is of the algorithm's kind.
-fn read_public(jwk: &Map<String, Value>, algorithm: Algorithm) -> Result<Option<ParsedPublicKey>, String> {
+/// The public key if it is of the algorithm's kind. Its numbers are checked here, since jsonwebtoken looks at
+/// them only when it verifies.
+fn read_public(jwk: &Map<String, Value>, algorithm: Algorithm) -> Result<Option<Check>, String> {
     let member = |name: &str| -> Result<Vec<u8>, String> {
         let text = jwk.get(name).and_then(Value::as_str).ok_or_else(|| format!("no `{name}`"))?;
         URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|_| format!("`{name}` is not base64url"))
     };
     let parse = |how: &'static dyn VerificationAlgorithm, bytes: &[u8]| {
-        ParsedPublicKey::new(how, bytes).map(Some).map_err(|_| "its numbers are no key".to_owned())
+        ParsedPublicKey::new(how, bytes).map_err(|_| "its numbers are no key".to_owned())
     };
     let kind = jwk.get("kty").and_then(Value::as_str);
     let curve = jwk.get("crv").and_then(Value::as_str);
-    match (kind, algorithm.family()) {
+    let members: Vec<(&str, Vec<u8>)> = match (kind, algorithm.family()) {
         (Some("RSA"), Family::Rsa) => {
             let unsigned = |bytes: Vec<u8>| bytes[bytes.iter().take_while(|b| **b == 0).count()..].to_vec();
-            let parts = RsaPublicKeyComponents { n: unsigned(member("n")?), e: unsigned(member("e")?) };
-            // aws-lc would refuse such a key at each signature; say so once instead.
-            let bits = parts.n.len() * 8 - parts.n.first().map_or(0, |b| b.leading_zeros() as usize);
+            let (n, e) = (unsigned(member("n")?), unsigned(member("e")?));
+            // aws-lc would refuse such a key at each signature; it is reported once instead.
+            let bits = n.len() * 8 - n.first().map_or(0, |b| b.leading_zeros() as usize);
             if !(2048..=8192).contains(&bits) {
                 return Err(format!("an RSA key of {bits} bits; 2048 to 8192 are accepted"));
             }
-            let public = parts.to_parsed_public_key(rsa(algorithm)).map_err(|_| "its numbers are no key")?;
-            Ok(Some(public))
+            let parts = RsaPublicKeyComponents { n: &n, e: &e };
+            // The hash does not matter to the key.
+            parts.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256).map_err(|_| "its numbers are no key")?;
+            vec![("n", n), ("e", e)]
         }
         (Some("EC"), Family::Ec) => {
             let (name, bytes, how): (_, _, &'static dyn VerificationAlgorithm) = match algorithm {
-                Algorithm::ES256 => ("P-256", 32, &sig::ECDSA_P256_SHA256_FIXED),
-                Algorithm::ES384 => ("P-384", 48, &sig::ECDSA_P384_SHA384_FIXED),
-                _ => ("P-521", 66, &sig::ECDSA_P521_SHA512_FIXED),
+                Algorithm::ES256 => ("P-256", 32, &ECDSA_P256_SHA256_FIXED),
+                Algorithm::ES384 => ("P-384", 48, &ECDSA_P384_SHA384_FIXED),
+                _ => ("P-521", 66, &ECDSA_P521_SHA512_FIXED),
             };
             if curve != Some(name) {
                 return Ok(None);
@@ -227,28 +237,40 @@ fn read_public(jwk: &Map<String, Value>, algorithm: Algorithm) -> Result<Option<
             if x.len() != bytes || y.len() != bytes {
                 return Err(format!("`x` and `y` are not {bytes} bytes long"));
             }
-            parse(how, &[&[4], &x[..], &y[..]].concat())
+            let point = parse(how, &[&[4], &x[..], &y[..]].concat())?;
+            if algorithm.in_jsonwebtoken().is_none() {
+                return Ok(Some(Check::P521(point)));
+            }
+            vec![("x", x), ("y", y)]
         }
-        (Some("OKP"), Family::Ed25519) if curve == Some("Ed25519") => parse(&sig::ED25519, &member("x")?),
-        _ => Ok(None),
-    }
+        (Some("OKP"), Family::Ed25519) if curve == Some("Ed25519") => {
+            let x = member("x")?;
+            parse(&ED25519, &x)?;
+            vec![("x", x)]
+        }
+        _ => return Ok(None),
+    };
+    let Some(name) = algorithm.in_jsonwebtoken() else { return Ok(None) };
+    let key = of_jwk(jwk, &members).map_err(|_| "its numbers are no key")?;
+    Ok(Some(Check::Library(name, key)))
 }
 
-fn rsa(algorithm: Algorithm) -> &'static RsaParameters {
-    match algorithm {
-        Algorithm::RS384 => &sig::RSA_PKCS1_2048_8192_SHA384,
-        Algorithm::RS512 => &sig::RSA_PKCS1_2048_8192_SHA512,
-        Algorithm::PS256 => &sig::RSA_PSS_2048_8192_SHA256,
-        Algorithm::PS384 => &sig::RSA_PSS_2048_8192_SHA384,
-        Algorithm::PS512 => &sig::RSA_PSS_2048_8192_SHA512,
-        _ => &sig::RSA_PKCS1_2048_8192_SHA256,
-    }
+/// Puts the kind, the curve and the numbers that were checked into jsonwebtoken's hands, and no other member.
+fn of_jwk(
+    jwk: &Map<String, Value>,
+    numbers: &[(&str, Vec<u8>)],
+) -> Result<DecodingKey, jsonwebtoken::errors::Error> {
+    let names = ["kty", "crv"].into_iter().filter_map(|name| Some((name, jwk.get(name)?.clone())));
+    let numbers = numbers.iter().map(|(name, bytes)| (*name, URL_SAFE_NO_PAD.encode(bytes).into()));
+    let clean: Map<String, Value> =
+        names.chain(numbers).map(|(name, value)| (name.to_owned(), value)).collect();
+    DecodingKey::from_jwk(&serde_json::from_value(Value::Object(clean))?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::mint::{Kind, SigningKey};
+    use crate::identity::mint::{KeyKind, SigningKey};
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -260,11 +282,11 @@ mod tests {
 
     #[test]
     fn every_kind_of_key_verifies_its_own_and_nothing_else() {
-        let keys: Vec<_> = Kind::ALL.into_iter().map(|kind| SigningKey::generate(kind).unwrap()).collect();
+        let keys: Vec<_> = KeyKind::ALL.into_iter().map(|kind| SigningKey::generate(kind).unwrap()).collect();
         let all = set(keys.iter().map(SigningKey::jwk).collect()).unwrap();
         for key in &keys {
             for &algorithm in key.algorithms() {
-                let signature = key.sign_bytes(algorithm, b"message").unwrap();
+                let signature = key.signature(algorithm, b"message").unwrap();
                 let kid = key.kid();
                 assert!(all.verify(Some(kid), algorithm, false, b"message", &signature), "{algorithm}");
                 assert!(!all.verify(Some(kid), algorithm, false, b"massage", &signature));
@@ -282,7 +304,7 @@ mod tests {
 
     #[test]
     fn a_key_that_names_its_algorithm_serves_no_other() {
-        let key = SigningKey::generate(Kind::Rsa).unwrap();
+        let key = SigningKey::generate(KeyKind::Rsa).unwrap();
         let mut jwk = key.jwk();
         jwk["alg"] = "PS256".into();
         let set = set(vec![jwk]).unwrap();
@@ -293,7 +315,7 @@ mod tests {
     #[test]
     fn without_kid_only_a_key_without_rival_and_only_if_allowed() {
         let (one, two) =
-            (SigningKey::generate(Kind::P256).unwrap(), SigningKey::generate(Kind::P256).unwrap());
+            (SigningKey::generate(KeyKind::P256).unwrap(), SigningKey::generate(KeyKind::P256).unwrap());
         let alone = set(vec![one.jwk()]).unwrap();
         assert!(!alone.has(None, Algorithm::ES256, false));
         assert!(alone.has(None, Algorithm::ES256, true));
@@ -303,7 +325,7 @@ mod tests {
 
     #[test]
     fn documents_without_a_usable_key_are_refused_with_the_reason() {
-        let good = SigningKey::generate(Kind::P256).unwrap().jwk();
+        let good = SigningKey::generate(KeyKind::P256).unwrap().jwk();
         let with = |name: &str, value: Value| {
             let mut jwk = good.clone();
             jwk.as_object_mut().unwrap().remove("alg");
@@ -340,7 +362,7 @@ mod tests {
     fn short_rsa_keys_are_passed_over_and_good_ones_beside_them_used() {
         let n = URL_SAFE_NO_PAD.encode([0xff; 128]);
         let short = json!({ "kty": "RSA", "kid": "short", "n": n, "e": "AQAB" });
-        let good = SigningKey::generate(Kind::P256).unwrap();
+        let good = SigningKey::generate(KeyKind::P256).unwrap();
         let set = set(vec![short, json!({ "kty": "new", "kid": "n" }), json!(7), good.jwk()]).unwrap();
         assert!(set.has(Some(good.kid()), Algorithm::ES256, false));
         assert!(!set.has(Some("short"), Algorithm::RS256, false));

@@ -1,6 +1,6 @@
 //! What identity counts: reads of key documents, and how old the keys are.
 //!
-//! The age is computed when somebody looks, so that it is right between two reads.
+//! The age is computed when the metrics are collected, so that it is right between two reads.
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
@@ -55,7 +55,7 @@ impl Metrics {
         Ok(Self { reads, ages })
     }
 
-    /// The handles of one issuer, at 0 from now on. Keys that were never read are as old as the wish for them.
+    /// The series of one issuer, which begin at 0. The age of keys that were never read counts from here.
     pub(super) fn issuer(&self, issuer: &str) -> IssuerMetrics {
         let reads = Read::ALL.map(|result| self.reads.with_label_values(&[issuer, result.as_str()]));
         self.ages.last().entry(issuer.to_owned()).or_insert_with(Instant::now);
@@ -77,7 +77,7 @@ impl Metrics {
     }
 }
 
-/// The handles of one issuer.
+/// The series of one issuer.
 pub(super) struct IssuerMetrics {
     reads: [IntCounter; 3],
     issuer: String,
@@ -89,7 +89,7 @@ impl IssuerMetrics {
         self.reads[outcome as usize].inc();
     }
 
-    /// Unless the issuer has gone from the settings meanwhile.
+    /// Notes when the keys were read, unless the issuer has been removed from the settings meanwhile.
     pub fn read_at(&self, when: Instant) {
         if let Some(last) = self.ages.last().get_mut(&self.issuer) {
             *last = when;

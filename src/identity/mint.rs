@@ -1,23 +1,33 @@
 //! Signs tokens, for development and tests: `kvs-edge token`, and what checks the verifier.
 //!
-//! A private key is PEM (PKCS #8, or the older PKCS #1 and SEC 1); its kind decides which algorithms it can sign with.
+//! A private key is PEM (PKCS #8, or the older PKCS #1 and SEC 1); its kind decides which algorithms it can
+//! sign with. aws-lc makes and reads keys, jsonwebtoken signs with them and describes their public half.
+//! P-521, which jsonwebtoken does not have, is left to aws-lc.
 
 use super::algorithm::Algorithm;
-use aws_lc_rs::digest;
-use aws_lc_rs::encoding::AsDer;
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
+use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
-use aws_lc_rs::signature::{self as sig, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RsaEncoding, RsaKeyPair};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, ECDSA_P521_SHA512_FIXED_SIGNING,
+    EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, RsaKeyPair,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use jsonwebtoken::EncodingKey;
+use jsonwebtoken::jwk::{
+    AlgorithmParameters, EllipticCurve, EllipticCurveKeyParameters, EllipticCurveKeyType, Jwk, PublicKeyUse,
+    ThumbprintHash,
+};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 /// A kind of key to make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum KeyKind {
     /// RSA, 2048 bits.
     Rsa,
     /// The curve P-256.
@@ -30,21 +40,36 @@ pub enum Kind {
     Ed25519,
 }
 
-impl Kind {
+impl KeyKind {
     /// All of them.
     pub const ALL: [Self; 5] = [Self::Rsa, Self::P256, Self::P384, Self::P521, Self::Ed25519];
+
+    const fn algorithms(self) -> &'static [Algorithm] {
+        use Algorithm::*;
+        match self {
+            Self::Rsa => &[RS256, RS384, RS512, PS256, PS384, PS512],
+            Self::P256 => &[ES256],
+            Self::P384 => &[ES384],
+            Self::P521 => &[ES512],
+            Self::Ed25519 => &[EdDSA],
+        }
+    }
 }
 
 /// A private key that signs tokens. Has no `Debug`.
 pub struct SigningKey {
-    pair: Pair,
+    kind: KeyKind,
+    /// PKCS #8.
+    der: Zeroizing<Vec<u8>>,
+    key: PrivateKey,
+    /// The public half, with `use`, `kid`, and `alg` if jsonwebtoken has it and there is but one.
+    jwk: Jwk,
     kid: String,
 }
 
-enum Pair {
-    Rsa(RsaKeyPair),
-    Ec(Algorithm, EcdsaKeyPair),
-    Ed25519(Ed25519KeyPair),
+enum PrivateKey {
+    Library(EncodingKey),
+    P521(EcdsaKeyPair),
 }
 
 /// Why a key cannot be used, or cannot sign so.
@@ -69,17 +94,17 @@ impl SigningKey {
     ///
     /// # Errors
     /// If the crypto library fails.
-    pub fn generate(kind: Kind) -> Result<Self, Error> {
+    pub fn generate(kind: KeyKind) -> Result<Self, Error> {
         let failed = |_| Error::Failed("make a key");
-        let ec =
-            |algorithm| Ok(Pair::Ec(algorithm, EcdsaKeyPair::generate(curve(algorithm)).map_err(failed)?));
-        Ok(Self::named(match kind {
-            Kind::Rsa => Pair::Rsa(RsaKeyPair::generate(KeySize::Rsa2048).map_err(failed)?),
-            Kind::P256 => ec(Algorithm::ES256)?,
-            Kind::P384 => ec(Algorithm::ES384)?,
-            Kind::P521 => ec(Algorithm::ES512)?,
-            Kind::Ed25519 => Pair::Ed25519(Ed25519KeyPair::generate().map_err(failed)?),
-        }))
+        let ec = |curve| written(EcdsaKeyPair::generate(curve).map_err(failed)?.to_pkcs8v1());
+        let der = match kind {
+            KeyKind::Rsa => rsa_der(&RsaKeyPair::generate(KeySize::Rsa2048).map_err(failed)?)?,
+            KeyKind::P256 => ec(&ECDSA_P256_SHA256_FIXED_SIGNING)?,
+            KeyKind::P384 => ec(&ECDSA_P384_SHA384_FIXED_SIGNING)?,
+            KeyKind::P521 => ec(&ECDSA_P521_SHA512_FIXED_SIGNING)?,
+            KeyKind::Ed25519 => written(Ed25519KeyPair::generate().map_err(failed)?.to_pkcs8v1())?,
+        };
+        Self::of(kind, der)
     }
 
     /// Reads a private key from PEM.
@@ -89,41 +114,54 @@ impl SigningKey {
     pub fn from_pem(text: &[u8]) -> Result<Self, Error> {
         let key = PrivateKeyDer::from_pem_slice(text).map_err(|_| Error::NotPem)?;
         let der = key.secret_der();
-        let ec = |algorithm| {
-            EcdsaKeyPair::from_private_key_der(curve(algorithm), der).ok().map(|p| Pair::Ec(algorithm, p))
+        let rsa = match &key {
+            PrivateKeyDer::Pkcs1(_) => RsaKeyPair::from_der(der).ok(),
+            _ => RsaKeyPair::from_pkcs8(der).ok(),
         };
-        let pair = match &key {
-            PrivateKeyDer::Pkcs1(_) => RsaKeyPair::from_der(der).ok().map(Pair::Rsa),
-            _ => None,
+        if let Some(pair) = rsa {
+            return Self::of(KeyKind::Rsa, rsa_der(&pair)?);
         }
-        .or_else(|| RsaKeyPair::from_pkcs8(der).ok().map(Pair::Rsa))
-        .or_else(|| ec(Algorithm::ES256))
-        .or_else(|| ec(Algorithm::ES384))
-        .or_else(|| ec(Algorithm::ES512))
-        .or_else(|| Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).ok().map(Pair::Ed25519));
-        pair.map(Self::named).ok_or(Error::Unsupported)
+        for (kind, curve) in CURVES {
+            if let Ok(pair) = EcdsaKeyPair::from_private_key_der(curve, der) {
+                return Self::of(kind, written(pair.to_pkcs8v1())?);
+            }
+        }
+        let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).map_err(|_| Error::Unsupported)?;
+        Self::of(KeyKind::Ed25519, written(pair.to_pkcs8v1())?)
+    }
+
+    fn of(kind: KeyKind, der: Zeroizing<Vec<u8>>) -> Result<Self, Error> {
+        let library = |key: EncodingKey| {
+            let algorithm = kind.algorithms()[0].in_jsonwebtoken().ok_or(Error::Unsupported)?;
+            let jwk = Jwk::from_encoding_key(&key, algorithm).map_err(|_| Error::Unsupported)?;
+            Ok((PrivateKey::Library(key), jwk))
+        };
+        let (key, mut jwk) = match kind {
+            KeyKind::Rsa => {
+                let key = EncodingKey::from_rsa_pem(pem(&der).as_bytes()).map_err(|_| Error::Unsupported)?;
+                library(key)?
+            }
+            KeyKind::P256 | KeyKind::P384 => library(EncodingKey::from_ec_der(&der))?,
+            KeyKind::Ed25519 => library(EncodingKey::from_ed_der(&der))?,
+            KeyKind::P521 => {
+                let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P521_SHA512_FIXED_SIGNING, &der);
+                let pair = pair.map_err(|_| Error::Unsupported)?;
+                let jwk = p521(&pair);
+                (PrivateKey::P521(pair), jwk)
+            }
+        };
+        if kind.algorithms().len() > 1 {
+            jwk.common.key_algorithm = None;
+        }
+        jwk.common.public_key_use = Some(PublicKeyUse::Signature);
+        let kid = jwk.thumbprint(ThumbprintHash::SHA256).map_err(|_| Error::Failed("name the key"))?;
+        Ok(Self { kind, der, key, jwk, kid })
     }
 
     /// The private key as PEM (PKCS #8).
-    ///
-    /// # Errors
-    /// If the crypto library fails.
-    pub fn to_pem(&self) -> Result<Zeroizing<String>, Error> {
-        let failed = |_| Error::Failed("write the key");
-        let der = Zeroizing::new(match &self.pair {
-            Pair::Rsa(pair) => pair.as_der().map_err(failed)?.as_ref().to_vec(),
-            Pair::Ec(_, pair) => pair.to_pkcs8v1().map_err(failed)?.as_ref().to_vec(),
-            Pair::Ed25519(pair) => pair.to_pkcs8v1().map_err(failed)?.as_ref().to_vec(),
-        });
-        let text = Zeroizing::new(STANDARD.encode(&*der));
-        let mut pem = Zeroizing::new(String::from("-----BEGIN PRIVATE KEY-----\n"));
-        for line in text.as_bytes().chunks(64) {
-            // Base64 is ASCII.
-            pem.extend(line.iter().map(|b| char::from(*b)));
-            pem.push('\n');
-        }
-        pem.push_str("-----END PRIVATE KEY-----\n");
-        Ok(pem)
+    #[must_use]
+    pub fn to_pem(&self) -> Zeroizing<String> {
+        pem(&self.der)
     }
 
     /// The key id: its RFC 7638 thumbprint, unless renamed.
@@ -142,26 +180,19 @@ impl SigningKey {
     /// What it can sign with; the first is the usual choice.
     #[must_use]
     pub fn algorithms(&self) -> &'static [Algorithm] {
-        use Algorithm::*;
-        match &self.pair {
-            Pair::Rsa(_) => &[RS256, RS384, RS512, PS256, PS384, PS512],
-            Pair::Ec(ES384, _) => &[ES384],
-            Pair::Ec(ES512, _) => &[ES512],
-            Pair::Ec(..) => &[ES256],
-            Pair::Ed25519(_) => &[EdDSA],
-        }
+        self.kind.algorithms()
     }
 
-    /// The public half as a JWK, with `kid` and `use`.
+    /// The public half as a JWK, with `kid` and `use`, and with `alg` if there is but one.
     #[must_use]
     pub fn jwk(&self) -> Value {
-        let mut jwk = self.public();
-        jwk.insert("kid".into(), self.kid.clone().into());
-        jwk.insert("use".into(), "sig".into());
-        if let [only] = self.algorithms() {
-            jwk.insert("alg".into(), only.as_str().into());
+        // A struct of texts always becomes JSON.
+        let mut jwk = serde_json::to_value(&self.jwk).unwrap_or_default();
+        jwk["kid"] = self.kid.as_str().into();
+        if self.kind == KeyKind::P521 {
+            jwk["alg"] = Algorithm::ES512.as_str().into();
         }
-        Value::Object(jwk)
+        jwk
     }
 
     /// A signed token with these claims.
@@ -176,102 +207,70 @@ impl SigningKey {
     /// A signed token with exactly this header and payload, right or wrong.
     pub(super) fn sign_as(&self, algorithm: Algorithm, header: &str, payload: &str) -> Result<String, Error> {
         let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
-        let signature = self.sign_bytes(algorithm, signed.as_bytes())?;
-        Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
+        let signature = self.signature(algorithm, signed.as_bytes())?;
+        Ok(format!("{signed}.{signature}"))
     }
 
-    pub(super) fn sign_bytes(&self, algorithm: Algorithm, message: &[u8]) -> Result<Vec<u8>, Error> {
+    /// The signature of a message, in base64url without padding.
+    pub(super) fn signature(&self, algorithm: Algorithm, message: &[u8]) -> Result<String, Error> {
         if !self.algorithms().contains(&algorithm) {
             let able: Vec<_> = self.algorithms().iter().map(|a| a.as_str()).collect();
             return Err(Error::Unfit(algorithm, able.join(", ")));
         }
-        let failed = |_| Error::Failed("sign");
-        let random = SystemRandom::new();
-        match &self.pair {
-            Pair::Rsa(pair) => {
-                let encoding: &'static dyn RsaEncoding = match algorithm {
-                    Algorithm::RS384 => &sig::RSA_PKCS1_SHA384,
-                    Algorithm::RS512 => &sig::RSA_PKCS1_SHA512,
-                    Algorithm::PS256 => &sig::RSA_PSS_SHA256,
-                    Algorithm::PS384 => &sig::RSA_PSS_SHA384,
-                    Algorithm::PS512 => &sig::RSA_PSS_SHA512,
-                    _ => &sig::RSA_PKCS1_SHA256,
-                };
-                let mut signature = vec![0; pair.public_modulus_len()];
-                pair.sign(encoding, &random, message, &mut signature).map_err(failed)?;
-                Ok(signature)
+        match (&self.key, algorithm.in_jsonwebtoken()) {
+            (PrivateKey::Library(key), Some(name)) => {
+                jsonwebtoken::crypto::sign(message, key, name).map_err(|_| Error::Failed("sign"))
             }
-            Pair::Ec(_, pair) => Ok(pair.sign(&random, message).map_err(failed)?.as_ref().to_vec()),
-            Pair::Ed25519(pair) => Ok(pair.sign(message).as_ref().to_vec()),
+            (PrivateKey::P521(pair), _) => {
+                let signature =
+                    pair.sign(&SystemRandom::new(), message).map_err(|_| Error::Failed("sign"))?;
+                Ok(URL_SAFE_NO_PAD.encode(signature))
+            }
+            (PrivateKey::Library(_), None) => Err(Error::Failed("sign")),
         }
     }
-
-    fn named(pair: Pair) -> Self {
-        let mut key = Self { pair, kid: String::new() };
-        key.kid = thumbprint(&key.public());
-        key
-    }
-
-    /// Exactly the members that RFC 7638 hashes, in its order.
-    fn public(&self) -> Map<String, Value> {
-        let b64 = |bytes: &[u8]| Value::from(URL_SAFE_NO_PAD.encode(bytes));
-        let members: Vec<(&str, Value)> = match &self.pair {
-            Pair::Rsa(pair) => {
-                let (n, e) = rsa_numbers(pair.public_key().as_ref());
-                vec![("e", b64(e)), ("kty", "RSA".into()), ("n", b64(n))]
-            }
-            Pair::Ec(algorithm, pair) => {
-                let name = match algorithm {
-                    Algorithm::ES384 => "P-384",
-                    Algorithm::ES512 => "P-521",
-                    _ => "P-256",
-                };
-                // An uncompressed point: 4, x, y.
-                let point = &pair.public_key().as_ref()[1..];
-                let (x, y) = point.split_at(point.len() / 2);
-                vec![("crv", name.into()), ("kty", "EC".into()), ("x", b64(x)), ("y", b64(y))]
-            }
-            Pair::Ed25519(pair) => {
-                let x = b64(pair.public_key().as_ref());
-                vec![("crv", "Ed25519".into()), ("kty", "OKP".into()), ("x", x)]
-            }
-        };
-        members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
-    }
 }
 
-fn curve(algorithm: Algorithm) -> &'static sig::EcdsaSigningAlgorithm {
-    match algorithm {
-        Algorithm::ES384 => &sig::ECDSA_P384_SHA384_FIXED_SIGNING,
-        Algorithm::ES512 => &sig::ECDSA_P521_SHA512_FIXED_SIGNING,
-        _ => &sig::ECDSA_P256_SHA256_FIXED_SIGNING,
-    }
+const CURVES: [(KeyKind, &EcdsaSigningAlgorithm); 3] = [
+    (KeyKind::P256, &ECDSA_P256_SHA256_FIXED_SIGNING),
+    (KeyKind::P384, &ECDSA_P384_SHA384_FIXED_SIGNING),
+    (KeyKind::P521, &ECDSA_P521_SHA512_FIXED_SIGNING),
+];
+
+/// Keeps a private key that the crypto library wrote.
+fn written(der: Result<impl AsRef<[u8]>, Unspecified>) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let der = der.map_err(|_| Error::Failed("write the key"))?;
+    Ok(Zeroizing::new(der.as_ref().to_vec()))
 }
 
-/// RFC 7638: the hash of the required members in alphabetical order, without spaces.
-fn thumbprint(public: &Map<String, Value>) -> String {
-    let mut members: Vec<String> =
-        public.iter().map(|(name, value)| format!("{}:{value}", Value::from(name.as_str()))).collect();
-    members.sort_unstable();
-    let text = format!("{{{}}}", members.join(","));
-    URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, text.as_bytes()))
+fn rsa_der(pair: &RsaKeyPair) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let der = AsDer::<Pkcs8V1Der<'_>>::as_der(pair).map_err(|_| Error::Failed("write the key"))?;
+    Ok(Zeroizing::new(der.as_ref().to_vec()))
 }
 
-/// The two numbers of an `RSAPublicKey` (RFC 8017 A.1.1), which the crypto library wrote: a SEQUENCE of INTEGERs.
-fn rsa_numbers(der: &[u8]) -> (&[u8], &[u8]) {
-    fn element(der: &[u8]) -> (&[u8], &[u8]) {
-        let (length, header) = match der {
-            [_, length @ ..=0x7f, ..] => (usize::from(*length), 2),
-            [_, 0x81, a, ..] => (usize::from(*a), 3),
-            [_, 0x82, a, b, ..] => (usize::from(*a) << 8 | usize::from(*b), 4),
-            _ => (0, der.len()),
-        };
-        der[header..].split_at_checked(length).unwrap_or_default()
+fn pem(der: &[u8]) -> Zeroizing<String> {
+    let text = Zeroizing::new(STANDARD.encode(der));
+    let mut pem = Zeroizing::new(String::from("-----BEGIN PRIVATE KEY-----\n"));
+    for line in text.as_bytes().chunks(64) {
+        // Base64 is ASCII.
+        pem.extend(line.iter().map(|b| char::from(*b)));
+        pem.push('\n');
     }
-    let unsigned = |number: &'_ [u8]| number.iter().take_while(|b| **b == 0).count();
-    let (n, rest) = element(element(der).0);
-    let (e, _) = element(rest);
-    (&n[unsigned(n)..], &e[unsigned(e)..])
+    pem.push_str("-----END PRIVATE KEY-----\n");
+    pem
+}
+
+fn p521(pair: &EcdsaKeyPair) -> Jwk {
+    // An uncompressed point: 4, x, y.
+    let point = &pair.public_key().as_ref()[1..];
+    let (x, y) = point.split_at(point.len() / 2);
+    let parameters = EllipticCurveKeyParameters {
+        key_type: EllipticCurveKeyType::EC,
+        curve: EllipticCurve::P521,
+        x: URL_SAFE_NO_PAD.encode(x),
+        y: URL_SAFE_NO_PAD.encode(y),
+    };
+    Jwk { common: Default::default(), algorithm: AlgorithmParameters::EllipticCurve(parameters) }
 }
 
 #[cfg(test)]
@@ -280,9 +279,9 @@ mod tests {
 
     #[test]
     fn keys_survive_being_written_and_read() {
-        for kind in Kind::ALL {
+        for kind in KeyKind::ALL {
             let key = SigningKey::generate(kind).unwrap();
-            let again = SigningKey::from_pem(key.to_pem().unwrap().as_bytes()).unwrap();
+            let again = SigningKey::from_pem(key.to_pem().as_bytes()).unwrap();
             assert_eq!(again.jwk(), key.jwk(), "{kind:?}");
             assert_eq!(key.kid().len(), 43);
         }
@@ -291,7 +290,7 @@ mod tests {
     #[test]
     fn an_independent_library_accepts_what_is_signed_and_agrees_on_the_thumbprint() {
         use jsonwebtoken::jwk::{Jwk, ThumbprintHash};
-        for kind in [Kind::Rsa, Kind::P256, Kind::P384, Kind::Ed25519] {
+        for kind in [KeyKind::Rsa, KeyKind::P256, KeyKind::P384, KeyKind::Ed25519] {
             let key = SigningKey::generate(kind).unwrap();
             let jwk: Jwk = serde_json::from_value(key.jwk()).unwrap();
             assert_eq!(jwk.thumbprint(ThumbprintHash::SHA256).unwrap(), key.kid());
@@ -307,7 +306,7 @@ mod tests {
 
     #[test]
     fn a_key_signs_only_with_algorithms_of_its_kind() {
-        let key = SigningKey::generate(Kind::P256).unwrap();
+        let key = SigningKey::generate(KeyKind::P256).unwrap();
         assert!(matches!(key.sign(Algorithm::RS256, &json!({})), Err(Error::Unfit(..))));
         assert!(matches!(key.sign(Algorithm::HS256, &json!({})), Err(Error::Unfit(..))));
         assert!(matches!(SigningKey::from_pem(b"hello"), Err(Error::NotPem)));

@@ -1,9 +1,10 @@
 //! Who is asking: finds the one token of a request and verifies it.
 //!
-//! `Sources::credential` finds it, `Identity::verify` makes a `Caller` of it. Verifying goes straight down: take the
-//! token apart (`token`), pick the issuer by its unverified `iss`, allow the algorithm, find the key (`keys`, kept
-//! current by `jwks`), check the signature, check the claims (`claims`), remember (`remembered`). Nothing of a token is
-//! believed before its signature, except to refuse it. What the caller may do is policy's question.
+//! `Sources::credential` finds it, `Identity::verify` makes a `Caller` of it. Verifying is a straight line:
+//! take the token apart (`token`), pick the issuer by its unverified `iss`, check that the algorithm is
+//! allowed, find the key (`keys`, kept current by `jwks`), check the signature, check the claims (`claims`),
+//! keep the result (`verified_tokens`). Before the signature is checked, a token can only be refused. What
+//! the caller may do is decided by policy.
 
 mod algorithm;
 mod claim_map;
@@ -11,60 +12,55 @@ mod claims;
 mod config;
 mod error;
 mod jwks;
-mod key_place;
+mod jwks_source;
 mod keys;
 mod metrics;
 pub mod mint;
-mod remembered;
 mod source;
 mod token;
-
-#[cfg(test)]
-mod hostile;
-#[cfg(test)]
-mod reloads;
-#[cfg(test)]
-mod rotation;
+mod verified_tokens;
 
 pub use algorithm::Algorithm;
-pub use claim_map::{Claim, ClaimMap, Kind};
+pub use claim_map::{Claim, ClaimMap, ClaimType};
 pub use config::{Config, IssuerConfig};
 pub use error::{Error, Reason};
 pub use jwks::Fetch;
-pub use key_place::Jwks;
+pub use jwks_source::JwksSource;
 pub use metrics::Metrics;
 pub use source::{Credential, Place, Sources, Token};
 
+use crate::base::digest::Digest;
+use crate::base::file_watch::FileWatch;
 use crate::caller::Caller;
 use crate::kvs::Timestamp;
 use crate::setting::Mistake;
 use jwks::{Current, KeyStore};
 pub(crate) use keys::KeySet;
-use remembered::{Known, Remembered};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use token::Unverified;
 use tokio::task::JoinSet;
+use verified_tokens::{VerifiedToken, VerifiedTokens};
 
 /// Verifies tokens of the configured issuers. Dropping it ends its tasks.
 pub struct Identity {
     issuers: Vec<Arc<KeyStore>>,
-    remembered: Remembered,
+    verified: VerifiedTokens,
     limit: usize,
     generation: Arc<AtomicU64>,
     fetch: Fetch,
     metrics: Metrics,
     tasks: JoinSet<()>,
-    _watchers: Vec<notify::RecommendedWatcher>,
 }
 
-/// How long the start waits for keys that come over the network; `problems` tells about the rest.
+/// How long the start waits for keys that come over the network. `problems` names the issuers whose keys are
+/// missing.
 const FIRST_KEYS: Duration = Duration::from_secs(3);
 
 impl Identity {
-    /// Reads every secret and key file, and starts reading key documents over the network; waits for those for at most
-    /// 3 s, since an issuer that is down must not keep the others' callers out.
+    /// Reads every secret and key file, and starts reading key documents over the network. Waits for those
+    /// for at most 3 s, since an issuer that is down must not keep out the callers of the others.
     ///
     /// # Errors
     /// A secret or a key file that cannot be used.
@@ -74,12 +70,12 @@ impl Identity {
         fetch: Fetch,
         metrics: Metrics,
     ) -> Result<Arc<Self>, Vec<Mistake>> {
-        let identity = Self::read(issuers, config, fetch, metrics, None)?;
+        let (identity, watches) = Self::read(issuers, config, fetch, metrics, None)?;
         identity.in_force();
-        Ok(identity.keep_current().await)
+        Ok(identity.keep_current(watches).await)
     }
 
-    /// Only reads every secret and key file: for a look at settings that asks nobody.
+    /// Only reads every secret and key file, without a request over the network: for a check of the settings.
     ///
     /// # Errors
     /// As `start`.
@@ -88,34 +84,35 @@ impl Identity {
         config: &Config,
         metrics: Metrics,
     ) -> Result<Arc<Self>, Vec<Mistake>> {
-        let fetch: Fetch = Arc::new(|_| Box::pin(async { Err("nobody is asked".to_owned()) }));
-        Self::read(issuers, config, fetch, metrics, None).map(Arc::new)
+        let fetch: Fetch = Arc::new(|_| Box::pin(async { Err("no key document is fetched".to_owned()) }));
+        Self::read(issuers, config, fetch, metrics, None).map(|(identity, _)| Arc::new(identity))
     }
 
-    /// As `start`, with new settings. Issuers whose keys come from the same place keep them, so that a reload leaves no
-    /// gap; remembered tokens are forgotten.
+    /// As `start`, with new settings. Issuers whose keys come from the same place keep them, so that a reload
+    /// leaves no gap. Tokens that were verified before are verified again.
     ///
     /// # Errors
-    /// As `start`; this one stays in force then.
+    /// As `start`. This `Identity` stays in force then.
     pub async fn restart(
         &self,
         issuers: &[IssuerConfig],
         config: &Config,
     ) -> Result<Arc<Self>, Vec<Mistake>> {
         let (fetch, metrics) = (self.fetch.clone(), self.metrics.clone());
-        Ok(Self::read(issuers, config, fetch, metrics, Some(self))?.keep_current().await)
+        let (identity, watches) = Self::read(issuers, config, fetch, metrics, Some(self))?;
+        Ok(identity.keep_current(watches).await)
     }
 
-    /// What is on this machine.
+    /// Reads what is on this machine.
     fn read(
         issuers: &[IssuerConfig],
         config: &Config,
         fetch: Fetch,
         metrics: Metrics,
         previous: Option<&Self>,
-    ) -> Result<Self, Vec<Mistake>> {
+    ) -> Result<(Self, Watches), Vec<Mistake>> {
         let generation = previous.map_or_else(Arc::default, |p| p.generation.clone());
-        let (mut stores, mut mistakes, mut watchers) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut stores, mut mistakes, mut watches) = (Vec::new(), Vec::new(), Vec::new());
         for (index, issuer) in issuers.iter().enumerate() {
             let store = KeyStore::new(issuer.clone(), generation.clone(), metrics.issuer(&issuer.issuer));
             let same = |old: &&Arc<KeyStore>| old.config().issuer == issuer.issuer;
@@ -124,7 +121,7 @@ impl Identity {
             }
             let store = Arc::new(store);
             match local_keys(&store) {
-                Ok(watcher) => watchers.extend(watcher),
+                Ok(watch) => watches.push(watch),
                 Err((key, problem)) => {
                     mistakes.push(Mistake::at(format!("issuer[{index}].{key}"), problem));
                 }
@@ -134,22 +131,22 @@ impl Identity {
         if !mistakes.is_empty() {
             return Err(mistakes);
         }
-        Ok(Self {
+        let identity = Self {
             issuers: stores,
-            remembered: Remembered::new(),
+            verified: VerifiedTokens::new(),
             limit: config.max_token.as_usize(),
             generation,
             fetch,
             metrics,
             tasks: JoinSet::new(),
-            _watchers: watchers,
-        })
+        };
+        Ok((identity, watches))
     }
 
-    /// Starts what keeps the keys current, and waits a while for those that are not here yet.
-    async fn keep_current(mut self) -> Arc<Self> {
-        for store in self.issuers.iter().filter(|store| store.is_read()) {
-            self.tasks.spawn(store.clone().keep_current(self.fetch.clone()));
+    /// Starts the tasks that keep the keys current, and waits a while for keys that have not been read yet.
+    async fn keep_current(mut self, watches: Watches) -> Arc<Self> {
+        for (store, watch) in self.issuers.iter().zip(watches).filter(|(store, _)| store.is_read()) {
+            self.tasks.spawn(store.clone().keep_current(self.fetch.clone(), watch));
         }
         let first = async {
             for store in self.issuers.iter().filter(|store| store.usable().is_err()) {
@@ -160,13 +157,14 @@ impl Identity {
         Arc::new(self)
     }
 
-    /// These settings are the ones in force, again or from now on: their issuers have series and no others.
+    /// Marks these settings as the ones in force: only their issuers have metric series.
     pub fn in_force(&self) {
         let read = self.issuers.iter().filter(|store| store.is_read());
         self.metrics.keep_only(&read.map(|store| store.config().issuer.as_str()).collect::<Vec<_>>());
     }
 
-    /// The caller that a token speaks for, as of `now`. A token that was verified before costs a digest and a look-up.
+    /// The caller that a token speaks for, as of `now`. A token that was verified before costs a digest and a
+    /// look-up.
     ///
     /// # Errors
     /// `TooLarge`, `Refused` with the rule that the token breaks, or `KeysUnavailable`.
@@ -174,13 +172,13 @@ impl Identity {
         if token.len() > self.limit {
             return Err(Error::TooLarge { bytes: token.len(), limit: self.limit });
         }
-        let digest = Remembered::digest(token);
-        let known = match self.remembered.get(&digest) {
+        let digest = Digest::of(token.as_bytes());
+        let known = match self.verified.get(&digest) {
             Some(known) if self.holds(&known)? => known,
-            // In a box: a token that is known should not carry the room that reading keys takes.
+            // In a box, so that the future of a look-up has no room for reading keys.
             _ => {
                 let known = Arc::new(Box::pin(self.examine(token, now)).await?);
-                self.remembered.insert(digest, known.clone());
+                self.verified.insert(digest, known.clone());
                 known
             }
         };
@@ -188,14 +186,14 @@ impl Identity {
         Ok(known.caller.clone())
     }
 
-    /// Whether what was verified still counts: under these settings, with the keys of today.
-    fn holds(&self, known: &Known) -> Result<bool, Error> {
+    /// Whether a verified token still counts: under these settings, with the current keys.
+    fn holds(&self, known: &VerifiedToken) -> Result<bool, Error> {
         let ours = self.issuers.iter().any(|issuer| Arc::ptr_eq(issuer, &known.issuer));
         Ok(ours && known.issuer.generation().map_err(unavailable(&known.issuer))? == known.generation)
     }
 
-    /// Every rule, for a token that was not seen before.
-    async fn examine(&self, token: &str, now: Timestamp) -> Result<Known, Error> {
+    /// Applies every rule, for a token that was not verified before.
+    async fn examine(&self, token: &str, now: Timestamp) -> Result<VerifiedToken, Error> {
         let token = Unverified::parse(token)?;
         let issuer = self.issuer_of(&token)?;
         let rules = self.issuers[issuer].config();
@@ -206,13 +204,13 @@ impl Identity {
         let kid = token.kid.as_deref();
         let signed = |current: &Current| {
             let missing_kid = rules.allow_missing_kid;
-            current.keys.verify(kid, token.algorithm, missing_kid, token.signed, &token.signature)
+            current.keys.verify(kid, token.algorithm, missing_kid, token.signed, token.signature)
         };
         let mut good = signed(&current);
         if !good && kid.is_none() && self.issuers[issuer].is_read() {
-            // Nothing names the key, so a wrong signature is all that tells of a new one.
+            // The token names no key, so a wrong signature is the only sign of a new one.
             claims::check(&token, rules, now)?;
-            self.issuers[issuer].look_again().await;
+            self.issuers[issuer].read_again().await;
             current = usable(&self.issuers[issuer])?;
             good = signed(&current);
         }
@@ -221,9 +219,9 @@ impl Identity {
         }
         let window = claims::check(&token, rules, now)?;
         let caller = Arc::new(claims::caller(&token.claims, rules)?);
-        let keep = claims::remaining(window, now);
+        let time_to_live = claims::remaining(window, now);
         let issuer = self.issuers[issuer].clone();
-        Ok(Known { caller, window, issuer, generation: current.generation, keep })
+        Ok(VerifiedToken { caller, window, issuer, generation: current.generation, time_to_live })
     }
 
     fn issuer_of(&self, token: &Unverified<'_>) -> Result<usize, Error> {
@@ -234,8 +232,8 @@ impl Identity {
         found.ok_or_else(|| Error::refused(Reason::Issuer, error::quoted(name)))
     }
 
-    /// Keys with one that fits the token. If none does, the issuer may have a new one; but a token that would be
-    /// refused anyway is no reason to ask.
+    /// Keys with one that fits the token. If none does, the issuer may have a new one, and its keys are read
+    /// again. A token that would be refused anyway causes no read.
     async fn keys_for(
         &self,
         issuer: usize,
@@ -251,9 +249,9 @@ impl Identity {
         }
         claims::check(token, rules, now)?;
         if store.is_read() && (kid.is_some() || rules.allow_missing_kid || store.usable().is_err()) {
-            // Twice, since a read under way may have begun before the key was published.
+            // Twice, since a read in progress may have begun before the key was published.
             for _ in 0..2 {
-                store.look_again().await;
+                store.read_again().await;
                 if let Some(current) = store.usable().ok().filter(fits) {
                     return Ok(current);
                 }
@@ -264,7 +262,7 @@ impl Identity {
         Err(Error::refused(Reason::Key, detail))
     }
 
-    /// Why not every issuer's tokens can be verified now, for `/readyz`; empty if they can.
+    /// The issuers whose tokens cannot be verified now and why, for `/readyz`.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         let problem = |store: &Arc<KeyStore>| {
@@ -274,7 +272,7 @@ impl Identity {
         self.issuers.iter().filter_map(problem).collect()
     }
 
-    /// Grows whenever an issuer's keys change.
+    /// A number that grows whenever an issuer's keys change.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
@@ -289,21 +287,25 @@ fn unavailable(store: &KeyStore) -> impl FnOnce(String) -> Error {
     |detail| Error::KeysUnavailable { issuer: store.config().issuer.clone(), detail }
 }
 
-/// Reads what is on this machine: a secret, or a key file, which is watched from now on. Errors name the key of the
-/// settings.
-fn local_keys(store: &Arc<KeyStore>) -> Result<Option<notify::RecommendedWatcher>, (&'static str, String)> {
+/// One per issuer, in their order; `None` without a key file.
+type Watches = Vec<Option<FileWatch>>;
+
+/// Reads what is on this machine: a secret, or a key file, which is watched from now on. Errors name the key
+/// of the settings.
+fn local_keys(store: &KeyStore) -> Result<Option<FileWatch>, (&'static str, String)> {
     let config = store.config();
     if let Some(source) = &config.secret {
         let secret = source.read().map_err(|problem| ("secret", problem))?;
         let keys = KeySet::from_secret(&secret, &config.algorithms).map_err(|problem| ("secret", problem))?;
         store.set(keys, None);
     }
-    let Some(Jwks::File(path)) = &config.jwks else { return Ok(None) };
+    let Some(JwksSource::File(path)) = &config.jwks else { return Ok(None) };
+    // Watched before it is read, so that no change is missed in between.
+    let watched = path.clone();
+    let watch = FileWatch::new(move || vec![watched.clone()]);
     store.read_file(path).map_err(|problem| ("jwks", problem))?;
-    // Without a watcher (no inotify left), the file is still read every `refresh`.
-    let watcher = store.watch(path);
-    if let Err(problem) = &watcher {
-        tracing::warn!("cannot watch {}: {problem}; reading it every {}", path.display(), config.refresh);
-    }
-    Ok(watcher.ok())
+    Ok(Some(watch))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,15 +1,16 @@
-//! Where a request carries its token: exactly one place, or the request is refused.
+//! Where a request carries its token: in exactly one place, or the request is refused.
 //!
-//! Every value of a repeated header counts for itself. Two credentials are refused even if they are equal, because the
-//! next reader on the way may pick another one than we do (RFC 6750 2, RFC 8725).
+//! Every value of a repeated header counts for itself. Two credentials are refused even if they are equal,
+//! because the next reader on the way may pick another one than we do (RFC 6750 2, RFC 8725).
 //!
-//! A playback capability in the path is a credential too. Beside it, what a browser or an access proxy adds to every
-//! request by itself (the configured headers and the cookie) is not looked at: a console behind such a proxy could
-//! play nothing otherwise. What a client must add on purpose (`Authorization`, `X-Amz-Security-Token`) makes two.
+//! A playback capability in the path is a credential too. Beside it, what a browser or an access proxy adds
+//! to every request by itself (the configured headers and the cookie) is not looked at: a console behind such
+//! a proxy could play nothing otherwise. What a client must add on purpose (`Authorization`,
+//! `X-Amz-Security-Token`) makes two.
 //!
-//! A browser adds a cookie to what strangers' pages make it send, too. So the cookie is believed for GET and HEAD,
-//! whose answers such a page cannot read, and otherwise only where the browser vouches that the request comes from our
-//! own pages (`Sec-Fetch-Site: same-origin`, which no script can set).
+//! A browser also adds a cookie to requests that pages of other sites make it send. So the cookie counts for
+//! GET and HEAD, whose answers such a page cannot read, and otherwise only where the browser says that the
+//! request comes from our own pages (`Sec-Fetch-Site: same-origin`, which no script can set).
 
 use super::config::Config;
 use super::error::{Error, Reason};
@@ -17,7 +18,7 @@ use http::header::{AUTHORIZATION, COOKIE, HeaderName};
 use http::{HeaderMap, Method};
 use std::fmt;
 
-/// How a request says who sends it.
+/// What authenticates a request.
 pub enum Credential<'a> {
     /// By the playback capability in its path.
     Capability,
@@ -64,7 +65,7 @@ impl fmt::Debug for Token<'_> {
     }
 }
 
-/// Where a token was found; shows itself as people call it. In the order in which people are told.
+/// Where a token was found. `Display` gives its usual name; the order is that of error messages.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Place<'a> {
     /// `Authorization: Bearer`.
@@ -122,7 +123,7 @@ impl Sources {
         capability_in_path: bool,
     ) -> Result<Credential<'a>, Error> {
         let (mut found, mut signed) = (Found::default(), false);
-        // One look at each header costs less than looking for each name.
+        // One pass over the headers costs less than a look-up of each name.
         for (name, value) in headers {
             let value = value.as_bytes();
             if *name == AUTHORIZATION {
@@ -130,7 +131,7 @@ impl Sources {
             } else if *name == SECURITY_TOKEN {
                 found.add(Place::SecurityToken, value);
             } else if !capability_in_path {
-                self.sent_unasked(name, value, &mut found);
+                self.automatic(name, value, &mut found);
             }
         }
         if !capability_in_path {
@@ -144,8 +145,8 @@ impl Sources {
         Err(Error::Several { found: places, advice: PLAYBACK_ADVICE })
     }
 
-    /// What a browser or an access proxy adds by itself.
-    fn sent_unasked<'a>(&'a self, name: &HeaderName, value: &'a [u8], found: &mut Found<'a>) {
+    /// Looks at what a browser or an access proxy adds by itself.
+    fn automatic<'a>(&'a self, name: &HeaderName, value: &'a [u8], found: &mut Found<'a>) {
         for (_, shown) in self.headers.iter().filter(|(header, _)| header == name) {
             found.add(Place::Header(shown), value);
         }
@@ -154,7 +155,7 @@ impl Sources {
         }
     }
 
-    /// Where a token may be, in words, for people who send none.
+    /// Where a token may be, in words, for the message that one is missing.
     #[must_use]
     pub fn explain(&self) -> String {
         let mut places = vec![
@@ -179,7 +180,7 @@ impl Sources {
         if !found.more.is_empty() {
             return Err(Error::Several { found: found.places(), advice: ADVICE });
         }
-        if matches!(place, Place::Cookie(_)) && !is_own_choice(method, headers) {
+        if matches!(place, Place::Cookie(_)) && !is_same_site(method, headers) {
             return Err(Error::Missing { hint: COOKIE_HINT });
         }
         if place == Place::SecurityToken && !signed {
@@ -192,8 +193,8 @@ impl Sources {
     }
 }
 
-/// False if a stranger's page may have made the browser send this.
-fn is_own_choice(method: &Method, headers: &HeaderMap) -> bool {
+/// False if a page of another site may have made the browser send this.
+fn is_same_site(method: &Method, headers: &HeaderMap) -> bool {
     let mut sites = headers.get_all("sec-fetch-site").iter();
     method == Method::GET
         || method == Method::HEAD
@@ -233,7 +234,7 @@ impl<'a> Found<'a> {
         }
     }
 
-    /// A bearer token; tells whether it is an AWS signature instead. Other schemes are not ours to judge.
+    /// Adds a bearer token. True if the header is an AWS signature instead. Other schemes are ignored.
     fn authorization(&mut self, value: &'a [u8]) -> bool {
         let value = value.trim_ascii();
         let end = value.iter().position(|b| b.is_ascii_whitespace()).unwrap_or(value.len());

@@ -1,8 +1,8 @@
-//! Takes a compact JWS apart, strictly, and believes nothing in it.
+//! Takes a compact JWS apart, strictly. Nothing in it is verified here.
 //!
-//! The rules of RFC 8725 that need no key are all here: three segments of canonical base64url, JSON without repeated
-//! members, no encryption, compression, extension or nesting. Headers that carry or point to keys (`jku`, `jwk`, `x5u`,
-//! `x5c`) are never looked at.
+//! The rules of RFC 8725 that need no key are all here: three segments of canonical base64url, JSON without
+//! repeated members, no encryption, compression, extension or nesting. Headers that carry or point to keys
+//! (`jku`, `jwk`, `x5u`, `x5c`) are never looked at.
 
 use super::algorithm::Algorithm;
 use super::error::{Error, Reason, quoted};
@@ -12,8 +12,8 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde_json::{Map, Value};
 
-/// base64url: bits left over must be zero; padding may be absent, or complete as `X-Amzn-Oidc-Data` writes it. The
-/// signature covers the segments as written, so a token has no second spelling.
+/// base64url: bits left over must be zero; padding may be absent, or complete as `X-Amzn-Oidc-Data` writes
+/// it. The signature covers the segments as written, so a token has one spelling.
 const BASE64URL: GeneralPurpose = GeneralPurpose::new(
     &alphabet::URL_SAFE,
     GeneralPurposeConfig::new()
@@ -29,7 +29,8 @@ pub(super) struct Unverified<'a> {
     pub claims: Map<String, Value>,
     /// What the signature covers.
     pub signed: &'a [u8],
-    pub signature: Vec<u8>,
+    /// Canonical base64url without padding.
+    pub signature: &'a str,
 }
 
 impl<'a> Unverified<'a> {
@@ -53,12 +54,13 @@ impl<'a> Unverified<'a> {
         let mut header = object(header, "header")?;
         let algorithm = read_header(&header)?;
         let claims = object(payload, "payload")?;
-        let signature = decode(signature, "signature")?;
+        decode(signature, "signature")?;
+        let signature = signature.trim_end_matches('=');
         let (kid, typ) = (text(&mut header, "kid")?, text(&mut header, "typ")?);
         Ok(Self { algorithm, kid, typ, claims, signed, signature })
     }
 
-    /// `iss`, which picks the issuer whose rules and keys then apply.
+    /// `iss`, which selects the issuer whose rules and keys apply.
     pub fn issuer(&self) -> Option<&str> {
         self.claims.get("iss")?.as_str()
     }

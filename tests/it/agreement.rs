@@ -1,12 +1,12 @@
-//! What is served is what Cedar decides: random policies put in force by a reload, real tokens with random claims, real
-//! calls; beside it the same policies, as they are written, in a plain Cedar that was given a request built from nothing but the
-//! token's claims and the call.
+//! What is served is what Cedar decides: random policies put in force by a reload, real tokens with random
+//! claims, real calls; beside it the same policies, as they are written, in a plain Cedar that was given a
+//! request built from nothing but the token's claims and the call.
 
 use crate::harness::edge::AUDIENCE;
 use crate::harness::{Edge, Setup};
 use cedar_policy::{Authorizer, Context, Decision, Entities, EntityUid, PolicySet, Request};
 use kvs_edge::identity::Algorithm;
-use kvs_edge::identity::mint::{Kind, SigningKey};
+use kvs_edge::identity::mint::{KeyKind, SigningKey};
 use kvs_edge::kvs::Timestamp;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -31,7 +31,8 @@ const CONDITIONS: [&str; 10] = [
     r#"action == Action::"GetClip" || action in Action::"View""#,
 ];
 
-/// One action that is asked, how, and what Cedar is told of the footage: mode, ages of start and end, duration.
+/// One action that is asked, how, and what Cedar is told of the footage: mode, ages of start and end,
+/// duration.
 #[derive(Clone, Debug)]
 struct Asked {
     action: &'static str,
@@ -162,7 +163,7 @@ fn decided(policies: &PolicySet, claims: &Value, asked: &Asked) -> bool {
 #[tokio::test]
 async fn what_is_served_is_what_cedar_decides_on_a_request_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
-    let key = SigningKey::generate(Kind::P256).unwrap();
+    let key = SigningKey::generate(KeyKind::P256).unwrap();
     fs::write(folder.path().join("keys.json"), json!({"keys": [key.jwk()]}).to_string()).unwrap();
     let more = format!(
         "[[issuer]]\nissuer = \"{OTHER}\"\naudience = [\"{AUDIENCE}\"]\nalgorithms = [\"ES256\"]\n\

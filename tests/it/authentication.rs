@@ -4,7 +4,7 @@ use crate::harness::{Edge, Setup};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use kvs_edge::identity::Algorithm;
-use kvs_edge::identity::mint::{Kind, SigningKey};
+use kvs_edge::identity::mint::{KeyKind, SigningKey};
 use kvs_edge::kvs::Timestamp;
 use serde_json::{Value, json};
 use std::io::Write;
@@ -116,7 +116,7 @@ fn hostile(edge: &Edge) -> Vec<(String, String, &'static str)> {
         head.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
         table.push((what.into(), signed(edge, &head.to_string(), &body), reason));
     }
-    let forger = SigningKey::generate(Kind::P256).unwrap();
+    let forger = SigningKey::generate(KeyKind::P256).unwrap();
     let forged = forger.sign(Algorithm::ES256, &claims()).unwrap();
     table.push(("a stranger's key".into(), forged, "key is unknown"));
     let forger = forger.with_kid(kid.to_owned());
@@ -322,12 +322,12 @@ impl Rotating {
     }
 }
 
-/// The new key is published while the old one is in use, and used when the issuer's readers have had their 15 s;
-/// all the while strangers ask with keys that do not exist.
+/// The new key is published while the old one is in use, and used when the issuer's readers have had their 15
+/// s; all the while strangers ask with keys that do not exist.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_rotate_under_a_flood_of_unknown_kids_and_nobody_honest_is_refused() {
     const OTHER: &str = "https://rotating.test/";
-    let key = || SigningKey::generate(Kind::P256).unwrap();
+    let key = || SigningKey::generate(KeyKind::P256).unwrap();
     let (old, new, rotating) = (key(), key(), Rotating::default());
     rotating.publish(&[&old]);
     let jwks = rotating.serve().await;
@@ -391,12 +391,12 @@ async fn keys_rotate_under_a_flood_of_unknown_kids_and_nobody_honest_is_refused(
     assert!(honest > 100 && sent > 1000, "{honest} {sent}");
 }
 
-/// The issuer's server goes away: tokens are good until its keys are older than `stale_max`, then they are neither
-/// accepted nor refused (503), and `/readyz` says why; when it is back, so is everybody.
+/// The issuer's server goes away: tokens are good until its keys are older than `stale_max`, then they are
+/// neither accepted nor refused (503), and `/readyz` says why; when it is back, so is everybody.
 #[tokio::test]
 async fn keys_past_their_bound_are_not_trusted_and_readyz_says_why() {
     const OTHER: &str = "https://gone.test/";
-    let (key, server) = (SigningKey::generate(Kind::P256).unwrap(), Rotating::default());
+    let (key, server) = (SigningKey::generate(KeyKind::P256).unwrap(), Rotating::default());
     server.publish(&[&key]);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

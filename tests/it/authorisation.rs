@@ -301,8 +301,8 @@ async fn conditions_on_time_hold_for_clips_images_lists_sessions_fragments_and_p
     assert_eq!(edge.http.get(&stray, &[]).await.status, 403);
 }
 
-/// A stream's tags decide, end to end: asked of KVS only because a policy reads them, once for everybody, and where KVS
-/// cannot tell, nobody gets in by that policy.
+/// A stream's tags decide, end to end: asked of KVS only because a policy reads them, once for everybody, and
+/// where KVS cannot tell, nobody gets in by that policy.
 #[tokio::test]
 async fn tags_decide_and_are_asked_for_once_and_only_if_a_policy_reads_them() {
     let policies = r#"

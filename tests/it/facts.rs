@@ -1,4 +1,5 @@
-//! Facts about streams that policies read: what a stranger can learn from them, and what happens when they cannot be had.
+//! Facts about streams that policies read: what a stranger can learn from them, and what happens when they
+//! cannot be had.
 
 use crate::harness::{Answer, Edge, Setup};
 use serde_json::{Value, json};

@@ -7,14 +7,14 @@ use std::path::PathBuf;
 
 /// Where an issuer's public keys are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Jwks {
+pub enum JwksSource {
     /// A file, watched.
     File(PathBuf),
     /// An address, read again and again.
     Url(Uri),
 }
 
-impl Jwks {
+impl JwksSource {
     /// Reads the setting.
     ///
     /// # Errors
@@ -38,7 +38,7 @@ impl Jwks {
     }
 }
 
-impl fmt::Display for Jwks {
+impl fmt::Display for JwksSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(f, "file:{}", path.display()),
@@ -47,20 +47,20 @@ impl fmt::Display for Jwks {
     }
 }
 
-impl Serialize for Jwks {
+impl Serialize for JwksSource {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(self)
     }
 }
 
-impl<'de> Deserialize<'de> for Jwks {
+impl<'de> Deserialize<'de> for JwksSource {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
         Self::parse(&text).map_err(|how| D::Error::custom(format!("`{text}`: {how}")))
     }
 }
 
-/// Whether an address is on this machine, where nobody is in between.
+/// Whether an address is on this machine, so that the way to it needs no TLS.
 pub(super) fn is_loopback(url: &Uri) -> bool {
     let host = url.host().unwrap_or_default();
     let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
@@ -80,10 +80,10 @@ mod tests {
             "https://login.example.com/keys",
             "http://127.0.0.1:4000/",
         ] {
-            assert_eq!(Jwks::parse(good).unwrap().to_string(), good);
+            assert_eq!(JwksSource::parse(good).unwrap().to_string(), good);
         }
         for bad in ["", "jwks.json", "/etc/jwks.json", "ftp://x/", "https://", "file:", "https://u:p@h/"] {
-            assert!(Jwks::parse(bad).is_err(), "{bad}");
+            assert!(JwksSource::parse(bad).is_err(), "{bad}");
         }
     }
 }

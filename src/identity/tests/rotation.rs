@@ -1,7 +1,8 @@
-//! Key rotation under load and trouble: who is accepted, and how often the issuer is asked, on a clock of our own.
+//! Key rotation under load and trouble: who is accepted, and how often the issuer is asked, on a clock of our
+//! own.
 
 use super::jwks::COOLDOWN;
-use super::mint::{Kind as KeyKind, SigningKey};
+use super::mint::{KeyKind, SigningKey};
 use super::*;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -12,13 +13,13 @@ use tokio::time::{Instant, advance, sleep};
 pub(super) const ISSUER: &str = "https://a.example.com/";
 pub(super) const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
-type Asked = (Instant, Request<Bytes>);
+type FetchedAt = (Instant, Request<Bytes>);
 
 /// An issuer's server: what it answers now, and when it was asked.
 #[derive(Clone)]
 pub(super) struct Server {
     answer: Arc<Mutex<Result<Response<Bytes>, String>>>,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    asked: Arc<Mutex<Vec<FetchedAt>>>,
     latency: Duration,
 }
 
@@ -99,8 +100,8 @@ async fn random_kids_cause_one_read_per_cooldown_and_no_valid_token_is_refused_a
     let (_, rest) = hostile.split_once('.').unwrap();
     let mut number = 0_u64;
     let mut published = None;
-    // 90 s at 200 random kids a second, five at a time; the new key is published at 30 s, used 16 s later, and the old
-    // one withdrawn at 70 s.
+    // 90 s at 200 random kids a second, five at a time; the new key is published at 30 s, used 16 s later,
+    // and the old one withdrawn at 70 s.
     while start.elapsed() < Duration::from_secs(90) {
         let flood: Vec<_> = (0..5)
             .map(|_| {
@@ -437,7 +438,7 @@ async fn a_changed_key_file_is_noticed_and_a_broken_one_changes_nothing() {
     };
     let document = |key: &SigningKey| json!({ "keys": [key.jwk()] }).to_string();
     let mut issuer = config("discovery = false");
-    issuer.jwks = Some(Jwks::File("jwks.json".into()));
+    issuer.jwks = Some(JwksSource::File("jwks.json".into()));
     issuer.resolve(folder.path());
     let fetch: Fetch = Arc::new(|_| panic!("nothing is fetched"));
     let (issuers, settings) = ([issuer], Config::default());

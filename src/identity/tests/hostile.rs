@@ -1,7 +1,7 @@
-//! A table of hostile tokens (RFC 8725 and what has broken other verifiers): every one is refused, for the stated
-//! reason, by the same `Identity` that accepts honest tokens next to them.
+//! A table of hostile tokens (RFC 8725 and what has broken other verifiers): every one is refused, for the
+//! stated reason, by the same `Identity` that accepts honest tokens next to them.
 
-use super::mint::{Kind as KeyKind, SigningKey};
+use super::mint::{KeyKind, SigningKey};
 use super::*;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
@@ -24,7 +24,8 @@ fn b64(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// A world with three issuers: A with an EC, an RSA and an Ed25519 key, B with its own EC key, C with a secret.
+/// A world with three issuers: A with an EC, an RSA and an Ed25519 key, B with its own EC key, C with a
+/// secret.
 struct World {
     identity: Arc<Identity>,
     ec: SigningKey,
@@ -382,7 +383,8 @@ async fn a_padded_token_is_verified_as_it_was_signed_and_only_from_a_proxy() {
         json!({ "alg": "ES256", "typ": "JWT", "kid": world.ec.kid(), "signer": "arn:aws:x" }).to_string();
     let signed = format!("{}.{}", URL_SAFE.encode(header), URL_SAFE.encode(claims().to_string()));
     assert!(signed.contains('='));
-    let signature = world.ec.sign_bytes(Algorithm::ES256, signed.as_bytes()).unwrap();
+    let signature = world.ec.signature(Algorithm::ES256, signed.as_bytes()).unwrap();
+    let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
     let token = format!("{signed}.{}", URL_SAFE.encode(signature));
     let sources = Sources::new(&Config { headers: vec!["X-Amzn-Oidc-Data".into()], ..Config::default() });
     let headers = |name: &'static str, value: String| {

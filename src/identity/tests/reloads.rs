@@ -1,5 +1,5 @@
-//! What a reload takes over of an issuer's keys, and what it does not: on the same clock and with the same issuer's server as
-//! `rotation`.
+//! What a reload takes over of an issuer's keys, and what it does not: on the same clock and with the same
+//! issuer's server as `rotation`.
 
 use super::rotation::*;
 use super::*;
@@ -21,7 +21,8 @@ async fn a_reload_keeps_keys_that_come_from_the_same_place_whatever_else_changes
     let changed = changed.restart(&[config("stale_max = '48h'")], &Config::default()).await.unwrap();
     sleep(Duration::from_secs(30 * 3600)).await;
     assert_eq!(word(&changed, &token(&key, "ann")).await, "accepted");
-    let moved = IssuerConfig { jwks: Some(Jwks::parse("https://b.example.com/").unwrap()), ..config("") };
+    let moved =
+        IssuerConfig { jwks: Some(JwksSource::parse("https://b.example.com/").unwrap()), ..config("") };
     let elsewhere = changed.restart(&[moved], &Config::default()).await.unwrap();
     assert_eq!(word(&elsewhere, &token(&key, "ann")).await, "keys_unavailable", "they were read for others");
 }

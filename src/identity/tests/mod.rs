@@ -1,0 +1,7 @@
+//! Tests of the whole part: tokens that must be refused, keys that rotate, reloads.
+
+use super::*;
+
+mod hostile;
+mod reloads;
+mod rotation;
