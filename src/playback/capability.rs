@@ -1,10 +1,10 @@
-//! What a capability says: who may play which stream, with which session parameters, until when.
+//! What a capability says: which caller may play which stream, with which session parameters, until when.
 //!
-//! It holds *parameters*, no KVS token and no host: whoever opens it can open or find the upstream session, and a
-//! policy can judge the caller's attributes again at each request. How it is sealed is in `keys`.
+//! It holds *parameters*, no KVS token and no host. Any replica can open or find the upstream session with
+//! them, and policy can judge the caller's attributes again at each request. `keys` seals it.
 
-use super::Error;
 use super::compact::{FieldReader, FieldWriter};
+use super::error::Error;
 use crate::caller::{Attribute, Caller};
 use crate::kvs::{
     Container, DiscontinuityMode, PlaybackMode, Protocol, SelectorType, SessionParameters, StreamArn,
@@ -17,11 +17,11 @@ use std::sync::Arc;
 /// "This caller may play this stream with these parameters until then."
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Statement {
-    /// Who asked, as the verified token said; judged anew at each request.
+    /// The caller of the verified token; judged anew at each request.
     pub caller: Caller,
-    /// What may be played. By ARN where it is known: names can be given again to another stream.
+    /// The stream. By ARN where it is known, since a name can be given to another stream later.
     pub stream: StreamRef,
-    /// How.
+    /// The session's parameters.
     pub session: SessionParameters,
     /// When it was made. A LIVE_REPLAY begins here.
     pub issued: Timestamp,
@@ -29,12 +29,12 @@ pub struct Statement {
     pub expires: Timestamp,
     /// What the request must show besides the capability.
     pub bind: Option<Binding>,
-    /// The version of the policies that were in force, if `caller` holds only the groups that those name: others may
-    /// name, or forbid, a group that was left out.
+    /// The version of the policies that were in force, if `caller` holds only the groups that those name:
+    /// others may name, or forbid, a group that was left out.
     pub policies: Option<Arc<str>>,
 }
 
-/// What ties a capability to the one who asked for it.
+/// What ties a capability to the client that it was made for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Binding {
     /// The client's address.
@@ -53,8 +53,8 @@ impl Binding {
         Self::Cookie(short)
     }
 
-    /// True if a request from `address` with binding cookie `cookie` is by the one who asked. An IPv4 address and
-    /// its IPv6-mapped form are the same.
+    /// True if a request from `address` with binding cookie `cookie` is by the client that the capability was
+    /// made for. An IPv4 address and its IPv6-mapped form are the same.
     #[must_use]
     pub fn holds(&self, address: IpAddr, cookie: Option<&str>) -> bool {
         match self {

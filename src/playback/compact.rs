@@ -1,10 +1,12 @@
-//! A small binary form for capabilities: numbers of 1 to 10 bytes, texts with their length, UUIDs in 16 bytes.
+//! A small binary form for capabilities: numbers of 1 to 10 bytes, texts with their length, UUIDs in 16
+//! bytes.
 //!
-//! A capability stands in the path of every playback request, so its length counts: groups of a company's identity
-//! provider are often UUIDs, or texts that share a beginning. JSON would not fit 30 of them into 1 KB; this does.
-//! Reading is strict: what has not been written exactly like this is refused.
+//! A capability stands in the path of every playback request, so its length counts: groups of a company's
+//! identity provider are often UUIDs, or texts that share a beginning. JSON would not fit 30 of them into 1
+//! KB; this does. Reading is strict: what has not been written exactly like this is refused.
 
-use super::Error;
+use super::error::Error;
+use crate::base::hex;
 
 const BROKEN: Error = Error::Malformed("the playback capability's content is not understood");
 
@@ -54,7 +56,8 @@ impl FieldWriter {
         }
     }
 
-    /// Sorted texts: each as the length + 1 of what it shares with the one before, and the rest; or 0 and a UUID.
+    /// Sorted texts: each as the length + 1 of what it shares with the one before, and the rest; or 0 and a
+    /// UUID.
     pub(super) fn texts<'a>(&mut self, texts: impl ExactSizeIterator<Item = &'a str>) {
         self.number(texts.len() as u64);
         let mut before = "";
@@ -113,7 +116,8 @@ impl<'a> FieldReader<'a> {
         Err(BROKEN)
     }
 
-    /// A number of things that are still to come: never more than bytes are left, so that nothing large is reserved.
+    /// A number of things that are still to come: never more than bytes are left, so that nothing large is
+    /// reserved.
     pub(super) fn length(&mut self) -> Result<usize, Error> {
         let length = usize::try_from(self.number()?).map_err(|_| BROKEN)?;
         if length > self.0.len() { Err(BROKEN) } else { Ok(length) }
@@ -193,9 +197,7 @@ fn uuid_text(bytes: &[u8]) -> String {
         if matches!(at, 4 | 6 | 8 | 10) {
             text.push('-');
         }
-        for digit in [byte >> 4, byte & 15] {
-            text.push(char::from_digit(u32::from(digit), 16).unwrap_or('0'));
-        }
+        hex::push(&mut text, *byte);
     }
     text
 }

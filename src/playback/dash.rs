@@ -1,10 +1,12 @@
-//! Rewrites DASH manifests with a real XML parser: URIs become token-free and relative, the rest stays as it was.
+//! Rewrites DASH manifests with a real XML parser: URIs become token-free and relative, the rest stays as it
+//! was.
 //!
 //! What could make one reader see another document than we do, or make a player fetch elsewhere, is refused:
-//! document types, entities, processing instructions, CDATA, absolute or unknown URIs in any attribute or text,
-//! remote elements (`xlink:href`). Comments are dropped. Size, depth and attributes are bounded.
+//! document types, entities, processing instructions, CDATA, absolute or unknown URIs in any attribute or
+//! text, remote elements (`xlink:href`). Comments are dropped. Size, depth and attributes are bounded.
 
-use super::{Error, LONGEST_TEXT, uri};
+use super::error::Error;
+use super::uri::{self, LONGEST_TEXT};
 use crate::kvs::{Protocol, Resource};
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
@@ -153,6 +155,3 @@ fn is_uri(name: &str) -> bool {
     ["url", "uri", "href", "location"].iter().any(|part| lower.contains(part))
         || matches!(lower.as_str(), "index" | "bitstreamswitching" | "importedmpd")
 }
-
-#[cfg(test)]
-mod tests;

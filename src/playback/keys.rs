@@ -1,11 +1,12 @@
-//! The keys of capabilities: the first seals, all of them open, so that keys rotate without a viewer noticing.
+//! The keys of capabilities: the first seals, all of them open, so that keys rotate without an interruption.
 //!
 //! AES-256-GCM-SIV by `aws-lc-rs`, which stays safe should two replicas draw the same nonce. The wire form is
-//! base64url of key id | nonce | ciphertext and tag. The id is derived from the key itself, so replicas agree on it
-//! without a number in the configuration.
+//! base64url of key id | nonce | ciphertext and tag. The id is derived from the key itself, so replicas agree
+//! on it without a number in the configuration.
 
 use super::capability::Statement;
-use super::{Config, Error};
+use super::config::Config;
+use super::error::Error;
 use crate::kvs::Timestamp;
 use crate::setting::{Mistake, Secret};
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -16,7 +17,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::sync::OnceLock;
 use zeroize::Zeroizing;
 
-/// The configured keys. No `Debug`: there is nothing in it to show.
+/// The configured keys. No `Debug`, since nothing of it may be shown.
 pub struct Keys {
     /// Never empty.
     keys: Vec<CapabilityKey>,
@@ -37,7 +38,8 @@ const LONGEST: usize = 8 << 10;
 pub(crate) const PURPOSE: &[u8] = b"kvs-edge capability v1";
 
 impl Keys {
-    /// Reads the keys that `config` names. Without any, makes one up that lasts as long as the process, and warns.
+    /// Reads the keys that `config` names. Without any, makes one up that lasts as long as the process, and
+    /// warns.
     ///
     /// # Errors
     /// Each key that cannot be read or is too weak, and what to write instead.
@@ -66,7 +68,7 @@ impl Keys {
         Ok(Self { keys, temporary })
     }
 
-    /// True if no key is configured, so that capabilities die with the process.
+    /// True if no key is configured, so that capabilities end with the process.
     #[must_use]
     pub fn temporary(&self) -> bool {
         self.temporary
@@ -75,17 +77,17 @@ impl Keys {
     /// Seals a statement into one path segment of `[A-Za-z0-9_-]`.
     ///
     /// # Panics
-    /// If the system has no randomness to give, on which nothing here could go on.
+    /// If the system has no randomness.
     #[must_use]
     pub fn seal(&self, statement: &Statement) -> String {
         URL_SAFE_NO_PAD.encode(self.seal_for(PURPOSE, &statement.to_bytes()))
     }
 
-    /// Seals other small things that only we should read again, such as page tokens. What is sealed for one purpose
-    /// does not open for another.
+    /// Seals other small values that only kvs-edge reads again, such as page tokens. What is sealed for one
+    /// purpose does not open for another.
     ///
     /// # Panics
-    /// If the system has no randomness to give, on which nothing here could go on.
+    /// If the system has no randomness.
     #[must_use]
     pub fn seal_for(&self, purpose: &[u8], plain: &[u8]) -> Vec<u8> {
         let key = &self.keys[0];
@@ -131,11 +133,11 @@ impl Keys {
         self.unseal(purpose, &mut sealed.to_vec()).ok().map(<[u8]>::to_vec)
     }
 
-    /// The value of the cookie that ties capabilities to a person's browser: the one it has, if it is that of this
-    /// person under any of the keys, so that keys rotate; else by the first key.
+    /// The value of the cookie that ties capabilities to a person's browser: the one it has, if it is that of
+    /// this person under any of the keys, so that keys rotate; else by the first key.
     ///
-    /// It is derived, not drawn: a page that opens several players at once, through whichever replicas, gets one value,
-    /// and none of its answers takes the cookie away from another's player.
+    /// It is derived, not drawn: a page that opens several players at once, through whichever replicas, gets
+    /// one value, and none of its answers takes the cookie away from another's player.
     #[must_use]
     pub fn binding_cookie(&self, principal: &str, carried: Option<&str>) -> String {
         let of = |key: &CapabilityKey| URL_SAFE_NO_PAD.encode(hmac::sign(&key.cookies, principal.as_bytes()));
@@ -351,7 +353,7 @@ mod tests {
         let mut statement = statement();
         statement.caller.attributes.clear();
         statement.policies = None;
-        statement.bind = Some(super::super::Binding::Address([192, 0, 2, 7].into()));
+        statement.bind = Some(crate::playback::Binding::Address([192, 0, 2, 7].into()));
         statement.caller.issuer =
             "https://login.example.com/0a1b2c3d-0000-4000-8000-000000000000/v2.0".into();
         statement.caller.subject = "AAAAAAAAAAAAAAAAAAAAAIkzqFVrSaSaFHy782bbtaQ".into();

@@ -1,12 +1,12 @@
-//! The last look at what leaves: no session token, no upstream host, in no spelling (law 3).
+//! The last check of a text before it leaves: no session token and no upstream host, in any spelling (law 3).
 //!
-//! The rewriters already write every URI anew. This catches what they keep byte for byte: comments, unknown tags,
-//! unknown attributes.
+//! The rewriters already write every URI anew. This catches what they keep byte for byte: comments, unknown
+//! tags, unknown attributes.
 
-use super::Error;
+use super::error::Error;
 use std::borrow::Cow;
 
-/// Pieces of a token this long are as telling as the whole.
+/// Pieces of a token of this length are as secret as the whole.
 const PIECE: usize = 24;
 
 /// Fails if `text` holds one of `secrets`, or the name of the token parameter, plain, percent-encoded, as XML
@@ -31,8 +31,8 @@ pub(super) fn scan(text: &str, secrets: &[&str]) -> Result<(), Error> {
     Err(Error::Malformed("the text is encoded many times over"))
 }
 
-/// What to look for: the secret without the padding that some encode and some drop, and pieces of a long one, cut
-/// so that any long enough stretch of the secret holds one of them.
+/// What to look for: the secret without the padding that some encode and some drop, and pieces of a long one,
+/// cut so that any long enough stretch of the secret holds one of them.
 fn needles(secret: &str) -> Vec<String> {
     let secret = decoded(secret).unwrap_or_else(|| secret.to_owned()).to_ascii_lowercase();
     let secret = secret.trim_end_matches(['~', '=', '.']);
@@ -72,8 +72,8 @@ fn decoded(text: &str) -> Option<String> {
     (out != text).then_some(out)
 }
 
-/// The character that an escape at the beginning stands for, and the escape's length. Only ASCII matters: tokens and
-/// hosts are made of it.
+/// The character that an escape at the beginning stands for, and the escape's length. Only ASCII matters:
+/// tokens and hosts are made of it.
 fn escape(text: &str) -> Option<(char, usize)> {
     if let Some(digits) = text.strip_prefix('%').and_then(|rest| rest.get(..2)) {
         let byte = u8::from_str_radix(digits, 16).ok()?;

@@ -1,29 +1,31 @@
-//! Reading and moving the times in fragmented MP4, so that fragments of different upstream sessions lie on one timeline.
+//! Reading and moving the times in fragmented MP4, so that fragments of different upstream sessions lie on
+//! one timeline.
 //!
-//! A fragment is `moof` + `mdat` of one track (`KVS.md` 5.7); when it is presented stands in `moof/traf/tfdt` alone
-//! (ISO/IEC 14496-12, 8.8.12), in ticks that the track's init segment tells (`mdhd`). Since the time counts from 1970
-//! after moving, `tfdt` is written with 64 bits, which may make it four bytes longer: sizes around it and the offsets
-//! that lead into `mdat` follow. A `sidx` ahead, if there is one, is moved too. What is not understood is refused, so
-//! that nothing is passed on at a wrong time.
+//! A fragment is `moof` + `mdat` of one track (`docs/KVS.md` 5.7); when it is presented stands in
+//! `moof/traf/tfdt` alone (ISO/IEC 14496-12, 8.8.12), in ticks whose rate the track's init segment holds
+//! (`mdhd`). Since the time counts from 1970 after moving, `tfdt` is written with 64 bits, which may make it
+//! four bytes longer: sizes around it and the offsets that lead into `mdat` follow. A `sidx` ahead, if there
+//! is one, is moved too. What is not understood is refused, so that nothing is passed on at a wrong time.
 
-use super::Error;
+use super::error::Error;
 use crate::kvs::Timestamp;
 use aws_lc_rs::digest;
 use std::time::Duration;
 
-/// What an init segment (`ftyp` + `moov`, one track) tells about its track.
+/// What an init segment (`ftyp` + `moov`, one track) says about its track.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Init {
     /// Ticks per second of the media's times.
     pub timescale: u32,
-    /// A digest of what a decoder takes from it (codec settings, track, defaults, ticks): equal for equal ones, in
-    /// every process. What a packager stamps with the time of day is no part of it.
+    /// A digest of what a decoder takes from it (codec settings, track, defaults, ticks): equal for equal
+    /// ones, in every process. What a packager stamps with the time of day is no part of it.
     pub mark: u64,
 }
 
 impl Init {
-    /// How much later than its own time, in ticks, a fragment must be presented to begin at `begins`; `None` if that is
-    /// earlier. Less than a second earlier is the difference of two clocks, and counts as no delay.
+    /// How much later than its own time, in ticks, a fragment must be presented to begin at `begins`; `None`
+    /// if that is earlier. Less than a second earlier is the difference of two clocks, and counts as no
+    /// delay.
     #[must_use]
     pub fn delay(self, own: u64, begins: Timestamp) -> Option<Duration> {
         let own = u128::from(own) * 1000 / u128::from(self.timescale.max(1));
@@ -185,8 +187,8 @@ fn run(found: &Mp4Box<'_>, grown: u32, out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-/// `sidx`: the earliest presentation time. Only that of 64 bits can hold ours; another is left out, since all it tells
-/// stands in the manifest too.
+/// `sidx`: the earliest presentation time. Only that of 64 bits can hold ours; another is left out, since the
+/// manifest holds the same.
 fn index(found: &Mp4Box<'_>, ticks: u64, out: &mut Vec<u8>) -> Option<()> {
     if *found.body.first()? == 0 {
         return Some(());

@@ -1,29 +1,34 @@
-//! Capabilities that were opened, so that a player's next request costs a hash and a look-up instead of a
-//! decryption.
+//! Capabilities that were opened, so that the next request of a player costs a digest and a look-up instead
+//! of a decryption.
 //!
-//! They are kept by the SHA-256 of the whole capability, within one generation of settings: a reload begins
-//! with none, since it may change the keys. What a capability says is not a decision. Its end, its binding
-//! and policy are checked at each request.
+//! The key is the SHA-256 of the whole capability. Each generation of settings has a cache of its own, so
+//! that a reload, which may change the sealing keys, begins with an empty one. What a capability says is not
+//! a decision: its end is checked here at each request, its binding and the policies by the gateway.
 
-use super::{Binding, Error, Keys, Statement};
+use super::capability::{Binding, Statement};
+use super::error::Error;
+use super::keys::Keys;
+use crate::base::digest::{Digest, DigestState};
+use crate::base::hex;
 use crate::caller::Caller;
 use crate::kvs::{SessionParameters, StreamRef, Timestamp};
-use aws_lc_rs::digest;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a capability says, opened.
+/// What a capability says, and names for its holder.
 pub struct OpenedCapability {
-    /// The caller that it was made for.
+    /// The caller it was made for.
     pub caller: Arc<Caller>,
-    /// Which stream.
+    /// The stream.
     pub stream: StreamRef,
-    /// Which session.
+    /// The session.
     pub session: Arc<SessionParameters>,
     /// When the capability was made: a replay runs from then.
     pub issued: Timestamp,
-    /// Stands for this capability in counts and logs: a part of its digest, of no use to open anything.
+    /// Names the holder in counts and logs: the beginning of the capability's digest, which opens nothing.
     pub viewing: Arc<str>,
+    /// The same as a number, by which a session counts its viewers.
+    pub viewer: u64,
     expires: Timestamp,
     /// What a request must show besides the capability.
     pub bind: Option<Binding>,
@@ -32,18 +37,17 @@ pub struct OpenedCapability {
 }
 
 /// The capabilities that were opened lately.
-pub struct OpenedCapabilities(moka::sync::Cache<Digest, Arc<OpenedCapability>>);
+pub struct OpenedCapabilities(moka::sync::Cache<Digest, Arc<OpenedCapability>, DigestState>);
 
-type Digest = [u8; 32];
-
-/// Some 1 KiB each.
-const MOST: u64 = 10_000;
-/// One that is no longer used makes room after this.
-const LIFETIME: Duration = Duration::from_secs(600);
+/// Entries; some 1 KiB each.
+const CAPACITY: u64 = 10_000;
+/// An entry ends so that unused ones make room.
+const TIME_TO_LIVE: Duration = Duration::from_secs(600);
 
 impl Default for OpenedCapabilities {
     fn default() -> Self {
-        Self(moka::sync::Cache::builder().max_capacity(MOST).time_to_live(LIFETIME).build())
+        let opened = moka::sync::Cache::builder().max_capacity(CAPACITY).time_to_live(TIME_TO_LIVE);
+        Self(opened.build_with_hasher(DigestState::default()))
     }
 }
 
@@ -51,49 +55,42 @@ impl OpenedCapabilities {
     /// Opens a capability, unless its time is over.
     ///
     /// # Errors
-    /// It is not one of ours, or its time is over.
+    /// As [`Keys::open`].
     pub fn open(
         &self,
         keys: &Keys,
         capability: &str,
         now: Timestamp,
     ) -> Result<Arc<OpenedCapability>, Error> {
-        let digest = digest_of(capability);
+        let digest = Digest::of(capability.as_bytes());
         if let Some(opened) = self.0.get(&digest) {
             if opened.expires <= now {
                 return Err(Error::Expired(opened.expires));
             }
             return Ok(opened);
         }
-        let statement = keys.open(capability, now)?;
-        let opened = Arc::new(OpenedCapability::of(statement, &digest));
+        let opened = Arc::new(OpenedCapability::new(keys.open(capability, now)?, &digest));
         self.0.insert(digest, opened.clone());
         Ok(opened)
     }
 }
 
 impl OpenedCapability {
-    fn of(statement: Statement, digest: &Digest) -> Self {
+    fn new(statement: Statement, digest: &Digest) -> Self {
         let Statement { caller, stream, session, issued, expires, bind, policies } = statement;
-        // Sixteen hexadecimal digits that stand for a capability without being one.
-        let viewing: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let name = digest.beginning();
         Self {
             caller: Arc::new(caller),
             stream,
             session: Arc::new(session),
             issued,
-            viewing: viewing.into(),
+            viewing: hex::encode(&name).into(),
+            viewer: u64::from_be_bytes(name),
             expires,
             bind,
             policies,
         }
     }
-}
-
-fn digest_of(capability: &str) -> Digest {
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(digest::digest(&digest::SHA256, capability.as_bytes()).as_ref());
-    bytes
 }
 
 #[cfg(test)]

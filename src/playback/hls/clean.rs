@@ -6,10 +6,11 @@
 //! attributes hold URIs is RFC 8216. Some players read more leniently (unquoted values, other letter case),
 //! so what could be taken for a URI and is not one of ours is refused.
 
-use super::super::{Error, LONGEST_TEXT, uri};
 use super::attributes::{attributes, is_uri, names_uri};
 use super::model::{ModelBuilder, Playlist};
 use crate::kvs::{Protocol, Resource};
+use crate::playback::error::Error;
+use crate::playback::uri::{self, LONGEST_TEXT};
 
 /// A master playlist: it may point to media playlists.
 pub(in crate::playback) fn clean_master(text: &str) -> Result<Playlist, Error> {

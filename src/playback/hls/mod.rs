@@ -10,6 +10,3 @@ mod model;
 
 pub(super) use clean::{clean_master, clean_media};
 pub use model::{Map, MediaPlaylist, Playlist, Segment};
-
-#[cfg(test)]
-mod tests;

@@ -1,8 +1,8 @@
 //! Playlists before and after; nothing of a planted secret survives.
 
-use super::super::{Error, leak};
-use super::clean::{clean_master, clean_media};
+use super::{Error, leak};
 use crate::kvs::{Protocol, Resource};
+use crate::playback::hls::{clean_master, clean_media};
 use proptest::prelude::*;
 
 const TOKEN: &str = "CiAxZ5pfU9cQmGmHn0TSKq7qyDkF3b1m6r4vAaBbCcDdEhIQAAECAwQFBgcICQoLDA0ODxoZQUJDREVGR0hJSktMTU5PUFFSU1RVVldYWSIgYWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXowMTIzNDU~";

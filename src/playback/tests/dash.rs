@@ -1,8 +1,11 @@
 //! Manifests before and after; nothing of a planted secret survives.
 
-use super::super::{Error, leak};
-use super::*;
+use super::{Error, leak, uri};
+use crate::kvs::Protocol;
+use crate::playback::dash::rewrite;
 use proptest::prelude::*;
+use quick_xml::Reader;
+use quick_xml::events::Event;
 
 const TOKEN: &str = "CiAxZ5pfU9cQmGmHn0TSKq7qyDkF3b1m6r4vAaBbCcDdEhIQAAECAwQFBgcICQoLDA0ODxoZQUJDREVGR0hJSktMTU5PUFFSU1RVVldYWSIgYWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXowMTIzNDU~";
 const HOST: &str = "b-0123abcd.kinesisvideo.eu-west-1.amazonaws.com";

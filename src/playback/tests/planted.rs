@@ -1,5 +1,5 @@
-//! Whatever stands in KVS's answer, and wherever a secret is planted in it: what `rewrite` passes on holds neither
-//! token nor host, and leads nowhere else.
+//! Whatever stands in KVS's answer, and wherever a secret is planted in it: what `rewrite` passes on holds
+//! neither token nor host, and leads nowhere else.
 
 use super::rewrite;
 use crate::kvs::{Protocol, Resource};
@@ -122,7 +122,8 @@ proptest! {
     }
 }
 
-/// Every byte of every answer, one after the other: taken out, doubled, and replaced by what parsers trip over.
+/// Every byte of every answer, one after the other: taken out, doubled, and replaced by what parsers trip
+/// over.
 #[test]
 fn an_answer_damaged_at_any_byte_leads_nowhere_else() {
     for (resource, text) in answers() {

@@ -1,0 +1,27 @@
+//! Why a capability does not open, or a text is not passed on.
+
+use crate::kvs::Timestamp;
+
+/// Why a capability does not open, or a text is not passed on. No message repeats what was refused.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Error {
+    /// Not a capability, or one that was tampered with; not a playlist or manifest.
+    #[error("{0}")]
+    Malformed(&'static str),
+    /// Sealed by a key that is not, or no longer, configured.
+    #[error("the playback capability was sealed with a key that is not in playback.keys")]
+    UnknownKey,
+    /// It holds only what policies read that are no longer in force.
+    #[error("the policies have changed since the playback capability was made")]
+    Outdated,
+    /// Its time is over.
+    #[error("the playback capability expired at {0}")]
+    Expired(Timestamp),
+    /// A URI that is absolute, unknown, or could be read as another by some player (`docs/THREATS.md`, threat
+    /// 4).
+    #[error("a URI in KVS's answer points elsewhere: {0}")]
+    Foreign(&'static str),
+    /// A session token or an upstream host would have left (law 3).
+    #[error("KVS's answer holds {0} where none belongs")]
+    Leak(&'static str),
+}
