@@ -1,6 +1,6 @@
 //! The `[policy]` section, and the claims that policies may read.
 
-use super::glob;
+use crate::base::glob;
 use crate::setting::Mistake;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -85,7 +85,7 @@ impl Config {
     pub(super) fn sets_of<'a>(&'a self, stream: &'a str) -> impl Iterator<Item = &'a str> {
         self.stream_sets
             .iter()
-            .filter(move |(_, patterns)| patterns.iter().any(|pattern| glob::fits(pattern, stream)))
+            .filter(move |(_, patterns)| patterns.iter().any(|pattern| glob::matches(pattern, stream)))
             .map(|(name, _)| name.as_str())
     }
 }
@@ -112,7 +112,7 @@ fn expand(pattern: &str) -> Result<Vec<PathBuf>, String> {
         let path = entry.map_err(|error| format!("cannot look into {}: {error}", folder.display()))?.path();
         let own = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
         // Kubernetes mounts and editors leave hidden files beside the real ones.
-        if !own.starts_with('.') && glob::fits(&name, &own) && path.is_file() {
+        if !own.starts_with('.') && glob::matches(&name, &own) && path.is_file() {
             files.push(path);
         }
     }

@@ -1,14 +1,15 @@
-//! The decision: a caller, a request and a scene in; a permit or the reason why not out.
+//! The decision: from a caller, a request and its context to a permit, or to the reason of a denial.
 
-use super::Reads;
-use super::book::Book;
 use super::config::{Attributes, Config};
-use super::decisions::{About, Asked, DecisionCache};
-use super::entities::{Terms, Unspeakable};
-use super::est::Circumstances;
+use super::decision_cache::{About, DecisionCache, KeyRef};
+use super::entities::{NotExpressible, Terms};
 use super::load::{self, Loaded, Statement};
-use super::permit::{Denied, Permit, Reason};
+use super::permit::{Denied, Judgement, Permit, Reason};
+use super::policy_set::ActionPolicies;
 use super::question::{self, Question, Scene};
+use super::reads::Reads;
+use super::syntax::ContextReads;
+use crate::base::hex;
 use crate::caller::Caller;
 use crate::kvs::{ApiName, Operation, PlaybackMode, Request};
 use crate::setting::Mistake;
@@ -25,30 +26,23 @@ pub struct Policy {
     pub(super) terms: Terms,
     pub(super) authorizer: Authorizer,
     pub(super) statements: Vec<Statement>,
-    /// Per operation, in the order of [`Operation::ALL`], the policies whose scope names it.
-    by_operation: Vec<Book>,
-    /// Who may get an operation under some circumstances or other.
-    reach: Book,
-    /// Who may get an operation on a stream of this name if all else about it is right.
-    outlook: Book,
+    /// Per operation, in the order of [`Operation::ALL`], the policies whose scope includes it.
+    by_operation: Vec<ActionPolicies>,
+    /// Decides who may get an operation in some context or other.
+    reach: ActionPolicies,
+    /// Decides who may get an operation on a stream of this name if all other facts about it fit.
+    outlook: ActionPolicies,
     /// `id (file:line)` of each policy.
     labels: HashMap<PolicyId, Arc<str>>,
-    /// Some `forbid` names ListStreams itself.
+    /// Whether a `forbid` names ListStreams itself.
     forbids_listing: bool,
     reads: Reads,
     version: Arc<str>,
     files: Vec<PathBuf>,
     warnings: Vec<Mistake>,
-    /// The groups that some policy names.
+    /// The groups that policies name.
     groups: BTreeSet<Arc<str>>,
     decisions: DecisionCache,
-}
-
-/// What Cedar said.
-#[derive(Clone, PartialEq, Debug)]
-pub(super) enum Judgement {
-    Permitted(Arc<[Arc<str>]>),
-    Refused(Reason),
 }
 
 impl Policy {
@@ -60,15 +54,15 @@ impl Policy {
         let loaded = load::load(config, attributes)?;
         let internal = |error: &dyn std::fmt::Display| vec![Mistake::at("policy", error.to_string())];
         let terms = Terms::new(&loaded.schema).map_err(|error| internal(&error))?;
-        let of = |operation| Book::of(&loaded.statements, operation, &terms);
+        let of = |operation| ActionPolicies::of(&loaded.statements, operation, &terms);
         let by_operation = Operation::ALL.into_iter().map(of).collect::<Result<Vec<_>, _>>();
         let by_operation = by_operation.map_err(|error| internal(&error))?;
-        let reads = by_operation.iter().fold(Reads::default(), |all, book| all.or(book.reads));
+        let reads = by_operation.iter().fold(Reads::default(), |all, policies| all.or(policies.reads));
         let listing = terms.action(Operation::ListStreams).uid();
         Ok(Self {
             by_operation,
-            reach: Book::reach(&loaded.statements, reads).map_err(|error| internal(&error))?,
-            outlook: Book::outlook(&loaded.statements).map_err(|error| internal(&error))?,
+            reach: ActionPolicies::reach(&loaded.statements, reads).map_err(|error| internal(&error))?,
+            outlook: ActionPolicies::outlook(&loaded.statements).map_err(|error| internal(&error))?,
             labels: loaded.statements.iter().map(|s| (s.id().clone(), label(s))).collect(),
             forbids_listing: loaded.statements.iter().any(|s| {
                 s.policy.effect() == Effect::Forbid && s.policy.entity_literals().contains(&listing)
@@ -99,8 +93,8 @@ impl Policy {
         self.reads
     }
 
-    /// Which must be known to answer this operation. Descriptions also tell what else the caller may do, and an
-    /// endpoint is for whoever may do something there.
+    /// Which of them must be known to answer this operation. Descriptions also list what else the caller may
+    /// do, and an endpoint is for callers that may do something there.
     #[must_use]
     pub fn reads_for(&self, operation: Operation) -> Reads {
         match operation {
@@ -109,7 +103,7 @@ impl Policy {
         }
     }
 
-    /// Whether some policy names this group: belonging to any other decides nothing under this version.
+    /// Whether some policy names this group. Membership in any other decides nothing under this version.
     #[must_use]
     pub fn names_group(&self, group: &str) -> bool {
         self.groups.contains(group)
@@ -127,20 +121,20 @@ impl Policy {
         self.statements.len()
     }
 
-    /// True if nobody may do anything.
+    /// True if there are no policies, so that nothing is permitted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.statements.is_empty()
     }
 
-    /// What is strange in the policies and still allowed, such as texts in mixed scripts.
+    /// What is suspicious in the policies and still allowed, such as texts in mixed scripts.
     #[must_use]
     pub fn warnings(&self) -> &[Mistake] {
         &self.warnings
     }
 
-    /// True if no fact that is not known yet could lead to a permit: then nobody needs to be asked for it, and whether there is
-    /// such a stream remains untold.
+    /// True if no fact that is still unknown could lead to a permit. Then none needs to be fetched, and the
+    /// answer does not reveal whether there is such a stream.
     #[must_use]
     pub fn is_hopeless(&self, caller: &Arc<Caller>, request: &Request, scene: &Scene) -> bool {
         let judgement = self.judge_request(caller, request, scene);
@@ -164,8 +158,8 @@ impl Policy {
         }
     }
 
-    /// True if the caller may. For [`Operation::ListStreams`] with a stream in the scene: may the caller see it in
-    /// a list, which needs DescribeStream and no `forbid` of ListStreams.
+    /// True if the caller may. For [`Operation::ListStreams`] with a stream in the scene: may the caller see
+    /// it in a list, which needs DescribeStream and no `forbid` of ListStreams.
     #[must_use]
     pub fn allows(&self, caller: &Arc<Caller>, question: &Question, scene: &Scene) -> bool {
         matches!(self.judge(caller, question, scene), Judgement::Permitted(_))
@@ -176,7 +170,7 @@ impl Policy {
         match (request.stream(), &scene.stream) {
             (Some(named), Some(facts)) if !facts.describe(named) => return other,
             (Some(_), None) => return other,
-            // Whoever is authenticated may ask; the answer is filtered.
+            // Every authenticated caller may list; the answer is filtered.
             (None, _) => return Judgement::Permitted(Arc::new([])),
             (Some(_), Some(_)) => {}
         }
@@ -191,7 +185,7 @@ impl Policy {
         self.judge(caller, &question, scene)
     }
 
-    /// Decides a question about a caller, whoever it came from.
+    /// Decides a question.
     pub(super) fn judge(&self, caller: &Arc<Caller>, question: &Question, scene: &Scene) -> Judgement {
         let decided = match question.operation {
             Operation::ListStreams if scene.stream.is_none() => return Judgement::Permitted(Arc::new([])),
@@ -203,16 +197,17 @@ impl Policy {
             .unwrap_or_else(|error| Judgement::Refused(Reason::Failed(Arc::new([error.to_string().into()]))))
     }
 
-    /// May a stream be seen in a list: DescribeStream decides, and whoever forbids ListStreams by name is heard.
+    /// May a stream be seen in a list? DescribeStream decides, and a `forbid` that names ListStreams counts.
     fn judge_listing(
         &self,
         caller: &Arc<Caller>,
         question: &Question,
         scene: &Scene,
-    ) -> Result<Judgement, Unspeakable> {
+    ) -> Result<Judgement, NotExpressible> {
         if self.forbids_listing {
             let operation = Operation::ListStreams;
-            // A `forbid` that cannot be asked yet is heard: nothing here needs a permit, so its book cannot tell.
+            // A `forbid` that reads an unknown fact counts: no permit is needed here, so nothing else would
+            // refuse.
             let lacks = |stream| self.policies_of(operation).reads.missing(stream);
             if let Some(fact) = scene.stream.as_ref().and_then(lacks) {
                 return Ok(Judgement::Refused(Reason::Unknown(fact)));
@@ -226,14 +221,15 @@ impl Policy {
         self.ask(self.policies_of(operation), caller, operation, question, scene)
     }
 
-    /// May the caller learn an endpoint: our own address. SDKs ask for it ahead of every call, so whoever may make
-    /// that call under some circumstances may ask, beside those who may GetDataEndpoint itself.
+    /// May the caller learn an endpoint, which is our own address? SDKs request it before every call, so
+    /// callers that may make that call in some context may have it, besides those that may call
+    /// GetDataEndpoint itself.
     fn judge_endpoint(
         &self,
         caller: &Arc<Caller>,
         question: &Question,
         scene: &Scene,
-    ) -> Result<Judgement, Unspeakable> {
+    ) -> Result<Judgement, NotExpressible> {
         let operation = Operation::GetDataEndpoint;
         let own = self.ask(self.policies_of(operation), caller, operation, question, scene)?;
         match (&own, question.endpoint_of.and_then(operation_behind)) {
@@ -244,44 +240,48 @@ impl Policy {
         }
     }
 
-    pub(super) fn policies_of(&self, operation: Operation) -> &Book {
+    pub(super) fn policies_of(&self, operation: Operation) -> &ActionPolicies {
         let index = Operation::ALL.iter().position(|known| *known == operation).unwrap_or_default();
         &self.by_operation[index]
     }
 
-    /// What these policies say: what Cedar said when it was put the very same to them, or says now.
+    /// The decision of these policies, from the cache or by Cedar.
     fn ask(
         &self,
-        book: &Book,
+        policies: &ActionPolicies,
         caller: &Arc<Caller>,
         operation: Operation,
         question: &Question,
         scene: &Scene,
-    ) -> Result<Judgement, Unspeakable> {
-        let cedar = || self.ask_cedar(book, caller, operation, question, scene);
-        let Some(told) = book.readings.told(question, scene) else { return cedar() };
-        let about = if book.reach { About::Reach(operation, told) } else { About::Told(operation, told) };
-        let asked = Asked { caller, about, stream: scene.stream.as_ref() };
-        self.decisions.get_or_decide(&asked, cedar)
+    ) -> Result<Judgement, NotExpressible> {
+        let cedar = || self.ask_cedar(policies, caller, operation, question, scene);
+        let Some(context) = policies.members.of_question(question, scene) else { return cedar() };
+        let about = if policies.reach {
+            About::Reach(operation, context)
+        } else {
+            About::Request(operation, context)
+        };
+        let key = KeyRef { caller, about, stream: scene.stream.as_ref() };
+        self.decisions.get_or_decide(&key, cedar)
     }
 
-    /// Puts it to Cedar. Any error is a refusal, since Cedar leaves out a `forbid` that fails.
+    /// Asks Cedar. Any error is a refusal, since Cedar leaves out a `forbid` that fails.
     pub(super) fn ask_cedar(
         &self,
-        book: &Book,
+        policies: &ActionPolicies,
         caller: &Arc<Caller>,
         operation: Operation,
         question: &Question,
         scene: &Scene,
-    ) -> Result<Judgement, Unspeakable> {
+    ) -> Result<Judgement, NotExpressible> {
         let Some(stream) = &scene.stream else { return Ok(Judgement::Refused(Reason::OtherStream)) };
-        if let Some(fact) = book.reads.missing(stream) {
+        if let Some(fact) = policies.reads.missing(stream) {
             let outlook = self.ask_cedar(&self.outlook, caller, operation, question, scene)?;
             let hopeless = matches!(outlook, Judgement::Refused(Reason::NoPermit | Reason::Forbidden(_)));
             return Ok(if hopeless { outlook } else { Judgement::Refused(Reason::Unknown(fact)) });
         }
-        let (request, entities) = self.put(caller, operation, question, scene, &book.circumstances)?;
-        let response = self.authorizer.is_authorized(&request, &book.set, &entities);
+        let (request, entities) = self.put(caller, operation, question, scene, &policies.context_reads)?;
+        let response = self.authorizer.is_authorized(&request, &policies.set, &entities);
         let diagnostics = response.diagnostics();
         let errors: Arc<[Arc<str>]> = diagnostics
             .errors()
@@ -303,16 +303,17 @@ impl Policy {
         })
     }
 
-    /// A question in Cedar's terms, as far as these circumstances are read.
+    /// A question in Cedar's terms, with the members of the context that are read.
     pub(super) fn put(
         &self,
         caller: &Arc<Caller>,
         operation: Operation,
         question: &Question,
         scene: &Scene,
-        reads: &Circumstances,
-    ) -> Result<(cedar_policy::Request, Entities), Unspeakable> {
-        let stream = scene.stream.as_ref().ok_or_else(|| Unspeakable::new("there is no stream to judge"))?;
+        reads: &ContextReads,
+    ) -> Result<(cedar_policy::Request, Entities), NotExpressible> {
+        let stream =
+            scene.stream.as_ref().ok_or_else(|| NotExpressible::new("there is no stream to judge"))?;
         self.terms.request(
             self.terms.caller(caller, &self.attributes)?,
             operation,
@@ -321,11 +322,11 @@ impl Policy {
         )
     }
 
-    /// Puts every circumstance to Cedar, read or not, and remembers nothing: what tests compare with.
+    /// Gives Cedar the whole context, read or not, and caches nothing: the reference that tests compare with.
     #[cfg(test)]
-    pub(super) fn with_every_circumstance(mut self) -> Self {
-        for book in self.by_operation.iter_mut().chain([&mut self.reach]) {
-            book.read_everything();
+    pub(super) fn with_whole_context(mut self) -> Self {
+        for policies in self.by_operation.iter_mut().chain([&mut self.reach]) {
+            policies.read_everything();
         }
         self
     }
@@ -362,7 +363,7 @@ fn version(config: &Config, loaded: &Loaded) -> String {
         part(&Path::new(path).file_name().map(|name| name.to_string_lossy()).unwrap_or_default());
         part(text);
     }
-    hash.finish().as_ref()[..6].iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&hash.finish().as_ref()[..6])
 }
 
 /// The groups that policies name, in scopes and in conditions.

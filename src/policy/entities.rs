@@ -1,11 +1,11 @@
 //! A question in Cedar's terms: the three entities it needs, and its context.
 //!
-//! Only this caller, this stream and this action are handed to Cedar, each with its groups; cost does not grow with
-//! streams or users. Identifiers are built from values, never by putting text together.
+//! Only this caller, this stream and this action are handed to Cedar, each with its groups; cost does not
+//! grow with streams or users. Identifiers are built from values, never by putting text together.
 
 use super::config::{AttributeType, Attributes, Config};
-use super::est::Circumstances;
 use super::question::{Question, Scene, StreamFacts};
+use super::syntax::ContextReads;
 use crate::caller::{Attribute, Caller};
 use crate::kvs::Operation;
 use cedar_policy::{
@@ -25,29 +25,29 @@ pub(super) struct Terms {
     defined: Entities,
 }
 
-/// A value that cannot be put to Cedar. None is expected: values are checked where they enter.
+/// A value that Cedar cannot express. None is expected, since values are checked where they enter.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Unspeakable(String);
+pub(super) struct NotExpressible(String);
 
-impl Unspeakable {
+impl NotExpressible {
     pub fn new(problem: impl std::fmt::Display) -> Self {
         Self(problem.to_string())
     }
 }
 
-fn unspeakable(error: impl std::fmt::Display) -> Unspeakable {
-    Unspeakable::new(error)
+fn not_expressible(error: impl std::fmt::Display) -> NotExpressible {
+    NotExpressible::new(error)
 }
 
 impl Terms {
-    pub fn new(schema: &Schema) -> Result<Self, Unspeakable> {
-        let name = |text: &str| text.parse::<EntityTypeName>().map_err(unspeakable);
+    pub fn new(schema: &Schema) -> Result<Self, NotExpressible> {
+        let name = |text: &str| text.parse::<EntityTypeName>().map_err(not_expressible);
         let action = name("Action")?;
-        let defined = schema.action_entities().map_err(unspeakable)?;
+        let defined = schema.action_entities().map_err(not_expressible)?;
         let actions = Operation::ALL.map(|operation| {
             let uid = EntityUid::from_type_name_and_id(action.clone(), EntityId::new(operation.name()));
-            defined.get(&uid).cloned().ok_or_else(|| unspeakable(format!("{uid} is not in the schema")))
+            defined.get(&uid).cloned().ok_or_else(|| not_expressible(format!("{uid} is not in the schema")))
         });
         Ok(Self {
             user: name("User")?,
@@ -82,7 +82,7 @@ impl Terms {
     }
 
     /// The principal: its groups, and those of its claims that policies may read.
-    pub fn caller(&self, caller: &Caller, attributes: &Attributes) -> Result<Entity, Unspeakable> {
+    pub fn caller(&self, caller: &Caller, attributes: &Attributes) -> Result<Entity, NotExpressible> {
         let id = EntityUid::from_type_name_and_id(self.user.clone(), EntityId::new(&*caller.subject));
         let groups = caller
             .groups
@@ -95,11 +95,11 @@ impl Terms {
                 values.insert(name.clone(), claim(name, value, *kind)?);
             }
         }
-        Entity::new(id, values, groups).map_err(unspeakable)
+        Entity::new(id, values, groups).map_err(not_expressible)
     }
 
     /// The resource: its sets, and what is known of it.
-    pub fn stream(&self, stream: &StreamFacts, config: &Config) -> Result<Entity, Unspeakable> {
+    pub fn stream(&self, stream: &StreamFacts, config: &Config) -> Result<Entity, NotExpressible> {
         let text = |value: &str| RestrictedExpression::new_string(value.to_owned());
         let id = EntityUid::from_type_name_and_id(self.stream.clone(), EntityId::new(stream.name.as_str()));
         let sets = config
@@ -116,23 +116,23 @@ impl Terms {
         if let Some(arn) = &stream.arn {
             values.insert("arn".into(), text(arn.as_str()));
         }
-        let Some(tags) = &stream.tags else { return Entity::new(id, values, sets).map_err(unspeakable) };
+        let Some(tags) = &stream.tags else { return Entity::new(id, values, sets).map_err(not_expressible) };
         let pairs =
             tags.iter().map(|(key, value)| RestrictedExpression::new_string(format!("{key}={value}")));
         values.insert("tags".into(), RestrictedExpression::new_set(pairs));
         let tags = tags.iter().map(|(key, value)| (key.clone(), text(value)));
-        Entity::new_with_tags(id, values, sets, tags).map_err(unspeakable)
+        Entity::new_with_tags(id, values, sets, tags).map_err(not_expressible)
     }
 
-    /// What conditions read as `context`, and nothing that they do not: Cedar makes `ip` and `datetime` values from
-    /// text only, with a parser and regular expressions, which costs more than the rest of a decision.
+    /// The members of `context` that conditions read, and no others: Cedar makes `ip` and `datetime` values
+    /// from text only, with a parser and regular expressions, which costs more than the rest of a decision.
     pub fn context(
         &self,
         caller: &Caller,
         question: &Question,
         scene: &Scene,
-        reads: &Circumstances,
-    ) -> Result<Context, Unspeakable> {
+        reads: &ContextReads,
+    ) -> Result<Context, NotExpressible> {
         let text = |value: &str| RestrictedExpression::new_string(value.to_owned());
         let ages = question.footage.ages(scene.now);
         // Behind a dual-stack listener an IPv4 client is `::ffff:a.b.c.d`; policies name it a.b.c.d.
@@ -147,7 +147,7 @@ impl Terms {
             ("issuer", &|| text(&caller.issuer)),
         ];
         let read = members.iter().filter(|(name, _)| reads.holds(name));
-        Context::from_pairs(read.map(|(name, value)| ((*name).to_owned(), value()))).map_err(unspeakable)
+        Context::from_pairs(read.map(|(name, value)| ((*name).to_owned(), value()))).map_err(not_expressible)
     }
 
     /// Everything that Cedar needs to decide.
@@ -157,16 +157,16 @@ impl Terms {
         operation: Operation,
         stream: Entity,
         context: Context,
-    ) -> Result<(Request, Entities), Unspeakable> {
+    ) -> Result<(Request, Entities), NotExpressible> {
         let action = self.action(operation).clone();
         let request = Request::new(caller.uid(), action.uid(), stream.uid(), context, None);
-        let request = request.map_err(unspeakable)?;
-        let entities = Entities::from_entities([caller, action, stream], None).map_err(unspeakable)?;
+        let request = request.map_err(not_expressible)?;
+        let entities = Entities::from_entities([caller, action, stream], None).map_err(not_expressible)?;
         Ok((request, entities))
     }
 }
 
-fn claim(name: &str, value: &Attribute, kind: AttributeType) -> Result<RestrictedExpression, Unspeakable> {
+fn claim(name: &str, value: &Attribute, kind: AttributeType) -> Result<RestrictedExpression, NotExpressible> {
     Ok(match (value, kind) {
         (Attribute::Text(text), AttributeType::String) => RestrictedExpression::new_string(text.clone()),
         (Attribute::Texts(texts), AttributeType::Set) => RestrictedExpression::new_set(
@@ -174,10 +174,13 @@ fn claim(name: &str, value: &Attribute, kind: AttributeType) -> Result<Restricte
         ),
         (Attribute::Long(number), AttributeType::Long) => RestrictedExpression::new_long(*number),
         (Attribute::Bool(truth), AttributeType::Bool) => RestrictedExpression::new_bool(*truth),
-        // A capability of before a reload may carry the claim in its former type. Leaving it out would let a
-        // `forbid` that reads it pass.
+        // A capability made before a reload may hold the claim in its former type. Without the claim, a
+        // `forbid` that reads it would not apply.
         _ => {
-            return Err(unspeakable(format!("the caller's `{name}` is not of the type {}", kind.in_cedar())));
+            return Err(not_expressible(format!(
+                "the caller's `{name}` is not of the type {}",
+                kind.in_cedar()
+            )));
         }
     })
 }

@@ -1,15 +1,16 @@
-//! Why a decision came out as it did: the policies that made it, and for a denial the permits that came nearest, part
-//! by part.
+//! Why a decision came out as it did: the policies that made it, and for a denial the permits that came
+//! nearest, part by part.
 //!
-//! Each part of a permit, its scope and the terms of its conditions, is put to Cedar as a policy of its own, so that
-//! an explanation cannot disagree with the decision. This is for people at a terminal and takes its time.
+//! Each part of a permit, its scope and the terms of its conditions, is evaluated by Cedar as a policy of its
+//! own, so that an explanation cannot disagree with the decision. This is for the command line and is slower
+//! than a decision.
 
-use super::decide::{Judgement, Policy};
-use super::entities::Unspeakable;
+use super::decide::Policy;
+use super::entities::NotExpressible;
 use super::load::Statement;
-use super::permit::Reason;
+use super::permit::{Judgement, Reason};
 use super::question::{Question, Scene};
-use super::{est, wording};
+use super::{syntax, wording};
 use crate::caller::{Attribute, Caller};
 use crate::kvs::Operation;
 use cedar_policy::{Decision, Effect, Entities, Policy as Statute, PolicySet, Request};
@@ -22,7 +23,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct Explanation {
     /// The decision.
-    pub verdict: Verdict,
+    pub verdict: ExplainedOutcome,
     /// The policies that made it.
     pub decided_by: Vec<Cited>,
     /// For a denial that no `forbid` made: the permits that came nearest, at most three, nearest first.
@@ -33,10 +34,10 @@ pub struct Explanation {
 
 /// The decision.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Verdict {
-    /// Yes.
+pub enum ExplainedOutcome {
+    /// It is permitted.
     Permitted,
-    /// No, and why.
+    /// It is denied, for this reason.
     Denied(Reason),
 }
 
@@ -56,15 +57,15 @@ pub struct Cited {
 /// A permit that did not apply.
 #[derive(Clone, Debug)]
 pub struct Nearest {
-    /// Which.
+    /// The permit.
     pub policy: Cited,
     /// Its scope and conditions, in order.
-    pub parts: Vec<Part>,
+    pub parts: Vec<PolicyPart>,
 }
 
 /// A part of a policy that must hold.
 #[derive(Clone, Debug)]
-pub struct Part {
+pub struct PolicyPart {
     /// As Cedar writes it.
     pub text: String,
     /// Whether it holds, or how it failed.
@@ -85,7 +86,7 @@ impl Policy {
         };
         match judgement {
             Judgement::Permitted(by) => Explanation {
-                verdict: Verdict::Permitted,
+                verdict: ExplainedOutcome::Permitted,
                 decided_by: named(&by),
                 nearest: Vec::new(),
                 facts,
@@ -96,7 +97,7 @@ impl Policy {
                     _ => Vec::new(),
                 };
                 let decided_by = named(reason.policies());
-                Explanation { verdict: Verdict::Denied(reason), decided_by, nearest, facts }
+                Explanation { verdict: ExplainedOutcome::Denied(reason), decided_by, nearest, facts }
             }
         }
     }
@@ -106,10 +107,10 @@ impl Policy {
         caller: &Arc<Caller>,
         question: &Question,
         scene: &Scene,
-    ) -> Result<Vec<Nearest>, Unspeakable> {
+    ) -> Result<Vec<Nearest>, NotExpressible> {
         let operation = judged_as(question.operation);
-        // All circumstances: parts are put to Cedar one by one, those of other operations' policies too.
-        let all = est::Circumstances::All;
+        // The whole context, since the parts of other operations' policies are evaluated too.
+        let all = syntax::ContextReads::All;
         let (request, entities) = self.put(caller, operation, question, scene, &all)?;
         let permits = self.statements.iter().filter(|s| s.policy.effect() == Effect::Permit);
         let mut all: Vec<Nearest> = permits
@@ -119,7 +120,7 @@ impl Policy {
                     .into_iter()
                     .map(|(text, est)| {
                         let holds = self.holds(&est, &request, &entities);
-                        Part { text, holds, reads: reads(&est) }
+                        PolicyPart { text, holds, reads: reads(&est) }
                     })
                     .collect(),
             })
@@ -197,7 +198,7 @@ impl Policy {
     }
 }
 
-/// What a list shows is decided as DescribeStream.
+/// Which streams a list shows is decided as DescribeStream.
 fn judged_as(operation: Operation) -> Operation {
     if operation == Operation::ListStreams { Operation::DescribeStream } else { operation }
 }
@@ -219,7 +220,7 @@ fn cited(statement: &Statement) -> Cited {
 /// The parts of a policy, each with its text and as a policy that holds where the part does.
 fn parts(policy: &Value) -> Vec<(String, Value)> {
     let anything = json!({"op": "All"});
-    let mut bare = est::with_conditions(policy, &[]);
+    let mut bare = syntax::with_conditions(policy, &[]);
     for slot in ["principal", "action", "resource"] {
         bare[slot] = anything.clone();
     }
@@ -234,8 +235,8 @@ fn parts(policy: &Value) -> Vec<(String, Value)> {
             parts.push((text, alone));
         }
     }
-    for piece in est::pieces(policy) {
-        let alone = est::with_conditions(&bare, std::slice::from_ref(&piece));
+    for piece in syntax::pieces(policy) {
+        let alone = syntax::with_conditions(&bare, std::slice::from_ref(&piece));
         let text = wording::expression(&piece.body).unwrap_or_else(|| condition_text(&alone));
         parts.push((if piece.unless { format!("not ({text})") } else { text }, alone));
     }
@@ -268,7 +269,7 @@ fn reads(est: &Value) -> Vec<String> {
         .filter(|slot| est[slot] != json!({"op": "All"}))
         .map(str::to_owned)
         .collect();
-    est::attributes(&est["conditions"], &mut |variable, attribute| {
+    syntax::attributes(&est["conditions"], &mut |variable, attribute| {
         let name = match attribute {
             Some(attribute) => format!("{variable}.{attribute}"),
             None => variable.to_owned(),

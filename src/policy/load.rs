@@ -1,11 +1,11 @@
 //! Policy files to policies that type-check, or every mistake with file, line and column.
 //!
-//! Stricter than Cedar alone where leniency would hide a fault: a policy that can never apply, an identifier or text
-//! with look-alike or bidirectional characters, a stream set that is not configured and a mode that does not exist
-//! are mistakes, since a `forbid` which never applies is one that everybody believes in.
+//! Stricter than Cedar alone where leniency would hide a fault: a policy that can never apply, an identifier
+//! or text with look-alike or bidirectional characters, a stream set that is not configured and a mode that
+//! does not exist are mistakes, since a `forbid` which never applies gives a false sense of safety.
 
 use super::config::{Attributes, Config};
-use super::{est, schema, text};
+use super::{schema, syntax, text};
 use crate::setting::{Mistake, Place};
 use cedar_policy::{
     Policy, PolicyId, PolicySet, Schema, ValidationError, ValidationMode, ValidationWarning, Validator,
@@ -24,7 +24,7 @@ pub(super) struct Loaded {
     pub files: Vec<(PathBuf, String)>,
     /// In the order of files and lines.
     pub statements: Vec<Statement>,
-    /// What is strange and still allowed.
+    /// What is suspicious and still allowed.
     pub warnings: Vec<Mistake>,
 }
 
@@ -188,7 +188,7 @@ impl File<'_> {
         }
         let id = PolicyId::new(id);
         let mut est = policy.to_json().map_err(|error| problem(error.to_string()))?;
-        let modes: Vec<Mistake> = est::impossible_modes(&est)
+        let modes: Vec<Mistake> = syntax::impossible_modes(&est)
             .iter()
             .map(|mode| {
                 let written = self.text[span.clone()].find(&format!("\"{mode}\"")).unwrap_or(0);
@@ -201,7 +201,7 @@ impl File<'_> {
         if !modes.is_empty() {
             return Err(modes);
         }
-        let policy = if est::ask_mode_instead(&mut est) {
+        let policy = if syntax::ask_mode_instead(&mut est) {
             Policy::from_json(Some(id), est.clone()).map_err(|error| problem(error.to_string()))?
         } else {
             policy.new_id(id)
@@ -211,7 +211,7 @@ impl File<'_> {
         Ok(Statement { policy, est, path: self.path.into(), line, column, text })
     }
 
-    /// What type-checks and still cannot be meant, or may not be.
+    /// What type-checks and is still a mistake or suspicious.
     fn doubts(&self, validator: &Validator, statements: &[Statement]) -> (Vec<Mistake>, Vec<Mistake>) {
         let Ok(set) = PolicySet::from_policies(statements.iter().map(|s| s.policy.clone())) else {
             return (duplicates(statements), Vec::new());
@@ -264,7 +264,7 @@ impl File<'_> {
     }
 }
 
-/// Cedar's messages begin with its own number for the policy, which means nothing to whoever reads file and line.
+/// Cedar's messages begin with its own number for the policy, which is of no use beside file and line.
 fn without_id(message: &str) -> String {
     let rest = message.strip_prefix("for policy `").and_then(|rest| rest.split_once('`'));
     match rest.map(|(_, rest)| rest.trim_start_matches([',', ':', ' '])) {
@@ -273,18 +273,18 @@ fn without_id(message: &str) -> String {
     }
 }
 
-/// Cedar tells a fault once for each action that the policy may be about; people are told once.
+/// Cedar reports a fault once for each action that the policy may be about; it is shown once.
 fn once(mistakes: Vec<Mistake>) -> Vec<Mistake> {
-    let mut told: Vec<Mistake> = Vec::new();
+    let mut merged: Vec<Mistake> = Vec::new();
     for mistake in mistakes {
         let general = without_action(&mistake.problem);
         let same = |old: &&mut Mistake| old.place == mistake.place && without_action(&old.problem) == general;
-        match told.iter_mut().find(same) {
+        match merged.iter_mut().find(same) {
             Some(old) => old.problem = general,
-            None => told.push(mistake),
+            None => merged.push(mistake),
         }
     }
-    told
+    merged
 }
 
 /// A problem without the action it was found for: ` for Action::"GetClip"`.

@@ -1,11 +1,11 @@
-//! The outcome of a decision: a permit that owns what it permits, or a denial that knows why.
+//! The outcome of a decision: a permit that owns what it permits, or a denial with its reason.
 
 use crate::caller::Caller;
 use crate::kvs::{Operation, Request, StreamRef};
 use std::fmt;
 use std::sync::Arc;
 
-/// Policy's word that this caller may have what this request asks for, now. Made only by [`super::Policy`].
+/// The decision that this caller may have what this request asks for, now. Made only by [`super::Policy`].
 #[derive(Debug)]
 pub struct Permit {
     caller: Arc<Caller>,
@@ -18,26 +18,26 @@ impl Permit {
         Self { caller, request, decided_by }
     }
 
-    /// Who may.
+    /// The caller.
     #[must_use]
     pub fn caller(&self) -> &Arc<Caller> {
         &self.caller
     }
 
-    /// What they may have.
+    /// The request.
     #[must_use]
     pub fn request(&self) -> &Request {
         &self.request
     }
 
-    /// Of which stream; `None` for ListStreams.
+    /// The stream; `None` for ListStreams.
     #[must_use]
     pub fn stream(&self) -> Option<&StreamRef> {
         self.request.stream()
     }
 
-    /// The policies that permitted it, as `id (file:line)`, for the audit log. Empty for ListStreams, whose answer
-    /// is filtered stream by stream.
+    /// The policies that permitted it, as `id (file:line)`, for the audit log. Empty for ListStreams, whose
+    /// answer is filtered stream by stream.
     #[must_use]
     pub fn decided_by(&self) -> &Arc<[Arc<str>]> {
         &self.decided_by
@@ -50,12 +50,12 @@ impl Permit {
     }
 }
 
-/// Policy's refusal. What is displayed is for the client: it names action and stream, never a policy.
+/// A denial. `Display` is for the client: it names action and stream, never a policy.
 #[derive(Debug)]
-pub struct Denied(Box<Refused>);
+pub struct Denied(Box<Denial>);
 
 #[derive(Debug)]
-struct Refused {
+struct Denial {
     caller: Arc<Caller>,
     request: Box<Request>,
     reason: Reason,
@@ -63,16 +63,16 @@ struct Refused {
 
 impl Denied {
     pub(super) fn new(caller: Arc<Caller>, request: Box<Request>, reason: Reason) -> Self {
-        Self(Box::new(Refused { caller, request, reason }))
+        Self(Box::new(Denial { caller, request, reason }))
     }
 
-    /// Who was refused.
+    /// The caller.
     #[must_use]
     pub fn caller(&self) -> &Arc<Caller> {
         &self.0.caller
     }
 
-    /// What was refused.
+    /// The request.
     #[must_use]
     pub fn request(&self) -> &Request {
         &self.0.request
@@ -84,13 +84,13 @@ impl Denied {
         self.0.request.operation()
     }
 
-    /// What is displayed, and why, with the names of policies: never for the client.
+    /// The message with the reason and the names of policies: never for the client.
     #[must_use]
     pub fn for_log(&self) -> String {
         format!("{self}: {}", self.0.reason)
     }
 
-    /// Why, for log and audit only.
+    /// The reason, for log and audit only.
     #[must_use]
     pub fn reason(&self) -> &Reason {
         &self.0.reason
@@ -108,6 +108,13 @@ impl fmt::Display for Denied {
 }
 
 impl std::error::Error for Denied {}
+
+/// Cedar's answer.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Judgement {
+    Permitted(Arc<[Arc<str>]>),
+    Refused(Reason),
+}
 
 /// Why something was denied.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -1,9 +1,9 @@
-//! What policy is asked, apart from who asks: which action, on which stream, over which footage, from where, when.
+//! What is decided, apart from the caller: which action, on which stream, over which footage, from where,
+//! when.
 //!
-//! Everything that a condition can read is worked out here, without Cedar. Where a request does not say which
-//! footage it will show, it is judged as if it showed all of it.
+//! Everything that a condition can read is worked out here, without Cedar. A request that does not say which
+//! footage it will show is judged as if it showed all of it.
 
-use super::fragment_time::server_time;
 use crate::kvs::{
     ApiName, Call, FragmentNumber, Operation, PlaybackMode, Request, StreamArn, StreamName, StreamRef,
     TimeRange, Timestamp,
@@ -13,12 +13,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What is asked.
+/// What a request asks permission for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Question {
     /// The action.
     pub operation: Operation,
-    /// For GetDataEndpoint, the API whose endpoint is asked for.
+    /// For GetDataEndpoint, the API whose endpoint is requested.
     pub endpoint_of: Option<ApiName>,
     /// The playback mode, for session calls and playback.
     pub mode: Option<PlaybackMode>,
@@ -33,7 +33,7 @@ pub enum Footage {
     Now,
     /// A range of the archive.
     Range(TimeRange),
-    /// Nobody can tell before the answer: judged as everything from 1970 until now.
+    /// Not known before the answer: judged as everything from 1970 until now.
     Unknown,
 }
 
@@ -48,14 +48,6 @@ pub struct Scene {
     pub stream: Option<StreamFacts>,
 }
 
-impl Scene {
-    /// Whether something is not known that policies read.
-    #[must_use]
-    pub fn lacks(&self, reads: super::Reads) -> bool {
-        self.stream.as_ref().is_some_and(|stream| reads.missing(stream).is_some())
-    }
-}
-
 /// What is known of a stream. Facts that no policy reads ([`super::Policy::reads`]) need not be fetched.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct StreamFacts {
@@ -65,7 +57,8 @@ pub struct StreamFacts {
     pub region: Arc<str>,
     /// Its account, if known.
     pub account: Option<Arc<str>>,
-    /// Its ARN as KVS tells it, if known: a caller may write any creation time into one.
+    /// Its ARN as KVS describes it, if known. The ARN in a request is not used, since it may hold any
+    /// creation time.
     pub arn: Option<StreamArn>,
     /// Its tags, if they were fetched; `None` is not "no tags".
     pub tags: Option<BTreeMap<String, String>>,
@@ -93,8 +86,8 @@ impl Question {
         Self { operation, endpoint_of, mode, footage }
     }
 
-    /// LIVE, LIVE_REPLAY or ON_DEMAND, as `context.mode`. What is no playback is judged as ON_DEMAND if it shows
-    /// footage and as LIVE if it shows none.
+    /// LIVE, LIVE_REPLAY or ON_DEMAND, as `context.mode`. What is no playback is judged as ON_DEMAND if it
+    /// shows footage and as LIVE if it shows none.
     pub(super) fn mode(&self) -> PlaybackMode {
         self.mode.unwrap_or(match self.footage {
             Footage::Now => PlaybackMode::Live,
@@ -121,7 +114,7 @@ impl Footage {
     /// From the oldest to the newest of these fragments, by the server time that their numbers carry.
     #[must_use]
     pub fn of_fragments(fragments: &[FragmentNumber], now: Timestamp) -> Self {
-        let times: Option<Vec<Timestamp>> = fragments.iter().map(|number| server_time(number, now)).collect();
+        let times: Option<Vec<Timestamp>> = fragments.iter().map(|number| number.server_time(now)).collect();
         let bounds = times.and_then(|times| Some((*times.iter().min()?, *times.iter().max()?)));
         bounds.map_or(Self::Unknown, |(start, end)| Self::Range(TimeRange { start, end: Some(end) }))
     }
@@ -157,8 +150,8 @@ pub(super) struct Ages {
     pub duration: i64,
 }
 
-/// Whole seconds, downwards, so that "the last day" still holds when the request has travelled for half a second.
-/// Negative for what lies ahead.
+/// Whole seconds, downwards, so that "the last day" still holds when the request has travelled for half a
+/// second. Negative for what lies ahead.
 fn age(time: Timestamp, now: Timestamp) -> i64 {
     (signed(now) - signed(time)).div_euclid(1000)
 }
@@ -168,11 +161,11 @@ fn signed(time: Timestamp) -> i64 {
     i64::try_from(time.millis()).unwrap_or(i64::MAX)
 }
 
-/// A fragment of a playback session that its session need not contain: LIVE sessions and server-time ranges say
-/// which fragments they show, so a number from elsewhere is judged by its own time as well.
+/// A fragment of a playback session that its session need not contain: LIVE sessions and server-time ranges
+/// say which fragments they show, so a number from elsewhere is judged by its own time as well.
 ///
-/// KVS sells any fragment of a stream to whoever has a session token; a viewer of LIVE who kept yesterday's numbers
-/// would otherwise fetch yesterday. Numbers whose structure is not the known one are left to the session.
+/// KVS gives any fragment of a stream to the holder of a session token, so a viewer of LIVE with yesterday's
+/// numbers would otherwise fetch yesterday's footage. Numbers of another structure are left to the session.
 pub(super) fn stray(request: &Request, now: Timestamp) -> Option<Footage> {
     use crate::kvs::{Protocol, Resource, SelectorType};
     let Request::Playback { session, resource, .. } = request else { return None };
@@ -183,7 +176,7 @@ pub(super) fn stray(request: &Request, now: Timestamp) -> Option<Footage> {
         }
         _ => return None,
     };
-    let time = server_time(number, now)?;
+    let time = number.server_time(now)?;
     let inside = match (session.mode, session.selector, session.range()) {
         (PlaybackMode::Live, _, _) | (_, _, None) => time >= now.minus(LIVE_REACH),
         (_, SelectorType::Server, Some(range)) => {
@@ -195,8 +188,8 @@ pub(super) fn stray(request: &Request, now: Timestamp) -> Option<Footage> {
     (!inside).then_some(Footage::Range(TimeRange { start: time, end: Some(time) }))
 }
 
-/// The footage that a request names by the numbers of fragments: of a list of them, or of one that its session need not
-/// contain.
+/// The footage that a request names by the numbers of fragments: of a list of them, or of one that its
+/// session need not contain.
 #[must_use]
 pub fn named_by_number(request: &Request, now: Timestamp) -> Option<TimeRange> {
     let footage = match request {
@@ -215,8 +208,9 @@ const LIVE_REACH: Duration = Duration::from_secs(15 * 60);
 const SLACK: Duration = Duration::from_secs(120);
 
 impl StreamFacts {
-    /// Fills what is not known with what a stream would have that is bare: for one that there is not. Whoever may do something on
-    /// the strength of its name may hear so; whoever needs a tag may not.
+    /// Fills what is not known with what a stream without tags would have, for a stream that does not exist.
+    /// A caller that may use a stream of that name learns that it does not exist; a caller that needs a tag
+    /// does not.
     pub fn assume_bare(&mut self, named: &StreamRef) {
         self.tags.get_or_insert_default();
         let account =

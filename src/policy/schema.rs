@@ -1,4 +1,5 @@
-//! The schema that policies are checked against: `schema.cedarschema`, with this configuration's claims and sets.
+//! The schema that policies are checked against: `schema.cedarschema`, with this configuration's claims and
+//! sets.
 
 use super::config::{AttributeType, Attributes, Config};
 use crate::setting::Mistake;

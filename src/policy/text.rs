@@ -1,5 +1,5 @@
-//! Places in a policy file's text: Cedar's diagnoses carry byte offsets, people want line and column, and a decision
-//! names the line of the policy that made it, which Cedar does not tell.
+//! Places in a policy file's text: Cedar's diagnoses carry byte offsets, people want line and column, and a
+//! decision names the line of the policy that made it, which Cedar does not tell.
 
 use std::ops::Range;
 
@@ -10,8 +10,8 @@ pub(super) fn place(text: &str, offset: usize) -> (usize, usize) {
     (line, before.rsplit('\n').next().map_or(0, |tail| tail.chars().count()) + 1)
 }
 
-/// The policies of a text that parses, each from its first annotation, or `permit` or `forbid`, to its `;`, which
-/// elsewhere stands only in quotes and comments.
+/// The policies of a text that parses, each from its first annotation, or `permit` or `forbid`, to its `;`,
+/// which elsewhere stands only in quotes and comments.
 pub(super) fn spans(text: &str) -> Vec<Range<usize>> {
     let bytes = text.as_bytes();
     let (mut spans, mut at) = (Vec::new(), 0);

@@ -1,7 +1,7 @@
 //! Policies' parts as text, the way their authors write them.
 //!
-//! Cedar prints what it evaluates, `!(a < b)` for `a >= b`, and an explanation should show what stands in the file.
-//! What is not known here is left to Cedar's own printing.
+//! Cedar prints what it evaluates, `!(a < b)` for `a >= b`, and an explanation should show what stands in the
+//! file. What is not known here is left to Cedar's own printing.
 
 use serde_json::Value;
 

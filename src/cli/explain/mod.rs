@@ -1,6 +1,6 @@
-//! `explain`: may they, and why; the same decision as the gateway's, in words.
+//! `explain`: whether a caller may do something, and why. The decision is the gateway's, in words.
 
-mod told;
+mod text;
 
 use super::setup::ConfigFile;
 use crate::app;
@@ -8,7 +8,7 @@ use crate::base::clock;
 use crate::caller::Caller;
 use crate::config::{Config, ConfigSource, InvalidConfig};
 use crate::kvs::{ApiName, Operation, PlaybackMode, StreamArn, StreamName, StreamRef, TimeRange, Timestamp};
-use crate::policy::{Explanation, Footage, Policy, Question, Scene, StreamFacts, Verdict};
+use crate::policy::{ExplainedOutcome, Explanation, Footage, Policy, Question, Scene, StreamFacts};
 use crate::upstream::EntryConfig;
 use anyhow::{Context, bail};
 use serde_json::Value;
@@ -16,7 +16,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use told::Told;
+use text::ExplanationText;
 
 /// Say whether a caller may do something, which policies decide, and what is missing
 #[derive(clap::Args)]
@@ -84,7 +84,7 @@ struct Who {
 /// # Errors
 /// The configuration is refused, or the token is.
 pub fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
-    // 1 says "denied": what could not be asked must not look like an answer.
+    // 1 means "denied", so a question that could not be decided needs another code.
     explain(args).or_else(|error| match error.downcast::<InvalidConfig>() {
         Ok(refused) => Err(refused.into()),
         Err(error) => {
@@ -100,7 +100,7 @@ fn explain(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     }
     let (source, config) = args.file.load()?;
     let now = args.at.unwrap_or_else(|| Timestamp::from(clock::now()));
-    // Policies are read first: whoever tries out claims needs neither secrets nor key sets.
+    // Policies are read first: trying out claims needs neither secrets nor key sets.
     let policy = app::policy(&config, &source)?;
     let caller = match (&args.who.token, &args.who.claims) {
         (Some(token), _) => verified(&config, &source, token, now)?,
@@ -108,8 +108,8 @@ fn explain(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
         (None, None) => bail!("give --token or --claims"),
     };
     let explanation = args.explain(&config, &policy, &caller, now)?;
-    print!("{}", Told(&explanation));
-    Ok(ExitCode::from(u8::from(explanation.verdict != Verdict::Permitted)))
+    print!("{}", ExplanationText(&explanation));
+    Ok(ExitCode::from(u8::from(explanation.verdict != ExplainedOutcome::Permitted)))
 }
 
 impl ExplainArgs {
@@ -137,7 +137,7 @@ impl ExplainArgs {
         self.stream.arn().map_or(self.stream.name().as_str(), StreamArn::as_str)
     }
 
-    /// What is known of the stream without asking KVS.
+    /// What is known of the stream without a request to KVS.
     fn facts(&self, config: &Config) -> anyhow::Result<StreamFacts> {
         let (name, arn) = (self.stream.name(), self.stream.arn());
         let entry = EntryConfig::serving(&config.aws, &self.stream);
@@ -156,13 +156,8 @@ impl ExplainArgs {
     }
 }
 
-/// The caller that the gateway would see.
-fn verified(
-    config: &Config,
-    source: &ConfigSource,
-    token: &str,
-    now: Timestamp,
-) -> anyhow::Result<Arc<Caller>> {
+/// The caller that the gateway would authenticate.
+fn verified(config: &Config, source: &ConfigSource, token: &str, now: Timestamp) -> anyhow::Result<Arc<Caller>> {
     super::setup::runtime()?.block_on(async {
         let identity = app::identity(config, source).await?;
         Ok(identity.verify(token.trim(), now).await?)

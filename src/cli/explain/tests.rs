@@ -45,7 +45,7 @@ struct Line {
     args: ExplainArgs,
 }
 
-fn told(claims: &str, line: &str) -> anyhow::Result<String> {
+fn explained(claims: &str, line: &str) -> anyhow::Result<String> {
     let folder = tempfile::tempdir()?;
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text);
     write("edge.toml", CONFIG)?;
@@ -62,7 +62,7 @@ fn told(claims: &str, line: &str) -> anyhow::Result<String> {
     let now = args.at.unwrap();
     let caller = imagined(&config, args.who.claims.as_ref().unwrap(), now)?;
     let explanation = args.explain(&config, &policy, &caller, now)?;
-    Ok(Told(&explanation).to_string().replace(&format!("{path}/"), ""))
+    Ok(ExplanationText(&explanation).to_string().replace(&format!("{path}/"), ""))
 }
 
 const ALICE: &str = r#"{"sub":"alice","groups":["guards"]}"#;
@@ -76,7 +76,7 @@ fn has(text: &str, words: &[&str]) {
 #[test]
 fn a_permit_is_cited_with_its_text() {
     let line = "--action GetHLSStreamingSessionURL --stream lobby-1 --start 2026-01-10T11:00:00Z";
-    let text = told(ALICE, line).unwrap();
+    let text = explained(ALICE, line).unwrap();
     assert!(text.starts_with("PERMIT\n"), "{text}");
     has(
         &text,
@@ -91,7 +91,7 @@ fn a_permit_is_cited_with_its_text() {
 
 #[test]
 fn a_forbid_is_cited() {
-    let text = told(ALICE, "--action GetHLSStreamingSessionURL --stream vault-1").unwrap();
+    let text = explained(ALICE, "--action GetHLSStreamingSessionURL --stream vault-1").unwrap();
     has(&text, &["DENY: forbidden by not the vault (test.cedar:9)\n", "\ntest.cedar:9: not the vault\n"]);
     assert!(!text.contains("nearest"), "{text}");
 }
@@ -100,7 +100,7 @@ fn a_forbid_is_cited() {
 fn for_a_denial_the_nearest_permits_show_which_part_fails() {
     let line = "--action GetImages --stream lobby-1 --start 2026-01-08T12:00:00Z --end 2026-01-08T12:01:00Z";
     has(
-        &told(ALICE, line).unwrap(),
+        &explained(ALICE, line).unwrap(),
         &[
             "DENY: no policy permits it",
             "holds   principal in Group::\"guards\"\n",
@@ -112,7 +112,7 @@ fn for_a_denial_the_nearest_permits_show_which_part_fails() {
         ],
     );
     let bob = r#"{"sub":"bob","groups":["clerks"],"clearance":2}"#;
-    let text = told(bob, "--action GetClip --stream lobby-1").unwrap();
+    let text = explained(bob, "--action GetClip --stream lobby-1").unwrap();
     let nearest = text.split("nearest").nth(1).unwrap();
     assert!(nearest.find("test#2").unwrap() < nearest.find("guards see").unwrap(), "{text}");
     has(&text, &["FAILS   principal.clearance >= 3\n            principal.clearance is 2\n"]);
@@ -122,7 +122,8 @@ fn for_a_denial_the_nearest_permits_show_which_part_fails() {
 #[test]
 fn tags_are_said_or_not_known() {
     let dave = r#"{"sub":"dave","groups":["tagged"]}"#;
-    let asks = |more: &str| told(dave, &format!("--action DescribeStream --stream cam-1{more}")).unwrap();
+    let asks =
+        |more: &str| explained(dave, &format!("--action DescribeStream --stream cam-1{more}")).unwrap();
     has(&asks(""), &["DENY: policies read the stream's tags", "--untagged"]);
     has(&asks(" --untagged"), &["DENY: no policy permits it", "resource.tags is []"]);
     has(&asks(" --tag site=x"), &["PERMIT\n", "resource.tags        [\"site=x\"]"]);
@@ -131,7 +132,7 @@ fn tags_are_said_or_not_known() {
 #[test]
 fn endpoints_follow_the_call_behind_them() {
     let asks = |more: &str| {
-        told(ALICE, &format!("--action GetDataEndpoint --stream lobby-1 --untagged{more}")).unwrap()
+        explained(ALICE, &format!("--action GetDataEndpoint --stream lobby-1 --untagged{more}")).unwrap()
     };
     assert!(asks(" --api-name GET_IMAGES").starts_with("PERMIT"));
     assert!(asks(" --api-name GET_CLIP").starts_with("DENY"));
@@ -150,7 +151,7 @@ fn what_cannot_be_explained_says_why() {
         (ALICE, "--action GetClip --stream a --token b", "cannot be used with"),
         (ALICE, elsewhere, "no [[aws]] entry serves a"),
     ] {
-        let error = format!("{:#}", told(claims, line).unwrap_err());
+        let error = format!("{:#}", explained(claims, line).unwrap_err());
         assert!(error.contains(words), "{line}: {error}");
     }
 }

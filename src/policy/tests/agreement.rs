@@ -1,10 +1,11 @@
-//! Random policies, callers and requests: what is permitted is what Cedar decides on a request that was built another
-//! way, from JSON against the schema, with the policies as they are written and all of them in one set.
+//! Random policies, callers and requests: what is permitted is what Cedar decides on a request that was built
+//! another way, from JSON against the schema, with the policies as they are written and all of them in one
+//! set.
 
 use super::harness::*;
 use crate::caller::{Attribute, Caller};
 use crate::kvs::{Operation, StreamArn};
-use crate::policy::{Policy, Question, Reads, Reason, Scene, Verdict, schema};
+use crate::policy::{ExplainedOutcome, Policy, Question, Reads, Reason, Scene, schema};
 use cedar_policy::{Authorizer, Context, Decision, Entities, PolicySet, Request, Schema};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -114,24 +115,32 @@ fn any_caller() -> impl Strategy<Value = Caller> {
 
 /// A call that shows footage, with the mode and the range that it shows, told apart from [`Question`].
 #[derive(Clone, Debug)]
-struct Asked {
+struct GeneratedRequest {
     operation: Operation,
     mode: &'static str,
     range: Option<(u64, u64)>,
 }
 
-fn asked() -> impl Strategy<Value = Asked> {
+fn asked() -> impl Strategy<Value = GeneratedRequest> {
     let range = || (0..4000_u64, 0..4000_u64).prop_map(|(end, length)| Some((end + length + 1, end)));
     prop_oneof![
-        Just(Asked { operation: Operation::GetHlsStreamingSessionUrl, mode: "LIVE", range: None }),
-        range().prop_map(|range| Asked {
+        Just(GeneratedRequest { operation: Operation::GetHlsStreamingSessionUrl, mode: "LIVE", range: None }),
+        range().prop_map(|range| GeneratedRequest {
             operation: Operation::GetHlsStreamingSessionUrl,
             mode: "ON_DEMAND",
             range
         }),
-        range().prop_map(|range| Asked { operation: Operation::GetClip, mode: "ON_DEMAND", range }),
-        range().prop_map(|range| Asked { operation: Operation::ListFragments, mode: "ON_DEMAND", range }),
-        Just(Asked { operation: Operation::DescribeStream, mode: "LIVE", range: None }),
+        range().prop_map(|range| GeneratedRequest {
+            operation: Operation::GetClip,
+            mode: "ON_DEMAND",
+            range
+        }),
+        range().prop_map(|range| GeneratedRequest {
+            operation: Operation::ListFragments,
+            mode: "ON_DEMAND",
+            range
+        }),
+        Just(GeneratedRequest { operation: Operation::DescribeStream, mode: "LIVE", range: None }),
     ]
 }
 
@@ -161,7 +170,7 @@ fn independently(
     text: &str,
     schema: &Schema,
     caller: &Caller,
-    asked: &Asked,
+    asked: &GeneratedRequest,
     scene: &Scene,
 ) -> Option<Decision> {
     let facts = scene.stream.as_ref().unwrap();
@@ -222,7 +231,7 @@ fn independently(
     (!failed).then_some(response.decision())
 }
 
-fn request_of(asked: &Asked, scene: &Scene) -> crate::kvs::Request {
+fn request_of(asked: &GeneratedRequest, scene: &Scene) -> crate::kvs::Request {
     let stream = scene.stream.as_ref().unwrap().name.as_str();
     let ago =
         |seconds: u64| serde_json::Number::from_f64((scene.now.millis() - seconds * 1000) as f64 / 1000.0);
@@ -274,7 +283,7 @@ fn what_is_permitted_is_what_cedar_decides() {
 fn agrees(
     policy: &Policy,
     caller: Arc<Caller>,
-    asked: &Asked,
+    asked: &GeneratedRequest,
     scene: &Scene,
     expected: bool,
 ) -> Result<(), &'static str> {
@@ -283,7 +292,7 @@ fn agrees(
     same(policy.permit(caller.clone(), request.clone(), scene).is_ok(), "permit")?;
     let question = Question::of(&request, scene.now);
     same(policy.allows(&caller, &question, scene), "allows")?;
-    same(policy.explain(&caller, &question, scene).verdict == Verdict::Permitted, "explain")?;
+    same(policy.explain(&caller, &question, scene).verdict == ExplainedOutcome::Permitted, "explain")?;
     // Playback of a session is what opening it is, remembered or not.
     if let crate::kvs::Request::Call(call) = &request
         && let Some(session) = call.session()
@@ -297,7 +306,8 @@ fn agrees(
     Ok(())
 }
 
-/// Before facts are fetched: a refusal that needs none is the one that would follow, a permit too, and all else is unknown.
+/// Before facts are fetched: a refusal that needs none is the one that would follow, a permit too, and all
+/// else is unknown.
 #[test]
 fn what_is_decided_without_facts_is_what_any_facts_would_decide() {
     let policies = prop::collection::vec(policy_text(), 1..5);
@@ -343,7 +353,7 @@ fn leaving_out_what_no_policy_reads_and_remembering_the_rest_changes_no_decision
     let config = ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() };
     let same = TestRunner::new(config).run(&(policies, tries), |(policies, tries)| {
         let Some((policy, text)) = loaded(&policies) else { return Ok(()) };
-        let whole = loaded(&policies).unwrap().0.with_every_circumstance();
+        let whole = loaded(&policies).unwrap().0.with_whole_context();
         for (caller, asked, scene) in tries {
             let request = request_of(&asked, &scene);
             let (question, caller) = (Question::of(&request, scene.now), Arc::new(caller));

@@ -1,4 +1,5 @@
-//! `docs/POLICIES.md` and the policies in `config/`: each recipe is loaded as it is printed and decides as promised.
+//! `docs/POLICIES.md` and the policies in `config/`: each recipe is loaded as it is printed and decides as
+//! promised.
 
 use super::harness::*;
 use crate::caller::{Attribute, Caller};

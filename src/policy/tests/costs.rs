@@ -1,8 +1,9 @@
-//! What decisions cost. Not a test of promises: `cargo test --release policy::tests::costs -- --ignored --nocapture`.
+//! What decisions cost. Not a test of promises: `cargo test --release policy::tests::costs -- --ignored
+//! --nocapture`.
 
 use super::harness::*;
 use crate::kvs::Resource;
-use crate::policy::decide::Judgement;
+use crate::policy::permit::Judgement;
 use crate::policy::{Policy, Question};
 use std::time::Instant;
 
@@ -40,7 +41,7 @@ fn costs() {
             let judgement = policy.ask_cedar(book, &caller, operation, &question, &scene);
             assert!(matches!(judgement, Ok(Judgement::Permitted(_))));
         };
-        let whole = policies(count).with_every_circumstance();
+        let whole = policies(count).with_whole_context();
         let all = microseconds(|| ask(&whole));
         let cold = microseconds(|| ask(&policy));
         assert!(policy.allows(&caller, &question, &scene));
@@ -52,7 +53,7 @@ fn costs() {
         };
         let (segment, playlist) = (remembered(&request), remembered(&playlist));
         println!(
-            "{count} policies: decided {all:.1} us with every circumstance, {cold:.1} us with those that are read, \
+            "{count} policies: decided {all:.1} us with the whole context, {cold:.1} us with those that are read, \
              {same:.2} us if the same was asked before; playback, remembered: segment {segment:.2} us, playlist {playlist:.2} us"
         );
     }

@@ -1,7 +1,7 @@
 //! Explanations never disagree with decisions; how they are told is tested where they are printed.
 
 use super::harness::*;
-use crate::policy::{Nearest, Question, Verdict};
+use crate::policy::{ExplainedOutcome, Nearest, Question};
 
 const POLICIES: &str = r#"@id("guards see the lobby")
 permit (principal in Group::"guards", action in Action::"View", resource in StreamSet::"lobby")
@@ -25,7 +25,7 @@ fn explanations_agree_with_decisions() {
                 let question = Question::of(&ask(stream), NOW);
                 let explanation = policy.explain(&caller, &question, &scene(stream));
                 let permitted = permits(&policy, &caller, ask(stream), stream);
-                assert_eq!(explanation.verdict == Verdict::Permitted, permitted);
+                assert_eq!(explanation.verdict == ExplainedOutcome::Permitted, permitted);
                 if permitted {
                     assert!(!explanation.decided_by.is_empty());
                 } else {

@@ -1,14 +1,15 @@
-//! Decisions by everything that was put to Cedar, so that the same question is put to it once.
+//! Decisions by everything that Cedar was given, so that it decides the same question once.
 //!
-//! Cedar's answer is a function of the policies, the three entities and the circumstances that the policies read. The key
-//! is all of that except the policies, since each set of policies has a cache of its own. Keys are compared in full and
-//! never by a digest alone, so that no two callers can be confused. An age that policies only compare with numbers is in
-//! the key as far as that: which of them it has passed. Read in any other way it is there in whole seconds, so that Cedar
-//! is asked once a second. Where `context.now` is read it is asked each time.
+//! Cedar's answer is a function of the policies, the three entities and the parts of the context that the
+//! policies read. The key is all of that except the policies, since each set of policies has a cache of its
+//! own. Keys are compared in full and never by a digest alone, so that no two callers can be confused. An age
+//! that policies only compare with numbers is in the key as far as that: which of them it has passed. Read in
+//! any other way it is there in whole seconds, so that Cedar is asked once a second. Where `context.now` is
+//! read it is asked each time.
 
-use super::decide::Judgement;
-use super::est::{Circumstances, Reading};
+use super::permit::Judgement;
 use super::question::{Question, Scene, StreamFacts};
+use super::syntax::{ContextReads, ReadAs};
 use crate::caller::Caller;
 use crate::kvs::{Operation, PlaybackMode};
 use moka::Equivalent;
@@ -23,11 +24,12 @@ const CAPACITY: u64 = 20_000;
 const TIME_TO_LIVE: Duration = Duration::from_secs(60);
 
 /// The decisions of one set of policies.
-pub(super) struct DecisionCache(moka::sync::Cache<Key, Judgement, foldhash::fast::RandomState>);
+pub(super) struct DecisionCache(moka::sync::Cache<DecisionKey, Judgement, foldhash::fast::RandomState>);
 
-/// The circumstances that are read, as far as the outcome can depend on them. The issuer is the caller's.
+/// The members of the context that are read, as far as the outcome depends on them. The issuer is part of the
+/// caller.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) struct Told {
+pub(super) struct ContextValues {
     mode: Option<PlaybackMode>,
     start_age: Option<i64>,
     end_age: Option<i64>,
@@ -35,18 +37,18 @@ pub(super) struct Told {
     source_ip: Option<IpAddr>,
 }
 
-/// Which circumstances some policies read, looked up by name once.
-pub(super) struct Readings {
+/// Which members of the context some policies read, and how, looked up by name once.
+pub(super) struct ReadMembers {
     now: bool,
     mode: bool,
     source_ip: bool,
-    start_age: Option<Reading>,
-    end_age: Option<Reading>,
-    duration: Option<Reading>,
+    start_age: Option<ReadAs>,
+    end_age: Option<ReadAs>,
+    duration: Option<ReadAs>,
 }
 
-impl Readings {
-    pub fn of(reads: &Circumstances) -> Self {
+impl ReadMembers {
+    pub fn of(reads: &ContextReads) -> Self {
         Self {
             now: reads.holds("now"),
             mode: reads.holds("mode"),
@@ -57,14 +59,14 @@ impl Readings {
         }
     }
 
-    /// `None` if the question is never the same twice.
-    pub fn told(&self, question: &Question, scene: &Scene) -> Option<Told> {
+    /// The values that are read. `None` if they are never the same twice.
+    pub fn of_question(&self, question: &Question, scene: &Scene) -> Option<ContextValues> {
         if self.now {
             return None;
         }
         // Worked out only where one is read.
         let ages = || question.footage.ages(scene.now);
-        Some(Told {
+        Some(ContextValues {
             mode: self.mode.then(|| question.mode()),
             start_age: self.start_age.as_ref().map(|reading| reading.of(ages().start)),
             end_age: self.end_age.as_ref().map(|reading| reading.of(ages().end)),
@@ -74,25 +76,25 @@ impl Readings {
     }
 }
 
-/// What is asked, as far as the answer depends on it.
+/// What is decided, as far as the answer depends on it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum About {
-    /// Is it permitted under these circumstances?
-    Told(Operation, Told),
-    /// As above, put to the policies without their circumstances.
-    Reach(Operation, Told),
+    /// Is it permitted in this context?
+    Request(Operation, ContextValues),
+    /// As above, by the policies without their conditions on the context.
+    Reach(Operation, ContextValues),
 }
 
 /// What a decision depends on, borrowed.
 #[derive(Clone, Copy)]
-pub(super) struct Asked<'a> {
+pub(super) struct KeyRef<'a> {
     pub caller: &'a Arc<Caller>,
     pub about: About,
     pub stream: Option<&'a StreamFacts>,
 }
 
 /// The same, owned.
-struct Key {
+struct DecisionKey {
     caller: Arc<Caller>,
     about: About,
     stream: Option<StreamFacts>,
@@ -107,30 +109,30 @@ impl DecisionCache {
     /// The decision on this question, made by `decide` if it is not in the cache. An error is not kept.
     pub fn get_or_decide<E>(
         &self,
-        asked: &Asked<'_>,
+        key: &KeyRef<'_>,
         decide: impl FnOnce() -> Result<Judgement, E>,
     ) -> Result<Judgement, E> {
-        if let Some(judgement) = self.0.get(asked) {
+        if let Some(judgement) = self.0.get(key) {
             return Ok(judgement);
         }
         let judgement = decide()?;
-        self.0.insert(asked.owned(), judgement.clone());
+        self.0.insert(key.owned(), judgement.clone());
         Ok(judgement)
     }
 }
 
-impl Asked<'_> {
-    fn same(&self, other: &Asked<'_>) -> bool {
+impl KeyRef<'_> {
+    fn same(&self, other: &KeyRef<'_>) -> bool {
         self.about == other.about && self.stream == other.stream && is_same(self.caller, other.caller)
     }
 
-    fn owned(&self) -> Key {
-        Key { caller: self.caller.clone(), about: self.about, stream: self.stream.cloned() }
+    fn owned(&self) -> DecisionKey {
+        DecisionKey { caller: self.caller.clone(), about: self.about, stream: self.stream.cloned() }
     }
 }
 
-/// Whether policies see the same caller. Neither the token's id nor its end is put to Cedar: a renewed token is the same
-/// caller.
+/// Whether policies see the same caller. Neither the token's id nor its end is put to Cedar: a renewed token
+/// is the same caller.
 fn is_same(a: &Arc<Caller>, b: &Arc<Caller>) -> bool {
     Arc::ptr_eq(a, b)
         || (a.subject == b.subject
@@ -139,13 +141,13 @@ fn is_same(a: &Arc<Caller>, b: &Arc<Caller>) -> bool {
             && a.attributes == b.attributes)
 }
 
-impl Key {
-    fn asked(&self) -> Asked<'_> {
-        Asked { caller: &self.caller, about: self.about, stream: self.stream.as_ref() }
+impl DecisionKey {
+    fn borrowed(&self) -> KeyRef<'_> {
+        KeyRef { caller: &self.caller, about: self.about, stream: self.stream.as_ref() }
     }
 }
 
-impl Hash for Asked<'_> {
+impl Hash for KeyRef<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         // Enough to spread keys evenly; the comparison tells them apart.
         self.caller.subject.hash(state);
@@ -155,23 +157,23 @@ impl Hash for Asked<'_> {
     }
 }
 
-impl Hash for Key {
+impl Hash for DecisionKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.asked().hash(state);
+        self.borrowed().hash(state);
     }
 }
 
-impl PartialEq for Key {
+impl PartialEq for DecisionKey {
     fn eq(&self, other: &Self) -> bool {
-        self.asked().same(&other.asked())
+        self.borrowed().same(&other.borrowed())
     }
 }
 
-impl Eq for Key {}
+impl Eq for DecisionKey {}
 
-impl Equivalent<Key> for Asked<'_> {
-    fn equivalent(&self, key: &Key) -> bool {
-        self.same(&key.asked())
+impl Equivalent<DecisionKey> for KeyRef<'_> {
+    fn equivalent(&self, key: &DecisionKey) -> bool {
+        self.same(&key.borrowed())
     }
 }
 
@@ -199,20 +201,21 @@ mod tests {
         StreamFacts { name, region: "eu-west-1".into(), account: None, arn: None, tags: Some([].into()) }
     }
 
-    const NONE: Told = Told { mode: None, start_age: None, end_age: None, duration: None, source_ip: None };
+    const NONE: ContextValues =
+        ContextValues { mode: None, start_age: None, end_age: None, duration: None, source_ip: None };
 
     #[test]
     fn only_the_same_question_of_the_same_caller_is_remembered() {
         let (decisions, decided) = (DecisionCache::new(), Cell::new(0));
         let asks_anew = |caller: Caller, operation: Operation, stream: StreamFacts| {
             let before = decided.get();
-            let about = About::Told(operation, NONE);
-            let asked = Asked { caller: &Arc::new(caller), about, stream: Some(&stream) };
+            let about = About::Request(operation, NONE);
+            let key = KeyRef { caller: &Arc::new(caller), about, stream: Some(&stream) };
             let decide = || {
                 decided.set(before + 1);
                 Ok::<_, ()>(Judgement::Refused(Reason::NoPermit))
             };
-            decisions.get_or_decide(&asked, decide).unwrap();
+            decisions.get_or_decide(&key, decide).unwrap();
             decided.get() > before
         };
         let operation = Operation::GetHlsStreamingSessionUrl;
@@ -250,34 +253,34 @@ mod tests {
         let (caller, facts) = (Arc::new(caller()), facts());
         let decides = |decisions: &DecisionCache, about: About| {
             let decided = Cell::new(false);
-            let asked = Asked { caller: &caller, about, stream: Some(&facts) };
+            let key = KeyRef { caller: &caller, about, stream: Some(&facts) };
             let decide = || {
                 decided.set(true);
                 Ok::<_, ()>(Judgement::Permitted(Arc::from([])))
             };
-            decisions.get_or_decide(&asked, decide).unwrap();
+            decisions.get_or_decide(&key, decide).unwrap();
             decided.get()
         };
-        let young = Told { start_age: Some(1), ..NONE };
+        let young = ContextValues { start_age: Some(1), ..NONE };
         for about in [
-            About::Told(Operation::GetClip, NONE),
-            About::Told(Operation::GetImages, NONE),
+            About::Request(Operation::GetClip, NONE),
+            About::Request(Operation::GetImages, NONE),
             About::Reach(Operation::GetImages, NONE),
-            About::Told(Operation::GetClip, young),
-            About::Told(
+            About::Request(Operation::GetClip, young),
+            About::Request(
                 Operation::GetHlsStreamingSessionUrl,
-                Told { source_ip: Some([10, 0, 0, 1].into()), ..NONE },
+                ContextValues { source_ip: Some([10, 0, 0, 1].into()), ..NONE },
             ),
-            About::Told(
+            About::Request(
                 Operation::GetHlsStreamingSessionUrl,
-                Told { source_ip: Some([10, 0, 0, 2].into()), ..NONE },
+                ContextValues { source_ip: Some([10, 0, 0, 2].into()), ..NONE },
             ),
         ] {
             assert!(decides(&decisions, about), "{about:?}");
             assert!(!decides(&decisions, about), "{about:?}");
             assert!(decides(&others, about), "after a reload: {about:?}");
         }
-        let failed = Asked { caller: &caller, about: About::Reach(Operation::GetClip, young), stream: None };
+        let failed = KeyRef { caller: &caller, about: About::Reach(Operation::GetClip, young), stream: None };
         assert!(decisions.get_or_decide(&failed, || Err(())).is_err());
         assert!(
             decisions.get_or_decide(&failed, || Ok::<_, ()>(Judgement::Permitted(Arc::from([])))).is_ok()

@@ -1,67 +1,67 @@
-//! The policies that one question is put to, sorted out at load: those whose scope names the action, with what they read.
+//! The policies that decide one kind of question, selected at load, with what they read.
 
-use super::Reads;
-use super::decisions::Readings;
+use super::decision_cache::ReadMembers;
 use super::entities::Terms;
-use super::est::{self, Circumstances};
 use super::load::Statement;
+use super::reads::Reads;
+use super::syntax::{self, ContextReads};
 use crate::kvs::Operation;
 use cedar_policy::{ActionConstraint, Effect, Policy as Statute, PolicySet};
 use serde_json::Value;
 
-/// Policies to ask, and what they read of streams and circumstances.
-pub(super) struct Book {
+/// Policies that decide together, and what they read of streams and of the context.
+pub(super) struct ActionPolicies {
     pub set: PolicySet,
     pub reads: Reads,
-    pub circumstances: Circumstances,
-    pub readings: Readings,
-    /// The policies without their circumstances.
+    pub context_reads: ContextReads,
+    pub members: ReadMembers,
+    /// Conditions on the context were taken out.
     pub reach: bool,
 }
 
-impl Book {
+impl ActionPolicies {
     /// The policies that may decide on an operation.
     ///
     /// # Errors
     /// Cedar does not take them as a set.
     pub fn of(statements: &[Statement], operation: Operation, terms: &Terms) -> Result<Self, String> {
         let own = statements.iter().filter(|s| concerns(&s.policy, operation, terms));
-        let reads = own.clone().fold(Reads::default(), |all, s| all.or(est::reads(&s.est)));
-        let circumstances =
-            own.clone().map(|s| Circumstances::of(&s.est)).fold(Circumstances::none(), Circumstances::or);
+        let reads = own.clone().fold(Reads::default(), |all, s| all.or(syntax::reads(&s.est)));
+        let context_reads =
+            own.clone().map(|s| ContextReads::of(&s.est)).fold(ContextReads::none(), ContextReads::or);
         let set =
             PolicySet::from_policies(own.map(|s| s.policy.clone())).map_err(|error| error.to_string())?;
-        Ok(Self { set, reads, readings: Readings::of(&circumstances), circumstances, reach: false })
+        Ok(Self { set, reads, members: ReadMembers::of(&context_reads), context_reads, reach: false })
     }
 
-    /// All policies without what depends on circumstances: permits lose those conditions, and a `forbid` that has any is
-    /// left out.
+    /// All policies without what depends on the context: permits lose those conditions, and a `forbid` that
+    /// has any is left out.
     ///
     /// # Errors
-    /// As [`Book::of`].
+    /// As [`ActionPolicies::of`].
     pub fn reach(statements: &[Statement], reads: Reads) -> Result<Self, String> {
-        let set = without(statements, est::reads_context)?;
-        let circumstances = Circumstances::none();
-        Ok(Self { set, reads, readings: Readings::of(&circumstances), circumstances, reach: true })
+        let set = without(statements, syntax::reads_context)?;
+        let context_reads = ContextReads::none();
+        Ok(Self { set, reads, members: ReadMembers::of(&context_reads), context_reads, reach: true })
     }
 
-    /// All policies without what depends on circumstances or on facts that are fetched: what they refuse, they refuse whatever a
-    /// stream's tags, ARN and account are, and whenever it is asked.
+    /// All policies without what depends on the context or on facts that are fetched: what these refuse is
+    /// refused whatever a stream's tags, ARN and account are, and at any time.
     ///
     /// # Errors
-    /// As [`Book::of`].
+    /// As [`ActionPolicies::of`].
     pub fn outlook(statements: &[Statement]) -> Result<Self, String> {
-        let varies = |body: &Value| est::reads_context(body) || est::reads(body) != Reads::default();
-        let (set, circumstances) = (without(statements, varies)?, Circumstances::none());
-        let readings = Readings::of(&circumstances);
-        Ok(Self { set, reads: Reads::default(), readings, circumstances, reach: true })
+        let varies = |body: &Value| syntax::reads_context(body) || syntax::reads(body) != Reads::default();
+        let (set, context_reads) = (without(statements, varies)?, ContextReads::none());
+        let members = ReadMembers::of(&context_reads);
+        Ok(Self { set, reads: Reads::default(), members, context_reads, reach: true })
     }
 
-    /// As if every circumstance were read: what tests compare with.
+    /// As if the whole context were read: the reference that tests compare with.
     #[cfg(test)]
     pub fn read_everything(&mut self) {
-        self.circumstances = Circumstances::All;
-        self.readings = Readings::of(&self.circumstances);
+        self.context_reads = ContextReads::All;
+        self.members = ReadMembers::of(&self.context_reads);
     }
 }
 
@@ -78,13 +78,13 @@ fn concerns(policy: &Statute, operation: Operation, terms: &Terms) -> bool {
 fn without(statements: &[Statement], such: impl Fn(&Value) -> bool) -> Result<PolicySet, String> {
     let mut set = PolicySet::new();
     for statement in statements {
-        let mut pieces = est::pieces(&statement.est);
+        let mut pieces = syntax::pieces(&statement.est);
         let all = pieces.len();
         pieces.retain(|piece| !such(&piece.body));
         if pieces.len() < all && statement.policy.effect() == Effect::Forbid {
             continue;
         }
-        let est = est::with_conditions(&statement.est, &pieces);
+        let est = syntax::with_conditions(&statement.est, &pieces);
         let policy =
             Statute::from_json(Some(statement.id().clone()), est).map_err(|error| error.to_string())?;
         set.add(policy).map_err(|error| error.to_string())?;

@@ -1,19 +1,19 @@
 //! An explanation in words.
 
-use crate::policy::{Explanation, Nearest, Part, Reason, Verdict};
+use crate::policy::{ExplainedOutcome, Explanation, Nearest, PolicyPart, Reason};
 use std::fmt::{self, Write};
 
-/// An explanation as people read it.
-pub struct Told<'a>(pub &'a Explanation);
+/// Prints an explanation.
+pub struct ExplanationText<'a>(pub &'a Explanation);
 
-impl fmt::Display for Told<'_> {
+impl fmt::Display for ExplanationText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Explanation { verdict, decided_by, nearest, facts } = self.0;
         match verdict {
-            Verdict::Permitted => writeln!(f, "PERMIT")?,
-            Verdict::Denied(reason) => writeln!(f, "DENY: {reason}")?,
+            ExplainedOutcome::Permitted => writeln!(f, "PERMIT")?,
+            ExplainedOutcome::Denied(reason) => writeln!(f, "DENY: {reason}")?,
         }
-        if *verdict == Verdict::Denied(Reason::Unknown("tags")) {
+        if *verdict == ExplainedOutcome::Denied(Reason::Unknown("tags")) {
             writeln!(f, "(The gateway asks KVS for them; here say --tag KEY=VALUE or --untagged.)")?;
         }
         for policy in decided_by {
@@ -21,12 +21,12 @@ impl fmt::Display for Told<'_> {
             writeln!(f, "{}", indented(&policy.text))?;
         }
         if !nearest.is_empty() {
-            writeln!(f, "\nThe permits that come nearest, and what they ask for:")?;
+            writeln!(f, "\nThe permits that come nearest, and what they require:")?;
         }
         for near in nearest {
             self.near(near, f)?;
         }
-        writeln!(f, "\nWhat the policies were told:")?;
+        writeln!(f, "\nWhat the policies were given:")?;
         let width = facts.keys().map(String::len).max().unwrap_or_default();
         for (name, value) in facts {
             writeln!(f, "  {name:width$}  {value}")?;
@@ -35,7 +35,7 @@ impl fmt::Display for Told<'_> {
     }
 }
 
-impl Told<'_> {
+impl ExplanationText<'_> {
     fn near(&self, near: &Nearest, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "\n{}:{}: {}", near.policy.path.display(), near.policy.line, near.policy.id)?;
         for part in &near.parts {
@@ -52,7 +52,7 @@ impl Told<'_> {
         Ok(())
     }
 
-    fn why(&self, part: &Part) -> String {
+    fn why(&self, part: &PolicyPart) -> String {
         let mut lines = String::new();
         if let Err(problem) = &part.holds {
             let _ = writeln!(lines, "            {problem}");

@@ -1,9 +1,9 @@
-//! Looking into policies: which facts they read, what their conditions are made of.
+//! The syntax of policies: which facts they read, and the pieces of their conditions.
 //!
-//! Cedar shows a policy as JSON (its "EST", documented and stable), and that is what is walked here. Everything errs
-//! on the side of caution: an attribute named `tags` counts as the stream's tags whatever it is read from.
+//! Cedar gives a policy as JSON (its "EST", documented and stable), which is walked here. Every answer errs
+//! on the safe side: an attribute named `tags` counts as the stream's tags whatever it is read from.
 
-use super::Reads;
+use super::reads::Reads;
 use crate::kvs::PlaybackMode;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -25,27 +25,27 @@ pub(super) fn reads(policy: &Value) -> Reads {
     reads
 }
 
-/// Which members of `context` some policies read. The others need not be put to Cedar: what nothing reads decides
+/// Which members of `context` some policies read. The others need not be given to Cedar, since they decide
 /// nothing.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Circumstances {
-    /// Somebody reads the context as a whole, or in a way that is not understood here: it must be complete.
+pub(super) enum ContextReads {
+    /// The context is read as a whole, or in a way that is not understood here: it must be complete.
     All,
     /// These, by name.
-    Named(BTreeMap<String, Reading>),
+    Named(BTreeMap<String, ReadAs>),
 }
 
 /// How a member of `context` is read.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Reading {
-    /// In a way that any change of it may change the outcome.
+pub(super) enum ReadAs {
+    /// In a way that any change of the value may change the outcome.
     Wholly,
-    /// Only by comparing it with these numbers, in order and each once: as long as none of them is reached or passed, the
-    /// outcome is the same.
+    /// Only by comparing it with these numbers, in order and each once: as long as none of them is reached or
+    /// passed, the outcome is the same.
     Against(Vec<i64>),
 }
 
-impl Reading {
+impl ReadAs {
     fn or(self, other: Self) -> Self {
         match (self, other) {
             (Self::Against(mut one), Self::Against(mut two)) => {
@@ -66,14 +66,14 @@ impl Reading {
     }
 }
 
-impl Circumstances {
+impl ContextReads {
     /// What one policy reads.
     pub fn of(policy: &Value) -> Self {
         let mut named = BTreeMap::new();
-        if name_circumstances(policy, &mut named) { Self::Named(named) } else { Self::All }
+        if collect_reads(policy, &mut named) { Self::Named(named) } else { Self::All }
     }
 
-    /// What nobody reads.
+    /// Nothing is read.
     pub fn none() -> Self {
         Self::Named(BTreeMap::new())
     }
@@ -93,15 +93,15 @@ impl Circumstances {
     }
 
     /// How a member is read, if it is.
-    pub fn reading(&self, name: &str) -> Option<&Reading> {
+    pub fn reading(&self, name: &str) -> Option<&ReadAs> {
         match self {
-            Self::All => Some(&Reading::Wholly),
+            Self::All => Some(&ReadAs::Wholly),
             Self::Named(named) => named.get(name),
         }
     }
 }
 
-fn add(named: &mut BTreeMap<String, Reading>, name: String, reading: Reading) {
+fn add(named: &mut BTreeMap<String, ReadAs>, name: String, reading: ReadAs) {
     let reading = match named.remove(&name) {
         Some(already) => already.or(reading),
         None => reading,
@@ -120,10 +120,10 @@ fn compared(node: &Value) -> Option<(&str, i64)> {
 }
 
 /// Collects the members of `context` that are read by name; false if it is read in another way.
-fn name_circumstances(node: &Value, named: &mut BTreeMap<String, Reading>) -> bool {
+fn collect_reads(node: &Value, named: &mut BTreeMap<String, ReadAs>) -> bool {
     let context = |node: &Value| node.get("Var").is_some_and(|name| name == "context");
     if let Some((name, number)) = compared(node) {
-        add(named, name.to_owned(), Reading::Against(vec![number]));
+        add(named, name.to_owned(), ReadAs::Against(vec![number]));
         return true;
     }
     if context(node) {
@@ -134,19 +134,20 @@ fn name_circumstances(node: &Value, named: &mut BTreeMap<String, Reading>) -> bo
             && inner.get("left").is_some_and(context)
         {
             let attribute = inner.get("attr").and_then(Value::as_str);
-            return attribute.map(|name| add(named, name.to_owned(), Reading::Wholly)).is_some();
+            return attribute.map(|name| add(named, name.to_owned(), ReadAs::Wholly)).is_some();
         }
     }
     match node {
-        Value::Array(list) => list.iter().all(|inner| name_circumstances(inner, named)),
-        Value::Object(map) => map.values().all(|inner| name_circumstances(inner, named)),
+        Value::Array(list) => list.iter().all(|inner| collect_reads(inner, named)),
+        Value::Object(map) => map.values().all(|inner| collect_reads(inner, named)),
         _ => true,
     }
 }
 
-/// Makes `context has start_age` (and `end_age`, `duration`) ask whether footage of the archive is wanted: the
-/// design calls them absent for LIVE. They can still be read there, as 0, since Cedar's strict checking would
-/// otherwise refuse `context.mode == "LIVE" || context.start_age <= 86400`. True if something was changed.
+/// Makes `context has start_age` (and `end_age`, `duration`) ask whether footage of the archive is wanted:
+/// the design calls them absent for LIVE. They can still be read there, as 0, since Cedar's strict checking
+/// would otherwise refuse `context.mode == "LIVE" || context.start_age <= 86400`. True if something was
+/// changed.
 pub(super) fn ask_mode_instead(policy: &mut Value) -> bool {
     let absent_for_live = policy.get("has").is_some_and(|has| {
         has["left"] == json!({"Var": "context"})
@@ -232,28 +233,29 @@ pub(super) fn attributes(node: &Value, found: &mut impl FnMut(&str, Option<&str>
 
 /// One part of a policy's conditions that must hold by itself.
 #[derive(Clone, Debug)]
-pub(super) struct Piece {
+pub(super) struct ConditionPiece {
     /// True for a part of `unless`, which must not hold.
     pub unless: bool,
     pub body: Value,
 }
 
-impl Piece {
+impl ConditionPiece {
     /// As a condition of a policy.
     pub fn condition(&self) -> Value {
         json!({"kind": if self.unless { "unless" } else { "when" }, "body": self.body})
     }
 }
 
-/// A policy's conditions in pieces: `when { a && b } unless { c || d }` holds where a and b hold and c and d do not.
+/// A policy's conditions in pieces: `when { a && b } unless { c || d }` holds where a and b hold and c and d
+/// do not.
 ///
 /// Cedar stops at the first piece that fails, so a later one may make sense only after an earlier one.
-pub(super) fn pieces(policy: &Value) -> Vec<Piece> {
+pub(super) fn pieces(policy: &Value) -> Vec<ConditionPiece> {
     let mut pieces = Vec::new();
     for condition in policy["conditions"].as_array().into_iter().flatten() {
         let unless = condition["kind"] == "unless";
         split(&condition["body"], if unless { "||" } else { "&&" }, &mut |body| {
-            pieces.push(Piece { unless, body: body.clone() });
+            pieces.push(ConditionPiece { unless, body: body.clone() });
         });
     }
     pieces
@@ -270,9 +272,9 @@ fn split(body: &Value, operator: &str, found: &mut impl FnMut(&Value)) {
 }
 
 /// The policy with these conditions in place of its own.
-pub(super) fn with_conditions(policy: &Value, pieces: &[Piece]) -> Value {
+pub(super) fn with_conditions(policy: &Value, pieces: &[ConditionPiece]) -> Value {
     let mut policy = policy.clone();
-    policy["conditions"] = pieces.iter().map(Piece::condition).collect();
+    policy["conditions"] = pieces.iter().map(ConditionPiece::condition).collect();
     policy
 }
 
@@ -311,11 +313,11 @@ mod tests {
 
     #[test]
     fn circumstances_are_found_however_they_are_read() {
-        let named = |text: &str| match Circumstances::of(&json(&format!(
+        let named = |text: &str| match ContextReads::of(&json(&format!(
             "permit (principal in Group::\"now\", action, resource) when {{ {text} }};"
         ))) {
-            Circumstances::All => "all".to_owned(),
-            Circumstances::Named(names) => names.into_keys().collect::<Vec<_>>().join(" "),
+            ContextReads::All => "all".to_owned(),
+            ContextReads::Named(names) => names.into_keys().collect::<Vec<_>>().join(" "),
         };
         for (text, expected) in [
             ("true", ""),
@@ -343,24 +345,24 @@ mod tests {
     fn a_number_that_is_only_compared_matters_as_far_as_that() {
         let reading = |text: &str| {
             let policy = json(&format!("permit (principal, action, resource) when {{ {text} }};"));
-            Circumstances::of(&policy).reading("start_age").cloned()
+            ContextReads::of(&policy).reading("start_age").cloned()
         };
-        let against = |numbers: &[i64]| Some(Reading::Against(numbers.to_vec()));
+        let against = |numbers: &[i64]| Some(ReadAs::Against(numbers.to_vec()));
         for (text, expected) in [
             ("context.start_age <= 5", against(&[5])),
             ("7 < context.start_age && context.start_age != 5", against(&[5, 7])),
             (r#"context["start_age"] >= 0 || principal.x == context.end_age"#, against(&[0])),
-            ("context.start_age <= 5 && context.start_age < context.end_age", Some(Reading::Wholly)),
-            ("context.start_age + 1 <= 5", Some(Reading::Wholly)),
-            ("[5].contains(context.start_age)", Some(Reading::Wholly)),
-            ("context.start_age == principal.limit", Some(Reading::Wholly)),
+            ("context.start_age <= 5 && context.start_age < context.end_age", Some(ReadAs::Wholly)),
+            ("context.start_age + 1 <= 5", Some(ReadAs::Wholly)),
+            ("[5].contains(context.start_age)", Some(ReadAs::Wholly)),
+            ("context.start_age == principal.limit", Some(ReadAs::Wholly)),
             ("context.end_age <= 5", None),
         ] {
             assert_eq!(reading(text), expected, "{text}");
         }
         let steps = |numbers: &[i64]| (0..=9).map(|n| against(numbers).unwrap().of(n)).collect::<Vec<_>>();
         assert_eq!(steps(&[3, 6]), [0, 0, 0, 1, 2, 2, 3, 4, 4, 4]);
-        assert_eq!(Reading::Wholly.of(6), 6);
+        assert_eq!(ReadAs::Wholly.of(6), 6);
     }
 
     #[test]
@@ -376,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn absent_for_live_is_asked_of_the_mode() {
+    fn absent_for_live_becomes_a_comparison_of_the_mode() {
         let mut policy = json(
             "permit (principal, action, resource) when { !(context has start_age) && principal has x };",
         );
