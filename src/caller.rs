@@ -1,14 +1,13 @@
 //! The authenticated caller: made by `identity`, judged by `policy`, sealed into capabilities by `playback`.
 //!
-//! A `Caller` says what a verified token said, nothing more; it holds no token. Whoever has one has been
-//! authenticated, not authorized.
+//! A `Caller` holds what a verified token says, but not the token. It has been authenticated, not authorized.
 
 use crate::kvs::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Who is asking.
+/// An authenticated caller.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Caller {
     /// The issuer's `iss`, exactly.
@@ -26,7 +25,7 @@ pub struct Caller {
     /// Further attributes by the issuer's claim map.
     #[serde(rename = "a", skip_serializing_if = "BTreeMap::is_empty", default)]
     pub attributes: BTreeMap<String, Attribute>,
-    /// The token's `exp`: what it vouches for ends here.
+    /// The token's `exp`.
     #[serde(rename = "x")]
     pub expires: Timestamp,
 }
@@ -46,11 +45,13 @@ pub enum Attribute {
 }
 
 impl Caller {
-    /// Who this is, uniquely: subjects are unique within their issuer only, so two issuers' `alice` are two. What
-    /// counts, queues or shares by user uses this; people read [`Caller::subject`]. Made anew at each call.
+    /// A unique name: subjects are unique within their issuer only, so the `alice` of two issuers are two
+    /// principals. What counts, queues or shares by user uses this; logs show [`Caller::subject`]. Allocates
+    /// at each call.
     #[must_use]
     pub fn principal(&self) -> Arc<str> {
-        // The length says where the issuer ends, so that no choice of subject can look like another issuer's.
+        // The length marks the end of the issuer, so that no choice of subject gives another issuer's
+        // principal.
         format!("{}:{}{}", self.issuer.len(), self.issuer, self.subject).into()
     }
 }
@@ -82,7 +83,7 @@ mod tests {
         };
         assert_eq!(alice.principal(), renewed.principal());
         assert_ne!(alice.principal(), caller("https://other.example.net/", "alice").principal());
-        // Whoever may choose his subject must not be able to move the border.
+        // The choice of a subject must not move the border.
         assert_ne!(caller("https://a/", "b/alice").principal(), caller("https://a/b/", "alice").principal());
     }
 

@@ -1,5 +1,5 @@
-//! What settings are made of: sizes, durations, secrets; and the mistake, which says where a setting is wrong and
-//! what to write instead.
+//! The values that settings are made of: sizes, durations, secrets. [`Mistake`] says where a setting is wrong
+//! and what to write instead.
 //!
 //! Each part has a `Config` of these; the file as a whole is read by `config`.
 
@@ -155,7 +155,8 @@ impl Secret {
 pub enum SecretSource {
     /// An environment variable.
     Env(String),
-    /// A file; relative paths start at the configuration file's folder. A line break at its end is not part of it.
+    /// A file; relative paths start at the configuration file's folder. A line break at its end is not part
+    /// of it.
     File(PathBuf),
 }
 
@@ -188,7 +189,7 @@ impl SecretSource {
         }
     }
 
-    /// Tells whether the secret has changed since; `None` while it cannot be read.
+    /// A digest by which a changed secret is noticed; `None` while it cannot be read.
     #[must_use]
     pub fn fingerprint(&self) -> Option<[u8; 32]> {
         let secret = self.read().ok()?;
