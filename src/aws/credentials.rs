@@ -1,10 +1,10 @@
-//! Credentials that are there when a request needs them: obtained once for everybody, renewed ahead of their end,
-//! renewed at once when AWS says that they have run out.
+//! AWS credentials that are ready when a request needs them: obtained once for all requests, renewed before
+//! they expire, and renewed at once when AWS says that they have expired.
 //!
-//! AWS's default chain does not cache (five requests would run a credential process five times), so the caching is
-//! here. Inside the last five minutes the old set still signs while a new one is fetched in the background; when
-//! fetching fails, the old set signs until its real end. A failed chain is asked again at most every two seconds,
-//! because off EC2 each attempt can cost seconds.
+//! AWS's default chain does not cache (five requests would run a credential process five times), so the
+//! caching is here. During the last five minutes the old set still signs while a new one is fetched in the
+//! background. When fetching fails, the old set signs until its real end. A failed chain is tried again at
+//! most every two seconds, because off EC2 each attempt can take seconds.
 
 use super::transport::{SmithyConnector, Transport};
 use crate::base::clock;
@@ -20,7 +20,7 @@ use tokio::time::Instant;
 /// Where one set of credentials comes from.
 #[derive(Clone, Default)]
 pub struct CredentialsSource {
-    /// The region whose STS is asked.
+    /// The region whose STS is called.
     pub region: String,
     /// A profile of the shared files, instead of the default one.
     pub profile: Option<String>,
@@ -55,7 +55,7 @@ pub type ReportExpiry = Box<dyn Fn(Option<SystemTime>) + Send + Sync>;
 const AHEAD: Duration = Duration::from_secs(300);
 /// How long one attempt may take.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How long a failure is the answer before the chain is asked again.
+/// How long a failure is returned before the chain is tried again.
 const COOLING: Duration = Duration::from_secs(2);
 /// A set younger than this is not thrown away because AWS refused it: it has just been made.
 const YOUNG: Duration = Duration::from_secs(10);
@@ -185,12 +185,13 @@ impl CachedCredentials {
         if let Some(error) = self.cooling() {
             return Err(error);
         }
-        // To its end even if this caller leaves: the new set serves the next ones.
+        // Runs to its end even if this caller leaves: the new set serves later requests.
         let asked = self.asking.start((), || Arc::clone(self).ask()).result().await;
         asked.unwrap_or_else(|_| Err(Error("the attempt to obtain them failed".into())))
     }
 
-    /// The kept set, if it serves somebody who was refused with another one, or whose own one is brand new.
+    /// The current set, if it differs from the refused one, or is so new that it is not the reason for the
+    /// refusal.
     fn settled(&self, refused: Option<&Credentials>) -> Option<Arc<Credentials>> {
         let (keys, freshness) = self.good()?;
         match refused {

@@ -1,7 +1,7 @@
 //! What every AWS call needs: host names, credentials, signatures.
 //!
-//! Nothing here knows the operations of Kinesis Video Streams or how bytes travel. `upstream` puts these together with the
-//! HTTP client of `net`, which the credential chain is given as a function.
+//! Nothing here knows the operations of Kinesis Video Streams or how bytes travel. `upstream` puts these
+//! together with the HTTP client of `net`, which the credential chain is given as a function.
 
 pub mod credentials;
 pub mod hosts;

@@ -1,8 +1,8 @@
 //! SigV4 on a request: a thin layer over AWS's own signer that fixes what this program signs.
 //!
-//! Signed are `host`, `content-type`, every `x-amz-*` header that is already there, and what the signer adds:
-//! nothing that a hop may rewrite, which is the set botocore signs for KVS (`KVS.md` 3.3). The body's real hash is
-//! part of the signature; `x-amz-content-sha256` is sent only where S3 wants it.
+//! Signed are `host`, `content-type`, every `x-amz-*` header that is already there, and what the signer
+//! adds: nothing that a hop may rewrite. This is the set that botocore signs for KVS (docs/KVS.md 3.3). The
+//! body's real hash is part of the signature; `x-amz-content-sha256` is sent only where S3 wants it.
 
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{
@@ -111,7 +111,8 @@ mod tests {
 
     const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 
-    /// One case of AWS's published suite: the request as it comes, and the `Authorization` that it must get.
+    /// One case of AWS's published suite: the request as it is given, and the `Authorization` that it must
+    /// get.
     fn vector(name: &str) -> (Request<()>, Vec<u8>, String, Option<String>) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/sigv4").join(name);
         let read = |file: &str| std::fs::read_to_string(folder.join(file)).unwrap();
@@ -188,10 +189,12 @@ mod tests {
             body: Vec<u8>, path in "/[a-zA-Z0-9._~%-]{0,20}", value in "\\PC{0,20}"
         ) {
             let uri = format!("https://h.example{path}");
-            let Ok(request) = Request::post(uri).header("content-type", value).body(()) else { return Ok(()) };
+            let request = Request::post(uri).header("content-type", value).body(());
+            let Ok(request) = request else { return Ok(()) };
             let mut request = request;
             let keys = Credentials::from_keys("AKIDEXAMPLE", SECRET, None);
-            let _ = sign(&mut request, &body, &keys, Scope { region: "eu-west-1", service: "kinesisvideo" }, UNIX_EPOCH);
+            let scope = Scope { region: "eu-west-1", service: "kinesisvideo" };
+            let _ = sign(&mut request, &body, &keys, scope, UNIX_EPOCH);
         }
     }
 

@@ -1,4 +1,5 @@
-//! Lends the program's own HTTP client to AWS's credential chain, so that no second HTTP and TLS stack is built.
+//! Lends the program's own HTTP client to AWS's credential chain, so that no second HTTP and TLS stack is
+//! built.
 
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
@@ -13,8 +14,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Sends one small request within a bound of time. The metadata endpoints of EC2 and ECS are plain HTTP, so it has
-/// to allow that. An error says whether it is worth another try.
+/// Sends one small request within a bound of time. The metadata endpoints of EC2 and ECS are plain HTTP, so
+/// it has to allow that. An error says whether it is worth another try.
 pub type Transport = Arc<
     dyn Fn(
             http::Request<Bytes>,

@@ -180,14 +180,17 @@ mod tests {
                 if bucket.take(cost, rate, now).is_ok() {
                     passed += u128::from(cost);
                 }
-                let allowed = u128::from(burst) * 1_000_000_000 + (now - start).as_nanos() * u128::from(per_second);
+                let filled = (now - start).as_nanos() * u128::from(per_second);
+                let allowed = u128::from(burst) * 1_000_000_000 + filled;
                 prop_assert!(passed * 1_000_000_000 <= allowed);
             }
         }
 
         /// After the wait that it gave, and not a nanosecond before, the tokens are there.
         #[test]
-        fn a_wait_is_exact(per_second in 1..3000_u64, burst in 1..500_u64, spent in 0..1000_u64, wanted in 1..500_u64) {
+        fn a_wait_is_exact(
+            per_second in 1..3000_u64, burst in 1..500_u64, spent in 0..1000_u64, wanted in 1..500_u64,
+        ) {
             prop_assume!(wanted <= burst);
             let (rate, start) = (Rate { per_second, burst }, Instant::now());
             let mut bucket = Bucket::default();

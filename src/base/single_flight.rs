@@ -336,7 +336,8 @@ mod tests {
         /// gone.
         #[test]
         fn never_two_at_once_and_nothing_left(actions in proptest::collection::vec(action(), 1..40)) {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+            let mut builder = tokio::runtime::Builder::new_current_thread();
+            let runtime = builder.enable_time().start_paused(true).build();
             runtime.unwrap().block_on(async {
                 let flights = SingleFlight::<u8, ()>::default();
                 let active: Arc<[AtomicU32; 3]> = Arc::default();
@@ -362,7 +363,9 @@ mod tests {
                         Action::Start(key) => waiting.push(flights.start(key, work(key))),
                         Action::Leave(at) if at < waiting.len() => drop(waiting.swap_remove(at)),
                         Action::Leave(_) => {}
-                        Action::Wait(millis) => tokio::time::sleep(Duration::from_millis(millis.into())).await,
+                        Action::Wait(millis) => {
+                            tokio::time::sleep(Duration::from_millis(millis.into())).await;
+                        }
                     }
                     // A stopped task goes at its next turn.
                     tokio::task::yield_now().await;

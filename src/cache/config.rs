@@ -9,8 +9,9 @@ use std::time::Duration;
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Memory for bodies: two thirds for whole ones, a quarter for those that still grow and for those that have been let go
-    /// while somebody still reads them or the disk has yet to write them, the rest for the allocator.
+    /// Memory for bodies. Two thirds are for whole ones. A quarter is for those that are arriving and for
+    /// those that have been evicted while they are still read or wait to be written to the disk. The rest
+    /// is for the allocator.
     pub memory: ByteSize,
     /// Nothing is kept longer.
     pub max_age: Span,
@@ -18,9 +19,9 @@ pub struct Config {
     pub settle: Span,
     /// Larger bodies are not kept; they stream through.
     pub max_object: ByteSize,
-    /// A fetch whose body makes no progress for so long is given up.
+    /// A fetch whose body makes no progress for so long is broken off.
     pub stall: Span,
-    /// Who waits so long for an answer to begin lets go of that fetch and starts another, once.
+    /// A request that waits so long for an answer to begin gives that fetch up and starts another, once.
     pub patience: Span,
     /// How long in all one reader of a body too large to be kept may hold back the others before it is cut.
     pub lag: Span,
@@ -100,8 +101,8 @@ impl Config {
         }
     }
 
-    /// What bodies may take together. The rest of `memory` is what the allocator needs to hold them: pages that are not
-    /// full, and those that it has not given back yet.
+    /// What bodies may take together. The rest of `memory` is what the allocator needs to hold them: pages
+    /// that are not full, and those that it has not given back yet.
     pub(super) fn for_bodies(&self) -> u64 {
         self.memory.0 - self.memory.0 / 16
     }
@@ -118,7 +119,8 @@ impl Config {
 
     /// The largest body that is kept.
     pub(super) fn largest(&self) -> u64 {
-        // An entry weighs a little more than its bytes, and a third of what whole ones may take is the most it gets.
+        // An entry weighs a little more than its bytes, and a third of what whole ones may take is the most
+        // it gets.
         self.max_object.0.min(self.for_fills() - self.for_fills() / 8)
     }
 }

@@ -1,7 +1,7 @@
-//! The stored form of a response, and the words for what a fetch brings and what a lookup found.
+//! The stored form of a response, and the types for what a fetch brings and what a lookup found.
 //!
-//! An [`Entry`] is whole and never changes: readers share its chunks without a lock. It knows its length and, once
-//! somebody asked, its entity tag.
+//! An [`Entry`] is whole and never changes, so readers share its chunks without a lock. Its length is
+//! always known. Its entity tag is computed when it is first needed.
 
 use super::key::Key;
 use super::memory::account::Weight;
@@ -24,8 +24,8 @@ pub struct Head {
     pub length: Option<u64>,
     /// When KVS answered: `Age` counts from here, and so do the durations of [`Keep`].
     pub stored: Timestamp,
-    /// A short note of the fetcher's, kept with the body, such as the instant that a picture really shows. At most
-    /// 1 KiB; a longer one keeps the entry off the disk.
+    /// A short note of the fetcher's, kept with the body, such as the instant that a picture really shows.
+    /// At most 1 KiB; a longer one keeps the entry off the disk.
     pub note: Option<Arc<str>>,
 }
 
@@ -36,7 +36,7 @@ impl Head {
         Self { content_type, length, stored, note: None }
     }
 
-    /// Whether a reader who was promised `self` may be given the body behind `other`.
+    /// Whether a reader that has already passed on the head `self` may be given the body behind `other`.
     pub(super) fn promises_the_same_as(&self, other: &Self) -> bool {
         self.content_type == other.content_type && self.length == other.length && self.note == other.note
     }
@@ -48,8 +48,8 @@ pub struct Fetched {
     pub head: Head,
     /// How long it may be kept; see [`super::freshness`].
     pub keep: Keep,
-    /// The body. An error in it means that nothing is stored, so whoever finds out at its very end that it is not
-    /// worth keeping says so by ending it with an error.
+    /// The body. An error in it means that nothing is stored. A fetch that finds out only at the end that
+    /// its body must not be kept therefore ends the body with an error.
     pub body: ByteStream,
 }
 
@@ -65,7 +65,7 @@ pub enum Keep {
         /// How much longer it may be given out.
         stale: Duration,
     },
-    /// Not at all: everybody who asks while it is on its way shares it, and then it is gone.
+    /// Not at all: requests that arrive during the fetch share it, and nothing is kept afterwards.
     No,
 }
 
@@ -96,7 +96,7 @@ pub enum Outcome {
     Hit(Tier),
     /// It was fetched for this request.
     Miss,
-    /// It was on its way for somebody else.
+    /// It was being fetched for another request.
     Collapsed,
     /// It was held, is past its freshness, and is being refreshed.
     Stale,
@@ -178,7 +178,8 @@ impl Entry {
         Self { key, head, life, pieces, ends, etag, own: None }
     }
 
-    /// The same, taking of the budget what its pieces, if they are `blocks` of the budget, do not take themselves.
+    /// Counts the entry against the budget: all of it, or only the bookkeeping if its pieces are `blocks`,
+    /// which count themselves.
     pub(super) fn counted(mut self, reservation: &mut Reservation, blocks: bool) -> Self {
         let own = if blocks { self.bookkeeping() } else { self.weight() };
         self.own = Some(reservation.split(own));
@@ -201,7 +202,8 @@ impl Entry {
         (index, usize::try_from(at - start).unwrap_or(usize::MAX))
     }
 
-    /// The strong entity tag, computed at most once. Bodies over [`LAZY`] come with theirs, so that asking is cheap.
+    /// The strong entity tag, computed at most once. Bodies over [`LAZY`] are hashed while they arrive, so
+    /// this is cheap.
     pub(super) fn etag(&self) -> &HeaderValue {
         self.etag.get_or_init(|| {
             let mut context = Context::new(&SHA256);
@@ -225,8 +227,8 @@ impl Entry {
     }
 }
 
-/// Up to this length the entity tag is computed when first asked for; a longer body is hashed as it arrives, because
-/// hashing it at once would hold up a worker for more than half a millisecond.
+/// Up to this length the entity tag is computed when it is first needed. A longer body is hashed as it
+/// arrives, because hashing it in one go would hold up a worker for more than half a millisecond.
 pub(super) const LAZY: u64 = 1 << 20;
 
 /// `Entry`, `Head`, a content type, an entity tag, and moka's hash slot, entry and two queue nodes.

@@ -1,8 +1,8 @@
-//! May we keep it, and for how long: the table of DESIGN.md 7, decided without I/O.
+//! Whether an answer may be kept, and for how long: the table of docs/BEHAVIOUR.md 7, decided without I/O.
 //!
-//! Each arm of [`keep`] quotes the line of the table that it obeys. Statuses other than 200 never come here with a
-//! chance: "any 4xx/5xx, the 90-byte 200 of 3.6: never" (`KVS.md` 8.1); that a 200 is a true one is known to who read
-//! it.
+//! Each arm of [`keep`] quotes the line of the table that it obeys. Statuses other than 200 are never kept:
+//! "any 4xx/5xx, the 90-byte 200 of 3.6: never" (docs/KVS.md 8.1). Whether a 200 is a real one is for the
+//! reader of the answer to find out.
 
 use super::config::Config;
 use super::entry::Keep;
@@ -55,7 +55,7 @@ pub enum Kind {
     },
     /// The fragments of a range.
     FragmentList {
-        /// Whose clock.
+        /// The clock that selects.
         selector: SelectorType,
         /// The range.
         range: TimeRange,
@@ -95,15 +95,16 @@ pub fn keep(kind: Kind, status: StatusCode, now: Timestamp, rules: &Rules) -> Ke
         // "clip | immutable once `end` is older than cache.settle (60 s); else not kept"
         Kind::Clip { range } if settled(range.end, now, rules) => Keep::For(rules.max_age),
         Kind::Clip { .. } => Keep::No,
-        // "image | immutable if an image and settled; NO_MEDIA 2 s". An image that is not settled may be replaced by a
-        // late upload, so it is kept as briefly.
+        // "image | immutable if an image and settled; NO_MEDIA 2 s". An image that is not settled may be
+        // replaced by a late upload, so it is kept as briefly.
         Kind::Image { at, found: true } if settled(Some(at), now, rules) => Keep::For(rules.max_age),
         Kind::Images { range, complete: true } if settled(range.end, now, rules) => Keep::For(rules.max_age),
         Kind::Image { .. } | Kind::Images { .. } | Kind::LatestImage { found: false, .. } => {
             Keep::For(BRIEFLY)
         }
-        // Issue 5: "stale allowed while one refresh runs; 20 people looking at one camera cost one GetImages per
-        // interval". Past three intervals without a look it is too old to be shown as the newest.
+        // Issue 5: "stale allowed while one refresh runs; 20 people looking at one camera cost one
+        // GetImages per interval". Past three intervals without a look it is too old to be shown as the
+        // newest.
         Kind::LatestImage { found: true, interval } => Keep::Refresh { fresh: interval, stale: interval * 2 },
         // "fragment list | settled server range: 5 min; producer range: 10 s"
         Kind::FragmentList { selector: SelectorType::Producer, .. } => Keep::For(PRODUCER_LIST),
@@ -123,7 +124,7 @@ pub fn keep(kind: Kind, status: StatusCode, now: Timestamp, rules: &Rules) -> Ke
     }
 }
 
-/// Players ask for the last fragments a little after their session has ended.
+/// Players request the last fragments a little after their session has ended.
 const AFTER_SESSION: Duration = Duration::from_secs(5 * 60);
 const BRIEFLY: Duration = Duration::from_secs(2);
 const PRODUCER_LIST: Duration = Duration::from_secs(10);
@@ -152,7 +153,8 @@ fn shorter(keep: Keep, bound: Duration) -> Keep {
     }
 }
 
-/// How much longer the oldest footage in the answer is retained; where its time is not known it may be as new as now.
+/// How much longer the oldest footage in the answer is retained; where its time is not known it may be as
+/// new as now.
 fn left_of_retention(kind: Kind, now: Timestamp, retention: Duration) -> Duration {
     let oldest = match kind {
         Kind::Clip { range } | Kind::FragmentList { range, .. } | Kind::Images { range, .. } => range.start,
@@ -240,7 +242,8 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_is_ever_kept_longer_than_the_bounds(
-            kind in 0..5_usize, at in 0..20_000_u64, length in 0..5000_u64, retention in proptest::option::of(0..5000_u64),
+            kind in 0..5_usize, at in 0..20_000_u64, length in 0..5000_u64,
+            retention in proptest::option::of(0..5000_u64),
             max_age in 1..100_000_u64,
         ) {
             let range = span(at + length, at);

@@ -1,9 +1,10 @@
-//! What makes two requests the same bytes (DESIGN.md 7, first table; `KVS.md` 8.1).
+//! Cache keys: which requests have the same bytes as their answer (docs/BEHAVIOUR.md 7, first table;
+//! docs/KVS.md 8.1).
 //!
-//! A key is the SHA-256 of an injective encoding of what was asked, one constructor per row of the table. It never
-//! holds a user: who may see an entry is decided before the cache is reached (law 1). Beside the digest it carries
-//! two short tags of its stream, so that a purge finds every entry of a stream without the key growing a heap
-//! allocation.
+//! A key is the SHA-256 of an injective encoding of the request, with one constructor per row of the table.
+//! It never holds a user: who may see an entry is decided before the cache is reached. Beside the digest it
+//! carries two short tags of its stream, so that a purge finds every entry of a stream without a heap
+//! allocation in the key.
 
 use crate::kvs::operations::ImageFormat;
 use crate::kvs::{
@@ -23,10 +24,10 @@ pub struct Key {
     pub(super) name: u64,
 }
 
-/// One still picture as it is asked for.
+/// One still picture, as requested.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Picture {
-    /// Whose clock `at` is read on.
+    /// The clock that `at` is read on.
     pub selector: SelectorType,
     /// The instant.
     pub at: Timestamp,
@@ -34,15 +35,16 @@ pub struct Picture {
     pub format: ImageFormat,
     /// JPEG quality; absent means KVS's own default, which is 80, and the two are one picture.
     pub quality: Option<u8>,
-    /// Width in pixels, if asked for.
+    /// Width in pixels, if the request names one.
     pub width: Option<u16>,
-    /// Height in pixels, if asked for.
+    /// Height in pixels, if the request names one.
     pub height: Option<u16>,
 }
 
 impl Key {
-    /// A resource of an upstream playback session: init, media, playlist, manifest. `stream` is the stream's ARN,
-    /// or its name where the ARN is not known; it is there for [`super::Cache::purge`] and is part of the key.
+    /// A resource of an upstream playback session: init, media, playlist, manifest. `stream` is the
+    /// stream's ARN, or its name where the ARN is not known; it is there for [`super::Cache::purge`] and is
+    /// part of the key.
     #[must_use]
     pub fn resource(stream: &StreamRef, session: &str, resource: &Resource) -> Self {
         let protocol = match resource.protocol() {
@@ -164,7 +166,7 @@ impl Hasher for DigestHasher {
 pub(super) enum PurgeTarget {
     /// Every stream of this name.
     Name(u64),
-    /// This very stream, and what is known of it by name alone.
+    /// This very stream, and entries whose key was made from its bare name.
     Arn {
         /// The ARN's tag.
         arn: u64,
@@ -191,7 +193,8 @@ impl PurgeTarget {
     }
 }
 
-/// FNV-1a, never zero. Stable for ever because it is stored on disk; a collision purges too much, never too little.
+/// FNV-1a, never zero. Stable for ever because it is stored on disk; a collision purges too much, never too
+/// little.
 fn tag(bytes: &[u8]) -> u64 {
     let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
@@ -211,8 +214,8 @@ enum KeyKind {
     Answer = 7,
 }
 
-/// An encoding under way: the row, then each part behind its length, so that no two lists of parts are alike. It is gathered
-/// and hashed in one call.
+/// An encoding being built: the row, then each part behind its length, so that two different lists of parts
+/// never have the same encoding. It is gathered first and hashed in one call.
 struct Encoding {
     bytes: Vec<u8>,
     arn: u64,
@@ -285,141 +288,12 @@ impl Encoding {
     }
 }
 
-/// `KVS.md` 4.5: "JPEGQuality … default 80".
+/// docs/KVS.md 4.5: "JPEGQuality … default 80".
 const DEFAULT_QUALITY: u8 = 80;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::kvs::StreamName;
-    use proptest::prelude::*;
-
-    /// Everything a key can be made from.
-    #[derive(Clone, PartialEq, Debug)]
-    enum Asked {
-        Resource(StreamRef, String, Resource),
-        Mkv(StreamArn, FragmentNumber),
-        Clip(StreamArn, SelectorType, u64, u64),
-        Image(StreamArn, Picture),
-        List(StreamArn, SelectorType, u64, u64),
-        Answer(StreamArn, Operation, String),
-    }
-
-    fn key(asked: &Asked) -> Key {
-        let at = Timestamp::from_millis;
-        match asked {
-            Asked::Resource(stream, session, resource) => Key::resource(stream, session, resource),
-            Asked::Mkv(arn, number) => Key::mkv(arn, number),
-            Asked::Clip(arn, selector, start, end) => Key::clip(arn, *selector, at(*start), at(*end)),
-            Asked::Image(arn, picture) => Key::image(arn, picture),
-            Asked::List(arn, selector, start, end) => {
-                Key::fragment_list(arn, *selector, at(*start), at(*end))
-            }
-            Asked::Answer(arn, operation, body) => {
-                let stream = StreamRef::Arn(arn.clone());
-                Key::answer(&stream, "main", *operation, body.as_bytes())
-            }
-        }
-    }
-
-    fn arn() -> impl Strategy<Value = StreamArn> {
-        ("[ab]{1,2}", 1..3_u8).prop_map(|(name, created)| {
-            StreamArn::parse(&format!("arn:aws:kinesisvideo:eu-west-1:1:stream/{name}/{created}")).unwrap()
-        })
-    }
-
-    /// Few values each, so that equal and nearly equal requests come up often.
-    fn asked() -> impl Strategy<Value = Asked> {
-        let selector = prop_oneof![Just(SelectorType::Producer), Just(SelectorType::Server)];
-        let number = "[12]{1,3}".prop_map(|n| FragmentNumber::parse(&n).unwrap());
-        let protocol = prop_oneof![Just(Protocol::Hls), Just(Protocol::Dash)];
-        let resource =
-            prop_oneof![
-                Just(Resource::MasterPlaylist),
-                Just(Resource::Manifest),
-                (1..3_u8).prop_map(|track| Resource::MediaPlaylist { track }),
-                (protocol.clone(), 1..3_u8, proptest::option::of(0..2_u32)).prop_map(
-                    |(protocol, track, sequence)| Resource::InitSegment { protocol, track, sequence }
-                ),
-                (protocol, number.clone(), 1..3_u8)
-                    .prop_map(|(protocol, number, track)| Resource::Mp4Fragment { protocol, number, track }),
-            ];
-        let format = prop_oneof![Just(ImageFormat::Jpeg), Just(ImageFormat::Png)];
-        let picture = (selector.clone(), 0..3_u64, format, 1..3_u8, 1..3_u16, 1..3_u16).prop_map(
-            |(selector, at, format, quality, width, height)| Picture {
-                selector,
-                at: Timestamp::from_millis(at),
-                format,
-                quality: (format == ImageFormat::Jpeg).then_some(quality),
-                width: Some(width),
-                height: Some(height),
-            },
-        );
-        let named = prop_oneof![
-            "[ab]{1,2}".prop_map(|name| StreamRef::Name(StreamName::parse(&name).unwrap())),
-            arn().prop_map(StreamRef::Arn),
-        ];
-        prop_oneof![
-            (named, "[ab]{1,2}", resource).prop_map(|(s, i, r)| Asked::Resource(s, i, r)),
-            (arn(), number).prop_map(|(a, n)| Asked::Mkv(a, n)),
-            (arn(), selector.clone(), 0..3_u64, 0..3_u64).prop_map(|(a, s, b, e)| Asked::Clip(a, s, b, e)),
-            (arn(), picture).prop_map(|(a, p)| Asked::Image(a, p)),
-            (arn(), selector, 0..3_u64, 0..3_u64).prop_map(|(a, s, b, e)| Asked::List(a, s, b, e)),
-            (arn(), prop_oneof![Just(Operation::GetImages), Just(Operation::ListFragments)], "[ab]{0,2}")
-                .prop_map(|(a, o, b)| Asked::Answer(a, o, b)),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn different_requests_have_different_keys(one in asked(), two in asked()) {
-            prop_assert_eq!(key(&one) == key(&two), one == two);
-        }
-
-        #[test]
-        fn a_list_of_parts_is_never_encoded_like_another(
-            one in proptest::collection::vec("[ab]{0,3}", 1..4), two in proptest::collection::vec("[ab]{0,3}", 1..4)
-        ) {
-            let encode = |parts: &[String]| {
-                let begin = Encoding::new(KeyKind::Mkv, PurgeTarget::of_name("s"), "s");
-                parts.iter().fold(begin, |to, part| to.part(part.as_bytes())).bytes
-            };
-            prop_assert_eq!(encode(&one) == encode(&two), one == two);
-        }
-    }
-
-    #[test]
-    fn a_purge_by_arn_reaches_what_is_known_by_name_and_spares_a_later_stream_of_that_name() {
-        let arn = |created: u32| {
-            StreamArn::parse(&format!("arn:aws:kinesisvideo:eu-west-1:1:stream/cam/{created}")).unwrap()
-        };
-        let named = |name: &str| StreamRef::Name(StreamName::parse(name).unwrap());
-        let number = FragmentNumber::parse("1").unwrap();
-        let (old, new) = (Key::mkv(&arn(1), &number), Key::mkv(&arn(2), &number));
-        let session = Key::resource(&named("cam"), "s1", &Resource::MasterPlaylist);
-        let other = Key::resource(&named("cam2"), "s1", &Resource::MasterPlaylist);
-        let hit = |target: &str| [old, new, session, other].map(|key| key.is_of(PurgeTarget::of(target)));
-        assert_eq!(hit(arn(1).as_str()), [true, false, true, false]);
-        assert_eq!(hit("cam"), [true, true, true, false]);
-        assert_eq!(hit("unheard-of"), [false; 4]);
-    }
-
-    #[test]
-    fn the_default_quality_said_aloud_is_the_same_picture() {
-        let arn = StreamArn::parse("arn:aws:kinesisvideo:eu-west-1:1:stream/cam/1").unwrap();
-        let picture = |quality| Picture {
-            selector: SelectorType::Server,
-            at: Timestamp::from_millis(7),
-            format: ImageFormat::Jpeg,
-            quality,
-            width: None,
-            height: None,
-        };
-        assert_eq!(Key::image(&arn, &picture(None)), Key::image(&arn, &picture(Some(80))));
-        assert_ne!(Key::image(&arn, &picture(None)), Key::image(&arn, &picture(Some(81))));
-        assert_ne!(Key::image(&arn, &picture(None)), Key::latest_image(&arn, &picture(None)));
-    }
-}
+#[path = "tests/key.rs"]
+mod tests;
 
 /// Keys for the tests of other files.
 #[cfg(test)]

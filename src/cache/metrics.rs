@@ -1,5 +1,5 @@
-//! What the cache counts. Names, labels and their words are DESIGN.md 11's; every series is there at 0 from the start,
-//! and each is looked up once.
+//! What the cache counts. Names, labels and their words are docs/BEHAVIOUR.md 11's; every series is there
+//! at 0 from the start, and each is looked up once.
 
 use super::entry::{Outcome, Tier};
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
@@ -65,16 +65,16 @@ impl Metrics {
         };
         let requests = counter(
             "kvs_edge_cache_requests_total",
-            "Lookups by tier and result; collapsed ones joined a fetch under way. On disk: error, slow, damaged \
-             and skipped were misses for the viewer",
+            "Lookups by tier and result; collapsed ones joined a fetch under way. \
+             On disk: error, slow, damaged and skipped were misses for the viewer",
             &["tier", "result"],
         )?;
         let evictions =
             counter("kvs_edge_cache_evictions_total", "Entries that went, and why", &["tier", "reason"])?;
         let bytes = gauge(
             "kvs_edge_cache_bytes",
-            "Bytes held, bookkeeping included; filling: not whole yet; leaving: no tier has them, but a reader or the \
-                 disk's queue",
+            "Bytes held, bookkeeping included; filling: not whole yet; \
+             leaving: no tier has them, but a reader or the disk's queue",
         )?;
         let entries = gauge("kvs_edge_cache_entries", "Entries held")?;
         let tier = |tier: Tier| {
@@ -114,7 +114,8 @@ impl Metrics {
         })
     }
 
-    /// Counts how a lookup went. A tier counts its own hits and misses as well; this is the request's last word.
+    /// Counts how a lookup went. A tier counts its own hits and misses as well; this is the request's last
+    /// word.
     pub(super) fn count(&self, outcome: Outcome) {
         match outcome {
             Outcome::Hit(Tier::Memory) => self.memory.hit.inc(),

@@ -1,13 +1,14 @@
-//! Media bytes: one fetch, many readers, nothing ever half (DESIGN.md 7).
+//! Media bytes: one fetch, many readers, never a partial body (docs/BEHAVIOUR.md 7).
 //!
-//! [`Cache::get_or_fill`] looks in memory, then on the disk, else joins the fetch under way, else starts one. The
-//! cache does not know where bytes come from (it is handed the fetch) nor who asks (law 1: whoever calls has a permit
-//! in hand). Trouble in a tier is a miss.
+//! [`Cache::get_or_fill`] looks in memory, then on the disk, then joins the fetch in progress or starts
+//! one. The cache does not depend on where bytes come from, because the fetch is handed in, nor on users:
+//! its callers hold a permit already. Trouble in a tier is a miss.
 //!
 //! - [`Key`] makes two requests the same bytes; [`freshness`] says how long those may be kept.
-//! - `task` runs the one fetch of a `fill`, whose state is a `state` that `reader`s share; `flights` knows all fills.
-//! - Bodies lie in `block`s, and each counts against the `budget` until nobody anywhere holds a slice of it.
-//! - `memory` holds whole bodies; `store` is what lies below.
+//! - `fill` brings bodies in: one task per key, whose state its readers share.
+//! - `memory` holds whole bodies in blocks; each block counts against the budget until its last slice is
+//!   dropped.
+//! - `disk` is the tier below memory; `tiers` puts all of it together.
 
 mod config;
 mod disk;
@@ -42,7 +43,7 @@ use std::time::Duration;
 use tiers::{Clock, Tiers};
 use tracing::Instrument as _;
 
-/// The media cache. Clones are the same cache.
+/// The media cache. Clones share it.
 #[derive(Clone)]
 pub struct Cache(Arc<Tiers>);
 
@@ -65,7 +66,7 @@ pub enum Error {
 /// Why there is no answer. Nothing was stored, and nothing was given out.
 #[derive(Debug, thiserror::Error)]
 pub enum FillError<E> {
-    /// What the fetch said; the same for all who waited for it.
+    /// The error of the fetch, shared by all who waited for it.
     #[error("{0}")]
     Fetch(Arc<E>),
     /// The fetch stalled or died before it answered.
@@ -87,11 +88,12 @@ impl Cache {
         Ok(Self(Tiers::open(config, metrics, clock)))
     }
 
-    /// Looks for `key` in memory, then on the disk, else joins the fetch under way, else starts one with `fetch`.
+    /// Looks for `key` in memory, then on the disk, then joins the fetch in progress or starts one with
+    /// `fetch`.
     ///
-    /// `fetch` may be called twice: a body that breaks before any reader has had a byte of it is fetched once more
-    /// for all of them together. It runs in a task of its own, which a caller who goes away does not stop. All
-    /// callers of one key must use the same error type.
+    /// `fetch` may be called twice: a body that breaks before any reader has been given a byte is fetched
+    /// once more for all of them. It runs in a task of its own, which a caller that goes away does not
+    /// stop. All callers of one key must use the same error type.
     ///
     /// # Errors
     /// The fetch failed; see [`FillError`].
@@ -114,8 +116,8 @@ impl Cache {
         Ok(found)
     }
 
-    /// What memory holds under `key` and is fresh, at once: for callers who would have to put a fetch together first. A
-    /// hit is counted; what is not one will be counted by [`Cache::get_or_fill`].
+    /// What memory holds under `key` and is fresh, without waiting: for callers for whom preparing a fetch
+    /// is work. A hit is counted; a miss is counted by the [`Cache::get_or_fill`] that follows.
     #[must_use]
     pub fn get(&self, key: &Key) -> Option<Found> {
         let (entry, _) = self.0.lookup(key).filter(|(_, fresh)| *fresh)?;
@@ -124,16 +126,16 @@ impl Cache {
         Some(found)
     }
 
-    /// Whether some tier holds `key`, by its books: nothing is read, nothing is counted. What is held may still turn out to be
-    /// damaged, or leave before it is asked for.
+    /// Whether some tier holds `key` according to its index: nothing is read and nothing is counted. The
+    /// entry may still turn out to be damaged, or be evicted before it is requested.
     #[must_use]
     pub fn holds(&self, key: &Key) -> bool {
         let on_disk = |disk: &Disk| disk.holds(key, self.0.clock.now());
         self.0.memory.holds(key) || self.0.disk.as_ref().is_some_and(on_disk)
     }
 
-    /// Waits until what was to be written to the disk has been, at most `patience` long. Tells whether all of it was; what was
-    /// not is only not held after a restart.
+    /// Waits until all orders to write to the disk are done, at most `patience` long. Gives whether they
+    /// are. What was not written is absent after a restart, nothing more.
     pub async fn flush(&self, patience: Duration) -> bool {
         let Some(disk) = &self.0.disk else { return true };
         let idle = async {
@@ -144,9 +146,10 @@ impl Cache {
         tokio::time::timeout(patience, idle).await.is_ok()
     }
 
-    /// Removes everything of a stream, given by its ARN or its name, from every tier, and gives the number of entries
-    /// removed. Fetches in progress finish for their readers and are not stored; the next request starts another. Files are
-    /// deleted before this returns. The work runs on a thread for blocking work, and to its end even if this is dropped.
+    /// Removes everything of a stream, given by its ARN or its name, from every tier, and gives the number
+    /// of entries removed. Fetches in progress finish for their readers and are not stored; the next
+    /// request starts another. Files are deleted before this returns. The work runs on a thread for
+    /// blocking work, and to its end even if this is dropped.
     pub async fn purge(&self, stream: &str) -> usize {
         let (target, inner) = (PurgeTarget::of(stream), Arc::clone(&self.0));
         let purging = tokio::task::spawn_blocking(move || {
@@ -157,7 +160,7 @@ impl Cache {
         purging.await.unwrap_or_else(|error| error.try_into_panic().map_or(0, |panic| resume_unwind(panic)))
     }
 
-    /// Makes sure that `key` is held, and tells how many bytes were fetched for that.
+    /// Makes sure that `key` is held, and gives the number of bytes that were fetched for that.
     ///
     /// # Errors
     /// The fetch failed, or its body broke.
@@ -200,7 +203,8 @@ impl Cache {
             };
             match tokio::time::timeout(patience, reader.opening()).await {
                 Ok(opening) => return Found::opened(reader, opening, started),
-                // Together with all others who lose patience: the first frees the key, the next takes it.
+                // All readers that waited too long do this: the first frees the key, and the next one takes
+                // it.
                 Err(_) => self.0.in_flight.remove(reader.fill()),
             }
         }
@@ -236,7 +240,7 @@ impl Found {
     }
 }
 
-/// An error whose type has been put aside.
+/// An error whose type is erased.
 struct Untyped(FetchError);
 
 impl FillError<Untyped> {

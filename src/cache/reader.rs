@@ -1,7 +1,8 @@
-//! Reading what was found: a whole entry, or a body that still grows; all of it, or a range.
+//! Reading what a lookup found: a whole entry, or a body that is still arriving; all of it, or a range.
 //!
-//! [`Reading`] is what a lookup gives, before anything is promised to the client; [`Reader`] is the body that goes
-//! out. A reader of an entry touches no lock. A reader of a growing body becomes one as soon as the body is whole.
+//! [`Reading`] is what a lookup gives, before anything is passed on to the client; [`Reader`] is the body
+//! that goes out. A reader of an entry takes no lock. A reader of an arriving body becomes one as soon as
+//! the body is whole.
 
 use super::disk::OpenFile;
 use super::entry::{Entry, Head, Life};
@@ -43,7 +44,8 @@ impl Reading {
         reading
     }
 
-    /// What was known ahead of the body. Its `length` is that which KVS announced, or the true one once it is known.
+    /// What was known ahead of the body. Its `length` is that which KVS announced, or the true one once it
+    /// is known.
     #[must_use]
     pub fn head(&self) -> &Head {
         match &self.0 {
@@ -59,8 +61,8 @@ impl Reading {
         self.head().length
     }
 
-    /// Waits until the length is known, which may take until the body is whole. `None`: it cannot be known before
-    /// the body has gone out, because the body is too large to be held; answer with all of it.
+    /// Waits until the length is known, which may take until the body is whole. `None`: it cannot be known
+    /// before the body has gone out, because the body is too large to be held; answer with all of it.
     ///
     /// # Errors
     /// The body broke.
@@ -76,8 +78,8 @@ impl Reading {
         }
     }
 
-    /// Waits until the first `end` bytes are here. False: the body ends earlier, or is too large to be held so long; its
-    /// length is known now if it ever will be.
+    /// Waits until the first `end` bytes are here. False: the body ends earlier, or is too large to be held
+    /// so long; its length is known now if it ever will be.
     ///
     /// # Errors
     /// The body broke.
@@ -94,7 +96,8 @@ impl Reading {
         self.etag_value().and_then(|value| value.to_str().ok())
     }
 
-    /// The strong entity tag as a header value. A body that is not kept has none: nobody could ask for it again.
+    /// The strong entity tag as a header value. A body that is not kept has none, because it cannot be
+    /// requested again.
     #[must_use]
     pub fn etag_value(&self) -> Option<&HeaderValue> {
         match &self.0 {
@@ -104,8 +107,8 @@ impl Reading {
         }
     }
 
-    /// The same, if it is at hand: hashing a body that was fetched for one viewer would cost more than fetching it, and nobody
-    /// has asked for it twice yet.
+    /// The same, if it is computed already. Hashing a body that was fetched for a single viewer would cost
+    /// more than fetching it.
     #[must_use]
     pub fn known_etag(&self) -> Option<&HeaderValue> {
         match &self.0 {
@@ -144,8 +147,9 @@ impl Reading {
         }
     }
 
-    /// The body, or the bytes of it that lie in `range`. A range must lie inside the length if that is known; if it
-    /// is not, wait for [`Reading::known_length`] first, or the body may end before the range does.
+    /// The body, or the bytes of it that lie in `range`. A range must lie inside the length if that is
+    /// known; if it is not, wait for [`Reading::known_length`] first, or the body may end before the range
+    /// does.
     #[must_use]
     pub fn body(self, range: Option<Range<u64>>) -> Reader {
         let length = self.length();
@@ -197,7 +201,7 @@ impl Reading {
     }
 }
 
-/// A body on its way to one client. It ends whole, or with an error.
+/// A body as it is sent to one client. It ends whole, or with an error.
 pub struct Reader {
     source: ReaderSource,
     /// The next byte.
@@ -213,7 +217,7 @@ enum ReaderSource {
     Ended,
 }
 
-/// A read of a file under way.
+/// A read of a file in progress.
 type FileRead = Pin<Box<dyn Future<Output = Result<VecDeque<Bytes>, Broken>> + Send>>;
 
 impl ReaderSource {

@@ -1,4 +1,5 @@
-//! Everything that the cache consists of: memory, disk, the fills in progress, and the budget that bounds them.
+//! Everything that the cache consists of: memory, disk, the fills in progress, and the budget that bounds
+//! them.
 
 use super::config::Config;
 use super::disk::{Disk, Loaded};
@@ -14,7 +15,7 @@ use crate::kvs::Timestamp;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// The tiers, what is on its way into them, and what bounds them.
+/// The tiers, the fills in progress, and the budget that bounds them.
 pub(super) struct Tiers {
     pub(super) config: Config,
     /// The largest body that is kept.

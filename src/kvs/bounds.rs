@@ -1,4 +1,4 @@
-//! The bounds that KVS has fixed. Each stands here once, with the section of `docs/KVS.md` that documents it.
+//! The bounds that KVS has fixed. Each stands here once, with the section of docs/KVS.md that documents it.
 
 use std::time::Duration;
 
@@ -41,6 +41,6 @@ pub const LIVE_WINDOW_MAX: u16 = 10;
 /// Streams in a page of ListStreams (2.2).
 pub const STREAMS_PAGE: u16 = 10_000;
 
-/// How far ahead of our clock a range that must lie in the past may end. This one is ours: clocks differ, and
-/// KVS has the last word.
+/// How far ahead of our clock a range that must lie in the past may end. This one is ours: clocks differ,
+/// and KVS has the last word.
 pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);

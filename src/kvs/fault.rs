@@ -1,8 +1,8 @@
-//! How KVS says no: reading its error answers, whatever shape they come in.
+//! KVS's errors: reading its error answers, whatever their shape.
 //!
-//! The documented header is `x-amz-ErrorType`, the wire has `x-amzn-ErrorType`; the value may carry `:<uri>`; the
-//! body has `Message` or `message`, or XML from an older front end; 401 and 403 are used for the same thing
-//! (`KVS.md` 3.5, 3.6). Names come first, status second.
+//! The documented header is `x-amz-ErrorType`, the wire has `x-amzn-ErrorType`; the value may carry
+//! `:<uri>`; the body has `Message` or `message`, or XML from an older front end; 401 and 403 are used for
+//! the same thing (docs/KVS.md 3.5, 3.6). Names come first, status second.
 
 use serde_json::Value;
 
@@ -20,11 +20,12 @@ pub struct Fault {
     pub request_id: Option<String>,
 }
 
-/// The body with which KVS answers a wrong path or host, status 200 (`KVS.md` 3.6).
+/// The body with which KVS answers a wrong path or host, status 200 (docs/KVS.md 3.6).
 const UNKNOWN_OPERATION: &str = "com.amazon.coral.service#UnknownOperationException";
 
 impl Fault {
-    /// Reads an error answer from its status, its `x-amzn-ErrorType` or `x-amz-ErrorType` header and its body.
+    /// Reads an error answer from its status, its `x-amzn-ErrorType` or `x-amz-ErrorType` header and its
+    /// body.
     #[must_use]
     pub fn read(status: u16, error_type: Option<&str>, request_id: Option<&str>, body: &[u8]) -> Self {
         let json: Option<Value> = serde_json::from_slice(body).ok();
@@ -52,7 +53,7 @@ impl Fault {
                 .unwrap_or(false)
     }
 
-    /// Too many requests, points or connections: worth another try later (`KVS.md` 6). Status 400.
+    /// Too many requests, points or connections: worth another try later (docs/KVS.md 6). Status 400.
     #[must_use]
     pub fn is_throttle(&self) -> bool {
         matches!(
@@ -151,11 +152,18 @@ mod tests {
                 "AccessDeniedException",
                 "no",
             ),
-            (400, None, br#"{"__type":"com.amazon#ClientLimitExceededException"}"#, "ClientLimitExceededException", ""),
+            (
+                400,
+                None,
+                br#"{"__type":"com.amazon#ClientLimitExceededException"}"#,
+                "ClientLimitExceededException",
+                "",
+            ),
             (
                 403,
                 None,
-                b"<AccessDeniedException>\n  <Message>Unable to determine</Message>\n</AccessDeniedException>",
+                b"<AccessDeniedException>\n  <Message>Unable to determine</Message>\n\
+                    </AccessDeniedException>",
                 "AccessDeniedException",
                 "Unable to determine",
             ),
@@ -163,7 +171,8 @@ mod tests {
             (
                 200,
                 None,
-                br#"{"Output":{"__type":"com.amazon.coral.service#UnknownOperationException"},"Version":"1.0"}"#,
+                b"{\"Output\":{\"__type\":\"com.amazon.coral.service#UnknownOperationException\"},\
+                    \"Version\":\"1.0\"}",
                 "UnknownOperationException",
                 "",
             ),

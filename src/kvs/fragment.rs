@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// 1 to 128 decimal digits. Today's have 47 and need 157 bits, so they stay text for ever (`KVS.md` 9.1).
+/// 1 to 128 decimal digits. Today's have 47 and need 157 bits, so they stay text for ever (docs/KVS.md 9.1).
 ///
 /// Order is ingestion order: by length, then by digits, which is numeric order for numbers without leading
 /// zeros.

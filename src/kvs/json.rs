@@ -1,7 +1,7 @@
 //! Reading request bodies: strict about form, tolerant about numbers, and precise about what is wrong.
 //!
-//! A body is one JSON object of bounded depth without duplicate keys (`strict`). Unknown members are ignored and, since a
-//! request is always written anew from what was understood, never forwarded.
+//! A body is one JSON object of bounded depth without duplicate keys (`strict`). Unknown members are
+//! ignored. They are never forwarded, because a request to KVS is always written from what was understood.
 
 use super::fragment::FragmentNumber;
 use super::range::{SelectorType, TimeRange};

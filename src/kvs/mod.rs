@@ -1,8 +1,8 @@
-//! The vocabulary of Kinesis Video Streams: what can be asked, of which stream, and how KVS says no.
+//! The vocabulary of Kinesis Video Streams: its operations, how streams are named, and its errors.
 //!
-//! Everything here is pure: text and bytes in, meaning out. Nothing here knows HTTP, sockets, callers or caches. The
+//! Everything here is pure: text and bytes in, meaning out, without HTTP, sockets, callers or caches. The
 //! wire facts come from AWS's API model (2017-09-30) and published captures; each file names its section of
-//! `KVS.md`.
+//! docs/KVS.md.
 //!
 //! ```
 //! use kvs_edge::kvs::{Call, Operation, Timestamp};

@@ -3,7 +3,7 @@
 use super::session::Protocol;
 use std::fmt;
 
-/// An API operation that kvs-edge answers (`KVS.md` 2 and 4).
+/// An API operation that kvs-edge answers (docs/KVS.md 2 and 4).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Operation {
     /// Which host serves an API for a stream; answered by kvs-edge itself.
@@ -65,7 +65,7 @@ impl Operation {
         }
     }
 
-    /// The path, exact: another letter case yields an empty success on KVS (`KVS.md` 3.6).
+    /// The path, exact: another letter case yields an empty success on KVS (docs/KVS.md 3.6).
     #[must_use]
     pub const fn path(self) -> &'static str {
         match self {
@@ -93,8 +93,8 @@ impl Operation {
         Self::ALL.into_iter().find(|operation| operation.name() == name)
     }
 
-    /// The `APIName` under which GetDataEndpoint finds the host for it; `None` for the control plane, whose host is
-    /// fixed per region.
+    /// The `APIName` under which GetDataEndpoint finds the host for it; `None` for the control plane, whose
+    /// host is fixed per region.
     #[must_use]
     pub const fn api_name(self) -> Option<ApiName> {
         match self {
@@ -115,7 +115,7 @@ impl fmt::Display for Operation {
     }
 }
 
-/// The values of GetDataEndpoint's `APIName` (`KVS.md` 2.1).
+/// The values of GetDataEndpoint's `APIName` (docs/KVS.md 2.1).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 #[allow(missing_docs)] // the names are AWS's and say all there is
 pub enum ApiName {

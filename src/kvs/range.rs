@@ -1,9 +1,10 @@
-//! Which footage a request means: the mode of playback, the clock that selects, and from when to when (`docs/KVS.md` 4.1).
+//! Which footage a request means: the mode of playback, the clock that selects, and from when to when
+//! (docs/KVS.md 4.1).
 
 use super::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// `LIVE`, `LIVE_REPLAY` or `ON_DEMAND` (with an underscore: `KVS.md` trap 17).
+/// `LIVE`, `LIVE_REPLAY` or `ON_DEMAND` (with an underscore: docs/KVS.md trap 17).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub enum PlaybackMode {
     /// The newest fragments, sliding.
@@ -29,7 +30,7 @@ impl PlaybackMode {
     }
 }
 
-/// Whose clock selects and orders fragments.
+/// The clock that selects and orders fragments.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub enum SelectorType {
     /// `PRODUCER_TIMESTAMP`.

@@ -1,4 +1,4 @@
-//! What is asked of KVS: one of the nine calls, or a resource of a playback session.
+//! Requests to KVS: one of the nine calls, or a resource of a playback session.
 
 use super::json::{Invalid, Members};
 use super::operation::Operation;
@@ -14,7 +14,8 @@ use super::timestamp::Timestamp;
 use bytes::Bytes;
 use std::sync::Arc;
 
-/// What a request asks for, whatever its outer form: policy judges this, and what was judged is what is served.
+/// What a request asks for, whatever its outer form. Policy judges this value, and this value is what is
+/// served.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Request {
     /// One of the nine calls.

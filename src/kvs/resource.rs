@@ -1,7 +1,8 @@
-//! The playback resources: what a player fetches once it has a session (`KVS.md` 5).
+//! The playback resources: what a player fetches once it has a session (docs/KVS.md 5).
 //!
-//! Paths and queries are parsed, never matched as text: KVS orders the query differently per resource. A resource
-//! is rebuilt from its meaning, so that nothing else of a client's query reaches KVS or a cache key.
+//! Paths and queries are parsed, never matched as text: KVS orders the query differently per resource. A
+//! resource is rebuilt from its meaning, so that nothing else of a client's query reaches KVS or a cache
+//! key.
 
 use super::fragment::FragmentNumber;
 use super::session::Protocol;
@@ -45,8 +46,9 @@ pub enum Resource {
 }
 
 impl Resource {
-    /// Reads file name and query of a playback URL, capability already taken off; an unknown name, a missing or
-    /// malformed parameter gives `None`. `SessionToken` and anything else in the query is ignored.
+    /// Reads file name and query of a playback URL, capability already taken off; an unknown name, a
+    /// missing or malformed parameter gives `None`. `SessionToken` and anything else in the query is
+    /// ignored.
     #[must_use]
     pub fn parse(protocol: Protocol, file: &str, query: &str) -> Option<Self> {
         let value = |name: &str| {
@@ -137,7 +139,7 @@ impl Resource {
         }
     }
 
-    /// The query that asks KVS for it, with the session's token, in the order KVS itself writes.
+    /// The query of a request for it, with the session's token, in KVS's own order.
     #[must_use]
     pub fn upstream_query(&self, token: &str) -> String {
         match self {

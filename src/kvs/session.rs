@@ -1,7 +1,9 @@
-//! What makes one playback session another: its parameters, without `Expires` and without a token.
+//! The parameters that distinguish one playback session from another, without `Expires` and without a
+//! token.
 //!
-//! These are the key under which viewers share an upstream session, and what a capability seals. All defaults of
-//! `KVS.md` 4.6 and 4.7 are filled in when they are made, so that equal wishes are equal values.
+//! They are the key under which viewers share an upstream session, and what a capability seals. All
+//! defaults of docs/KVS.md 4.6 and 4.7 are filled in when they are made, so that equal requests are equal
+//! values.
 
 use super::bounds::{
     CLOCK_TOLERANCE, LIVE_FRAGMENTS_DEFAULT, LONGEST_RANGE, ON_DEMAND_FRAGMENTS_DEFAULT, SESSION_SECONDS_MAX,
@@ -82,8 +84,8 @@ impl DiscontinuityMode {
     }
 }
 
-/// The parameters of a playback session, defaults filled in. Field names are short in the sealed form, which
-/// travels in every playback URL.
+/// The parameters of a playback session, defaults filled in. Field names are short in the sealed form,
+/// which is part of every playback URL.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct SessionParameters {
     /// HLS or DASH.
@@ -92,7 +94,7 @@ pub struct SessionParameters {
     /// LIVE, LIVE_REPLAY or ON_DEMAND.
     #[serde(rename = "m")]
     pub mode: PlaybackMode,
-    /// Whose clock orders the fragments.
+    /// The clock that orders the fragments.
     #[serde(rename = "s")]
     pub selector: SelectorType,
     /// First instant; absent for LIVE.
@@ -126,8 +128,8 @@ impl SessionParameters {
     }
 }
 
-/// The footage of a session request: mode, clock and range, with the rules of `KVS.md` 4.1 and 4.6 that HLS and DASH
-/// share.
+/// The footage of a session request: mode, clock and range, with the rules of docs/KVS.md 4.1 and 4.6 that
+/// HLS and DASH share.
 pub(super) struct Footage {
     pub(super) mode: PlaybackMode,
     pub(super) selector: SelectorType,

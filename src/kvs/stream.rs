@@ -1,8 +1,8 @@
 //! Streams and how callers name them: by name, by ARN, or by both.
 //!
-//! Patterns and bounds are those of `KVS.md` 2.1. Both types are made only by parsing, so that a value of one of
-//! them is always well formed. Comparison is exact: KVS names are case-sensitive and ASCII only, which leaves no
-//! room for look-alikes.
+//! Patterns and bounds are those of docs/KVS.md 2.1. Both types are made only by parsing, so that a value
+//! of one of them is always well formed. Comparison is exact: KVS names are case-sensitive and ASCII only,
+//! which leaves no room for look-alikes.
 
 use std::fmt;
 use std::sync::Arc;
@@ -51,8 +51,8 @@ impl fmt::Debug for StreamName {
 
 /// A full stream ARN, `arn:<partition>:kinesisvideo:<region>:<account>:stream/<name>/<creation ms>`.
 ///
-/// The creation time at its end tells a stream from a later one of the same name, so an ARN, not a name, is what
-/// caches key on (`KVS.md` 8.1).
+/// The creation time at its end distinguishes a stream from a later one of the same name, so caches key on
+/// an ARN, not on a name (docs/KVS.md 8.1).
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamArn {
     text: Arc<str>,
@@ -169,7 +169,8 @@ impl fmt::Debug for StreamArn {
     }
 }
 
-/// How a request names its stream. With name and ARN both given they must agree, and the ARN is kept: it says more.
+/// How a request names its stream. With name and ARN both given they must agree, and the ARN is kept: it
+/// says more.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum StreamRef {
     /// By name alone: account and region come from the configuration.

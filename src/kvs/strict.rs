@@ -1,18 +1,20 @@
-//! JSON as requests, tokens and key documents must write it: no member twice, not too deep, nothing after the end.
+//! JSON as requests, tokens and key documents must be written: no duplicate members, bounded depth, nothing
+//! after the end.
 //!
-//! Two readers that keep different ones of two equal members see two different requests or tokens: policy would judge
-//! the one and KVS serve the other (`HARDENING.md`, threat 3; RFC 8725 2.4). `serde_json` keeps the last one silently.
-//! Members are compared after unescaping, so `"a"` and `"\u0061"` are the same.
+//! Two readers that keep different ones of two equal members see two different requests or tokens: policy
+//! would judge one of them and KVS would serve the other (docs/THREATS.md, threat 3; RFC 8725 2.4).
+//! `serde_json` silently keeps the last one. Members are compared after unescaping, so `"a"` and `"\u0061"`
+//! are the same.
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use std::cell::Cell;
 use std::fmt;
 
-/// How deep arrays and objects may nest (`HARDENING.md`, limits); real requests and tokens stay under 5.
+/// How deep arrays and objects may nest (docs/THREATS.md, limits); real requests and tokens stay under 5.
 const DEPTH: usize = 16;
 
-/// Why a text is not such JSON. Displayed for whoever wrote it: it may quote the text.
+/// Why a text is not such JSON. The message is for the author of the text and may quote it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// A member occurs twice.
@@ -32,7 +34,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// The same without a letter of the text, for logs where a stranger's words have no place.
+    /// The same without any of the text, for logs, which must not repeat what a stranger has sent.
     #[must_use]
     pub fn plain(&self) -> &str {
         match self {
@@ -208,7 +210,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn honest_json_reads_as_serde_json_reads_it(members in prop::collection::btree_map("\\PC{0,4}", value(), 0..5)) {
+        fn honest_json_reads_as_serde_json_reads_it(
+            members in prop::collection::btree_map("\\PC{0,4}", value(), 0..5),
+        ) {
             let honest: Map<String, Value> = members.into_iter().collect();
             let text = serde_json::to_vec(&honest).unwrap();
             prop_assert_eq!(object(&text), Ok(honest));

@@ -1,8 +1,8 @@
 //! Instants as KVS counts them: whole milliseconds since the epoch.
 //!
-//! KVS writes `1.577156926042E9`, SDKs write seconds with three or six decimals or none; all of these are the same
-//! JSON number to us. A value is **rounded** to the nearest millisecond, never cut, because one SDK parses
-//! `1.643353247067E9` into `…47.066999` (`KVS.md` 3.2).
+//! KVS writes `1.577156926042E9`; SDKs write seconds with three or six decimals or none. All of these are
+//! the same JSON number. A value is **rounded** to the nearest millisecond, never truncated, because one
+//! SDK parses `1.643353247067E9` into `…47.066999` (docs/KVS.md 3.2).
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -29,7 +29,7 @@ impl Timestamp {
         if !seconds.is_finite() || seconds < 0.0 {
             return Err("must be a number of seconds since 1970, not negative");
         }
-        // 13 digits before the point: a common client bug (KVS.md 3.2, 11.3).
+        // 13 digits before the point: a common client bug (docs/KVS.md 3.2, 11.3).
         if seconds >= 100_000_000_000.0 {
             return Err("must be in seconds since 1970; this looks like milliseconds");
         }
@@ -53,8 +53,8 @@ impl Timestamp {
         }
     }
 
-    /// Reads RFC 3339 (`2026-01-01T00:15:00.5Z`, offsets allowed) or seconds since the epoch, as people and URLs
-    /// write times.
+    /// Reads RFC 3339 (`2026-01-01T00:15:00.5Z`, offsets allowed) or seconds since the epoch, as people and
+    /// URLs write times.
     ///
     /// # Errors
     /// Says which two forms are read.
@@ -107,8 +107,9 @@ impl fmt::Display for Timestamp {
 }
 
 impl Timestamp {
-    /// Digit by digit, because audit lines and file names show times on the path of a request, where seven padded numbers
-    /// cost more than the look-up that they describe. A timestamp ends with the year 9999, so four digits hold it.
+    /// Digit by digit, because audit lines and file names show times on the path of a request, where seven
+    /// padded numbers cost more than the look-up that they describe. A timestamp ends with the year 9999,
+    /// so four digits hold it.
     fn rfc3339(self) -> [u8; 24] {
         let (days, rest) = (self.0 / 86_400_000, self.0 % 86_400_000);
         let (year, month, day) = civil_from_days(days);
@@ -273,6 +274,8 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_read_or_refused_without_panic(text in "\\PC{0,40}") { let _ = Timestamp::parse(&text); }
+        fn any_text_is_read_or_refused_without_panic(text in "\\PC{0,40}") {
+            let _ = Timestamp::parse(&text);
+        }
     }
 }

@@ -61,7 +61,8 @@ fn every_stream() -> Vec<String> {
     vec!["*".to_owned()]
 }
 
-/// What KVS allows (`KVS.md` 6 and 5.7), per second unless said otherwise. Only change what AWS has raised.
+/// What KVS allows (docs/KVS.md 6 and 5.7), per second unless said otherwise. Only change what AWS has
+/// raised.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Quotas {
@@ -138,8 +139,8 @@ impl EntryConfig {
         }
     }
 
-    /// How well this entry, whose account may be known, fits a stream: not at all, by region and account only, or by a
-    /// glob too.
+    /// How well this entry, whose account may be known, fits a stream: not at all, by region and account
+    /// only, or by a glob too.
     pub(super) fn fit(&self, stream: &StreamRef, account: Option<&str>) -> Option<bool> {
         let named = self.streams.iter().any(|glob| glob::matches(glob, stream.name().as_str()));
         match stream {
@@ -153,7 +154,8 @@ impl EntryConfig {
         }
     }
 
-    /// The entry that serves a stream, as far as the configuration tells; in the order of `Upstream::locate`.
+    /// The entry that serves a stream according to the configuration alone; in the order of
+    /// `Upstream::locate`.
     #[must_use]
     pub fn serving<'a>(entries: &'a [Self], stream: &StreamRef) -> Option<&'a Self> {
         let fits = |(index, entry): (usize, &'a Self)| {
@@ -253,8 +255,8 @@ fn role_account(role: &str) -> Option<&str> {
     (fine && is_account(account)).then_some(account)
 }
 
-/// Adds what is wrong with the entries, each for itself and together: names that are taken twice, and stream names
-/// or ARNs that two entries would serve.
+/// Adds what is wrong with the entries, each for itself and together: names that are taken twice, and
+/// stream names or ARNs that two entries would serve.
 pub fn check(entries: &[EntryConfig], mistakes: &mut Vec<Mistake>) {
     if entries.is_empty() {
         mistakes.push(Mistake::at("aws", "at least one [[aws]] entry is needed, with name and region"));
@@ -296,7 +298,8 @@ fn check_pair(
         && entry.streams.is_empty()
     {
         let problem = format!(
-            "the ARNs of account and region are served by entry \"{}\" already: give both entries their account",
+            "the ARNs of account and region are served by entry \"{}\" already: give both entries \
+             their account",
             earlier.name
         );
         mistakes.push(Mistake::at(format!("aws[{i}].streams"), problem));

@@ -1,4 +1,4 @@
-//! A good answer of KVS, under way.
+//! A good answer of KVS, while it is being received.
 
 use super::attempt::Received;
 use super::quota::Turn;
@@ -11,7 +11,7 @@ use prometheus::IntCounter;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// An answer whose status is 200 and whose head has been looked at. Dropping the body cancels the transfer.
+/// An answer whose status is 200 and whose head has been checked. Dropping the body cancels the transfer.
 pub struct Answer {
     /// `Content-Type`, as KVS gave it.
     pub content_type: Option<HeaderValue>,
@@ -62,7 +62,7 @@ impl Answer {
     }
 }
 
-/// Counts bytes as they come.
+/// Counts bytes as they arrive.
 struct Counted {
     inner: ByteStream,
     bytes: IntCounter,

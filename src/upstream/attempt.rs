@@ -1,8 +1,8 @@
-//! One request to KVS and what came of it. Retries are decided in `retry` and made in `call`.
+//! One request to KVS and its result. Retries are decided in `retry` and made in `call`.
 //!
-//! A status of 200 proves little with KVS: the body of 90 bytes that says "unknown operation" has it too
-//! (`KVS.md` 3.6). So the head of a body is held back and looked at before the answer counts as one, which also lets a
-//! small answer that was cut be asked for again before a client has seen any of it.
+//! A status of 200 proves little with KVS: the 90-byte body that says "unknown operation" has it too
+//! (docs/KVS.md 3.6). So the head of a body is held back and checked before the answer counts as one. A small
+//! answer that was cut can then also be requested again before a client has seen any of it.
 
 use super::held::hold;
 use super::mkv;
@@ -29,7 +29,7 @@ pub(super) enum AttemptFailure {
     Late(Duration),
     /// Not what this call answers with.
     Garbled(String),
-    /// Nothing was sent, or what came is refused: a redirect.
+    /// Nothing was sent, or the answer is a redirect, which is refused.
     Refused(&'static str),
     /// The first fragment of a list is not there, or not there yet.
     FragmentNotFound(String),
@@ -61,7 +61,8 @@ const SUSPECT: usize = 1025;
 /// The most of an error's body that is read.
 const ERROR_BODY: usize = 64 << 10;
 
-/// Sends `request` and looks at what comes back. Gives the status, or what came instead, for the metric too.
+/// Sends `request` and checks the answer. Gives the status, or what arrived instead of one, for the metric
+/// too.
 pub(super) async fn attempt(
     client: &Client,
     request: Request<Bytes>,

@@ -1,9 +1,9 @@
-//! Circuit breakers: when to stop asking an endpoint that fails, and when to look whether it is back.
+//! Circuit breakers: when to stop calling an endpoint that fails, and when to try it again.
 //!
-//! One per endpoint and operation: an operation that fails for its own reasons does not take the others of the same
-//! host with it, and a dead host opens them all within a few calls. Failures in a row count; any answer at all,
-//! a refusal too, closes. Open, it refuses at once; after a pause one probe goes through, and its outcome decides. A
-//! probe that is dropped lets the next call probe.
+//! One per endpoint and operation: an operation that fails for its own reasons does not affect the others
+//! of the same host, and a dead host opens them all within a few calls. Consecutive failures count; any
+//! answer at all, a refusal too, closes. An open breaker refuses at once; after a pause one probe goes
+//! through, and its outcome decides. A probe that is dropped lets the next call probe.
 
 use http::uri::Authority;
 use std::collections::HashMap;
@@ -41,10 +41,10 @@ impl Breakers {
         Self { failures: failures.max(1), pause, states: Mutex::default() }
     }
 
-    /// Asks to send something.
+    /// Permission to send one request.
     ///
     /// # Errors
-    /// How long to stay away.
+    /// How long to wait before the next try.
     pub(super) fn pass(&self, authority: &Authority, api: &'static str) -> Result<Pass<'_>, Duration> {
         let key = (authority.clone(), api);
         let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
@@ -99,7 +99,7 @@ impl BreakerState {
     }
 }
 
-/// Leave to send one request; tell it how that went.
+/// Permission to send one request; its outcome has to be reported.
 pub(super) struct Pass<'a> {
     breakers: &'a Breakers,
     key: BreakerKey,

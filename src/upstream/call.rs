@@ -1,6 +1,7 @@
-//! The path of one call to KVS: wait for its turn, resolve, sign, send, look, and try again where that helps.
+//! The path of one call to KVS: wait for its turn, find the endpoint, sign, send, check, and retry where
+//! that helps.
 //!
-//! Everything here is bounded by the call's deadline. Dropping the future drops the request under way with it.
+//! Everything here is bounded by the call's deadline. Dropping the future drops the request in progress.
 
 use super::answer::Answer;
 use super::attempt::{AttemptFailure, Received, attempt};
@@ -32,7 +33,7 @@ struct AttemptOutcome {
 }
 
 impl UpstreamState {
-    /// Asks, with everything that belongs to it.
+    /// Makes a call, with everything that belongs to it.
     pub(super) async fn ask(
         self: &Arc<Self>,
         entry: &Arc<Entry>,
@@ -112,7 +113,7 @@ impl UpstreamState {
         }
     }
 
-    /// One attempt: its turn under the quotas, leave of the breaker, a signature, the request.
+    /// One attempt: its turn under the quotas, the breaker's permission, a signature, the request.
     async fn once(
         &self,
         entry: &Arc<Entry>,
@@ -183,7 +184,7 @@ impl UpstreamState {
         self.endpoints.revalidate(&key, old, sure, || self.endpoint_lookup(entry, api, stream)).await
     }
 
-    /// GetDataEndpoint, as work for a flight of its own.
+    /// GetDataEndpoint, as work for a single flight.
     fn endpoint_lookup(
         self: &Arc<Self>,
         entry: &Arc<Entry>,
@@ -193,7 +194,7 @@ impl UpstreamState {
         let (this, entry) = (Arc::clone(self), Arc::clone(entry));
         let call = Call::GetDataEndpoint(GetDataEndpoint { stream: stream.clone(), api });
         Box::pin(async move {
-            // One principal for all: whoever flies, flies for everybody.
+            // Under no principal: the answer serves all of them.
             let request = KvsRequest::of_call(&this.config, &call, "");
             let answer = this.ask(&entry, &request).await?;
             let json = json(answer).await?;

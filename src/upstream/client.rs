@@ -29,7 +29,7 @@ pub struct Upstream(pub(super) Arc<UpstreamState>);
 pub(super) struct UpstreamState {
     pub(super) config: Config,
     pub(super) entries: Vec<Arc<Entry>>,
-    /// Keep the credentials of the entries at hand.
+    /// The tasks that keep the credentials of the entries fresh.
     _renewals: Vec<OwnedTask>,
     pub(super) client: Client,
     pub(super) endpoints: endpoints::Endpoints,
@@ -64,8 +64,8 @@ pub fn points(call: &Call) -> u32 {
 const SMALL: usize = 256 << 10;
 
 impl Upstream {
-    /// Makes the client. Credentials are fetched in the background at once and kept from then on; until they are there
-    /// [`Upstream::problems`] says so, and a call that needs them waits for them.
+    /// Makes the client. Credentials are fetched in the background at once and kept from then on; until
+    /// they are there [`Upstream::problems`] says so, and a call that needs them waits for them.
     ///
     /// # Errors
     /// Every mistake of the settings.
@@ -77,7 +77,7 @@ impl Upstream {
         Self::assemble(entries, config, metrics, true).await
     }
 
-    /// The same without asking anybody for credentials ahead: for a look at settings.
+    /// As [`Upstream::start`], but fetches no credentials ahead: for checking settings.
     ///
     /// # Errors
     /// As [`Upstream::start`].
@@ -173,8 +173,9 @@ impl Upstream {
         on_behalf_of.note(self.0.ask(entry, &request)).await
     }
 
-    /// Fetches fragments one by one, for a cache that keeps them so. Unlike [`Upstream::call`], which breaks off at
-    /// one, it gives error chunks too, marked as such; a list that begins with one is asked for again for a few seconds.
+    /// Fetches fragments one by one, for a cache that keeps them so. Unlike [`Upstream::call`], which
+    /// breaks off at an error chunk, it gives error chunks too, marked as such. A list that begins with one
+    /// is requested again for a few seconds.
     ///
     /// # Errors
     /// As [`Upstream::call`]. A list of a single fragment that is not there: [`Error::Kvs`] with status 404.
@@ -221,7 +222,7 @@ impl Upstream {
         self.0.entries.iter().map(|entry| &entry.name)
     }
 
-    /// What keeps this part from being ready: entries whose credentials are not there.
+    /// What keeps this part from being ready: entries without credentials.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         let problem = |entry: &Arc<Entry>| {
@@ -231,15 +232,15 @@ impl Upstream {
         self.0.entries.iter().filter_map(problem).collect()
     }
 
-    /// A clip has `fragments` fragments. If it was fetched just now, it was charged for as many as could start in its
-    /// range; the rest goes back to the stream's quota, once.
+    /// A clip has `fragments` fragments. If it was fetched just now, it was charged for as many as could
+    /// start in its range; the rest goes back to the stream's quota, once.
     pub fn settle_clip(&self, located: &Located, clip: &GetClip, fragments: u32) {
         if let Ok(entry) = self.entry(located) {
             self.0.quotas.settle(entry, clip, fragments);
         }
     }
 
-    /// Forgets endpoints of a stream, such as one that was deleted and made anew.
+    /// Forgets the endpoints of a stream, for example of one that was deleted and created again.
     pub fn forget(&self, located: &Located) {
         self.0.endpoints.forget(&located.entry, located.stream.name());
     }

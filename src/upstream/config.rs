@@ -20,7 +20,7 @@ pub struct Config {
     pub api_deadline: Span,
     /// Whole downloads: GetClip, GetMediaForFragmentList, GetImages.
     pub download_deadline: Span,
-    /// Whole playlists and manifests; a player asks for the next one soon.
+    /// Whole playlists and manifests; players request the next one soon.
     pub playlist_deadline: Span,
     /// Whole init and media segments.
     pub playback_deadline: Span,
@@ -28,9 +28,9 @@ pub struct Config {
     pub idle: Span,
     /// How many unused connections are kept per endpoint.
     pub connections: usize,
-    /// How long an endpoint from GetDataEndpoint is used before KVS is asked again.
+    /// How long an endpoint from GetDataEndpoint is used before it is looked up again.
     pub endpoint_ttl: Span,
-    /// How long a stream's description is used before KVS is asked again.
+    /// How long a stream's description is used before it is requested again.
     pub describe_ttl: Span,
     /// How long a request may wait for its turn under KVS's quotas before it is refused.
     pub queue_wait: Span,

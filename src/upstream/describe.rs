@@ -24,7 +24,7 @@ fn overdrawn<V: Send + 'static>() -> Work<Result<V, Error>> {
 }
 
 impl Upstream {
-    /// What a stream is, asked once for all who want to know.
+    /// What a stream is, requested once for all callers.
     ///
     /// # Errors
     /// KVS's, when nothing is remembered.
@@ -153,7 +153,7 @@ impl UpstreamState {
     }
 }
 
-/// Reads `StreamInfo`, tolerant of nulls, E-notation and members that no model knows (`KVS.md` 2.2).
+/// Reads `StreamInfo`, tolerant of nulls, E-notation and members that no model knows (docs/KVS.md 2.2).
 fn read(info: &Value) -> Option<Description> {
     let text = |member: &str| info.get(member).and_then(Value::as_str);
     let hours = info.get("DataRetentionInHours").and_then(Value::as_f64).unwrap_or(0.0);
@@ -175,7 +175,12 @@ mod tests {
 
     #[test]
     fn the_real_answer_is_understood() {
-        let body = r#"{"CreationTime":1.720751492346E9,"DataRetentionInHours":24,"DeviceName":null,"IngestionConfiguration":null,"KmsKeyId":"arn:aws:kms:us-east-1:111122223333:alias/aws/kinesisvideo","MediaType":"video/h264","Status":"ACTIVE","StreamARN":"arn:aws:kinesisvideo:us-east-1:111122223333:stream/cam-1/1720751492346","StreamName":"cam-1","Version":"davN9FKg4vjyKdCSs0f4"}"#;
+        let body = "{\"CreationTime\":1.720751492346E9,\"DataRetentionInHours\":24,\"DeviceName\":null,\
+            \"IngestionConfiguration\":null,\
+            \"KmsKeyId\":\"arn:aws:kms:us-east-1:111122223333:alias/aws/kinesisvideo\",\
+            \"MediaType\":\"video/h264\",\"Status\":\"ACTIVE\",\
+            \"StreamARN\":\"arn:aws:kinesisvideo:us-east-1:111122223333:stream/cam-1/1720751492346\",\
+            \"StreamName\":\"cam-1\",\"Version\":\"davN9FKg4vjyKdCSs0f4\"}";
         let found = read(&serde_json::from_str(body).unwrap()).unwrap();
         assert_eq!((found.retention_hours, found.status.as_str()), (24, "ACTIVE"));
         assert_eq!(found.arn.name().as_str(), "cam-1");

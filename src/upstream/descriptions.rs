@@ -1,10 +1,11 @@
-//! What is remembered of streams: their descriptions and tags, asked for once by all who need them.
+//! What is remembered of streams: their descriptions and tags, requested once for all callers.
 //!
-//! A description serves for five minutes, and for as long as KVS is out of reach after that: it is what turns a name into the
-//! ARN that caches key on, so an outage of the control plane must not stop what is cached or what data endpoints still
-//! serve. What policies decide by is another matter: tags that were taken from a stream must not let anybody in for ever
-//! because KVS does not answer, so facts are believed for a minute after their time and no longer. "No such stream" is
-//! remembered for five seconds, against callers who repeat their request.
+//! A description is used for five minutes, and after that for as long as KVS is out of reach. It turns a
+//! name into the ARN that caches key on, so an outage of the control plane must not stop what is cached or
+//! what data endpoints still serve. Policy decisions are different: tags that were taken from a stream must
+//! not keep access open because KVS does not answer, so facts are believed for a minute after their time
+//! and no longer. "No such stream" is remembered for five seconds, against callers that repeat their
+//! request.
 
 use super::error::Error;
 use crate::base::single_flight::SingleFlight;
@@ -21,7 +22,7 @@ pub(super) type Work<V> = Pin<Box<dyn Future<Output = V> + Send>>;
 /// A stream, as KVS describes it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Description {
-    /// Its full ARN, with the creation time that tells it from a later stream of the same name.
+    /// Its full ARN, with the creation time that distinguishes it from a later stream of the same name.
     pub arn: StreamArn,
     /// CREATING, ACTIVE, UPDATING or DELETING.
     pub status: String,
@@ -65,7 +66,7 @@ pub(super) struct Validity {
     pub(super) ttl: Duration,
     /// After that, while it cannot be renewed; `None`: for ever.
     pub(super) grace: Option<Duration>,
-    /// That nothing could be learnt is remembered for a moment too.
+    /// Whether a failure is remembered for a few seconds too.
     pub(super) keeps_trouble: bool,
 }
 
@@ -104,7 +105,7 @@ impl<V: Clone + Send + Sync + 'static> AnswerCache<V> {
                 return if stands(kept) { kept.answer.clone() } else { Err(error.clone()) };
             }
         }
-        // To its end even if this caller leaves: the answer serves the next ones.
+        // Runs to its end even if this caller leaves: the answer serves later callers.
         let answer = self.in_flight.start(key.clone(), work).result().await;
         let answer =
             answer.unwrap_or_else(|_| Err(Error::BrokenAnswer("describing the stream failed".into())));
@@ -116,7 +117,7 @@ impl<V: Clone + Send + Sync + 'static> AnswerCache<V> {
                 self.kept.insert(key, old.clone());
                 if stands { old.answer } else { answer }
             }
-            // Waiting in vain was the asker's affair, not the stream's.
+            // A quota that ran out concerns this caller, not the stream.
             (Err(error), _) if error.is_outage() && (!keeps_trouble || error.is_busy()) => answer,
             _ => {
                 self.kept.insert(key, KeptAnswer { answer: answer.clone(), since: now, trouble: None });
@@ -130,7 +131,8 @@ impl<V: Clone + Send + Sync + 'static> AnswerCache<V> {
 mod tests {
     use super::*;
 
-    /// What decides may be a minute late, not for as long as KVS is out of reach; what only names a place may.
+    /// What decides may be a minute late, not for as long as KVS is out of reach; what only names a place
+    /// may.
     #[tokio::test(start_paused = true)]
     async fn facts_that_cannot_be_renewed_decide_for_a_minute_more_and_name_places_for_ever() {
         let memory = AnswerCache::<u32>::default();

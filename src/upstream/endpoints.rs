@@ -1,9 +1,10 @@
-//! Data endpoints: GetDataEndpoint's answers, remembered per entry, stream and API (`DESIGN.md` 6).
+//! Data endpoints: GetDataEndpoint's answers, remembered per entry, stream and API (docs/BEHAVIOUR.md 6).
 //!
-//! GetDataEndpoint allows five requests a second per stream and is the first thing that people exhaust, so an answer
-//! serves for 40 minutes, is renewed in the background after that, and is kept for as long as it works while the
-//! control plane is down. A sign that it no longer serves the stream asks once more, for all who saw that sign at
-//! once; ten seconds of peace follow when the answer is the same.
+//! GetDataEndpoint allows five requests a second per stream and is the first quota that is exhausted in
+//! practice. So an answer is used for 40 minutes, is renewed in the background after that, and is kept for
+//! as long as it works while the control plane is down. A sign that it no longer serves the stream causes
+//! one new lookup, shared by all calls that saw that sign at the same time; if the answer is the same,
+//! there is no further one for ten seconds.
 
 use super::error::Error;
 use super::metrics::Metrics;
@@ -29,7 +30,7 @@ pub(super) struct EndpointKey {
 pub(super) struct Endpoint {
     pub(super) origin: Origin,
     since: Instant,
-    /// Milliseconds after `since` until which nobody needs to ask again.
+    /// Milliseconds after `since` until which no renewal is needed.
     paused_until: AtomicU64,
 }
 
@@ -61,7 +62,7 @@ struct EndpointMemory {
 
 /// How long a renewal that failed, or that changed nothing, is not tried again.
 const RENEWAL_PAUSE: Duration = Duration::from_secs(10);
-/// How many endpoints are remembered, and how long one is that nobody uses.
+/// How many endpoints are remembered, and for how long without use.
 const MOST: u64 = 200_000;
 const UNUSED: Duration = Duration::from_secs(24 * 3600);
 
@@ -71,7 +72,7 @@ impl Endpoints {
         Self(Arc::new(EndpointMemory { known, in_flight: SingleFlight::default(), ttl, metrics }))
     }
 
-    /// The endpoint, from memory if there is one; `ask` calls KVS.
+    /// The endpoint, from memory if it is there; `ask` calls KVS.
     ///
     /// # Errors
     /// KVS's, when there is nothing in memory.
@@ -98,8 +99,8 @@ impl Endpoints {
         Ok(endpoint)
     }
 
-    /// Asks KVS again because `suspect` does not seem to serve the stream. `sure`: it surely does not. Gives the
-    /// endpoint to go on with, or `None` if there is no new knowledge.
+    /// Looks the endpoint up again because `suspect` does not seem to serve the stream; `sure` if that is
+    /// certain. Gives the endpoint to go on with, or `None` if the lookup brought nothing new.
     pub(super) async fn revalidate(
         &self,
         key: &EndpointKey,
@@ -136,12 +137,12 @@ impl Endpoints {
         key: &EndpointKey,
         ask: impl FnOnce() -> EndpointLookup,
     ) -> Result<Arc<Endpoint>, Error> {
-        // To its end even if this caller leaves: the answer serves the next ones.
+        // Runs to its end even if this caller leaves: the answer serves later calls.
         let found = self.0.in_flight.start(key.clone(), || self.renew(key.clone(), ask())).result().await;
         found.unwrap_or_else(|_| Err(Error::BrokenAnswer("looking up the endpoint failed".into())))
     }
 
-    /// Asks KVS and remembers what it says.
+    /// Asks KVS and remembers the answer.
     fn renew(
         &self,
         key: EndpointKey,

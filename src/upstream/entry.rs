@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
-/// How often credentials are looked at, and how often while there are none.
+/// How often credentials are checked, and how often while there are none.
 const LOOK: Duration = Duration::from_secs(30);
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
@@ -27,7 +27,7 @@ pub(super) struct Entry {
     pub(super) credentials: Arc<CachedCredentials>,
     /// The region, shared with whatever is located here.
     pub(super) region: Arc<str>,
-    /// The account: as configured, or once KVS has told it.
+    /// The account: as configured, or as KVS has shown it in an ARN.
     account: OnceLock<Arc<str>>,
     /// Seconds by which KVS's clock is ahead of ours.
     ahead: AtomicI64,
@@ -101,8 +101,8 @@ impl Entry {
         let _ = self.account.get_or_init(|| account.into());
     }
 
-    /// Keeps credentials at hand, whether or not anybody asks: without them this process is not ready, and gets no
-    /// requests that would fetch them. Never ends by itself.
+    /// Keeps credentials fresh whether or not there are requests: without them this process is not ready,
+    /// and gets no requests that would fetch them. Never ends by itself.
     pub(super) async fn keep_credentials(self: Arc<Self>) {
         loop {
             let pause = match self.credentials.get().await {
@@ -123,8 +123,8 @@ impl Entry {
         if ahead < 0 { now - by } else { now + by }
     }
 
-    /// KVS refused a signature because of its time, and shows `kvs_time` while our clock shows `now`. If the two agree, our
-    /// clock has been put right and there is no offset any more.
+    /// KVS refused a signature because of its time, and shows `kvs_time` while our clock shows `now`. If
+    /// the two agree, our clock has been put right and there is no offset any more.
     pub(super) fn set_clock(&self, kvs_time: SystemTime, now: SystemTime) {
         let seconds = |apart: Duration| i64::try_from(apart.as_secs()).unwrap_or(0);
         let ahead_seconds = match kvs_time.duration_since(now) {
@@ -135,7 +135,8 @@ impl Entry {
             tracing::info!(aws = %self.name, "our clock agrees with KVS's again; signing with ours");
             self.ahead.store(0, Ordering::Relaxed);
         } else {
-            tracing::warn!(aws = %self.name, ahead_seconds, "our clock differs from KVS's; signing with KVS's");
+            let message = "our clock differs from KVS's; signing with KVS's";
+            tracing::warn!(aws = %self.name, ahead_seconds, "{message}");
             self.ahead.store(ahead_seconds, Ordering::Relaxed);
         }
     }
@@ -161,8 +162,8 @@ fn keys(config: &EntryConfig) -> Result<Option<(String, String)>, Unreadable> {
     }
 }
 
-/// Finds the entry that serves a stream. With an ARN an entry that names the stream by a glob goes before one that
-/// takes every ARN of its account, and a known account before an unknown one.
+/// Finds the entry that serves a stream. With an ARN an entry that names the stream by a glob goes before
+/// one that takes every ARN of its account, and a known account before an unknown one.
 ///
 /// # Errors
 /// [`Error::NotServed`], with what would help.

@@ -1,4 +1,5 @@
-//! Why KVS's answer is not there, in words that name who is at fault. None of them holds a host, a token or a key.
+//! Why there is no answer of KVS, in words that say who is at fault. None of them holds a host, a token or
+//! a key.
 
 use crate::aws::credentials;
 use crate::kvs::Fault;
@@ -47,7 +48,7 @@ pub enum Error {
     /// KVS answered something that is not an answer to this call.
     #[error("KVS gave a broken answer: {0}")]
     BrokenAnswer(String),
-    /// The endpoint has failed so often in a row that it is left alone for a moment.
+    /// The endpoint has failed so often in a row that it is not called for a while.
     #[error("KVS is failing and is left alone for {retry_after:?}")]
     CircuitOpen {
         /// When the next probe is due.

@@ -1,4 +1,4 @@
-//! The head of a body, held back until it has been looked at, and the rest behind it.
+//! The head of a body, held back until it has been checked, and the rest behind it.
 
 use crate::net::body::{Broken, ByteStream};
 use bytes::{Bytes, BytesMut};

@@ -1,4 +1,5 @@
-//! What this part counts. Names and labels are `DESIGN.md` 11; every series that can be known ahead exists at 0.
+//! What this part counts. Names and labels are docs/BEHAVIOUR.md 11; every series that can be known ahead
+//! exists at 0.
 
 use crate::kvs::{Operation, Resource};
 use crate::telemetry::metrics::OTHER_STREAM;
@@ -34,7 +35,7 @@ struct Api {
     throttled: IntCounter,
 }
 
-/// Turns a stream's name into its label; bounded in number, and the same as everybody else's.
+/// Turns a stream's name into its label. The labels are bounded in number, and the same in all parts.
 pub type StreamLabel = Arc<dyn Fn(&str) -> Arc<str> + Send + Sync>;
 
 impl Metrics {
@@ -160,7 +161,7 @@ impl Metrics {
         self.0.points.with_label_values(&[&*(self.0.label)(stream), kind])
     }
 
-    /// What tells how much of each stream's points is used, asked whenever metrics are read.
+    /// Sets the source of the utilisation of each stream's points, which is read whenever metrics are.
     pub(super) fn on_scrape(&self, ask: ReportUse) {
         let metrics = Arc::downgrade(&self.0);
         self.0.utilization.ask(Box::new(move |values| {
@@ -191,7 +192,7 @@ const KINDS: [&str; 2] = ["media", "metadata"];
 
 /// Sets one stream's ratio of one kind.
 pub(super) type SetRatio<'a> = &'a dyn Fn(&str, &str, f64);
-/// Told to set all of them.
+/// Sets all ratios by calling the function that it is given.
 pub(super) type ReportUse = Box<dyn Fn(SetRatio<'_>) + Send + Sync>;
 
 type Refresh = Box<dyn Fn(&GaugeVec) + Send + Sync>;

@@ -1,11 +1,11 @@
-//! Calls to Kinesis Video Streams: the one polite client that KVS sees, whatever the crowd does.
+//! Calls to Kinesis Video Streams: one well-behaved client, whatever the number of viewers.
 //!
-//! [`Upstream::locate`] finds the account and region that serve a stream, [`Upstream::call`] makes one of the nine
-//! calls, [`Upstream::open_session`] and [`Upstream::fetch`] do playback. Each finds its endpoint, waits for its turn
-//! under KVS's quotas, signs, sends, and tries again where that helps and costs nobody anything. Requests are made
-//! from scratch, so nothing of a client's request but its meaning reaches KVS.
+//! [`Upstream::locate`] finds the account and region that serve a stream, [`Upstream::call`] makes one of
+//! the nine calls, [`Upstream::open_session`] and [`Upstream::fetch`] do playback. Each finds its endpoint,
+//! waits for its turn under KVS's quotas, signs, sends, and retries where that helps and does no harm.
+//! Requests are made from scratch, so only the meaning of a client's request reaches KVS.
 //!
-//! Caches of media and shared sessions are other parts; they are handed calls of this one.
+//! Caching of media and sharing of sessions are other parts, which use the calls of this one.
 
 mod account;
 mod answer;

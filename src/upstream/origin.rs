@@ -1,9 +1,10 @@
 //! Where requests go: scheme, host and port; and the guard that decides which of those an answer may name.
 //!
-//! KVS tells us hosts in two places: GetDataEndpoint's `DataEndpoint` and a session URL. Both are checked here
-//! before anything is sent: https on port 443 to a data host of the region (`KVS.md` 1.2), no IP literals, no user
-//! names. An entry with `endpoint_url` may also be sent back to that very host, and on loopback to any loopback
-//! port, which is where emulators live. What the guard refuses is told without repeating the host (law 3).
+//! KVS names hosts in two places: the `DataEndpoint` of GetDataEndpoint and a session URL. Both are checked
+//! here before anything is sent: https on port 443 to a data host of the region (docs/KVS.md 1.2), no IP
+//! literals, no user names. An entry with `endpoint_url` may also be sent back to that very host, and on
+//! loopback to any loopback port, which is where emulators listen. Refusals are reported without repeating
+//! the host.
 
 use crate::aws::hosts;
 use http::Uri;

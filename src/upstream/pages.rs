@@ -1,8 +1,8 @@
 //! Following `NextToken` through a listing of KVS (`docs/KVS.md` 2.2), with an end in any case.
 //!
-//! A listing ends when KVS gives no token. It also ends at a token that was followed before, whether on the page before or
-//! on an earlier one: what follows is known already. A listing of more pages than its caller expects is an error, because
-//! part of a listing must not be taken for the whole.
+//! A listing ends when KVS gives no token. It also ends at a token that was followed before, whether on the
+//! page before or on an earlier one: what follows is known already. A listing of more pages than its caller
+//! expects is an error, because part of a listing must not be taken for the whole.
 
 use super::error::Error;
 use serde_json::Value;
@@ -11,7 +11,7 @@ use std::collections::HashSet;
 /// The tokens of one listing.
 #[derive(Debug)]
 pub struct Pages {
-    /// How many more pages may be asked for.
+    /// How many more pages may be requested.
     left: usize,
     followed: HashSet<String>,
 }
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// Follows tokens that `next` makes of the page's number; how many pages were asked for.
+    /// Follows tokens that `next` makes of the page's number; gives how many pages were requested.
     fn pages(most: usize, next: impl Fn(usize) -> Value) -> Result<usize, Error> {
         let mut pages = Pages::at_most(most);
         let mut asked = 1;

@@ -1,4 +1,4 @@
-//! What KVS is asked for: where a request goes, what it costs, how long it may take and what is expected back.
+//! A request to KVS: where it goes, what it costs, how long it may take and what is expected back.
 
 use super::attempt::Expects;
 use super::config::Config;
@@ -23,7 +23,7 @@ pub(super) struct KvsRequest {
     pub(super) limits: Limits,
     pub(super) expects: Expects,
     pub(super) cost: Cost,
-    /// Whose turn it takes where requests have to wait.
+    /// The principal whose turn it takes if requests have to wait.
     pub(super) principal: Arc<str>,
 }
 
@@ -38,7 +38,7 @@ pub(super) enum Destination {
     Playback { origin: Origin, path_and_query: String },
 }
 
-/// Up to this size a JSON answer is held back whole, so that a cut one is asked for again unseen.
+/// Up to this size a JSON answer is held back whole, so that a cut one can be requested again unnoticed.
 pub(super) const SMALL_JSON: usize = 1 << 20;
 /// Pictures in JSON are too large for that.
 const IMAGES_HEAD: usize = 4 << 10;

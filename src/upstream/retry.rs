@@ -1,9 +1,9 @@
 //! What is worth another try, when, and what has to change before it. Decisions only; `call` acts on them.
 //!
-//! The rules are `KVS.md` 6. A throttle is a 400 that no SDK retries, so it gets the longer ladder, and costs nothing of
-//! the budget: the local buckets slow down with it. Everything else gets two tries more, paid from a budget of 20 %
-//! of the calls, so that a failing KVS is not asked three times as much. All waits are full jitter. Nothing is tried
-//! again once a byte has been passed on.
+//! The rules are docs/KVS.md 6. A throttle is a 400 that no SDK retries. It gets the longer ladder and costs
+//! nothing of the budget, because the local buckets slow down with it. Everything else gets two more tries,
+//! paid from a budget of 20 % of the calls, so that a failing KVS does not get three times the calls. All
+//! waits have full jitter. Nothing is retried once a byte has been passed on.
 
 use super::attempt::AttemptFailure;
 use super::config::Config;
@@ -63,7 +63,7 @@ pub(super) struct Attempts {
     pub throttled: u32,
     /// Attempts again for a fragment that is not there yet.
     pub missing: u32,
-    /// The endpoint was resolved anew.
+    /// The endpoint was looked up again.
     pub moved: bool,
     /// The credentials were renewed.
     pub renewed: bool,
@@ -89,7 +89,7 @@ pub(super) enum NextStep {
     Fail,
     /// Try again after a wait of at most this; the real one is random.
     Retry { at_most: Duration, reason: Reason, paid: bool },
-    /// Ask for the endpoint again, then try again at once. `sure` if even the same endpoint is worth it.
+    /// Look the endpoint up again, then retry at once. `sure` if even the same endpoint is worth a retry.
     Resolve { sure: bool },
     /// Renew the credentials, then try again at once.
     Renew,
@@ -101,10 +101,11 @@ pub(super) enum NextStep {
 const FAILURE_WAIT: Duration = Duration::from_millis(100);
 const THROTTLE_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(4);
-/// How often, and after how long, a missing fragment is asked for again: it is written within a second or so.
+/// How often, and after how long, a missing fragment is requested again: it is written within a second or
+/// so.
 const FRAGMENT_TRIES: u32 = 4;
 const FRAGMENT_WAIT: Duration = Duration::from_millis(500);
-/// Clocks may differ by 15 minutes for AWS (`KVS.md` 3.3); below this, skew is not the reason.
+/// Clocks may differ by 15 minutes for AWS (docs/KVS.md 3.3); below this, skew is not the reason.
 pub(super) const SKEW: Duration = Duration::from_secs(240);
 
 /// How the request that failed was sent.
@@ -166,7 +167,7 @@ pub(super) fn jittered(at_most: Duration, share: f64) -> Duration {
     at_most.mul_f64(share.clamp(0.0, 1.0))
 }
 
-/// When to tell a caller to come back after a throttle that outlasted us.
+/// When a caller should try again after a throttle that outlasted our retries.
 pub(super) const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 fn doubled(first: Duration, times: u32) -> Duration {
@@ -182,8 +183,9 @@ enum Diagnosis {
     Final,
 }
 
-/// KVS's time, if it is far from the time that the request was signed with. The time of signing counts and not our clock: the
-/// two differ while an earlier offset is in force, and our clock may have been put right since then.
+/// KVS's time, if it is far from the time that the request was signed with. The time of signing counts and
+/// not our clock: the two differ while an earlier offset is in force, and our clock may have been put right
+/// since then.
 fn skewed(kvs_time: Option<SystemTime>, signed_at: Option<SystemTime>) -> Option<SystemTime> {
     let (kvs_time, signed_at) = (kvs_time?, signed_at?);
     let apart = kvs_time.duration_since(signed_at).unwrap_or_else(|behind| behind.duration());
@@ -219,8 +221,8 @@ fn diagnose(fault: &Fault, skewed: Option<SystemTime>) -> Diagnosis {
     }
 }
 
-/// The retry budget: every call earns a share of a retry, every retry costs one; half a retry a second is there
-/// anyway, up to ten, so that a quiet gateway can try again too.
+/// The retry budget: every call earns a share of a retry, every retry costs one; half a retry a second is
+/// there anyway, up to ten, so that a quiet gateway can try again too.
 #[derive(Debug)]
 pub(super) struct Budget {
     balance: Mutex<Bucket>,
@@ -230,7 +232,7 @@ pub(super) struct Budget {
 
 /// The price of one retry; a call earns so many per cent of it.
 const PRICE: u64 = 100;
-/// What time alone gives, and how much of it.
+/// What is added with time alone, and its bound.
 const GIVEN: Rate = Rate { per_second: PRICE / 2, burst: 10 * PRICE };
 /// What may be earned beyond that.
 const SAVED: u64 = 90 * PRICE;
@@ -256,154 +258,5 @@ impl Budget {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOON: SystemTime = SystemTime::UNIX_EPOCH;
-    const SENT: Sent = Sent { data: true, signed_at: Some(NOON) };
-
-    fn fault(status: u16, kind: &str, message: &str) -> AttemptFailure {
-        let fault = Fault { status, kind: kind.into(), message: message.into(), request_id: None };
-        AttemptFailure::Fault { fault, kvs_time: Some(NOON) }
-    }
-
-    fn decide(failure: &AttemptFailure, tries: Attempts) -> NextStep {
-        next(failure, tries, SENT, &Config::default())
-    }
-
-    #[test]
-    fn throttles_climb_a_ladder_of_their_own_and_cost_nothing() {
-        let failure = fault(400, "ClientLimitExceededException", "");
-        let mut tries = Attempts { failed: 2, ..Attempts::default() };
-        let mut waits = Vec::new();
-        while let NextStep::Retry { at_most, reason: Reason::Throttled, paid: false } =
-            decide(&failure, tries)
-        {
-            waits.push(at_most.as_millis());
-            tries.throttled += 1;
-        }
-        assert_eq!(waits, [200, 400, 800, 1600, 3200]);
-    }
-
-    #[test]
-    fn trouble_and_broken_connections_get_two_paid_tries() {
-        for failure in [
-            fault(500, "InternalFailure", ""),
-            fault(503, "UnknownError", ""),
-            AttemptFailure::Reset("x".into()),
-        ] {
-            let mut tries = Attempts::default();
-            for wait in [100, 200] {
-                let NextStep::Retry { at_most, paid: true, .. } = decide(&failure, tries) else {
-                    panic!("{failure:?}")
-                };
-                assert_eq!(at_most.as_millis(), wait);
-                tries.failed += 1;
-            }
-            assert_eq!(decide(&failure, tries), NextStep::Fail);
-        }
-    }
-
-    #[test]
-    fn signs_of_a_moved_endpoint_ask_for_it_again_once() {
-        for (failure, sure) in [
-            (AttemptFailure::WrongHost, true),
-            (AttemptFailure::Connect("refused".into()), true),
-            (fault(403, "AccessDeniedException", "Unable to determine service/operation name"), true),
-            (fault(400, "InvalidEndpointException", ""), true),
-            (
-                fault(404, "ResourceNotFoundException", "The requested stream is not found or not active."),
-                false,
-            ),
-            (fault(403, "AccessDeniedException", "User is not authorized"), false),
-        ] {
-            assert_eq!(decide(&failure, Attempts::default()), NextStep::Resolve { sure }, "{failure:?}");
-            let again = decide(&failure, Attempts { moved: true, ..Attempts::default() });
-            assert!(!matches!(again, NextStep::Resolve { .. }), "{failure:?}");
-            let control =
-                next(&failure, Attempts::default(), Sent { data: false, ..SENT }, &Config::default());
-            assert!(!matches!(control, NextStep::Resolve { .. }), "{failure:?}");
-        }
-    }
-
-    #[test]
-    fn what_kvs_means_is_passed_on() {
-        for failure in [
-            fault(404, "ResourceNotFoundException", "No fragments found in the stream for the clip request."),
-            fault(400, "InvalidArgumentException", "x"),
-            fault(400, "NoDataRetentionException", ""),
-            fault(401, "NotAuthorizedException", ""),
-            AttemptFailure::Late(Duration::from_secs(1)),
-            AttemptFailure::Garbled("x".into()),
-        ] {
-            assert_eq!(decide(&failure, Attempts::default()), NextStep::Fail, "{failure:?}");
-        }
-    }
-
-    #[test]
-    fn expired_credentials_are_renewed_once_and_a_wrong_clock_is_set_once() {
-        let expired = fault(403, "ExpiredTokenException", "");
-        assert_eq!(decide(&expired, Attempts::default()), NextStep::Renew);
-        assert_eq!(decide(&expired, Attempts { renewed: true, ..Attempts::default() }), NextStep::Fail);
-        let AttemptFailure::Fault { fault, .. } =
-            fault(403, "InvalidSignatureException", "Signature expired")
-        else {
-            panic!()
-        };
-        let kvs_time = NOON - Duration::from_secs(900);
-        let skewed = AttemptFailure::Fault { fault, kvs_time: Some(kvs_time) };
-        assert_eq!(decide(&skewed, Attempts::default()), NextStep::SetClock { kvs_time });
-        let set = Attempts { set_clock: true, moved: true, ..Attempts::default() };
-        assert_eq!(decide(&skewed, set), NextStep::Fail);
-    }
-
-    #[test]
-    fn skew_is_measured_from_the_time_that_was_signed() {
-        let (second, tries) = (Duration::from_secs(1), Attempts::default());
-        let refused = |kvs_time| {
-            let AttemptFailure::Fault { fault, .. } = fault(403, "InvalidSignatureException", "") else {
-                panic!()
-            };
-            AttemptFailure::Fault { fault, kvs_time }
-        };
-        let decide = |kvs_time, signed_at| {
-            next(&refused(kvs_time), tries, Sent { data: false, signed_at }, &Config::default())
-        };
-        for (apart, skewed) in [(0, false), (239, false), (240, true), (86_400, true)] {
-            let expected = |kvs_time| if skewed { NextStep::SetClock { kvs_time } } else { NextStep::Fail };
-            let (early, late) = (NOON, NOON + second * apart);
-            assert_eq!(decide(Some(late), Some(early)), expected(late), "{apart}");
-            assert_eq!(decide(Some(early), Some(late)), expected(early), "{apart}");
-        }
-        assert_eq!(decide(None, Some(NOON)), NextStep::Fail, "KVS gave no time");
-        assert_eq!(decide(Some(NOON + second * 999), None), NextStep::Fail, "nothing was signed");
-    }
-
-    #[test]
-    fn a_missing_fragment_is_asked_for_for_a_few_seconds() {
-        let missing = AttemptFailure::FragmentNotFound("1".into());
-        let mut tries = Attempts::default();
-        let mut longest = Duration::ZERO;
-        while let NextStep::Retry { at_most, reason: Reason::FragmentNotFound, .. } = decide(&missing, tries)
-        {
-            longest += at_most;
-            tries.missing += 1;
-        }
-        assert!((Duration::from_secs(3)..Duration::from_secs(10)).contains(&longest), "{longest:?}");
-    }
-
-    #[test]
-    fn the_budget_allows_a_fifth_and_a_little_at_first() {
-        let now = Instant::now();
-        let budget = Budget::new(20);
-        let paid = std::iter::repeat_with(|| budget.pay(now)).take(50).filter(|paid| *paid).count();
-        assert_eq!(paid, 10);
-        let mut paid = 0;
-        for _ in 0..1000 {
-            budget.earn(now);
-            paid += u32::from(budget.pay(now));
-        }
-        assert_eq!(paid, 200);
-        assert!(!budget.pay(now) && budget.pay(now + Duration::from_secs(2)));
-    }
-}
+#[path = "tests/retry.rs"]
+mod tests;

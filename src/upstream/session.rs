@@ -1,7 +1,8 @@
 //! Playback sessions of KVS: opening one, and fetching its resources.
 //!
-//! The URL that KVS gives is a credential in a query parameter. It is taken apart at once: the host passes the same
-//! guard as a data endpoint, the token becomes a type that cannot be shown, and an id is made that can be.
+//! The URL that KVS gives is a credential in a query parameter. It is taken apart at once: the host passes
+//! the same guard as a data endpoint, the token becomes a type that cannot be displayed, and a digest
+//! becomes the id that can.
 
 use super::answer::Answer;
 use super::attempt::Expects;
@@ -23,12 +24,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
-/// A session's token, byte for byte as KVS wrote it. No `Debug`, no `Display` (law 3).
+/// A session's token, byte for byte as KVS wrote it. It has no `Debug` and no `Display`, so that it cannot
+/// be logged.
 #[derive(Clone)]
 pub struct SessionToken(Arc<Zeroizing<String>>);
 
 impl SessionToken {
-    /// The token, for the one place that needs it: a request to KVS.
+    /// The token, for a request to KVS.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -42,7 +44,8 @@ pub struct SessionUrl {
     token: SessionToken,
     /// When KVS ends it.
     pub expires: Timestamp,
-    /// What tells it from other sessions, in cache keys: a digest of the token, which does not give it away.
+    /// What distinguishes it from other sessions in cache keys: a digest of the token, which does not
+    /// reveal it.
     pub id: Arc<str>,
 }
 
@@ -144,7 +147,7 @@ impl Upstream {
             limits: config.limits(config.first_byte, whole),
             expects: Expects::Bytes,
             cost: Cost::of_resource(resource, max_fragments, &session.id),
-            // Whoever watches shares the session; sessions are what takes turns.
+            // The viewers of a session share it, so sessions take turns, not viewers.
             principal: session.id.clone(),
         };
         self.0.ask(entry, &request).await.map_err(|error| match error {
@@ -155,7 +158,7 @@ impl Upstream {
     }
 }
 
-/// HLS and DASH have folders of their own (`KVS.md` 5).
+/// HLS and DASH have folders of their own (docs/KVS.md 5).
 fn path(resource: &Resource) -> String {
     format!("/{}/v1/{}", resource.protocol().as_str(), resource.file())
 }
@@ -171,7 +174,8 @@ fn read(url: &str, path: &str) -> Option<(Origin, String)> {
     (tokens.next().is_none() && is_token(token)).then(|| (origin, token.to_owned()))
 }
 
-/// Bytes that can stand in a query as they are (`KVS.md` 5.1: base64url with `~`; mocks use standard base64).
+/// Bytes that can stand in a query as they are (docs/KVS.md 5.1: base64url with `~`; mocks use standard
+/// base64).
 fn is_token(token: &str) -> bool {
     let fine = |b: u8| {
         b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'~' | b'.' | b'+' | b'/' | b'=' | b'%')

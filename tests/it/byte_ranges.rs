@@ -1,4 +1,5 @@
-//! Ranges, conditions and HEAD (RFC 9110) over clips that are held and over clips that are still on their way.
+//! Ranges, conditions and HEAD (RFC 9110) over clips that are held and over clips that are still on their
+//! way.
 
 use crate::harness::{Answer, Edge};
 use kvs_edge::kvs::Timestamp;

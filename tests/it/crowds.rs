@@ -1,5 +1,6 @@
-//! Crowds: any number of viewers cost KVS what one does. Short here; `KVS_EDGE_CROWD=full` makes them 500 viewers for
-//! five minutes and 100 viewers of an hour (`KVS_EDGE_CROWD_SECONDS` for another length), told with `--no-capture`.
+//! Crowds: any number of viewers cost KVS what one does. Short here; `KVS_EDGE_CROWD=full` makes them 500
+//! viewers for five minutes and 100 viewers of an hour (`KVS_EDGE_CROWD_SECONDS` for another length), told
+//! with `--no-capture`.
 
 #[path = "../load/viewer.rs"]
 mod viewer;

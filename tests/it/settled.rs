@@ -1,4 +1,5 @@
-//! What has settled is asked of KVS once: KVS's own calls as well as pages, within the table of DESIGN.md 7.
+//! What has settled is asked of KVS once: KVS's own calls as well as pages, within the table of
+//! docs/BEHAVIOUR.md 7.
 
 use crate::harness::Edge;
 use kvs_edge::kvs::Timestamp;

@@ -1,5 +1,5 @@
-//! Our client against the local KVS: what KVS and the network do wrong, and what becomes of it; credentials from
-//! everywhere; and that KVS is never asked for more than it allows.
+//! Our client against the local KVS: what KVS and the network do wrong, and what becomes of it; credentials
+//! from everywhere; and that KVS is never asked for more than it allows.
 
 mod credentials;
 mod matrix;

@@ -1,9 +1,9 @@
-//! When to leave a failing disk alone, and when to speak of it.
+//! When to stop using a failing disk for a while, and when to log that.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Whether something works, and when its trouble was last spoken of.
+/// Whether reads or writes work, and when trouble was last logged.
 pub(super) struct Health {
     began: Instant,
     failures: AtomicU32,
@@ -15,7 +15,7 @@ pub(super) struct Health {
 
 /// So many failures in a row are enough.
 const FAILURES: u32 = 5;
-/// How long a failing disk is left alone.
+/// How long a failing disk is not used.
 const REST: Duration = Duration::from_secs(30);
 /// At most one warning in this time.
 const QUIET: Duration = Duration::from_secs(10);
@@ -37,7 +37,7 @@ impl Health {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// It is being left alone.
+    /// It is not used at the moment.
     pub(super) fn is_paused(&self) -> bool {
         self.paused_until.load(Ordering::Relaxed) > self.now()
     }
@@ -54,7 +54,7 @@ impl Health {
         }
     }
 
-    /// It is to be left alone.
+    /// It is not used for a while.
     pub(super) fn pause(&self) {
         self.failures.store(0, Ordering::Relaxed);
         self.paused_until.store(self.now() + REST.as_millis() as u64, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! What the disk tier knows: its index in memory, and what lookups and the writer share.
+//! The index of the disk tier, and what its lookups and its writer share.
 
 use super::file::Stamp;
 use super::health::Health;
@@ -19,13 +19,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
-/// What readers and the writer share.
+/// What lookups and the writer share.
 pub(super) struct DiskState {
     pub(super) root: PathBuf,
     pub(super) index: Cache<Key, Arc<IndexEntry>, DigestHash>,
     /// In KiB.
     capacity: u64,
-    /// Files that nobody refers to any more, for the writer to delete.
+    /// Files that no index entry refers to any more, to be deleted.
     pub(super) to_delete: Arc<Mutex<Vec<u64>>>,
     /// The folder is claimed and searched.
     pub(super) open: AtomicBool,
@@ -42,7 +42,7 @@ pub(super) struct DiskState {
     pub(super) metrics: Metrics,
 }
 
-/// What the index knows of a file; the rest is in its header.
+/// What the index holds of a file; the rest is in its header.
 pub(super) struct IndexEntry {
     pub(super) id: u64,
     /// Its size in bytes.
@@ -59,8 +59,8 @@ pub(super) struct IndexEntry {
 /// Reads at the same time; more would only queue up in the device.
 pub(super) const READS: usize = 8;
 
-/// Entries that wait to be written keep their memory though they may have been evicted; more than this many bytes are let go,
-/// or than an eighth of the memory that the cache has.
+/// Entries that wait to be written keep their memory even if they have been evicted meanwhile. Beyond this
+/// many bytes, or an eighth of the cache's memory, further entries are not written.
 const MOST_QUEUED: u64 = 32 << 20;
 
 impl IndexEntry {
@@ -147,8 +147,8 @@ impl DiskState {
     }
 }
 
-/// The index. Least recently used goes first: what makes an entry popular happens in memory, where this tier does not
-/// see it, so frequency would be a poor guide here.
+/// The index. Least recently used goes first: what makes an entry popular happens in memory, where this
+/// tier does not see it, so frequency would be a poor guide here.
 fn index(
     capacity: u64,
     metrics: &Metrics,

@@ -1,8 +1,8 @@
-//! Looking things up on the disk, and asking for them to be kept there.
+//! Lookups in the disk tier, and orders to write to it.
 //!
-//! Nothing here lets the disk slow a request down or fail it: reads run beside the runtime, a few at a time; one that
-//! takes too long, finds no place at the gate or comes back with an error is a miss. A disk that keeps failing is left
-//! alone for a while.
+//! Nothing here lets the disk slow a request down or fail it. Reads run on threads for blocking work, a few
+//! at a time. One that takes too long, finds no free place or fails is a miss. A disk that keeps failing is
+//! not used for a while.
 
 use super::file::{Header, PIECE, Stamp};
 use super::index::{DiskState, IndexEntry};
@@ -48,15 +48,15 @@ pub(in crate::cache) struct OpenFile {
     state: Arc<DiskState>,
 }
 
-/// Up to this size a body is loaded whole at once; a larger one when it is asked for again.
+/// Up to this size a body is loaded whole at once; a larger one when it is requested again.
 const SMALL: u64 = 4 << 20;
 
 /// What expires sooner is not worth a file.
 const SHORT_LIVED: Duration = Duration::from_secs(60);
 
 impl Disk {
-    /// Opens the tier. It begins to answer once its writer has claimed and searched the folder; until then, and if that
-    /// never comes, everything is a miss.
+    /// Opens the tier. It begins to answer once its writer has claimed and scanned the folder; until then
+    /// everything is a miss.
     pub(in crate::cache) fn open(config: &DiskConfig, budget: &Budget, metrics: &Metrics) -> Self {
         let state = DiskState::new(config, budget, metrics);
         let orders = writer::start(&state);
@@ -167,8 +167,8 @@ impl Disk {
         self.state.queued.load(Ordering::Relaxed) == 0
     }
 
-    /// Removes what belongs to `target`, files included, so that not even a crash brings them back; tells how many
-    /// entries that were. Blocks for as long as the deleting takes.
+    /// Removes the entries of `target` and their files, so that they do not come back after a crash; gives
+    /// the number of entries. Blocks for as long as the deleting takes.
     pub(in crate::cache) fn purge(&self, target: PurgeTarget) -> usize {
         let index = &self.state.index;
         let keys: Vec<Key> = index.iter().map(|(key, _)| *key).filter(|key| key.is_of(target)).collect();
@@ -195,8 +195,8 @@ impl DiskState {
         if let Some(mut reservation) = whole {
             return Ok(Loaded::Whole(Arc::new(header.read_whole(&file, &mut reservation)?)));
         }
-        // A range is checked block by block as it is read. Damage that is already there is found now, before anything
-        // is promised to a client.
+        // A range is checked block by block as it is read. Damage that is already there is found now,
+        // before anything is promised to a client.
         let stamp = Stamp::of(&file)?;
         if *lock(&indexed.checked) != Some(stamp) {
             header.check(&file, &mut self.budget.reserve())?;
@@ -226,7 +226,8 @@ impl DiskState {
             }
         }
         if let Some(silenced) = self.reads.may_warn() {
-            tracing::warn!(?key, %error, silenced, "the disk tier could not give an object; it is fetched instead");
+            let message = "the disk tier could not give an object; it is fetched instead";
+            tracing::warn!(?key, %error, silenced, "{message}");
         }
     }
 }

@@ -1,8 +1,9 @@
-//! The one thread that changes the disk tier's folder.
+//! The thread that writes the disk tier's files.
 //!
-//! It claims the folder with a lock file, so that two processes never evict each other's objects; it reads the header
-//! of every file that the last run left; then it writes what it is given and deletes what the index has let go.
-//! Before each write it deletes first, so that the folder stays within its bound at every moment.
+//! It claims the folder with a lock file, so that two processes never evict each other's objects. It reads
+//! the header of every file that the last run left. Then it writes the entries it is sent and deletes the
+//! files that the index has evicted. Before each write it deletes, so that the folder stays within its
+//! bound at every moment. A purge deletes files too, on another thread.
 
 use super::file::{self, Header};
 use super::index::{DiskState, IndexEntry};
@@ -65,8 +66,8 @@ fn run(weak: &Weak<DiskState>, inbox: &Receiver<WriteOrder>) {
 /// How often the index is made to expire what is due.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Takes the folder for this process. Whoever holds it now may be an older process that is about to end, so this is
-/// tried for as long as it takes.
+/// Claims the folder for this process. Another process may hold it that is about to end, so this is tried
+/// again until it succeeds.
 fn claim(weak: &Weak<DiskState>, inbox: &Receiver<WriteOrder>) -> Option<File> {
     loop {
         let state = weak.upgrade()?;
@@ -75,7 +76,8 @@ fn claim(weak: &Weak<DiskState>, inbox: &Receiver<WriteOrder>) -> Option<File> {
             Err(error) => {
                 if let Some(silenced) = state.writes.may_warn() {
                     let folder = state.root.display();
-                    tracing::warn!(%folder, %error, silenced, "the disk tier cannot use its folder and stays off");
+                    let message = "the disk tier cannot use its folder and stays off";
+                    tracing::warn!(%folder, %error, silenced, "{message}");
                 }
             }
         }
@@ -96,7 +98,8 @@ fn try_claim(root: &Path) -> io::Result<File> {
     Ok(claim)
 }
 
-/// Takes in what the last run left, in the order in which it was written, and deletes what is torn or expired.
+/// Takes in what the last run left, in the order in which it was written, and deletes what is torn or
+/// expired.
 fn search(state: &DiskState) {
     let mut found = Vec::new();
     for part in 0..=u8::MAX {
@@ -193,7 +196,8 @@ fn write(state: &DiskState, entry: &Entry, life: Life, id: u64) -> io::Result<fi
 
 const DRAFT: &str = ".tmp";
 
-/// Deletes the files that were let go. One that was never written is not there, which is fine.
+/// Deletes the files that were evicted or purged. One that was never written is absent, which is fine. Safe
+/// to call from several threads: each takes the files it deletes from the list first.
 pub(super) fn delete(state: &DiskState) {
     let to_delete = std::mem::take(&mut *lock(&state.to_delete));
     for id in to_delete {

@@ -1,8 +1,9 @@
-//! Moving a body out of the network's buffers into blocks of the cache's own.
+//! Copies a body from the network's buffers into blocks of the cache's own.
 //!
-//! A chunk from the network is a slice of a read buffer of up to 400 KiB, shared with whatever else came in the same
-//! read; kept as it is, a 2 KB picture could pin two hundred times its size. So what has come is copied once, after the
-//! readers have had the chunks themselves. On the way a large body is hashed for its entity tag.
+//! A chunk from the network is a slice of a read buffer of up to 400 KiB, shared with whatever arrived in
+//! the same read. Kept as it is, a 2 KB picture could pin two hundred times its size. So each chunk is
+//! copied once, after the readers have been given the original. A large body is hashed for its entity tag
+//! at the same time.
 
 use crate::cache::entry::LAZY;
 use crate::cache::memory::block::LARGEST;
@@ -13,7 +14,7 @@ use std::collections::VecDeque;
 
 /// Which pieces of a body are blocks.
 pub(in crate::cache) struct Compactor {
-    /// The body is held whole, as far as anybody knows.
+    /// The body is held whole, as far as is known now.
     holds: bool,
     /// It will be stored.
     kept: bool,
@@ -23,7 +24,7 @@ pub(in crate::cache) struct Compactor {
     pending: usize,
     joined: u64,
     hashing: Context,
-    /// In blocks and not hashed yet: the body may turn out small enough to leave it at that.
+    /// Blocks that are not hashed yet. A body that turns out to be small is not hashed here at all.
     unhashed: Vec<Bytes>,
 }
 
@@ -66,8 +67,8 @@ impl Compactor {
         self.kept && self.pending > 0
     }
 
-    /// What takes the place of the pieces that are not blocks yet: as many blocks as they fill, at the end of the body the
-    /// few more that take the rest; what is left is as it was.
+    /// What takes the place of the pieces that are not blocks yet: as many blocks as they fill, at the end
+    /// of the body the few more that take the rest; what is left is as it was.
     pub(in crate::cache) fn compact(
         &mut self,
         mut tail: VecDeque<Bytes>,
@@ -93,7 +94,7 @@ impl Compactor {
         pieces
     }
 
-    /// The SHA-256 of a body that is too large to be hashed when somebody asks.
+    /// The SHA-256 of a body that is too large to be hashed on demand.
     pub(in crate::cache) fn digest(self) -> Option<Digest> {
         (self.joined > LAZY).then(|| self.hashing.finish())
     }
@@ -120,7 +121,8 @@ mod tests {
     use crate::cache::memory::budget::tests_support::plenty;
     use aws_lc_rs::digest::digest;
 
-    /// Gives a body of `length` bytes in chunks of `size`; what is in blocks after each chunk, and the digest at the end.
+    /// Gives a body of `length` bytes in chunks of `size`; what is in blocks after each chunk, and the
+    /// digest at the end.
     fn compacted(length: usize, size: usize) -> (Vec<usize>, Option<Vec<u8>>) {
         let body: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
         let mut reservation = plenty().reserve();

@@ -1,7 +1,7 @@
-//! One fetch under way, shared: the lock around its [`FillState`], and its readers' places.
+//! A fill as its writer and its readers hold it: the lock around its [`FillState`].
 //!
-//! Nothing here knows tasks or time, so that `tests/model` can run this file, `state.rs`, `writer.rs` and `flights.rs`
-//! through every order in which threads may meet.
+//! Nothing here depends on tasks or time, so that `tests/model` can run this file, `state.rs`, `writer.rs`
+//! and `in_flight.rs` through every order in which threads may meet.
 
 use super::state::{Answer, FillState, Opening, Read, ReaderId, Wakes};
 use crate::cache::disk::Loaded;
@@ -15,7 +15,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-/// One fetch under way, and what has come of it.
+/// One fetch in progress, and what has arrived of its body.
 pub(in crate::cache) struct Fill {
     pub(in crate::cache) key: Key,
     pub(in crate::cache) state: Mutex<FillState>,
@@ -38,7 +38,7 @@ impl Fill {
         lock(&self.state).purge();
     }
 
-    /// Changes the state, then wakes whom the change concerns.
+    /// Changes the state, then wakes the tasks that the change concerns.
     pub(in crate::cache) fn with<T>(&self, change: impl FnOnce(&mut FillState, &mut Wakes) -> T) -> T {
         let mut wakes = Wakes::new();
         let result = change(&mut lock(&self.state), &mut wakes);
@@ -46,8 +46,9 @@ impl Fill {
         result
     }
 
-    /// The body is whole: stored unless a purge came by, and the readers are told. Both under the lock, so that a purge
-    /// comes either before, and nothing is stored, or after, and finds it.
+    /// The body is whole: it is stored unless its stream was purged, and the readers are woken. Both happen
+    /// under the lock, so that a purge comes either before, and nothing is stored, or after, and finds the
+    /// entry.
     pub(in crate::cache) fn become_whole(&self, entry: Arc<Entry>, store: impl FnOnce(&Arc<Entry>)) {
         self.with(|state, wakes| {
             if entry.life.is_some() && !state.purged() {
@@ -57,7 +58,7 @@ impl Fill {
         });
     }
 
-    /// The disk had it: what came whole is stored in memory, under the same rule.
+    /// The disk has it. A body that was loaded whole is stored in memory, under the same rule.
     pub(in crate::cache) fn answer_from_disk(&self, loaded: Loaded, store: impl FnOnce(&Arc<Entry>)) {
         self.with(|state, wakes| {
             if let Loaded::Whole(entry) = &loaded
@@ -69,14 +70,14 @@ impl Fill {
         });
     }
 
-    /// Whatever ended the task that fetches ends the fill; without effect if it has come to its end.
+    /// Ends the fill when its task ends for any reason; without effect if it has ended already.
     pub(in crate::cache) fn end(&self) {
         let broken = Broken::Cut("the fetch was dropped".into());
         self.with(|state, wakes| state.fail(&broken, false, wakes));
     }
 }
 
-/// A reader's place at a fill; dropping it leaves.
+/// A reader of a fill; dropping it leaves the fill.
 pub(in crate::cache) struct ReaderHandle {
     fill: Arc<Fill>,
     id: ReaderId,

@@ -1,6 +1,6 @@
-//! Which fills are under way: one per key.
+//! The fills in progress: at most one per key.
 //!
-//! A hit never comes here. The table is split by key, so that misses of different keys seldom meet.
+//! A hit does not reach this table. It is split by key, so that misses of different keys rarely contend.
 
 use super::handle::{Fill, ReaderHandle};
 use crate::cache::entry::Entry;
@@ -11,13 +11,13 @@ use std::sync::Arc;
 
 type Shard = HashMap<Key, Arc<Fill>, DigestHash>;
 
-/// The fills under way.
+/// The fills in progress.
 #[derive(Default)]
 pub(in crate::cache) struct InFlight([Mutex<Shard>; 16]);
 
 /// Where a request finds its place.
 pub(in crate::cache) enum Joined {
-    /// At a fill under way.
+    /// A reader of a fill in progress.
     InProgress(ReaderHandle),
     /// At a fill that begins now and is to be run.
     Started(Arc<Fill>, ReaderHandle),
@@ -37,7 +37,7 @@ impl InFlight {
         if let Some(reader) = shard.get(&key).and_then(Fill::join) {
             return Joined::InProgress(reader);
         }
-        // A fill stores before it frees its key: what was on its way a moment ago is found here.
+        // A fill stores before it frees its key, so one that has just ended is found here.
         if let Some(entry) = held() {
             return Joined::Held(entry);
         }
@@ -51,7 +51,7 @@ impl InFlight {
         lock(&self.0[(key.spread() >> 60) as usize])
     }
 
-    /// Frees the key if it is still this fill's: the next who asks starts another.
+    /// Frees the key if it still belongs to this fill; the next request starts another.
     pub(in crate::cache) fn remove(&self, fill: &Arc<Fill>) {
         let mut shard = self.shard(&fill.key);
         if shard.get(&fill.key).is_some_and(|known| Arc::ptr_eq(known, fill)) {
@@ -66,15 +66,16 @@ impl InFlight {
         disk: impl FnOnce() -> usize,
         memory: impl FnOnce() -> usize,
     ) -> usize {
-        // A fill that comes to its end now either sees the mark, or has stored what is removed next. Between the two
-        // marks somebody may have begun to read from the disk what was removed there a moment later.
+        // A fill that ends now either sees the mark, or has stored what is removed next. Between the two
+        // marks a fill may have begun to read from the disk what was removed there a moment later.
         self.stop(target);
         let on_disk = disk();
         self.stop(target);
         on_disk + memory()
     }
 
-    /// Takes the fills of `target` out, so that whoever asks next starts anew, and has them store nothing.
+    /// Removes the fills of `target` from the table, so that later requests start new ones, and keeps them
+    /// from being stored.
     fn stop(&self, target: PurgeTarget) {
         for shard in &self.0 {
             lock(shard).retain(|key, fill| {

@@ -1,14 +1,14 @@
-//! A body that grows while it is read: the state behind one fill, without locks, clocks or tasks.
+//! A body that is read while it arrives: the state of one fill, without locks, clocks or tasks.
 //!
-//! Everything that can happen to a fill is a method here: somebody sits down or leaves, the head comes, a chunk comes,
-//! a reader asks for more, the body ends well or badly. A method that makes somebody's wait worth ending puts that
-//! waker into the [`Wakes`] it is given; `fill.rs` holds the lock and wakes after letting it go. That makes each
-//! interleaving of tasks a sequence of calls, which the tests here enumerate at random. The readers' side is here, the
-//! writer's in `writer.rs`.
+//! Everything that can happen to a fill is a method here: a reader joins or leaves, the head arrives, a
+//! chunk arrives, a reader takes more, the body ends whole or broken. A method that ends a wait adds the
+//! waker to the [`Wakes`] it is given; `handle.rs` holds the lock and wakes after releasing it. Each
+//! interleaving of tasks is therefore a sequence of calls, which the tests enumerate at random. The
+//! readers' methods are here, the writer's in `writer.rs`.
 //!
-//! Two regimes. A body that may be kept is held whole, so that anybody can start from its first byte at any time. A
-//! body that is too large streams: only what lies between the slowest and the fastest reader is held, at most a
-//! window, and the writer waits for room.
+//! There are two modes. A body that may be kept is held whole, so that a reader can start from its first
+//! byte at any time. A body that is too large streams: only what lies between the slowest and the fastest
+//! reader is held, at most a window, and the writer waits for room.
 
 use crate::cache::disk::Loaded;
 use crate::cache::entry::{Entry, Head, Life};
@@ -23,7 +23,7 @@ use std::time::Duration;
 /// An error of the fetch, whatever its type.
 pub(in crate::cache) type FetchError = Arc<dyn Any + Send + Sync>;
 
-/// Whom to wake once the lock is let go.
+/// The wakers to call once the lock is released.
 pub(in crate::cache) type Wakes = Vec<Waker>;
 
 /// The state of one fill.
@@ -39,7 +39,7 @@ pub(in crate::cache) struct FillState {
     pub(in crate::cache) reader_count: usize,
     /// Goes on without readers: a refresh, a warming, or a body that is read in parts.
     pub(in crate::cache) pinned: bool,
-    /// A purge came by: finish for the readers, store nothing.
+    /// The stream was purged: the readers get the body, but it is not stored.
     pub(in crate::cache) purged: bool,
     pub(in crate::cache) writer: Option<Waker>,
 }
@@ -47,7 +47,7 @@ pub(in crate::cache) struct FillState {
 pub(in crate::cache) enum Phase {
     /// No answer yet.
     Opening,
-    /// The head is known, the body comes.
+    /// The head is known and the body is arriving.
     Growing,
     /// The body is whole; held as an entry unless it streamed.
     Done(Option<Arc<Entry>>),
@@ -55,7 +55,7 @@ pub(in crate::cache) enum Phase {
     Answered(Answer),
     /// Ended badly.
     Broken(Broken),
-    /// Everybody left.
+    /// All readers have left.
     Abandoned,
 }
 
@@ -68,10 +68,10 @@ pub(in crate::cache) enum Answer {
     Failed(FetchError),
 }
 
-/// What somebody who waits for a fill to open is told.
+/// What a reader that waits for the head gets.
 #[derive(Clone)]
 pub(in crate::cache) enum Opening {
-    /// It grows.
+    /// The body is arriving.
     Growing(Opened),
     /// It has another answer.
     Answered(Answer),
@@ -102,7 +102,7 @@ impl Piece {
 pub(in crate::cache) struct ReaderState {
     /// The next byte it wants.
     pub(in crate::cache) position: u64,
-    /// It knows the head.
+    /// It has been given the head.
     pub(in crate::cache) informed: bool,
     /// It has been given bytes.
     pub(in crate::cache) served: bool,
@@ -167,7 +167,7 @@ impl FillState {
         Some(ReaderId(free))
     }
 
-    /// Gives a reader back. A fill that nobody waits for and that is not past half is abandoned.
+    /// A reader leaves. A fill without readers that is not past half is abandoned.
     pub(in crate::cache) fn leave(&mut self, reader: ReaderId, wakes: &mut Wakes) {
         if self.readers[reader.0].take().is_some() {
             self.reader_count -= 1;
@@ -183,8 +183,8 @@ impl FillState {
         }
     }
 
-    /// Without readers only a body that will be stored is worth the rest of its bytes (DESIGN.md 7: "a fetch that is
-    /// past half goes on, another is dropped").
+    /// Without readers only a body that will be stored is worth the rest of its bytes (docs/BEHAVIOUR.md 7:
+    /// "a fetch that is past half goes on, another is dropped").
     fn worth_finishing(&self) -> bool {
         let stored = !self.streams && !self.purged && self.opened.as_ref().is_none_or(|o| o.life.is_some());
         let length = self.opened.as_ref().and_then(|opened| opened.head.length);
@@ -210,7 +210,7 @@ impl FillState {
         Some(opening.unwrap_or_else(|| Opening::Broken(Broken::Cut("nobody waits for it".into()))))
     }
 
-    /// Moves a reader who has had nothing yet to where its range begins.
+    /// Moves a reader that has no bytes yet to where its range begins.
     pub(in crate::cache) fn start_at(&mut self, reader: ReaderId, position: u64, wakes: &mut Wakes) {
         if let Some(reader) = &mut self.readers[reader.0] {
             reader.position = position;
@@ -298,8 +298,8 @@ impl FillState {
         }
     }
 
-    /// Whether the first `end` bytes are here, once that is certain. False if the body ends earlier, or streams: then it
-    /// waits for its readers, and nobody may wait for it.
+    /// Whether the first `end` bytes have arrived, once that is certain. False if the body ends earlier or
+    /// streams: a body that streams waits for its readers, so a reader must not wait for it.
     pub(in crate::cache) fn reaches(
         &mut self,
         reader: ReaderId,
@@ -309,7 +309,8 @@ impl FillState {
         match &self.phase {
             Phase::Broken(broken) => Some(Err(broken.clone())),
             Phase::Done(_) | Phase::Opening | Phase::Growing if self.end >= end => {
-                // Who takes a part and leaves comes for the next one: it would be fetched from the start again.
+                // A client that takes a part usually comes back for the next one, which would be fetched
+                // from the start again.
                 self.pinned = true;
                 Some(Ok(true))
             }
@@ -330,7 +331,7 @@ impl FillState {
         }
     }
 
-    /// Lets go of what every reader has had, if the body streams.
+    /// Drops what all readers have taken, if the body streams.
     pub(in crate::cache) fn trim(&mut self, wakes: &mut Wakes) {
         if !self.streams {
             return;

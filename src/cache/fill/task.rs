@@ -1,8 +1,8 @@
-//! The task behind a fill: look on the disk, fetch, move the body into the state, store.
+//! The task of a fill: look on the disk, fetch, move the body into the state, store.
 //!
-//! The task owns the fetch. A caller who goes away does not stop it; when the last one has gone it stops by itself
-//! unless finishing is worth it. Whatever happens to the task, a panic included, its [`EndGuard`] frees the key and
-//! tells the readers.
+//! The task owns the fetch. A caller that goes away does not stop it; without readers it stops by itself
+//! unless finishing is worthwhile. However the task ends, a panic included, its [`EndGuard`] frees the key
+//! and wakes the readers.
 
 use super::compact::Compactor;
 use super::handle::Fill;
@@ -21,13 +21,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep};
 
-/// Fetches anew at each call, its error's type put aside.
+/// Starts a fetch at each call; its error type is erased.
 pub(in crate::cache) type Fetch =
     Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Fetched, FetchError>> + Send>> + Send + Sync>;
 
-/// How a fill came to its end without being stored.
+/// Why a fill ended without being stored.
 enum End {
-    /// It has told its readers already: an answer of another kind, or nobody listens.
+    /// The readers have their answer already, or there are none.
     Told,
     /// The body broke.
     Broken(Broken),
@@ -75,10 +75,10 @@ impl Fill {
         Ok(())
     }
 
-    /// Runs the fetch until it answers, everybody has left, or it took too long.
+    /// Runs the fetch until it answers, all readers have left, or it took too long.
     async fn fetch(&self, tiers: &Tiers, fetch: &Fetch) -> Result<Fetched, End> {
         let mut fetching = fetch();
-        // Whoever waits loses patience earlier; this is for fills that nobody waits for.
+        // Waiting readers give up earlier; this bounds fills without readers.
         let limit = tiers.config.patience.0 * 2;
         let mut deadline = pin!(sleep(limit));
         let fetched = poll_fn(|cx| {
@@ -108,7 +108,7 @@ impl Fill {
         let mut patience = Patience::new(tiers.config.stall.0);
         loop {
             if self.room(tiers, reservation).await? {
-                // What was not asked for could not come.
+                // No bytes were requested during the wait, so none could arrive.
                 patience.progress();
             }
             let next = poll_fn(|cx| {
@@ -165,8 +165,8 @@ impl Fill {
         lock(&self.state).replace_tail(done, pieces);
     }
 
-    /// Waits until a body that streams has room for more; readers who hold others back pay for it.
-    /// Tells whether it had to wait.
+    /// Waits until a body that streams has room for more; readers that hold others back are charged for the
+    /// wait. Gives whether it had to wait.
     async fn room(&self, tiers: &Tiers, reservation: &mut Reservation) -> Result<bool, End> {
         let mut has_room = || {
             let state = lock(&self.state);
@@ -191,7 +191,7 @@ impl Fill {
         Ok(had_to)
     }
 
-    /// Makes the entry, stores it if it may be stored, and tells the readers.
+    /// Makes the entry, stores it if it may be stored, and wakes the readers.
     fn finish(
         &self,
         tiers: &Tiers,
@@ -230,7 +230,8 @@ impl Drop for EndGuard<'_> {
     }
 }
 
-/// Notices when a body has made no progress for too long. The timer is set anew only when it fires, not per chunk.
+/// Notices when a body has made no progress for too long. The timer is set anew only when it fires, not per
+/// chunk.
 struct Patience {
     limit: Duration,
     since: Instant,
@@ -258,8 +259,8 @@ impl Patience {
     }
 }
 
-/// How far a body that streams runs ahead of its only reader: enough to keep both sides busy, and little, because
-/// there may be thousands of such bodies.
+/// How far a body that streams runs ahead of its only reader: enough to keep both sides busy, and little,
+/// because there may be thousands of such bodies.
 const WINDOW_ALONE: u64 = 128 << 10;
 
 /// How far apart several readers of one body that streams may be before the fastest waits.

@@ -1,4 +1,4 @@
-//! What the one who fetches does to a [`FillState`]: opens it, pushes chunks, ends it; and what he may ask of it.
+//! The writer's methods of [`FillState`]: open it, push chunks, end it.
 
 use super::state::{Answer, FillState, Opened, Phase, Piece, Wakes};
 use crate::cache::entry::{Entry, Head, Life};
@@ -10,7 +10,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 impl FillState {
-    /// The head has come. Readers who were promised something else by an earlier attempt are cut.
+    /// The head has arrived. Readers that passed on a different head from an earlier attempt are cut off.
     pub(in crate::cache) fn open(&mut self, head: Head, life: Option<Life>, wakes: &mut Wakes) {
         if !matches!(self.phase, Phase::Opening) {
             return;
@@ -35,15 +35,15 @@ impl FillState {
         }
     }
 
-    /// From here on only a window is held, and nobody new may start.
+    /// From here on only a window is held, and no reader may join.
     pub(in crate::cache) fn stream(&mut self, wakes: &mut Wakes) {
         self.streams = true;
         self.trim(wakes);
-        // Whoever waits for a length will not get one.
+        // Readers that wait for a length will not get one.
         self.wake_readers(wakes);
     }
 
-    /// A chunk has come.
+    /// A chunk has arrived.
     ///
     /// # Errors
     /// It is more than was announced.
@@ -80,8 +80,8 @@ impl FillState {
         }
     }
 
-    /// The body has ended. From here on nobody who leaves takes anything of it away: it is about to be stored. False if
-    /// everybody has left before.
+    /// The body has ended and is about to be stored: a reader that leaves now does not abandon it. False if
+    /// all readers have left before.
     ///
     /// # Errors
     /// It is less than was announced.
@@ -108,8 +108,8 @@ impl FillState {
         }
     }
 
-    /// The body broke. If `again` and there is somebody who has had nothing yet, those wait for a second attempt and
-    /// the others are cut; the answer is then true. Otherwise it is the end for all.
+    /// The body broke. If `again` and a reader has not been given any bytes yet, such readers wait for a
+    /// second attempt, the others are cut off, and the result is true. Otherwise the fill ends for all.
     pub(in crate::cache) fn fail(&mut self, broken: &Broken, again: bool, wakes: &mut Wakes) -> bool {
         if !matches!(self.phase, Phase::Opening | Phase::Growing) {
             return false;
@@ -131,17 +131,17 @@ impl FillState {
         again
     }
 
-    /// A purge: whatever comes is not stored, and nobody new may join.
+    /// The stream was purged: nothing that arrives is stored, and no reader may join.
     pub(in crate::cache) fn purge(&mut self) {
         self.purged = true;
     }
 
-    /// Whether a purge came by.
+    /// Whether the stream was purged.
     pub(in crate::cache) fn purged(&self) -> bool {
         self.purged
     }
 
-    /// True once everybody has left; otherwise the writer is woken when they do, or when there is room.
+    /// True once all readers have left; otherwise the writer is woken when they do, or when there is room.
     pub(in crate::cache) fn abandoned(&mut self, waker: &Waker) -> bool {
         if matches!(self.phase, Phase::Abandoned) {
             return true;
@@ -157,13 +157,14 @@ impl FillState {
         !self.streams || self.end - self.base < window
     }
 
-    /// One reader alone needs no slack; several get some, so that their paces may differ for a while.
+    /// A single reader needs no window of its own; several get one, so that their speeds may differ for a
+    /// while.
     pub(in crate::cache) fn is_shared(&self) -> bool {
         self.reader_count > 1
     }
 
-    /// The writer has waited for room for `waited`. Readers for whom others had to wait are charged with it, and cut
-    /// once they have used up their `patience`.
+    /// The writer has waited for room for `waited`. Readers that made others wait are charged with it, and
+    /// cut off once they have used up their `patience`.
     pub(in crate::cache) fn charge(&mut self, waited: Duration, patience: Duration, wakes: &mut Wakes) {
         let starving =
             self.readers.iter().flatten().any(|reader| reader.cut.is_none() && reader.position >= self.end);
@@ -189,7 +190,7 @@ impl FillState {
         self.pieces.iter().map(|piece| piece.bytes.len() as u64).sum()
     }
 
-    /// Bytes that have come.
+    /// Bytes that have arrived.
     pub(in crate::cache) fn arrived(&self) -> u64 {
         self.end
     }

@@ -1,4 +1,4 @@
-//! Bytes against a limit: who holds some has a [`Weight`] of them, and dropping it gives them back.
+//! Bytes counted against a limit: a [`Weight`] stands for some of them, and dropping it gives them back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -49,7 +49,7 @@ impl Weight {
         true
     }
 
-    /// The same for what is there whether or not there is room.
+    /// As `grow`, for bytes that exist whether or not there is room.
     pub(in crate::cache) fn stretch(&mut self, more: u64) {
         self.account.used.fetch_add(more, Ordering::Relaxed);
         self.bytes += more;
@@ -62,7 +62,7 @@ impl Weight {
         Self { account: Arc::clone(&self.account), bytes }
     }
 
-    /// Whether there is room for `more` bytes that nobody uses.
+    /// Whether there is room for `more` idle bytes.
     pub(in crate::cache) fn leaves_room_for(&self, more: u64) -> bool {
         self.account.used().saturating_add(more) <= self.account.limit
     }

@@ -1,9 +1,9 @@
-//! The memory that bodies are kept in: blocks of five sizes, used again and again.
+//! The memory that bodies are kept in: blocks of five sizes, which are reused.
 //!
-//! An allocator keeps each size, and each thread's share of it, in pages of its own: bodies of all sizes that come and go on
-//! all threads leave most of those pages nearly empty, and a cache of 64 MiB was seen to hold 330. So a body lies in blocks
-//! of 64 KiB and a few smaller ones for its end; blocks that are let go wait here for whoever needs some next, who so also
-//! writes to memory that is there already.
+//! An allocator keeps each size, and each thread's share of it, in pages of its own. Bodies of all sizes
+//! that are allocated and freed on all threads leave most of those pages nearly empty: a cache of 64 MiB
+//! was seen to hold 330. So a body lies in blocks of 64 KiB and a few smaller ones for its end. Freed
+//! blocks wait here for the next body, which then also writes to memory that is mapped already.
 
 use super::account::Weight;
 use crate::cache::sync::{Mutex, lock};
@@ -17,10 +17,11 @@ pub(in crate::cache) const LARGEST: usize = 64 << 10;
 /// The smallest block. What is smaller still is left to the allocator, which is good at that.
 const SMALLEST: usize = 4 << 10;
 
-/// What a block costs beside its bytes: its handle, its counters, its end in the entry, and what the allocator rounds up.
+/// What a block costs beside its bytes: its handle, its counters, its end in the entry, and what the
+/// allocator rounds up.
 const OVERHEAD: usize = 128 + 32;
 
-/// Blocks that nobody uses now.
+/// Blocks that are not in use.
 #[derive(Default)]
 pub(in crate::cache) struct Pool {
     /// By size: 4, 8, 16, 32 and 64 KiB.
@@ -29,7 +30,7 @@ pub(in crate::cache) struct Pool {
     bytes: AtomicU64,
 }
 
-/// Bytes that count against the budget for as long as anybody holds a slice of them.
+/// Bytes that count against the budget until the last slice of them is dropped.
 pub(in crate::cache) struct Block {
     bytes: Vec<u8>,
     length: usize,

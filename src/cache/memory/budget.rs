@@ -1,17 +1,17 @@
-//! How much memory all bodies in the cache's hands may take together: those that grow, those that are held, and those
-//! that memory has let go while somebody still reads them or the disk waits for them.
+//! How much memory all bodies of the cache may take together: those that are arriving, those that are held,
+//! and those that were evicted but are still read or wait to be written to the disk.
 //!
-//! So bytes are counted where they live. A fill reserves a [`Reservation`]; what it makes of it, blocks and entries, takes its
-//! [`Weight`] along and gives it back when the last who holds a slice has let go, wherever that is.
+//! Bytes are counted where they live. A fill makes a [`Reservation`]; the blocks and entries made from it
+//! take their [`Weight`] along, and give it back when their last slice is dropped, wherever that is.
 //!
-//! A body that does not find room is not refused: it streams, with a small window, and is not kept.
+//! A body that finds no room is not refused: it streams, with a small window, and is not kept.
 
 use super::account::{Account, Weight};
 use super::block::{self, Block, Pool};
 use prometheus::IntGauge;
 use std::sync::Arc;
 
-/// The budget. Clones are the same one.
+/// The budget. Clones share it.
 #[derive(Clone)]
 pub(in crate::cache) struct Budget {
     account: Arc<Account>,
@@ -34,13 +34,13 @@ impl Budget {
         Self { account: Arc::new(Account::new(limit)), pool: Arc::default(), filling }
     }
 
-    /// An empty share.
+    /// An empty reservation.
     pub(in crate::cache) fn reserve(&self) -> Reservation {
         let weight = Weight::nothing(&self.account);
         Reservation { weight, split: 0, pool: Arc::clone(&self.pool), filling: self.filling.clone() }
     }
 
-    /// Gives back to the system some of what nobody uses. To be called once in a while.
+    /// Gives some of the idle blocks back to the system. Called once in a while.
     pub(in crate::cache) fn tidy(&self) {
         self.pool.shrink();
     }
@@ -56,11 +56,11 @@ impl Budget {
     }
 }
 
-/// A share that has begun grows in steps, so that the counter that all fills share is touched seldom.
+/// A reservation grows in steps, so that the counter that all fills share is touched rarely.
 const STEP: u64 = 256 << 10;
 
 impl Reservation {
-    /// Makes the share, with what was split off, at least `bytes` large, or says that there is no room.
+    /// Makes the reservation, with what was split off, at least `bytes` large. False if there is no room.
     pub(in crate::cache) fn grow_to(&mut self, bytes: u64) -> bool {
         let missing = self.missing(bytes);
         let more = if self.weight.bytes() == 0 { missing } else { missing.next_multiple_of(STEP) };
@@ -71,7 +71,7 @@ impl Reservation {
         true
     }
 
-    /// The same for what is there whether or not there is room.
+    /// As `grow_to`, for bytes that exist whether or not there is room.
     pub(in crate::cache) fn stretch_to(&mut self, bytes: u64) {
         let more = self.missing(bytes);
         self.weight.stretch(more);
@@ -82,8 +82,8 @@ impl Reservation {
         bytes.saturating_sub(self.weight.bytes() + self.split)
     }
 
-    /// Gives `bytes` of the share to something that lives on its own. It exists already, so it is counted even if that is
-    /// more than was reserved.
+    /// Gives `bytes` of the reservation to something that is counted on its own. It exists already, so it
+    /// is counted even if it is more than was reserved.
     pub(in crate::cache) fn split(&mut self, bytes: u64) -> Weight {
         let mut own = self.weight.split(bytes);
         let reserved = own.bytes();

@@ -1,12 +1,13 @@
 //! The first tier: whole bodies in memory, weighed in bytes.
 //!
-//! Two generations, as in W-TinyLFU. What is new goes to `recent`, where the least recently used leaves first; what
-//! leaves there stands for `proven`, which takes it only if it is asked for more often than what it would displace.
-//! So a scan of cold clips passes through a third of the memory and leaves the hot fragments alone, and a new fragment
-//! is held for its viewers even before it has been asked for twice, which TinyLFU alone would refuse.
+//! Two generations, as in W-TinyLFU. New entries go to `recent`, where the least recently used is evicted
+//! first. What is evicted there is offered to `proven`, which takes it only if it is requested more often
+//! than what it would displace. A scan of cold clips therefore passes through a third of the memory and
+//! leaves the hot fragments in place, and a new fragment is held for its viewers before it has been
+//! requested twice, which TinyLFU alone would refuse.
 //!
-//! moka has no thread of its own: after large inserts and once a second [`Memory::tidy`] makes it do its work,
-//! otherwise a burst would hold several times the budget (DEPENDENCIES.md 2.5).
+//! moka has no thread of its own: after large inserts and once a second [`Memory::tidy`] makes it do its
+//! work, otherwise a burst would hold several times the budget.
 
 pub(super) mod account;
 pub(super) mod block;
@@ -25,7 +26,7 @@ use std::time::{Duration, Instant};
 
 type Entries = Cache<Key, Arc<Entry>, DigestHash>;
 
-/// What a builder believes to build before it is told the hasher.
+/// What a builder builds before it is given the hasher.
 type Plain = Cache<Key, Arc<Entry>>;
 
 /// Whole bodies in memory.
@@ -42,7 +43,7 @@ pub(super) struct Memory {
 /// So many new bytes make moka do its work at once.
 const UNSETTLED: u64 = 256 << 10;
 
-/// Entries leave when they expire, without waiting to be asked for.
+/// Entries are removed when they expire, whether or not they are requested.
 struct ByExpiry;
 
 impl moka::Expiry<Key, Arc<Entry>> for ByExpiry {
@@ -62,7 +63,8 @@ impl moka::Expiry<Key, Arc<Entry>> for ByExpiry {
     }
 }
 
-/// How long from being taken in; perhaps longer than it may be given out, which `get` decides by the wall clock.
+/// How long from being taken in; perhaps longer than it may be given out, which `get` decides by the wall
+/// clock.
 fn left(entry: &Arc<Entry>) -> Option<Duration> {
     Some(entry.life.map_or(Duration::ZERO, |life| entry.head.stored.age(life.expires)))
 }
@@ -94,8 +96,8 @@ impl Memory {
         Self { recent, proven, largest, unsettled: AtomicU64::new(0), metrics }
     }
 
-    /// The entry, if it may be given out at `now`. Asking `proven` first lets it count how often a key is wanted, also
-    /// while it does not hold it.
+    /// The entry, if it may be given out at `now`. Asking `proven` first lets it count how often a key is
+    /// wanted, also while it does not hold it.
     pub(super) fn get(&self, key: &Key, now: Timestamp) -> Option<Arc<Entry>> {
         let entry = self.proven.get(key).or_else(|| self.recent.get(key));
         entry.filter(|entry| entry.life.is_some_and(|life| now < life.expires))
@@ -106,12 +108,13 @@ impl Memory {
         self.proven.contains_key(key) || self.recent.contains_key(key)
     }
 
-    /// Takes an entry in, unless it alone would be too large.
+    /// Takes an entry in, unless it is too large by itself.
     pub(super) fn insert(&self, entry: Arc<Entry>) {
         if entry.life.is_some() && entry.weight() <= self.largest {
             self.unsettled.fetch_add(entry.weight(), Ordering::Relaxed);
-            // Never updated in place: moka 0.12.16 loses count of an entry's weight if that changes and the entry is
-            // removed before moka has done its work (`handle_upsert` returns early on a retired entry).
+            // Never updated in place: moka 0.12.16 loses count of an entry's weight if that changes and the
+            // entry is removed before moka has done its work (`handle_upsert` returns early on a retired
+            // entry).
             if self.proven.remove(&entry.key).or_else(|| self.recent.remove(&entry.key)).is_some() {
                 self.metrics.evicted.replaced.inc();
             }
@@ -126,7 +129,7 @@ impl Memory {
         }
     }
 
-    /// Removes what belongs to `target`; tells how many entries that were.
+    /// Removes the entries of `target`; gives their number.
     pub(super) fn purge(&self, target: PurgeTarget) -> usize {
         let remove = |entries: &Entries| {
             let keys: Vec<Key> =
@@ -135,7 +138,7 @@ impl Memory {
             keys.len()
         };
         let gone = remove(&self.recent) + remove(&self.proven);
-        // An entry may have been between the two just now; whoever carries it is done when the work is.
+        // An entry may just be moving from one to the other; that is done when moka has done its work.
         self.tidy();
         let gone = gone + remove(&self.proven);
         self.tidy();

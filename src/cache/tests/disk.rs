@@ -1,5 +1,6 @@
-//! The disk tier's promises: what it gives is right or it gives nothing, it never fails a request, it stays within its
-//! bound, and it survives restarts and `kill -9`. Time is real here, because the writer is a thread.
+//! The disk tier's promises: what it gives is right or it gives nothing, it never fails a request, it stays
+//! within its bound, and it survives restarts and `kill -9`. Time is real here, because the writer is a
+//! thread.
 
 use crate::base::clock;
 use crate::cache::key::tests_support::key;
@@ -229,7 +230,8 @@ async fn a_purge_reaches_the_disk() {
     assert_ne!(read(ask(&bench, key(1)).await, None).await, b"old");
 }
 
-/// The one thread for blocking work is taken, so a purge has to wait for it; if it deleted on the runtime, it would not.
+/// The one thread for blocking work is taken, so a purge has to wait for it; if it deleted on the runtime,
+/// it would not.
 #[test]
 fn purge_deletes_files_on_the_runtime() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build();

@@ -1,4 +1,5 @@
-//! What breaks: nothing half is kept, nobody waits for ever, and who has had nothing yet gets a second attempt.
+//! What breaks: nothing half is kept, nobody waits for ever, and who has had nothing yet gets a second
+//! attempt.
 
 use super::*;
 

@@ -1,5 +1,6 @@
-//! The cache's promises, each with the sentence it keeps (DESIGN.md 7, issue 5). Origins are made of chunks that the
-//! test lets go one by one; time is tokio's paused clock and a wall clock that the test sets.
+//! The cache's promises, each with the sentence it keeps (docs/BEHAVIOUR.md 7, issue 5). Origins are made
+//! of chunks that the test lets go one by one; time is tokio's paused clock and a wall clock that the test
+//! sets.
 
 use super::key::tests_support::key;
 use super::*;

@@ -1,4 +1,5 @@
-//! One fetch for all who ask: readers together, late, slow, leaving; and what becomes of a fetch that fails them.
+//! One fetch for all who ask: readers together, late, slow, leaving; and what becomes of a fetch that fails
+//! them.
 
 use super::*;
 use proptest::prelude::*;
@@ -115,7 +116,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn any_range_of_any_body_in_any_chunks_is_the_slice(
-        cuts in proptest::collection::vec(0..70_000_usize, 0..12), start in 0..200_000_u64, size in 0..200_000_u64,
+        cuts in proptest::collection::vec(0..70_000_usize, 0..12),
+        start in 0..200_000_u64, size in 0..200_000_u64,
         announced: bool, grown: bool,
     ) {
         let chunks: Vec<Bytes> = cuts.iter().map(|size| pattern(*size).into()).collect();
@@ -123,7 +125,8 @@ proptest! {
         let length = body.len() as u64;
         let range = start.min(length)..(start + size).min(length);
         let right = body[range.start as usize..range.end as usize].to_vec();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.enable_all().start_paused(true).build().unwrap();
         let got = runtime.block_on(async {
             let bench = bench(|_| {});
             let origin = Origin::new(&bench, Keep::For(DAY));

@@ -1,10 +1,10 @@
-//! Everything at once, for a while: many tasks on several threads ask for whole bodies and ranges, leave in the middle,
-//! purge, and the origin cuts bodies short, refuses and dawdles. Whatever comes must be right, and what is not whole
-//! must not look whole.
+//! Everything at once, for a while: many tasks on several threads ask for whole bodies and ranges, leave in
+//! the middle, purge, and the origin cuts bodies short, refuses and dawdles. Whatever comes must be right,
+//! and what is not whole must not look whole.
 //!
-//! Three seconds with small tiers here. `KVS_EDGE_TEST_SOAK=600` is ten minutes with 64 MiB of memory, 1 GiB of disk and 5 GiB of
-//! distinct objects, and also holds the process to its memory and the folder to its size; docs/PERFORMANCE.md has what was
-//! seen.
+//! Three seconds with small tiers here. `KVS_EDGE_TEST_SOAK=600` is ten minutes with 64 MiB of memory, 1
+//! GiB of disk and 5 GiB of distinct objects, and also holds the process to its memory and the folder to
+//! its size; docs/PERFORMANCE.md has what was seen.
 
 use super::bench;
 use crate::base::clock;
@@ -179,7 +179,8 @@ fn whatever_happens_no_byte_is_wrong_and_nothing_short_looks_whole() {
             if std::env::var_os("KVS_EDGE_TEST_SOAK").is_some() {
                 let of = |tier| bench.counted("kvs_edge_cache_bytes", &[tier]) as u64 >> 20;
                 println!(
-                    "resident {} MiB, of which {} are memory and not the program's file; memory {}, filling {}, leaving {}",
+                    "resident {} MiB, of which {} are memory and not the program's file; memory {}, \
+                     filling {}, leaving {}",
                     resident("VmRSS:") >> 20,
                     resident("RssAnon:") >> 20,
                     of("memory"),
@@ -193,7 +194,8 @@ fn whatever_happens_no_byte_is_wrong_and_nothing_short_looks_whole() {
         }
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         println!(
-            "{} right, {} broken, {} fetches, {} hits, {} MiB read; resident {} MiB at most, {} at first; disk {} MiB at most",
+            "{} right, {} broken, {} fetches, {} hits, {} MiB read; resident {} MiB at most, {} at first; \
+             disk {} MiB at most",
             count(&tally.right),
             count(&tally.broken),
             count(&tally.fetched),
@@ -218,8 +220,8 @@ fn whatever_happens_no_byte_is_wrong_and_nothing_short_looks_whole() {
     });
 }
 
-/// Bytes that the process holds: all of them, or those that are not pages of its own file, which an unoptimised test program
-/// has 40 MiB of.
+/// Bytes that the process holds: all of them, or those that are not pages of its own file, which an
+/// unoptimised test program has 40 MiB of.
 fn resident(which: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(which)).unwrap_or("0");

@@ -1,11 +1,11 @@
-//! DescribeStream (`KVS.md` 2.2).
+//! DescribeStream (docs/KVS.md 2.2).
 
 use super::shared_members::write_stream;
 use crate::kvs::json::{Invalid, Members};
 use crate::kvs::stream::StreamRef;
 use serde_json::{Map, Value};
 
-/// Asks for one stream's description.
+/// Requests one stream's description.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct DescribeStream {
     /// Which stream.

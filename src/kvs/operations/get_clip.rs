@@ -1,4 +1,4 @@
-//! GetClip (`KVS.md` 4.4).
+//! GetClip (docs/KVS.md 4.4).
 
 use super::list_fragments::FragmentSelector;
 use super::shared_members::write_stream;
@@ -9,7 +9,7 @@ use crate::kvs::stream::StreamRef;
 use crate::kvs::timestamp::Timestamp;
 use serde_json::{Map, Value};
 
-/// Asks for a time range as one ordinary MP4. KVS stops silently at 100 MB or 200 fragments.
+/// Requests a time range as one ordinary MP4. KVS stops silently at 100 MB or 200 fragments.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct GetClip {
     /// Which stream.
@@ -31,7 +31,7 @@ impl GetClip {
     /// The rules that hold however the request was put together.
     ///
     /// # Errors
-    /// Names the end that breaks a bound of `KVS.md` 4.1.
+    /// Names the end that breaks a bound of docs/KVS.md 4.1.
     pub fn check(&self, now: Timestamp) -> Result<(), Invalid> {
         let end_at = "ClipFragmentSelector.TimestampRange.EndTimestamp";
         let (start, end) =

@@ -1,4 +1,4 @@
-//! GetDASHStreamingSessionURL (`KVS.md` 4.7).
+//! GetDASHStreamingSessionURL (docs/KVS.md 4.7).
 
 use super::shared_members::{write_range, write_stream};
 use crate::kvs::bounds::PLAYLIST_FRAGMENTS;
@@ -8,7 +8,7 @@ use crate::kvs::stream::StreamRef;
 use crate::kvs::timestamp::Timestamp;
 use serde_json::{Map, Value, json};
 
-/// Asks for a playback session over DASH.
+/// Requests a playback session over DASH.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct GetDashStreamingSessionUrl {
     /// Which stream.

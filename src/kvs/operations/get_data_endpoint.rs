@@ -1,4 +1,4 @@
-//! GetDataEndpoint (`KVS.md` 2.1).
+//! GetDataEndpoint (docs/KVS.md 2.1).
 
 use super::shared_members::write_stream;
 use crate::kvs::json::{Invalid, Members};
@@ -6,7 +6,7 @@ use crate::kvs::operation::ApiName;
 use crate::kvs::stream::StreamRef;
 use serde_json::{Map, Value};
 
-/// Asks which host serves an API for a stream.
+/// Requests the host that serves an API for a stream.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct GetDataEndpoint {
     /// Which stream.

@@ -1,4 +1,4 @@
-//! GetHLSStreamingSessionURL (`KVS.md` 4.6).
+//! GetHLSStreamingSessionURL (docs/KVS.md 4.6).
 
 use super::shared_members::{write_range, write_stream};
 use crate::kvs::bounds::PLAYLIST_FRAGMENTS;
@@ -9,7 +9,7 @@ use crate::kvs::stream::StreamRef;
 use crate::kvs::timestamp::Timestamp;
 use serde_json::{Map, Value, json};
 
-/// Asks for a playback session over HLS.
+/// Requests a playback session over HLS.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct GetHlsStreamingSessionUrl {
     /// Which stream.

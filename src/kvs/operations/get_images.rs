@@ -1,4 +1,4 @@
-//! GetImages (`KVS.md` 4.5).
+//! GetImages (docs/KVS.md 4.5).
 
 use super::shared_members::write_stream;
 use crate::kvs::bounds::{IMAGES, IMAGES_INTERVAL_MILLIS, IMAGES_RANGE};
@@ -7,12 +7,12 @@ use crate::kvs::range::{SelectorType, TimeRange};
 use crate::kvs::stream::StreamRef;
 use serde_json::{Map, Value, json};
 
-/// Asks for still pictures at regular instants of a range of at most 300 s.
+/// Requests still pictures at regular instants of a range of at most 300 s.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct GetImages {
     /// Which stream.
     pub stream: StreamRef,
-    /// Whose clock.
+    /// The clock that selects.
     pub selector: SelectorType,
     /// From when to when; both ends are there.
     pub range: TimeRange,
@@ -123,7 +123,7 @@ impl GetImages {
     }
 }
 
-/// `FormatConfig`: one entry, whose value is a string of a number (`KVS.md` trap 15).
+/// `FormatConfig`: one entry, whose value is a string of a number (docs/KVS.md trap 15).
 fn quality(from: &Members<'_>) -> Result<Option<u8>, Invalid> {
     match from.single_text("FormatConfig")? {
         None => Ok(None),

@@ -1,4 +1,4 @@
-//! GetMediaForFragmentList (`KVS.md` 4.3).
+//! GetMediaForFragmentList (docs/KVS.md 4.3).
 
 use super::shared_members::write_stream;
 use crate::kvs::bounds::MEDIA_FRAGMENTS;
@@ -7,7 +7,7 @@ use crate::kvs::json::{Invalid, Members};
 use crate::kvs::stream::StreamRef;
 use serde_json::{Map, Value};
 
-/// Asks for fragments as concatenated Matroska documents.
+/// Requests fragments as concatenated Matroska documents.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct GetMediaForFragmentList {
     /// Which stream.

@@ -1,4 +1,4 @@
-//! ListFragments (`KVS.md` 4.2).
+//! ListFragments (docs/KVS.md 4.2).
 
 use super::shared_members::{write_range, write_stream};
 use crate::kvs::bounds::FRAGMENTS_PAGE;
@@ -7,7 +7,7 @@ use crate::kvs::range::{SelectorType, TimeRange};
 use crate::kvs::stream::StreamRef;
 use serde_json::{Map, Value, json};
 
-/// Asks what is archived in a time range. Either a selector or a token is there.
+/// Requests the fragments of a time range. It has a selector, a token, or both.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct ListFragments {
     /// Which stream.
@@ -23,7 +23,7 @@ pub struct ListFragments {
 /// A closed range on one of the two clocks.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct FragmentSelector {
-    /// Whose clock.
+    /// The clock that selects.
     pub kind: SelectorType,
     /// From when to when; both ends are there.
     pub range: TimeRange,
@@ -35,7 +35,7 @@ impl ListFragments {
         let next_token = from.next_token(4096)?;
         let selector = match from.object("FragmentSelector")? {
             Some(selector) => Some(FragmentSelector::read(&selector)?),
-            // Without both, KVS answers 500 (KVS.md 4.2).
+            // Without both, KVS answers 500 (docs/KVS.md 4.2).
             None if next_token.is_none() => {
                 return Err(Invalid::member("FragmentSelector", "is required unless NextToken is given"));
             }

@@ -1,11 +1,11 @@
-//! ListStreams (`KVS.md` 2.2).
+//! ListStreams (docs/KVS.md 2.2).
 
 use crate::kvs::bounds::STREAMS_PAGE;
 use crate::kvs::json::{Invalid, Members};
 use crate::kvs::stream::StreamName;
 use serde_json::{Map, Value, json};
 
-/// Asks for a page of the account's streams.
+/// Requests a page of the account's streams.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct ListStreams {
     /// At most so many, 1..10000.

@@ -1,7 +1,8 @@
-//! One operation, one file: its members with all bounds and cross-rules of `KVS.md` 2 and 4, read and written.
+//! One operation, one file: its members with all bounds and cross-rules of docs/KVS.md 2 and 4, read and
+//! written.
 //!
-//! `read` refuses what KVS would refuse, before anything goes upstream; `write` gives the canonical body with the
-//! members that were understood and nothing else.
+//! `read` refuses what KVS would refuse, before anything goes upstream; `write` gives the canonical body
+//! with the members that were understood and nothing else.
 
 mod describe_stream;
 mod get_clip;

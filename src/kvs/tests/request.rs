@@ -1,4 +1,4 @@
-//! Bounds, defaults and cross-rules of the nine calls, each row a sentence of `KVS.md` 2 or 4.
+//! Bounds, defaults and cross-rules of the nine calls, each row a sentence of docs/KVS.md 2 or 4.
 
 use super::*;
 use proptest::prelude::*;

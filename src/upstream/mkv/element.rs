@@ -59,7 +59,7 @@ pub(super) struct Tags {
 }
 
 impl Tags {
-    /// The error that the tags tell of, if they do.
+    /// The error that the tags describe, if they do.
     pub(super) fn error(&self) -> Option<InBand> {
         if self.code.is_none() && self.id.is_none() {
             return None;
@@ -72,7 +72,8 @@ impl Tags {
     }
 }
 
-/// Reads the content of a Tags element. Names are those seen on the wire, and the documented ones (`KVS.md` 9.2).
+/// Reads the content of a Tags element. Names are those seen on the wire, and the documented ones
+/// (docs/KVS.md 9.2).
 pub(super) fn tags(content: &[u8]) -> Result<Tags, &'static str> {
     let mut found = Tags::default();
     each(content, &mut |id, tag| {

@@ -1,4 +1,4 @@
-//! Errors that KVS writes into a body of status 200, in place of a fragment (`docs/KVS.md` 9.2).
+//! Errors that KVS writes into a body of status 200, in place of a fragment (docs/KVS.md 9.2).
 
 use crate::kvs::FragmentNumber;
 use std::fmt;

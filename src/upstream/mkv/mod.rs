@@ -1,9 +1,9 @@
 //! GetMediaForFragmentList's body: Matroska documents one after the other, some of which may be errors.
 //!
-//! A fragment that KVS cannot give is an error chunk inside a 200 (`KVS.md` 4.3, 9.2). [`checked`] holds the first
-//! document back until its tags are seen, so that a fragment that is only just being written can be asked for again,
-//! and turns a later error chunk into a broken body: whoever reads it aborts, whoever stores it stores nothing.
-//! [`Chunks`] cuts the body into single fragments, for a cache that keeps them one by one.
+//! A fragment that KVS cannot give is an error chunk inside a 200 (docs/KVS.md 4.3, 9.2). [`checked`] holds
+//! the first document back until its tags are read, so that a fragment that is still being written can be
+//! requested again. It turns a later error chunk into a broken body, so readers abort and nothing is
+//! stored. [`Chunks`] cuts the body into single fragments, for a cache that keeps them one by one.
 
 mod element;
 mod in_band;
@@ -33,7 +33,7 @@ pub(super) enum HeadError {
     Broken(Broken),
 }
 
-/// The most that comes before the tags of a document.
+/// The most bytes before the tags of a document.
 const LONGEST_HEAD: usize = 1 << 20;
 /// The largest fragment: KVS takes 50 MB.
 const LARGEST: usize = 64 << 20;
@@ -43,7 +43,7 @@ pub(super) async fn checked(body: ByteStream) -> Result<ByteStream, HeadError> {
     let (inner, mut scanner) = headed(body).await?;
     for chunk in &inner.chunks {
         let events = scanner.push(chunk).map_err(refused).map_err(HeadError::Broken)?;
-        // Nothing has been passed on yet, so a later fragment that came along can be asked for again too.
+        // Nothing has been passed on yet, so a later fragment in the same chunk can be requested again too.
         if let Some(error) = events.into_iter().find_map(failed) {
             return Err(refusal(error));
         }
@@ -52,7 +52,7 @@ pub(super) async fn checked(body: ByteStream) -> Result<ByteStream, HeadError> {
     Ok(Checked { inner, scanner, known, done: false }.boxed_unsync())
 }
 
-/// Looks at the first document only: what follows may be errors, which [`Chunks`] tells apart.
+/// Checks the first document only: what follows may be errors, which [`Chunks`] distinguishes.
 pub(super) async fn begun(body: ByteStream) -> Result<ByteStream, HeadError> {
     Ok(headed(body).await?.0.into_body())
 }
@@ -98,7 +98,7 @@ fn refused(malformed: &'static str) -> Broken {
 struct Checked {
     inner: Held,
     scanner: Scanner,
-    /// Chunks at the front that the scanner knows already.
+    /// Chunks at the front that the scanner has seen already.
     known: usize,
     done: bool,
 }
@@ -166,7 +166,7 @@ pub struct Chunk {
 pub struct Chunks {
     body: ByteStream,
     scanner: Scanner,
-    /// Bytes from the start of the document at hand.
+    /// Bytes from the start of the current document.
     buffer: BytesMut,
     /// Where in the body the buffer begins.
     start: u64,
@@ -237,7 +237,7 @@ impl Chunks {
         Ok(())
     }
 
-    /// The document at hand ends at this place of the body.
+    /// The current document ends at this position of the body.
     fn cut(&mut self, at: u64) {
         let length = usize::try_from(at - self.start).unwrap_or(usize::MAX).min(self.buffer.len());
         let bytes = self.buffer.split_to(length).freeze();

@@ -1,8 +1,8 @@
-//! Finds documents, tags and media in Matroska bytes as they come, whatever pieces they come in.
+//! Finds documents, tags and media in Matroska bytes as they arrive, however they are cut.
 //!
-//! A real parser at the level that matters: sizes are followed, never searched for, because media may hold any
-//! bytes. Segments of unknown size end where the next document begins; so do Clusters, which also occur with unknown
-//! size (`KVS.md` 9.2).
+//! A real parser at the level that matters: sizes are followed, never searched for, because media may hold
+//! any bytes. Segments of unknown size end where the next document begins; so do Clusters, which also occur
+//! with unknown size (docs/KVS.md 9.2).
 
 use super::element::{self, CLUSTER, EBML, Head, SEGMENT, TAGS};
 use super::in_band::InBand;
@@ -31,7 +31,7 @@ pub(super) struct Scanner {
     step: ScanStep,
     place: ScanPosition,
     documents: usize,
-    /// The document at hand has media, or is an error.
+    /// The current document has media, or is an error.
     whole: bool,
 }
 
@@ -118,7 +118,7 @@ impl Scanner {
         }
     }
 
-    /// Reads an element's head from what is left over and what has come; gives how many new bytes it took.
+    /// Reads an element's head from the bytes left over and the new ones; gives how many new bytes it used.
     fn head(&mut self, bytes: &[u8], events: &mut Vec<Event>) -> Result<usize, &'static str> {
         let before = self.partial.len();
         // Longest head: 4 bytes of id, 8 of size.

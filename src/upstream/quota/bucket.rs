@@ -1,9 +1,9 @@
-//! A token bucket that is waited for in fair shares.
+//! A token bucket whose tokens are waited for in fair turns.
 //!
-//! It holds one second's worth, as KVS's does. A fifth of it stays in reserve, because requests that leave here evenly
-//! arrive there in bunches: without the reserve, network jitter alone makes KVS throttle a client that keeps to the
-//! rate. A request larger than the bucket may run it into debt once it is full; KVS takes lists of 1,000 fragments at
-//! 500 points a second, so it does that too.
+//! It holds one second's worth, as KVS's does. A fifth of it stays in reserve, because requests that leave
+//! here evenly arrive there in bunches: without the reserve, network jitter alone makes KVS throttle a
+//! client that keeps to the rate. A request larger than the bucket may run it into debt once it is full.
+//! KVS accepts lists of 1,000 fragments at 500 points a second, so it does the same.
 
 use super::fair::Turns;
 use crate::base::bucket::{self, Rate};
@@ -26,7 +26,7 @@ struct BucketState {
     /// When it was last more than half full.
     high: Instant,
     turns: Turns<Waiter>,
-    /// A task hands out turns while somebody waits.
+    /// A task grants turns while requests wait.
     granting: bool,
     meter: Meter,
 }
@@ -63,7 +63,7 @@ impl Bucket {
     /// Takes `cost`, waiting for a turn until `deadline` at most.
     ///
     /// # Errors
-    /// When to come again: at once if the wait would surely be too long.
+    /// When to try again; given at once if the wait would be too long.
     pub(super) async fn take(
         self: &Arc<Self>,
         cost: u32,
@@ -87,8 +87,9 @@ impl Bucket {
 
     /// Gives back what was taken at `since` and not used.
     ///
-    /// What KVS did not charge filled its bucket meanwhile; if that ran over, it is lost there and must not come back
-    /// here. It cannot have run over as long as ours, lower by as much, was never more than half full.
+    /// What KVS did not charge has filled its bucket meanwhile. If that overflowed, it is lost there and
+    /// must not come back here. It cannot have overflowed as long as our level, lower by as much, was never
+    /// above half.
     pub(super) fn give_back(&self, cost: u32, since: Instant) {
         let mut state = self.lock();
         let now = self.look(&mut state);
@@ -125,7 +126,7 @@ impl Bucket {
         now
     }
 
-    /// How long until a request of this cost may go, if nobody is before it.
+    /// How long until a request of this cost may go, if none waits before it.
     fn missing(&self, state: &mut BucketState, cost: u32, now: Instant) -> Duration {
         state.tokens.wait(self.needs(cost), self.rate, now.into_std())
     }
@@ -160,20 +161,20 @@ impl Bucket {
         state.turns.push(principal, cost, turn);
         if !state.granting {
             state.granting = true;
-            // Ends when nobody waits any more, which the waiters' deadlines bound.
+            // Ends when no request waits any more, which the deadlines of the waiters bound.
             spawn_self_ending(grant_turns(Arc::clone(self)));
         }
         Ok(mine)
     }
 
-    /// How long a request of this principal will wait, if nobody comes who is owed more.
+    /// How long a request of this principal will wait, if none arrives that is owed more.
     fn wait(&self, state: &mut BucketState, cost: u32, principal: &str) -> Duration {
         let before = state.turns.ahead(principal).saturating_add(self.needs(cost));
         state.tokens.wait(before, self.rate, Instant::now().into_std()).min(LONGEST_WAIT)
     }
 }
 
-/// Hands out turns as the bucket fills, until nobody waits.
+/// Grants turns as the bucket fills, until no request waits.
 async fn grant_turns(bucket: Arc<Bucket>) {
     loop {
         let pause = {

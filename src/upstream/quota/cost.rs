@@ -1,4 +1,4 @@
-//! What each call and each playback resource is charged (`KVS.md` 6).
+//! What each call and each playback resource is charged (docs/KVS.md 6).
 
 use crate::kvs::bounds::{CLIP_FRAGMENTS, FRAGMENTS_PAGE_DEFAULT, IMAGES_PAGE};
 use crate::kvs::operations::GetClip;
@@ -12,11 +12,11 @@ pub(in crate::upstream) struct Cost {
     pub(in crate::upstream) metadata: u32,
     /// Media points of the stream.
     pub(in crate::upstream) media: u32,
-    /// Whether the points are the most that it can be, since nobody knows before.
+    /// Whether the points are an upper bound, because the real cost is known only afterwards.
     pub(super) assumed: bool,
     /// One of so many requests a second, of stream or account.
     pub(super) rate: Option<RequestRate>,
-    /// One of the stream's connections, for as long as the answer is under way.
+    /// One of the stream's connections, for as long as the answer is being received.
     pub(super) connection: bool,
     /// One of so many requests a second of a playback session.
     pub(super) session: Option<(Arc<str>, SessionRate)>,

@@ -1,14 +1,15 @@
-//! A queue in which principals have equal shares: one who asks a hundred times, or for a hundred times as much, waits
-//! behind himself, not before others.
+//! A queue in which principals have equal shares: the requests of one principal wait behind each other, not
+//! in front of those of others, however many or large they are.
 //!
-//! Start-time fair queueing. Every waiter gets a tag when he comes: where his principal's last wish ends on the
-//! queue's own clock, or that clock's present if his principal wanted nothing. The lowest tag goes next, and the clock
-//! moves to it. Plain turns would let ten clips of two hundred points keep up every one-point segment of a live view.
+//! Start-time fair queueing. Every waiter gets a tag when it arrives: where the last request of its
+//! principal ends on the queue's own clock, or the current time of that clock if its principal has none
+//! waiting. The lowest tag goes next, and the clock moves to it. Plain turns would let ten clips of two
+//! hundred points hold up every one-point segment of a live view.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// Waiters of many principals. Within a principal first come, first served.
+/// Waiters of many principals. Within a principal the order is that of arrival.
 pub(super) struct Turns<W> {
     /// By tag, then by arrival.
     line: BTreeMap<(u64, u64), Waiting<W>>,
@@ -27,7 +28,7 @@ struct Waiting<W> {
 #[derive(Default)]
 struct Principal {
     waiting: usize,
-    /// Where his last wish ends.
+    /// Where its last request ends.
     end: u64,
 }
 
@@ -63,7 +64,7 @@ impl<W> Turns<W> {
         self.line.insert((tag, self.arrivals), Waiting { principal: principal.clone(), cost, waiter });
     }
 
-    /// Whose turn is next, and what he wants.
+    /// The waiter whose turn is next, and its cost.
     pub(super) fn peek(&self) -> Option<(&W, u32)> {
         self.line.first_key_value().map(|(_, next)| (&next.waiter, next.cost))
     }
@@ -76,7 +77,7 @@ impl<W> Turns<W> {
         Some((next.waiter, next.cost))
     }
 
-    /// The cost of all who go before a principal who comes now.
+    /// The cost of all waiters before a request of this principal that arrives now.
     pub(super) fn ahead(&self, principal: &str) -> u64 {
         let tag = self.tag(principal);
         self.line.range(..=(tag, u64::MAX)).map(|(_, waiting)| u64::from(waiting.cost)).sum()

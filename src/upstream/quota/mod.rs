@@ -1,9 +1,9 @@
 //! KVS's quotas, kept from our side: requests wait here, in fair turns, instead of being throttled there.
 //!
-//! The numbers and what each call is charged are `KVS.md` 6 and 5.7: two buckets of points per stream, requests per
-//! second per stream, account and session, and five connections per stream for media. A call passes every bucket
-//! that it is charged to before each attempt. If the wait is too long, what it took already is given back and the caller
-//! is told when to come again.
+//! The numbers and what each call is charged are docs/KVS.md 6 and 5.7: two buckets of points per stream,
+//! requests per second per stream, account and session, and five connections per stream for media. A call
+//! passes every bucket that it is charged to before each attempt. If the wait is too long, what it has
+//! taken is given back, and the error says when to try again.
 
 mod bucket;
 pub(super) mod cost;
@@ -76,7 +76,7 @@ struct SessionQuotas {
 /// A place among the connections of a stream, if the call needs one; given back when dropped.
 pub(super) type Turn = Option<Slot>;
 
-/// Buckets that nobody used for so long are full, and forgotten.
+/// Buckets that were not used for so long are full, and are forgotten.
 const UNUSED: Duration = Duration::from_secs(600);
 const MOST: u64 = 100_000;
 /// The share of a call's time that may go by in waiting.
@@ -101,8 +101,8 @@ impl Quotas {
         Self { patience, streams, accounts: counters(), sessions: counters(), clips, metrics }
     }
 
-    /// Waits for the call's turn in every bucket; not so long that nothing is left of the call's own time, or who
-    /// waited too long would be told that KVS did not answer.
+    /// Waits for the call's turn in every bucket, but leaves some of the call's own time: otherwise a call
+    /// that waited too long would look as if KVS had not answered.
     ///
     /// # Errors
     /// [`Error::Busy`], and nothing is taken then.
@@ -138,15 +138,16 @@ impl Quotas {
         Ok(slot)
     }
 
-    /// KVS throttled a call all the same: somebody else uses the stream too. What it was charged to starts empty.
+    /// KVS throttled a call nevertheless: others use the stream too. The buckets that it was charged to
+    /// start again empty.
     pub(super) fn throttled(&self, entry: &Entry, request: &KvsRequest) {
         for (bucket, _) in self.buckets(entry, request) {
             bucket.empty();
         }
     }
 
-    /// A clip has so many fragments. If it was charged lately, for as many as could start in its range, the rest
-    /// goes back; once, however many are told of it.
+    /// A clip has so many fragments. If it was charged lately for as many as could start in its range, the
+    /// rest is given back, once per charge.
     pub(super) fn settle(&self, entry: &Entry, clip: &GetClip, actual: u32) {
         let body = Call::GetClip(clip.clone()).body();
         let Some(charged) = self.clips.remove(&(entry.name.clone(), body)) else { return };
@@ -212,7 +213,8 @@ impl Quotas {
     }
 }
 
-/// What a call took so far; given back if it does not get all that it needs, or leaves while it waits.
+/// What a call has taken so far; given back if the call does not get all that it needs, or is dropped while
+/// it waits.
 #[derive(Default)]
 struct Taken(Vec<(Arc<Bucket>, u32, Instant)>);
 
@@ -255,7 +257,7 @@ impl AccountQuotas {
         Self {
             endpoint: Bucket::new("account's GetDataEndpoint", quotas.account_tps),
             describe: Bucket::new("account's DescribeStream", quotas.account_tps),
-            // "Other control-plane APIs" share the number of ListStreams (KVS.md 6).
+            // "Other control-plane APIs" share the number of ListStreams (docs/KVS.md 6).
             tags: Bucket::new("account's ListTagsForStream", quotas.account_list_tps),
             list: Bucket::new("account's ListStreams", quotas.account_list_tps),
             requests: quotas.requests_per_second.map(|most| Bucket::new("account's requests", most)),

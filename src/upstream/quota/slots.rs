@@ -1,4 +1,5 @@
-//! Places that are held for a while, such as a stream's five media connections, waited for in fair turns.
+//! Slots that are held for a while, such as a stream's five media connections, and waited for in fair
+//! turns.
 
 use super::fair::Turns;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +21,7 @@ struct SlotState {
 /// A place. Dropping it gives it to the next in line.
 pub(in crate::upstream) struct Slot(Option<Arc<Slots>>);
 
-/// What to tell somebody who found no place: downloads take a while.
+/// When to try again after no slot was free: downloads take a while.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 const MOST_OF_ONE: usize = 64;
 
@@ -65,7 +66,7 @@ impl Slots {
     }
 
     fn release(self: Arc<Self>) {
-        // Handing over happens outside the lock: a place that nobody takes comes back through here.
+        // Handing over happens outside the lock: a slot that is not taken comes back through this function.
         let next = {
             let mut state = self.lock();
             loop {

@@ -174,7 +174,8 @@ async fn a_mended_clock_is_a_permanent_outage() {
     kvs.then("/listFragments", [refused("Fri, 01 Jan 2100 12:00:00 GMT")]);
     listed(&upstream).await.unwrap();
     assert!(kvs.seen("/listFragments").last().unwrap().head.contains("/21000101/"));
-    // It is put right. KVS refuses the next signature, which is of 2100, and shows the same time as our clock.
+    // It is put right. KVS refuses the next signature, which is of 2100, and shows the same time as our
+    // clock.
     let now = SystemTime::now();
     kvs.then("/listFragments", [refused(&httpdate::fmt_http_date(now))]);
     listed(&upstream).await.unwrap();

@@ -175,8 +175,12 @@ fn what_is_not_a_fragment_list_is_refused() {
 
 proptest! {
     #[test]
-    fn pieces_do_not_matter(sizes in prop::collection::vec(1..200_usize, 1..8), lengths in prop::collection::vec(0..600_usize, 1..5)) {
-        let documents: Vec<_> = lengths.iter().enumerate().map(|(i, n)| fragment(&i.to_string(), *n)).collect();
+    fn pieces_do_not_matter(
+        sizes in prop::collection::vec(1..200_usize, 1..8),
+        lengths in prop::collection::vec(0..600_usize, 1..5),
+    ) {
+        let numbered = lengths.iter().enumerate();
+        let documents: Vec<_> = numbered.map(|(i, n)| fragment(&i.to_string(), *n)).collect();
         let found = run(all(body(&documents.concat(), &sizes))).unwrap();
         prop_assert_eq!(found.len(), documents.len());
         for (chunk, document) in found.iter().zip(&documents) { prop_assert_eq!(&chunk.bytes, document); }
@@ -189,12 +193,17 @@ proptest! {
         let cut = cut.min(bytes.len() - 1);
         let whole = cut == documents[0].len();
         prop_assert_eq!(run(all(body(&bytes[..cut], &[size]))).is_ok(), whole);
-        let read = run(async { Ok::<_, ()>(checked(body(&bytes[..cut], &[size])).await.map_err(|_| ())?.collect().await) });
+        let read = run(async {
+            let looked = checked(body(&bytes[..cut], &[size])).await.map_err(|_| ())?;
+            Ok::<_, ()>(looked.collect().await)
+        });
         prop_assert_eq!(matches!(read, Ok(Ok(_))), whole);
     }
 
     #[test]
-    fn any_bytes_are_read_or_refused_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), size in 1..50_usize) {
+    fn any_bytes_are_read_or_refused_without_panic(
+        bytes in prop::collection::vec(any::<u8>(), 0..300), size in 1..50_usize,
+    ) {
         let _ = run(all(body(&bytes, &[size])));
         let mut opened = fragment("1", 10);
         opened.extend(bytes);

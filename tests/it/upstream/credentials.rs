@@ -1,7 +1,8 @@
 //! Credentials from each place that AWS's default chain knows, and what happens when they run out.
 //!
-//! The chain reads the environment, which a test cannot change for itself. So these tests run the test program once
-//! more, as a child with an environment of its own, for the one ignored test that makes a call.
+//! The chain reads the environment, which a test cannot change for itself. So these tests run the test
+//! program once more, as a child with an environment of its own, for the one ignored test that makes a
+//! call.
 
 use super::*;
 use std::process::Command;

@@ -1,4 +1,5 @@
-//! Endpoints that move and fragments that are not there. The fault matrix, as a client sees it, is `conformance::faults`.
+//! Endpoints that move and fragments that are not there. The fault matrix, as a client sees it, is
+//! `conformance::faults`.
 
 use super::*;
 
@@ -44,8 +45,8 @@ async fn fragments_that_are_not_there_are_told_from_those_that_are() {
     assert_eq!(good, numbers[..2]);
 }
 
-/// The local KVS checks signatures against the real time, so the offset learned here is as wrong as one that was right
-/// before our clock was mended.
+/// The local KVS checks signatures against the real time, so the offset learned here is as wrong as one
+/// that was right before our clock was mended.
 #[tokio::test]
 async fn a_mended_clock_is_a_permanent_outage() {
     let kvs = kvs(|_| {}).await;

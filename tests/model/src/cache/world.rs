@@ -1,7 +1,7 @@
 //! Every order, as far as chance finds them, in which askers, a fetch, those who leave and a purge may meet.
 //!
-//! The code under test is the cache's own: `handle.rs`, `in_flight.rs`, `state.rs`, `writer.rs`. Here are an origin whose
-//! content changes, two tiers that are plain maps, and what must hold whatever the order:
+//! The code under test is the cache's own: `handle.rs`, `in_flight.rs`, `state.rs`, `writer.rs`. Here are
+//! an origin whose content changes, two tiers that are plain maps, and what must hold whatever the order:
 //!
 //! - who reads to the end has one version of the body, whole;
 //! - those who ask at once cost one fetch;
