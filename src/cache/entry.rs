@@ -116,9 +116,6 @@ impl Outcome {
             Self::Bypass => "bypass",
         }
     }
-
-    /// All words.
-    pub const NAMES: [&'static str; 5] = ["hit", "miss", "collapsed", "stale", "bypass"];
 }
 
 /// From when to when an entry is good.

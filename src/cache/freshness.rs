@@ -6,7 +6,7 @@
 
 use super::config::Config;
 use super::entry::Keep;
-use crate::kvs::{PlaybackMode, SelectorType, TimeRange, Timestamp};
+use crate::kvs::{SelectorType, TimeRange, Timestamp};
 use http::StatusCode;
 use std::time::Duration;
 
@@ -15,13 +15,6 @@ use std::time::Duration;
 pub enum Kind {
     /// An init segment or a media segment of a playback session.
     Media {
-        /// When the upstream session ends.
-        session_ends: Timestamp,
-    },
-    /// A playlist or manifest of a playback session.
-    Playlist {
-        /// Of which mode.
-        mode: PlaybackMode,
         /// When the upstream session ends.
         session_ends: Timestamp,
     },
@@ -112,9 +105,6 @@ pub fn keep(kind: Kind, status: StatusCode, now: Timestamp, rules: &Rules) -> Ke
             Keep::For(SERVER_LIST)
         }
         Kind::FragmentList { .. } => Keep::No,
-        // "playlist, manifest | LIVE 1 s; ON_DEMAND until session end". LIVE_REPLAY moves like LIVE.
-        Kind::Playlist { mode: PlaybackMode::OnDemand, session_ends } => until(session_ends, now),
-        Kind::Playlist { session_ends, .. } => shorter(Keep::For(LIVE_PLAYLIST), ahead(session_ends, now)),
     };
     // "Nothing is kept longer than cache.max_age, or than the stream's retention where it is known."
     let keep = shorter(keep, rules.max_age);
@@ -129,7 +119,6 @@ const AFTER_SESSION: Duration = Duration::from_secs(5 * 60);
 const BRIEFLY: Duration = Duration::from_secs(2);
 const PRODUCER_LIST: Duration = Duration::from_secs(10);
 const SERVER_LIST: Duration = Duration::from_secs(5 * 60);
-const LIVE_PLAYLIST: Duration = Duration::from_secs(1);
 
 /// Whether footage up to `end` has stopped changing. Footage without an end has not.
 fn settled(end: Option<Timestamp>, now: Timestamp, rules: &Rules) -> bool {
@@ -159,7 +148,7 @@ fn left_of_retention(kind: Kind, now: Timestamp, retention: Duration) -> Duratio
     let oldest = match kind {
         Kind::Clip { range } | Kind::FragmentList { range, .. } | Kind::Images { range, .. } => range.start,
         Kind::Image { at, .. } => at,
-        Kind::Media { .. } | Kind::Mkv | Kind::LatestImage { .. } | Kind::Playlist { .. } => now,
+        Kind::Media { .. } | Kind::Mkv | Kind::LatestImage { .. } => now,
     };
     ahead(oldest.plus(retention), now)
 }
@@ -197,7 +186,6 @@ mod tests {
     #[test]
     fn the_table() {
         use SelectorType::{Producer, Server};
-        let playlist = |mode, ends| Kind::Playlist { mode, session_ends: later(ends) };
         let list = |selector, range| Kind::FragmentList { selector, range };
         for (kind, expected) in [
             (Kind::Media { session_ends: later(60) }, secs(360)),
@@ -217,10 +205,6 @@ mod tests {
             (list(Server, span(1000, 61)), secs(300)),
             (list(Server, span(1000, 10)), Keep::No),
             (list(Producer, span(1000, 61)), secs(10)),
-            (playlist(PlaybackMode::Live, 60), secs(1)),
-            (playlist(PlaybackMode::LiveReplay, 60), secs(1)),
-            (playlist(PlaybackMode::OnDemand, 60), secs(60)),
-            (playlist(PlaybackMode::OnDemand, 0), Keep::No),
         ] {
             assert_eq!(keep(kind, StatusCode::OK, NOW, &RULES), expected, "{kind:?}");
             for status in [StatusCode::BAD_REQUEST, StatusCode::FORBIDDEN, StatusCode::BAD_GATEWAY] {

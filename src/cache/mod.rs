@@ -30,7 +30,7 @@ pub use reader::{Reader, Reading};
 
 use crate::base::task::spawn_self_ending;
 use crate::net::body::Broken;
-use disk::{Disk, Loaded};
+use disk::{Disk, DiskLoaded};
 use entry::Entry;
 use fill::handle::ReaderHandle;
 use fill::in_flight::Joined;
@@ -229,8 +229,8 @@ impl Found {
             }
             Opening::Answered(Answer::OnDisk(loaded)) => {
                 let entry = match loaded {
-                    Loaded::Whole(entry) => Reading::whole_entry(entry),
-                    Loaded::Open(file) => Reading::on_disk(file),
+                    DiskLoaded::Whole(entry) => Reading::whole_entry(entry),
+                    DiskLoaded::Open(file) => Reading::on_disk(file),
                 };
                 Ok(Self { outcome: Outcome::Hit(Tier::Disk), entry })
             }

@@ -2,7 +2,7 @@
 //! them.
 
 use super::config::Config;
-use super::disk::{Disk, Loaded};
+use super::disk::{Disk, DiskLoaded};
 use super::entry::Entry;
 use super::fill::in_flight::InFlight;
 use super::key::Key;
@@ -54,7 +54,7 @@ impl Tiers {
         Some((entry, fresh))
     }
 
-    pub(super) async fn load(&self, key: Key) -> Option<Loaded> {
+    pub(super) async fn load(&self, key: Key) -> Option<DiskLoaded> {
         self.disk.as_ref()?.load(key, self.clock.now()).await
     }
 

@@ -39,7 +39,7 @@ impl std::fmt::Debug for Answer {
 impl Answer {
     /// `held` is kept until the body is dropped or ends, such as a place among five connections.
     pub(super) fn new(received: Received, attempts: u32, bytes: IntCounter, held: Turn) -> Self {
-        let body = Counted { inner: received.body, bytes, held };
+        let body = CountedBody { inner: received.body, bytes, held };
         Self {
             content_type: received.content_type,
             length: received.length,
@@ -63,13 +63,13 @@ impl Answer {
 }
 
 /// Counts bytes as they arrive.
-struct Counted {
+struct CountedBody {
     inner: ByteStream,
     bytes: IntCounter,
     held: Turn,
 }
 
-impl Body for Counted {
+impl Body for CountedBody {
     type Data = Bytes;
     type Error = Broken;
 

@@ -7,7 +7,7 @@ use super::answer::Answer;
 use super::attempt::{AttemptFailure, Received, attempt};
 use super::client::UpstreamState;
 use super::endpoints::{Endpoint, EndpointKey, EndpointLookup};
-use super::entry::Entry;
+use super::entry::AwsEntry;
 use super::error::Error;
 use super::origin::Origin;
 use super::quota::Turn;
@@ -36,7 +36,7 @@ impl UpstreamState {
     /// Makes a call, with everything that belongs to it.
     pub(super) async fn ask(
         self: &Arc<Self>,
-        entry: &Arc<Entry>,
+        entry: &Arc<AwsEntry>,
         request: &KvsRequest,
     ) -> Result<Answer, Error> {
         let deadline = Instant::now() + request.limits.whole;
@@ -46,7 +46,7 @@ impl UpstreamState {
 
     async fn until_answered(
         self: &Arc<Self>,
-        entry: &Arc<Entry>,
+        entry: &Arc<AwsEntry>,
         request: &KvsRequest,
         deadline: Instant,
     ) -> Result<Answer, Error> {
@@ -93,7 +93,7 @@ impl UpstreamState {
                         return Err(error(failure));
                     };
                     endpoint = Some(new);
-                    self.metrics.retried(retry::Reason::Moved);
+                    self.metrics.retried(retry::RetryReason::Moved);
                 }
                 NextStep::Renew => {
                     tries.renewed = true;
@@ -101,12 +101,12 @@ impl UpstreamState {
                     if entry.credentials.renewed(&keys).await.is_err() {
                         return Err(error(failure));
                     }
-                    self.metrics.retried(retry::Reason::Credentials);
+                    self.metrics.retried(retry::RetryReason::Credentials);
                 }
                 NextStep::SetClock { kvs_time } => {
                     tries.set_clock = true;
                     entry.set_clock(kvs_time, clock::now());
-                    self.metrics.retried(retry::Reason::Clock);
+                    self.metrics.retried(retry::RetryReason::Clock);
                 }
                 NextStep::Fail => return Err(error(failure)),
             }
@@ -116,7 +116,7 @@ impl UpstreamState {
     /// One attempt: its turn under the quotas, the breaker's permission, a signature, the request.
     async fn once(
         &self,
-        entry: &Arc<Entry>,
+        entry: &Arc<AwsEntry>,
         origin: &Origin,
         request: &KvsRequest,
         deadline: Instant,
@@ -164,7 +164,7 @@ impl UpstreamState {
 
     async fn endpoint(
         self: &Arc<Self>,
-        entry: &Arc<Entry>,
+        entry: &Arc<AwsEntry>,
         api: ApiName,
         stream: &StreamRef,
     ) -> Result<Arc<Endpoint>, Error> {
@@ -174,7 +174,7 @@ impl UpstreamState {
 
     async fn revalidate(
         self: &Arc<Self>,
-        entry: &Arc<Entry>,
+        entry: &Arc<AwsEntry>,
         api: ApiName,
         stream: &StreamRef,
         old: &Arc<Endpoint>,
@@ -187,7 +187,7 @@ impl UpstreamState {
     /// GetDataEndpoint, as work for a single flight.
     fn endpoint_lookup(
         self: &Arc<Self>,
-        entry: &Arc<Entry>,
+        entry: &Arc<AwsEntry>,
         api: ApiName,
         stream: &StreamRef,
     ) -> EndpointLookup {

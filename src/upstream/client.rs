@@ -6,7 +6,7 @@ use super::attempt::Expects;
 use super::behalf::OnBehalfOf;
 use super::config::Config;
 use super::descriptions::Descriptions;
-use super::entry::{self, Entry};
+use super::entry::{self, AwsEntry};
 use super::error::Error;
 use super::metrics::Metrics;
 use super::mkv::Chunks;
@@ -28,7 +28,7 @@ pub struct Upstream(pub(super) Arc<UpstreamState>);
 /// What all clones share.
 pub(super) struct UpstreamState {
     pub(super) config: Config,
-    pub(super) entries: Vec<Arc<Entry>>,
+    pub(super) entries: Vec<Arc<AwsEntry>>,
     /// The tasks that keep the credentials of the entries fresh.
     _renewals: Vec<OwnedTask>,
     pub(super) client: Client,
@@ -118,7 +118,7 @@ impl Upstream {
         let mut ready = Vec::new();
         for (index, entry) in entries.iter().enumerate() {
             // Boxed: AWS's chain is a large future.
-            match Box::pin(Entry::new(index, entry, transport.clone(), &metrics)).await {
+            match Box::pin(AwsEntry::new(index, entry, transport.clone(), &metrics)).await {
                 Ok(entry) => ready.push(entry),
                 Err(mistake) => mistakes.push(mistake),
             }
@@ -225,7 +225,7 @@ impl Upstream {
     /// What keeps this part from being ready: entries without credentials.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
-        let problem = |entry: &Arc<Entry>| {
+        let problem = |entry: &Arc<AwsEntry>| {
             let why = entry.credentials.problem()?;
             Some(format!("aws {}: no credentials: {why}", entry.name))
         };
@@ -245,7 +245,7 @@ impl Upstream {
         self.0.endpoints.forget(&located.entry, located.stream.name());
     }
 
-    pub(super) fn entry(&self, located: &Located) -> Result<&Arc<Entry>, Error> {
+    pub(super) fn entry(&self, located: &Located) -> Result<&Arc<AwsEntry>, Error> {
         let found = self.0.entries.iter().find(|entry| entry.name == located.entry);
         found.ok_or_else(|| Error::NotServed(format!("there is no entry {}", located.entry)))
     }

@@ -4,7 +4,7 @@ use super::behalf::OnBehalfOf;
 use super::call::json;
 use super::client::{Located, Upstream, UpstreamState};
 use super::descriptions::{BRIEFLY, Description, GRACE, Tags, Validity, Work};
-use super::entry::Entry;
+use super::entry::AwsEntry;
 use super::error::Error;
 use super::metrics::LIST_TAGS;
 use super::pages::Pages;
@@ -90,7 +90,7 @@ impl Upstream {
 impl UpstreamState {
     fn describe(
         self: Arc<Self>,
-        entry: &Arc<Entry>,
+        entry: &Arc<AwsEntry>,
         stream: &StreamRef,
         principal: &str,
     ) -> Work<Result<Arc<Description>, Error>> {
@@ -111,7 +111,7 @@ impl UpstreamState {
 
     fn tags(
         self: Arc<Self>,
-        entry: &Arc<Entry>,
+        entry: &Arc<AwsEntry>,
         stream: &StreamRef,
         principal: &str,
     ) -> Work<Result<Arc<Tags>, Error>> {

@@ -18,7 +18,7 @@ const LOOK: Duration = Duration::from_secs(30);
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// One account and region.
-pub(super) struct Entry {
+pub(super) struct AwsEntry {
     pub(super) index: usize,
     pub(super) name: Arc<str>,
     pub(super) config: EntryConfig,
@@ -33,7 +33,7 @@ pub(super) struct Entry {
     ahead: AtomicI64,
 }
 
-impl Entry {
+impl AwsEntry {
     pub(super) async fn new(
         index: usize,
         config: &EntryConfig,
@@ -167,7 +167,10 @@ fn keys(config: &EntryConfig) -> Result<Option<(String, String)>, Unreadable> {
 ///
 /// # Errors
 /// [`Error::NotServed`], with what would help.
-pub(super) fn locate<'a>(entries: &'a [Arc<Entry>], stream: &StreamRef) -> Result<&'a Arc<Entry>, Error> {
+pub(super) fn locate<'a>(
+    entries: &'a [Arc<AwsEntry>],
+    stream: &StreamRef,
+) -> Result<&'a Arc<AwsEntry>, Error> {
     entries
         .iter()
         .filter_map(|entry| Some((entry.fit(stream)?, entry.account().is_some(), entry)))

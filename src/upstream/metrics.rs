@@ -83,7 +83,7 @@ impl Metrics {
             };
             apis.insert(api, handles);
         }
-        for reason in super::retry::Reason::ALL {
+        for reason in super::retry::RetryReason::ALL {
             retries.with_label_values(&[reason.as_str()]);
         }
         for result in ["hit", "miss", "stale", "moved", "error"] {
@@ -149,7 +149,7 @@ impl Metrics {
         }
     }
 
-    pub(super) fn retried(&self, reason: super::retry::Reason) {
+    pub(super) fn retried(&self, reason: super::retry::RetryReason) {
         self.0.retries.with_label_values(&[reason.as_str()]).inc();
     }
 

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 /// Why something was sent again; the metric's label.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Reason {
+pub(super) enum RetryReason {
     Throttled,
     Trouble,
     Connect,
@@ -28,7 +28,7 @@ pub(super) enum Reason {
     FragmentNotFound,
 }
 
-impl Reason {
+impl RetryReason {
     pub(super) const ALL: [Self; 8] = [
         Self::Throttled,
         Self::Trouble,
@@ -73,10 +73,10 @@ pub(super) struct Attempts {
 
 impl Attempts {
     /// One more, for this reason.
-    pub(super) fn count(&mut self, reason: Reason) {
+    pub(super) fn count(&mut self, reason: RetryReason) {
         match reason {
-            Reason::Throttled => self.throttled += 1,
-            Reason::FragmentNotFound => self.missing += 1,
+            RetryReason::Throttled => self.throttled += 1,
+            RetryReason::FragmentNotFound => self.missing += 1,
             _ => self.failed += 1,
         }
     }
@@ -88,7 +88,7 @@ pub(super) enum NextStep {
     /// Pass it on.
     Fail,
     /// Try again after a wait of at most this; the real one is random.
-    Retry { at_most: Duration, reason: Reason, paid: bool },
+    Retry { at_most: Duration, reason: RetryReason, paid: bool },
     /// Look the endpoint up again, then retry at once. `sure` if even the same endpoint is worth a retry.
     Resolve { sure: bool },
     /// Renew the credentials, then try again at once.
@@ -133,9 +133,9 @@ pub(super) fn next(failure: &AttemptFailure, tries: Attempts, sent: Sent, config
         {
             Diagnosis::Throttle if tries.throttled < config.throttle_retries => {
                 let at_most = doubled(THROTTLE_WAIT, tries.throttled);
-                NextStep::Retry { at_most, reason: Reason::Throttled, paid: false }
+                NextStep::Retry { at_most, reason: RetryReason::Throttled, paid: false }
             }
-            Diagnosis::Trouble => again(Reason::Trouble),
+            Diagnosis::Trouble => again(RetryReason::Trouble),
             Diagnosis::Skewed(kvs_time) if !tries.set_clock => NextStep::SetClock { kvs_time },
             Diagnosis::Expired if !tries.renewed => NextStep::Renew,
             Diagnosis::Moved { sure } if data && !tries.moved => NextStep::Resolve { sure },
@@ -143,15 +143,15 @@ pub(super) fn next(failure: &AttemptFailure, tries: Attempts, sent: Sent, config
         },
         AttemptFailure::WrongHost if data && !tries.moved => NextStep::Resolve { sure: true },
         // The control plane's host is fixed: once more, in case it was one of its machines.
-        AttemptFailure::WrongHost if !data && tries.failed == 0 => again(Reason::Moved),
+        AttemptFailure::WrongHost if !data && tries.failed == 0 => again(RetryReason::Moved),
         AttemptFailure::Connect(_) if data && !tries.moved && tries.failed < config.retries => {
             NextStep::Resolve { sure: true }
         }
-        AttemptFailure::Connect(_) => again(Reason::Connect),
-        AttemptFailure::Reset(_) => again(Reason::Reset),
+        AttemptFailure::Connect(_) => again(RetryReason::Connect),
+        AttemptFailure::Reset(_) => again(RetryReason::Reset),
         AttemptFailure::FragmentNotFound(_) if tries.missing < FRAGMENT_TRIES => NextStep::Retry {
             at_most: doubled(FRAGMENT_WAIT, tries.missing),
-            reason: Reason::FragmentNotFound,
+            reason: RetryReason::FragmentNotFound,
             paid: false,
         },
         AttemptFailure::WrongHost

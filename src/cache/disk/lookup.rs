@@ -33,7 +33,7 @@ pub(in crate::cache) struct Disk {
 
 /// What a lookup gives.
 #[derive(Clone)]
-pub(in crate::cache) enum Loaded {
+pub(in crate::cache) enum DiskLoaded {
     /// The whole body, checked.
     Whole(Arc<Entry>),
     /// A checked file to read from.
@@ -64,7 +64,7 @@ impl Disk {
     }
 
     /// Whatever the disk has under `key` that may be given out at `now`.
-    pub(in crate::cache) async fn load(&self, key: Key, now: Timestamp) -> Option<Loaded> {
+    pub(in crate::cache) async fn load(&self, key: Key, now: Timestamp) -> Option<DiskLoaded> {
         let state = &self.state;
         if !state.open.load(Ordering::Acquire) {
             return None;
@@ -186,14 +186,14 @@ impl DiskState {
         key: Key,
         indexed: &Arc<IndexEntry>,
         whole: Option<Reservation>,
-    ) -> io::Result<Loaded> {
+    ) -> io::Result<DiskLoaded> {
         let file = File::open(self.path(indexed.id))?;
         let header = Header::read(&file)?;
         if header.key != key || header.life.expires.millis() != indexed.expires {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "another object's file"));
         }
         if let Some(mut reservation) = whole {
-            return Ok(Loaded::Whole(Arc::new(header.read_whole(&file, &mut reservation)?)));
+            return Ok(DiskLoaded::Whole(Arc::new(header.read_whole(&file, &mut reservation)?)));
         }
         // A range is checked block by block as it is read. Damage that is already there is found now,
         // before anything is promised to a client.
@@ -203,7 +203,7 @@ impl DiskState {
             *lock(&indexed.checked) = Some(stamp);
         }
         let (indexed, state) = (Arc::clone(indexed), Arc::clone(self));
-        Ok(Loaded::Open(Arc::new(OpenFile { file, header, indexed, state })))
+        Ok(DiskLoaded::Open(Arc::new(OpenFile { file, header, indexed, state })))
     }
 
     /// Notes what went wrong, and forgets an object that is of no use.

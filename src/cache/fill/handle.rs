@@ -4,7 +4,7 @@
 //! and `in_flight.rs` through every order in which threads may meet.
 
 use super::state::{Answer, FillState, Opening, Read, ReaderId, Wakes};
-use crate::cache::disk::Loaded;
+use crate::cache::disk::DiskLoaded;
 use crate::cache::entry::Entry;
 use crate::cache::key::Key;
 use crate::cache::sync::{Mutex, lock};
@@ -59,9 +59,9 @@ impl Fill {
     }
 
     /// The disk has it. A body that was loaded whole is stored in memory, under the same rule.
-    pub(in crate::cache) fn answer_from_disk(&self, loaded: Loaded, store: impl FnOnce(&Arc<Entry>)) {
+    pub(in crate::cache) fn answer_from_disk(&self, loaded: DiskLoaded, store: impl FnOnce(&Arc<Entry>)) {
         self.with(|state, wakes| {
-            if let Loaded::Whole(entry) = &loaded
+            if let DiskLoaded::Whole(entry) = &loaded
                 && !state.purged()
             {
                 store(entry);

@@ -10,7 +10,7 @@
 //! byte at any time. A body that is too large streams: only what lies between the slowest and the fastest
 //! reader is held, at most a window, and the writer waits for room.
 
-use crate::cache::disk::Loaded;
+use crate::cache::disk::DiskLoaded;
 use crate::cache::entry::{Entry, Head, Life};
 use crate::net::body::Broken;
 use bytes::Bytes;
@@ -31,7 +31,7 @@ pub(in crate::cache) struct FillState {
     pub(in crate::cache) phase: Phase,
     pub(in crate::cache) opened: Option<Opened>,
     /// What is held, without gaps: its first byte is `base`, its end `end`.
-    pub(in crate::cache) pieces: VecDeque<Piece>,
+    pub(in crate::cache) pieces: VecDeque<BodyPiece>,
     pub(in crate::cache) base: u64,
     pub(in crate::cache) end: u64,
     pub(in crate::cache) streams: bool,
@@ -63,7 +63,7 @@ pub(in crate::cache) enum Phase {
 #[derive(Clone)]
 pub(in crate::cache) enum Answer {
     /// The disk has it.
-    OnDisk(Loaded),
+    OnDisk(DiskLoaded),
     /// The fetch failed.
     Failed(FetchError),
 }
@@ -86,12 +86,12 @@ pub(in crate::cache) struct Opened {
     pub(in crate::cache) life: Option<Life>,
 }
 
-pub(in crate::cache) struct Piece {
+pub(in crate::cache) struct BodyPiece {
     pub(in crate::cache) start: u64,
     pub(in crate::cache) bytes: Bytes,
 }
 
-impl Piece {
+impl BodyPiece {
     pub(in crate::cache) fn end(&self) -> u64 {
         self.start + self.bytes.len() as u64
     }

@@ -1,6 +1,6 @@
 //! The writer's methods of [`FillState`]: open it, push chunks, end it.
 
-use super::state::{Answer, FillState, Opened, Phase, Piece, Wakes};
+use super::state::{Answer, BodyPiece, FillState, Opened, Phase, Wakes};
 use crate::cache::entry::{Entry, Head, Life};
 use crate::net::body::Broken;
 use bytes::Bytes;
@@ -54,7 +54,7 @@ impl FillState {
             return Err(Broken::Cut(format!("more bytes came than the {} announced", length.unwrap_or(0))));
         }
         if !bytes.is_empty() {
-            self.pieces.push_back(Piece { start: self.end, bytes });
+            self.pieces.push_back(BodyPiece { start: self.end, bytes });
             self.end = end;
             self.wake_readers(wakes);
             self.trim(wakes);
@@ -73,7 +73,7 @@ impl FillState {
         if start + tail.iter().map(|bytes| bytes.len() as u64).sum::<u64>() == self.end {
             self.pieces.truncate(from);
             for bytes in tail {
-                let piece = Piece { start, bytes };
+                let piece = BodyPiece { start, bytes };
                 start = piece.end();
                 self.pieces.push_back(piece);
             }
@@ -171,7 +171,7 @@ impl FillState {
         if !self.streams || !starving {
             return;
         }
-        let first = self.pieces.front().map_or(self.base, Piece::end);
+        let first = self.pieces.front().map_or(self.base, BodyPiece::end);
         for reader in self.readers.iter_mut().flatten() {
             if reader.cut.is_none() && reader.position < first {
                 reader.held_back += waited;

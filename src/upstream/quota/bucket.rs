@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// One bucket.
-pub(super) struct Bucket {
+pub(super) struct QuotaBucket {
     what: &'static str,
     /// It holds one second's worth.
     rate: Rate,
@@ -41,7 +41,7 @@ const MOST: usize = 4096;
 /// No wait is said to be longer.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
-impl Bucket {
+impl QuotaBucket {
     pub(super) fn new(what: &'static str, per_second: u32) -> Arc<Self> {
         let rate = u64::from(per_second.max(1));
         let rate = Rate { per_second: rate, burst: rate };
@@ -175,7 +175,7 @@ impl Bucket {
 }
 
 /// Grants turns as the bucket fills, until no request waits.
-async fn grant_turns(bucket: Arc<Bucket>) {
+async fn grant_turns(bucket: Arc<QuotaBucket>) {
     loop {
         let pause = {
             let mut state = bucket.lock();
@@ -253,7 +253,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_burst_passes_and_then_the_rate_holds() {
-        let bucket = Bucket::new("x", 5);
+        let bucket = QuotaBucket::new("x", 5);
         let start = Instant::now();
         let mut times = Vec::new();
         for _ in 0..9 {
@@ -265,7 +265,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn over_any_time_no_more_passes_than_kvs_allows() {
-        let bucket = Bucket::new("x", 500);
+        let bucket = QuotaBucket::new("x", 500);
         let passed = Arc::new(Mutex::new(0));
         let start = Instant::now();
         let tasks: Vec<_> = (0..300_u32)
@@ -289,7 +289,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_greedy_user_does_not_starve_another() {
-        let bucket = Bucket::new("x", 5);
+        let bucket = QuotaBucket::new("x", 5);
         for _ in 0..30 {
             let bucket = bucket.clone();
             tokio::spawn(async move { bucket.take(1, &who("greedy"), soon()).await });
@@ -302,7 +302,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_hopeless_wait_is_refused_at_once_with_the_time_to_come_again() {
-        let bucket = Bucket::new("x", 5);
+        let bucket = QuotaBucket::new("x", 5);
         let start = Instant::now();
         let mut refused = Vec::new();
         let mut waiting = Vec::new();
@@ -324,7 +324,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_leaves_costs_nothing() {
-        let bucket = Bucket::new("x", 5);
+        let bucket = QuotaBucket::new("x", 5);
         for _ in 0..4 {
             bucket.take(1, &who("a"), soon()).await.unwrap();
         }
@@ -343,7 +343,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_request_larger_than_the_bucket_waits_for_a_full_one_and_leaves_a_debt() {
-        let bucket = Bucket::new("x", 500);
+        let bucket = QuotaBucket::new("x", 500);
         bucket.take(1000, &who("a"), soon()).await.unwrap();
         let start = Instant::now();
         bucket.take(100, &who("a"), soon()).await.unwrap();
@@ -352,7 +352,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn utilization_follows_use() {
-        let bucket = Bucket::new("x", 100);
+        let bucket = QuotaBucket::new("x", 100);
         assert!(bucket.utilization() < 0.01);
         bucket.take(50, &who("a"), soon()).await.unwrap();
         assert!((0.4..0.6).contains(&bucket.utilization()));
@@ -365,7 +365,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_comes_back_counts_only_while_kvs_has_it_too() {
-        let bucket = Bucket::new("x", 500);
+        let bucket = QuotaBucket::new("x", 500);
         // In tokens, from how long a full bucket takes.
         let level = || {
             let full = bucket.lock().tokens.wait(500, bucket.rate, Instant::now().into_std());

@@ -11,16 +11,16 @@ mod fair;
 mod slots;
 
 use super::account;
-use super::entry::Entry;
+use super::entry::AwsEntry;
 use super::error::Error;
 use super::metrics::Metrics;
 use super::request::KvsRequest;
 use crate::kvs::Call;
 use crate::kvs::operations::GetClip;
-use bucket::Bucket;
+use bucket::QuotaBucket;
 use bytes::Bytes;
 use cost::{Cost, RequestRate, SessionRate};
-use slots::{Slot, Slots};
+use slots::{ConnectionSlot, ConnectionSlots};
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,36 +45,36 @@ type Counters<K, V> = moka::sync::Cache<K, Arc<V>>;
 
 /// What is counted per stream.
 struct StreamQuotas {
-    metadata: Arc<Bucket>,
-    media: Arc<Bucket>,
-    endpoint: Arc<Bucket>,
-    describe: Arc<Bucket>,
-    tags: Arc<Bucket>,
-    hls: Arc<Bucket>,
-    dash: Arc<Bucket>,
-    connections: Arc<Slots>,
+    metadata: Arc<QuotaBucket>,
+    media: Arc<QuotaBucket>,
+    endpoint: Arc<QuotaBucket>,
+    describe: Arc<QuotaBucket>,
+    tags: Arc<QuotaBucket>,
+    hls: Arc<QuotaBucket>,
+    dash: Arc<QuotaBucket>,
+    connections: Arc<ConnectionSlots>,
 }
 
 /// What is counted per account and region.
 struct AccountQuotas {
-    endpoint: Arc<Bucket>,
-    describe: Arc<Bucket>,
-    tags: Arc<Bucket>,
-    list: Arc<Bucket>,
+    endpoint: Arc<QuotaBucket>,
+    describe: Arc<QuotaBucket>,
+    tags: Arc<QuotaBucket>,
+    list: Arc<QuotaBucket>,
     /// Every request, if the way to KVS has a bound of its own, as a VPC endpoint has.
-    requests: Option<Arc<Bucket>>,
+    requests: Option<Arc<QuotaBucket>>,
 }
 
 /// What is counted per playback session.
 struct SessionQuotas {
-    master: Arc<Bucket>,
-    playlist: Arc<Bucket>,
-    init: Arc<Bucket>,
-    media: Arc<Bucket>,
+    master: Arc<QuotaBucket>,
+    playlist: Arc<QuotaBucket>,
+    init: Arc<QuotaBucket>,
+    media: Arc<QuotaBucket>,
 }
 
 /// A place among the connections of a stream, if the call needs one; given back when dropped.
-pub(super) type Turn = Option<Slot>;
+pub(super) type Turn = Option<ConnectionSlot>;
 
 /// Buckets that were not used for so long are full, and are forgotten.
 const UNUSED: Duration = Duration::from_secs(600);
@@ -108,14 +108,14 @@ impl Quotas {
     /// [`Error::Busy`], and nothing is taken then.
     pub(super) async fn turn(
         &self,
-        entry: &Entry,
+        entry: &AwsEntry,
         request: &KvsRequest,
         call_ends: Instant,
     ) -> Result<Turn, Error> {
         let now = Instant::now();
         let most = call_ends.saturating_duration_since(now).mul_f64(LEFT_FOR_WAITING);
         let deadline = now + self.patience.min(most);
-        let mut taken = Taken::default();
+        let mut taken = TakenTokens::default();
         for (bucket, cost) in self.buckets(entry, request) {
             if let Err(retry_after) = bucket.take(cost, &request.principal, deadline).await {
                 return Err(Error::Busy { retry_after, what: bucket.what() });
@@ -140,7 +140,7 @@ impl Quotas {
 
     /// KVS throttled a call nevertheless: others use the stream too. The buckets that it was charged to
     /// start again empty.
-    pub(super) fn throttled(&self, entry: &Entry, request: &KvsRequest) {
+    pub(super) fn throttled(&self, entry: &AwsEntry, request: &KvsRequest) {
         for (bucket, _) in self.buckets(entry, request) {
             bucket.empty();
         }
@@ -148,7 +148,7 @@ impl Quotas {
 
     /// A clip has so many fragments. If it was charged lately for as many as could start in its range, the
     /// rest is given back, once per charge.
-    pub(super) fn settle(&self, entry: &Entry, clip: &GetClip, actual: u32) {
+    pub(super) fn settle(&self, entry: &AwsEntry, clip: &GetClip, actual: u32) {
         let body = Call::GetClip(clip.clone()).body();
         let Some(charged) = self.clips.remove(&(entry.name.clone(), body)) else { return };
         let rest = Cost::clip_fragments(clip).saturating_sub(actual);
@@ -158,7 +158,7 @@ impl Quotas {
     }
 
     /// What a call is charged to, and how much.
-    fn buckets(&self, entry: &Entry, request: &KvsRequest) -> Vec<(Arc<Bucket>, u32)> {
+    fn buckets(&self, entry: &AwsEntry, request: &KvsRequest) -> Vec<(Arc<QuotaBucket>, u32)> {
         let cost = &request.cost;
         let mut buckets = Vec::with_capacity(4);
         if let Some((id, rate)) = &cost.session {
@@ -187,19 +187,19 @@ impl Quotas {
         buckets
     }
 
-    fn stream(&self, entry: &Entry, name: &str) -> Arc<StreamQuotas> {
+    fn stream(&self, entry: &AwsEntry, name: &str) -> Arc<StreamQuotas> {
         let key = (entry.name.clone(), name.into());
         self.streams.get_with(key, || Arc::new(StreamQuotas::new(&entry.config.quotas)))
     }
 
     /// Entries of one account and region share what KVS counts per account.
-    fn account(&self, entry: &Entry) -> Arc<AccountQuotas> {
+    fn account(&self, entry: &AwsEntry) -> Arc<AccountQuotas> {
         let account = entry.config.known_account().unwrap_or(&entry.name);
         let key = format!("{}/{account}", entry.config.region).into();
         self.accounts.get_with(key, || Arc::new(AccountQuotas::new(&entry.config.quotas)))
     }
 
-    fn session(&self, entry: &Entry, id: &Arc<str>) -> Arc<SessionQuotas> {
+    fn session(&self, entry: &AwsEntry, id: &Arc<str>) -> Arc<SessionQuotas> {
         self.sessions.get_with(id.clone(), || Arc::new(SessionQuotas::new(&entry.config.quotas)))
     }
 
@@ -216,9 +216,9 @@ impl Quotas {
 /// What a call has taken so far; given back if the call does not get all that it needs, or is dropped while
 /// it waits.
 #[derive(Default)]
-struct Taken(Vec<(Arc<Bucket>, u32, Instant)>);
+struct TakenTokens(Vec<(Arc<QuotaBucket>, u32, Instant)>);
 
-impl Drop for Taken {
+impl Drop for TakenTokens {
     fn drop(&mut self) {
         for (bucket, cost, since) in &self.0 {
             bucket.give_back(*cost, *since);
@@ -229,18 +229,18 @@ impl Drop for Taken {
 impl StreamQuotas {
     fn new(quotas: &account::Quotas) -> Self {
         Self {
-            metadata: Bucket::new("metadata points", quotas.metadata_points),
-            media: Bucket::new("media points", quotas.media_points),
-            endpoint: Bucket::new("GetDataEndpoint", quotas.endpoint_tps),
-            describe: Bucket::new("DescribeStream", quotas.describe_tps),
-            tags: Bucket::new("ListTagsForStream", quotas.describe_tps),
-            hls: Bucket::new("GetHLSStreamingSessionURL", quotas.session_url_tps),
-            dash: Bucket::new("GetDASHStreamingSessionURL", quotas.session_url_tps),
-            connections: Slots::new("GetMediaForFragmentList connection", quotas.media_connections),
+            metadata: QuotaBucket::new("metadata points", quotas.metadata_points),
+            media: QuotaBucket::new("media points", quotas.media_points),
+            endpoint: QuotaBucket::new("GetDataEndpoint", quotas.endpoint_tps),
+            describe: QuotaBucket::new("DescribeStream", quotas.describe_tps),
+            tags: QuotaBucket::new("ListTagsForStream", quotas.describe_tps),
+            hls: QuotaBucket::new("GetHLSStreamingSessionURL", quotas.session_url_tps),
+            dash: QuotaBucket::new("GetDASHStreamingSessionURL", quotas.session_url_tps),
+            connections: ConnectionSlots::new("GetMediaForFragmentList connection", quotas.media_connections),
         }
     }
 
-    fn of(&self, rate: RequestRate) -> Option<Arc<Bucket>> {
+    fn of(&self, rate: RequestRate) -> Option<Arc<QuotaBucket>> {
         match rate {
             RequestRate::Endpoint => Some(self.endpoint.clone()),
             RequestRate::Describe => Some(self.describe.clone()),
@@ -255,16 +255,16 @@ impl StreamQuotas {
 impl AccountQuotas {
     fn new(quotas: &account::Quotas) -> Self {
         Self {
-            endpoint: Bucket::new("account's GetDataEndpoint", quotas.account_tps),
-            describe: Bucket::new("account's DescribeStream", quotas.account_tps),
+            endpoint: QuotaBucket::new("account's GetDataEndpoint", quotas.account_tps),
+            describe: QuotaBucket::new("account's DescribeStream", quotas.account_tps),
             // "Other control-plane APIs" share the number of ListStreams (docs/KVS.md 6).
-            tags: Bucket::new("account's ListTagsForStream", quotas.account_list_tps),
-            list: Bucket::new("account's ListStreams", quotas.account_list_tps),
-            requests: quotas.requests_per_second.map(|most| Bucket::new("account's requests", most)),
+            tags: QuotaBucket::new("account's ListTagsForStream", quotas.account_list_tps),
+            list: QuotaBucket::new("account's ListStreams", quotas.account_list_tps),
+            requests: quotas.requests_per_second.map(|most| QuotaBucket::new("account's requests", most)),
         }
     }
 
-    fn of(&self, rate: RequestRate) -> Option<Arc<Bucket>> {
+    fn of(&self, rate: RequestRate) -> Option<Arc<QuotaBucket>> {
         match rate {
             RequestRate::Endpoint => Some(self.endpoint.clone()),
             RequestRate::Describe => Some(self.describe.clone()),
@@ -278,10 +278,10 @@ impl AccountQuotas {
 impl SessionQuotas {
     fn new(quotas: &account::Quotas) -> Self {
         Self {
-            master: Bucket::new("session's master playlist", quotas.session_playlist_tps),
-            playlist: Bucket::new("session's playlist", quotas.session_playlist_tps),
-            init: Bucket::new("session's init segment", quotas.session_playlist_tps),
-            media: Bucket::new("session's media segment", quotas.session_media_tps),
+            master: QuotaBucket::new("session's master playlist", quotas.session_playlist_tps),
+            playlist: QuotaBucket::new("session's playlist", quotas.session_playlist_tps),
+            init: QuotaBucket::new("session's init segment", quotas.session_playlist_tps),
+            media: QuotaBucket::new("session's media segment", quotas.session_media_tps),
         }
     }
 }

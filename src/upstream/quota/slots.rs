@@ -1,4 +1,4 @@
-//! Slots that are held for a while, such as a stream's five media connections, and waited for in fair
+//! ConnectionSlots that are held for a while, such as a stream's five media connections, and waited for in fair
 //! turns.
 
 use super::fair::Turns;
@@ -8,24 +8,24 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// So many places.
-pub(super) struct Slots {
+pub(super) struct ConnectionSlots {
     what: &'static str,
     state: Mutex<SlotState>,
 }
 
 struct SlotState {
     free: u32,
-    turns: Turns<oneshot::Sender<Slot>>,
+    turns: Turns<oneshot::Sender<ConnectionSlot>>,
 }
 
 /// A place. Dropping it gives it to the next in line.
-pub(in crate::upstream) struct Slot(Option<Arc<Slots>>);
+pub(in crate::upstream) struct ConnectionSlot(Option<Arc<ConnectionSlots>>);
 
 /// When to try again after no slot was free: downloads take a while.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 const MOST_OF_ONE: usize = 64;
 
-impl Slots {
+impl ConnectionSlots {
     pub(super) fn new(what: &'static str, places: u32) -> Arc<Self> {
         Arc::new(Self { what, state: Mutex::new(SlotState { free: places.max(1), turns: Turns::default() }) })
     }
@@ -42,12 +42,12 @@ impl Slots {
         self: &Arc<Self>,
         principal: &Arc<str>,
         deadline: Instant,
-    ) -> Result<Slot, Duration> {
+    ) -> Result<ConnectionSlot, Duration> {
         let turn = {
             let mut state = self.lock();
             if state.free > 0 {
                 state.free -= 1;
-                return Ok(Slot(Some(Arc::clone(self))));
+                return Ok(ConnectionSlot(Some(Arc::clone(self))));
             }
             if state.turns.of(principal) >= MOST_OF_ONE {
                 state.turns.retain(|turn| !turn.is_closed());
@@ -81,7 +81,7 @@ impl Slots {
             }
         };
         if let Some(turn) = next {
-            drop(turn.send(Slot(Some(self))));
+            drop(turn.send(ConnectionSlot(Some(self))));
         }
     }
 
@@ -90,7 +90,7 @@ impl Slots {
     }
 }
 
-impl Drop for Slot {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         if let Some(slots) = self.0.take() {
             slots.release();
@@ -104,7 +104,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn five_at_a_time_and_turns_for_the_rest() {
-        let slots = Slots::new("x", 5);
+        let slots = ConnectionSlots::new("x", 5);
         let soon = || Instant::now() + Duration::from_secs(5);
         let mut held = Vec::new();
         for _ in 0..5 {

@@ -19,7 +19,9 @@ fn throttles_climb_a_ladder_of_their_own_and_cost_nothing() {
     let failure = fault(400, "ClientLimitExceededException", "");
     let mut tries = Attempts { failed: 2, ..Attempts::default() };
     let mut waits = Vec::new();
-    while let NextStep::Retry { at_most, reason: Reason::Throttled, paid: false } = decide(&failure, tries) {
+    while let NextStep::Retry { at_most, reason: RetryReason::Throttled, paid: false } =
+        decide(&failure, tries)
+    {
         waits.push(at_most.as_millis());
         tries.throttled += 1;
     }
@@ -118,7 +120,8 @@ fn a_missing_fragment_is_asked_for_for_a_few_seconds() {
     let missing = AttemptFailure::FragmentNotFound("1".into());
     let mut tries = Attempts::default();
     let mut longest = Duration::ZERO;
-    while let NextStep::Retry { at_most, reason: Reason::FragmentNotFound, .. } = decide(&missing, tries) {
+    while let NextStep::Retry { at_most, reason: RetryReason::FragmentNotFound, .. } = decide(&missing, tries)
+    {
         longest += at_most;
         tries.missing += 1;
     }

@@ -69,7 +69,7 @@ pub mod disk {
     use std::sync::Arc;
 
     #[derive(Clone)]
-    pub enum Loaded {
+    pub enum DiskLoaded {
         Whole(Arc<Entry>),
     }
 }

@@ -9,7 +9,7 @@
 //! - nobody waits for ever (the checker sees that), and no key stays taken.
 
 use super::entry::{Entry, Head, Life};
-use super::disk::Loaded;
+use super::disk::DiskLoaded;
 use super::fill::handle::{Fill, ReaderHandle};
 use super::fill::in_flight::{InFlight, Joined};
 use super::fill::state::{Answer, Opening, Read};
@@ -78,7 +78,7 @@ impl World {
     fn run(&self, fill: &Arc<Fill>) {
         let below = self.disk.lock().unwrap().get(&KEY.0).cloned();
         if let Some(entry) = below {
-            fill.answer_from_disk(Loaded::Whole(entry), |entry| self.store(entry));
+            fill.answer_from_disk(DiskLoaded::Whole(entry), |entry| self.store(entry));
         } else {
             for again in [true, false] {
                 match self.attempt(fill) {
@@ -145,7 +145,7 @@ impl World {
 fn read(reader: ReaderHandle, most: usize) -> Option<Vec<u8>> {
     match block_on(reader.opening()) {
         Opening::Growing(_) => {}
-        Opening::Answered(Answer::OnDisk(Loaded::Whole(entry))) => return Some(entry.body.to_vec()),
+        Opening::Answered(Answer::OnDisk(DiskLoaded::Whole(entry))) => return Some(entry.body.to_vec()),
         Opening::Answered(Answer::Failed(_)) | Opening::Broken(_) => return None,
     }
     let (mut got, mut chunks) = (Vec::new(), VecDeque::new());
