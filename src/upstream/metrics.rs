@@ -166,7 +166,7 @@ impl Metrics {
         let metrics = Arc::downgrade(&self.0);
         self.0.utilization.ask(Box::new(move |values| {
             let Some(inner) = metrics.upgrade() else { return };
-            values.reset(); // streams that nobody asks about any more
+            values.reset(); // streams without requests lately
             for kind in KINDS {
                 values.with_label_values(&[OTHER_STREAM, kind]).set(0.0);
             }

@@ -88,7 +88,7 @@ async fn a_picture_is_not_refreshed_before_it_comes_near_the_age_that_is_put_up_
     }
     shown.dedup();
     assert_eq!((shown.len(), edge.reached_by("GetImages").await), (1, 1));
-    // Who wants a newer one gets it, and then everybody has it.
+    // A request for a newer one gets it, and later requests get the same.
     let newer = edge.get("/streams/cam-1/snapshot.jpg?max_age=1", edge.alice()).await;
     assert_eq!((newer.status, edge.reached_by("GetImages").await), (200, 2));
 }

@@ -287,7 +287,7 @@ async fn what_lives_shortly_is_not_written() {
     assert_eq!(files(folder.path()).len(), 1);
 }
 
-/// How a child process is told its folder.
+/// The environment variable that names a child process's folder.
 const CHILD: &str = "KVS_EDGE_TEST_DISK_CHILD";
 
 /// Not a test of its own: the process that the next test kills. It writes objects for as long as it lives.

@@ -1,5 +1,5 @@
-//! What breaks: nothing half is kept, nobody waits for ever, and who has had nothing yet gets a second
-//! attempt.
+//! Fetches that break: no partial body is kept, no request waits for ever, and readers that have no bytes
+//! yet get a second attempt.
 
 use super::*;
 

@@ -1,5 +1,5 @@
-//! One fetch for all who ask: readers together, late, slow, leaving; and what becomes of a fetch that fails
-//! them.
+//! One fetch for all requests: readers that come together, late, slowly, and that leave; and fetches that
+//! fail.
 
 use super::*;
 use proptest::prelude::*;
@@ -37,7 +37,7 @@ async fn two_hundred_readers_cost_one_fetch_and_each_gets_every_byte_as_it_comes
     for chunk in body.chunks(64 << 10) {
         feed.send(Ok(Bytes::copy_from_slice(chunk))).await.unwrap();
         for reader in &mut readers {
-            // Nobody waits for the end, and nobody for another.
+            // No reader waits for the end, or for another reader.
             assert_eq!(reader.next().await.unwrap().unwrap(), chunk);
         }
     }

@@ -258,7 +258,7 @@ async fn ask(cache: &Cache, dice: &mut Dice, objects: u64, tally: &Arc<Tally>) {
                 }
                 let length = size(number);
                 let cut_at = if dice.roll(8) == 0 { dice.roll(length + 1) } else { u64::MAX };
-                // Without a length only an error tells that a body was cut.
+                // Without a length only an error shows that a body was cut.
                 let announced = cut_at < length || dice.roll(2) == 0;
                 let keep = if dice.roll(10) == 0 { Keep::No } else { Keep::For(Duration::from_secs(3600)) };
                 let kind = HeaderValue::from_static("video/mp4");

@@ -186,7 +186,7 @@ async fn grant_turns(bucket: Arc<QuotaBucket>) {
                     return;
                 };
                 if next.is_closed() {
-                    state.turns.pop(); // he left
+                    state.turns.pop(); // its caller has left
                     continue;
                 }
                 let missing = bucket.missing(&mut state, cost, now);

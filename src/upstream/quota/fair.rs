@@ -106,7 +106,7 @@ impl<W> Turns<W> {
             self.principals.remove(principal);
         }
         if self.line.is_empty() {
-            self.principals.clear(); // nobody is owed anything
+            self.principals.clear(); // none is owed anything
         }
     }
 }

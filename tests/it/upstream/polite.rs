@@ -1,4 +1,4 @@
-//! KVS never has to throttle us, whatever the crowd does, and nobody in the crowd is starved.
+//! KVS never has to throttle us, however many clients there are, and no client starves.
 
 use super::*;
 use kvs_edge::kvs::{Protocol, Resource};
@@ -17,7 +17,7 @@ async fn a_crowd_is_served_in_turns_and_kvs_never_throttles() {
         let (upstream, numbers, served) = (upstream.clone(), numbers.clone(), served.clone());
         crowd.push(tokio::spawn(async move {
             let located = upstream.locate(&camera()).unwrap();
-            // One who asks for as much as 57 others, and three who ask now and then.
+            // One client requests as much as 57 others; three more request something now and then.
             let principal = viewer.saturating_sub(56);
             let mut turn = viewer;
             while Instant::now() < end {

@@ -1,12 +1,13 @@
-//! Every order, as far as chance finds them, in which askers, a fetch, those who leave and a purge may meet.
+//! Every order, as far as chance finds them, in which requests, a fetch, leaving readers and a purge may
+//! meet.
 //!
 //! The code under test is the cache's own: `handle.rs`, `in_flight.rs`, `state.rs`, `writer.rs`. Here are
 //! an origin whose content changes, two tiers that are plain maps, and what must hold whatever the order:
 //!
-//! - who reads to the end has one version of the body, whole;
-//! - those who ask at once cost one fetch;
-//! - after a purge no tier holds what was there before, and who asks then does not get it;
-//! - nobody waits for ever (the checker sees that), and no key stays taken.
+//! - a reader that reads to the end has one version of the body, whole;
+//! - requests at the same time cost one fetch;
+//! - after a purge no tier holds what was there before, and later requests do not get it;
+//! - no reader waits for ever (the checker detects that), and no key stays taken.
 
 use super::entry::{Entry, Head, Life};
 use super::disk::DiskLoaded;
