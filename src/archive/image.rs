@@ -79,11 +79,7 @@ impl Image {
     fn keep(&self, from: &Source, found: bool, now: Timestamp) -> Keep {
         match self.freshness {
             Freshness::OfInstant => from.keep(Kind::Image { at: self.at, found }, now),
-            Freshness::Newest(interval) => match from.keep(Kind::LatestImage { found, interval }, now) {
-                // How stale it may be is decided at the look-up, by its age.
-                Keep::Refresh { fresh, .. } => Keep::For(fresh),
-                keep => keep,
-            },
+            Freshness::Newest(interval) => from.keep(Kind::LatestImage { found, interval }, now),
         }
     }
 }

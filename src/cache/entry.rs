@@ -58,13 +58,6 @@ pub struct Fetched {
 pub enum Keep {
     /// For so long.
     For(Duration),
-    /// Fresh for a while; after that still given out at once while one refresh runs.
-    Refresh {
-        /// How long it is fresh.
-        fresh: Duration,
-        /// How much longer it may be given out.
-        stale: Duration,
-    },
     /// Not at all: requests that arrive during the fetch share it, and nothing is kept afterwards.
     No,
 }
@@ -118,24 +111,13 @@ impl Outcome {
     }
 }
 
-/// From when to when an entry is good.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Life {
-    pub(super) fresh_until: Timestamp,
-    pub(super) expires: Timestamp,
-}
-
-impl Life {
-    /// The life that `keep` grants, at most `max_age` long; `None` for none.
-    pub(super) fn new(keep: Keep, stored: Timestamp, max_age: Duration) -> Option<Self> {
-        let (fresh, whole) = match keep {
-            Keep::For(fresh) => (fresh, fresh),
-            Keep::Refresh { fresh, stale } => (fresh, fresh.saturating_add(stale)),
-            Keep::No => return None,
-        };
-        let life =
-            Self { fresh_until: stored.plus(fresh.min(max_age)), expires: stored.plus(whole.min(max_age)) };
-        (life.expires > stored).then_some(life)
+impl Keep {
+    /// Until when a body that was answered at `stored` is kept, at most for `max_age`; `None`: not at all.
+    pub(super) fn expiry(self, stored: Timestamp, max_age: Duration) -> Option<Timestamp> {
+        match self {
+            Self::For(span) => Some(stored.plus(span.min(max_age))).filter(|expires| *expires > stored),
+            Self::No => None,
+        }
     }
 }
 
@@ -144,7 +126,8 @@ pub(super) struct Entry {
     pub(super) key: Key,
     /// Its length is always there.
     pub(super) head: Arc<Head>,
-    pub(super) life: Option<Life>,
+    /// Until when it may be given out; `None`: only to the readers of its fetch.
+    pub(super) expires: Option<Timestamp>,
     pieces: Box<[Bytes]>,
     /// Where each piece ends.
     ends: Box<[u64]>,
@@ -158,7 +141,7 @@ impl Entry {
     pub(super) fn new(
         key: Key,
         head: &Head,
-        life: Option<Life>,
+        expires: Option<Timestamp>,
         pieces: Box<[Bytes]>,
         etag: Option<HeaderValue>,
     ) -> Self {
@@ -172,7 +155,7 @@ impl Entry {
             .collect();
         let head = Arc::new(Head { length: Some(end), ..head.clone() });
         let etag = etag.map(OnceLock::from).unwrap_or_default();
-        Self { key, head, life, pieces, ends, etag, own: None }
+        Self { key, head, expires, pieces, ends, etag, own: None }
     }
 
     /// Counts the entry against the budget: all of it, or only the bookkeeping if its pieces are `blocks`,
@@ -273,11 +256,9 @@ mod tests {
     #[test]
     fn no_life_is_longer_than_the_bound() {
         let (at, hour) = (Timestamp::from_millis(1000), Duration::from_secs(3600));
-        let life = |keep| Life::new(keep, at, hour);
-        assert_eq!(life(Keep::No), None);
-        assert_eq!(life(Keep::For(Duration::ZERO)), None);
-        assert_eq!(life(Keep::For(hour * 9)).map(|life| life.expires), Some(at.plus(hour)));
-        let refreshed = life(Keep::Refresh { fresh: hour / 2, stale: hour }).unwrap();
-        assert_eq!((refreshed.fresh_until, refreshed.expires), (at.plus(hour / 2), at.plus(hour)));
+        assert_eq!(Keep::No.expiry(at, hour), None);
+        assert_eq!(Keep::For(Duration::ZERO).expiry(at, hour), None);
+        assert_eq!(Keep::For(hour / 2).expiry(at, hour), Some(at.plus(hour / 2)));
+        assert_eq!(Keep::For(hour * 9).expiry(at, hour), Some(at.plus(hour)));
     }
 }

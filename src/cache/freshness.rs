@@ -43,7 +43,7 @@ pub enum Kind {
     LatestImage {
         /// There was a picture.
         found: bool,
-        /// How old it may be before it is refreshed.
+        /// How long it is kept.
         interval: Duration,
     },
     /// The fragments of a range.
@@ -95,10 +95,8 @@ pub fn keep(kind: Kind, status: StatusCode, now: Timestamp, rules: &Rules) -> Ke
         Kind::Image { .. } | Kind::Images { .. } | Kind::LatestImage { found: false, .. } => {
             Keep::For(BRIEFLY)
         }
-        // Issue 5: "stale allowed while one refresh runs; 20 people looking at one camera cost one
-        // GetImages per interval". Past three intervals without a look it is too old to be shown as the
-        // newest.
-        Kind::LatestImage { found: true, interval } => Keep::Refresh { fresh: interval, stale: interval * 2 },
+        // How old a picture may be when it is shown is decided by who serves it.
+        Kind::LatestImage { found: true, interval } => Keep::For(interval),
         // "fragment list | settled server range: 5 min; producer range: 10 s"
         Kind::FragmentList { selector: SelectorType::Producer, .. } => Keep::For(PRODUCER_LIST),
         Kind::FragmentList { selector: SelectorType::Server, range } if settled(range.end, now, rules) => {
@@ -129,15 +127,11 @@ fn until(end: Timestamp, now: Timestamp) -> Keep {
     shorter(Keep::For(Duration::MAX), ahead(end, now))
 }
 
-/// At most `bound`, in all.
+/// At most `bound`.
 fn shorter(keep: Keep, bound: Duration) -> Keep {
     match keep {
         _ if bound.is_zero() => Keep::No,
         Keep::For(span) => Keep::For(span.min(bound)),
-        Keep::Refresh { fresh, stale } => {
-            let fresh = fresh.min(bound);
-            Keep::Refresh { fresh, stale: stale.min(bound - fresh) }
-        }
         Keep::No => Keep::No,
     }
 }
@@ -245,7 +239,6 @@ mod tests {
             };
             let whole = match keep(kind, StatusCode::OK, NOW, &rules) {
                 Keep::For(span) => span,
-                Keep::Refresh { fresh, stale } => fresh + stale,
                 Keep::No => Duration::ZERO,
             };
             prop_assert!(whole <= rules.max_age);

@@ -80,8 +80,7 @@ impl Key {
             .key()
     }
 
-    /// The newest picture of a camera, whatever its instant: `picture.at` does not count. Kept with
-    /// [`super::Keep::Refresh`], so that everybody who looks at a camera costs one call per interval.
+    /// The newest picture of a camera, whatever its instant: `picture.at` does not count.
     #[must_use]
     pub fn latest_image(stream: &StreamArn, picture: &Picture) -> Self {
         Encoding::of(KeyKind::LatestImage, stream).selector(picture.selector).appearance(picture).key()

@@ -104,11 +104,7 @@ impl Cache {
         E: Send + Sync + 'static,
     {
         let found = match self.0.lookup(&key) {
-            Some((entry, true)) => Found::new(Outcome::Hit(Tier::Memory), entry),
-            Some((entry, false)) => {
-                drop(self.join(key, &erase(fetch), true));
-                Found::new(Outcome::Stale, entry)
-            }
+            Some(entry) => Found::new(Outcome::Hit(Tier::Memory), entry),
             // In a box: the way of a hit should not carry the room that a fill takes.
             None => Box::pin(self.fill(key, erase(fetch))).await.map_err(|error| error.typed())?,
         };
@@ -116,11 +112,11 @@ impl Cache {
         Ok(found)
     }
 
-    /// What memory holds under `key` and is fresh, without waiting: for callers for whom preparing a fetch
+    /// What memory holds under `key`, without waiting: for callers for whom preparing a fetch
     /// is work. A hit is counted; a miss is counted by the [`Cache::get_or_fill`] that follows.
     #[must_use]
     pub fn get(&self, key: &Key) -> Option<Found> {
-        let (entry, _) = self.0.lookup(key).filter(|(_, fresh)| *fresh)?;
+        let entry = self.0.lookup(key)?;
         let found = Found::new(Outcome::Hit(Tier::Memory), entry);
         self.0.metrics.count(found.outcome);
         Some(found)
@@ -172,7 +168,7 @@ impl Cache {
     {
         let found = self.get_or_fill(key, fetch).await?;
         // Held already, or not to be held at all.
-        if matches!(found.outcome, Outcome::Hit(_) | Outcome::Stale | Outcome::Bypass) {
+        if matches!(found.outcome, Outcome::Hit(_) | Outcome::Bypass) {
             return Ok(0);
         }
         let mut reader = found.entry.body(None);
@@ -184,9 +180,8 @@ impl Cache {
     }
 
     /// Joins the fill of `key`, or starts one and runs it.
-    fn join(&self, key: Key, fetch: &Fetch, refresh: bool) -> Joined {
-        let held = || self.0.lookup(&key).filter(|(_, fresh)| *fresh).map(|(entry, _)| entry);
-        let joined = self.0.in_flight.join(key, refresh, held);
+    fn join(&self, key: Key, fetch: &Fetch) -> Joined {
+        let joined = self.0.in_flight.join(key, || self.0.lookup(&key));
         if let Joined::Started(fill, _) = &joined {
             spawn_self_ending(Arc::clone(fill).run(Arc::clone(&self.0), Arc::clone(fetch)).in_current_span());
         }
@@ -196,7 +191,7 @@ impl Cache {
     async fn fill(&self, key: Key, fetch: Fetch) -> Result<Found, FillError<Untyped>> {
         let patience = self.0.config.patience.0;
         for _ in 0..2 {
-            let (reader, started) = match self.join(key, &fetch, false) {
+            let (reader, started) = match self.join(key, &fetch) {
                 Joined::InProgress(reader) => (reader, false),
                 Joined::Started(_, reader) => (reader, true),
                 Joined::Held(entry) => return Ok(Found::new(Outcome::Hit(Tier::Memory), entry)),
@@ -220,7 +215,7 @@ impl Found {
     fn opened(reader: ReaderHandle, opening: Opening, started: bool) -> Result<Self, FillError<Untyped>> {
         match opening {
             Opening::Growing(opened) => {
-                let outcome = match (started, opened.life) {
+                let outcome = match (started, opened.expires) {
                     (false, _) => Outcome::Collapsed,
                     (true, Some(_)) => Outcome::Miss,
                     (true, None) => Outcome::Bypass,

@@ -5,7 +5,7 @@
 //! the body is whole.
 
 use super::disk::OpenFile;
-use super::entry::{Entry, Head, Life};
+use super::entry::{Entry, Head};
 use super::fill::handle::ReaderHandle;
 use super::fill::state::{Opened, Read};
 use crate::kvs::Timestamp;
@@ -101,7 +101,7 @@ impl Reading {
     #[must_use]
     pub fn etag_value(&self) -> Option<&HeaderValue> {
         match &self.0 {
-            ReadingSource::Entry(entry) => entry.life.map(|_| entry.etag()),
+            ReadingSource::Entry(entry) => entry.expires.map(|_| entry.etag()),
             ReadingSource::Disk(file) => Some(&file.header.etag),
             ReadingSource::Growing(..) => None,
         }
@@ -112,7 +112,7 @@ impl Reading {
     #[must_use]
     pub fn known_etag(&self) -> Option<&HeaderValue> {
         match &self.0 {
-            ReadingSource::Entry(entry) => entry.life.and_then(|_| entry.known_etag()),
+            ReadingSource::Entry(entry) => entry.expires.and_then(|_| entry.known_etag()),
             ReadingSource::Disk(file) => Some(&file.header.etag),
             ReadingSource::Growing(..) => None,
         }
@@ -127,14 +127,10 @@ impl Reading {
     /// Until when it may be given out without asking again; `None` if it is not kept at all.
     #[must_use]
     pub fn expires(&self) -> Option<Timestamp> {
-        self.life().map(|life| life.fresh_until)
-    }
-
-    fn life(&self) -> Option<Life> {
         match &self.0 {
-            ReadingSource::Entry(entry) => entry.life,
-            ReadingSource::Growing(_, opened) => opened.life,
-            ReadingSource::Disk(file) => Some(file.header.life),
+            ReadingSource::Entry(entry) => entry.expires,
+            ReadingSource::Growing(_, opened) => opened.expires,
+            ReadingSource::Disk(file) => Some(file.header.expires),
         }
     }
 

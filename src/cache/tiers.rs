@@ -46,12 +46,9 @@ impl Tiers {
         tiers
     }
 
-    /// What memory holds, and whether it is fresh.
-    pub(super) fn lookup(&self, key: &Key) -> Option<(Arc<Entry>, bool)> {
-        let now = self.clock.now();
-        let entry = self.memory.get(key, now)?;
-        let fresh = entry.life.is_some_and(|life| now < life.fresh_until);
-        Some((entry, fresh))
+    /// What memory holds.
+    pub(super) fn lookup(&self, key: &Key) -> Option<Arc<Entry>> {
+        self.memory.get(key, self.clock.now())
     }
 
     pub(super) async fn load(&self, key: Key) -> Option<DiskLoaded> {

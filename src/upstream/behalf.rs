@@ -1,6 +1,7 @@
 //! On whose behalf KVS is called: whose turn it takes under a quota, who pays, and where the call is noted.
 
-use super::{Answer, Error};
+use super::answer::Answer;
+use super::error::Error;
 use crate::telemetry::spans::{self, Steps};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};

@@ -1,11 +1,11 @@
 //! One stored object, one file: a header that says what the bytes are, then the bytes.
 //!
-//! The header carries format version, key, lengths, life, entity tag and one CRC-32 for each 64 KiB block
+//! The header carries format version, key, lengths, expiry, entity tag and one CRC-32 for each 64 KiB block
 //! of the body, and ends with a CRC-32 of itself. A file therefore shows that it is whole, that it is the
 //! right one, and that each block is as it was written. Any single wrong byte is detected, and a range is
 //! checked by reading only its blocks. All functions here block.
 
-use crate::cache::entry::{Entry, Head, Life};
+use crate::cache::entry::{Entry, Head};
 use crate::cache::key::Key;
 use crate::cache::memory::budget::Reservation;
 use crate::kvs::Timestamp;
@@ -37,7 +37,7 @@ const LONGEST_HEADER: u32 = 4 << 20;
 pub(in crate::cache) struct Header {
     pub(super) key: Key,
     pub(in crate::cache) head: Arc<Head>,
-    pub(in crate::cache) life: Life,
+    pub(in crate::cache) expires: Timestamp,
     pub(in crate::cache) etag: HeaderValue,
     pub(super) length: u64,
     /// Where the body begins.
@@ -67,10 +67,10 @@ fn damaged(what: &'static str) -> io::Error {
 }
 
 /// Writes an entry to `path` by way of `draft`: the name appears when the file is whole.
-pub(super) fn write(entry: &Entry, life: Life, draft: &Path, path: &Path) -> io::Result<Stamp> {
+pub(super) fn write(entry: &Entry, expires: Timestamp, draft: &Path, path: &Path) -> io::Result<Stamp> {
     let written = || -> io::Result<Stamp> {
         let mut file = File::create_new(draft)?;
-        file.write_all(&header(entry, life)?)?;
+        file.write_all(&header(entry, expires)?)?;
         entry.pieces().iter().try_for_each(|piece| file.write_all(piece))?;
         let stamp = Stamp::of(&file)?;
         fs::rename(draft, path)?;
@@ -85,7 +85,7 @@ pub(super) fn size(entry: &Entry) -> u64 {
     entry.length() + (FIXED + texts) as u64 + (entry.length().div_ceil(BLOCK) + 1) * 4
 }
 
-fn header(entry: &Entry, life: Life) -> io::Result<Vec<u8>> {
+fn header(entry: &Entry, expires: Timestamp) -> io::Result<Vec<u8>> {
     let too_long = |_| io::Error::other("a text is too long to be stored");
     let (kind, note) =
         (entry.head.content_type.as_bytes(), entry.head.note.as_deref().unwrap_or("").as_bytes());
@@ -95,7 +95,8 @@ fn header(entry: &Entry, life: Life) -> io::Result<Vec<u8>> {
     to.extend_from_slice(&u32::try_from(length).map_err(io::Error::other)?.to_le_bytes());
     to.extend_from_slice(&u32::from(entry.head.note.is_some()).to_le_bytes());
     for number in
-        [entry.length(), entry.head.stored.millis(), life.fresh_until.millis(), life.expires.millis()]
+        // The expiry stands twice: the format had an end of freshness before it, which is the same now.
+        [entry.length(), entry.head.stored.millis(), expires.millis(), expires.millis()]
     {
         to.extend_from_slice(&number.to_le_bytes());
     }
@@ -163,7 +164,7 @@ impl Header {
     /// Reads a header that is as it was written.
     fn parse(all: &[u8], body_at: u64) -> Option<Self> {
         let number = |at| u64_at(all, at);
-        let [length, stored, fresh_until, expires] = [16, 24, 32, 40].map(number);
+        let [length, stored, expires] = [16, 24, 40].map(number);
         let mut key = Key { digest: [0; 32], arn: number(80), name: number(88) };
         key.digest.copy_from_slice(&all[48..80]);
         let texts = [112, 114].map(|at| usize::from(u16::from_le_bytes([all[at], all[at + 1]])));
@@ -183,7 +184,7 @@ impl Header {
         Some(Self {
             key,
             head: Arc::new(head),
-            life: Life { fresh_until: at(fresh_until), expires: at(expires) },
+            expires: at(expires),
             etag: crate::cache::entry::entity_tag(&all[96..112]),
             length,
             body_at,
@@ -197,7 +198,7 @@ impl Header {
     }
 
     /// Reads and checks the blocks that hold the beginning of `range`, at most `most` bytes of them, and
-    /// gives the range's bytes in those, from its start on, in memory that is taken from the share.
+    /// gives the range's bytes in those, from its start on, in memory that is taken from the reservation.
     pub(super) fn read_range(
         &self,
         file: &File,
@@ -260,10 +261,11 @@ impl Header {
         }
     }
 
-    /// Reads and checks the whole body, into memory that is taken from the share.
+    /// Reads and checks the whole body, into memory that is taken from the reservation.
     pub(super) fn read_whole(&self, file: &File, reservation: &mut Reservation) -> io::Result<Entry> {
         let pieces = self.read_blocks(file, 0..self.length, reservation)?;
-        let entry = Entry::new(self.key, &self.head, Some(self.life), pieces.into(), Some(self.etag.clone()));
+        let entry =
+            Entry::new(self.key, &self.head, Some(self.expires), pieces.into(), Some(self.etag.clone()));
         Ok(entry.counted(reservation, true))
     }
 

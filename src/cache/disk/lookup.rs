@@ -8,7 +8,7 @@ use super::file::{Header, PIECE, Stamp};
 use super::index::{DiskState, IndexEntry};
 use super::writer::{self, WriteOrder};
 use crate::cache::config::DiskConfig;
-use crate::cache::entry::{Entry, Life};
+use crate::cache::entry::Entry;
 use crate::cache::key::Key;
 use crate::cache::key::PurgeTarget;
 use crate::cache::memory::budget::{Budget, Reservation};
@@ -121,9 +121,8 @@ impl Disk {
     /// Has an entry written, if it is worth it and the disk keeps up. Neither waits nor fails.
     pub(in crate::cache) fn store(&self, entry: &Arc<Entry>, now: Timestamp) {
         let state = &self.state;
-        // What is refreshed as it ages is short-lived too, and a restart refreshes it anyway.
-        let lasts = |life: &Life| life.expires > now.plus(SHORT_LIVED) && life.fresh_until == life.expires;
-        let Some(life) = entry.life.filter(lasts) else { return };
+        let lasts = |expires: &Timestamp| *expires > now.plus(SHORT_LIVED);
+        let Some(expires) = entry.expires.filter(lasts) else { return };
         let texts = entry.head.content_type.len() + entry.head.note.as_deref().map_or(0, str::len);
         if !state.open.load(Ordering::Acquire) || texts > 1280 {
             return;
@@ -136,14 +135,14 @@ impl Disk {
             return;
         }
         let id = state.next.fetch_add(1, Ordering::Relaxed);
-        let indexed = IndexEntry::new(id, super::file::size(entry), life.expires, false);
+        let indexed = IndexEntry::new(id, super::file::size(entry), expires, false);
         state.queued.fetch_add(bytes, Ordering::Relaxed);
         // Never updated in place; see `memory::Memory::insert`.
         if state.index.remove(&entry.key).is_some() {
             state.metrics.disk.evicted.replaced.inc();
         }
         state.index.insert(entry.key, Arc::clone(&indexed));
-        let order = WriteOrder { entry: Arc::clone(entry), life, indexed };
+        let order = WriteOrder { entry: Arc::clone(entry), expires, indexed };
         if self.orders.send(order).is_err() {
             state.queued.fetch_sub(bytes, Ordering::Relaxed);
             state.index.invalidate(&entry.key);
@@ -189,7 +188,7 @@ impl DiskState {
     ) -> io::Result<DiskLoaded> {
         let file = File::open(self.path(indexed.id))?;
         let header = Header::read(&file)?;
-        if header.key != key || header.life.expires.millis() != indexed.expires {
+        if header.key != key || header.expires.millis() != indexed.expires {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "another object's file"));
         }
         if let Some(mut reservation) = whole {

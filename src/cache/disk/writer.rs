@@ -8,7 +8,7 @@
 use super::file::{self, Header};
 use super::index::{DiskState, IndexEntry};
 use crate::base::clock;
-use crate::cache::entry::{Entry, Life};
+use crate::cache::entry::Entry;
 use crate::cache::sync::lock;
 use crate::kvs::Timestamp;
 use std::fs::{self, File, TryLockError};
@@ -22,7 +22,7 @@ use std::time::Duration;
 /// An entry to write, whose place in the index is taken.
 pub(super) struct WriteOrder {
     pub(super) entry: Arc<Entry>,
-    pub(super) life: Life,
+    pub(super) expires: Timestamp,
     pub(super) indexed: Arc<IndexEntry>,
 }
 
@@ -50,8 +50,8 @@ fn run(weak: &Weak<DiskState>, inbox: &Receiver<WriteOrder>) {
         let order = inbox.recv_timeout(TICK);
         let Some(state) = weak.upgrade() else { return };
         match order {
-            Ok(WriteOrder { entry, life, indexed }) => {
-                store(&state, &entry, life, &indexed);
+            Ok(WriteOrder { entry, expires, indexed }) => {
+                store(&state, &entry, expires, &indexed);
                 state.queued.fetch_sub(entry.length(), Ordering::Release);
             }
             Err(RecvTimeoutError::Timeout) => {
@@ -138,8 +138,8 @@ fn add_file(state: &DiskState, id: u64) {
     let path = state.path(id);
     let header = File::open(&path).and_then(|file| Header::read(&file));
     match header {
-        Ok(header) if header.life.expires > Timestamp::from(clock::now()) => {
-            let indexed = IndexEntry::new(id, header.size(), header.life.expires, true);
+        Ok(header) if header.expires > Timestamp::from(clock::now()) => {
+            let indexed = IndexEntry::new(id, header.size(), header.expires, true);
             state.index.insert(header.key, indexed);
         }
         Ok(_) => drop(fs::remove_file(&path)),
@@ -150,7 +150,7 @@ fn add_file(state: &DiskState, id: u64) {
     }
 }
 
-fn store(state: &DiskState, entry: &Arc<Entry>, life: Life, indexed: &Arc<IndexEntry>) {
+fn store(state: &DiskState, entry: &Arc<Entry>, expires: Timestamp, indexed: &Arc<IndexEntry>) {
     // Its place was taken when it was ordered; now the index makes room, and what goes is deleted first.
     state.tidy();
     delete(state);
@@ -158,7 +158,7 @@ fn store(state: &DiskState, entry: &Arc<Entry>, life: Life, indexed: &Arc<IndexE
     if !current() {
         return;
     }
-    match write(state, entry, life, indexed.id) {
+    match write(state, entry, expires, indexed.id) {
         Ok(stamp) => {
             state.writes.healthy();
             *lock(&indexed.checked) = Some(stamp);
@@ -182,13 +182,13 @@ fn store(state: &DiskState, entry: &Arc<Entry>, life: Life, indexed: &Arc<IndexE
     }
 }
 
-fn write(state: &DiskState, entry: &Entry, life: Life, id: u64) -> io::Result<file::Stamp> {
+fn write(state: &DiskState, entry: &Entry, expires: Timestamp, id: u64) -> io::Result<file::Stamp> {
     let path = state.path(id);
     let draft = path.with_extension(&DRAFT[1..]);
-    match file::write(entry, life, &draft, &path) {
+    match file::write(entry, expires, &draft, &path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             fs::create_dir_all(path.parent().unwrap_or(&state.root))?;
-            file::write(entry, life, &draft, &path)
+            file::write(entry, expires, &draft, &path)
         }
         written => written,
     }

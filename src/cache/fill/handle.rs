@@ -22,9 +22,9 @@ pub(in crate::cache) struct Fill {
 }
 
 impl Fill {
-    /// A fill that has just begun; `pinned` ones go on without readers.
-    pub(in crate::cache) fn new(key: Key, pinned: bool) -> Arc<Self> {
-        Arc::new(Self { key, state: Mutex::new(FillState::new(pinned)) })
+    /// A fill that has just begun.
+    pub(in crate::cache) fn new(key: Key) -> Arc<Self> {
+        Arc::new(Self { key, state: Mutex::new(FillState::new()) })
     }
 
     /// Takes a reader, if the body can still be read from its first byte.
@@ -51,7 +51,7 @@ impl Fill {
     /// entry.
     pub(in crate::cache) fn become_whole(&self, entry: Arc<Entry>, store: impl FnOnce(&Arc<Entry>)) {
         self.with(|state, wakes| {
-            if entry.life.is_some() && !state.purged() {
+            if entry.expires.is_some() && !state.purged() {
                 store(&entry);
             }
             state.finish(Some(entry), wakes);

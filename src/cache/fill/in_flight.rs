@@ -26,13 +26,8 @@ pub(in crate::cache) enum Joined {
 }
 
 impl InFlight {
-    /// Takes a place at the fill of `key`, or begins one, `pinned` or not. `held` looks into memory.
-    pub(in crate::cache) fn join(
-        &self,
-        key: Key,
-        pinned: bool,
-        held: impl FnOnce() -> Option<Arc<Entry>>,
-    ) -> Joined {
+    /// Joins the fill of `key`, or begins one. `held` looks into memory.
+    pub(in crate::cache) fn join(&self, key: Key, held: impl FnOnce() -> Option<Arc<Entry>>) -> Joined {
         let mut shard = self.shard(&key);
         if let Some(reader) = shard.get(&key).and_then(Fill::join) {
             return Joined::InProgress(reader);
@@ -41,7 +36,7 @@ impl InFlight {
         if let Some(entry) = held() {
             return Joined::Held(entry);
         }
-        let fill = Fill::new(key, pinned);
+        let fill = Fill::new(key);
         let reader = fill.join().expect("a fill that has just begun has a place for everybody");
         shard.insert(key, Arc::clone(&fill));
         Joined::Started(fill, reader)

@@ -11,7 +11,8 @@
 //! reader is held, at most a window, and the writer waits for room.
 
 use crate::cache::disk::DiskLoaded;
-use crate::cache::entry::{Entry, Head, Life};
+use crate::cache::entry::{Entry, Head};
+use crate::kvs::Timestamp;
 use crate::net::body::Broken;
 use bytes::Bytes;
 use std::any::Any;
@@ -83,7 +84,7 @@ pub(in crate::cache) enum Opening {
 #[derive(Clone)]
 pub(in crate::cache) struct Opened {
     pub(in crate::cache) head: Arc<Head>,
-    pub(in crate::cache) life: Option<Life>,
+    pub(in crate::cache) expires: Option<Timestamp>,
 }
 
 pub(in crate::cache) struct BodyPiece {
@@ -132,8 +133,8 @@ pub(in crate::cache) enum Read {
 }
 
 impl FillState {
-    /// A fill that has just begun. `pinned` ones go on without readers.
-    pub(in crate::cache) fn new(pinned: bool) -> Self {
+    /// A fill that has just begun.
+    pub(in crate::cache) fn new() -> Self {
         Self {
             phase: Phase::Opening,
             opened: None,
@@ -143,7 +144,7 @@ impl FillState {
             streams: false,
             readers: Vec::new(),
             reader_count: 0,
-            pinned,
+            pinned: false,
             purged: false,
             writer: None,
         }
@@ -186,7 +187,8 @@ impl FillState {
     /// Without readers only a body that will be stored is worth the rest of its bytes (docs/BEHAVIOUR.md 7:
     /// "a fetch that is past half goes on, another is dropped").
     fn worth_finishing(&self) -> bool {
-        let stored = !self.streams && !self.purged && self.opened.as_ref().is_none_or(|o| o.life.is_some());
+        let stored =
+            !self.streams && !self.purged && self.opened.as_ref().is_none_or(|o| o.expires.is_some());
         let length = self.opened.as_ref().and_then(|opened| opened.head.length);
         let past_half = length.is_some_and(|length| self.end.saturating_mul(2) >= length);
         stored && (self.pinned || past_half)

@@ -7,10 +7,11 @@
 use super::compact::Compactor;
 use super::handle::Fill;
 use super::state::{Answer, FetchError};
-use crate::cache::entry::{Entry, Fetched, Head, Life, entity_tag};
+use crate::cache::entry::{Entry, Fetched, Head, entity_tag};
 use crate::cache::memory::budget::Reservation;
 use crate::cache::sync::lock;
 use crate::cache::tiers::Tiers;
+use crate::kvs::Timestamp;
 use crate::net::body::{Broken, ByteStream};
 use bytes::Bytes;
 use http_body::Body as _;
@@ -59,19 +60,19 @@ impl Fill {
         let Fetched { head, keep, body } = self.fetch(tiers, fetch).await?;
         let mut reservation = tiers.budget.reserve();
         let fits = head.length.is_none_or(|length| length <= tiers.largest && reservation.grow_to(length));
-        let life = Life::new(keep, head.stored, tiers.config.max_age.0).filter(|_| fits);
+        let expires = keep.expiry(head.stored, tiers.config.max_age.0).filter(|_| fits);
         self.with(|state, wakes| {
             if !fits {
                 state.stream(wakes);
             }
-            state.open(head.clone(), life, wakes);
+            state.open(head.clone(), expires, wakes);
         });
         if !fits {
             reservation.stretch_to(WINDOW_ALONE);
         }
-        let mut compactor = Compactor::new(fits, life.is_some());
+        let mut compactor = Compactor::new(fits, expires.is_some());
         self.pump(tiers, body, &mut reservation, &mut compactor).await?;
-        self.finish(tiers, &head, life, reservation, compactor);
+        self.finish(tiers, &head, expires, reservation, compactor);
         Ok(())
     }
 
@@ -196,7 +197,7 @@ impl Fill {
         &self,
         tiers: &Tiers,
         head: &Head,
-        life: Option<Life>,
+        expires: Option<Timestamp>,
         mut reservation: Reservation,
         mut compactor: Compactor,
     ) {
@@ -209,8 +210,8 @@ impl Fill {
         }
         let pieces: Vec<Bytes> = lock(&self.state).tail(0).into();
         let etag = compactor.digest().map(|digest| entity_tag(digest.as_ref()));
-        let entry =
-            Entry::new(self.key, head, life, pieces.into(), etag).counted(&mut reservation, life.is_some());
+        let entry = Entry::new(self.key, head, expires, pieces.into(), etag)
+            .counted(&mut reservation, expires.is_some());
         drop(reservation);
         self.become_whole(Arc::new(entry), |entry| tiers.store(entry));
         tiers.memory.settle();

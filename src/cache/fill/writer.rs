@@ -1,7 +1,8 @@
 //! The writer's methods of [`FillState`]: open it, push chunks, end it.
 
 use super::state::{Answer, BodyPiece, FillState, Opened, Phase, Wakes};
-use crate::cache::entry::{Entry, Head, Life};
+use crate::cache::entry::{Entry, Head};
+use crate::kvs::Timestamp;
 use crate::net::body::Broken;
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 impl FillState {
     /// The head has arrived. Readers that passed on a different head from an earlier attempt are cut off.
-    pub(in crate::cache) fn open(&mut self, head: Head, life: Option<Life>, wakes: &mut Wakes) {
+    pub(in crate::cache) fn open(&mut self, head: Head, expires: Option<Timestamp>, wakes: &mut Wakes) {
         if !matches!(self.phase, Phase::Opening) {
             return;
         }
@@ -22,7 +23,7 @@ impl FillState {
                 reader.cut = Some(Broken::Cut("the second attempt brought something else".into()));
             }
         }
-        self.opened = Some(Opened { head: Arc::new(head), life });
+        self.opened = Some(Opened { head: Arc::new(head), expires });
         self.phase = Phase::Growing;
         self.wake_readers(wakes);
     }

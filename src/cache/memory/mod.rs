@@ -66,7 +66,7 @@ impl moka::Expiry<Key, Arc<Entry>> for ByExpiry {
 /// How long from being taken in; perhaps longer than it may be given out, which `get` decides by the wall
 /// clock.
 fn left(entry: &Arc<Entry>) -> Option<Duration> {
-    Some(entry.life.map_or(Duration::ZERO, |life| entry.head.stored.age(life.expires)))
+    Some(entry.expires.map_or(Duration::ZERO, |expires| entry.head.stored.age(expires)))
 }
 
 fn entries(name: &str, capacity: u64, policy: EvictionPolicy) -> CacheBuilder<Key, Arc<Entry>, Plain> {
@@ -100,7 +100,7 @@ impl Memory {
     /// wanted, also while it does not hold it.
     pub(super) fn get(&self, key: &Key, now: Timestamp) -> Option<Arc<Entry>> {
         let entry = self.proven.get(key).or_else(|| self.recent.get(key));
-        entry.filter(|entry| entry.life.is_some_and(|life| now < life.expires))
+        entry.filter(|entry| entry.expires.is_some_and(|expires| now < expires))
     }
 
     /// Whether there is an entry; does not count as asking for it.
@@ -110,7 +110,7 @@ impl Memory {
 
     /// Takes an entry in, unless it is too large by itself.
     pub(super) fn insert(&self, entry: Arc<Entry>) {
-        if entry.life.is_some() && entry.weight() <= self.largest {
+        if entry.expires.is_some() && entry.weight() <= self.largest {
             self.unsettled.fetch_add(entry.weight(), Ordering::Relaxed);
             // Never updated in place: moka 0.12.16 loses count of an entry's weight if that changes and the
             // entry is removed before moka has done its work (`handle_upsert` returns early on a retired
@@ -175,7 +175,7 @@ fn count(evicted: &Evicted, cause: RemovalCause) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::entry::{Head, Life};
+    use crate::cache::entry::Head;
     use crate::cache::key::tests_support::key;
     use bytes::Bytes;
     use http::HeaderValue;
@@ -190,8 +190,8 @@ mod tests {
     fn entry(number: u64, size: usize) -> Arc<Entry> {
         let head = Head::new(HeaderValue::from_static("a/b"), None, NOW);
         let end = NOW.plus(Duration::from_secs(3600));
-        let life = Some(Life { fresh_until: end, expires: end });
-        Arc::new(Entry::new(key(number), &head, life, [Bytes::from(vec![0; size])].into(), None))
+        let expires = Some(end);
+        Arc::new(Entry::new(key(number), &head, expires, [Bytes::from(vec![0; size])].into(), None))
     }
 
     #[test]

@@ -10,15 +10,15 @@ fn entry(body: &[u8], cuts: &[usize], note: Option<&str>) -> Entry {
     pieces.push(rest);
     let mut head = Head::new(HeaderValue::from_static("video/mp4"), None, Timestamp::from_millis(5));
     head.note = note.map(Into::into);
-    Entry::new(key(1), &head, Some(life()), pieces.into(), None)
+    Entry::new(key(1), &head, Some(expires()), pieces.into(), None)
 }
 
 fn reservation() -> Reservation {
     crate::cache::memory::budget::tests_support::plenty().reserve()
 }
 
-fn life() -> Life {
-    Life { fresh_until: Timestamp::from_millis(6), expires: Timestamp::from_millis(7) }
+fn expires() -> Timestamp {
+    Timestamp::from_millis(7)
 }
 
 fn body(length: usize) -> Vec<u8> {
@@ -28,7 +28,7 @@ fn body(length: usize) -> Vec<u8> {
 fn stored(entry: &Entry) -> (tempfile::TempDir, std::path::PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x");
-    write(entry, life(), &folder.path().join("x.tmp"), &path).unwrap();
+    write(entry, expires(), &folder.path().join("x.tmp"), &path).unwrap();
     (folder, path)
 }
 
@@ -51,7 +51,7 @@ proptest! {
         let read = header.read_whole(&file, &mut reservation()).unwrap();
         prop_assert!(read.pieces().concat() == body);
         prop_assert_eq!(&*read.head, &*entry.head);
-        prop_assert_eq!((read.etag(), read.life, read.key), (entry.etag(), entry.life, entry.key));
+        prop_assert_eq!((read.etag(), read.expires, read.key), (entry.etag(), entry.expires, entry.key));
         let range = start.min(length as u64)..(start + size).min(length as u64);
         if !range.is_empty() {
             let mut got = Vec::new();

@@ -76,7 +76,7 @@ const SHARED: u64 = 16;
 impl World {
     fn new(length: Option<u64>) -> Self {
         let mut world = Self {
-            state: FillState::new(false),
+            state: FillState::new(),
             attempt: 0,
             written: 0,
             length,
@@ -306,12 +306,12 @@ fn more_or_less_than_announced_is_broken() {
 #[test]
 fn a_body_that_has_ended_is_stored_whoever_leaves_and_one_that_was_left_before_is_not() {
     for ended in [true, false] {
-        let mut state = FillState::new(false);
+        let mut state = FillState::new();
         let mut wakes = Wakes::new();
         let reader = state.join(&mut wakes).unwrap();
         let now = Timestamp::from_millis(0);
-        let life = Some(Life { fresh_until: now, expires: now });
-        state.open(Head::new(HeaderValue::from_static("a/b"), None, now), life, &mut wakes);
+        let expires = Some(now);
+        state.open(Head::new(HeaderValue::from_static("a/b"), None, now), expires, &mut wakes);
         state.push(vec![0; 20].into(), &mut wakes).unwrap();
         if ended {
             assert!(state.complete().unwrap());
@@ -326,12 +326,12 @@ fn a_body_that_has_ended_is_stored_whoever_leaves_and_one_that_was_left_before_i
 #[test]
 fn past_half_a_kept_body_goes_on_without_readers_and_others_stop() {
     for (kept, sent, goes_on) in [(true, 10, true), (true, 9, false), (false, 19, false)] {
-        let mut state = FillState::new(false);
+        let mut state = FillState::new();
         let mut wakes = Wakes::new();
         let reader = state.join(&mut wakes).unwrap();
         let now = Timestamp::from_millis(0);
-        let life = kept.then_some(Life { fresh_until: now, expires: now });
-        state.open(Head::new(HeaderValue::from_static("a/b"), Some(20), now), life, &mut wakes);
+        let expires = kept.then_some(now);
+        state.open(Head::new(HeaderValue::from_static("a/b"), Some(20), now), expires, &mut wakes);
         state.push(vec![0; sent].into(), &mut wakes).unwrap();
         state.leave(reader, &mut wakes);
         assert_eq!(!state.abandoned(Waker::noop()), goes_on, "{kept} {sent}");

@@ -40,29 +40,6 @@ async fn what_is_not_to_be_kept_is_shared_while_it_comes_and_then_gone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn past_its_freshness_it_is_given_out_at_once_while_one_refresh_runs_and_past_its_life_never() {
-    let bench = bench(|_| {});
-    let (fresh, stale) = (Duration::from_secs(2), Duration::from_secs(10));
-    let origin = Origin::new(&bench, Keep::Refresh { fresh, stale });
-    origin.whole("one");
-    read(bench.cache.get_or_fill(key(1), origin.fetch()).await.unwrap()).await.unwrap();
-    bench.clock.fetch_add(2000, Ordering::Relaxed);
-    let feed = origin.fed(Some(3));
-    for _ in 0..20 {
-        let found = bench.cache.get_or_fill(key(1), origin.fetch()).await.unwrap();
-        assert_eq!((found.outcome, read(found).await.unwrap()), (Outcome::Stale, b"one".to_vec()));
-    }
-    feed.send(Ok(Bytes::from_static(b"two"))).await.unwrap();
-    drop(feed);
-    until(|| bench.cache.get(&key(1)).is_some()).await;
-    assert_eq!(origin.calls(), 2);
-    bench.clock.fetch_add(12_000, Ordering::Relaxed);
-    origin.whole("three");
-    let found = bench.cache.get_or_fill(key(1), origin.fetch()).await.unwrap();
-    assert_eq!((found.outcome, read(found).await.unwrap()), (Outcome::Miss, b"three".to_vec()));
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_body_too_large_to_keep_streams_to_all_who_keep_up_in_a_small_window() {
     let bench = bench(|config| config.max_object = crate::setting::ByteSize(1 << 20));
     for announced in [true, false] {

@@ -14,6 +14,12 @@ mod net {
     }
 }
 
+/// What `crate::kvs` has that the cache's files name.
+mod kvs {
+    #[derive(Clone, Copy)]
+    pub struct Timestamp;
+}
+
 fn main() {
     cache::world::explore_all();
 }

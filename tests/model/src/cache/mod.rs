@@ -41,6 +41,7 @@ pub mod key {
 
 pub mod entry {
     use super::Key;
+    use crate::kvs::Timestamp;
     use bytes::Bytes;
 
     #[derive(Clone, PartialEq, Debug)]
@@ -54,12 +55,9 @@ pub mod entry {
         }
     }
 
-    #[derive(Clone, Copy)]
-    pub struct Life;
-
     pub struct Entry {
         pub key: Key,
-        pub life: Option<Life>,
+        pub expires: Option<Timestamp>,
         pub body: Bytes,
     }
 }

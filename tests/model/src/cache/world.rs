@@ -9,13 +9,14 @@
 //! - after a purge no tier holds what was there before, and later requests do not get it;
 //! - no reader waits for ever (the checker detects that), and no key stays taken.
 
-use super::entry::{Entry, Head, Life};
+use super::entry::{Entry, Head};
 use super::disk::DiskLoaded;
 use super::fill::handle::{Fill, ReaderHandle};
 use super::fill::in_flight::{InFlight, Joined};
 use super::fill::state::{Answer, Opening, Read};
 use super::key::PurgeTarget;
 use super::{Key, sync};
+use crate::kvs::Timestamp;
 use crate::net::body::Broken;
 use bytes::Bytes;
 use shuttle::future::block_on;
@@ -45,7 +46,7 @@ struct World {
 }
 
 fn entry(version: u8) -> Arc<Entry> {
-    Arc::new(Entry { key: KEY, life: Some(Life), body: vec![version; CHUNKS].into() })
+    Arc::new(Entry { key: KEY, expires: Some(Timestamp), body: vec![version; CHUNKS].into() })
 }
 
 impl World {
@@ -62,7 +63,7 @@ impl World {
         if let Some(entry) = self.held() {
             return Some(entry.body.to_vec());
         }
-        match self.in_flight.join(KEY, false, || self.held()) {
+        match self.in_flight.join(KEY, || self.held()) {
             Joined::Held(entry) => Some(entry.body.to_vec()),
             Joined::InProgress(reader) => read(reader, most),
             Joined::Started(fill, reader) => {
@@ -98,7 +99,7 @@ impl World {
         let breaks =
             self.faults.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok();
         let length = (!self.unannounced).then_some(CHUNKS as u64);
-        fill.with(|state, wakes| state.open(Head { length }, Some(Life), wakes));
+        fill.with(|state, wakes| state.open(Head { length }, Some(Timestamp), wakes));
         for chunk in 0..CHUNKS {
             if sync::lock(&fill.state).abandoned(std::task::Waker::noop()) {
                 return None;
@@ -113,7 +114,7 @@ impl World {
         }
         // Made of what is held, as `task.rs` makes it.
         let body: Vec<u8> = sync::lock(&fill.state).tail(0).into_iter().flatten().collect();
-        let entry = Entry { key: KEY, life: Some(Life), body: body.into() };
+        let entry = Entry { key: KEY, expires: Some(Timestamp), body: body.into() };
         fill.become_whole(Arc::new(entry), |entry| {
             self.store(entry);
             self.disk.lock().unwrap().insert(KEY.0, Arc::clone(entry));
@@ -131,7 +132,7 @@ impl World {
     /// What must hold once all is quiet.
     fn quiet(&self) {
         assert!(
-            matches!(self.in_flight.join(KEY, false, || Some(entry(0))), Joined::Held(_)),
+            matches!(self.in_flight.join(KEY, || Some(entry(0))), Joined::Held(_)),
             "the key is free"
         );
         let version = self.version.load(Ordering::SeqCst) as u8;
