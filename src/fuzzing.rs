@@ -1,8 +1,9 @@
 //! What the fuzz targets in `fuzz/` call: one function for each parser of input that we do not control.
 //!
-//! Each function parses the input, checks what must hold for every accepted input, and returns whether the input was
-//! accepted. The module exists in tests and with the feature `fuzzing` only, so the parsers stay private. The tests
-//! here run the committed seeds through the same functions, so a change that breaks a target fails `make test`.
+//! Each function parses the input, checks what must hold for every accepted input, and returns whether the
+//! input was accepted. The module exists in tests and with the feature `fuzzing` only, so the parsers stay
+//! private. The tests here run the committed seeds through the same functions, so a change that breaks a
+//! target fails `make test`.
 
 use crate::config::{Config, ConfigSource};
 use crate::identity::{self, Algorithm, Identity, IssuerConfig, KeySet};
@@ -70,8 +71,8 @@ pub fn json_request(data: &[u8]) -> bool {
     true
 }
 
-/// A JWT: as it arrives, or, if the input has a line break, the header and the claims that are then signed with the
-/// right key, so that the rules behind the signature are reached.
+/// A JWT as it arrives. If the input has a line break, it is a header and claims, which are then signed with
+/// the right key, so that the rules behind the signature are reached.
 #[must_use]
 pub fn jwt(data: &[u8]) -> bool {
     static IDENTITY: OnceLock<Arc<Identity>> = OnceLock::new();
@@ -98,7 +99,8 @@ pub fn jwks(data: &[u8]) -> bool {
     true
 }
 
-/// A playback capability: as it arrives, and as the content of a capability that was sealed with the right key.
+/// A playback capability: as it arrives, and as the content of a capability that was sealed with the right
+/// key.
 #[must_use]
 pub fn capability(data: &[u8]) -> bool {
     static KEYS: OnceLock<Keys> = OnceLock::new();
@@ -141,8 +143,8 @@ pub fn mp4_head(data: &[u8]) -> bool {
     true
 }
 
-/// The body of `GetMediaForFragmentList`, whole and in small pieces. Both cut it into the same documents, which add up
-/// to the input.
+/// The body of `GetMediaForFragmentList`, whole and in small pieces. Both cut it into the same documents,
+/// which add up to the input.
 #[must_use]
 pub fn mkv(data: &[u8]) -> bool {
     let whole = documents(data, data.len().max(1));
@@ -239,9 +241,9 @@ impl Body for Pieces {
 /// Accepts tokens of one issuer that are signed with the secret in `fuzz/secret.txt`.
 fn test_identity() -> Arc<Identity> {
     let issuer = format!(
-        "issuer = 'https://login.example.com/'\naudience = ['kvs-edge']\nalgorithms = ['HS256']\nsecret = 'file:{}'\n\
-         claims = {{ subject = '/sub', groups = '/groups', level = {{ pointer = '/level', type = 'long' }} }}",
-        SECRET_FILE
+        "issuer = 'https://login.example.com/'\naudience = ['kvs-edge']\nalgorithms = ['HS256']\n\
+         secret = 'file:{SECRET_FILE}'\n\
+         [claims]\nsubject = '/sub'\ngroups = '/groups'\nlevel = {{ pointer = '/level', type = 'long' }}"
     );
     let issuer: IssuerConfig = toml::from_str(&issuer).expect("the issuer is well formed");
     let metrics = identity::Metrics::register(&prometheus::Registry::new()).expect("the registry is empty");
