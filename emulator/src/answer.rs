@@ -1,4 +1,4 @@
-//! What the emulator says: an answer, or a refusal in KVS's error shape (KVS.md 3.4, 3.5, 3.6).
+//! What the emulator says: an answer, or a refusal in KVS's error shape (docs/KVS.md 3.4, 3.5, 3.6).
 
 use super::json::Json;
 use super::quota::Connection;

@@ -194,7 +194,7 @@ fn finish(
     response
 }
 
-/// Headers of every response (KVS.md 3.4, 3.7).
+/// Headers of every response (docs/KVS.md 3.4, 3.7).
 fn respond(answer: Answer, entry: Option<Entry>) -> Response<Outgoing> {
     let mut body = Outgoing::new(answer.content, entry);
     body.connection = answer.connection;

@@ -3,7 +3,7 @@
 //! Time is cut into slots of one fragment, counted from the epoch, so that two emulators, or one before and
 //! after a restart, agree about every number. A stream has a fragment in each slot since its birth unless its
 //! camera was away. Footage of a gap may arrive late; late fragments carry producer times in the gap and
-//! server times when they came, as KVS has them (KVS.md 4.1, 9.1).
+//! server times when they came, as KVS has them (docs/KVS.md 4.1, 9.1).
 
 use super::clock::Millis;
 use super::media::{FRAGMENT_MILLIS, Recording};
@@ -11,7 +11,7 @@ use super::number::{Number, mix};
 
 /// How long after its last frame a fragment can be listed.
 const PERSIST_MILLIS: Millis = 120;
-/// How far apart late fragments arrive: KVS takes five a second (KVS.md 6).
+/// How far apart late fragments arrive: KVS takes five a second (docs/KVS.md 6).
 const LATE_STEP: Millis = 200;
 
 /// Which clock a range is compared with.

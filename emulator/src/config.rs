@@ -30,7 +30,7 @@ pub struct Config {
     /// What GetDataEndpoint answers; the address it is bound to if absent.
     pub public_endpoint: Option<String>,
     /// Whether data operations live at another port than control operations, and each port answers those of
-    /// the other with the 90 bytes of KVS.md 3.6.
+    /// the other with the 90 bytes of docs/KVS.md 3.6.
     pub separate_data_plane: bool,
     /// Text of at most 36 characters of `[A-Za-z0-9_-]` that every session token contains, for leak tests.
     pub canary: Option<String>,

@@ -1,5 +1,5 @@
-//! JSON as KVS writes it: keys in alphabetical order, explicit nulls, times in Java's E-notation (KVS.md 2.2,
-//! 3.2).
+//! JSON as KVS writes it: keys in alphabetical order, explicit nulls, times in Java's E-notation (docs/KVS.md
+//! 2.2, 3.2).
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};

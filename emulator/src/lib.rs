@@ -1,10 +1,10 @@
 //! A Kinesis Video Streams that runs on loopback, with real video.
 //!
-//! It answers the control plane, the six archived-media operations and the playback resources of `KVS.md`,
-//! verifies signatures, mints and expires session tokens, keeps quotas, and misbehaves when told to. It is
-//! written from `KVS.md` and uses none of the gateway's parsers, so that the two cannot share a misreading.
-//! Nothing is stored: what a camera recorded at any instant is computed (`archive`) from three short
-//! recordings (`media`).
+//! It answers the control plane, the six archived-media operations and the playback resources of
+//! `docs/KVS.md`, verifies signatures, mints and expires session tokens, keeps quotas, and misbehaves when
+//! told to. It is written from `docs/KVS.md` and uses none of the gateway's parsers, so that the two cannot
+//! share a misreading. Nothing is stored: what a camera recorded at any instant is computed (`archive`) from
+//! three short recordings (`media`).
 //!
 //! What it leaves to others: TLS, a command line, and reading its settings from a file.
 

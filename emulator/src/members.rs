@@ -1,4 +1,4 @@
-//! Reads the members of a request body and holds them to the bounds of the API model (KVS.md 2 and 4).
+//! Reads the members of a request body and holds them to the bounds of the API model (docs/KVS.md 2 and 4).
 //!
 //! Unknown members are ignored, as KVS ignores them. An explicit null is an absent member.
 
@@ -74,7 +74,7 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// Seconds since the epoch in any form of a JSON number, to the nearest millisecond (KVS.md 3.2).
+    /// Seconds since the epoch in any form of a JSON number, to the nearest millisecond (docs/KVS.md 3.2).
     pub(super) fn time(self, name: &str) -> Result<Option<Millis>, Refusal> {
         let Some(value) = self.get(name) else { return Ok(None) };
         // Thirteen digits are milliseconds, a common mistake; no instant that KVS knows is so far ahead.

@@ -1,5 +1,5 @@
 //! Fragment numbers as they have been observed: `2^156 + (counter << 92) + (server ms << 28) + 28 bits`, in
-//! 47 decimal digits (KVS.md 9.1).
+//! 47 decimal digits (docs/KVS.md 9.1).
 //!
 //! The last 28 bits are a digest of stream and time, so that a number tells which stream it belongs to.
 
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_captured_number_is_read_as_its_listing_says() {
-        // KVS.md 9.1: counter 732006, 1643353247067 ms, tail 73386223.
+        // docs/KVS.md 9.1: counter 732006, 1643353247067 ms, tail 73386223.
         let text = "91343852333185057105875891022195998207386831087";
         let number = Number { counter: 732_006, server_millis: 1_643_353_247_067, tail: 73_386_223 };
         assert_eq!(Number::parse(text), Some(number));

@@ -1,5 +1,5 @@
-//! Every request the emulator understands, by method and path: case-sensitive, one path each (KVS.md 2, 4,
-//! 5).
+//! Every request the emulator understands, by method and path: case-sensitive, one path each (docs/KVS.md 2,
+//! 4, 5).
 
 use super::session::Protocol;
 use http::Method;

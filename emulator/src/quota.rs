@@ -1,4 +1,4 @@
-//! KVS's quotas: requests per second and quota points, as buckets that refill evenly (KVS.md 5.7, 6).
+//! KVS's quotas: requests per second and quota points, as buckets that refill evenly (docs/KVS.md 5.7, 6).
 //!
 //! A bucket holds one second's worth, so a burst of that size passes and the rest waits for the refill.
 
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn two_hundred_and_fifty_viewers_pass_the_next_is_throttled() {
-        // KVS.md 10: LIVE A/V, one-second fragments: two media points a second each.
+        // docs/KVS.md 10: LIVE A/V, one-second fragments: two media points a second each.
         let (mut quotas, start) = (Quotas::default(), Instant::now());
         let passed =
             (0..251).filter(|_| (0..2).all(|_| quotas.take("media", MEDIA_POINTS, 1.0, start))).count();

@@ -1,4 +1,4 @@
-//! Playback sessions: what a session token stands for, and which fragments it lists (KVS.md 4.6, 5).
+//! Playback sessions: what a session token stands for, and which fragments it lists (docs/KVS.md 4.6, 5).
 
 use super::archive::{Fragment, Selector};
 use super::clock::Millis;
@@ -153,7 +153,7 @@ impl Session {
     }
 }
 
-/// A late fragment older than the newest listed one is never inserted (KVS.md 4.6).
+/// A late fragment older than the newest listed one is never inserted (docs/KVS.md 4.6).
 fn only_newer(mut fragments: Vec<Fragment>, selector: Selector) -> Vec<Fragment> {
     let mut newest = None;
     fragments.retain(|f| {
@@ -168,7 +168,7 @@ fn only_newer(mut fragments: Vec<Fragment>, selector: Selector) -> Vec<Fragment>
 }
 
 /// Mints a token of the observed shape: four fields of 32, 16, 25 and 32 bytes, base64url, `~` for `=`; 152
-/// characters (KVS.md 5.1).
+/// characters (docs/KVS.md 5.1).
 ///
 /// `random` fills the fields. A canary is planted as readable text in the first field, so that tests can look
 /// for it in whatever leaves the gateway; at most 36 characters of `[A-Za-z0-9_-]` fit.

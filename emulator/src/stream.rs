@@ -62,7 +62,7 @@ impl Stream {
         format!("arn:{partition}:kinesisvideo:{region}:{account}:stream/{name}/{created}")
     }
 
-    /// DescribeStream's StreamInfo, with the unmodelled member that KVS sends (KVS.md 2.2).
+    /// DescribeStream's StreamInfo, with the unmodelled member that KVS sends (docs/KVS.md 2.2).
     pub(super) fn describe(&self) -> Json {
         let media = if self.audio { "video/h264,audio/aac" } else { "video/h264" };
         let key = format!("arn:aws:kms:{}:{}:alias/aws/kinesisvideo", self.region, self.account);
@@ -81,7 +81,8 @@ impl Stream {
         ])
     }
 
-    /// The fragments that a clip or a session takes from a range (KVS.md 4.1), in the order of their starts.
+    /// The fragments that a clip or a session takes from a range (docs/KVS.md 4.1), in the order of their
+    /// starts.
     ///
     /// By server time, all that start within it. By producer time, the first-ingested fragment of the range
     /// and those ingested right after it; of several with equal starts the one with the largest number; if

@@ -182,7 +182,7 @@ impl World {
         !self.config.quotas || lock(&self.quotas).take(bucket, rate, amount, Instant::now())
     }
 
-    /// Charges the two point buckets of a stream, up to the first that has too little (KVS.md 6).
+    /// Charges the two point buckets of a stream, up to the first that has too little (docs/KVS.md 6).
     pub(super) fn charge_points(
         &self,
         stream: &Stream,

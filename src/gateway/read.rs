@@ -154,7 +154,7 @@ fn play(
         start: range.map(|range| range.start),
         end: range.and_then(|range| range.end),
         container: Container::FragmentedMp4,
-        // Calmer for players than KVS's default of ALWAYS (`KVS.md` trap 22).
+        // Calmer for players than KVS's default of ALWAYS (`docs/KVS.md` trap 22).
         discontinuity: if protocol == Protocol::Hls {
             DiscontinuityMode::OnDiscontinuity
         } else {

@@ -31,7 +31,7 @@ fn response(status: StatusCode, kind: &str, message: impl Into<String>) -> Error
 
 /// How long facts that could not be learnt are not asked for again.
 const UNKNOWN_FOR: Duration = Duration::from_secs(5);
-/// Too many requests in a word that every SDK retries by itself (`HARDENING.md`, "Throttling").
+/// Too many requests in a word that every SDK retries by itself (`docs/THREATS.md`, "AWS SDKs as clients").
 const THROTTLED: &str = "ThrottlingException";
 const INVALID: &str = "InvalidArgumentException";
 const NOT_AUTHORIZED: &str = "NotAuthorizedException";

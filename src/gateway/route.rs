@@ -27,7 +27,7 @@ pub enum Route<'a> {
     Console(&'a str),
 }
 
-/// The plain GETs of DESIGN.md 3.3.
+/// The plain GETs of docs/BEHAVIOUR.md 3.3.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Page {
     /// The caller's streams.

@@ -122,7 +122,7 @@ pub(super) mod tests {
 
     #[test]
     fn the_published_example_is_taken_apart() {
-        // KVS.md 9.1
+        // docs/KVS.md 9.1
         let number = FragmentNumber::parse("91343852333185057105875891022195998207386831087").unwrap();
         let parts = parts(&number).unwrap();
         assert_eq!((parts.counter, parts.server_time.millis()), (732_006, 1_643_353_247_067));

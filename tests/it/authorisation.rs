@@ -1,4 +1,5 @@
-//! May they: every way to name a stream or its footage is bound to the decision (`HARDENING.md`, threat 3).
+//! May they: every way to name a stream or its footage is bound to the decision (`docs/THREATS.md`, threat
+//! 3).
 
 use crate::harness::{Answer, Edge, Setup};
 use kvs_edge::kvs::Timestamp;

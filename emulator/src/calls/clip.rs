@@ -1,4 +1,4 @@
-//! GetClip: an ordinary MP4 of a range, cut without a word at 200 fragments or 100 MB (KVS.md 4.4).
+//! GetClip: an ordinary MP4 of a range, cut without a word at 200 fragments or 100 MB (docs/KVS.md 4.4).
 
 use super::call::{Call, selector_and_range};
 use crate::answer::{Answer, Refusal};

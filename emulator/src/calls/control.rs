@@ -1,4 +1,4 @@
-//! The control plane: where the data is, which streams there are, and what they are like (KVS.md 2).
+//! The control plane: where the data is, which streams there are, and what they are like (docs/KVS.md 2).
 
 use super::call::Call;
 use crate::answer::{Answer, Refusal};

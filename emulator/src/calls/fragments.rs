@@ -1,4 +1,4 @@
-//! ListFragments: unordered, in pages (KVS.md 4.2).
+//! ListFragments: unordered, in pages (docs/KVS.md 4.2).
 
 use super::call::{Call, selector_and_range};
 use crate::answer::{Answer, Refusal};
@@ -18,7 +18,7 @@ pub(super) fn list_fragments(call: &Call<'_>) -> Result<Answer, Refusal> {
     let page = call.members.integer("MaxResults", 1, 1000)?.unwrap_or(PAGE);
     let token = call.members.next_token()?;
     if token.is_none() && call.members.inner("FragmentSelector")?.is_none() {
-        // Not InvalidArgument: so it was seen (KVS.md 4.2).
+        // Not InvalidArgument: so it was seen (docs/KVS.md 4.2).
         return Err(Refusal::new(500, "InternalFailure", "Internal Failure"));
     }
     let stream = call.stream()?;

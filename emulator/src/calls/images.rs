@@ -1,4 +1,4 @@
-//! GetImages: pictures at sampling instants, 25 to a page, JSON with base64 in it (KVS.md 4.5).
+//! GetImages: pictures at sampling instants, 25 to a page, JSON with base64 in it (docs/KVS.md 4.5).
 
 use super::call::Call;
 use crate::answer::{Answer, Refusal};

@@ -1,5 +1,5 @@
 //! GetMediaForFragmentList: Matroska chunks in the order asked for; what is missing is an error chunk inside
-//! a 200 (KVS.md 4.3, 9.2).
+//! a 200 (docs/KVS.md 4.3, 9.2).
 
 use super::call::Call;
 use crate::answer::{Answer, Refusal};
@@ -9,7 +9,7 @@ use crate::number::Number;
 use crate::stream::Stream;
 use bytes::Bytes;
 
-/// Bodies under way per stream (KVS.md 6).
+/// Bodies under way per stream (docs/KVS.md 6).
 const CONNECTIONS: usize = 5;
 
 pub(super) fn get_media_for_fragment_list(call: &Call<'_>) -> Result<Answer, Refusal> {

@@ -1,5 +1,5 @@
 //! GetHLSStreamingSessionURL and GetDASHStreamingSessionURL: checks what is asked for, opens a session, mints
-//! its token (KVS.md 4.6, 4.7, 5.1).
+//! its token (docs/KVS.md 4.6, 4.7, 5.1).
 
 use super::call::Call;
 use crate::answer::{Answer, Refusal};

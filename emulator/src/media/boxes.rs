@@ -70,7 +70,7 @@ pub(super) fn mp4_time(millis: u64) -> u32 {
 
 const MATRIX: [u32; 9] = [0x1_0000, 0, 0, 0, 0x1_0000, 0, 0, 0, 0x4000_0000];
 
-/// `mvhd`: movie timescale 1000, as clips of KVS have it (KVS.md 4.4).
+/// `mvhd`: movie timescale 1000, as clips of KVS have it (docs/KVS.md 4.4).
 pub(super) fn movie_header(out: &mut Boxes, created: u32, duration_millis: u32) {
     out.full(b"mvhd", 0, 0, |out| {
         for value in [created, created, 1000, duration_millis, 0x1_0000] {
@@ -126,7 +126,7 @@ pub(super) fn media(
             out.u16(0x55c4); // language: undetermined
             out.u16(0);
         });
-        // The handler's names are those of KVS's packager [seen, KVS.md 4.4].
+        // The handler's names are those of KVS's packager [seen, docs/KVS.md 4.4].
         let (handler, name): (&[u8; 4], &[u8]) = match track {
             Track::Video => (b"vide", b"USP Video Handler\0"),
             Track::Audio => (b"soun", b"USP Sound Handler\0"),

@@ -1,4 +1,4 @@
-//! GetClip's ordinary MP4: `ftyp`, `moov`, then the samples as they lie in the recordings (KVS.md 4.4).
+//! GetClip's ordinary MP4: `ftyp`, `moov`, then the samples as they lie in the recordings (docs/KVS.md 4.4).
 //!
 //! What KVS does about gaps between fragments is not known; here the last picture before a gap, and the last
 //! sound, last until the next fragment begins, so that both tracks keep the wall clock.

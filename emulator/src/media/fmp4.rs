@@ -1,5 +1,5 @@
 //! Fragmented MP4 as HLS and DASH hand it out: an init is `ftyp` + `moov`, a media fragment `moof` + `mdat`,
-//! one track each (KVS.md 5.7).
+//! one track each (docs/KVS.md 5.7).
 
 use super::boxes::{Boxes, media, movie_header, track_header};
 use super::{FRAME_MILLIS, FRAMES, Recording, TICKS_PER_MILLI, Track};

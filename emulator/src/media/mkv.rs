@@ -1,5 +1,5 @@
 //! GetMediaForFragmentList's chunks: each fragment a small Matroska document of its own, tagged by AWS
-//! (KVS.md 9.2, RFC 8794, RFC 9559).
+//! (docs/KVS.md 9.2, RFC 8794, RFC 9559).
 
 use super::{FRAME_MILLIS, Recording, SAMPLE_RATE, Track};
 use bytes::Bytes;
@@ -31,7 +31,7 @@ pub(crate) fn chunk(
     out.into()
 }
 
-/// What stands in the place of a fragment that KVS does not have [seen, KVS.md 9.2].
+/// What stands in the place of a fragment that KVS does not have [seen, docs/KVS.md 9.2].
 pub(crate) fn error_chunk(number: &str, code: &str, id: &str) -> Bytes {
     let mut out = opening();
     tags(
@@ -169,7 +169,8 @@ mod tests {
 
     #[test]
     fn the_tags_are_those_of_the_capture_to_the_byte() {
-        // KVS.md 9.2: 1254C367 100000EB 7373 100000E5 67C8 1000005B 45A3 10000020 … 4487 1000002F, 243 bytes.
+        // docs/KVS.md 9.2: 1254C367 100000EB 7373 100000E5 67C8 1000005B 45A3 10000020 … 4487 1000002F, 243
+        // bytes.
         let number = "91343852333181432412489103253840132852129169963";
         let chunk = chunk(Recording::of(0), true, 3, number, 1_511_852_109_126, 1_511_852_108_513);
         let at = chunk.windows(4).position(|w| w == [0x12, 0x54, 0xc3, 0x67]).unwrap();

@@ -1,7 +1,8 @@
 //! MPEG transport streams (ISO/IEC 13818-1): one fragment, both tracks, as `getTSFragment.ts` hands it out.
 //!
-//! KVS's own bytes are not known (KVS.md 5.5). Here PTS is the fragment's time in the session, and continuity
-//! counters run on from fragment to fragment of the endless loop, so that a player sees one unbroken stream.
+//! KVS's own bytes are not known (docs/KVS.md 5.5). Here PTS is the fragment's time in the session, and
+//! continuity counters run on from fragment to fragment of the endless loop, so that a player sees one
+//! unbroken stream.
 
 use super::{FRAGMENTS, FRAME_MILLIS, FRAMES, Recording, Track};
 use bytes::Bytes;

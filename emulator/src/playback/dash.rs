@@ -1,5 +1,5 @@
-//! The DASH manifest. No raw one is public: the structure is known, the rest is a plausible document (KVS.md
-//! 5.6).
+//! The DASH manifest. No raw one is public: the structure is known, the rest is a plausible document
+//! (docs/KVS.md 5.6).
 
 use super::play::Play;
 use crate::answer::{Answer, Refusal};

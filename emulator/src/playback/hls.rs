@@ -1,4 +1,4 @@
-//! HLS playlists, tag by tag as they were captured (KVS.md 5.2 to 5.5). Every URL is relative.
+//! HLS playlists, tag by tag as they were captured (docs/KVS.md 5.2 to 5.5). Every URL is relative.
 
 use super::play::Play;
 use crate::answer::{Answer, Refusal};

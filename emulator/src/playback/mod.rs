@@ -1,4 +1,4 @@
-//! The playback resources: unsigned GETs whose session token is the credential (KVS.md 5).
+//! The playback resources: unsigned GETs whose session token is the credential (docs/KVS.md 5).
 
 mod dash;
 mod hls;

@@ -1,4 +1,4 @@
-//! Verifies AWS Signature Version 4, strictly from the list of signed headers (KVS.md 3.3).
+//! Verifies AWS Signature Version 4, strictly from the list of signed headers (docs/KVS.md 3.3).
 //!
 //! This is the server's side, written from AWS's description of the algorithm and tested with AWS's published
 //! vectors; the gateway signs with another implementation, so that the two check each other.

@@ -217,7 +217,7 @@ pub(super) fn day(from: Timestamp, to: Timestamp, resource: &Resource) -> Result
     Ok(text)
 }
 
-/// As KVS.md 5.6 has it: numbers count from the session's first fragment.
+/// As docs/KVS.md 5.6 has it: numbers count from the session's first fragment.
 pub(super) fn manifest(from: u64, fragments: std::ops::RangeInclusive<u64>) -> String {
     let mut text = format!(
         "<MPD type=\"dynamic\" availabilityStartTime=\"{}\"><Period><SegmentTemplate timescale=\"1000\" startNumber=\"{}\" \

@@ -59,7 +59,7 @@ pub fn missing_documents(folder: &Path) -> Vec<String> {
     missing
 }
 
-/// `KVS.md`, `docs/KVS.md` and the like.
+/// `docs/KVS.md`, `docs/KVS.md` and the like.
 fn documents(line: &str) -> impl Iterator<Item = &str> {
     let part_of_a_name = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
     let words = line.split(move |c| !part_of_a_name(c)).map(|word| word.trim_end_matches('.'));

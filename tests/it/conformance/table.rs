@@ -1,10 +1,11 @@
-//! `docs/KVS-CONFORMANCE.md` names a test for each row of the wire reference; every test that it names exists.
+//! `docs/KVS-CONFORMANCE.md` names a test for each row of the wire reference; every test that it names
+//! exists.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-/// Rows of the table: checks worth automating (`KVS.md` 10), and traps (`KVS.md` 11).
+/// Rows of the table: checks worth automating (`docs/KVS.md` 10), and traps (`docs/KVS.md` 11).
 const CHECKS: usize = 6;
 const TRAPS: usize = 27;
 
@@ -37,7 +38,7 @@ fn every_row_of_the_wire_reference_names_tests_that_exist() {
     }
     assert!(missing.is_empty(), "{}", missing.join("\n"));
     let wanted = (1..=CHECKS).map(|n| format!("10.{n}")).chain((1..=TRAPS).map(|n| format!("11.{n}")));
-    assert_eq!(rows, wanted.collect(), "the rows of KVS.md 10 and 11");
+    assert_eq!(rows, wanted.collect(), "the rows of docs/KVS.md 10 and 11");
 }
 
 /// Whether a source has a test function of this name, proptests included.

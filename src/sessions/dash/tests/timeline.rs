@@ -38,7 +38,8 @@ impl Camera {
     }
 }
 
-/// One upstream session, as KVS.md 5.6 and the documentation have it: numbers count from 1, gaps are closed.
+/// One upstream session, as docs/KVS.md 5.6 and the documentation have it: numbers count from 1, gaps are
+/// closed.
 struct FakeSession {
     generation: Generation,
     from: usize,

@@ -1,7 +1,7 @@
 // From a list of fragments to what was recorded when. Pure.
 //
 // KVS gives a fragment's length as last frame minus first, which is shorter than it lasts and 0 for some producers
-// (KVS.md 4.2), so a fragment is taken to last until the next one, unless that is longer than fragments of this list
+// (docs/KVS.md 4.2), so a fragment is taken to last until the next one, unless that is longer than fragments of this list
 // usually are apart.
 
 export interface Piece { readonly start: number; readonly length: number; readonly bytes: number }

@@ -1,4 +1,4 @@
-// Reads what the page needs of KVS's playlists (KVS.md 5), before hls.js does: codecs, to say why something cannot play;
+// Reads what the page needs of KVS's playlists (docs/KVS.md 5), before hls.js does: codecs, to say why something cannot play;
 // the picture's own playlist, since a tile needs no sound; and where in a recording to begin. Pure.
 
 export interface Master {
