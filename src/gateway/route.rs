@@ -2,7 +2,8 @@
 //!
 //! Pure: a path is read once, here, and everything after speaks of the [`Route`]. Paths are compared exactly
 //! as they arrive; nothing is decoded or normalised, since every path that means something is plain ASCII,
-//! and a second reading of the same path is how proxies are tricked (`HARDENING.md`, "Lessons").
+//! and a second reading of the same path is how proxies are tricked (docs/THREATS.md, "Lessons of other
+//! proxies").
 
 use crate::kvs::{Operation, Protocol, StreamName};
 use http::Method;
@@ -57,7 +58,7 @@ pub enum NoRoute {
     /// Nothing is here.
     #[error("there is nothing at this path; the calls are {}", calls())]
     Unknown,
-    /// The path of a call in another letter case, which KVS would answer with an empty success (`KVS.md`
+    /// The path of a call in another letter case, which KVS would answer with an empty success (docs/KVS.md
     /// 3.6).
     #[error("paths are case-sensitive: this call's path is {right}")]
     LetterCase {

@@ -157,7 +157,12 @@ impl ExplainArgs {
 }
 
 /// The caller that the gateway would authenticate.
-fn verified(config: &Config, source: &ConfigSource, token: &str, now: Timestamp) -> anyhow::Result<Arc<Caller>> {
+fn verified(
+    config: &Config,
+    source: &ConfigSource,
+    token: &str,
+    now: Timestamp,
+) -> anyhow::Result<Arc<Caller>> {
     super::setup::runtime()?.block_on(async {
         let identity = app::identity(config, source).await?;
         Ok(identity.verify(token.trim(), now).await?)
