@@ -1,8 +1,8 @@
 //! kvs-edge: a caching, authenticating reverse proxy in front of Amazon Kinesis Video Streams archived media.
 //!
-//! It finds out who is asking, asks policy for a permit, and serves what was permitted from its cache, a shared
-//! session, or AWS. This file is the map: parts import from the floors below their own, and neighbours on a floor
-//! are strangers (`tests/it/architecture.rs` holds them to it).
+//! It finds out who is asking, asks policy for a permit, and serves what was permitted from its cache, a
+//! shared session, or AWS. This file is the map: parts import from the floors below their own, and neighbours
+//! on a floor are strangers (`tests/it/architecture/` tests it).
 
 #![cfg_attr(
     test,
