@@ -1,7 +1,9 @@
 //! The settings of an emulator, and their defaults.
 
 use super::clock::Millis;
+use super::media::Producer;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
 /// What the local KVS is like.
@@ -22,6 +24,8 @@ pub struct Config {
     pub secret_key: String,
     /// Names of its streams.
     pub streams: Vec<String>,
+    /// Producers of streams by their names, in every account; the default one if absent.
+    pub producers: BTreeMap<String, Producer>,
     /// More accounts, or regions, each with streams of its own.
     pub accounts: Vec<Account>,
     /// The creation time in every clip, so that the same call gives the same bytes; the time of the call if
@@ -67,6 +71,7 @@ impl Default for Config {
             access_key: "AKIDEMULATOR".into(),
             secret_key: "emulator-secret".into(),
             streams: ["cam-1", "cam-2", "cam-3"].map(String::from).into(),
+            producers: BTreeMap::new(),
             accounts: Vec::new(),
             clip_creation_time: None,
             public_endpoint: None,

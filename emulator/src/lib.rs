@@ -44,6 +44,7 @@ mod world;
 
 pub use clock::Millis;
 pub use config::{Account, Config};
+pub use media::Producer;
 use operation::Plane;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;

@@ -19,6 +19,7 @@ use super::clock::{Millis, now};
 use super::credentials;
 use super::faults::{Fault, Rule};
 use super::json::Json;
+use super::media::Producer;
 use super::operation::Operation;
 use super::world::World;
 use bytes::Bytes;
@@ -195,7 +196,11 @@ fn change(world: &World, name: &str, body: &Bytes) -> Result<Answer, Refusal> {
         archive.retention_hours = change.retention_hours.unwrap_or(archive.retention_hours);
         archive.jitter = change.jitter_millis.unwrap_or(archive.jitter);
         stream.tags = change.tags.clone().unwrap_or(stream.tags);
-        stream.audio = change.audio.unwrap_or(stream.audio);
+        stream.producer = match change.audio {
+            Some(true) => Producer::VideoAndAudio,
+            Some(false) => Producer::VideoOnly,
+            None => stream.producer,
+        };
         world.put(stream);
     }
     Ok(json("{}"))

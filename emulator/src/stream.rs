@@ -3,6 +3,7 @@
 use super::archive::{Archive, Fragment, Selector};
 use super::clock::Millis;
 use super::json::Json;
+use super::media::Producer;
 use super::number::{digest, mix};
 use std::collections::BTreeMap;
 
@@ -21,8 +22,7 @@ pub(super) struct Stream {
     /// When it was made; part of its ARN.
     pub(super) created: Millis,
     pub(super) tags: BTreeMap<String, String>,
-    /// Whether its camera records sound.
-    pub(super) audio: bool,
+    pub(super) producer: Producer,
     pub(super) archive: Archive,
 }
 
@@ -35,7 +35,7 @@ impl Stream {
             region: region.to_owned(),
             created: birth,
             tags: BTreeMap::new(),
-            audio: true,
+            producer: Producer::default(),
             archive: Archive {
                 seed: digest(&format!("{account}/{region}/{name}")),
                 birth,
@@ -64,7 +64,6 @@ impl Stream {
 
     /// DescribeStream's StreamInfo, with the unmodelled member that KVS sends (docs/KVS.md 2.2).
     pub(super) fn describe(&self) -> Json {
-        let media = if self.audio { "video/h264,audio/aac" } else { "video/h264" };
         let key = format!("arn:aws:kms:{}:{}:alias/aws/kinesisvideo", self.region, self.account);
         let version = format!("{:016x}", mix(self.created ^ self.archive.retention_hours));
         Json::object([
@@ -72,7 +71,7 @@ impl Stream {
             ("StreamARN", Json::text(self.arn())),
             ("DeviceName", Json::Null),
             ("IngestionConfiguration", Json::Null),
-            ("MediaType", Json::text(media)),
+            ("MediaType", Json::text(self.producer.media_type())),
             ("KmsKeyId", Json::text(key)),
             ("Version", Json::text(version)),
             ("Status", Json::text("ACTIVE")),

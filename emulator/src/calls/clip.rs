@@ -16,7 +16,7 @@ pub(super) fn get_clip(call: &Call<'_>) -> Result<Answer, Refusal> {
     let mut fragments = if call.no_data { Vec::new() } else { stream.pass(selector, from, to, call.now) };
     let mut size = 0;
     let fits = fragments.iter().take(FRAGMENTS).take_while(|f| {
-        size += f.recording().size(f.index, stream.audio);
+        size += f.recording().size(f.index, stream.producer.tracks());
         size <= BYTES
     });
     let fits = fits.count();
@@ -32,5 +32,5 @@ pub(super) fn get_clip(call: &Call<'_>) -> Result<Answer, Refusal> {
     let pieces: Vec<Piece> =
         fragments.iter().map(|f| Piece { index: f.index, start_millis: f.start(selector) }).collect();
     let created = call.world.config.clip_creation_time.unwrap_or(call.now);
-    Ok(Answer::parts("video/mp4", clip(first.recording(), stream.audio, &pieces, created)))
+    Ok(Answer::parts("video/mp4", clip(first.recording(), stream.producer, &pieces, created)))
 }

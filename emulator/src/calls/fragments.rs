@@ -47,7 +47,7 @@ pub(super) fn list_fragments(call: &Call<'_>) -> Result<Answer, Refusal> {
 }
 
 fn row(stream: &Stream, fragment: &Fragment) -> Json {
-    let size = fragment.recording().size(fragment.index, stream.audio);
+    let size = fragment.recording().size(fragment.index, stream.producer.tracks());
     Json::object([
         // Last frame minus first frame, so shorter than the fragment.
         ("FragmentLengthInMilliseconds", Json::Integer(FRAGMENT_MILLIS - FRAME_MILLIS)),

@@ -4,7 +4,7 @@
 use super::call::Call;
 use crate::answer::{Answer, Refusal};
 use crate::archive::Fragment;
-use crate::media::mkv;
+use crate::media::{Producer, mkv};
 use crate::number::Number;
 use crate::stream::Stream;
 use bytes::Bytes;
@@ -26,8 +26,8 @@ pub(super) fn get_media_for_fragment_list(call: &Call<'_>) -> Result<Answer, Ref
         return Err(Refusal::new(400, "ConnectionLimitExceededException", message));
     }
     call.world.charge_points(&stream, 0, wanted.len())?;
-    let audio = stream.audio;
-    let mut answer = Answer::parts("video/webm", found.into_iter().map(move |chunk| chunk.bytes(audio)));
+    let producer = stream.producer;
+    let mut answer = Answer::parts("video/webm", found.into_iter().map(move |chunk| chunk.bytes(producer)));
     answer.connection = Some(connection);
     Ok(answer)
 }
@@ -38,11 +38,11 @@ enum Chunk {
 }
 
 impl Chunk {
-    fn bytes(&self, audio: bool) -> Bytes {
+    fn bytes(&self, producer: Producer) -> Bytes {
         match self {
             Self::Fragment(f) => {
                 let number = f.number.to_string();
-                mkv::chunk(f.recording(), audio, f.index, &number, f.server, f.producer)
+                mkv::chunk(f.recording(), producer, f.index, &number, f.server, f.producer)
             }
             Self::Error { number, code, id } => mkv::error_chunk(number, code, id),
         }

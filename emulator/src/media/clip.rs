@@ -4,7 +4,7 @@
 //! sound, last until the next fragment begins, so that both tracks keep the wall clock.
 
 use super::boxes::{Boxes, media, movie_header, mp4_time, track_header};
-use super::{FRAGMENT_MILLIS, FRAME_MILLIS, FRAMES, Recording, TICKS_PER_MILLI, Track};
+use super::{FRAGMENT_MILLIS, FRAME_MILLIS, FRAMES, Producer, Recording, TICKS_PER_MILLI, Track};
 use bytes::Bytes;
 
 /// One fragment of a clip.
@@ -19,11 +19,11 @@ pub(crate) struct Piece {
 /// A clip as chunks: the header, then the samples, fragment by fragment, video before audio.
 pub(crate) fn clip(
     recording: &'static Recording,
-    audio: bool,
+    producer: Producer,
     pieces: &[Piece],
     created_millis: u64,
 ) -> impl Iterator<Item = Bytes> + Send + 'static {
-    let tracks: &'static [Track] = if audio { &[Track::Video, Track::Audio] } else { &[Track::Video] };
+    let tracks = producer.tracks();
     let header = header(recording, tracks, pieces, mp4_time(created_millis));
     let indices: Vec<u64> = pieces.iter().map(|piece| piece.index).collect();
     let samples = indices.into_iter().flat_map(move |index| {
@@ -128,7 +128,9 @@ mod tests {
     fn the_same_clip_made_at_the_same_time_has_the_same_bytes_and_at_another_time_others() {
         let pieces: Vec<Piece> =
             (0..5).map(|n| Piece { index: n + 18, start_millis: n * FRAGMENT_MILLIS }).collect();
-        let make = |created| clip(Recording::of(0), true, &pieces, created).collect::<Vec<_>>().concat();
+        let make = |created| {
+            clip(Recording::of(0), Producer::VideoAndAudio, &pieces, created).collect::<Vec<_>>().concat()
+        };
         assert_eq!(make(1_700_000_000_000), make(1_700_000_000_999), "whole seconds");
         assert_ne!(make(1_700_000_000_000), make(1_700_000_001_000));
     }
@@ -138,7 +140,8 @@ mod tests {
         for count in [1, 2, 200] {
             let pieces: Vec<Piece> =
                 (0..count).map(|n| Piece { index: n, start_millis: n * 2 * FRAGMENT_MILLIS }).collect();
-            let whole = clip(Recording::of(1), true, &pieces, 0).collect::<Vec<_>>().concat();
+            let whole =
+                clip(Recording::of(1), Producer::VideoAndAudio, &pieces, 0).collect::<Vec<_>>().concat();
             let mut at = 0;
             let mut kinds = Vec::new();
             while at < whole.len() {

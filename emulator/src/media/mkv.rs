@@ -1,7 +1,7 @@
 //! GetMediaForFragmentList's chunks: each fragment a small Matroska document of its own, tagged by AWS
 //! (docs/KVS.md 9.2, RFC 8794, RFC 9559).
 
-use super::{FRAME_MILLIS, Recording, SAMPLE_RATE, Track};
+use super::{FRAME_MILLIS, Producer, Recording, SAMPLE_RATE, Track};
 use bytes::Bytes;
 
 /// The Segment's size: unknown, in eight bytes.
@@ -10,7 +10,7 @@ const UNKNOWN: [u8; 8] = [0x01, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
 /// One fragment, whole.
 pub(crate) fn chunk(
     recording: &Recording,
-    audio: bool,
+    producer: Producer,
     index: u64,
     number: &str,
     server_millis: u64,
@@ -18,7 +18,7 @@ pub(crate) fn chunk(
 ) -> Bytes {
     let mut out = opening();
     element(&mut out, &[0x15, 0x49, 0xa9, 0x66], &information());
-    element(&mut out, &[0x16, 0x54, 0xae, 0x6b], &tracks(recording, audio));
+    element(&mut out, &[0x16, 0x54, 0xae, 0x6b], &tracks(recording, producer));
     tags(
         &mut out,
         &[
@@ -27,7 +27,7 @@ pub(crate) fn chunk(
             ("AWS_KINESISVIDEO_PRODUCER_TIMESTAMP", &seconds(producer_millis)),
         ],
     );
-    element(&mut out, &[0x1f, 0x43, 0xb6, 0x75], &cluster(recording, audio, index, producer_millis));
+    element(&mut out, &[0x1f, 0x43, 0xb6, 0x75], &cluster(recording, producer, index, producer_millis));
     out.into()
 }
 
@@ -70,7 +70,7 @@ fn information() -> Vec<u8> {
     out
 }
 
-fn tracks(recording: &Recording, audio: bool) -> Vec<u8> {
+fn tracks(recording: &Recording, producer: Producer) -> Vec<u8> {
     let mut video = Vec::new();
     entry(&mut video, 1, 1, b"V_MPEG4/ISO/AVC", &recording.avcc);
     let mut picture = Vec::new();
@@ -79,7 +79,7 @@ fn tracks(recording: &Recording, audio: bool) -> Vec<u8> {
     element(&mut video, &[0xe0], &picture);
     let mut out = Vec::new();
     element(&mut out, &[0xae], &video);
-    if audio {
+    if producer.has_audio() {
         let mut sound = Vec::new();
         entry(&mut sound, 2, 2, b"A_AAC", &recording.asc);
         let mut sampling = Vec::new();
@@ -102,12 +102,11 @@ fn entry(out: &mut Vec<u8>, number: u8, kind: u8, codec: &[u8], private: &[u8]) 
 }
 
 /// Absolute time, then the frames of both tracks in the order of their times.
-fn cluster(recording: &Recording, audio: bool, index: u64, producer_millis: u64) -> Vec<u8> {
-    let mut out = Vec::with_capacity(recording.size(index, audio) + 1024);
+fn cluster(recording: &Recording, producer: Producer, index: u64, producer_millis: u64) -> Vec<u8> {
+    let mut out = Vec::with_capacity(recording.size(index, producer.tracks()) + 1024);
     element(&mut out, &[0xe7], &producer_millis.to_be_bytes());
-    let tracks = [Some(Track::Video), audio.then_some(Track::Audio)];
     for frame in 0..super::FRAMES {
-        for track in tracks.into_iter().flatten() {
+        for &track in producer.tracks() {
             let sample = &recording.samples(track, index)[frame];
             let offset = (frame as u64 * FRAME_MILLIS) as i16;
             let key = if track == Track::Audio || frame == 0 { 0x80 } else { 0 };
@@ -172,7 +171,8 @@ mod tests {
         // docs/KVS.md 9.2: 1254C367 100000EB 7373 100000E5 67C8 1000005B 45A3 10000020 … 4487 1000002F, 243
         // bytes.
         let number = "91343852333181432412489103253840132852129169963";
-        let chunk = chunk(Recording::of(0), true, 3, number, 1_511_852_109_126, 1_511_852_108_513);
+        let chunk =
+            chunk(Recording::of(0), Producer::VideoAndAudio, 3, number, 1_511_852_109_126, 1_511_852_108_513);
         let at = chunk.windows(4).position(|w| w == [0x12, 0x54, 0xc3, 0x67]).unwrap();
         assert_eq!(
             chunk[at..at + 18],

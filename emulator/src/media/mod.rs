@@ -10,9 +10,11 @@ pub(super) mod clip;
 pub(super) mod fmp4;
 pub(super) mod mkv;
 pub(super) mod picture;
+mod producer;
 mod recording;
 pub(super) mod ts;
 
+pub use producer::Producer;
 pub(super) use recording::{Recording, Track};
 
 /// Video frames, and AAC frames, in one fragment.

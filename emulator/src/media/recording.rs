@@ -79,10 +79,9 @@ impl Recording {
         }
     }
 
-    /// Bytes of the samples of fragment `index`, of the tracks asked for.
-    pub(crate) fn size(&self, index: u64, audio: bool) -> usize {
-        let sum = |track| self.samples(track, index).iter().map(Bytes::len).sum::<usize>();
-        sum(Track::Video) + if audio { sum(Track::Audio) } else { 0 }
+    /// Bytes of the samples of fragment `index`, in these tracks.
+    pub(crate) fn size(&self, index: u64, tracks: &[Track]) -> usize {
+        tracks.iter().flat_map(|track| self.samples(*track, index)).map(Bytes::len).sum()
     }
 
     /// The first picture of fragment `index`, as JPEG.

@@ -4,7 +4,7 @@
 //! continuity counters run on from fragment to fragment of the endless loop, so that a player sees one
 //! unbroken stream.
 
-use super::{FRAGMENTS, FRAME_MILLIS, FRAMES, Recording, Track};
+use super::{FRAGMENTS, FRAME_MILLIS, FRAMES, Producer, Recording, Track};
 use bytes::Bytes;
 
 const PACKET: usize = 188;
@@ -20,16 +20,16 @@ const DELAY: u64 = 63_000;
 const DELIMITER: [u8; 6] = [0, 0, 0, 1, 9, 0xf0];
 
 /// Fragment `index` of the endless loop, its first frame at `start_millis` of the session.
-pub(crate) fn fragment(recording: &Recording, audio: bool, index: u64, start_millis: u64) -> Bytes {
-    let mut out = Stream { packets: Vec::new(), counters: counters(recording, audio, index) };
+pub(crate) fn fragment(recording: &Recording, producer: Producer, index: u64, start_millis: u64) -> Bytes {
+    let mut out = Stream { packets: Vec::new(), counters: counters(recording, producer, index) };
     out.section(PAT_PID, &pat());
-    out.section(PMT_PID, &pmt(audio));
+    out.section(PMT_PID, &pmt(producer));
     for frame in 0..FRAMES {
         let ticks = (start_millis + frame as u64 * FRAME_MILLIS) * TICKS;
         let key = frame == 0;
         let picture = access_unit(recording, &recording.samples(Track::Video, index)[frame], key);
         out.pes(VIDEO_PID, 0xe0, &picture, ticks + DELAY, Some(ticks), key);
-        if audio {
+        if producer.has_audio() {
             let sound = adts(&recording.samples(Track::Audio, index)[frame]);
             out.pes(AUDIO_PID, 0xc0, &sound, ticks + DELAY, None, true);
         }
@@ -114,14 +114,14 @@ fn slot(pid: u16) -> usize {
 }
 
 /// Where the counters stand when fragment `index` begins: the sum over all fragments of the loop before it.
-fn counters(recording: &Recording, audio: bool, index: u64) -> [u8; 4] {
+fn counters(recording: &Recording, producer: Producer, index: u64) -> [u8; 4] {
     let packets = |from: u64, to: u64, pid: u16| (from..to).map(|i| packets(recording, i, pid)).sum::<u64>();
     let before = |pid| {
         let loops = index / FRAGMENTS;
         let count = loops % 16 * packets(0, FRAGMENTS, pid) + packets(0, index % FRAGMENTS, pid);
         (count % 16) as u8
     };
-    let audio = if audio { before(AUDIO_PID) } else { 0 };
+    let audio = if producer.has_audio() { before(AUDIO_PID) } else { 0 };
     [before(PAT_PID), before(PMT_PID), before(VIDEO_PID), audio]
 }
 
@@ -198,10 +198,10 @@ fn pat() -> Vec<u8> {
 }
 
 /// H.264 is stream type 0x1b, ADTS 0x0f; the clock is the video's.
-fn pmt(audio: bool) -> Vec<u8> {
-    let length = if audio { 23 } else { 18 };
+fn pmt(producer: Producer) -> Vec<u8> {
+    let length = if producer.has_audio() { 23 } else { 18 };
     let mut out = vec![2, 0xb0, length, 0, 1, 0xc1, 0, 0, 0xe1, 0, 0xf0, 0, 0x1b, 0xe1, 0, 0xf0, 0];
-    if audio {
+    if producer.has_audio() {
         out.extend_from_slice(&[0x0f, 0xe1, 1, 0xf0, 0]);
     }
     out
@@ -232,8 +232,9 @@ mod tests {
             camera in 0..3_usize, index in 0..1_000_000_u64, audio: bool,
         ) {
             let mut last = [None; 4];
+            let producer = if audio { Producer::VideoAndAudio } else { Producer::VideoOnly };
             for index in [index, index + 1] {
-                let bytes = fragment(Recording::of(camera), audio, index, index * 2048);
+                let bytes = fragment(Recording::of(camera), producer, index, index * 2048);
                 prop_assert_eq!(bytes.len() % PACKET, 0);
                 for packet in bytes.chunks(PACKET) {
                     prop_assert_eq!(packet[0], 0x47);

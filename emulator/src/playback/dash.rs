@@ -4,7 +4,7 @@
 use super::play::Play;
 use crate::answer::{Answer, Refusal};
 use crate::clock::{Millis, rfc3339};
-use crate::media::{FRAGMENT_MILLIS, SAMPLE_RATE};
+use crate::media::{FRAGMENT_MILLIS, SAMPLE_RATE, Track};
 use crate::session::{Listing, Mode};
 use std::fmt::Write as _;
 
@@ -29,16 +29,16 @@ pub(super) fn manifest(play: &Play<'_>) -> Result<Answer, Refusal> {
         recording.video_codec(),
         recording.width,
         recording.height,
-        play.bandwidth(&listing, true, false)
+        play.bandwidth(&listing, &[Track::Video])
     );
-    if play.stream.audio {
+    if play.stream.producer.has_audio() {
         adaptation_set(&mut out, play, &listing, "audio", 2);
         let _ = writeln!(
             out,
             "      <Representation id=\"2\" codecs=\"mp4a.40.2\" \
                  audioSamplingRate=\"{SAMPLE_RATE}\" bandwidth=\"{}\"/>\n    \
              </AdaptationSet>",
-            play.bandwidth(&listing, false, true)
+            play.bandwidth(&listing, &[Track::Audio])
         );
     }
     out.push_str("  </Period>\n</MPD>\n");

@@ -21,7 +21,7 @@ pub(super) fn master(play: &Play<'_>) -> Result<Answer, Refusal> {
     let url =
         |track: u32| format!("getHLSMediaPlaylist.m3u8?SessionToken={}&TrackNumber={track}", session.token);
     let mut out = String::from("#EXTM3U\n#EXT-X-VERSION:1\n");
-    let separate = stream.audio && !session.parameters.transport_stream;
+    let separate = stream.producer.has_audio() && !session.parameters.transport_stream;
     if separate {
         let _ = writeln!(
             out,
@@ -30,7 +30,7 @@ pub(super) fn master(play: &Play<'_>) -> Result<Answer, Refusal> {
             url(2)
         );
     }
-    let sound = if stream.audio { ",mp4a.40.2" } else { "" };
+    let sound = if stream.producer.has_audio() { ",mp4a.40.2" } else { "" };
     let group = if separate { ",AUDIO=\"audio\"" } else { "" };
     let _ = writeln!(
         out,
@@ -38,7 +38,7 @@ pub(super) fn master(play: &Play<'_>) -> Result<Answer, Refusal> {
         recording.video_codec(),
         recording.width,
         recording.height,
-        play.bandwidth(&listing, true, stream.audio)
+        play.bandwidth(&listing, stream.producer.tracks())
     );
     let _ = writeln!(out, "{}", url(1));
     Ok(Answer::bytes(TYPE, out))

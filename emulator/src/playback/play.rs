@@ -29,7 +29,7 @@ impl Play<'_> {
     pub(super) fn track(&self) -> Result<Track, Refusal> {
         match value(self.query, "TrackNumber") {
             Some("1") => Ok(Track::Video),
-            Some("2") if self.stream.audio => Ok(Track::Audio),
+            Some("2") if self.stream.producer.has_audio() => Ok(Track::Audio),
             _ => Err(Refusal::invalid("TrackNumber must be the number of a track.")),
         }
     }
@@ -91,7 +91,7 @@ impl Play<'_> {
         let start = self.session.offset(&fragment);
         Ok(Answer::bytes(
             "video/MP2T",
-            ts::fragment(fragment.recording(), self.stream.audio, fragment.index, start),
+            ts::fragment(fragment.recording(), self.stream.producer, fragment.index, start),
         ))
     }
 
@@ -101,16 +101,9 @@ impl Play<'_> {
     }
 
     /// Bits per second of what a player downloads, estimated from the first few fragments.
-    pub(super) fn bandwidth(&self, listing: &Listing, video: bool, audio: bool) -> u64 {
+    pub(super) fn bandwidth(&self, listing: &Listing, tracks: &[Track]) -> u64 {
         let sample = &listing.fragments[..listing.fragments.len().min(3)];
-        let bytes: usize = sample
-            .iter()
-            .map(|f| {
-                let recording = f.recording();
-                let all = recording.size(f.index, audio);
-                if video { all } else { all - recording.size(f.index, false) }
-            })
-            .sum();
+        let bytes: usize = sample.iter().map(|f| f.recording().size(f.index, tracks)).sum();
         bytes as u64 * 8000 / (FRAGMENT_MILLIS * sample.len() as u64)
     }
 }
