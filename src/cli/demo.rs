@@ -1,6 +1,6 @@
-//! `demo`: emulator, gateway, console and a development issuer on loopback, and what to try with them.
+//! `demo`: emulator, gateway, console and a development issuer on loopback, with commands to try.
 //!
-//! Everything it makes (keys, tokens, the configuration in force) lies in one folder, which it prints.
+//! All its files (keys, tokens, the configuration) are in one folder, which it prints.
 
 use crate::app;
 use crate::base::clock;
@@ -16,21 +16,27 @@ use std::time::{Duration, Instant};
 
 /// Try it: emulator, gateway, console and a development issuer on loopback, with three cameras
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  kvs-edge demo --listen 127.0.0.1:8080")]
+#[command(after_help = "\
+Examples:
+  kvs-edge demo                                        the console is at http://127.0.0.1:8080/
+  kvs-edge demo --listen 127.0.0.1:8000 --folder ./demo
+  kvs-edge demo --allow-faults                         then let a clip fail:
+    curl -X POST http://127.0.0.1:4567/_emulator/faults \\
+      -d '{\"operation\":\"GetClip\",\"fault\":{\"kind\":\"status\",\"status\":503},\"times\":1}'")]
 pub struct DemoArgs {
-    /// Where the gateway listens
+    /// The address of the gateway
     #[arg(long, default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// Where its admin surface listens; a free port if this one is taken
+    /// The address of the admin listener; another port if it is in use
     #[arg(long, default_value = "127.0.0.1:9090")]
     admin: SocketAddr,
-    /// Where the emulator listens; a free port if this one is taken
+    /// The address of the emulator; another port if it is in use
     #[arg(long, default_value = "127.0.0.1:4567")]
     emulator: SocketAddr,
-    /// Where keys, tokens and the configuration are put
+    /// The folder for keys, tokens and the configuration
     #[arg(long, value_name = "FOLDER")]
     folder: Option<PathBuf>,
-    /// Let the emulator take plans for faults
+    /// Accept fault plans at the emulator, from loopback only
     #[arg(long)]
     allow_faults: bool,
 }
@@ -39,19 +45,19 @@ const CONFIG: &str = include_str!("../../config/demo.toml");
 const POLICIES: &str = include_str!("../../config/policies/demo.cedar");
 const ISSUER: &str = "http://127.0.0.1/demo-issuer";
 const AUDIENCE: &str = "kvs-edge";
-/// How long the demo's tokens are good.
+/// The lifetime of the tokens.
 const TOKEN_LIFE: Duration = Duration::from_secs(12 * 3600);
-/// Name, groups, and what they may do in words.
-const PEOPLE: [(&str, &[&str], &str); 3] = [
+/// Name, groups, and a description of what the policies permit.
+const USERS: [(&str, &[&str], &str); 3] = [
     ("alice", &["investigators"], "every camera: live, archive, clips"),
     ("vera", &["viewers"], "cam-1 and cam-2, clips of up to ten minutes"),
     ("bob", &["guards"], "cam-1 live, nothing older"),
 ];
 
-/// Runs the demo until it is told to stop.
+/// Runs the demo until it is stopped.
 ///
 /// # Errors
-/// An address is taken, or the folder cannot be written.
+/// An address is in use, or the folder cannot be written.
 pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     super::setup::runtime()?.block_on(demo(args))
 }
@@ -71,7 +77,7 @@ async fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         ("KVS_EDGE__ADMIN__LISTEN", format!("\"{admin}\"")),
         ("KVS_EDGE__AWS__0__ENDPOINT_URL", format!("\"{}\"", emulator.url())),
     ];
-    // The demo's own addresses hold also when the file is reloaded.
+    // As overrides the addresses also apply after a reload of the file.
     let overrides = environment.map(|(name, value)| (name.to_owned(), value));
     let source = crate::config::ConfigSource::read(&folder.join("demo.toml"), overrides.into_iter())?;
     let running = app::start(source, app::Logging::AsConfigured).await?;
@@ -101,7 +107,7 @@ async fn start_emulator(args: &DemoArgs) -> anyhow::Result<emulator::Emulator> {
     emulator::start(config).await.context("the emulator cannot listen")
 }
 
-/// The address if nobody listens there, else any free port on the same interface.
+/// The address if it is free, else any free port of the same interface.
 fn free_or_any(wanted: SocketAddr) -> SocketAddr {
     match std::net::TcpListener::bind(wanted) {
         Ok(_) => wanted,
@@ -109,7 +115,7 @@ fn free_or_any(wanted: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Fills the folder. Keys stay from one demo to the next, so that tokens and playback URLs do too.
+/// Writes the files of the demo. Existing keys are kept, so that tokens and playback URLs stay valid.
 fn prepare(folder: &Path) -> anyhow::Result<()> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
     made.with_context(|| format!("cannot make {}", folder.display()))?;
@@ -128,7 +134,7 @@ fn prepare(folder: &Path) -> anyhow::Result<()> {
     }
     let issuer = issuer::Issuer::load_or_create(folder)?;
     fs::write(folder.join("jwks.json"), issuer.jwks())?;
-    for (name, groups, _) in PEOPLE {
+    for (name, groups, _) in USERS {
         let claims = issuer::Claims {
             issuer: ISSUER.to_owned(),
             audience: AUDIENCE.to_owned(),
@@ -142,7 +148,8 @@ fn prepare(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes a file that only its owner reads, without a line break at its end: SDKs take tokens as they are.
+/// Writes a file that only its owner can read. It ends without a line break, because SDKs send tokens as
+/// read.
 fn secret(path: &Path, text: &str) -> anyhow::Result<()> {
     use std::io::Write;
     let mut options = fs::OpenOptions::new();
@@ -150,7 +157,7 @@ fn secret(path: &Path, text: &str) -> anyhow::Result<()> {
     file.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Asks for cam-1 like a player until a playlist comes; gives the playback URL.
+/// Requests cam-1 as a player does until a playlist is there, and gives the playback URL.
 async fn wait_until_it_plays(public: SocketAddr, folder: &Path) -> anyhow::Result<String> {
     let client = Client::new(Options { allow_http: true, ..Options::default() })?;
     let token = fs::read_to_string(folder.join("alice.jwt"))?;
@@ -172,7 +179,7 @@ async fn wait_until_it_plays(public: SocketAddr, folder: &Path) -> anyhow::Resul
     }
 }
 
-/// A script for an unmodified boto3, and the environment that it and the AWS CLI need.
+/// Writes a script for an unmodified boto3, and the environment for it and for the AWS CLI.
 fn write_snippets(folder: &Path, public: SocketAddr) -> anyhow::Result<()> {
     let environment = format!(
         "export AWS_ENDPOINT_URL_KINESIS_VIDEO=http://{public}\n\
@@ -186,12 +193,14 @@ fn write_snippets(folder: &Path, public: SocketAddr) -> anyhow::Result<()> {
     Ok(())
 }
 
-const CLIP_SCRIPT: &str = r#"# An unmodified boto3 script: GetDataEndpoint, then GetClip. The JWT travels as session token; see env.sh.
+const CLIP_SCRIPT: &str = r#"# An unmodified boto3 script: GetDataEndpoint, then GetClip.
+# The JWT is the session token; see env.sh.
 import datetime
 import boto3
 
 now = datetime.datetime.now(datetime.timezone.utc)
-endpoint = boto3.client("kinesisvideo").get_data_endpoint(StreamName="cam-1", APIName="GET_CLIP")["DataEndpoint"]
+control = boto3.client("kinesisvideo")
+endpoint = control.get_data_endpoint(StreamName="cam-1", APIName="GET_CLIP")["DataEndpoint"]
 media = boto3.client("kinesis-video-archived-media", endpoint_url=endpoint)
 clip = media.get_clip(
     StreamName="cam-1",
@@ -218,7 +227,7 @@ fn invitation(
     took: Duration,
 ) -> String {
     let folder_shown = folder.display();
-    let people: String = PEOPLE
+    let users: String = USERS
         .iter()
         .map(|(name, _, may)| format!("  {name:<6} {may:<44} {folder_shown}/{name}.jwt\n"))
         .collect();
@@ -229,22 +238,23 @@ kvs-edge demo is ready after {seconds:.1} s. Ctrl-C ends it.
 Open
   console   http://{public}/
   metrics   http://{admin}/metrics
-  emulator  {emulator} (what stands in for AWS)
+  emulator  {emulator} (instead of AWS)
   settings  {folder_shown}/demo.toml and policies/demo.cedar (change them: they reload)
 
-People and their tokens, good for 12 hours
-{people}
+Users and their tokens, valid for 12 hours
+{users}
 Save the last minute of a camera as a clip
-  curl -fsS -H "Authorization: Bearer $(cat {folder_shown}/alice.jwt)" -o clip.mp4 "http://{public}/streams/cam-1/clip.mp4?start=$(date -d '-70 sec' +%s)&end=$(date -d '-10 sec' +%s)"
+  curl -fsS -H "Authorization: Bearer $(cat {folder_shown}/alice.jwt)" -o clip.mp4 \
+    "http://{public}/streams/cam-1/clip.mp4?start=$(date -d '-70 sec' +%s)&end=$(date -d '-10 sec' +%s)"
 
-Watch live in ffplay, VLC or mpv (this address is a key to cam-1, good for 12 hours)
+Watch live in ffplay, VLC or mpv (this URL opens cam-1 for 12 hours)
   ffplay "{play}"
 
 An unmodified AWS SDK or CLI
   . {folder_shown}/env.sh && python3 {folder_shown}/clip.py
   . {folder_shown}/env.sh && aws kinesisvideo list-streams
 
-See what it counts
+See the bytes that it served
   curl -s http://{admin}/metrics | grep kvs_edge_outgoing_bytes_total | grep -v ' 0$'
 "#,
         seconds = took.as_secs_f64()

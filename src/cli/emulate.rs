@@ -9,25 +9,34 @@ use std::process::ExitCode;
 /// Run a Kinesis Video Streams on loopback: real H.264 and AAC, SigV4 checked, faults on request
 #[derive(clap::Args)]
 #[command(after_help = "\
-Sign requests with the printed keys, service kinesisvideo. With --allow-faults, plan misbehaviour:
-  curl -X POST http://127.0.0.1:4567/_emulator/faults \\
-    -d '{\"operation\":\"GetClip\",\"fault\":{\"kind\":\"delay\",\"millis\":500},\"times\":1}'
+Sign requests with the printed keys, service kinesisvideo.
 
-Example:
-  kvs-edge emulate --listen 127.0.0.1:4567")]
+Examples:
+  kvs-edge emulate                                  cam-1, cam-2 and cam-3 on 127.0.0.1:4567
+  kvs-edge emulate --listen 127.0.0.1:5000 --config emulator.toml
+  kvs-edge emulate --allow-faults                   then delay the next clip by half a second:
+    curl -X POST http://127.0.0.1:4567/_emulator/faults \\
+      -d '{\"operation\":\"GetClip\",\"fault\":{\"kind\":\"delay\",\"millis\":500},\"times\":1}'
+    curl http://127.0.0.1:4567/_emulator/requests   what it counted
+
+A configuration, every key optional:
+  streams = [\"front-door\", \"yard\"]
+  producers = { yard = \"video_only\" }
+  retention_hours = 48
+  quotas = false")]
 pub struct EmulateArgs {
     /// Where to listen
     #[arg(long, default_value = "127.0.0.1:4567")]
     listen: SocketAddr,
-    /// Settings of the emulator itself, as TOML
+    /// Settings of the emulator, as TOML
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Take plans for faults at /_emulator/faults, from loopback only
+    /// Accept fault plans at /_emulator/faults, from loopback only
     #[arg(long)]
     allow_faults: bool,
 }
 
-/// Emulates until it is told to stop.
+/// Runs the emulator until Ctrl-C.
 ///
 /// # Errors
 /// The settings are wrong, or the address is taken.
