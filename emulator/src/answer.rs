@@ -1,4 +1,4 @@
-//! What the emulator says: an answer, or a refusal in KVS's error shape (docs/KVS.md 3.4, 3.5, 3.6).
+//! The responses of the emulator: an answer, or an error in KVS's form (docs/KVS.md 3.4, 3.5, 3.6).
 
 use super::json::Json;
 use super::quota::Connection;
@@ -6,20 +6,20 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use std::collections::BTreeMap;
 
-/// What KVS says to a path or a letter case that it does not know, with status 200: exactly these 90 bytes.
+/// The body that KVS sends with status 200 for an unknown path or letter case: exactly 90 bytes.
 pub(super) const UNKNOWN_OPERATION: &str =
     r#"{"Output":{"__type":"com.amazon.coral.service#UnknownOperationException"},"Version":"1.0"}"#;
 
-/// A complete answer, before the network has a say.
+/// A response before its common headers and faults.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) content_type: &'static str,
     /// The value of `x-amzn-ErrorType`.
     pub(super) error_type: Option<String>,
-    /// More headers, which take the place of those that every answer has.
+    /// Further headers; they replace those that every response has.
     pub(super) headers: HeaderMap,
     pub(super) content: Content,
-    /// Held until the body has left.
+    /// Counts against the connection limit until the body is sent.
     pub(super) connection: Option<Connection>,
 }
 
@@ -27,7 +27,7 @@ pub(super) struct Answer {
 pub(super) enum Content {
     /// Sent with its length.
     Whole(Bytes),
-    /// Sent chunked, length unknown.
+    /// Sent chunked.
     Parts(Box<dyn Iterator<Item = Bytes> + Send>),
 }
 
@@ -49,7 +49,7 @@ impl Answer {
         Self::bytes("application/json", json.to_string())
     }
 
-    /// 200, streamed.
+    /// 200 with a chunked body.
     pub(super) fn parts(
         content_type: &'static str,
         parts: impl Iterator<Item = Bytes> + Send + 'static,
@@ -57,7 +57,7 @@ impl Answer {
         Self { content: Content::Parts(Box::new(parts)), ..Self::bytes(content_type, Bytes::new()) }
     }
 
-    /// Anything.
+    /// Any status, headers and body.
     pub(super) fn raw(status: u16, headers: &BTreeMap<String, String>, body: &str) -> Self {
         let mut answer = Self::bytes("application/json", body.to_owned());
         answer.status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -71,15 +71,15 @@ impl Answer {
         answer
     }
 
-    /// The 90 bytes.
+    /// The 90 bytes for an unknown operation.
     pub(super) fn unknown_operation() -> Self {
         Self::bytes("application/json", UNKNOWN_OPERATION)
     }
 }
 
-/// Why not.
+/// An error of KVS: status, type and message.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Refusal {
+pub(super) struct KvsError {
     pub(super) status: u16,
     pub(super) kind: String,
     pub(super) message: String,
@@ -87,10 +87,10 @@ pub(super) struct Refusal {
 
 /// The tail of `x-amzn-ErrorType` for modelled errors.
 const SERVICE_URI: &str = "http://kinesisvideo.amazonaws.com/doc/2017-09-30/";
-/// The tail when the front end refuses before the service is asked.
+/// The tail of errors that the front end returns.
 const FRONT_URI: &str = "http://internal.amazon.com/coral/com.amazon.coral.service/";
 
-impl Refusal {
+impl KvsError {
     pub(super) fn new(status: u16, kind: &str, message: impl Into<String>) -> Self {
         Self { status, kind: kind.into(), message: message.into() }
     }
@@ -105,7 +105,7 @@ impl Refusal {
         Self::new(404, "ResourceNotFoundException", message)
     }
 
-    /// 404: no such stream.
+    /// 404 for a stream that does not exist.
     pub(super) fn no_stream() -> Self {
         Self::not_found("The requested stream is not found or not active.")
     }
@@ -120,7 +120,7 @@ impl Refusal {
         Self::new(400, "ClientLimitExceededException", message)
     }
 
-    /// Whether this is a throttle.
+    /// Whether this is a throttling error.
     pub(super) fn is_throttle(&self) -> bool {
         matches!(
             self.kind.as_str(),
@@ -128,7 +128,7 @@ impl Refusal {
         )
     }
 
-    /// The error on the wire.
+    /// The response.
     pub(super) fn answer(&self) -> Answer {
         let uri = if self.status == 403 { FRONT_URI } else { SERVICE_URI };
         Answer {
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn an_error_carries_its_type_with_a_tail_and_its_message_with_a_capital() {
-        let answer = Refusal::not_found("none").answer();
+        let answer = KvsError::not_found("none").answer();
         assert_eq!(
             answer.error_type.as_deref(),
             Some("ResourceNotFoundException:http://kinesisvideo.amazonaws.com/doc/2017-09-30/")

@@ -1,20 +1,20 @@
-//! The path of one request: find the operation, check the signature or the session, let the fault plan have
-//! its say, charge the quotas, answer, count.
+//! The path of one request: find the operation, check the signature or the session, apply the fault plan,
+//! charge the quotas, answer, count.
 
-use super::answer::{Answer, Refusal};
+use super::answer::{Answer, KvsError};
 use super::authenticate::authenticate;
+use super::body::{CountedFor, Cut, ResponseBody};
 use super::calls::{self, Call};
 use super::clock::now;
 use super::faults::Fault;
 use super::members::Members;
 use super::operation::{Operation, Plane};
-use super::outgoing::{Cut, Entry, Outgoing};
 use super::reset::Reset;
 use super::session::Session;
 use super::signature;
+use super::state::EmulatorState;
 use super::stream::Tenant;
-use super::world::World;
-use super::{credentials, operator, playback};
+use super::{admin, credentials, playback};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, header};
@@ -25,92 +25,97 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Largest request body: a thousand fragment numbers of 128 digits fit.
+/// Largest request body in bytes: 1000 fragment numbers of 128 digits fit.
 const BODY: usize = 256 * 1024;
 
-/// A request that was understood: what is asked, by whom, about which stream.
-struct Asked {
+/// A request whose signature or session is valid.
+struct ParsedRequest {
     operation: Operation,
     stream: Option<String>,
-    from: From,
+    payload: Payload,
 }
 
-enum From {
-    Caller { tenant: Tenant, body: Value },
-    Player { session: Arc<Session>, query: Vec<(String, String)> },
+enum Payload {
+    Call { tenant: Tenant, body: Value },
+    Playback { session: Arc<Session>, query: Vec<(String, String)> },
 }
 
 /// Answers one request.
 pub(super) async fn handle(
-    world: &Arc<World>,
+    state: &Arc<EmulatorState>,
     plane: Plane,
     peer: SocketAddr,
     reset: &Reset,
     request: Request<Incoming>,
-) -> Result<Response<Outgoing>, Reset> {
+) -> Result<Response<ResponseBody>, Reset> {
     let (parts, body) = request.into_parts();
     let body = match Limited::new(body, BODY).collect().await {
         Ok(body) => body.to_bytes(),
-        Err(_) => return Ok(respond(Refusal::new(413, "RequestEntityTooLarge", "").answer(), None)),
+        Err(_) => return Ok(respond(KvsError::new(413, "RequestEntityTooLarge", "").answer(), None)),
     };
-    let aside = operator::answer(world, peer, &parts, &body)
-        .or_else(|| credentials::answer(world, peer, &parts, &body));
-    if let Some(answer) = aside {
+    let other =
+        admin::answer(state, peer, &parts, &body).or_else(|| credentials::answer(state, peer, &parts, &body));
+    if let Some(answer) = other {
         return Ok(respond(answer, None));
     }
     if parts.method == Method::OPTIONS {
         return Ok(preflight());
     }
     let Some(operation) = Operation::find(plane, &parts.method, parts.uri.path()) else {
-        world.ledger().count("UnknownOperation", None, |count| count.requests += 1);
+        state.counters().count("UnknownOperation", None, |count| count.requests += 1);
         return Ok(respond(Answer::unknown_operation(), None));
     };
-    let asked = understand(world, operation, &parts, &body);
-    let stream = match &asked {
-        Ok(asked) => asked.stream.clone(),
+    let parsed = parse_request(state, operation, &parts, &body);
+    let stream = match &parsed {
+        Ok(parsed) => parsed.stream.clone(),
         Err(_) => None,
     };
-    world.ledger().count(operation.name(), stream.as_deref(), |count| count.requests += 1);
-    let faults = match &asked {
-        Ok(_) => world.plan().due(operation.name(), stream.as_deref()),
+    state.counters().count(operation.name(), stream.as_deref(), |count| count.requests += 1);
+    let faults = match &parsed {
+        Ok(_) => state.plan().due(operation.name(), stream.as_deref()),
         Err(_) => Vec::new(),
     };
-    let entry = Entry { world: world.clone(), operation: operation.name(), stream };
-    let answer = match asked {
-        Ok(asked) => match planned(world, &asked, &faults, reset).await? {
+    let counted_for = CountedFor { state: state.clone(), operation: operation.name(), stream };
+    let answer = match parsed {
+        Ok(parsed) => match faults_before_answer(state, &parsed, &faults, reset).await? {
             Some(answer) => Ok(answer),
-            None => unhurried(world, asked, &faults).await,
+            None => answer_without_blocking(state, parsed, &faults).await,
         },
-        Err(refusal) => Err(refusal),
+        Err(error) => Err(error),
     };
-    Ok(finish(world, answer, entry, &faults, reset))
+    Ok(finish(state, answer, counted_for, &faults, reset))
 }
 
-/// Who asks for what: a signed call, or a player with a session.
-fn understand(world: &World, operation: Operation, parts: &Parts, body: &Bytes) -> Result<Asked, Refusal> {
+/// Checks the signature of a call, or finds the session of a playback request.
+fn parse_request(
+    state: &EmulatorState,
+    operation: Operation,
+    parts: &Parts,
+    body: &Bytes,
+) -> Result<ParsedRequest, KvsError> {
     if operation.is_playback() {
         let query = query(parts);
-        let session = playback::session(world, &query)?;
-        world.ledger().resource(resource_name(parts.uri.path(), &query));
+        let session = playback::session(state, &query)?;
+        state.counters().resource(resource_name(parts.uri.path(), &query));
         let stream = Some(session.stream.clone());
-        return Ok(Asked { operation, stream, from: From::Player { session, query } });
+        return Ok(ParsedRequest { operation, stream, payload: Payload::Playback { session, query } });
     }
     if parts.headers.contains_key(header::AUTHORIZATION) {
-        world.ledger().headers(parts.headers.keys().map(header::HeaderName::as_str));
+        state.counters().headers(parts.headers.keys().map(header::HeaderName::as_str));
     }
-    let tenant = authenticate(world, "kinesisvideo", parts, body)?;
+    let tenant = authenticate(state, "kinesisvideo", parts, body)?;
     let text: &[u8] = if body.is_empty() { b"{}" } else { body };
     let body: Value = serde_json::from_slice(text)
-        .map_err(|e| Refusal::new(400, "SerializationException", format!("not JSON: {e}")))?;
-    world.ledger().members(operation.name(), &body);
+        .map_err(|e| KvsError::new(400, "SerializationException", format!("not JSON: {e}")))?;
+    state.counters().members(operation.name(), &body);
     let stream = calls::stream_name(Members::of(&body)?);
-    Ok(Asked { operation, stream, from: From::Caller { tenant, body } })
+    Ok(ParsedRequest { operation, stream, payload: Payload::Call { tenant, body } })
 }
 
-/// Faults that come before, or in the place of, an answer.
-async fn planned(
-    world: &World,
-    asked: &Asked,
+/// Applies the faults that delay or replace an answer.
+async fn faults_before_answer(
+    state: &EmulatorState,
+    parsed: &ParsedRequest,
     faults: &[Fault],
     reset: &Reset,
 ) -> Result<Option<Answer>, Reset> {
@@ -118,7 +123,7 @@ async fn planned(
         match fault {
             Fault::Delay { millis } => tokio::time::sleep(Duration::from_millis(*millis)).await,
             Fault::Status { status, kind, message } => {
-                return Ok(Some(Refusal::new(*status, kind, message).answer()));
+                return Ok(Some(KvsError::new(*status, kind, message).answer()));
             }
             Fault::Raw { status, headers, body } => return Ok(Some(Answer::raw(*status, headers, body))),
             Fault::Reset { after_bytes: 0 } => {
@@ -127,8 +132,8 @@ async fn planned(
             }
             Fault::UnknownOperation => return Ok(Some(Answer::unknown_operation())),
             Fault::ExpireSessions => {
-                world.expire_sessions(asked.stream.as_deref());
-                if matches!(asked.from, From::Player { .. }) {
+                state.expire_sessions(parsed.stream.as_deref());
+                if matches!(parsed.payload, Payload::Playback { .. }) {
                     return Ok(Some(playback::expired().answer()));
                 }
             }
@@ -138,50 +143,54 @@ async fn planned(
     Ok(None)
 }
 
-/// Pictures take time to make: they are made beside the connections of everybody else.
-async fn unhurried(world: &Arc<World>, asked: Asked, faults: &[Fault]) -> Result<Answer, Refusal> {
-    if asked.operation != Operation::GetImages {
-        return answer(world, asked, faults);
+/// Pictures take long to encode, so they are made on a thread for blocking work.
+async fn answer_without_blocking(
+    state: &Arc<EmulatorState>,
+    parsed: ParsedRequest,
+    faults: &[Fault],
+) -> Result<Answer, KvsError> {
+    if parsed.operation != Operation::GetImages {
+        return answer(state, parsed, faults);
     }
-    let (world, faults) = (world.clone(), faults.to_vec());
-    let made = tokio::task::spawn_blocking(move || answer(&world, asked, &faults)).await;
-    made.unwrap_or_else(|e| Err(Refusal::new(500, "InternalFailure", e.to_string())))
+    let (state, faults) = (state.clone(), faults.to_vec());
+    let made = tokio::task::spawn_blocking(move || answer(&state, parsed, &faults)).await;
+    made.unwrap_or_else(|e| Err(KvsError::new(500, "InternalFailure", e.to_string())))
 }
 
-fn answer(world: &World, asked: Asked, faults: &[Fault]) -> Result<Answer, Refusal> {
+fn answer(state: &EmulatorState, parsed: ParsedRequest, faults: &[Fault]) -> Result<Answer, KvsError> {
     let in_band_error = faults.iter().find_map(|fault| match fault {
         Fault::InBandError { code, id } => Some((code.clone(), id.clone())),
         _ => None,
     });
     let no_data = faults.contains(&Fault::NoData);
-    match asked.from {
-        From::Player { session, query } => {
-            playback::answer(world, asked.operation, &session, &query, no_data, now())
+    match parsed.payload {
+        Payload::Playback { session, query } => {
+            playback::answer(state, parsed.operation, &session, &query, no_data, now())
         }
-        From::Caller { tenant, body } => {
+        Payload::Call { tenant, body } => {
             let members = Members::of(&body)?;
-            let call = Call { world, tenant: &tenant, members, now: now(), no_data, in_band_error };
-            calls::answer(asked.operation, &call)
+            let call = Call { state, tenant: &tenant, members, now: now(), no_data, in_band_error };
+            calls::answer(parsed.operation, &call)
         }
     }
 }
 
-/// Turns an answer into a response whose body obeys the rest of the faults.
+/// Makes the response and applies the faults that concern its body.
 fn finish(
-    world: &Arc<World>,
-    answer: Result<Answer, Refusal>,
-    entry: Entry,
+    state: &Arc<EmulatorState>,
+    answer: Result<Answer, KvsError>,
+    counted_for: CountedFor,
     faults: &[Fault],
     reset: &Reset,
-) -> Response<Outgoing> {
-    let throttled = answer.as_ref().is_err_and(Refusal::is_throttle);
-    let answer = answer.unwrap_or_else(|refusal| refusal.answer());
+) -> Response<ResponseBody> {
+    let throttled = answer.as_ref().is_err_and(KvsError::is_throttle);
+    let answer = answer.unwrap_or_else(|error| error.answer());
     let failed = answer.status.as_u16() >= 400;
-    world.ledger().count(entry.operation, entry.stream.as_deref(), |count| {
+    state.counters().count(counted_for.operation, counted_for.stream.as_deref(), |count| {
         count.throttled += u64::from(throttled);
         count.failed += u64::from(failed);
     });
-    let mut response = respond(answer, Some(entry));
+    let mut response = respond(answer, Some(counted_for));
     let body = response.body_mut();
     for fault in faults {
         match fault {
@@ -195,8 +204,8 @@ fn finish(
 }
 
 /// Headers of every response (docs/KVS.md 3.4, 3.7).
-fn respond(answer: Answer, entry: Option<Entry>) -> Response<Outgoing> {
-    let mut body = Outgoing::new(answer.content, entry);
+fn respond(answer: Answer, counted_for: Option<CountedFor>) -> Response<ResponseBody> {
+    let mut body = ResponseBody::new(answer.content, counted_for);
     body.connection = answer.connection;
     let mut response = Response::new(body);
     *response.status_mut() = answer.status;
@@ -217,8 +226,8 @@ fn respond(answer: Answer, entry: Option<Entry>) -> Response<Outgoing> {
     response
 }
 
-/// A browser asks before it sends. The list of headers is finite: the SDK's own two are not on it.
-fn preflight() -> Response<Outgoing> {
+/// The answer to a CORS preflight. As at KVS, the list of headers lacks two that SDKs send.
+fn preflight() -> Response<ResponseBody> {
     let mut response = respond(Answer::bytes("text/plain", Bytes::new()), None);
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET,POST"));
@@ -235,7 +244,7 @@ fn preflight() -> Response<Outgoing> {
 /// A random UUID.
 fn request_id() -> String {
     let mut bytes = [0; 16];
-    // Without randomness the identifier is merely dull.
+    // Without randomness all identifiers are alike, which is harmless here.
     let _ = aws_lc_rs::rand::fill(&mut bytes);
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
@@ -243,7 +252,7 @@ fn request_id() -> String {
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 
-/// The query, decoded, in its own order.
+/// The query, decoded, in its original order.
 fn query(parts: &Parts) -> Vec<(String, String)> {
     let decode = |text: &str| String::from_utf8_lossy(&signature::decode(text)).into_owned();
     let pairs = parts.uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
@@ -253,7 +262,8 @@ fn query(parts: &Parts) -> Vec<(String, String)> {
         .collect()
 }
 
-/// A playback resource as the ledger names it: without directory and token, its query in alphabetical order.
+/// The name under which a playback resource is counted: no directory, no token, the query in alphabetical
+/// order.
 fn resource_name(path: &str, query: &[(String, String)]) -> String {
     let mut pairs: Vec<String> = query
         .iter()

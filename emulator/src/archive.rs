@@ -1,17 +1,17 @@
-//! What a stream has recorded, for any instant within its retention: computed, never stored.
+//! The fragments of a stream at any instant within its retention. They are computed, not stored.
 //!
-//! Time is cut into slots of one fragment, counted from the epoch, so that two emulators, or one before and
-//! after a restart, agree about every number. A stream has a fragment in each slot since its birth unless its
-//! camera was away. Footage of a gap may arrive late; late fragments carry producer times in the gap and
-//! server times when they came, as KVS has them (docs/KVS.md 4.1, 9.1).
+//! Time is divided into slots of one fragment, counted from 1970, so that two emulators, or one before and
+//! after a restart, give a fragment the same number. A stream has a fragment in each slot since it was
+//! created, except in gaps. Backfill is footage of a gap that is uploaded afterwards: its fragments have
+//! producer times in the gap and the server times of the upload, as at KVS (docs/KVS.md 4.1, 9.1).
 
 use super::clock::Millis;
 use super::media::{FRAGMENT_MILLIS, Recording};
-use super::number::{Number, mix};
+use super::number::{FragmentNumber, mix};
 
 /// How long after its last frame a fragment can be listed.
 const PERSIST_MILLIS: Millis = 120;
-/// How far apart late fragments arrive: KVS takes five a second (docs/KVS.md 6).
+/// The interval of backfilled fragments: KVS accepts five a second (docs/KVS.md 6).
 const LATE_STEP: Millis = 200;
 
 /// Which clock a range is compared with.
@@ -19,27 +19,27 @@ const LATE_STEP: Millis = 200;
 pub(super) enum Selector {
     /// When KVS began to receive a fragment.
     Server,
-    /// When the camera says that it began.
+    /// When a fragment began by the clock of the camera.
     Producer,
 }
 
 /// One recorded fragment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Fragment {
-    /// Its place in the endless loop.
+    /// Its position in the endless loop.
     pub(super) index: u64,
-    /// When it began, says the camera.
+    /// When it began by the clock of the camera.
     pub(super) producer: Millis,
     /// When it began to arrive.
     pub(super) server: Millis,
-    /// Its number.
-    pub(super) number: Number,
-    /// Which codec settings it was made with: 0, then one more with each change.
+    /// Its fragment number.
+    pub(super) number: FragmentNumber,
+    /// The number of changes of codec settings before it.
     pub(super) codec: u32,
-    /// Which recording it shows.
+    /// The recording that it shows.
     pub(super) recording: usize,
-    /// Whether it was uploaded after the fact.
-    pub(super) late: bool,
+    /// Whether it was uploaded afterwards.
+    pub(super) backfilled: bool,
 }
 
 impl Fragment {
@@ -51,18 +51,18 @@ impl Fragment {
         }
     }
 
-    /// From when on it can be listed and fetched.
+    /// When it can be listed and fetched.
     pub(super) fn ready(&self) -> Millis {
-        if self.late { self.server } else { self.server + FRAGMENT_MILLIS + PERSIST_MILLIS }
+        if self.backfilled { self.server } else { self.server + FRAGMENT_MILLIS + PERSIST_MILLIS }
     }
 
-    /// What the camera sent.
+    /// The recording that holds its samples.
     pub(super) fn recording(&self) -> &'static Recording {
         Recording::of(self.recording)
     }
 }
 
-/// Footage of `[from, to)` that arrives from `at` on.
+/// Footage of `[from, to)` that is uploaded from `at` on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Backfill {
     pub(super) from: Millis,
@@ -70,34 +70,34 @@ pub(super) struct Backfill {
     pub(super) at: Millis,
 }
 
-/// The life of one stream's camera.
+/// What determines the fragments of one stream.
 #[derive(Clone, Debug)]
 pub(super) struct Archive {
-    /// Names the stream in its fragment numbers.
+    /// Identifies the stream in its fragment numbers.
     pub(super) seed: u64,
-    /// Nothing is older.
-    pub(super) birth: Millis,
-    /// Hours that KVS keeps; 0 keeps nothing.
+    /// The camera recorded nothing before.
+    pub(super) first_recorded: Millis,
+    /// The retention; 0 keeps nothing.
     pub(super) retention_hours: u64,
     /// From the camera to KVS.
     pub(super) latency: Millis,
-    /// Added to the latency, between 0 and this, differently for each fragment. Less than a fragment.
+    /// The latency of a fragment is longer by up to this. Less than the length of a fragment.
     pub(super) jitter: Millis,
-    /// When the camera was away; an end of `Millis::MAX` means still.
+    /// When the camera did not record. The end `Millis::MAX` stands for a gap that has not ended.
     pub(super) gaps: Vec<(Millis, Millis)>,
-    /// What came late.
+    /// Footage that is uploaded afterwards.
     pub(super) backfills: Vec<Backfill>,
-    /// When the camera changed its codec settings, ascending.
+    /// When the codec settings changed, in ascending order.
     pub(super) codec_changes: Vec<Millis>,
-    /// Which recording, and where in it slot 0 lies: cameras differ.
+    /// The recording of the camera, and the position in its loop at slot 0.
     pub(super) recording: usize,
-    pub(super) phase: u64,
+    pub(super) loop_offset: u64,
 }
 
 impl Archive {
     /// The oldest instant that is kept at `now`.
     pub(super) fn head(&self, now: Millis) -> Millis {
-        self.birth.max(now.saturating_sub(self.retention_hours * 3_600_000))
+        self.first_recorded.max(now.saturating_sub(self.retention_hours * 3_600_000))
     }
 
     /// Every fragment that is ready at `now` and starts within `[from, to]` on the selected clock, in the
@@ -112,7 +112,7 @@ impl Archive {
         };
         let (first, last) = (first.max(head) / FRAGMENT_MILLIS, last.min(now) / FRAGMENT_MILLIS);
         let mut found: Vec<Fragment> = (first..=last.max(first)).filter_map(|slot| self.live(slot)).collect();
-        found.extend(self.late());
+        found.extend(self.backfilled());
         found.retain(|f| (from..=to).contains(&f.start(selector)) && f.server >= head && f.ready() <= now);
         found.sort_unstable_by_key(|f| f.number);
         found
@@ -131,30 +131,33 @@ impl Archive {
     }
 
     /// The fragment with this number, if it exists and is ready at `now`.
-    pub(super) fn find(&self, number: Number, now: Millis) -> Option<Fragment> {
+    pub(super) fn find(&self, number: FragmentNumber, now: Millis) -> Option<Fragment> {
         let kept = |f: &Fragment| f.number == number && f.server >= self.head(now) && f.ready() <= now;
         let live = (number.counter <= now / FRAGMENT_MILLIS).then(|| self.live(number.counter)).flatten();
-        live.into_iter().chain(self.late()).find(kept)
+        live.into_iter().chain(self.backfilled()).find(kept)
     }
 
-    /// Whether a number can only have come from this stream.
-    pub(super) fn owns(&self, number: Number) -> bool {
-        Number::new(self.seed, number.counter, number.server_millis) == number
+    /// Whether this stream issues a number, at any time.
+    pub(super) fn issued(&self, number: FragmentNumber) -> bool {
+        FragmentNumber::new(self.seed, number.counter, number.server_millis) == number
     }
 
-    /// What the camera recorded in this slot and sent at once.
+    /// The fragment that the camera sent as it recorded this slot.
     fn live(&self, slot: u64) -> Option<Fragment> {
         let start = slot * FRAGMENT_MILLIS;
-        if start < self.birth || self.away(start) {
+        if start < self.first_recorded || self.in_gap(start) {
             return None;
         }
-        let jitter =
-            if self.jitter == 0 { 0 } else { mix(slot ^ self.phase) % self.jitter.min(FRAGMENT_MILLIS) };
+        let jitter = if self.jitter == 0 {
+            0
+        } else {
+            mix(slot ^ self.loop_offset) % self.jitter.min(FRAGMENT_MILLIS)
+        };
         Some(self.fragment(slot, start + self.latency + jitter, false))
     }
 
-    /// What came late, all of it.
-    fn late(&self) -> impl Iterator<Item = Fragment> {
+    /// All backfilled fragments.
+    fn backfilled(&self) -> impl Iterator<Item = Fragment> {
         self.backfills.iter().flat_map(move |backfill| {
             let slots = backfill.from.div_ceil(FRAGMENT_MILLIS)..backfill.to / FRAGMENT_MILLIS;
             let arrival = move |n: usize| backfill.at + n as u64 * LATE_STEP;
@@ -162,23 +165,23 @@ impl Archive {
         })
     }
 
-    fn fragment(&self, slot: u64, server: Millis, late: bool) -> Fragment {
+    fn fragment(&self, slot: u64, server: Millis, backfilled: bool) -> Fragment {
         let producer = slot * FRAGMENT_MILLIS;
-        // Equal counters are ordered by server time, which stands next in the number.
+        // Equal counters are ordered by server time, which is the next part of the number.
         let counter = server.saturating_sub(self.latency) / FRAGMENT_MILLIS;
         let codec = self.codec_changes.iter().filter(|at| **at <= producer).count();
         Fragment {
-            index: slot + self.phase,
+            index: slot + self.loop_offset,
             producer,
             server,
-            number: Number::new(self.seed, counter, server),
+            number: FragmentNumber::new(self.seed, counter, server),
             codec: codec as u32,
             recording: self.recording + codec,
-            late,
+            backfilled,
         }
     }
 
-    fn away(&self, start: Millis) -> bool {
+    fn in_gap(&self, start: Millis) -> bool {
         self.gaps.iter().any(|&(from, to)| start < to && start + FRAGMENT_MILLIS > from)
     }
 }
@@ -193,7 +196,7 @@ mod tests {
     fn archive() -> Archive {
         Archive {
             seed: 1,
-            birth: NOW - 25 * 3_600_000,
+            first_recorded: NOW - 25 * 3_600_000,
             retention_hours: 24,
             latency: 137,
             jitter: 0,
@@ -201,7 +204,7 @@ mod tests {
             backfills: Vec::new(),
             codec_changes: Vec::new(),
             recording: 0,
-            phase: 3,
+            loop_offset: 3,
         }
     }
 
@@ -252,7 +255,7 @@ mod tests {
             let expected: Vec<_> = all.iter().copied().filter(|f| (from..=to).contains(&f.server)).collect();
             prop_assert_eq!(&some, &expected);
             prop_assert!(all.windows(2).all(|w| w[0].server < w[1].server));
-            prop_assert!(all.iter().all(|f| it.owns(f.number) && it.find(f.number, NOW) == Some(*f)));
+            prop_assert!(all.iter().all(|f| it.issued(f.number) && it.find(f.number, NOW) == Some(*f)));
         }
     }
 }

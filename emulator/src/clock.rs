@@ -1,4 +1,4 @@
-//! Time as the emulator counts it, and the one text form in which KVS, STS and playlists show it.
+//! The clock, and the text form of times in KVS, STS and playlists.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -7,7 +7,7 @@ pub type Millis = u64;
 
 const DAY: Millis = 86_400_000;
 
-/// The system's clock.
+/// The system clock.
 pub(crate) fn now() -> Millis {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

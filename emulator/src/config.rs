@@ -6,56 +6,56 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
-/// What the local KVS is like.
+/// Settings of a local KVS.
 #[derive(Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Where it listens; port 0 takes a free one.
+    /// The address to listen on; port 0 takes a free port.
     pub listen: SocketAddr,
-    /// Whether `/_emulator/faults` may plan faults.
+    /// Whether `/_emulator/faults` accepts fault plans.
     pub allow_faults: bool,
-    /// The region of its streams, and the one that signatures must be made for.
+    /// The region of the streams, and of the signatures that are accepted.
     pub region: String,
-    /// The account that its streams belong to: 12 digits.
+    /// The account of the streams: 12 digits.
     pub account: String,
-    /// The access key ID that may sign.
+    /// The access key ID of accepted signatures.
     pub access_key: String,
-    /// Its secret.
+    /// The secret access key of `access_key`.
     pub secret_key: String,
-    /// Names of its streams.
+    /// Names of the streams.
     pub streams: Vec<String>,
-    /// Producers of streams by their names, in every account; the default one if absent.
+    /// Producers by stream name, in every account. A stream that is absent has `Producer::default()`.
     pub producers: BTreeMap<String, Producer>,
-    /// More accounts, or regions, each with streams of its own.
+    /// Further accounts or regions, each with its own streams.
     pub accounts: Vec<Account>,
-    /// The creation time in every clip, so that the same call gives the same bytes; the time of the call if
-    /// absent.
+    /// The creation time in every clip, in milliseconds since 1970, so that the same call gives the same
+    /// bytes. The time of the call if absent.
     pub clip_creation_time: Option<Millis>,
-    /// What GetDataEndpoint answers; the address it is bound to if absent.
+    /// The URL that GetDataEndpoint returns; the bound address if absent.
     pub public_endpoint: Option<String>,
-    /// Whether data operations live at another port than control operations, and each port answers those of
-    /// the other with the 90 bytes of docs/KVS.md 3.6.
+    /// Whether data operations have a port of their own. Each port then answers operations of the other with
+    /// the 90 bytes of docs/KVS.md 3.6.
     pub separate_data_plane: bool,
-    /// Text of at most 36 characters of `[A-Za-z0-9_-]` that every session token contains, for leak tests.
+    /// Text that every session token contains, for leak tests: at most 36 characters of `[A-Za-z0-9_-]`.
     pub canary: Option<String>,
-    /// Sessions end after this many seconds, whatever was asked for.
+    /// An upper bound for the lifetime of sessions, in seconds.
     pub max_session_seconds: Option<u64>,
-    /// Temporary credentials end after this many seconds, whatever was asked for.
+    /// An upper bound for the lifetime of temporary credentials, in seconds.
     pub max_credential_seconds: Option<u64>,
-    /// The external ID without which no role is given out.
+    /// The external ID that AssumeRole requires.
     pub external_id: Option<String>,
-    /// Whether requests beyond KVS's quotas are refused.
+    /// Whether requests over KVS's quotas are refused.
     pub quotas: bool,
-    /// KVS's quotas times this.
+    /// A factor for KVS's quotas.
     pub quota_scale: f64,
-    /// How long the streams keep what they record.
+    /// The retention of every stream.
     pub retention_hours: u64,
-    /// Since how many hours the cameras have been recording.
+    /// For how many hours the cameras have recorded when the emulator starts.
     pub history_hours: u64,
-    /// When its streams were created, whatever `history_hours` says: an emulator that starts again in another
-    /// hour then has the streams it had.
+    /// When the streams were created, in milliseconds since 1970, instead of `history_hours`. An emulator
+    /// that restarts in another hour then has streams of the same ARN.
     pub created: Option<Millis>,
-    /// How much the time from camera to KVS varies, in milliseconds below 2048.
+    /// How much the latency from camera to KVS varies, in milliseconds, less than 2048.
     pub jitter_millis: u64,
     /// Whether playlists name the codec epoch of an init fragment (`SequenceNumber`), as seen in 2023.
     pub init_sequence_number: bool,
@@ -91,20 +91,20 @@ impl Default for Config {
     }
 }
 
-/// Another account of the emulator.
+/// A further account of the emulator.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Account {
-    /// Twelve digits.
+    /// The account number: 12 digits.
     pub account: String,
-    /// The region of its streams; the main one if absent.
+    /// The region of the streams; that of the configuration if absent.
     #[serde(default)]
     pub region: Option<String>,
-    /// The access key ID that may sign.
+    /// The access key ID of accepted signatures.
     pub access_key: String,
-    /// Its secret.
+    /// The secret access key of `access_key`.
     pub secret_key: String,
-    /// Names of its streams.
+    /// Names of the streams.
     pub streams: Vec<String>,
 }
 

@@ -1,5 +1,6 @@
-//! Where clients get temporary credentials: STS (AssumeRole, AssumeRoleWithWebIdentity, GetCallerIdentity),
-//! the container endpoint of ECS, and instance metadata of EC2. Just enough for an AWS SDK's default chain.
+//! Sources of temporary credentials: STS (AssumeRole, AssumeRoleWithWebIdentity, GetCallerIdentity), the
+//! container endpoint of ECS, and instance metadata of EC2. They suffice for the default credential chain of
+//! an AWS SDK.
 //!
 //! | Variable | Value |
 //! |---|---|
@@ -7,12 +8,12 @@
 //! | `AWS_CONTAINER_CREDENTIALS_FULL_URI` | its URL and `/_emulator/credentials` |
 //! | `AWS_EC2_METADATA_SERVICE_ENDPOINT` | its URL |
 
-use super::answer::{Answer, Refusal};
+use super::answer::{Answer, KvsError};
 use super::authenticate::authenticate;
 use super::clock::{Millis, now, rfc3339};
 use super::json::Json;
-use super::signature::{Key, decode, hex};
-use super::world::World;
+use super::signature::{SigningKey, decode, hex};
+use super::state::EmulatorState;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -20,36 +21,36 @@ use http::request::Parts;
 use http::{Method, StatusCode, header};
 use std::net::SocketAddr;
 
-/// How long credentials last unless something else is asked for: those of a role, and those of a machine.
+/// Default lifetimes of the credentials of a role and of a machine.
 const ROLE_SECONDS: u64 = 3600;
 const MACHINE_SECONDS: u64 = 21_600;
-/// The role of the machine that the metadata service speaks of.
+/// The role in the instance metadata.
 const ROLE: &str = "kvs-edge";
 const STS_XMLNS: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 
-/// Answers requests for credentials; `None` is another kind of request.
-pub(super) fn answer(world: &World, peer: SocketAddr, parts: &Parts, body: &Bytes) -> Option<Answer> {
+/// Answers requests for credentials; `None` for all others.
+pub(super) fn answer(state: &EmulatorState, peer: SocketAddr, parts: &Parts, body: &Bytes) -> Option<Answer> {
     let path = parts.uri.path();
     let form = parts
         .headers
         .get(header::CONTENT_TYPE)
         .is_some_and(|kind| kind.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
     if parts.method == Method::POST && path == "/" && form {
-        return Some(sts(world, parts, body));
+        return Some(sts(state, parts, body));
     }
     if peer.ip().is_loopback() && path.starts_with("/latest/") {
-        world.ledger().count("InstanceMetadata", None, |count| count.requests += 1);
-        return Some(metadata(world, &parts.method, path));
+        state.counters().count("InstanceMetadata", None, |count| count.requests += 1);
+        return Some(metadata(state, &parts.method, path));
     }
     None
 }
 
-/// What the container endpoint answers.
-pub(super) fn container(world: &World) -> Answer {
-    world.ledger().count("ContainerCredentials", None, |count| count.requests += 1);
-    let issued = Issued::new(world, &world.config.account, MACHINE_SECONDS);
+/// The answer of the container endpoint.
+pub(super) fn container(state: &EmulatorState) -> Answer {
+    state.counters().count("ContainerCredentials", None, |count| count.requests += 1);
+    let issued = Issued::new(state, &state.config.account, MACHINE_SECONDS);
     Answer::json(&Json::object([
-        ("RoleArn", Json::text(format!("arn:aws:iam::{}:role/{ROLE}", world.config.account))),
+        ("RoleArn", Json::text(format!("arn:aws:iam::{}:role/{ROLE}", state.config.account))),
         ("AccessKeyId", Json::Text(issued.id)),
         ("SecretAccessKey", Json::Text(issued.secret)),
         ("Token", Json::Text(issued.token)),
@@ -57,7 +58,7 @@ pub(super) fn container(world: &World) -> Answer {
     ]))
 }
 
-fn metadata(world: &World, method: &Method, path: &str) -> Answer {
+fn metadata(state: &EmulatorState, method: &Method, path: &str) -> Answer {
     const CREDENTIALS: &str = "/latest/meta-data/iam/security-credentials/";
     match (method, path) {
         (&Method::PUT, "/latest/api/token") => {
@@ -66,11 +67,11 @@ fn metadata(world: &World, method: &Method, path: &str) -> Answer {
             answer
         }
         (&Method::GET, "/latest/meta-data/placement/region") => {
-            Answer::bytes("text/plain", world.config.region.clone())
+            Answer::bytes("text/plain", state.config.region.clone())
         }
         (&Method::GET, CREDENTIALS) => Answer::bytes("text/plain", ROLE),
         (&Method::GET, path) if path.strip_prefix(CREDENTIALS) == Some(ROLE) => {
-            let issued = Issued::new(world, &world.config.account, MACHINE_SECONDS);
+            let issued = Issued::new(state, &state.config.account, MACHINE_SECONDS);
             Answer::json(&Json::object([
                 ("Code", Json::text("Success")),
                 ("Type", Json::text("AWS-HMAC")),
@@ -85,7 +86,7 @@ fn metadata(world: &World, method: &Method, path: &str) -> Answer {
     }
 }
 
-/// Temporary credentials that were just made.
+/// New temporary credentials.
 struct Issued {
     id: String,
     secret: String,
@@ -94,10 +95,10 @@ struct Issued {
 }
 
 impl Issued {
-    fn new(world: &World, account: &str, seconds: u64) -> Self {
-        let seconds = world.config.max_credential_seconds.map_or(seconds, |most| most.min(seconds));
+    fn new(state: &EmulatorState, account: &str, seconds: u64) -> Self {
+        let seconds = state.config.max_credential_seconds.map_or(seconds, |most| most.min(seconds));
         let mut random = [0; 48];
-        // Keys of a stand-in: without randomness they are merely guessable.
+        // Without randomness these keys can be guessed, which is harmless in an emulator.
         let _ = aws_lc_rs::rand::fill(&mut random);
         let id = format!("ASIA{}", hex(&random[..8]).to_uppercase());
         let issued = Self {
@@ -106,9 +107,9 @@ impl Issued {
             token: STANDARD.encode(&random[8..48]),
             expires: now() + seconds * 1000,
         };
-        world.issue(
+        state.issue(
             id,
-            Key {
+            SigningKey {
                 secret: issued.secret.clone(),
                 token: Some(issued.token.clone()),
                 expires: Some(issued.expires),
@@ -124,10 +125,10 @@ fn time(millis: Millis) -> String {
     rfc3339(millis / 1000 * 1000).replace(".000Z", "Z")
 }
 
-/// A form, decoded.
-struct Form(Vec<(String, String)>);
+/// A decoded form body.
+struct FormBody(Vec<(String, String)>);
 
-impl Form {
+impl FormBody {
     fn read(body: &[u8]) -> Self {
         let text = String::from_utf8_lossy(body).replace('+', " ");
         let decode = |text: &str| String::from_utf8_lossy(&decode(text)).into_owned();
@@ -140,48 +141,48 @@ impl Form {
     }
 }
 
-fn sts(world: &World, parts: &Parts, body: &Bytes) -> Answer {
-    let form = Form::read(body);
+fn sts(state: &EmulatorState, parts: &Parts, body: &Bytes) -> Answer {
+    let form = FormBody::read(body);
     let action = form.get("Action").to_owned();
-    world.ledger().count(&action, None, |count| count.requests += 1);
-    // A web identity proves itself by its token; everybody else signs.
+    state.counters().count(&action, None, |count| count.requests += 1);
+    // AssumeRoleWithWebIdentity is authenticated by its token, everything else by a signature.
     let caller = match action.as_str() {
-        "AssumeRoleWithWebIdentity" => Ok(world.config.account.clone()),
-        _ => authenticate(world, "sts", parts, body).map(|(account, _)| account),
+        "AssumeRoleWithWebIdentity" => Ok(state.config.account.clone()),
+        _ => authenticate(state, "sts", parts, body).map(|(account, _)| account),
     };
     let result = caller.and_then(|account| match action.as_str() {
-        "AssumeRole" | "AssumeRoleWithWebIdentity" => assume(world, &action, &form),
+        "AssumeRole" | "AssumeRoleWithWebIdentity" => assume(state, &action, &form),
         "GetCallerIdentity" => Ok(identity(&account)),
-        _ => Err(Refusal::new(400, "InvalidAction", "Could not find operation")),
+        _ => Err(KvsError::new(400, "InvalidAction", "Could not find operation")),
     });
     match result {
         Ok(xml) => Answer::bytes("text/xml", xml),
-        Err(refusal) => failure(world, &action, &refusal),
+        Err(error) => failure(state, &action, &error),
     }
 }
 
-fn assume(world: &World, action: &str, form: &Form) -> Result<String, Refusal> {
+fn assume(state: &EmulatorState, action: &str, form: &FormBody) -> Result<String, KvsError> {
     let (role, session) = (form.get("RoleArn"), form.get("RoleSessionName"));
     let mut parts = role.split(':');
-    let account = parts.nth(4).filter(|account| world.has_account(account));
+    let account = parts.nth(4).filter(|account| state.has_account(account));
     let name = parts.next().and_then(|resource| resource.strip_prefix("role/"));
     let denied = || {
         let message = format!("User is not authorized to perform: sts:{action} on resource: {role}");
-        Refusal::denied("AccessDenied", message)
+        KvsError::denied("AccessDenied", message)
     };
     let (account, name) = account.zip(name).ok_or_else(denied)?;
     if session.is_empty() {
-        return Err(Refusal::new(400, "ValidationError", "RoleSessionName must not be empty"));
+        return Err(KvsError::new(400, "ValidationError", "RoleSessionName must not be empty"));
     }
-    let wanted = world.config.external_id.as_deref().filter(|_| action == "AssumeRole");
+    let wanted = state.config.external_id.as_deref().filter(|_| action == "AssumeRole");
     if wanted.is_some_and(|wanted| wanted != form.get("ExternalId")) {
         return Err(denied());
     }
     if action == "AssumeRoleWithWebIdentity" && form.get("WebIdentityToken").is_empty() {
-        return Err(Refusal::new(400, "InvalidIdentityToken", "No token"));
+        return Err(KvsError::new(400, "InvalidIdentityToken", "No token"));
     }
     let seconds = form.get("DurationSeconds").parse().unwrap_or(ROLE_SECONDS);
-    let Issued { id, secret, token, expires } = Issued::new(world, account, seconds);
+    let Issued { id, secret, token, expires } = Issued::new(state, account, seconds);
     let expiration = time(expires);
     Ok(format!(
         "<{action}Response xmlns=\"{STS_XMLNS}\"><{action}Result>\
@@ -204,14 +205,14 @@ fn identity(account: &str) -> String {
 }
 
 /// STS's errors are XML, and their names have no `Exception` at the end.
-fn failure(world: &World, action: &str, refusal: &Refusal) -> Answer {
-    world.ledger().count(action, None, |count| count.failed += 1);
-    let code = refusal.kind.strip_suffix("Exception").unwrap_or(&refusal.kind);
-    let message = refusal.message.replace('&', "&amp;").replace('<', "&lt;");
+fn failure(state: &EmulatorState, action: &str, error: &KvsError) -> Answer {
+    state.counters().count(action, None, |count| count.failed += 1);
+    let code = error.kind.strip_suffix("Exception").unwrap_or(&error.kind);
+    let message = error.message.replace('&', "&amp;").replace('<', "&lt;");
     let xml = format!(
         "<ErrorResponse xmlns=\"{STS_XMLNS}\"><Error><Type>Sender</Type><Code>{code}</Code>\
          <Message>{message}</Message></Error><RequestId>emulator</RequestId></ErrorResponse>"
     );
-    let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST);
+    let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_REQUEST);
     Answer { status, ..Answer::bytes("text/xml", xml) }
 }

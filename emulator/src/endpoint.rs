@@ -1,5 +1,4 @@
-//! Where GetDataEndpoint sends clients, and the data plane's own listener where it is apart from the control
-//! plane.
+//! The URL that GetDataEndpoint returns, and the listener of a data plane with a port of its own.
 
 use super::lock::lock;
 use std::net::IpAddr;
@@ -11,7 +10,7 @@ use tokio::sync::mpsc;
 #[derive(Default)]
 pub(super) struct Endpoint {
     url: Mutex<String>,
-    /// Takes each new listener to the task that serves the data plane.
+    /// Sends each new listener to the task that serves the data plane.
     listeners: Mutex<Option<mpsc::UnboundedSender<TcpListener>>>,
 }
 
@@ -24,7 +23,7 @@ impl Endpoint {
         *lock(&self.url) = url;
     }
 
-    /// Gives the data plane a port of its own. What is received is to be served, the newest listener alone.
+    /// Gives the data plane a port of its own. Of the received listeners only the newest is to be served.
     ///
     /// # Errors
     /// No port is free.

@@ -1,45 +1,45 @@
-//! Misbehaviour by plan and by seed: which request meets which fault (`POST /_emulator/faults`).
+//! The fault plan: which requests get which fault (`POST /_emulator/faults`).
 //!
-//! A rule names an operation (`*` for every one), perhaps a stream, how many matching requests to let pass
-//! first, how many to spoil, and perhaps a probability with a seed; the same requests in the same order then
-//! meet the same faults.
+//! A rule has an operation (`*` for all) and optionally a stream, a number of matching requests to skip, a
+//! number of requests to affect, and a probability with a seed. The same requests in the same order get the
+//! same faults.
 
 use super::number::mix;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// One line of the plan.
+/// One rule of the plan.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Rule {
+pub(super) struct FaultRule {
     /// CloudWatch's name of the operation or resource, such as `GetClip` or `GetMP4MediaFragment`, or `*`.
     pub(super) operation: String,
     /// Only for this stream.
     #[serde(default)]
     pub(super) stream: Option<String>,
-    /// What happens.
+    /// The fault.
     pub(super) fault: Fault,
-    /// To how many requests; to all if absent.
+    /// How many requests get it; all if absent.
     #[serde(default)]
     pub(super) times: Option<u64>,
-    /// How many matching requests pass before.
+    /// How many matching requests are skipped first.
     #[serde(default)]
     pub(super) skip: u64,
-    /// From 0 to 1: the share of matching requests that is spoilt. All if absent.
+    /// The share of matching requests that get it, from 0 to 1; all if absent.
     #[serde(default)]
     pub(super) probability: Option<f64>,
-    /// Which share.
+    /// Selects the requests of `probability`.
     #[serde(default)]
     pub(super) seed: u64,
 }
 
-/// What happens to a request.
+/// What is done to a request.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum Fault {
-    /// The answer comes later.
+    /// The answer is delayed.
     Delay { millis: u64 },
-    /// An error answer in KVS's shape.
+    /// An error in KVS's form.
     Status {
         status: u16,
         #[serde(default = "internal_failure", rename = "type")]
@@ -47,7 +47,7 @@ pub(super) enum Fault {
         #[serde(default)]
         message: String,
     },
-    /// This answer, word for word: for shapes that KVS has had or may have.
+    /// This answer exactly, for forms that KVS had or could have.
     Raw {
         status: u16,
         #[serde(default)]
@@ -55,27 +55,27 @@ pub(super) enum Fault {
         #[serde(default)]
         body: String,
     },
-    /// The connection is reset after so many bytes of the body; 0 resets it instead of an answer.
+    /// The connection is reset after this many bytes of the body; 0 resets it before an answer.
     Reset {
         #[serde(default)]
         after_bytes: u64,
     },
-    /// The body ends after so many bytes: short of its announced length, or without its last chunk.
+    /// The body ends after this many bytes, before its announced length or without its last chunk.
     Truncate { after_bytes: u64 },
-    /// The body arrives this slowly.
+    /// The body is sent slowly.
     Trickle { bytes_per_second: u64 },
     /// The 90 bytes with status 200.
     UnknownOperation,
-    /// GetMediaForFragmentList: an error chunk stands in the place of the first fragment.
+    /// GetMediaForFragmentList: an error chunk replaces the first fragment.
     InBandError {
         #[serde(default = "fragment_not_found")]
         code: String,
         #[serde(default = "three_thousand")]
         id: String,
     },
-    /// All playback sessions of the stream, or all if it is not known, have expired.
+    /// All playback sessions of the stream expire, or all sessions if the request has no stream.
     ExpireSessions,
-    /// As if the stream had recorded nothing.
+    /// The stream has no fragments.
     NoData,
 }
 
@@ -91,52 +91,52 @@ fn three_thousand() -> String {
     "3000".to_owned()
 }
 
-/// The rules in force, with what they have seen.
+/// The rules with their counters.
 #[derive(Debug, Default)]
-pub(super) struct Plan {
-    rules: Vec<(Rule, Seen)>,
+pub(super) struct FaultPlan {
+    rules: Vec<(FaultRule, RuleCounters)>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Serialize)]
-struct Seen {
+struct RuleCounters {
     matched: u64,
     fired: u64,
 }
 
-impl Plan {
+impl FaultPlan {
     /// Adds a rule.
-    pub(super) fn add(&mut self, rule: Rule) {
-        self.rules.push((rule, Seen::default()));
+    pub(super) fn add(&mut self, rule: FaultRule) {
+        self.rules.push((rule, RuleCounters::default()));
     }
 
-    /// Forgets all rules.
+    /// Removes all rules.
     pub(super) fn clear(&mut self) {
         self.rules.clear();
     }
 
-    /// What happens to this request: every rule that is due has its say, in the order in which they were
-    /// planned.
+    /// The faults of a request, in the order of the rules. Counts the request.
     pub(super) fn due(&mut self, operation: &str, stream: Option<&str>) -> Vec<Fault> {
         let mut faults = Vec::new();
-        for (rule, seen) in &mut self.rules {
+        for (rule, counters) in &mut self.rules {
             let named = rule.operation == "*" || rule.operation == operation;
             if !named || rule.stream.as_deref().is_some_and(|name| Some(name) != stream) {
                 continue;
             }
-            seen.matched += 1;
+            counters.matched += 1;
             let chosen = rule.probability.is_none_or(|share| {
-                let dice = mix(rule.seed ^ mix(seen.matched)) >> 11;
+                let dice = mix(rule.seed ^ mix(counters.matched)) >> 11;
                 (dice as f64) < share * (1_u64 << 53) as f64
             });
-            if seen.matched > rule.skip && rule.times.is_none_or(|times| seen.fired < times) && chosen {
-                seen.fired += 1;
+            if counters.matched > rule.skip && rule.times.is_none_or(|times| counters.fired < times) && chosen
+            {
+                counters.fired += 1;
                 faults.push(rule.fault.clone());
             }
         }
         faults
     }
 
-    /// The plan and what it has done, as JSON.
+    /// The rules with their counters, as JSON.
     pub(super) fn to_json(&self) -> String {
         serde_json::to_string_pretty(&self.rules).unwrap_or_default()
     }
@@ -146,18 +146,18 @@ impl Plan {
 mod tests {
     use super::*;
 
-    fn rule(json: &str) -> Rule {
+    fn rule(json: &str) -> FaultRule {
         serde_json::from_str(json).unwrap()
     }
 
     #[test]
     fn a_rule_lets_some_pass_spoils_some_and_then_rests() {
-        let mut plan = Plan::default();
+        let mut plan = FaultPlan::default();
         plan.add(rule(
             r#"{"operation":"GetClip","stream":"cam-1","fault":{"kind":"status","status":503},
                 "skip":1,"times":2}"#,
         ));
-        let fired = |plan: &mut Plan| plan.due("GetClip", Some("cam-1")).len();
+        let fired = |plan: &mut FaultPlan| plan.due("GetClip", Some("cam-1")).len();
         assert!(plan.due("GetClip", Some("cam-2")).is_empty());
         assert!(plan.due("GetImages", Some("cam-1")).is_empty());
         assert_eq!([0; 5].map(|_| fired(&mut plan)), [0, 1, 1, 0, 0]);
@@ -168,8 +168,8 @@ mod tests {
     #[test]
     fn chance_has_a_seed() {
         let run = |seed: u64| -> Vec<bool> {
-            let mut plan = Plan::default();
-            plan.add(Rule {
+            let mut plan = FaultPlan::default();
+            plan.add(FaultRule {
                 probability: Some(0.3),
                 seed,
                 ..rule(r#"{"operation":"*","fault":{"kind":"reset"}}"#)

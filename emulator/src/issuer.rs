@@ -1,7 +1,7 @@
 //! A development token issuer: an ES256 key, its JWKS, and the tokens it signs. For the demo and for tests.
 //!
-//! It proves nothing to anybody but the gateway that was told to trust it; real tokens come from the
-//! company's identity provider.
+//! Only a gateway that is configured with its key accepts its tokens. In production tokens come from an
+//! identity provider.
 
 use aws_lc_rs::digest;
 use aws_lc_rs::rand::SystemRandom;
@@ -19,7 +19,7 @@ pub const KEY_FILE: &str = "issuer.pem";
 /// The public key's file, as a JSON Web Key Set.
 pub const JWKS_FILE: &str = "jwks.json";
 
-/// Why there is no key or no token.
+/// Errors of an issuer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The key cannot be made or read, or cannot sign.
@@ -42,7 +42,7 @@ pub struct Issuer {
     kid: String,
 }
 
-/// What a token says.
+/// The claims of a token.
 #[derive(Clone, Debug)]
 pub struct Claims {
     /// `iss`.
@@ -63,7 +63,7 @@ impl Issuer {
     /// A new key.
     ///
     /// # Errors
-    /// When the machine has no randomness.
+    /// The system has no randomness.
     pub fn generate() -> Result<Self, Error> {
         let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())
             .map_err(|_| Error::Key("cannot be generated".into()))?;
@@ -73,7 +73,7 @@ impl Issuer {
     /// The key of a PKCS #8 PEM file with a P-256 key.
     ///
     /// # Errors
-    /// When it is not that.
+    /// The text is not such a key.
     pub fn from_pem(pem: &str) -> Result<Self, Error> {
         let body: Zeroizing<String> =
             Zeroizing::new(pem.lines().filter(|line| !line.starts_with("-----")).map(str::trim).collect());
@@ -86,17 +86,18 @@ impl Issuer {
     fn from_pkcs8(pkcs8: &[u8]) -> Result<Self, Error> {
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8)
             .map_err(|e| Error::Key(format!("is not a P-256 key in PKCS #8 form: {e}")))?;
-        // RFC 7638, as `kvs-edge token --key` names it, so that the demo's key can be used there as it is.
+        // The thumbprint of RFC 7638, as in `kvs-edge token --key`, so that the key of the demo can be used
+        // there.
         let [x, y] = coordinates(&pair);
         let members = format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#);
         let kid = URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, members.as_bytes()));
         Ok(Self { pair, pkcs8: Zeroizing::new(pkcs8.to_vec()), kid })
     }
 
-    /// The key kept in a folder, made there the first time; its JWKS is written beside it.
+    /// The key in a folder, which is created if it is absent. Its JWKS is written to the same folder.
     ///
     /// # Errors
-    /// When the folder cannot be written or the key in it is none.
+    /// The folder cannot be written, or its key is invalid.
     pub fn load_or_create(folder: &Path) -> Result<Self, Error> {
         let file = |path: &Path| {
             let path = path.to_owned();
@@ -151,7 +152,7 @@ impl Issuer {
     /// A signed token.
     ///
     /// # Errors
-    /// When the machine has no randomness.
+    /// The system has no randomness.
     pub fn mint(&self, claims: &Claims) -> Result<String, Error> {
         let now = claims.now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         self.sign(&json!({
@@ -160,10 +161,10 @@ impl Issuer {
         }))
     }
 
-    /// A token of whatever claims, right or wrong.
+    /// A signed token of any claims.
     ///
     /// # Errors
-    /// When the machine has no randomness.
+    /// The system has no randomness.
     pub fn sign(&self, claims: &serde_json::Value) -> Result<String, Error> {
         let header = json!({"alg": "ES256", "typ": "JWT", "kid": self.kid}).to_string();
         let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
@@ -176,7 +177,7 @@ impl Issuer {
     }
 }
 
-/// Only the owner may read it.
+/// Writes a new file that only its owner can read.
 fn write_private(path: &PathBuf, bytes: &[u8]) -> std::io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
@@ -185,7 +186,7 @@ fn write_private(path: &PathBuf, bytes: &[u8]) -> std::io::Result<()> {
     options.open(path)?.write_all(bytes)
 }
 
-/// The public point's, in base64url. It is kept uncompressed: 04, x, y.
+/// The coordinates of the public key in base64url. The key is the uncompressed point: 04, x, y.
 fn coordinates(pair: &EcdsaKeyPair) -> [String; 2] {
     let point = pair.public_key().as_ref();
     [1, 33].map(|at| URL_SAFE_NO_PAD.encode(&point[at..at + 32]))

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
-/// A value of an answer.
+/// A value in a response.
 #[derive(Clone, Debug)]
 pub(super) enum Json {
     Null,
@@ -14,12 +14,12 @@ pub(super) enum Json {
     Time(u64),
     List(Vec<Json>),
     Object(BTreeMap<&'static str, Json>),
-    /// An object whose keys are the user's.
+    /// An object with keys from the user.
     Map(BTreeMap<String, Json>),
 }
 
 impl Json {
-    /// An object of these members; the order of writing is alphabetical whatever the order here.
+    /// An object of these members, which are written in alphabetical order.
     pub(super) fn object<const N: usize>(members: [(&'static str, Json); N]) -> Self {
         Self::Object(BTreeMap::from(members))
     }

@@ -1,46 +1,47 @@
 //! A Kinesis Video Streams that runs on loopback, with real video.
 //!
 //! It answers the control plane, the six archived-media operations and the playback resources of
-//! `docs/KVS.md`, verifies signatures, mints and expires session tokens, keeps quotas, and misbehaves when
-//! told to. It is written from `docs/KVS.md` and uses none of the gateway's parsers, so that the two cannot
-//! share a misreading. Nothing is stored: what a camera recorded at any instant is computed (`archive`) from
-//! three short recordings (`media`).
+//! `docs/KVS.md`, verifies signatures, issues session tokens and lets them expire, enforces quotas, and fails
+//! as a fault plan says. It is written from `docs/KVS.md` and uses nothing of kvs-edge, so that the two
+//! cannot share a misreading. No media is stored: what a camera recorded at any instant is computed
+//! (`archive`) from three short recordings (`media`).
 //!
-//! What it leaves to others: TLS, a command line, and reading its settings from a file.
+//! The crate has no TLS, no command line, and does not read its settings from a file; `kvs-edge emulate`
+//! does.
 
 #![allow(
     clippy::disallowed_methods,
     reason = "the rule is about kvs-edge: the emulator reads the clock in `clock`, and its tasks end with it"
 )]
 
+mod admin;
 mod answer;
 mod api;
 mod archive;
 mod authenticate;
+mod body;
 mod calls;
 mod clock;
 mod config;
+mod counters;
 mod credentials;
 mod endpoint;
 mod faults;
 pub mod issuer;
 mod json;
-mod ledger;
 mod lock;
 mod media;
 mod members;
 mod number;
 mod operation;
-mod operator;
-mod outgoing;
 mod playback;
 mod quota;
 mod reset;
 mod server;
 mod session;
 mod signature;
+mod state;
 mod stream;
-mod world;
 
 pub use clock::Millis;
 pub use config::{Account, Config};
@@ -64,29 +65,29 @@ pub enum Error {
     },
 }
 
-/// Binds and answers from then on.
+/// Binds the address of `config` and serves until the result is dropped.
 ///
 /// # Errors
-/// When the address is taken or not ours.
+/// The address is in use, or belongs to another machine.
 pub async fn start(config: Config) -> Result<Emulator, Error> {
     let listener = bind(config.listen).await?;
     let address = local_address(&listener)?;
     let separate = config.separate_data_plane;
     let public = config.public_endpoint.clone();
-    let world = Arc::new(world::World::new(config, clock::now()));
+    let state = Arc::new(state::EmulatorState::new(config, clock::now()));
     let mut tasks = JoinSet::new();
     if separate {
         let failed = |source| Error::Listen { address, source };
-        let listeners = world.endpoint.open(address.ip()).map_err(failed)?;
-        tasks.spawn(server::serve_newest(listeners, Plane::Data, world.clone()));
+        let listeners = state.endpoint.open(address.ip()).map_err(failed)?;
+        tasks.spawn(server::serve_newest(listeners, Plane::Data, state.clone()));
     } else {
-        world.endpoint.set(format!("http://{address}"));
+        state.endpoint.set(format!("http://{address}"));
     }
     if let Some(public) = public {
-        world.endpoint.set(public);
+        state.endpoint.set(public);
     }
     let plane = if separate { Plane::Control } else { Plane::Both };
-    tasks.spawn(server::serve(listener, plane, world));
+    tasks.spawn(server::serve(listener, plane, state));
     Ok(Emulator { address, _tasks: tasks })
 }
 
@@ -97,7 +98,7 @@ pub struct Emulator {
 }
 
 impl Emulator {
-    /// Its control plane, as a URL without a path.
+    /// The URL of its control plane, without a path.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)

@@ -1,8 +1,8 @@
-//! Short locks that are never held across a wait.
+//! Locks for short times; none is held across an await.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Locks. The state that a panicking test leaves behind still serves the others.
+/// Locks also after a panic of another holder: no critical section here leaves half a change.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,8 +1,8 @@
-//! Reads the members of a request body and holds them to the bounds of the API model (docs/KVS.md 2 and 4).
+//! Reads the members of a request body and checks the bounds of the API model (docs/KVS.md 2 and 4).
 //!
-//! Unknown members are ignored, as KVS ignores them. An explicit null is an absent member.
+//! Unknown members are ignored, as at KVS. An explicit null is an absent member.
 
-use super::answer::Refusal;
+use super::answer::KvsError;
 use super::archive::Selector;
 use super::clock::Millis;
 use serde_json::{Map, Value};
@@ -11,28 +11,28 @@ use serde_json::{Map, Value};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Members<'a>(&'a Map<String, Value>);
 
-/// A start and an end, both given.
-pub(super) type Range = (Millis, Millis);
+/// A start and an end.
+pub(super) type TimeRange = (Millis, Millis);
 
 impl<'a> Members<'a> {
-    /// Of a body that is a JSON object.
-    pub(super) fn of(body: &'a Value) -> Result<Self, Refusal> {
+    /// The members of a body, which must be a JSON object.
+    pub(super) fn of(body: &'a Value) -> Result<Self, KvsError> {
         body.as_object()
             .map(Self)
-            .ok_or_else(|| Refusal::new(400, "SerializationException", "the body is not a JSON object"))
+            .ok_or_else(|| KvsError::new(400, "SerializationException", "the body is not a JSON object"))
     }
 
     fn get(self, name: &str) -> Option<&'a Value> {
         self.0.get(name).filter(|value| !value.is_null())
     }
 
-    /// Text that `allowed` likes, of `least..=most` characters.
+    /// Text of `least..=most` characters that are all `allowed`.
     pub(super) fn text(
         self,
         name: &str,
         (least, most): (usize, usize),
         allowed: fn(char) -> bool,
-    ) -> Result<Option<&'a str>, Refusal> {
+    ) -> Result<Option<&'a str>, KvsError> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let text = value.as_str().ok_or_else(|| wrong(name, value, "must be a string"))?;
         let length = text.chars().count();
@@ -50,7 +50,7 @@ impl<'a> Members<'a> {
         self,
         name: &str,
         choices: &[&'static str],
-    ) -> Result<Option<&'static str>, Refusal> {
+    ) -> Result<Option<&'static str>, KvsError> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let found = choices.iter().find(|choice| value.as_str() == Some(choice));
         found.map(|choice| Some(*choice)).ok_or_else(|| {
@@ -59,7 +59,7 @@ impl<'a> Members<'a> {
     }
 
     /// A whole number of `least..=most`.
-    pub(super) fn integer(self, name: &str, least: u64, most: u64) -> Result<Option<u64>, Refusal> {
+    pub(super) fn integer(self, name: &str, least: u64, most: u64) -> Result<Option<u64>, KvsError> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let number = value.as_f64().filter(|number| number.fract() == 0.0);
         match number {
@@ -75,9 +75,9 @@ impl<'a> Members<'a> {
     }
 
     /// Seconds since the epoch in any form of a JSON number, to the nearest millisecond (docs/KVS.md 3.2).
-    pub(super) fn time(self, name: &str) -> Result<Option<Millis>, Refusal> {
+    pub(super) fn time(self, name: &str) -> Result<Option<Millis>, KvsError> {
         let Some(value) = self.get(name) else { return Ok(None) };
-        // Thirteen digits are milliseconds, a common mistake; no instant that KVS knows is so far ahead.
+        // 13 digits are milliseconds, a common mistake.
         let seconds = value.as_f64().filter(|seconds| (0.0..100_000_000_000.0).contains(seconds));
         let seconds =
             seconds.ok_or_else(|| wrong(name, value, "must be a time in seconds since the epoch"))?;
@@ -85,13 +85,13 @@ impl<'a> Members<'a> {
     }
 
     /// A nested structure.
-    pub(super) fn inner(self, name: &str) -> Result<Option<Members<'a>>, Refusal> {
+    pub(super) fn inner(self, name: &str) -> Result<Option<Members<'a>>, KvsError> {
         let Some(value) = self.get(name) else { return Ok(None) };
         value.as_object().map(|map| Some(Self(map))).ok_or_else(|| wrong(name, value, "must be a structure"))
     }
 
     /// A list of numbers in text form, 1 to 1000 of them.
-    pub(super) fn fragment_numbers(self, name: &str) -> Result<Vec<&'a str>, Refusal> {
+    pub(super) fn fragment_numbers(self, name: &str) -> Result<Vec<&'a str>, KvsError> {
         let value = self.get(name).ok_or_else(|| missing(name))?;
         let list = value.as_array().ok_or_else(|| wrong(name, value, "must be a list"))?;
         if list.is_empty() || list.len() > 1000 {
@@ -106,14 +106,14 @@ impl<'a> Members<'a> {
         list.iter().map(number).collect()
     }
 
-    /// A continuation token, as we made it.
-    pub(super) fn next_token(self) -> Result<Option<&'a str>, Refusal> {
+    /// A continuation token.
+    pub(super) fn next_token(self) -> Result<Option<&'a str>, KvsError> {
         let base64 = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=');
         self.text("NextToken", (1, 4096), base64)
     }
 
     /// `FragmentSelectorType` and the like.
-    pub(super) fn selector(self, name: &str) -> Result<Option<Selector>, Refusal> {
+    pub(super) fn selector(self, name: &str) -> Result<Option<Selector>, KvsError> {
         Ok(self.choice(name, &["PRODUCER_TIMESTAMP", "SERVER_TIMESTAMP"])?.map(|text| match text {
             "PRODUCER_TIMESTAMP" => Selector::Producer,
             _ => Selector::Server,
@@ -121,23 +121,23 @@ impl<'a> Members<'a> {
     }
 
     /// Two required times.
-    pub(super) fn range(self) -> Result<Range, Refusal> {
+    pub(super) fn range(self) -> Result<TimeRange, KvsError> {
         let start = self.time("StartTimestamp")?.ok_or_else(|| missing("StartTimestamp"))?;
         let end = self.time("EndTimestamp")?.ok_or_else(|| missing("EndTimestamp"))?;
         Ok((start, end))
     }
 }
 
-/// A member that must be there.
-pub(super) fn missing(name: &str) -> Refusal {
-    Refusal::invalid(format!(
+/// The error for a required member that is absent.
+pub(super) fn missing(name: &str) -> KvsError {
+    KvsError::invalid(format!(
         "1 validation error detected: Value null at '{name}' failed to satisfy constraint: \
          Member must not be null"
     ))
 }
 
-fn wrong(name: &str, value: &Value, constraint: &str) -> Refusal {
-    Refusal::invalid(format!(
+fn wrong(name: &str, value: &Value, constraint: &str) -> KvsError {
+    KvsError::invalid(format!(
         "1 validation error detected: Value '{value}' at '{name}' failed to satisfy constraint: \
          Member {constraint}"
     ))

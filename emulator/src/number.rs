@@ -1,29 +1,29 @@
-//! Fragment numbers as they have been observed: `2^156 + (counter << 92) + (server ms << 28) + 28 bits`, in
+//! Fragment numbers as observed: `2^156 + (counter << 92) + (server ms << 28) + 28 bits`, in
 //! 47 decimal digits (docs/KVS.md 9.1).
 //!
-//! The last 28 bits are a digest of stream and time, so that a number tells which stream it belongs to.
+//! The last 28 bits are a digest of stream and time, so that the stream of a number can be recognised.
 
 use std::fmt;
 
 /// The parts of a fragment number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct Number {
-    /// Grows with ingestion.
+pub(super) struct FragmentNumber {
+    /// Increases with each ingested fragment.
     pub(super) counter: u64,
     /// When the fragment began to arrive, in milliseconds since the epoch, below 2^64.
     pub(super) server_millis: u64,
-    /// 28 bits.
+    /// The low 28 bits.
     pub(super) tail: u32,
 }
 
-impl Number {
+impl FragmentNumber {
     /// The number of the fragment that began to arrive at `server_millis`, in the stream of this `seed`.
     pub(super) fn new(seed: u64, counter: u64, server_millis: u64) -> Self {
         let digest = mix(seed ^ mix(counter ^ mix(server_millis)));
         Self { counter, server_millis, tail: (digest & 0x0fff_ffff) as u32 }
     }
 
-    /// Reads the decimal form; `None` if it is not built as KVS builds them.
+    /// Parses the decimal form; `None` if it does not have the structure above.
     pub(super) fn parse(text: &str) -> Option<Self> {
         if text.len() != 47 {
             return None;
@@ -52,7 +52,7 @@ impl Number {
     }
 }
 
-impl fmt::Display for Number {
+impl fmt::Display for FragmentNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let high = (1_u128 << 64) + u128::from(self.counter);
         let low = u128::from(self.server_millis) << 28 | u128::from(self.tail);
@@ -83,8 +83,7 @@ pub(super) fn digest(text: &str) -> u64 {
     text.bytes().fold(0, |digest, byte| mix(digest ^ u64::from(byte)))
 }
 
-/// Stirs 64 bits thoroughly (the finaliser of splitmix64): a seed for everything that should look random and
-/// be the same each time.
+/// Hashes 64 bits (the finaliser of splitmix64), for values that look random and are the same in each run.
 pub(super) fn mix(value: u64) -> u64 {
     let mut z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -101,26 +100,26 @@ mod tests {
     fn a_captured_number_is_read_as_its_listing_says() {
         // docs/KVS.md 9.1: counter 732006, 1643353247067 ms, tail 73386223.
         let text = "91343852333185057105875891022195998207386831087";
-        let number = Number { counter: 732_006, server_millis: 1_643_353_247_067, tail: 73_386_223 };
-        assert_eq!(Number::parse(text), Some(number));
+        let number = FragmentNumber { counter: 732_006, server_millis: 1_643_353_247_067, tail: 73_386_223 };
+        assert_eq!(FragmentNumber::parse(text), Some(number));
         assert_eq!(number.to_string(), text);
     }
 
     proptest! {
         #[test]
         fn shown_and_read_again_is_the_same(counter in 0..1_u64 << 40, server in 0..1_u64 << 44, seed: u64) {
-            let number = Number::new(seed, counter, server);
+            let number = FragmentNumber::new(seed, counter, server);
             prop_assert_eq!(number.to_string().len(), 47);
-            prop_assert_eq!(Number::parse(&number.to_string()), Some(number));
+            prop_assert_eq!(FragmentNumber::parse(&number.to_string()), Some(number));
         }
 
         #[test]
         fn text_order_is_number_order(a in 0..1_u64 << 40, b in 0..1_u64 << 40) {
-            let (first, second) = (Number::new(1, a, 5), Number::new(1, b, 5));
+            let (first, second) = (FragmentNumber::new(1, a, 5), FragmentNumber::new(1, b, 5));
             prop_assert_eq!(first.to_string().cmp(&second.to_string()), first.cmp(&second));
         }
 
         #[test]
-        fn any_text_is_read_or_refused(text in "[0-9]{40,50}|\\PC{0,60}") { let _ = Number::parse(&text); }
+        fn any_text_is_read_or_refused(text in "[0-9]{40,50}|\\PC{0,60}") { let _ = FragmentNumber::parse(&text); }
     }
 }

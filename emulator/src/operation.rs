@@ -1,19 +1,19 @@
-//! Every request the emulator understands, by method and path: case-sensitive, one path each (docs/KVS.md 2,
+//! The requests that the emulator supports, by method and case-sensitive path (docs/KVS.md 2,
 //! 4, 5).
 
 use super::session::Protocol;
 use http::Method;
 
-/// Which host answers a path.
+/// The host that answers a path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Plane {
     Control,
     Data,
-    /// Both at once, when the emulator has only one address.
+    /// Both, if the emulator has only one address.
     Both,
 }
 
-/// What can be asked for. Names are those of CloudWatch.
+/// The operations, with the names of CloudWatch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Operation {
     GetDataEndpoint,
@@ -73,7 +73,7 @@ const TABLE: [(Operation, Plane, &str, &str); 18] = [
 ];
 
 impl Operation {
-    /// By method and path, at a host of this plane; `None` is the 90-byte answer.
+    /// Finds an operation at a host of this plane; `None` for the 90-byte answer.
     pub(super) fn find(plane: Plane, method: &Method, path: &str) -> Option<Self> {
         let (operation, home, ..) = TABLE.iter().find(|(.., known)| *known == path)?;
         let here = plane == Plane::Both || plane == *home;

@@ -1,6 +1,6 @@
 //! KVS's quotas: requests per second and quota points, as buckets that refill evenly (docs/KVS.md 5.7, 6).
 //!
-//! A bucket holds one second's worth, so a burst of that size passes and the rest waits for the refill.
+//! A bucket holds what one second refills, so that a burst of that size passes.
 
 use super::lock::lock;
 use super::stream::Tenant;
@@ -14,7 +14,7 @@ pub(super) const METADATA_POINTS: f64 = 10_000.0;
 /// Points per second for reading media, per stream.
 pub(super) const MEDIA_POINTS: f64 = 500.0;
 
-/// All buckets of one emulator, by name.
+/// The buckets of one emulator, by name.
 #[derive(Debug, Default)]
 pub(super) struct Quotas {
     buckets: HashMap<String, Bucket>,
@@ -27,8 +27,9 @@ struct Bucket {
 }
 
 impl Quotas {
-    /// Takes `amount` from bucket `name`, which holds and refills `rate` a second; false, and nothing taken,
-    /// if there is not enough. More than a full bucket passes when the bucket is full, and leaves a debt.
+    /// Takes `amount` from bucket `name`, which refills by `rate` a second and holds as much. Takes nothing
+    /// and gives false if there is not enough. An amount larger than the bucket passes when the bucket is
+    /// full, and leaves a debt.
     pub(super) fn take(&mut self, name: &str, rate: f64, amount: f64, now: Instant) -> bool {
         let bucket = self.buckets.entry(name.to_owned()).or_insert_with(|| Bucket { left: rate, at: now });
         let refill = now.saturating_duration_since(bucket.at).as_secs_f64() * rate;
@@ -41,7 +42,7 @@ impl Quotas {
         enough
     }
 
-    /// Forgets the buckets whose names begin so.
+    /// Removes the buckets whose names begin with `prefix`.
     pub(super) fn forget(&mut self, prefix: &str) {
         self.buckets.retain(|name, _| !name.starts_with(prefix));
     }
@@ -60,12 +61,12 @@ impl Drop for Connection {
     }
 }
 
-/// Bodies of GetMediaForFragmentList that are being sent, per stream.
+/// How many bodies of GetMediaForFragmentList are being sent, per stream.
 #[derive(Debug, Default)]
 pub(super) struct Connections(Mutex<HashMap<(Tenant, String), Arc<AtomicUsize>>>);
 
 impl Connections {
-    /// One more connection of a stream.
+    /// Counts one more connection of a stream.
     pub(super) fn open(&self, tenant: &Tenant, stream: &str) -> Connection {
         let key = (tenant.clone(), stream.to_owned());
         let counter = lock(&self.0).entry(key).or_default().clone();

@@ -1,4 +1,4 @@
-//! A TCP connection that can be closed with RST instead of FIN, as the fault plan has it.
+//! A TCP connection that is closed with RST instead of FIN if the fault plan says so.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 use super::api;
 use super::operation::Plane;
 use super::reset::{Reset, ResettableStream};
-use super::world::World;
+use super::state::EmulatorState;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::net::SocketAddr;
@@ -13,30 +13,30 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 
-/// An idle connection is kept this long.
+/// How long an idle connection stays open.
 const IDLE: Duration = Duration::from_secs(60);
 
 /// Serves the newest of the listeners. The one before is closed with its connections.
 pub(super) async fn serve_newest(
     mut listeners: UnboundedReceiver<TcpListener>,
     plane: Plane,
-    world: Arc<World>,
+    state: Arc<EmulatorState>,
 ) {
     let mut current = JoinSet::new();
     while let Some(listener) = listeners.recv().await {
         current.shutdown().await;
-        current.spawn(serve(listener, plane, world.clone()));
+        current.spawn(serve(listener, plane, state.clone()));
     }
 }
 
-/// Accepts until dropped; connections end with it.
-pub(super) async fn serve(listener: TcpListener, plane: Plane, world: Arc<World>) {
+/// Accepts until dropped; its connections end with it.
+pub(super) async fn serve(listener: TcpListener, plane: Plane, state: Arc<EmulatorState>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    connections.spawn(connection(stream, peer, plane, world.clone()));
+                    connections.spawn(connection(stream, peer, plane, state.clone()));
                 }
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await, // out of files: must not spin
             },
@@ -45,13 +45,13 @@ pub(super) async fn serve(listener: TcpListener, plane: Plane, world: Arc<World>
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, plane: Plane, world: Arc<World>) {
+async fn connection(stream: TcpStream, peer: SocketAddr, plane: Plane, state: Arc<EmulatorState>) {
     let _ = stream.set_nodelay(true);
     let reset = Reset::default();
     let stream = ResettableStream::new(stream, reset.clone());
     let service = service_fn(move |request| {
-        let (world, reset) = (world.clone(), reset.clone());
-        async move { api::handle(&world, plane, peer, &reset, request).await }
+        let (state, reset) = (state.clone(), reset.clone());
+        async move { api::handle(&state, plane, peer, &reset, request).await }
     });
     let _ = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())

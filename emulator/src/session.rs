@@ -7,7 +7,7 @@ use super::stream::{Stream, Tenant};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 
-/// LIVE needs a fragment this young, to open a session and to keep it.
+/// The largest age of the newest fragment with which a LIVE session opens and goes on.
 const LIVE_MILLIS: Millis = 30_000;
 
 /// HLS or DASH.
@@ -17,7 +17,7 @@ pub(super) enum Protocol {
     Dash,
 }
 
-/// How a session moves.
+/// The playback mode.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Mode {
     Live,
@@ -25,7 +25,7 @@ pub(super) enum Mode {
     OnDemand { from: Millis, to: Millis },
 }
 
-/// Where playlists say that time jumps.
+/// Where playlists have EXT-X-DISCONTINUITY.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Discontinuity {
     Always,
@@ -33,7 +33,7 @@ pub(super) enum Discontinuity {
     AtJumps,
 }
 
-/// What was asked for.
+/// The parameters of the call that opened a session.
 #[derive(Clone, Debug)]
 pub(super) struct Parameters {
     pub(super) protocol: Protocol,
@@ -55,26 +55,26 @@ pub(super) struct Session {
     pub(super) created: Millis,
     pub(super) expires: Millis,
     pub(super) parameters: Parameters,
-    /// The fragment with which it begins; times and sequence numbers count from here.
+    /// Its first fragment; times and sequence numbers count from here.
     pub(super) first: Fragment,
 }
 
-/// What a playlist or manifest lists.
+/// The fragments of a playlist or manifest.
 #[derive(Debug)]
 pub(super) struct Listing {
-    /// Place of the first listed fragment in the session, from 0.
+    /// How many fragments of the session precede the first listed one.
     pub(super) skipped: usize,
     pub(super) fragments: Vec<Fragment>,
-    /// Nothing will be added.
+    /// No fragment will be added.
     pub(super) ended: bool,
 }
 
-/// Why there is no listing.
+/// There is nothing to list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct NoFragments;
 
 impl Parameters {
-    /// The fragment with which a session opened at `now` begins.
+    /// The first fragment of a session that is opened at `now`.
     pub(super) fn first(&self, stream: &Stream, now: Millis) -> Option<Fragment> {
         match self.mode {
             Mode::Live => {
@@ -99,16 +99,16 @@ impl Session {
                 let all = stream.archive.range(Selector::Server, self.first.server, now, now);
                 only_newer(all, selector)
             }
-            // Immutable: what it was when the session was opened.
+            // A list that does not change after the session was opened.
             Mode::OnDemand { from, to } => stream.pass(selector, from, to, self.created),
             Mode::LiveReplay { from, to } => {
-                // Without an end it runs until the session expires.
+                // Without an end it goes on until the session expires.
                 only_newer(stream.pass(selector, from, to.unwrap_or(now), now), selector)
             }
         }
     }
 
-    /// What a playlist shows at `now`.
+    /// The fragments that a playlist lists at `now`.
     pub(super) fn listing(&self, stream: &Stream, now: Millis) -> Result<Listing, NoFragments> {
         let mut fragments = self.fragments(stream, now);
         let count = self.parameters.max_results;
@@ -124,7 +124,7 @@ impl Session {
                 ended = true;
             }
             Mode::LiveReplay { to, .. } => {
-                // At first as many as fit, then one more each time that the previous one's time has passed.
+                // At first as many as fit, then one more for each duration of a fragment that has passed.
                 let selector = self.parameters.selector;
                 let clock = now - self.created;
                 let begin = fragments.first().ok_or(NoFragments)?.start(selector);
@@ -146,14 +146,15 @@ impl Session {
         Ok(Listing { skipped, fragments: fragments.split_off(skipped), ended })
     }
 
-    /// When a fragment begins, in the session's own time.
+    /// When a fragment begins, counted from the start of the session.
     pub(super) fn offset(&self, fragment: &Fragment) -> Millis {
         let selector = self.parameters.selector;
         fragment.start(selector).saturating_sub(self.first.start(selector))
     }
 }
 
-/// A late fragment older than the newest listed one is never inserted (docs/KVS.md 4.6).
+/// Drops backfilled fragments that are older than the newest before them: they are not listed (docs/KVS.md
+/// 4.6).
 fn only_newer(mut fragments: Vec<Fragment>, selector: Selector) -> Vec<Fragment> {
     let mut newest = None;
     fragments.retain(|f| {
@@ -167,11 +168,11 @@ fn only_newer(mut fragments: Vec<Fragment>, selector: Selector) -> Vec<Fragment>
     fragments
 }
 
-/// Mints a token of the observed shape: four fields of 32, 16, 25 and 32 bytes, base64url, `~` for `=`; 152
+/// Makes a token of the observed form: four fields of 32, 16, 25 and 32 bytes, base64url, `~` for `=`; 152
 /// characters (docs/KVS.md 5.1).
 ///
-/// `random` fills the fields. A canary is planted as readable text in the first field, so that tests can look
-/// for it in whatever leaves the gateway; at most 36 characters of `[A-Za-z0-9_-]` fit.
+/// `random` fills the fields. The canary stands as plain text in the first field, so that tests can search
+/// for it in the output of a gateway; at most 36 characters of `[A-Za-z0-9_-]` fit.
 pub(super) fn mint(random: &[u8; 105], canary: Option<&str>) -> String {
     let mut bytes = Vec::with_capacity(113);
     let mut rest: &[u8] = random;
@@ -191,7 +192,7 @@ fn is_token_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '-' || c == '_'
 }
 
-/// Whether text has the shape of a token.
+/// Whether text has the form of a token.
 pub(super) fn is_token(text: &str) -> bool {
     text.len() == 152
         && text.starts_with("Ci")

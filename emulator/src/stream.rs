@@ -1,4 +1,4 @@
-//! A stream: its name and ARN, its tags and retention, and the camera behind it.
+//! A stream: its name and ARN, its tags and retention, and what its camera recorded.
 
 use super::archive::{Archive, Fragment, Selector};
 use super::clock::Millis;
@@ -7,19 +7,19 @@ use super::media::Producer;
 use super::number::{digest, mix};
 use std::collections::BTreeMap;
 
-/// Producer time may run ahead of ingestion by this much inside one upload; more begins another pass.
+/// The largest change of the delay from producer time to server time within one upload.
 const PASS_MILLIS: Millis = 60_000;
 
 /// The account and the region that a stream belongs to.
 pub(super) type Tenant = (String, String);
 
-/// One stream of one account. Replaced as a whole when an operator changes it.
+/// One stream of one account. A change replaces it as a whole.
 #[derive(Clone, Debug)]
 pub(super) struct Stream {
     pub(super) name: String,
     pub(super) account: String,
     pub(super) region: String,
-    /// When it was made; part of its ARN.
+    /// Its creation time; part of its ARN.
     pub(super) created: Millis,
     pub(super) tags: BTreeMap<String, String>,
     pub(super) producer: Producer,
@@ -27,18 +27,19 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// A stream whose camera began to record at `birth`. Cameras differ by `place`: picture, phase, latency.
-    pub(super) fn new(name: &str, account: &str, region: &str, birth: Millis, place: usize) -> Self {
+    /// A stream whose camera began to record at `first_recorded`. `place` varies the picture, the position in
+    /// the loop and the latency.
+    pub(super) fn new(name: &str, account: &str, region: &str, first_recorded: Millis, place: usize) -> Self {
         Self {
             name: name.to_owned(),
             account: account.to_owned(),
             region: region.to_owned(),
-            created: birth,
+            created: first_recorded,
             tags: BTreeMap::new(),
             producer: Producer::default(),
             archive: Archive {
                 seed: digest(&format!("{account}/{region}/{name}")),
-                birth,
+                first_recorded,
                 retention_hours: 24,
                 latency: 137 + 53 * (place as u64 % 5),
                 jitter: 0,
@@ -46,7 +47,7 @@ impl Stream {
                 backfills: Vec::new(),
                 codec_changes: Vec::new(),
                 recording: place,
-                phase: 7 * place as u64,
+                loop_offset: 7 * place as u64,
             },
         }
     }
@@ -80,12 +81,11 @@ impl Stream {
         ])
     }
 
-    /// The fragments that a clip or a session takes from a range (docs/KVS.md 4.1), in the order of their
-    /// starts.
+    /// The fragments of a clip or a session in a range (docs/KVS.md 4.1), in the order of their starts.
     ///
-    /// By server time, all that start within it. By producer time, the first-ingested fragment of the range
-    /// and those ingested right after it; of several with equal starts the one with the largest number; if
-    /// the range was ingested in passes far apart, only the oldest pass.
+    /// By server time: all that start within the range. By producer time: the fragments of the first upload
+    /// only, if the range was uploaded several times; of several with equal starts the one with the largest
+    /// number.
     pub(super) fn pass(&self, selector: Selector, from: Millis, to: Millis, now: Millis) -> Vec<Fragment> {
         let mut found = self.archive.range(selector, from, to, now);
         if selector == Selector::Producer {
@@ -100,13 +100,13 @@ impl Stream {
         found
     }
 
-    /// How long a listed fragment lasts: until the next begins, or its own length. Overlaps last at least one
-    /// frame.
+    /// The duration of each listed fragment: until the next begins, or its own length. At least one frame,
+    /// also where fragments overlap.
     pub(super) fn durations(fragments: &[Fragment], selector: Selector) -> Vec<Millis> {
         use super::media::{FRAGMENT_MILLIS, FRAME_MILLIS};
         let next = |at: usize| fragments.get(at + 1).map(|next| next.start(selector));
         let of = |(at, f): (usize, &Fragment)| match next(at) {
-            // A camera that was away does not stretch its last fragment.
+            // A gap does not extend the fragment before it.
             Some(next) if next < f.start(selector) + 2 * FRAGMENT_MILLIS => {
                 next.saturating_sub(f.start(selector)).max(FRAME_MILLIS)
             }
@@ -132,7 +132,7 @@ mod tests {
         let all = stream.archive.range(Selector::Producer, from, to, NOW);
         let played = stream.pass(Selector::Producer, from, to, NOW);
         assert!(played.len() < all.len());
-        assert!(played.iter().all(|f| !f.late), "what was ingested an hour later is another pass");
+        assert!(played.iter().all(|f| !f.backfilled), "what was ingested an hour later is another pass");
         assert!(played.windows(2).all(|w| w[0].producer < w[1].producer));
     }
 

@@ -1,100 +1,101 @@
 //! A signed call, and what several operations read from one: the stream, the selector, the range.
 
-use crate::answer::Refusal;
+use crate::answer::KvsError;
 use crate::archive::Selector;
 use crate::clock::Millis;
-use crate::members::{Members, Range, is_name_char, missing};
+use crate::members::{Members, TimeRange, is_name_char, missing};
+use crate::state::EmulatorState;
 use crate::stream::{Stream, Tenant};
-use crate::world::World;
 use std::sync::Arc;
 
 /// Longest range of a clip or a session.
 const DAY_MILLIS: Millis = 86_400_000;
 
-/// A call under way.
+/// A call with everything that answering it takes.
 pub(crate) struct Call<'a> {
-    pub(crate) world: &'a World,
+    pub(crate) state: &'a EmulatorState,
     pub(crate) tenant: &'a Tenant,
     pub(crate) members: Members<'a>,
     pub(crate) now: Millis,
-    /// The plan says that the stream has recorded nothing.
+    /// A fault: the stream has no fragments.
     pub(crate) no_data: bool,
-    /// The plan says that the first fragment is an error chunk of this code and id.
+    /// A fault: the first fragment is replaced by an error chunk of this code and id.
     pub(crate) in_band_error: Option<(String, String)>,
 }
 
 impl Call<'_> {
-    /// The stream that `StreamName` or `StreamARN` names; one of them is needed, and if there are both they
-    /// must agree (what KVS does with both is not known).
-    pub(super) fn stream(&self) -> Result<Arc<Stream>, Refusal> {
+    /// The stream of `StreamName` or `StreamARN`. One of them is required; both must agree. What KVS does
+    /// with both is not known.
+    pub(super) fn stream(&self) -> Result<Arc<Stream>, KvsError> {
         let name = self.members.text("StreamName", (1, 256), is_name_char)?;
         let arn = self.members.text("StreamARN", (1, 1024), |c| is_name_char(c) || ":/".contains(c))?;
         let from_arn = arn.map(|arn| self.by_arn(arn)).transpose()?;
         match (name, from_arn) {
-            (None, None) => Err(Refusal::invalid("Either streamName or streamARN must be specified.")),
-            (Some(name), None) => self.world.stream(self.tenant, name),
+            (None, None) => Err(KvsError::invalid("Either streamName or streamARN must be specified.")),
+            (Some(name), None) => self.state.stream(self.tenant, name),
             (Some(name), Some(stream)) if name != stream.name => {
-                Err(Refusal::invalid("StreamName and StreamARN name different streams."))
+                Err(KvsError::invalid("StreamName and StreamARN name different streams."))
             }
             (_, Some(stream)) => Ok(stream),
         }
     }
 
-    fn by_arn(&self, arn: &str) -> Result<Arc<Stream>, Refusal> {
-        let name = name_in_arn(arn)
-            .ok_or_else(|| Refusal::invalid(format!("'{arn}' at 'streamARN' is not the ARN of a stream.")))?;
-        let stream = self.world.stream(self.tenant, name)?;
-        if stream.arn() == arn { Ok(stream) } else { Err(Refusal::no_stream()) }
+    fn by_arn(&self, arn: &str) -> Result<Arc<Stream>, KvsError> {
+        let name = name_in_arn(arn).ok_or_else(|| {
+            KvsError::invalid(format!("'{arn}' at 'streamARN' is not the ARN of a stream."))
+        })?;
+        let stream = self.state.stream(self.tenant, name)?;
+        if stream.arn() == arn { Ok(stream) } else { Err(KvsError::no_stream()) }
     }
 
-    /// A stream with data: retention 0 keeps none.
-    pub(super) fn recording_stream(&self) -> Result<Arc<Stream>, Refusal> {
+    /// The stream, which must have a retention.
+    pub(super) fn recording_stream(&self) -> Result<Arc<Stream>, KvsError> {
         let stream = self.stream()?;
         if stream.archive.retention_hours == 0 {
             let message = "The stream does not have data retention enabled.";
-            return Err(Refusal::new(400, "NoDataRetentionException", message));
+            return Err(KvsError::new(400, "NoDataRetentionException", message));
         }
         Ok(stream)
     }
 
-    /// One request of a stream-level rate.
-    pub(super) fn charge_rate(&self, api: &str, stream: &str, per_second: f64) -> Result<(), Refusal> {
-        if self.world.take(&format!("{api}/{}/{stream}", self.tenant.0), per_second, 1.0) {
+    /// Charges one request to the rate of a stream.
+    pub(super) fn charge_rate(&self, api: &str, stream: &str, per_second: f64) -> Result<(), KvsError> {
+        if self.state.take(&format!("{api}/{}/{stream}", self.tenant.0), per_second, 1.0) {
             return Ok(());
         }
-        Err(Refusal::limit(format!(
+        Err(KvsError::limit(format!(
             "Limit exceeded on number of requests for {api} API for resource '{stream}'"
         )))
     }
 
-    /// `TimestampRange` of a clip or session: both ends, at most a day, End after Start, and for server times
-    /// in the past and not before what is kept.
+    /// Checks the `TimestampRange` of a clip or session: at most a day, End after Start, and for server times
+    /// in the past and within the retention.
     pub(super) fn played_range(
         &self,
         stream: &Stream,
         selector: Selector,
-        range: Range,
-    ) -> Result<Range, Refusal> {
+        range: TimeRange,
+    ) -> Result<TimeRange, KvsError> {
         let (from, to) = range;
         if to <= from {
-            return Err(Refusal::invalid("EndTimestamp must be later than StartTimestamp."));
+            return Err(KvsError::invalid("EndTimestamp must be later than StartTimestamp."));
         }
         if to - from > DAY_MILLIS {
-            return Err(Refusal::invalid("The time range must not be longer than 24 hours."));
+            return Err(KvsError::invalid("The time range must not be longer than 24 hours."));
         }
         if selector == Selector::Server {
             if to > self.now {
-                return Err(Refusal::invalid("EndTimestamp must be in the past."));
+                return Err(KvsError::invalid("EndTimestamp must be in the past."));
             }
             if from < stream.archive.head(self.now) {
-                return Err(Refusal::invalid("StartTimestamp must be later than the stream head."));
+                return Err(KvsError::invalid("StartTimestamp must be later than the stream head."));
             }
         }
         Ok((from, to))
     }
 }
 
-/// The stream that a request speaks of, whether it exists or not; for counting.
+/// The name of the stream in a request, for the counters. The stream need not exist.
 pub(crate) fn stream_name(members: Members<'_>) -> Option<String> {
     let name = members.text("StreamName", (1, 256), is_name_char).ok().flatten();
     let arn = members.text("StreamARN", (1, 1024), |_| true).ok().flatten();
@@ -111,8 +112,11 @@ fn name_in_arn(arn: &str) -> Option<&str> {
     (shaped && !name.is_empty() && created.bytes().all(|b| b.is_ascii_digit())).then_some(name)
 }
 
-/// The structure of a selector: the type, and the range inside `TimestampRange`.
-pub(super) fn selector_and_range(members: Members<'_>, name: &str) -> Result<(Selector, Range), Refusal> {
+/// The type and the `TimestampRange` of a fragment selector.
+pub(super) fn selector_and_range(
+    members: Members<'_>,
+    name: &str,
+) -> Result<(Selector, TimeRange), KvsError> {
     let inner = members.inner(name)?.ok_or_else(|| missing(name))?;
     let selector = inner.selector("FragmentSelectorType")?.ok_or_else(|| missing("FragmentSelectorType"))?;
     let range = inner.inner("TimestampRange")?.ok_or_else(|| missing("TimestampRange"))?.range()?;

@@ -1,15 +1,15 @@
-//! GetClip: an ordinary MP4 of a range, cut without a word at 200 fragments or 100 MB (docs/KVS.md 4.4).
+//! GetClip: an ordinary MP4 of a range, cut without an error at 200 fragments or 100 MB (docs/KVS.md 4.4).
 
 use super::call::{Call, selector_and_range};
-use crate::answer::{Answer, Refusal};
-use crate::media::clip::{Piece, clip};
+use crate::answer::{Answer, KvsError};
+use crate::media::clip::{ClipFragment, clip};
 
 /// Fragments in a clip.
 const FRAGMENTS: usize = 200;
 /// Bytes of samples in a clip.
 const BYTES: usize = 100_000_000;
 
-pub(super) fn get_clip(call: &Call<'_>) -> Result<Answer, Refusal> {
+pub(super) fn get_clip(call: &Call<'_>) -> Result<Answer, KvsError> {
     let (selector, range) = selector_and_range(call.members, "ClipFragmentSelector")?;
     let stream = call.recording_stream()?;
     let (from, to) = call.played_range(&stream, selector, range)?;
@@ -22,15 +22,15 @@ pub(super) fn get_clip(call: &Call<'_>) -> Result<Answer, Refusal> {
     let fits = fits.count();
     fragments.truncate(fits);
     let Some(first) = fragments.first() else {
-        return Err(Refusal::not_found("No fragments found in the stream for the clip request."));
+        return Err(KvsError::not_found("No fragments found in the stream for the clip request."));
     };
     if fragments.iter().any(|f| f.recording != first.recording) {
         let message = "The codec private data changes within the requested range.";
-        return Err(Refusal::new(400, "InvalidCodecPrivateDataException", message));
+        return Err(KvsError::new(400, "InvalidCodecPrivateDataException", message));
     }
-    call.world.charge_points(&stream, fragments.len(), fragments.len())?;
-    let pieces: Vec<Piece> =
-        fragments.iter().map(|f| Piece { index: f.index, start_millis: f.start(selector) }).collect();
-    let created = call.world.config.clip_creation_time.unwrap_or(call.now);
-    Ok(Answer::parts("video/mp4", clip(first.recording(), stream.producer, &pieces, created)))
+    call.state.charge_points(&stream, fragments.len(), fragments.len())?;
+    let clip_fragments: Vec<ClipFragment> =
+        fragments.iter().map(|f| ClipFragment { index: f.index, start_millis: f.start(selector) }).collect();
+    let created = call.state.config.clip_creation_time.unwrap_or(call.now);
+    Ok(Answer::parts("video/mp4", clip(first.recording(), stream.producer, &clip_fragments, created)))
 }

@@ -1,7 +1,7 @@
-//! The control plane: where the data is, which streams there are, and what they are like (docs/KVS.md 2).
+//! The control plane: GetDataEndpoint, DescribeStream, ListStreams, ListTagsForStream (docs/KVS.md 2).
 
 use super::call::Call;
-use crate::answer::{Answer, Refusal};
+use crate::answer::{Answer, KvsError};
 use crate::json::Json;
 use crate::members::{is_name_char, missing};
 use base64::Engine as _;
@@ -21,31 +21,31 @@ const API_NAMES: [&str; 8] = [
 const STREAM_RATE: f64 = 5.0;
 const ACCOUNT_RATE: f64 = 300.0;
 const LIST_RATE: f64 = 50.0;
-/// ListStreams in practice: ten if nothing is asked for, never more than a thousand.
+/// The page of ListStreams as observed: 10 by default, at most 1000.
 const PAGE: usize = 10;
 const LARGEST_PAGE: usize = 1000;
 
-pub(super) fn get_data_endpoint(call: &Call<'_>) -> Result<Answer, Refusal> {
+pub(super) fn get_data_endpoint(call: &Call<'_>) -> Result<Answer, KvsError> {
     call.members.choice("APIName", &API_NAMES)?.ok_or_else(|| missing("aPIName"))?;
     let stream = call.stream()?;
     charge(call, "GetDataEndpoint", &stream.name)?;
-    Ok(Answer::json(&Json::object([("DataEndpoint", Json::Text(call.world.endpoint.url()))])))
+    Ok(Answer::json(&Json::object([("DataEndpoint", Json::Text(call.state.endpoint.url()))])))
 }
 
-pub(super) fn describe_stream(call: &Call<'_>) -> Result<Answer, Refusal> {
+pub(super) fn describe_stream(call: &Call<'_>) -> Result<Answer, KvsError> {
     let stream = call.stream()?;
     charge(call, "DescribeStream", &stream.name)?;
     Ok(Answer::json(&Json::object([("StreamInfo", stream.describe())])))
 }
 
-pub(super) fn list_tags_for_stream(call: &Call<'_>) -> Result<Answer, Refusal> {
+pub(super) fn list_tags_for_stream(call: &Call<'_>) -> Result<Answer, KvsError> {
     let stream = call.stream()?;
     charge(call, "ListTagsForStream", &stream.name)?;
     let tags = stream.tags.iter().map(|(name, value)| (name.clone(), Json::text(value))).collect();
     Ok(Answer::json(&Json::object([("NextToken", Json::Null), ("Tags", Json::Map(tags))])))
 }
 
-pub(super) fn list_streams(call: &Call<'_>) -> Result<Answer, Refusal> {
+pub(super) fn list_streams(call: &Call<'_>) -> Result<Answer, KvsError> {
     let asked = call.members.integer("MaxResults", 1, 10_000)?;
     let page = asked.map_or(PAGE, |asked| usize::try_from(asked).unwrap_or(LARGEST_PAGE).min(LARGEST_PAGE));
     let base64 = |c: char| c.is_ascii_alphanumeric() || "+/=".contains(c);
@@ -58,10 +58,10 @@ pub(super) fn list_streams(call: &Call<'_>) -> Result<Answer, Refusal> {
         }
         None => None,
     };
-    if !call.world.take(&format!("ListStreams/{}", call.tenant.0), LIST_RATE, 1.0) {
-        return Err(Refusal::limit("Limit exceeded on number of requests for ListStreams API"));
+    if !call.state.take(&format!("ListStreams/{}", call.tenant.0), LIST_RATE, 1.0) {
+        return Err(KvsError::limit("Limit exceeded on number of requests for ListStreams API"));
     }
-    let mut streams = call.world.streams(call.tenant);
+    let mut streams = call.state.streams(call.tenant);
     streams.retain(|stream| {
         let later = after.as_ref().is_none_or(|after| stream.name > *after);
         later && prefix.is_none_or(|prefix| stream.name.starts_with(prefix))
@@ -75,18 +75,18 @@ pub(super) fn list_streams(call: &Call<'_>) -> Result<Answer, Refusal> {
     ])))
 }
 
-/// The name after which a token continues.
-fn name_of(token: &str) -> Result<String, Refusal> {
+/// The name in a token; the next page begins after it.
+fn name_of(token: &str) -> Result<String, KvsError> {
     let bytes = STANDARD.decode(token).ok();
     bytes
         .and_then(|bytes| String::from_utf8(bytes).ok())
-        .ok_or_else(|| Refusal::invalid("The NextToken is not valid."))
+        .ok_or_else(|| KvsError::invalid("The NextToken is not valid."))
 }
 
-fn charge(call: &Call<'_>, api: &str, stream: &str) -> Result<(), Refusal> {
+fn charge(call: &Call<'_>, api: &str, stream: &str) -> Result<(), KvsError> {
     call.charge_rate(api, stream, STREAM_RATE)?;
-    if call.world.take(&format!("{api}/{}", call.tenant.0), ACCOUNT_RATE, 1.0) {
+    if call.state.take(&format!("{api}/{}", call.tenant.0), ACCOUNT_RATE, 1.0) {
         return Ok(());
     }
-    Err(Refusal::limit(format!("Limit exceeded on number of requests for {api} API")))
+    Err(KvsError::limit(format!("Limit exceeded on number of requests for {api} API")))
 }

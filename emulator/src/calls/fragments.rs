@@ -1,7 +1,7 @@
 //! ListFragments: unordered, in pages (docs/KVS.md 4.2).
 
 use super::call::{Call, selector_and_range};
-use crate::answer::{Answer, Refusal};
+use crate::answer::{Answer, KvsError};
 use crate::archive::{Fragment, Selector};
 use crate::clock::Millis;
 use crate::json::Json;
@@ -11,35 +11,37 @@ use crate::stream::Stream;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// Fragments in a page if nothing is asked for.
+/// Fragments in a page by default.
 const PAGE: u64 = 100;
 
-pub(super) fn list_fragments(call: &Call<'_>) -> Result<Answer, Refusal> {
+pub(super) fn list_fragments(call: &Call<'_>) -> Result<Answer, KvsError> {
     let page = call.members.integer("MaxResults", 1, 1000)?.unwrap_or(PAGE);
     let token = call.members.next_token()?;
     if token.is_none() && call.members.inner("FragmentSelector")?.is_none() {
-        // Not InvalidArgument: so it was seen (docs/KVS.md 4.2).
-        return Err(Refusal::new(500, "InternalFailure", "Internal Failure"));
+        // Observed instead of InvalidArgument (docs/KVS.md 4.2).
+        return Err(KvsError::new(500, "InternalFailure", "Internal Failure"));
     }
     let stream = call.stream()?;
-    let place = match token {
-        Some(token) => Place::read(token).ok_or_else(|| Refusal::invalid("The NextToken is not valid."))?,
+    let position = match token {
+        Some(token) => {
+            ListPosition::read(token).ok_or_else(|| KvsError::invalid("The NextToken is not valid."))?
+        }
         None => {
             let (selector, (from, to)) = selector_and_range(call.members, "FragmentSelector")?;
             if to < from {
-                return Err(Refusal::invalid("EndTimestamp must not be earlier than StartTimestamp."));
+                return Err(KvsError::invalid("EndTimestamp must not be earlier than StartTimestamp."));
             }
-            Place { selector, from, to, seen_at: call.now, offset: 0 }
+            ListPosition { selector, from, to, seen_at: call.now, offset: 0 }
         }
     };
-    // Charged in full, however few come back.
-    call.world.charge_points(&stream, page as usize, 0)?;
-    let mut found = if call.no_data { Vec::new() } else { place.fragments(&stream) };
+    // Charged for a full page, however few fragments are returned.
+    call.state.charge_points(&stream, page as usize, 0)?;
+    let mut found = if call.no_data { Vec::new() } else { position.fragments(&stream) };
     found.sort_unstable_by_key(|f| mix(u64::from(f.number.tail) ^ f.producer));
-    let rest = found.get(place.offset as usize..).unwrap_or_default();
+    let rest = found.get(position.offset as usize..).unwrap_or_default();
     let shown = &rest[..rest.len().min(page as usize)];
     let more = rest.len() > shown.len();
-    let next = more.then(|| Place { offset: place.offset + page, ..place }.write());
+    let next = more.then(|| ListPosition { offset: position.offset + page, ..position }.write());
     Ok(Answer::json(&Json::object([
         ("Fragments", Json::List(shown.iter().map(|f| row(&stream, f)).collect())),
         ("NextToken", Json::maybe(next)),
@@ -49,7 +51,7 @@ pub(super) fn list_fragments(call: &Call<'_>) -> Result<Answer, Refusal> {
 fn row(stream: &Stream, fragment: &Fragment) -> Json {
     let size = fragment.recording().size(fragment.index, stream.producer.tracks());
     Json::object([
-        // Last frame minus first frame, so shorter than the fragment.
+        // From the first to the last frame, so shorter than the fragment.
         ("FragmentLengthInMilliseconds", Json::Integer(FRAGMENT_MILLIS - FRAME_MILLIS)),
         ("FragmentNumber", Json::text(fragment.number.to_string())),
         ("FragmentSizeInBytes", Json::Integer(size as u64)),
@@ -58,18 +60,18 @@ fn row(stream: &Stream, fragment: &Fragment) -> Json {
     ])
 }
 
-/// Where a listing goes on; what its token says.
+/// The content of a continuation token.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Place {
+struct ListPosition {
     selector: Selector,
     from: Millis,
     to: Millis,
-    /// The listing is of this instant, so that pages do not overlap.
+    /// The time of the first page: all pages list what was there then, so that they do not overlap.
     seen_at: Millis,
     offset: u64,
 }
 
-impl Place {
+impl ListPosition {
     fn fragments(&self, stream: &Stream) -> Vec<Fragment> {
         stream.archive.range(self.selector, self.from, self.to, self.seen_at)
     }
@@ -106,11 +108,11 @@ mod tests {
         fn a_token_says_where_to_go_on(
             from in 0..1_u64 << 49, to in 0..1_u64 << 49, offset in 0..1_u64 << 30,
         ) {
-            let place = Place { selector: Selector::Producer, from, to, seen_at: to, offset };
-            prop_assert_eq!(Place::read(&place.write()), Some(place));
+            let position = ListPosition { selector: Selector::Producer, from, to, seen_at: to, offset };
+            prop_assert_eq!(ListPosition::read(&position.write()), Some(position));
         }
 
         #[test]
-        fn any_token_is_read_or_refused(text in "[A-Za-z0-9+/=]{0,80}") { let _ = Place::read(&text); }
+        fn any_token_is_read_or_refused(text in "[A-Za-z0-9+/=]{0,80}") { let _ = ListPosition::read(&text); }
     }
 }

@@ -1,18 +1,18 @@
-//! GetMediaForFragmentList: Matroska chunks in the order asked for; what is missing is an error chunk inside
-//! a 200 (docs/KVS.md 4.3, 9.2).
+//! GetMediaForFragmentList: Matroska chunks in the order of the request. A missing fragment is an error chunk
+//! in a 200 (docs/KVS.md 4.3, 9.2).
 
 use super::call::Call;
-use crate::answer::{Answer, Refusal};
+use crate::answer::{Answer, KvsError};
 use crate::archive::Fragment;
 use crate::media::{Producer, mkv};
-use crate::number::Number;
+use crate::number::FragmentNumber;
 use crate::stream::Stream;
 use bytes::Bytes;
 
-/// Bodies under way per stream (docs/KVS.md 6).
+/// Bodies that are sent at the same time, per stream (docs/KVS.md 6).
 const CONNECTIONS: usize = 5;
 
-pub(super) fn get_media_for_fragment_list(call: &Call<'_>) -> Result<Answer, Refusal> {
+pub(super) fn get_media_for_fragment_list(call: &Call<'_>) -> Result<Answer, KvsError> {
     let wanted = call.members.fragment_numbers("Fragments")?;
     let stream = call.stream()?;
     let mut found: Vec<Chunk> =
@@ -20,12 +20,12 @@ pub(super) fn get_media_for_fragment_list(call: &Call<'_>) -> Result<Answer, Ref
     if let Some((code, id)) = &call.in_band_error {
         found[0] = Chunk::Error { number: wanted[0].to_owned(), code: code.clone(), id: id.clone() };
     }
-    let connection = call.world.connections.open(call.tenant, &stream.name);
-    if call.world.config.quotas && connection.before >= CONNECTIONS {
+    let connection = call.state.connections.open(call.tenant, &stream.name);
+    if call.state.config.quotas && connection.before >= CONNECTIONS {
         let message = format!("Connection limit exceeded for resource '{}'", stream.name);
-        return Err(Refusal::new(400, "ConnectionLimitExceededException", message));
+        return Err(KvsError::new(400, "ConnectionLimitExceededException", message));
     }
-    call.world.charge_points(&stream, 0, wanted.len())?;
+    call.state.charge_points(&stream, 0, wanted.len())?;
     let producer = stream.producer;
     let mut answer = Answer::parts("video/webm", found.into_iter().map(move |chunk| chunk.bytes(producer)));
     answer.connection = Some(connection);
@@ -49,19 +49,19 @@ impl Chunk {
     }
 }
 
-/// A number of another stream is an invalid argument; one that nobody has is not found.
-fn find(call: &Call<'_>, stream: &Stream, text: &str) -> Result<Chunk, Refusal> {
-    let number = Number::parse(text);
+/// A number of another stream is an invalid argument; any other unknown number gives an error chunk.
+fn find(call: &Call<'_>, stream: &Stream, text: &str) -> Result<Chunk, KvsError> {
+    let number = FragmentNumber::parse(text);
     if let Some(fragment) =
         number.filter(|_| !call.no_data).and_then(|number| stream.archive.find(number, call.now))
     {
         return Ok(Chunk::Fragment(fragment));
     }
-    let streams = call.world.streams(call.tenant);
+    let streams = call.state.streams(call.tenant);
     let foreign =
-        |number| streams.iter().any(|other| other.name != stream.name && other.archive.owns(number));
+        |number| streams.iter().any(|other| other.name != stream.name && other.archive.issued(number));
     if number.is_some_and(foreign) {
-        return Err(Refusal::invalid(format!("Fragment numbers are invalid : {text}")));
+        return Err(KvsError::invalid(format!("Fragment numbers are invalid : {text}")));
     }
     Ok(Chunk::Error { number: text.to_owned(), code: "FRAGMENT_NOT_FOUND".into(), id: "3000".into() })
 }

@@ -10,11 +10,11 @@ mod open;
 
 pub(super) use call::{Call, stream_name};
 
-use crate::answer::{Answer, Refusal};
+use crate::answer::{Answer, KvsError};
 use crate::operation::Operation;
 
 /// Answers a call.
-pub(super) fn answer(operation: Operation, call: &Call<'_>) -> Result<Answer, Refusal> {
+pub(super) fn answer(operation: Operation, call: &Call<'_>) -> Result<Answer, KvsError> {
     match operation {
         Operation::GetDataEndpoint => control::get_data_endpoint(call),
         Operation::DescribeStream => control::describe_stream(call),

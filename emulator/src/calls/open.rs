@@ -1,8 +1,8 @@
-//! GetHLSStreamingSessionURL and GetDASHStreamingSessionURL: checks what is asked for, opens a session, mints
+//! GetHLSStreamingSessionURL and GetDASHStreamingSessionURL: check the parameters, open a session and make
 //! its token (docs/KVS.md 4.6, 4.7, 5.1).
 
 use super::call::Call;
-use crate::answer::{Answer, Refusal};
+use crate::answer::{Answer, KvsError};
 use crate::archive::Selector;
 use crate::json::Json;
 use crate::members::{Members, missing};
@@ -12,11 +12,11 @@ use crate::stream::Stream;
 /// Requests per second and stream.
 const RATE: f64 = 25.0;
 
-pub(super) fn get_hls_streaming_session_url(call: &Call<'_>) -> Result<Answer, Refusal> {
+pub(super) fn get_hls_streaming_session_url(call: &Call<'_>) -> Result<Answer, KvsError> {
     let members = call.members;
     let container = members.choice("ContainerFormat", &["FRAGMENTED_MP4", "MPEG_TS"])?;
     let discontinuity = members.choice("DiscontinuityMode", &["ALWAYS", "NEVER", "ON_DISCONTINUITY"])?;
-    let shape = Shape {
+    let names = ProtocolNames {
         protocol: Protocol::Hls,
         api: "GetHLSStreamingSessionURL",
         selector: "HLSFragmentSelector",
@@ -24,7 +24,7 @@ pub(super) fn get_hls_streaming_session_url(call: &Call<'_>) -> Result<Answer, R
         path: "/hls/v1/getHLSMasterPlaylist.m3u8",
         answer: "HLSStreamingSessionURL",
     };
-    open(call, &shape, |parameters| {
+    open(call, &names, |parameters| {
         parameters.transport_stream = container == Some("MPEG_TS");
         parameters.discontinuity = match (discontinuity, parameters.selector) {
             (Some("ALWAYS"), _) | (None, Selector::Server) => Discontinuity::Always,
@@ -34,9 +34,9 @@ pub(super) fn get_hls_streaming_session_url(call: &Call<'_>) -> Result<Answer, R
     })
 }
 
-pub(super) fn get_dash_streaming_session_url(call: &Call<'_>) -> Result<Answer, Refusal> {
+pub(super) fn get_dash_streaming_session_url(call: &Call<'_>) -> Result<Answer, KvsError> {
     let numbers = call.members.choice("DisplayFragmentNumber", &["ALWAYS", "NEVER"])?;
-    let shape = Shape {
+    let names = ProtocolNames {
         protocol: Protocol::Dash,
         api: "GetDASHStreamingSessionURL",
         selector: "DASHFragmentSelector",
@@ -44,11 +44,11 @@ pub(super) fn get_dash_streaming_session_url(call: &Call<'_>) -> Result<Answer, 
         path: "/dash/v1/getDASHManifest.mpd",
         answer: "DASHStreamingSessionURL",
     };
-    open(call, &shape, |parameters| parameters.show_numbers = numbers == Some("ALWAYS"))
+    open(call, &names, |parameters| parameters.show_numbers = numbers == Some("ALWAYS"))
 }
 
-/// In what the two calls differ.
-struct Shape {
+/// The names in which the two calls differ.
+struct ProtocolNames {
     protocol: Protocol,
     api: &'static str,
     selector: &'static str,
@@ -57,18 +57,22 @@ struct Shape {
     answer: &'static str,
 }
 
-fn open(call: &Call<'_>, shape: &Shape, adjust: impl FnOnce(&mut Parameters)) -> Result<Answer, Refusal> {
+fn open(
+    call: &Call<'_>,
+    names: &ProtocolNames,
+    adjust: impl FnOnce(&mut Parameters),
+) -> Result<Answer, KvsError> {
     let members = call.members;
     let expires = members.integer("Expires", 300, 43_200)?.unwrap_or(300);
-    let most = members.integer(shape.most, 1, 5000)?;
+    let most = members.integer(names.most, 1, 5000)?;
     let show = members.choice("DisplayFragmentTimestamp", &["ALWAYS", "NEVER"])?;
     let kind = members.choice("PlaybackMode", &["LIVE", "LIVE_REPLAY", "ON_DEMAND"])?.unwrap_or("LIVE");
-    let choice = members.inner(shape.selector)?;
+    let choice = members.inner(names.selector)?;
     let stream = call.recording_stream()?;
-    let (selector, mode) = mode(call, &stream, shape.selector, kind, choice)?;
-    call.charge_rate(shape.api, &stream.name, RATE)?;
+    let (selector, mode) = mode(call, &stream, names.selector, kind, choice)?;
+    call.charge_rate(names.api, &stream.name, RATE)?;
     let mut parameters = Parameters {
-        protocol: shape.protocol,
+        protocol: names.protocol,
         mode,
         selector,
         transport_stream: false,
@@ -79,13 +83,13 @@ fn open(call: &Call<'_>, shape: &Shape, adjust: impl FnOnce(&mut Parameters)) ->
     };
     adjust(&mut parameters);
     let first = if call.no_data { None } else { parameters.first(&stream, call.now) };
-    let none = || Refusal::not_found("No fragments found in the stream for the streaming request.");
+    let none = || KvsError::not_found("No fragments found in the stream for the streaming request.");
     let first = first.ok_or_else(none)?;
     let mut random = [0; 105];
-    aws_lc_rs::rand::fill(&mut random).map_err(|_| Refusal::new(500, "InternalFailure", "no randomness"))?;
-    let token = mint(&random, call.world.config.canary.as_deref());
-    let seconds = call.world.config.max_session_seconds.map_or(expires, |most| most.min(expires));
-    let url = format!("{}{}?SessionToken={token}", call.world.endpoint.url(), shape.path);
+    aws_lc_rs::rand::fill(&mut random).map_err(|_| KvsError::new(500, "InternalFailure", "no randomness"))?;
+    let token = mint(&random, call.state.config.canary.as_deref());
+    let seconds = call.state.config.max_session_seconds.map_or(expires, |most| most.min(expires));
+    let url = format!("{}{}?SessionToken={token}", call.state.endpoint.url(), names.path);
     let session = Session {
         token,
         tenant: call.tenant.clone(),
@@ -95,18 +99,18 @@ fn open(call: &Call<'_>, shape: &Shape, adjust: impl FnOnce(&mut Parameters)) ->
         parameters,
         first,
     };
-    call.world.open(session, call.now);
-    Ok(Answer::json(&Json::object([(shape.answer, Json::Text(url))])))
+    call.state.open(session, call.now);
+    Ok(Answer::json(&Json::object([(names.answer, Json::Text(url))])))
 }
 
-/// LIVE forbids a range, ON_DEMAND demands one, LIVE_REPLAY may leave its end open.
+/// LIVE forbids a range, ON_DEMAND requires one, LIVE_REPLAY requires a start.
 fn mode(
     call: &Call<'_>,
     stream: &Stream,
     name: &str,
     kind: &str,
     choice: Option<Members<'_>>,
-) -> Result<(Selector, Mode), Refusal> {
+) -> Result<(Selector, Mode), KvsError> {
     let selector = match choice {
         Some(choice) => choice.selector("FragmentSelectorType")?,
         None => None,
@@ -117,7 +121,7 @@ fn mode(
     };
     if kind == "LIVE" {
         if range.is_some() {
-            return Err(Refusal::invalid(format!("{name}.TimestampRange must not be set for LIVE.")));
+            return Err(KvsError::invalid(format!("{name}.TimestampRange must not be set for LIVE.")));
         }
         return Ok((selector.unwrap_or(Selector::Server), Mode::Live));
     }
@@ -129,7 +133,7 @@ fn mode(
         None => {
             if from >= call.now || (selector == Selector::Server && from < stream.archive.head(call.now)) {
                 let message = "StartTimestamp must be in the past and later than the stream head.";
-                return Err(Refusal::invalid(message));
+                return Err(KvsError::invalid(message));
             }
             Ok((selector, Mode::LiveReplay { from, to: None }))
         }

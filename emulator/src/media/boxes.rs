@@ -2,12 +2,12 @@
 
 use super::{Recording, SAMPLE_RATE, Track};
 
-/// An MP4 under way.
+/// An MP4 that is being written.
 #[derive(Default)]
 pub(super) struct Boxes(Vec<u8>);
 
 impl Boxes {
-    /// One box; `content` writes what is in it, its size is filled in afterwards.
+    /// Writes one box. `content` writes what is in it; its size is filled in afterwards.
     pub(super) fn boxed(&mut self, kind: &[u8; 4], content: impl FnOnce(&mut Self)) {
         let start = self.0.len();
         self.u32(0);
@@ -17,7 +17,7 @@ impl Boxes {
         self.0[start..start + 4].copy_from_slice(&size.to_be_bytes());
     }
 
-    /// A full box: version and flags lead its content.
+    /// Writes a full box: version and flags precede its content.
     pub(super) fn full(&mut self, kind: &[u8; 4], version: u8, flags: u32, content: impl FnOnce(&mut Self)) {
         self.boxed(kind, |out| {
             out.u32(u32::from(version) << 24 | flags);
@@ -45,7 +45,7 @@ impl Boxes {
         self.0.resize(self.0.len() + count, 0);
     }
 
-    /// How much has been written.
+    /// How many bytes have been written.
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
@@ -63,7 +63,7 @@ impl Boxes {
 /// Seconds from 1904, the epoch of MP4, to 1970.
 const EPOCH_1904: u64 = 2_082_844_800;
 
-/// An instant as MP4 headers write it.
+/// An instant in seconds since 1904.
 pub(super) fn mp4_time(millis: u64) -> u32 {
     u32::try_from(millis / 1000 + EPOCH_1904).unwrap_or(u32::MAX)
 }
@@ -126,7 +126,7 @@ pub(super) fn media(
             out.u16(0x55c4); // language: undetermined
             out.u16(0);
         });
-        // The handler's names are those of KVS's packager [seen, docs/KVS.md 4.4].
+        // The handler names are those of KVS's packager [seen, docs/KVS.md 4.4].
         let (handler, name): (&[u8; 4], &[u8]) = match track {
             Track::Video => (b"vide", b"USP Video Handler\0"),
             Track::Audio => (b"soun", b"USP Sound Handler\0"),

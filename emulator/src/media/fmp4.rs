@@ -1,4 +1,4 @@
-//! Fragmented MP4 as HLS and DASH hand it out: an init is `ftyp` + `moov`, a media fragment `moof` + `mdat`,
+//! Fragmented MP4 for HLS and DASH: an init fragment is `ftyp` + `moov`, a media fragment `moof` + `mdat`,
 //! one track each (docs/KVS.md 5.7).
 
 use super::boxes::{Boxes, media, movie_header, track_header};
@@ -74,7 +74,7 @@ pub(crate) fn fragment(
     out.finish().into()
 }
 
-/// Depends on nothing and is a sync sample, or depends on others and is none.
+/// A sync sample that depends on no other, or a sample that depends on others.
 fn sample_flags(track: Track, frame: usize) -> u32 {
     if track == Track::Audio || frame == 0 { 0x0200_0000 } else { 0x0101_0000 }
 }

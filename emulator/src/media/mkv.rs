@@ -7,7 +7,7 @@ use bytes::Bytes;
 /// The Segment's size: unknown, in eight bytes.
 const UNKNOWN: [u8; 8] = [0x01, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
 
-/// One fragment, whole.
+/// One complete chunk.
 pub(crate) fn chunk(
     recording: &Recording,
     producer: Producer,
@@ -31,7 +31,7 @@ pub(crate) fn chunk(
     out.into()
 }
 
-/// What stands in the place of a fragment that KVS does not have [seen, docs/KVS.md 9.2].
+/// The chunk that replaces a fragment that KVS does not have [seen, docs/KVS.md 9.2].
 pub(crate) fn error_chunk(number: &str, code: &str, id: &str) -> Bytes {
     let mut out = opening();
     tags(
@@ -101,7 +101,7 @@ fn entry(out: &mut Vec<u8>, number: u8, kind: u8, codec: &[u8], private: &[u8]) 
     element(out, &[0x63, 0xa2], private);
 }
 
-/// Absolute time, then the frames of both tracks in the order of their times.
+/// Absolute time, then the frames of all tracks in the order of their times.
 fn cluster(recording: &Recording, producer: Producer, index: u64, producer_millis: u64) -> Vec<u8> {
     let mut out = Vec::with_capacity(recording.size(index, producer.tracks()) + 1024);
     element(&mut out, &[0xe7], &producer_millis.to_be_bytes());

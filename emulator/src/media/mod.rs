@@ -1,9 +1,8 @@
-//! What the cameras saw: three committed recordings of 40.96 s, and every form in which KVS hands them out.
+//! The media of the cameras: three committed recordings of 40.96 s, and every form in which KVS serves them.
 //!
 //! The recordings are ordinary MP4 files and JPEGs that `make.sh` makes with ffmpeg. Everything else
-//! (fragmented MP4, Matroska, MPEG-TS, clips) is written from their samples when it is asked for, so that
-//! times and numbers are right for any instant of an endless loop, and nothing else has to be stored. Who
-//! owns which instant is `archive`'s business.
+//! (fragmented MP4, Matroska, MPEG-TS, clips) is written from their samples for each request, so that times
+//! and numbers are right for any instant of an endless loop. Which fragments exist is decided in `archive`.
 
 mod boxes;
 pub(super) mod clip;
@@ -27,5 +26,5 @@ pub(super) const FRAME_MILLIS: u64 = 64;
 pub(super) const FRAGMENT_MILLIS: u64 = FRAME_MILLIS * FRAMES as u64;
 /// Samples of sound in a second.
 pub(super) const SAMPLE_RATE: u32 = 16_000;
-/// Ticks in a millisecond, in every MP4 we write; both tracks count in 1/16000 s.
+/// Ticks in a millisecond in every MP4; both tracks count in 1/16000 s.
 pub(super) const TICKS_PER_MILLI: u64 = 16;

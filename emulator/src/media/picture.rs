@@ -1,7 +1,7 @@
 //! Pictures in the size, format and quality that GetImages asks for (docs/KVS.md 4.5).
 //!
 //! The recordings hold one JPEG per fragment. Another size, format or quality is made from its pixels.
-//! Results are cached, since clients ask for the same thumbnails again and again.
+//! Results are cached, since clients request the same thumbnails repeatedly.
 
 use super::Recording;
 use crate::lock::lock;
@@ -14,9 +14,9 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-/// The form of a picture.
+/// The format of a picture.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct Form {
+pub(crate) struct PictureFormat {
     /// PNG instead of JPEG.
     pub(crate) png: bool,
     /// 1 to 100; JPEG only. The recording's own if absent.
@@ -27,27 +27,27 @@ pub(crate) struct Form {
     pub(crate) height: Option<u16>,
 }
 
-/// The quality of a JPEG if only its size is asked for.
+/// The quality of a JPEG if the request has no quality.
 const QUALITY: u8 = 80;
 /// Pictures in the cache; when it is full, it is emptied.
 const CACHED: usize = 512;
 
-/// By recording, fragment of the loop, and form.
-static CACHE: LazyLock<Mutex<HashMap<(usize, u64, Form), Bytes>>> = LazyLock::new(Mutex::default);
+/// By recording, fragment of the loop, and format.
+static CACHE: LazyLock<Mutex<HashMap<(usize, u64, PictureFormat), Bytes>>> = LazyLock::new(Mutex::default);
 
-/// The first picture of fragment `index` of recording `recording`, in this form.
-pub(crate) fn picture(recording: usize, index: u64, form: Form) -> Bytes {
+/// The first picture of fragment `index` of recording `recording`, in this format.
+pub(crate) fn picture(recording: usize, index: u64, format: PictureFormat) -> Bytes {
     let source = Recording::of(recording);
     let jpeg = source.image(index);
-    if form == (Form { png: false, quality: None, width: None, height: None }) {
+    if format == (PictureFormat { png: false, quality: None, width: None, height: None }) {
         return jpeg;
     }
-    let key = (recording % Recording::COUNT, index % super::FRAGMENTS, form);
+    let key = (recording % Recording::COUNT, index % super::FRAGMENTS, format);
     if let Some(bytes) = lock(&CACHE).get(&key) {
         return bytes.clone();
     }
-    let height = form.height.unwrap_or(source.height);
-    let width = match (form.width, form.height) {
+    let height = format.height.unwrap_or(source.height);
+    let width = match (format.width, format.height) {
         (Some(width), _) => width,
         (None, Some(_)) => {
             let width = (u32::from(source.width) * u32::from(height)).div_ceil(u32::from(source.height));
@@ -56,10 +56,10 @@ pub(crate) fn picture(recording: usize, index: u64, form: Form) -> Bytes {
         (None, None) => source.width,
     };
     let pixels = decode(&jpeg).resized(usize::from(width), usize::from(height));
-    let bytes: Bytes = if form.png {
+    let bytes: Bytes = if format.png {
         encode_png(&pixels.rgb, width, height).into()
     } else {
-        encode_jpeg(&pixels.rgb, width, height, form.quality.unwrap_or(QUALITY)).into()
+        encode_jpeg(&pixels.rgb, width, height, format.quality.unwrap_or(QUALITY)).into()
     };
     let mut cache = lock(&CACHE);
     if cache.len() >= CACHED {
@@ -192,11 +192,11 @@ mod tests {
 
     #[test]
     fn a_form_is_made_once_and_has_its_size() {
-        let form = Form { png: true, quality: None, width: Some(100), height: Some(50) };
-        let png = picture(1, 7, form);
-        assert_eq!(png, picture(1, 27, form), "the loop comes round");
+        let format = PictureFormat { png: true, quality: None, width: Some(100), height: Some(50) };
+        let png = picture(1, 7, format);
+        assert_eq!(png, picture(1, 27, format), "the loop comes round");
         assert_eq!(&png[16..24], [0, 0, 0, 100, 0, 0, 0, 50]);
-        let tall = picture(0, 0, Form { png: true, quality: None, width: None, height: Some(90) });
+        let tall = picture(0, 0, PictureFormat { png: true, quality: None, width: None, height: Some(90) });
         assert_eq!(&tall[16..24], [0, 0, 0, 160, 0, 0, 0, 90]);
     }
 }

@@ -1,7 +1,7 @@
 //! Reads the committed recordings: samples, codec private data, pictures.
 //!
-//! The reader knows exactly the files that `make.sh` makes (one sample per chunk or several, no edit lists,
-//! no composition offsets) and nothing more; a file of another shape is a broken build, and the tests say so.
+//! The reader supports only the files that `make.sh` makes: no edit lists, no composition offsets. A test
+//! fails for any other file.
 
 use super::{FRAGMENTS, FRAMES};
 use bytes::Bytes;
@@ -25,7 +25,7 @@ pub(crate) struct Recording {
     pub(crate) height: u16,
 }
 
-/// The two tracks of a recording, numbered as KVS numbers them: 1 is video, 2 is audio.
+/// The two tracks of a recording, numbered as at KVS: 1 is video, 2 is audio.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Track {
     /// Track 1.
@@ -65,7 +65,7 @@ impl Recording {
     /// How many there are.
     pub(crate) const COUNT: usize = 3;
 
-    /// Recording `index`, counted round and round: there are three.
+    /// Recording `index` modulo `COUNT`.
     pub(crate) fn of(index: usize) -> &'static Self {
         &RECORDINGS[index % RECORDINGS.len()]
     }

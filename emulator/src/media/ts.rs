@@ -1,8 +1,8 @@
-//! MPEG transport streams (ISO/IEC 13818-1): one fragment, both tracks, as `getTSFragment.ts` hands it out.
+//! MPEG transport streams (ISO/IEC 13818-1): one fragment with all tracks, for `getTSFragment.ts`.
 //!
-//! KVS's own bytes are not known (docs/KVS.md 5.5). Here PTS is the fragment's time in the session, and
-//! continuity counters run on from fragment to fragment of the endless loop, so that a player sees one
-//! unbroken stream.
+//! The bytes of KVS are not known (docs/KVS.md 5.5). Here PTS is the fragment's time in the session, and
+//! continuity counters go on from fragment to fragment of the endless loop, so that they form one continuous
+//! stream.
 
 use super::{FRAGMENTS, FRAME_MILLIS, FRAMES, Producer, Recording, Track};
 use bytes::Bytes;
@@ -14,9 +14,9 @@ const VIDEO_PID: u16 = 0x100;
 const AUDIO_PID: u16 = 0x101;
 /// Ticks of the 90 kHz clock in a millisecond.
 const TICKS: u64 = 90;
-/// How far presentation is behind the clock reference, in ticks: 700 ms, as ffmpeg has it.
+/// From the clock reference to the presentation, in ticks: 700 ms, as in ffmpeg.
 const DELAY: u64 = 63_000;
-/// An access unit delimiter; players of Apple insist on it.
+/// An access unit delimiter; Apple's players require it.
 const DELIMITER: [u8; 6] = [0, 0, 0, 1, 9, 0xf0];
 
 /// Fragment `index` of the endless loop, its first frame at `start_millis` of the session.
@@ -113,7 +113,7 @@ fn slot(pid: u16) -> usize {
     }
 }
 
-/// Where the counters stand when fragment `index` begins: the sum over all fragments of the loop before it.
+/// The continuity counters when fragment `index` begins: the sum over all fragments of the loop before it.
 fn counters(recording: &Recording, producer: Producer, index: u64) -> [u8; 4] {
     let packets = |from: u64, to: u64, pid: u16| (from..to).map(|i| packets(recording, i, pid)).sum::<u64>();
     let before = |pid| {

@@ -1,26 +1,25 @@
-//! The DASH manifest. No raw one is public: the structure is known, the rest is a plausible document
+//! The DASH manifest. No capture is public: the structure is known, the rest is plausible
 //! (docs/KVS.md 5.6).
 
-use super::play::Play;
-use crate::answer::{Answer, Refusal};
+use super::request::PlayerRequest;
+use crate::answer::{Answer, KvsError};
 use crate::clock::{Millis, rfc3339};
 use crate::media::{FRAGMENT_MILLIS, SAMPLE_RATE, Track};
 use crate::session::{Listing, Mode};
 use std::fmt::Write as _;
 
-/// The manifest. Numbers are those of the session, from 1; gaps are closed, so one fragment follows the
-/// other.
-pub(super) fn manifest(play: &Play<'_>) -> Result<Answer, Refusal> {
-    let listing = play.listing()?;
+/// The manifest. Fragments have the numbers of the session, from 1. Gaps are closed.
+pub(super) fn manifest(request: &PlayerRequest<'_>) -> Result<Answer, KvsError> {
+    let listing = request.listing()?;
     let first = listing.fragments[0];
     if listing.fragments.iter().any(|f| f.recording != first.recording) {
         let message = "The codec private data must not change in a session.";
-        return Err(Refusal::new(400, "InvalidCodecPrivateDataException", message));
+        return Err(KvsError::new(400, "InvalidCodecPrivateDataException", message));
     }
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
-    opening(&mut out, play, &listing);
+    opening(&mut out, request, &listing);
     let recording = first.recording();
-    adaptation_set(&mut out, play, &listing, "video", 1);
+    adaptation_set(&mut out, request, &listing, "video", 1);
     let _ = writeln!(
         out,
         "      <Representation id=\"1\" codecs=\"{}\" width=\"{}\" height=\"{}\" frameRate=\"125/8\" \
@@ -29,24 +28,24 @@ pub(super) fn manifest(play: &Play<'_>) -> Result<Answer, Refusal> {
         recording.video_codec(),
         recording.width,
         recording.height,
-        play.bandwidth(&listing, &[Track::Video])
+        request.bandwidth(&listing, &[Track::Video])
     );
-    if play.stream.producer.has_audio() {
-        adaptation_set(&mut out, play, &listing, "audio", 2);
+    if request.stream.producer.has_audio() {
+        adaptation_set(&mut out, request, &listing, "audio", 2);
         let _ = writeln!(
             out,
             "      <Representation id=\"2\" codecs=\"mp4a.40.2\" \
                  audioSamplingRate=\"{SAMPLE_RATE}\" bandwidth=\"{}\"/>\n    \
              </AdaptationSet>",
-            play.bandwidth(&listing, &[Track::Audio])
+            request.bandwidth(&listing, &[Track::Audio])
         );
     }
     out.push_str("  </Period>\n</MPD>\n");
     Ok(Answer::bytes("application/dash+xml", out))
 }
 
-fn opening(out: &mut String, play: &Play<'_>, listing: &Listing) {
-    let session = play.session;
+fn opening(out: &mut String, request: &PlayerRequest<'_>, listing: &Listing) {
+    let session = request.session;
     let length = listing.fragments.len() as Millis * FRAGMENT_MILLIS;
     let on_demand = matches!(session.parameters.mode, Mode::OnDemand { .. });
     let (kind, start, times) = if on_demand || listing.ended {
@@ -54,7 +53,7 @@ fn opening(out: &mut String, play: &Play<'_>, listing: &Listing) {
         let whole = (listing.skipped as Millis) * FRAGMENT_MILLIS + length;
         ("static", start, format!("mediaPresentationDuration=\"{}\"", period(whole)))
     } else {
-        // The clock by which players expect the next fragment: when the session's first was there.
+        // Players compute from this when the next fragment is available.
         let start = match session.parameters.mode {
             Mode::Live => session.first.ready().saturating_sub(FRAGMENT_MILLIS),
             _ => session.created.saturating_sub(session.parameters.max_results as Millis * FRAGMENT_MILLIS),
@@ -72,8 +71,8 @@ fn opening(out: &mut String, play: &Play<'_>, listing: &Listing) {
     );
 }
 
-fn adaptation_set(out: &mut String, play: &Play<'_>, listing: &Listing, kind: &str, track: u32) {
-    let session = play.session;
+fn adaptation_set(out: &mut String, request: &PlayerRequest<'_>, listing: &Listing, kind: &str, track: u32) {
+    let session = request.session;
     let token = &session.token;
     let _ = writeln!(
         out,

@@ -1,7 +1,7 @@
-//! HLS playlists, tag by tag as they were captured (docs/KVS.md 5.2 to 5.5). Every URL is relative.
+//! HLS playlists, with the tags of the captures (docs/KVS.md 5.2 to 5.5). Every URL is relative.
 
-use super::play::Play;
-use crate::answer::{Answer, Refusal};
+use super::request::PlayerRequest;
+use crate::answer::{Answer, KvsError};
 use crate::archive::Fragment;
 use crate::clock::{Millis, rfc3339};
 use crate::media::Track;
@@ -13,10 +13,10 @@ const TYPE: &str = "application/x-mpegURL";
 /// A gap or an overlap larger than this is a discontinuity.
 const TOLERANCE_MILLIS: Millis = 50;
 
-/// The master playlist: always one variant, sound as a rendition of its own unless it is muxed.
-pub(super) fn master(play: &Play<'_>) -> Result<Answer, Refusal> {
-    let listing = play.listing()?;
-    let (session, stream) = (play.session, play.stream);
+/// The master playlist: always one variant, with the audio as a rendition unless it is muxed.
+pub(super) fn master(request: &PlayerRequest<'_>) -> Result<Answer, KvsError> {
+    let listing = request.listing()?;
+    let (session, stream) = (request.session, request.stream);
     let recording = listing.fragments[0].recording();
     let url =
         |track: u32| format!("getHLSMediaPlaylist.m3u8?SessionToken={}&TrackNumber={track}", session.token);
@@ -38,21 +38,21 @@ pub(super) fn master(play: &Play<'_>) -> Result<Answer, Refusal> {
         recording.video_codec(),
         recording.width,
         recording.height,
-        play.bandwidth(&listing, stream.producer.tracks())
+        request.bandwidth(&listing, stream.producer.tracks())
     );
     let _ = writeln!(out, "{}", url(1));
     Ok(Answer::bytes(TYPE, out))
 }
 
 /// The media playlist of one track, or of both if they are muxed.
-pub(super) fn media(play: &Play<'_>) -> Result<Answer, Refusal> {
-    let track = play.track()?;
-    let listing = play.listing()?;
-    Ok(Answer::bytes(TYPE, playlist(play, track, &listing)))
+pub(super) fn media(request: &PlayerRequest<'_>) -> Result<Answer, KvsError> {
+    let track = request.track()?;
+    let listing = request.listing()?;
+    Ok(Answer::bytes(TYPE, playlist(request, track, &listing)))
 }
 
-fn playlist(play: &Play<'_>, track: Track, listing: &Listing) -> String {
-    let parameters = &play.session.parameters;
+fn playlist(request: &PlayerRequest<'_>, track: Track, listing: &Listing) -> String {
+    let parameters = &request.session.parameters;
     let durations = Stream::durations(&listing.fragments, parameters.selector);
     let on_demand = matches!(parameters.mode, Mode::OnDemand { .. });
     let longest = durations.iter().max().copied().unwrap_or_default();
@@ -61,7 +61,7 @@ fn playlist(play: &Play<'_>, track: Track, listing: &Listing) -> String {
     if on_demand {
         out.push_str("#EXT-X-PLAYLIST-TYPE:VOD\n");
     }
-    // ON_DEMAND was seen to count from 1, LIVE from 0.
+    // As captured: ON_DEMAND counts from 1, LIVE from 0.
     let sequence = listing.skipped + usize::from(on_demand);
     let _ = writeln!(out, "#EXT-X-TARGETDURATION:{}", longest.div_ceil(1000));
     let _ = writeln!(out, "#EXT-X-MEDIA-SEQUENCE:{sequence}");
@@ -70,11 +70,11 @@ fn playlist(play: &Play<'_>, track: Track, listing: &Listing) -> String {
     }
     let mut before: Option<(&Fragment, Millis)> = None;
     for (fragment, &duration) in listing.fragments.iter().zip(&durations) {
-        segment(&mut out, play, track, before, fragment, duration);
+        segment(&mut out, request, track, before, fragment, duration);
         before = Some((fragment, duration));
     }
     if listing.ended {
-        // A last discontinuity was seen ahead of the end, in 2023.
+        // As captured in 2023: a discontinuity before the end.
         if parameters.discontinuity == Discontinuity::Always {
             out.push_str("#EXT-X-DISCONTINUITY\n");
         }
@@ -86,14 +86,14 @@ fn playlist(play: &Play<'_>, track: Track, listing: &Listing) -> String {
 /// DISCONTINUITY, MAP, PROGRAM-DATE-TIME, EXTINF, URL: in this order.
 fn segment(
     out: &mut String,
-    play: &Play<'_>,
+    request: &PlayerRequest<'_>,
     track: Track,
     before: Option<(&Fragment, Millis)>,
     fragment: &Fragment,
     duration: Millis,
 ) {
-    let parameters = &play.session.parameters;
-    let (token, start) = (&play.session.token, fragment.start(parameters.selector));
+    let parameters = &request.session.parameters;
+    let (token, start) = (&request.session.token, fragment.start(parameters.selector));
     let new_codec = before.is_some_and(|(before, _)| before.codec != fragment.codec);
     let jump = before.is_some_and(|(before, duration)| {
         let end = before.start(parameters.selector) + duration;
@@ -108,8 +108,9 @@ fn segment(
         out.push_str("#EXT-X-DISCONTINUITY\n");
     }
     if !parameters.transport_stream && (before.is_none() || new_codec) {
-        let epoch = play.epoch(fragment);
-        let sequence = if play.sequence_numbers { format!("&SequenceNumber={epoch}") } else { String::new() };
+        let epoch = request.epoch(fragment);
+        let sequence =
+            if request.sequence_numbers { format!("&SequenceNumber={epoch}") } else { String::new() };
         let _ = writeln!(
             out,
             "#EXT-X-MAP:URI=\"getMP4InitFragment.mp4?SessionToken={token}&TrackNumber={}{sequence}\"",

@@ -2,44 +2,44 @@
 
 mod dash;
 mod hls;
-mod play;
+mod request;
 
-use crate::answer::{Answer, Refusal};
+use crate::answer::{Answer, KvsError};
 use crate::clock::Millis;
 use crate::operation::Operation;
 use crate::session::{Protocol, Session, is_token};
-use crate::world::World;
-use play::{Play, Query, no_fragments, value};
+use crate::state::EmulatorState;
+use request::{PlayerRequest, Query, no_fragments, value};
 use std::sync::Arc;
 
-/// The session that a query's token names, expired or not.
-pub(super) fn session(world: &World, query: &Query) -> Result<Arc<Session>, Refusal> {
+/// The session of the token in a query, also if it has expired.
+pub(super) fn session(state: &EmulatorState, query: &Query) -> Result<Arc<Session>, KvsError> {
     let token =
-        value(query, "SessionToken").ok_or_else(|| Refusal::invalid("SessionToken must be specified."))?;
+        value(query, "SessionToken").ok_or_else(|| KvsError::invalid("SessionToken must be specified."))?;
     if !is_token(token) {
-        return Err(Refusal::invalid("The session token is not valid."));
+        return Err(KvsError::invalid("The session token is not valid."));
     }
-    world.session(token).ok_or_else(|| not_authorized("The session token is not valid."))
+    state.session(token).ok_or_else(|| not_authorized("The session token is not valid."))
 }
 
-/// What an expired session answers.
-pub(super) fn expired() -> Refusal {
+/// The error for an expired session.
+pub(super) fn expired() -> KvsError {
     not_authorized("Streaming session token is expired")
 }
 
-fn not_authorized(message: &str) -> Refusal {
-    Refusal::new(403, "NotAuthorizedException", message)
+fn not_authorized(message: &str) -> KvsError {
+    KvsError::new(403, "NotAuthorizedException", message)
 }
 
-/// Answers a player.
+/// Answers a request of a player.
 pub(super) fn answer(
-    world: &World,
+    state: &EmulatorState,
     operation: Operation,
     session: &Session,
     query: &Query,
     no_data: bool,
     now: Millis,
-) -> Result<Answer, Refusal> {
+) -> Result<Answer, KvsError> {
     if session.expires <= now {
         return Err(expired());
     }
@@ -57,34 +57,34 @@ pub(super) fn answer(
     if protocol != session.parameters.protocol {
         return Err(not_authorized("The session token is for another protocol."));
     }
-    if !world.take(&format!("{}/{}", session.token, operation.name()), rate, 1.0) {
-        return Err(Refusal::limit(format!("Rate exceeded for {} in this session.", operation.name())));
+    if !state.take(&format!("{}/{}", session.token, operation.name()), rate, 1.0) {
+        return Err(KvsError::limit(format!("Rate exceeded for {} in this session.", operation.name())));
     }
-    let stream = world.stream(&session.tenant, &session.stream)?;
+    let stream = state.stream(&session.tenant, &session.stream)?;
     if no_data {
         return Err(no_fragments());
     }
-    let sequence_numbers = world.config.init_sequence_number;
-    let play = Play { session, stream: &stream, query, now, sequence_numbers };
+    let sequence_numbers = state.config.init_sequence_number;
+    let request = PlayerRequest { session, stream: &stream, query, now, sequence_numbers };
     let points = session.parameters.max_results;
     match operation {
-        GetHLSMasterPlaylist => hls::master(&play),
+        GetHLSMasterPlaylist => hls::master(&request),
         GetHLSMediaPlaylist => {
-            world.charge_points(&stream, points, 0)?;
-            hls::media(&play)
+            state.charge_points(&stream, points, 0)?;
+            hls::media(&request)
         }
         GetDASHManifest => {
-            world.charge_points(&stream, points, 0)?;
-            dash::manifest(&play)
+            state.charge_points(&stream, points, 0)?;
+            dash::manifest(&request)
         }
-        GetMP4InitFragment(_) => play.init(),
+        GetMP4InitFragment(_) => request.init(),
         GetMP4MediaFragment(_) => {
-            world.charge_points(&stream, 0, 1)?;
-            play.media_fragment()
+            state.charge_points(&stream, 0, 1)?;
+            request.media_fragment()
         }
         GetTSFragment => {
-            world.charge_points(&stream, 0, 1)?;
-            play.transport_stream()
+            state.charge_points(&stream, 0, 1)?;
+            request.transport_stream()
         }
         _ => Ok(Answer::unknown_operation()),
     }

@@ -1,37 +1,37 @@
 //! Verifies AWS Signature Version 4, strictly from the list of signed headers (docs/KVS.md 3.3).
 //!
-//! This is the server's side, written from AWS's description of the algorithm and tested with AWS's published
-//! vectors; the gateway signs with another implementation, so that the two check each other.
+//! The code is written from AWS's description of the algorithm and tested with AWS's published vectors.
+//! kvs-edge signs with another implementation, so that each checks the other.
 
-use super::answer::Refusal;
+use super::answer::KvsError;
 use aws_lc_rs::{constant_time, digest, hmac};
 use http::HeaderMap;
 use http::request::Parts;
 
-/// How far the clocks may be apart.
+/// The largest accepted difference of clocks.
 const SKEW_SECONDS: u64 = 15 * 60;
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
-/// What a signature must be made for.
+/// The required scope of a signature.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scope<'a> {
     pub(super) region: &'a str,
     pub(super) service: &'a str,
 }
 
-/// A pair of keys that may sign.
+/// Keys whose signatures are accepted.
 #[derive(Clone)]
-pub(super) struct Key {
+pub(super) struct SigningKey {
     pub(super) secret: String,
-    /// Temporary keys come with a token, which must be sent along.
+    /// The session token of temporary keys, which a request must carry.
     pub(super) token: Option<String>,
     /// Milliseconds since the epoch.
     pub(super) expires: Option<u64>,
-    /// Whose keys they are.
+    /// The account of the keys.
     pub(super) account: String,
 }
 
-/// Checks a request and tells whose keys signed it.
+/// Checks a request and gives the account whose keys signed it.
 ///
 /// `find` looks a key up by its access key ID; `now` is in milliseconds since the epoch.
 pub(super) fn verify(
@@ -39,8 +39,8 @@ pub(super) fn verify(
     body: &[u8],
     scope: Scope<'_>,
     now: u64,
-    find: impl FnOnce(&str) -> Option<Key>,
-) -> Result<String, Refusal> {
+    find: impl FnOnce(&str) -> Option<SigningKey>,
+) -> Result<String, KvsError> {
     let message = Message {
         method: parts.method.as_str(),
         path: parts.uri.path(),
@@ -63,34 +63,34 @@ fn verify_message(
     body: &[u8],
     scope: Scope<'_>,
     now: u64,
-    find: impl FnOnce(&str) -> Option<Key>,
-) -> Result<String, Refusal> {
+    find: impl FnOnce(&str) -> Option<SigningKey>,
+) -> Result<String, KvsError> {
     let mut all = parts.headers.get_all(http::header::AUTHORIZATION).iter();
     let (Some(authorization), None) = (all.next(), all.next()) else {
-        return Err(Refusal::denied("MissingAuthenticationTokenException", "Missing Authentication Token"));
+        return Err(KvsError::denied("MissingAuthenticationTokenException", "Missing Authentication Token"));
     };
-    let claim = authorization.to_str().ok().and_then(Claim::read).ok_or_else(|| {
-        Refusal::denied(
+    let authorization = authorization.to_str().ok().and_then(Authorization::read).ok_or_else(|| {
+        KvsError::denied(
             "IncompleteSignatureException",
             "Authorization header requires 'Credential', 'SignedHeaders' and 'Signature' parameters.",
         )
     })?;
-    let key = find(claim.access_key).ok_or_else(|| {
-        Refusal::denied(
+    let key = find(authorization.access_key).ok_or_else(|| {
+        KvsError::denied(
             "UnrecognizedClientException",
             "The security token included in the request is invalid.",
         )
     })?;
     check_token(parts.headers, &key, now)?;
-    check_scope(&claim, scope)?;
-    let date = check_date(parts.headers, &claim, now)?;
-    check_signed_headers(&claim)?;
+    check_scope(&authorization, scope)?;
+    let date = check_date(parts.headers, &authorization, now)?;
+    check_signed_headers(&authorization)?;
     let body_digest = check_body(parts.headers, body)?;
-    let request = canonical_request(parts, &claim, &body_digest)
+    let request = canonical_request(parts, &authorization, &body_digest)
         .ok_or_else(|| invalid("a signed header is missing from the request"))?;
-    let to_sign = string_to_sign(&request, date, &claim);
-    let expected = sign(&key.secret, &claim, &to_sign);
-    constant_time::verify_slices_are_equal(expected.as_bytes(), claim.signature.as_bytes()).map_err(|_| {
+    let to_sign = string_to_sign(&request, date, &authorization);
+    let expected = sign(&key.secret, &authorization, &to_sign);
+    constant_time::verify_slices_are_equal(expected.as_bytes(), authorization.signature.as_bytes()).map_err(|_| {
         invalid(
             "The request signature we calculated does not match the signature you provided. Check your AWS \
              Secret Access Key and signing method. Consult the service documentation for details.",
@@ -99,18 +99,18 @@ fn verify_message(
     Ok(key.account)
 }
 
-/// The region that a request claims to be signed for, whether or not it proves it.
+/// The region in the `Authorization` header. It is not verified.
 pub(super) fn claimed_region(headers: &HeaderMap) -> Option<String> {
-    let claim = Claim::read(headers.get(http::header::AUTHORIZATION)?.to_str().ok()?)?;
-    Some(claim.region.to_owned())
+    let authorization = Authorization::read(headers.get(http::header::AUTHORIZATION)?.to_str().ok()?)?;
+    Some(authorization.region.to_owned())
 }
 
-fn invalid(message: impl Into<String>) -> Refusal {
-    Refusal::denied("InvalidSignatureException", message)
+fn invalid(message: impl Into<String>) -> KvsError {
+    KvsError::denied("InvalidSignatureException", message)
 }
 
-/// An `Authorization` header, taken apart.
-struct Claim<'a> {
+/// The parts of an `Authorization` header.
+struct Authorization<'a> {
     access_key: &'a str,
     day: &'a str,
     region: &'a str,
@@ -119,7 +119,7 @@ struct Claim<'a> {
     signature: &'a str,
 }
 
-impl<'a> Claim<'a> {
+impl<'a> Authorization<'a> {
     fn read(text: &'a str) -> Option<Self> {
         let rest = text.strip_prefix(ALGORITHM)?.strip_prefix(' ')?;
         let (mut credential, mut signed_headers, mut signature) = (None, None, None);
@@ -136,7 +136,7 @@ impl<'a> Claim<'a> {
             }
         }
         let mut scope = credential?.split('/');
-        let claim = Self {
+        let authorization = Self {
             access_key: scope.next()?,
             day: scope.next()?,
             region: scope.next()?,
@@ -144,11 +144,11 @@ impl<'a> Claim<'a> {
             signed_headers: signed_headers?,
             signature: signature?,
         };
-        (scope.next() == Some("aws4_request") && scope.next().is_none()).then_some(claim)
+        (scope.next() == Some("aws4_request") && scope.next().is_none()).then_some(authorization)
     }
 }
 
-fn check_token(headers: &HeaderMap, key: &Key, now: u64) -> Result<(), Refusal> {
+fn check_token(headers: &HeaderMap, key: &SigningKey, now: u64) -> Result<(), KvsError> {
     let mut sent = headers.get_all("x-amz-security-token").iter();
     let matches = match (&key.token, sent.next(), sent.next()) {
         (None, None, None) => true,
@@ -157,38 +157,42 @@ fn check_token(headers: &HeaderMap, key: &Key, now: u64) -> Result<(), Refusal> 
     };
     if !matches {
         let message = "The security token included in the request is invalid.";
-        return Err(Refusal::denied("UnrecognizedClientException", message));
+        return Err(KvsError::denied("UnrecognizedClientException", message));
     }
     if key.expires.is_some_and(|expires| expires <= now) {
         let message = "The security token included in the request is expired";
-        return Err(Refusal::denied("ExpiredTokenException", message));
+        return Err(KvsError::denied("ExpiredTokenException", message));
     }
     Ok(())
 }
 
-fn check_scope(claim: &Claim<'_>, scope: Scope<'_>) -> Result<(), Refusal> {
-    if claim.region != scope.region {
+fn check_scope(authorization: &Authorization<'_>, scope: Scope<'_>) -> Result<(), KvsError> {
+    if authorization.region != scope.region {
         return Err(invalid(format!(
             "Credential should be scoped to a valid region, not '{}'.",
-            claim.region
+            authorization.region
         )));
     }
-    if claim.service != scope.service {
+    if authorization.service != scope.service {
         return Err(invalid(format!("Credential should be scoped to correct service: '{}'.", scope.service)));
     }
     Ok(())
 }
 
-/// The request's date, in the basic form, once it is known to be of the claimed day and near.
-fn check_date<'a>(headers: &'a HeaderMap, claim: &Claim<'_>, now: u64) -> Result<&'a str, Refusal> {
+/// The date of the request in the basic form, if it is of the day in the scope and close to `now`.
+fn check_date<'a>(
+    headers: &'a HeaderMap,
+    authorization: &Authorization<'_>,
+    now: u64,
+) -> Result<&'a str, KvsError> {
     let date = headers.get("x-amz-date").and_then(|date| date.to_str().ok()).unwrap_or_default();
     let seconds = epoch_seconds(date).ok_or_else(|| {
-        Refusal::denied(
+        KvsError::denied(
             "IncompleteSignatureException",
             "Date must be in ISO-8601 'basic format', such as 20260101T001500Z, in X-Amz-Date.",
         )
     })?;
-    if !date.starts_with(claim.day) || claim.day.len() != 8 {
+    if !date.starts_with(authorization.day) || authorization.day.len() != 8 {
         return Err(invalid(
             "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date.",
         ));
@@ -201,8 +205,8 @@ fn check_date<'a>(headers: &'a HeaderMap, claim: &Claim<'_>, now: u64) -> Result
     Ok(date)
 }
 
-fn check_signed_headers(claim: &Claim<'_>) -> Result<(), Refusal> {
-    let names: Vec<&str> = claim.signed_headers.split(';').collect();
+fn check_signed_headers(authorization: &Authorization<'_>) -> Result<(), KvsError> {
+    let names: Vec<&str> = authorization.signed_headers.split(';').collect();
     let sorted = names.windows(2).all(|pair| pair[0] < pair[1]);
     let lower = names.iter().all(|name| !name.is_empty() && !name.bytes().any(|b| b.is_ascii_uppercase()));
     if !sorted || !lower {
@@ -216,8 +220,8 @@ fn check_signed_headers(claim: &Claim<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The digest of the body as it arrived; the header that announces it must agree where there is one.
-fn check_body(headers: &HeaderMap, body: &[u8]) -> Result<String, Refusal> {
+/// The digest of the body. If the request has a header with the digest, both must be equal.
+fn check_body(headers: &HeaderMap, body: &[u8]) -> Result<String, KvsError> {
     let actual = hex(digest::digest(&digest::SHA256, body).as_ref());
     match headers.get("x-amz-content-sha256") {
         Some(announced) if announced.as_bytes() != actual.as_bytes() => {
@@ -227,18 +231,22 @@ fn check_body(headers: &HeaderMap, body: &[u8]) -> Result<String, Refusal> {
     }
 }
 
-/// `None` if a signed header is not there.
-fn canonical_request(parts: &Message<'_>, claim: &Claim<'_>, body_digest: &str) -> Option<String> {
+/// `None` if a signed header is missing.
+fn canonical_request(
+    parts: &Message<'_>,
+    authorization: &Authorization<'_>,
+    body_digest: &str,
+) -> Option<String> {
     let mut out =
         format!("{}\n{}\n{}\n", parts.method, canonical_path(parts.path), canonical_query(parts.query));
-    for name in claim.signed_headers.split(';') {
+    for name in authorization.signed_headers.split(';') {
         let mut values = parts.headers.get_all(name).iter().peekable();
         values.peek()?;
         let values: Vec<String> =
             values.map(|value| squeeze(&String::from_utf8_lossy(value.as_bytes()))).collect();
         out.push_str(&format!("{name}:{}\n", values.join(",")));
     }
-    out.push_str(&format!("\n{}\n{body_digest}", claim.signed_headers));
+    out.push_str(&format!("\n{}\n{body_digest}", authorization.signed_headers));
     Some(out)
 }
 
@@ -265,7 +273,7 @@ fn canonical_path(path: &str) -> String {
     out
 }
 
-/// Decoded, encoded again in the one strict way, sorted.
+/// Decoded, encoded again in the canonical way, sorted.
 fn canonical_query(query: &str) -> String {
     let mut pairs: Vec<(String, String)> = query
         .split('&')
@@ -295,7 +303,7 @@ fn encode(out: &mut String, bytes: &[u8]) {
     }
 }
 
-/// Percent-decoding; what is no escape stays as it is.
+/// Percent-decoding; text that is no valid escape stays unchanged.
 pub(super) fn decode(text: &str) -> Vec<u8> {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
@@ -316,23 +324,25 @@ pub(super) fn decode(text: &str) -> Vec<u8> {
     out
 }
 
-/// Without white space around, with single spaces inside.
+/// Trims white space and replaces runs of it by one space.
 fn squeeze(value: &str) -> String {
     value.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn string_to_sign(request: &str, date: &str, claim: &Claim<'_>) -> String {
+fn string_to_sign(request: &str, date: &str, authorization: &Authorization<'_>) -> String {
     let digest = hex(digest::digest(&digest::SHA256, request.as_bytes()).as_ref());
-    let Claim { day, region, service, .. } = claim;
+    let Authorization { day, region, service, .. } = authorization;
     format!("{ALGORITHM}\n{date}\n{day}/{region}/{service}/aws4_request\n{digest}")
 }
 
-fn sign(secret: &str, claim: &Claim<'_>, to_sign: &str) -> String {
+fn sign(secret: &str, authorization: &Authorization<'_>, to_sign: &str) -> String {
     let step = |key: &[u8], text: &str| {
         hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes()).as_ref().to_vec()
     };
-    let key = step(format!("AWS4{secret}").as_bytes(), claim.day);
-    let key = [claim.region, claim.service, "aws4_request"].iter().fold(key, |key, text| step(&key, text));
+    let key = step(format!("AWS4{secret}").as_bytes(), authorization.day);
+    let key = [authorization.region, authorization.service, "aws4_request"]
+        .iter()
+        .fold(key, |key, text| step(&key, text));
     hex(&step(&key, to_sign))
 }
 

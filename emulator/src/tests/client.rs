@@ -1,4 +1,4 @@
-//! A small client: signs with `aws-sigv4`, sends over a fresh connection, keeps the answer.
+//! A small client: signs with `aws-sigv4`, sends over a new connection and reads the response.
 
 use super::*;
 use aws_credential_types::Credentials;
@@ -24,7 +24,7 @@ pub(super) struct Kvs {
     pub(super) time: Option<SystemTime>,
 }
 
-/// An answer; `broken` says that its body ended early.
+/// A response; `broken` if its body ended early.
 pub(super) struct Reply {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
@@ -105,20 +105,20 @@ impl Kvs {
         self.try_send(Request::get(url).body(Full::default()).unwrap()).await.unwrap()
     }
 
-    /// What the operator says.
-    pub(super) async fn tell(&self, method: Method, path: &str, body: Value) -> Reply {
+    /// A request under `/_emulator/`.
+    pub(super) async fn admin(&self, method: Method, path: &str, body: Value) -> Reply {
         let uri = format!("{}/_emulator/{path}", self.emulator.url());
         let request = Request::builder().method(method).uri(uri).body(Full::from(body.to_string())).unwrap();
         self.try_send(request).await.unwrap()
     }
 
     pub(super) async fn fault(&self, rule: Value) {
-        let reply = self.tell(Method::POST, "faults", rule).await;
+        let reply = self.admin(Method::POST, "faults", rule).await;
         assert_eq!(reply.status, 200, "{}", reply.text());
     }
 
     pub(super) async fn requests(&self) -> Value {
-        self.tell(Method::GET, "requests", Value::Null).await.json()
+        self.admin(Method::GET, "requests", Value::Null).await.json()
     }
 
     pub(super) async fn try_send(&self, mut request: Request<Full<Bytes>>) -> Result<Reply, hyper::Error> {
@@ -145,7 +145,7 @@ impl Kvs {
         Ok(Reply { status: parts.status, headers: parts.headers, body: bytes.into(), broken })
     }
 
-    /// Opens a session and tells its URL.
+    /// Opens a session and gives its URL.
     pub(super) async fn open(&self, body: Value) -> String {
         let reply = self.call("/getHLSStreamingSessionURL", body).await;
         assert_eq!(reply.status, 200, "{}", reply.text());

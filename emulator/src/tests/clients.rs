@@ -1,4 +1,4 @@
-//! Credentials and accounts as an AWS SDK's chain meets them; endpoints that move.
+//! Credentials and accounts as an AWS SDK's credential chain uses them; endpoints that move.
 
 use super::client::{Kvs, ago};
 use super::*;
@@ -49,7 +49,7 @@ async fn a_role_of_another_account_is_assumed_and_sees_its_streams_only() {
         listed["StreamInfoList"].as_array().unwrap().iter().map(|info| &info["StreamName"]).collect();
     assert_eq!(names, ["cam-1", "dock-9"]);
     assert!(listed["StreamInfoList"][0]["StreamARN"].as_str().unwrap().contains(":us-east-1:210987654321:"));
-    kvs.tell(Method::DELETE, "credentials", Value::Null).await;
+    kvs.admin(Method::DELETE, "credentials", Value::Null).await;
     let late = kvs.call("/listStreams", json!({})).await;
     assert_eq!((late.status.as_u16(), late.kind().as_str()), (403, "ExpiredTokenException"));
     kvs.token = None;
@@ -83,7 +83,7 @@ async fn the_data_plane_moves_and_its_old_address_is_dead() {
         kvs.call("/getDataEndpoint", body).await.json()["DataEndpoint"].as_str().unwrap().to_owned()
     };
     let before = endpoint().await;
-    assert_eq!(kvs.tell(Method::POST, "endpoint", json!({})).await.status, 200);
+    assert_eq!(kvs.admin(Method::POST, "endpoint", json!({})).await.status, 200);
     let after = endpoint().await;
     assert_ne!(before, after);
     let range = json!({"StartTimestamp": ago(60.0), "EndTimestamp": ago(10.0)});
@@ -96,7 +96,7 @@ async fn the_data_plane_moves_and_its_old_address_is_dead() {
         assert!(tokio::time::Instant::now() < deadline, "the old port must close");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    kvs.tell(Method::POST, "endpoint", json!({"url": "http://nowhere.invalid"})).await;
+    kvs.admin(Method::POST, "endpoint", json!({"url": "http://nowhere.invalid"})).await;
     assert_eq!(endpoint().await, "http://nowhere.invalid");
 }
 
@@ -104,7 +104,7 @@ async fn the_data_plane_moves_and_its_old_address_is_dead() {
 async fn a_camera_pauses_comes_back_and_delivers_what_it_missed() {
     let kvs = Kvs::start(|config| config.quotas = false).await;
     let url = kvs.open(json!({"StreamName": "cam-1"})).await;
-    kvs.tell(Method::POST, "streams/cam-1", json!({"gap": {"from": ago(120.0), "to": ago(-3600.0)}})).await;
+    kvs.admin(Method::POST, "streams/cam-1", json!({"gap": {"from": ago(120.0), "to": ago(-3600.0)}})).await;
     let dead = kvs.get(&url).await;
     assert_eq!((dead.status.as_u16(), dead.kind().as_str()), (404, "ResourceNotFoundException"));
     let live = kvs.call("/getHLSStreamingSessionURL", json!({"StreamName": "cam-1"})).await;
@@ -117,13 +117,13 @@ async fn a_camera_pauses_comes_back_and_delivers_what_it_missed() {
     };
     assert_eq!(count().await, 0);
     let late = json!({"backfill": {"from": ago(120.0), "to": ago(20.0), "at": ago(15.0)}});
-    assert_eq!(kvs.tell(Method::POST, "streams/cam-1", late).await.status, 200);
+    assert_eq!(kvs.admin(Method::POST, "streams/cam-1", late).await.status, 200);
     assert!(count().await > 25);
-    kvs.tell(Method::POST, "streams/cam-1", json!({"retention_hours": 0})).await;
+    kvs.admin(Method::POST, "streams/cam-1", json!({"retention_hours": 0})).await;
     let none = kvs.call("/getHLSStreamingSessionURL", json!({"StreamName": "cam-1"})).await;
     assert_eq!(none.kind(), "NoDataRetentionException");
-    kvs.tell(Method::POST, "streams/cam-1", json!({"state": "deleted"})).await;
+    kvs.admin(Method::POST, "streams/cam-1", json!({"state": "deleted"})).await;
     assert_eq!(kvs.call("/describeStream", json!({"StreamName": "cam-1"})).await.status, 404);
-    kvs.tell(Method::POST, "streams/cam-1", json!({"state": "running"})).await;
+    kvs.admin(Method::POST, "streams/cam-1", json!({"state": "running"})).await;
     assert_eq!(kvs.call("/describeStream", json!({"StreamName": "cam-1"})).await.status, 200);
 }

@@ -1,4 +1,4 @@
-//! Misbehaviour as a client feels it.
+//! Faults seen from a client.
 
 use super::client::{Kvs, ago};
 use http::Method;
@@ -11,7 +11,7 @@ fn clip() -> Value {
 }
 
 #[tokio::test]
-async fn each_fault_looks_as_it_is_named() {
+async fn each_fault_has_its_effect() {
     let kvs = Kvs::start(|config| config.quotas = false).await;
     let once = |fault: Value| json!({"operation": "GetClip", "fault": fault, "times": 1});
     kvs.fault(once(
@@ -56,7 +56,7 @@ async fn a_whole_answer_can_be_cut_short_of_its_announced_length() {
     assert!(reply.broken);
     assert_eq!(reply.body.len(), 10);
     assert!(reply.headers["content-length"].to_str().unwrap().parse::<usize>().unwrap() > 10);
-    kvs.tell(Method::DELETE, "faults", Value::Null).await;
+    kvs.admin(Method::DELETE, "faults", Value::Null).await;
     assert!(!kvs.get(&url).await.broken);
     kvs.fault(json!({"operation": "GetHLSMasterPlaylist", "fault": {"kind": "expire_sessions"}, "times": 1}))
         .await;
@@ -65,8 +65,9 @@ async fn a_whole_answer_can_be_cut_short_of_its_announced_length() {
 }
 
 #[tokio::test]
-async fn faults_need_leave() {
+async fn faults_must_be_allowed() {
     let kvs = Kvs::start(|config| config.allow_faults = false).await;
-    let reply = kvs.tell(Method::POST, "faults", json!({"operation": "*", "fault": {"kind": "reset"}})).await;
+    let reply =
+        kvs.admin(Method::POST, "faults", json!({"operation": "*", "fault": {"kind": "reset"}})).await;
     assert_eq!(reply.status, 403);
 }

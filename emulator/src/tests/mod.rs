@@ -1,4 +1,4 @@
-//! The emulator as its clients meet it: over a socket, signed by the gateway's signer, decoded by ffmpeg.
+//! The emulator seen from a client: over a socket, signed by AWS's signer, decoded by ffmpeg.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What ffmpeg makes of it: everything decodes without a word of complaint.
+//! ffmpeg decodes everything without a warning.
 
 use super::client::{Kvs, ago};
 use super::*;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::process::Stdio;
 use tokio::process::Command;
 
-/// Runs ffmpeg, which must succeed and say nothing at log level warning; tells how many packets it decoded.
+/// Runs ffmpeg, which must succeed without a warning, and gives the number of decoded packets.
 async fn decode(arguments: &[&str]) -> usize {
     let output = Command::new("ffmpeg")
         .args(["-hide_banner", "-nostdin", "-loglevel", "warning", "-xerror"])
@@ -17,7 +17,7 @@ async fn decode(arguments: &[&str]) -> usize {
         .output()
         .await
         .expect("ffmpeg is installed");
-    // ffmpeg reads the init fragment again with each reload of a live playlist, and remarks on it.
+    // ffmpeg reads the init fragment again at each reload of a live playlist and warns about it.
     let said = String::from_utf8_lossy(&output.stderr);
     let complaints: Vec<&str> = said.lines().filter(|line| !line.contains("duplicated MOOV")).collect();
     assert!(output.status.success() && complaints.is_empty(), "{arguments:?}: {complaints:?}");
@@ -34,13 +34,13 @@ fn on_demand(seconds: f64, extra: Value) -> Value {
     body
 }
 
-fn quiet(config: &mut Config) {
+fn without_quotas(config: &mut Config) {
     config.quotas = false;
 }
 
 #[tokio::test]
 async fn on_demand_decodes_over_three_loops_in_both_containers() {
-    let kvs = Kvs::start(quiet).await;
+    let kvs = Kvs::start(without_quotas).await;
     // 130 s are more than three loops, so that the join is crossed.
     for container in ["FRAGMENTED_MP4", "MPEG_TS"] {
         let url = kvs.open(on_demand(130.0, json!({"ContainerFormat": container}))).await;
@@ -52,7 +52,7 @@ async fn on_demand_decodes_over_three_loops_in_both_containers() {
 
 #[tokio::test]
 async fn on_demand_by_server_time_with_a_discontinuity_at_each_fragment_decodes() {
-    let kvs = Kvs::start(quiet).await;
+    let kvs = Kvs::start(without_quotas).await;
     let range = json!({"StartTimestamp": ago(80.0), "EndTimestamp": ago(20.0)});
     let body = on_demand(
         1.0,
@@ -65,7 +65,7 @@ async fn on_demand_by_server_time_with_a_discontinuity_at_each_fragment_decodes(
 
 #[tokio::test]
 async fn live_decodes() {
-    let kvs = Kvs::start(quiet).await;
+    let kvs = Kvs::start(without_quotas).await;
     for container in ["FRAGMENTED_MP4", "MPEG_TS"] {
         let url = kvs.open(json!({"StreamName": "cam-2", "ContainerFormat": container})).await;
         let frames = decode(&["-i", &url, "-t", "8"]).await;
@@ -76,7 +76,7 @@ async fn live_decodes() {
 #[tokio::test]
 async fn a_clip_is_an_ordinary_file_and_the_same_each_time() {
     let kvs = Kvs::start(|config| {
-        quiet(config);
+        without_quotas(config);
         config.clip_creation_time = Some(1_700_000_000_000);
     })
     .await;
@@ -95,7 +95,7 @@ async fn a_clip_is_an_ordinary_file_and_the_same_each_time() {
 
 #[tokio::test]
 async fn each_matroska_chunk_is_a_file_of_its_own() {
-    let kvs = Kvs::start(quiet).await;
+    let kvs = Kvs::start(without_quotas).await;
     let range = json!({"StartTimestamp": ago(60.0), "EndTimestamp": ago(50.0)});
     let selector = json!({"FragmentSelectorType": "SERVER_TIMESTAMP", "TimestampRange": range});
     let listed =
@@ -110,7 +110,7 @@ async fn each_matroska_chunk_is_a_file_of_its_own() {
 
 #[tokio::test]
 async fn dash_decodes() {
-    let kvs = Kvs::start(quiet).await;
+    let kvs = Kvs::start(without_quotas).await;
     let range = json!({"StartTimestamp": ago(120.0), "EndTimestamp": ago(20.0)});
     let body = json!({"StreamName": "cam-1", "PlaybackMode": "ON_DEMAND", "DisplayFragmentNumber": "ALWAYS",
         "DASHFragmentSelector": {"FragmentSelectorType": "SERVER_TIMESTAMP", "TimestampRange": range}});
@@ -119,12 +119,12 @@ async fn dash_decodes() {
     assert!((48 * 64..=49 * 64).contains(&frames), "{frames}");
 }
 
-/// A live manifest's window slides with each new fragment, and ffmpeg's own reader of such manifests loses
-/// its place when it does (it goes on from a place in the list where a number of the session is meant). So
-/// the test reads the manifest as the standard says, and ffmpeg decodes what the manifest names.
+/// The window of a live manifest slides with each new fragment. ffmpeg's reader of such manifests then goes
+/// on from a wrong fragment, because it takes a number of the session for a position in the list. So the test
+/// reads the manifest by the standard, and ffmpeg decodes the fragments.
 #[tokio::test]
 async fn live_dash_decodes_and_slides() {
-    let kvs = Kvs::start(quiet).await;
+    let kvs = Kvs::start(without_quotas).await;
     let live = kvs.call("/getDASHStreamingSessionURL", json!({"StreamName": "cam-1"})).await.json();
     let url = live["DASHStreamingSessionURL"].as_str().unwrap();
     let first = dash_tracks(&kvs.get(url).await.text());
@@ -156,7 +156,7 @@ async fn live_dash_decodes_and_slides() {
     }
 }
 
-/// What a manifest says of one track.
+/// One track of a manifest.
 #[derive(Debug)]
 struct DashTrack {
     init: String,
@@ -187,16 +187,16 @@ fn dash_tracks(manifest: &str) -> Vec<DashTrack> {
     .collect()
 }
 
-/// The address of what a manifest names.
+/// The URL of a resource that a manifest refers to.
 fn beside(url: &str, name: &str) -> String {
     format!("{}/{name}", url.rsplit_once('/').unwrap().0)
 }
 
 #[tokio::test]
 async fn a_gap_is_a_discontinuity_and_a_new_codec_a_new_map() {
-    let kvs = Kvs::start(quiet).await;
+    let kvs = Kvs::start(without_quotas).await;
     let gap = json!({"gap": {"from": ago(60.0), "to": ago(50.0)}, "codec_change_at": ago(40.0)});
-    assert_eq!(kvs.tell(Method::POST, "streams/cam-1", gap).await.status, 200);
+    assert_eq!(kvs.admin(Method::POST, "streams/cam-1", gap).await.status, 200);
     let body = on_demand(
         60.0,
         json!({"DiscontinuityMode": "ON_DISCONTINUITY", "DisplayFragmentTimestamp": "ALWAYS"}),
@@ -214,7 +214,7 @@ async fn a_gap_is_a_discontinuity_and_a_new_codec_a_new_map() {
 
 #[tokio::test]
 async fn pictures_have_the_size_and_format_asked_for() {
-    let kvs = Kvs::start(quiet).await;
+    let kvs = Kvs::start(without_quotas).await;
     for (format, extra) in [
         ("JPEG", json!({})),
         ("JPEG", json!({"WidthPixels": 161, "HeightPixels": 77, "FormatConfig": {"JPEGQuality": "60"}})),

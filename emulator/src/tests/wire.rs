@@ -1,4 +1,4 @@
-//! Signatures, shapes, errors, paging, quotas: what a client reads off the wire.
+//! Signatures, shapes, errors, paging, quotas: what a client receives.
 
 use super::client::{Kvs, ago};
 use super::*;
@@ -6,13 +6,13 @@ use http::Method;
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime};
 
-fn quiet(config: &mut Config) {
+fn without_quotas(config: &mut Config) {
     config.quotas = false;
 }
 
 #[tokio::test]
 async fn a_wrong_signature_is_refused_and_counted() {
-    let mut kvs = Kvs::start(quiet).await;
+    let mut kvs = Kvs::start(without_quotas).await;
     let body = json!({"StreamName": "cam-1"});
     assert_eq!(kvs.call("/describeStream", body.clone()).await.status, 200);
     kvs.secret_key.push('x');
@@ -34,13 +34,16 @@ async fn a_wrong_signature_is_refused_and_counted() {
     let requests = kvs.requests().await;
     assert_eq!(requests["total"]["DescribeStream"]["requests"], 5);
     assert_eq!(requests["total"]["DescribeStream"]["failed"], 4);
-    assert_eq!(requests["streams"]["cam-1"]["DescribeStream"]["requests"], 1, "only who proved it");
+    assert_eq!(
+        requests["streams"]["cam-1"]["DescribeStream"]["requests"], 1,
+        "only requests with a valid signature"
+    );
     assert!(requests["clients_headers_seen"].as_array().unwrap().contains(&json!("x-amz-date")));
 }
 
 #[tokio::test]
-async fn the_control_plane_speaks_as_captured() {
-    let kvs = Kvs::start(quiet).await;
+async fn the_control_plane_answers_as_captured() {
+    let kvs = Kvs::start(without_quotas).await;
     let described = kvs.call("/describeStream", json!({"StreamName": "cam-1"})).await;
     let text = described.text();
     assert!(text.starts_with(r#"{"StreamInfo":{"CreationTime":1."#) && text.contains("E9,"), "{text}");
@@ -56,7 +59,7 @@ async fn the_control_plane_speaks_as_captured() {
     assert!(unknown.headers["x-amzn-errortype"].to_str().unwrap().contains(":http://"));
     assert_eq!(unknown.text(), r#"{"Message":"The requested stream is not found or not active."}"#);
     let tags = json!({"tags": {"site": "north"}});
-    kvs.tell(Method::POST, "streams/cam-2", tags).await;
+    kvs.admin(Method::POST, "streams/cam-2", tags).await;
     let listed = kvs.call("/listTagsForStream", json!({"StreamName": "cam-2"})).await;
     assert_eq!(listed.json(), json!({"NextToken": null, "Tags": {"site": "north"}}));
 }
@@ -85,7 +88,7 @@ async fn streams_are_listed_in_pages() {
 
 #[tokio::test]
 async fn a_wrong_path_is_ninety_bytes_of_success() {
-    let kvs = Kvs::start(quiet).await;
+    let kvs = Kvs::start(without_quotas).await;
     for path in ["/GetClip", "/getclip", "/", "/hls/v1/getHLSmasterPlaylist.m3u8"] {
         let reply = kvs.call(path, json!({})).await;
         assert_eq!((reply.status.as_u16(), reply.body.len()), (200, 90), "{path}");
@@ -110,7 +113,7 @@ async fn planes_can_be_apart() {
 
 #[tokio::test]
 async fn fragments_are_listed_unordered_in_pages_without_overlap() {
-    let kvs = Kvs::start(quiet).await;
+    let kvs = Kvs::start(without_quotas).await;
     let range = json!({"StartTimestamp": ago(600.0), "EndTimestamp": ago(10.0)});
     let selector = json!({"FragmentSelectorType": "PRODUCER_TIMESTAMP", "TimestampRange": range});
     let mut numbers = Vec::new();
@@ -144,7 +147,7 @@ async fn fragments_are_listed_unordered_in_pages_without_overlap() {
 
 #[tokio::test]
 async fn ranges_are_inclusive_to_the_millisecond() {
-    let kvs = Kvs::start(quiet).await;
+    let kvs = Kvs::start(without_quotas).await;
     let count = async |start: f64, end: f64| {
         let range = json!({"StartTimestamp": start, "EndTimestamp": end});
         let selector = json!({"FragmentSelectorType": "PRODUCER_TIMESTAMP", "TimestampRange": range});
@@ -176,7 +179,7 @@ async fn quotas_are_kept_and_throttles_counted() {
 
 #[tokio::test]
 async fn media_comes_in_the_order_asked_for_and_what_is_missing_in_band() {
-    let kvs = Kvs::start(quiet).await;
+    let kvs = Kvs::start(without_quotas).await;
     let range = json!({"StartTimestamp": ago(60.0), "EndTimestamp": ago(10.0)});
     let selector = json!({"FragmentSelectorType": "SERVER_TIMESTAMP", "TimestampRange": range});
     let listed =
@@ -204,7 +207,7 @@ async fn media_comes_in_the_order_asked_for_and_what_is_missing_in_band() {
 
 #[tokio::test]
 async fn images_come_twenty_five_to_a_page_and_begin_with_nothing() {
-    let kvs = Kvs::start(quiet).await;
+    let kvs = Kvs::start(without_quotas).await;
     let start = (ago(200.0) / 2.048).floor() * 2.048 + 1.0;
     let body = json!({"StreamName": "cam-1", "ImageSelectorType": "PRODUCER_TIMESTAMP", "Format": "JPEG",
         "StartTimestamp": start, "EndTimestamp": start + 60.0, "SamplingInterval": 1000, "MaxResults": 100});
@@ -246,7 +249,7 @@ async fn sessions_end_and_say_so() {
 
 #[tokio::test]
 async fn what_a_session_may_be_is_checked() {
-    let kvs = Kvs::start(quiet).await;
+    let kvs = Kvs::start(without_quotas).await;
     let kind = async |body: Value| kvs.call("/getHLSStreamingSessionURL", body).await.kind();
     let range = json!({"StartTimestamp": ago(60.0), "EndTimestamp": ago(10.0)});
     let selector = json!({"FragmentSelectorType": "SERVER_TIMESTAMP", "TimestampRange": range});
@@ -331,7 +334,7 @@ async fn five_connections_of_media_and_no_more() {
 
 #[tokio::test]
 async fn live_replay_starts_at_the_start_and_grows_to_its_end() {
-    let kvs = Kvs::start(quiet).await;
+    let kvs = Kvs::start(without_quotas).await;
     let range = json!({"StartTimestamp": ago(600.0), "EndTimestamp": ago(589.0)});
     let selector = json!({"FragmentSelectorType": "PRODUCER_TIMESTAMP", "TimestampRange": range});
     let body = json!({"StreamName": "cam-1", "PlaybackMode": "LIVE_REPLAY", "HLSFragmentSelector": selector,

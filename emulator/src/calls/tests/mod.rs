@@ -1,24 +1,24 @@
-//! Whatever is asked, the answer is one of KVS's, and never a panic.
+//! Any body gets an answer of KVS and never a panic.
 
 use super::*;
 use crate::clock::Millis;
 use crate::config::Config;
 use crate::members::Members;
-use crate::world::World;
+use crate::state::EmulatorState;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::sync::LazyLock;
 
 const NOW: Millis = 1_700_000_000_000;
 
-static WORLD: LazyLock<World> =
-    LazyLock::new(|| World::new(Config { quotas: false, ..Config::default() }, NOW));
+static STATE: LazyLock<EmulatorState> =
+    LazyLock::new(|| EmulatorState::new(Config { quotas: false, ..Config::default() }, NOW));
 
-fn ask(operation: Operation, body: &Value) -> Result<Answer, Refusal> {
+fn ask(operation: Operation, body: &Value) -> Result<Answer, KvsError> {
     let tenant = ("123456789012".to_owned(), "eu-west-1".to_owned());
     let members = Members::of(body)?;
     let call =
-        Call { world: &WORLD, tenant: &tenant, members, now: NOW, no_data: false, in_band_error: None };
+        Call { state: &STATE, tenant: &tenant, members, now: NOW, no_data: false, in_band_error: None };
     answer(operation, &call)
 }
 
@@ -111,9 +111,9 @@ proptest! {
         if named {
             body["StreamName"] = json!("cam-1");
         }
-        if let Err(refusal) = ask(operation, &body) {
-            let internal = operation == Operation::ListFragments && refusal.kind == "InternalFailure";
-            prop_assert!(refusal.status < 500 || internal, "{:?}", refusal);
+        if let Err(error) = ask(operation, &body) {
+            let internal = operation == Operation::ListFragments && error.kind == "InternalFailure";
+            prop_assert!(error.status < 500 || internal, "{:?}", error);
         }
     }
 }
@@ -124,7 +124,7 @@ fn every_bound_of_a_clip_is_named() {
         let range = json!({"StartTimestamp": from, "EndTimestamp": to});
         let selector = json!({"FragmentSelectorType": selector, "TimestampRange": range});
         let body = json!({"StreamName": "cam-1", "ClipFragmentSelector": selector});
-        ask(Operation::GetClip, &body).err().map(|refusal| refusal.kind)
+        ask(Operation::GetClip, &body).err().map(|error| error.kind)
     };
     let now = NOW as f64 / 1000.0;
     let invalid = Some("InvalidArgumentException".to_owned());

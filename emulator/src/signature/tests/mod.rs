@@ -1,5 +1,5 @@
-//! AWS's published vectors (the signing test suite, normalised paths, header signatures), and every way to
-//! get one wrong.
+//! AWS's published vectors (the signing test suite, normalised paths, header signatures), and wrong
+//! signatures of every kind.
 
 use super::*;
 use http::{HeaderValue, Request};
@@ -47,9 +47,9 @@ impl Vector {
         Message { method: &self.method, path: &self.path, query: &self.query, headers: &self.headers }
     }
 
-    fn key(&self) -> Key {
+    fn key(&self) -> SigningKey {
         let token = self.headers.get("x-amz-security-token").map(|t| t.to_str().unwrap().to_owned());
-        Key {
+        SigningKey {
             secret: "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY".into(),
             token,
             expires: None,
@@ -57,7 +57,7 @@ impl Vector {
         }
     }
 
-    fn verify(&self, scope: Scope<'_>, now: u64) -> Result<String, Refusal> {
+    fn verify(&self, scope: Scope<'_>, now: u64) -> Result<String, KvsError> {
         let find = |id: &str| (id == "AKIDEXAMPLE").then(|| self.key());
         verify_message(&self.message(), self.body.as_bytes(), scope, now, find)
     }
@@ -108,8 +108,8 @@ fn clocks_may_differ_by_fifteen_minutes() {
 fn another_region_or_service_is_refused() {
     let vector = vector_of("get-vanilla");
     for scope in [Scope { region: "eu-west-1", ..SCOPE }, Scope { service: "kinesisvideo", ..SCOPE }] {
-        let refusal = vector.verify(scope, SIGNED_AT).unwrap_err();
-        assert_eq!((refusal.status, refusal.kind.as_str()), (403, "InvalidSignatureException"));
+        let error = vector.verify(scope, SIGNED_AT).unwrap_err();
+        assert_eq!((error.status, error.kind.as_str()), (403, "InvalidSignatureException"));
     }
 }
 
@@ -117,14 +117,15 @@ fn another_region_or_service_is_refused() {
 fn missing_unknown_and_expired_keys_have_their_own_types() {
     let vector = vector_of("get-vanilla");
     let mut bare = Request::get("/").body(()).unwrap().into_parts().0;
-    let kind =
-        |parts: &Parts, key: Option<Key>| verify(parts, b"", SCOPE, SIGNED_AT, |_| key).unwrap_err().kind;
+    let kind = |parts: &Parts, key: Option<SigningKey>| {
+        verify(parts, b"", SCOPE, SIGNED_AT, |_| key).unwrap_err().kind
+    };
     assert_eq!(kind(&bare, None), "MissingAuthenticationTokenException");
     bare.headers = vector.headers.clone();
     assert_eq!(kind(&bare, None), "UnrecognizedClientException");
-    let expired = Key { expires: Some(SIGNED_AT), ..vector.key() };
+    let expired = SigningKey { expires: Some(SIGNED_AT), ..vector.key() };
     assert_eq!(kind(&bare, Some(expired)), "ExpiredTokenException");
-    let other = Key { token: Some("token".into()), ..vector.key() };
+    let other = SigningKey { token: Some("token".into()), ..vector.key() };
     assert_eq!(kind(&bare, Some(other)), "UnrecognizedClientException");
     bare.headers.insert("authorization", HeaderValue::from_static("Bearer x"));
     assert_eq!(kind(&bare, None), "IncompleteSignatureException");

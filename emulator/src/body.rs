@@ -1,9 +1,9 @@
-//! A body on its way out: counted in the ledger, and cut, reset or slowed down as the plan has it.
+//! A response body: counted while it is sent, and cut, reset or slowed down as the fault plan says.
 
 use super::answer::Content;
 use super::quota::Connection;
 use super::reset::Reset;
-use super::world::World;
+use super::state::EmulatorState;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use std::pin::Pin;
@@ -12,29 +12,29 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::Sleep;
 
-/// How often a slowed body sends a little.
+/// How often a slowed body sends a piece.
 const TICK: Duration = Duration::from_millis(100);
-/// How long a body that is about to be cut waits, so that what was sent before really leaves.
+/// How long a body waits before it is cut, so that the bytes before are sent.
 const FLUSH: Duration = Duration::from_millis(30);
 /// Largest frame.
 const FRAME: usize = 64 * 1024;
 
-/// See above.
-pub(super) struct Outgoing {
-    source: Source,
+/// A body that is being sent.
+pub(super) struct ResponseBody {
+    chunks: Chunks,
     ready: Bytes,
-    /// What the headers announce; `None` is chunked.
+    /// The announced length; `None` for a chunked body.
     declared: Option<u64>,
     sent: u64,
     pub(super) cut: Option<Cut>,
     pub(super) bytes_per_second: Option<u64>,
     sleep: Option<Pin<Box<Sleep>>>,
-    account: Option<Entry>,
-    /// Held as long as the body is under way.
+    counted_for: Option<CountedFor>,
+    /// Counts against the connection limit while the body is sent.
     pub(super) connection: Option<Connection>,
 }
 
-type Source = Option<Box<dyn Iterator<Item = Bytes> + Send>>;
+type Chunks = Option<Box<dyn Iterator<Item = Bytes> + Send>>;
 
 /// Where a body stops early, and how.
 pub(super) struct Cut {
@@ -50,20 +50,20 @@ impl Cut {
 }
 
 /// Where the bytes are counted.
-pub(super) struct Entry {
-    pub(super) world: Arc<World>,
+pub(super) struct CountedFor {
+    pub(super) state: Arc<EmulatorState>,
     pub(super) operation: &'static str,
     pub(super) stream: Option<String>,
 }
 
-/// The body was cut on purpose.
+/// The body was cut by the fault plan.
 #[derive(Debug, thiserror::Error)]
 #[error("cut by plan")]
-pub(super) struct CutShort;
+pub(super) struct BodyCut;
 
-impl Outgoing {
-    pub(super) fn new(content: Content, account: Option<Entry>) -> Self {
-        let (source, ready, declared): (Source, _, _) = match content {
+impl ResponseBody {
+    pub(super) fn new(content: Content, counted_for: Option<CountedFor>) -> Self {
+        let (chunks, ready, declared): (Chunks, _, _) = match content {
             Content::Whole(bytes) => {
                 let length = bytes.len() as u64;
                 (None, bytes, Some(length))
@@ -71,22 +71,22 @@ impl Outgoing {
             Content::Parts(parts) => (Some(parts), Bytes::new(), None),
         };
         Self {
-            source,
+            chunks,
             ready,
             declared,
             sent: 0,
             cut: None,
             bytes_per_second: None,
             sleep: None,
-            account,
+            counted_for,
             connection: None,
         }
     }
 
-    /// Makes sure that something is ready to send; false at the end.
+    /// Fetches the next chunk if none is ready; false at the end.
     fn fill(&mut self) -> bool {
         while self.ready.is_empty() {
-            match self.source.as_mut().and_then(Iterator::next) {
+            match self.chunks.as_mut().and_then(Iterator::next) {
                 Some(bytes) => self.ready = bytes,
                 None => return false,
             }
@@ -98,9 +98,9 @@ impl Outgoing {
         let most = usize::try_from(most).unwrap_or(usize::MAX).min(FRAME).min(self.ready.len());
         let piece = self.ready.split_to(most);
         self.sent += piece.len() as u64;
-        if let Some(Entry { world, operation, stream }) = &self.account {
+        if let Some(CountedFor { state, operation, stream }) = &self.counted_for {
             let length = piece.len() as u64;
-            world.ledger().count(operation, stream.as_deref(), |count| count.bytes += length);
+            state.counters().count(operation, stream.as_deref(), |count| count.bytes += length);
         }
         piece
     }
@@ -115,14 +115,14 @@ impl Outgoing {
     }
 }
 
-impl Body for Outgoing {
+impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = CutShort;
+    type Error = BodyCut;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyCut>>> {
         let this = &mut *self;
         let left = this.cut.as_ref().map_or(u64::MAX, |cut| cut.after.saturating_sub(this.sent));
         if left == 0 {
@@ -132,7 +132,7 @@ impl Body for Outgoing {
             if let Some(reset) = this.cut.as_mut().and_then(|cut| cut.reset.take()) {
                 reset.arm();
             }
-            return Poll::Ready(Some(Err(CutShort)));
+            return Poll::Ready(Some(Err(BodyCut)));
         }
         if !this.fill() {
             return Poll::Ready(None);

@@ -1,5 +1,5 @@
-//! What reached the emulator: requests, bytes and throttles per operation and stream, and how often each
-//! playback resource was asked for. Tests read it at `/_emulator/requests`.
+//! Counters of requests, bytes and throttles per operation and stream, and of requests per playback resource.
+//! Tests read them at `/_emulator/requests`.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -7,33 +7,38 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Counters of one operation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub(super) struct Count {
-    /// Requests that arrived, whatever became of them.
+pub(super) struct OperationCounters {
+    /// All requests that arrived.
     pub(super) requests: u64,
-    /// Body bytes that were handed to the network.
+    /// Body bytes that were sent.
     pub(super) bytes: u64,
-    /// Answers that said "too much".
+    /// Throttling errors.
     pub(super) throttled: u64,
     /// Answers with status 400 or above, throttles included.
     pub(super) failed: u64,
 }
 
-/// Everything since the start, or since it was last reset.
+/// All counters since the start or the last reset.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct Ledger {
-    total: BTreeMap<String, Count>,
-    streams: BTreeMap<String, BTreeMap<String, Count>>,
+pub(super) struct Counters {
+    total: BTreeMap<String, OperationCounters>,
+    streams: BTreeMap<String, BTreeMap<String, OperationCounters>>,
     resources: BTreeMap<String, u64>,
     clients_headers_seen: BTreeSet<String>,
     members_seen: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// So many members of an operation are remembered; KVS knows a dozen.
+/// How many members of one operation are recorded; KVS defines a dozen.
 const MEMBERS: usize = 1000;
 
-impl Ledger {
+impl Counters {
     /// Changes the counters of an operation, in the total and for its stream if that is known.
-    pub(super) fn count(&mut self, operation: &str, stream: Option<&str>, change: impl Fn(&mut Count)) {
+    pub(super) fn count(
+        &mut self,
+        operation: &str,
+        stream: Option<&str>,
+        change: impl Fn(&mut OperationCounters),
+    ) {
         change(self.total.entry(operation.to_owned()).or_default());
         if let Some(stream) = stream {
             let operations = self.streams.entry(stream.to_owned()).or_default();
@@ -41,12 +46,12 @@ impl Ledger {
         }
     }
 
-    /// A playback resource was asked for.
+    /// Counts a request for a playback resource.
     pub(super) fn resource(&mut self, name: String) {
         *self.resources.entry(name).or_default() += 1;
     }
 
-    /// Header names of a signed request.
+    /// Records the header names of a signed request.
     pub(super) fn headers<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
         for name in names {
             if !self.clients_headers_seen.contains(name) {
@@ -55,7 +60,7 @@ impl Ledger {
         }
     }
 
-    /// Members of a signed request's body, inner ones with the names of those around them: `A.B`.
+    /// Records the members of a signed request's body, nested ones as `A.B`.
     pub(super) fn members(&mut self, operation: &str, body: &Value) {
         let seen = self.members_seen.entry(operation.to_owned()).or_default();
         note(seen, "", body);
@@ -82,11 +87,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn members_are_told_by_where_they_stand() {
-        let mut ledger = Ledger::default();
+    fn members_are_named_by_their_path() {
+        let mut counters = Counters::default();
         let body = serde_json::json!({"A": {"B": 1, "C": {"D": null}}, "E": [{"F": 1}]});
-        ledger.members("GetClip", &body);
-        let seen: Vec<_> = ledger.members_seen["GetClip"].iter().map(String::as_str).collect();
+        counters.members("GetClip", &body);
+        let seen: Vec<_> = counters.members_seen["GetClip"].iter().map(String::as_str).collect();
         assert_eq!(seen, ["A", "A.B", "A.C", "A.C.D", "E"]);
     }
 }

@@ -1,42 +1,42 @@
-//! The state of one emulator: accounts, streams, sessions, quotas, the fault plan and the ledger.
+//! The state of one emulator: accounts, streams, sessions, quotas, the fault plan and the counters.
 //!
-//! Everything is behind short locks that are never held across a wait. Streams are replaced as a whole, so
-//! that a request sees one of them as it was when it began.
+//! No lock is held across an await. A stream is replaced as a whole, so that a request works with one version
+//! of it.
 
-use super::answer::Refusal;
+use super::answer::KvsError;
 use super::clock::Millis;
 use super::config::{Account, Config};
+use super::counters::Counters;
 use super::endpoint::Endpoint;
-use super::faults::Plan;
-use super::ledger::Ledger;
+use super::faults::FaultPlan;
 use super::lock::lock;
 use super::quota::{Connections, MEDIA_POINTS, METADATA_POINTS, Quotas};
 use super::session::Session;
-use super::signature::Key;
+use super::signature::SigningKey;
 use super::stream::{Stream, Tenant};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
-/// Expired sessions are remembered this long, so that they are told from ones that never were.
+/// How long expired sessions are kept, so that their tokens are answered as expired and not as unknown.
 const REMEMBER_MILLIS: Millis = 3_600_000;
 
-/// Everything that one emulator knows.
-pub(super) struct World {
+/// Shared by all requests of one emulator.
+pub(super) struct EmulatorState {
     pub(super) config: Config,
     accounts: Vec<Account>,
     streams: Mutex<BTreeMap<(Tenant, String), Arc<Stream>>>,
     sessions: Mutex<HashMap<String, Arc<Session>>>,
-    issued: Mutex<HashMap<String, Key>>,
+    issued: Mutex<HashMap<String, SigningKey>>,
     quotas: Mutex<Quotas>,
-    plan: Mutex<Plan>,
-    ledger: Mutex<Ledger>,
+    plan: Mutex<FaultPlan>,
+    counters: Mutex<Counters>,
     pub(super) endpoint: Endpoint,
     pub(super) connections: Connections,
 }
 
-impl World {
-    /// A world in which every camera has recorded for as long as the configuration says.
+impl EmulatorState {
+    /// The state at start: every camera has recorded for as long as the configuration says.
     pub(super) fn new(config: Config, now: Millis) -> Self {
         let main = Account {
             account: config.account.clone(),
@@ -46,14 +46,14 @@ impl World {
             streams: config.streams.clone(),
         };
         let accounts: Vec<Account> = std::iter::once(main).chain(config.accounts.clone()).collect();
-        // Aligned to the hour, so that an emulator that restarts within it has streams of the same ARN.
+        // Aligned to the hour, so that an emulator that restarts within the hour has streams of the same ARN.
         let hours_ago = || (now / 3_600_000).saturating_sub(config.history_hours) * 3_600_000;
-        let birth = config.created.unwrap_or_else(hours_ago);
+        let first_recorded = config.created.unwrap_or_else(hours_ago);
         let mut streams = BTreeMap::new();
         for entry in &accounts {
             let tenant = (entry.account.clone(), entry.region(&config));
             for (place, name) in entry.streams.iter().enumerate() {
-                let mut stream = Stream::new(name, &tenant.0, &tenant.1, birth, place);
+                let mut stream = Stream::new(name, &tenant.0, &tenant.1, first_recorded, place);
                 stream.producer = config.producers.get(name).copied().unwrap_or_default();
                 stream.archive.retention_hours = config.retention_hours;
                 stream.archive.jitter = config.jitter_millis;
@@ -68,24 +68,24 @@ impl World {
             issued: Mutex::default(),
             quotas: Mutex::default(),
             plan: Mutex::default(),
-            ledger: Mutex::default(),
+            counters: Mutex::default(),
             endpoint: Endpoint::default(),
             connections: Connections::default(),
         }
     }
 
-    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        lock(&self.ledger)
+    pub(super) fn counters(&self) -> MutexGuard<'_, Counters> {
+        lock(&self.counters)
     }
 
-    pub(super) fn plan(&self) -> MutexGuard<'_, Plan> {
+    pub(super) fn plan(&self) -> MutexGuard<'_, FaultPlan> {
         lock(&self.plan)
     }
 
-    /// The keys with this access key ID: those of an account, or temporary ones.
-    pub(super) fn key(&self, id: &str) -> Option<Key> {
+    /// The keys with this access key ID: permanent keys of an account, or temporary keys.
+    pub(super) fn key(&self, id: &str) -> Option<SigningKey> {
         let entry = self.accounts.iter().find(|entry| entry.access_key == id);
-        let own = entry.map(|entry| Key {
+        let own = entry.map(|entry| SigningKey {
             secret: entry.secret_key.clone(),
             token: None,
             expires: None,
@@ -94,12 +94,12 @@ impl World {
         own.or_else(|| lock(&self.issued).get(id).cloned())
     }
 
-    /// Remembers temporary keys.
-    pub(super) fn issue(&self, id: String, key: Key) {
+    /// Adds temporary keys.
+    pub(super) fn issue(&self, id: String, key: SigningKey) {
         lock(&self.issued).insert(id, key);
     }
 
-    /// Ends all temporary keys at once.
+    /// Lets all temporary keys expire.
     pub(super) fn expire_keys(&self) {
         lock(&self.issued).values_mut().for_each(|key| key.expires = Some(0));
     }
@@ -109,14 +109,14 @@ impl World {
         self.accounts.iter().any(|entry| entry.region(&self.config) == region)
     }
 
-    /// Whether there is such an account.
+    /// Whether the account exists.
     pub(super) fn has_account(&self, account: &str) -> bool {
         self.accounts.iter().any(|entry| entry.account == account)
     }
 
     /// A stream by name.
-    pub(super) fn stream(&self, tenant: &Tenant, name: &str) -> Result<Arc<Stream>, Refusal> {
-        lock(&self.streams).get(&(tenant.clone(), name.to_owned())).cloned().ok_or_else(Refusal::no_stream)
+    pub(super) fn stream(&self, tenant: &Tenant, name: &str) -> Result<Arc<Stream>, KvsError> {
+        lock(&self.streams).get(&(tenant.clone(), name.to_owned())).cloned().ok_or_else(KvsError::no_stream)
     }
 
     /// All streams of a tenant, by name.
@@ -125,18 +125,18 @@ impl World {
         streams.iter().filter(|((owner, _), _)| owner == tenant).map(|(_, stream)| stream.clone()).collect()
     }
 
-    /// Every stream of this name, in whatever account; for the operator, who has no account.
+    /// The streams of this name in all accounts.
     pub(super) fn named(&self, name: &str) -> Vec<Arc<Stream>> {
         lock(&self.streams).values().filter(|stream| stream.name == name).cloned().collect()
     }
 
-    /// Puts a stream in the place of its former self.
+    /// Adds a stream, or replaces its previous version.
     pub(super) fn put(&self, stream: Stream) {
         let key = ((stream.account.clone(), stream.region.clone()), stream.name.clone());
         lock(&self.streams).insert(key, Arc::new(stream));
     }
 
-    /// A new stream of the main account, whose camera begins to record now.
+    /// A new stream of the main account whose camera begins to record at `now`. It is not yet added.
     pub(super) fn create(&self, name: &str, now: Millis) -> Arc<Stream> {
         let (account, region) = (&self.config.account, &self.config.region);
         let mut stream = Stream::new(name, account, region, now, 0);
@@ -145,12 +145,12 @@ impl World {
         Arc::new(stream)
     }
 
-    /// Deletes every stream of this name.
+    /// Deletes the streams of this name in all accounts.
     pub(super) fn delete(&self, name: &str) {
         lock(&self.streams).retain(|(_, known), _| known != name);
     }
 
-    /// Opens a session.
+    /// Adds a session and drops those that expired long ago.
     pub(super) fn open(&self, session: Session, now: Millis) {
         let mut sessions = lock(&self.sessions);
         let mut quotas = lock(&self.quotas);
@@ -169,7 +169,7 @@ impl World {
         lock(&self.sessions).get(token).cloned()
     }
 
-    /// Ends the sessions of a stream, or all.
+    /// Lets the sessions of a stream expire, or all.
     pub(super) fn expire_sessions(&self, stream: Option<&str>) {
         for session in lock(&self.sessions).values_mut() {
             if stream.is_none_or(|name| name == session.stream) {
@@ -178,7 +178,7 @@ impl World {
         }
     }
 
-    /// Takes from a quota bucket, unless quotas are off.
+    /// Takes from a quota bucket. False if it holds too little; always true if quotas are off.
     pub(super) fn take(&self, bucket: &str, rate: f64, amount: f64) -> bool {
         let rate = rate * self.config.quota_scale;
         !self.config.quotas || lock(&self.quotas).take(bucket, rate, amount, Instant::now())
@@ -190,12 +190,12 @@ impl World {
         stream: &Stream,
         metadata: usize,
         media: usize,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), KvsError> {
         for (kind, rate, points) in [("metadata", METADATA_POINTS, metadata), ("media", MEDIA_POINTS, media)]
         {
             let bucket = format!("points/{kind}/{}/{}", stream.account, stream.name);
             if points > 0 && !self.take(&bucket, rate, points as f64) {
-                return Err(Refusal::limit(format!(
+                return Err(KvsError::limit(format!(
                     "Limit exceeded on fragment {kind} quota points for resource '{}'",
                     stream.name
                 )));
