@@ -67,7 +67,7 @@ pub async fn gateway(
     };
     let Calls { upstream, sessions, .. } = prepared.calls.clone();
     let (cache, batches) = (persistent.cache.clone(), persistent.batches.clone());
-    let gateway = Gateway::new(gateway::Components {
+    let gateway = Gateway::new(gateway::GatewayParts {
         identity,
         sources: Sources::new(&config.identity),
         policy: Arc::new(policy),

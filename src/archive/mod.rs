@@ -1,9 +1,9 @@
 //! What KVS has stored: clips, pictures, fragment lists, fragments, stream lists, JSON answers.
 //!
-//! Each is an [`Object`]: a key, a kind of freshness and a fetch. [`Archive::get`] does the rest once for all
-//! of them: it looks in the cache, charges the caller, joins the fetch under way or starts one, and keeps the
-//! result. Everything here has been permitted: the gateway decides before it comes here, and no key holds a
-//! caller (law 1).
+//! What is kept as one piece is an [`Object`]: a key, a kind of freshness and a fetch. [`Archive::get`] does
+//! the rest once for all of them: it looks in the cache, charges the caller, joins the fetch under way or
+//! starts one, and keeps the result. Everything here has been permitted: the gateway decides before it comes
+//! here, and no key holds a caller (law 1).
 
 mod answer;
 mod clip;
@@ -34,9 +34,9 @@ use std::time::Duration;
 
 /// The archive, under one generation of settings. Clones share everything.
 #[derive(Clone)]
-pub struct Archive(Arc<Components>);
+pub struct Archive(Arc<ArchiveState>);
 
-struct Components {
+struct ArchiveState {
     upstream: Upstream,
     cache: Cache,
     settings: cache::Config,
@@ -82,7 +82,7 @@ impl Archive {
     #[must_use]
     pub fn new(upstream: Upstream, cache: Cache, settings: cache::Config, batches: Batches) -> Self {
         let truncations = truncation::Truncations::new(settings.max_age.0);
-        Self(Arc::new(Components {
+        Self(Arc::new(ArchiveState {
             upstream,
             cache,
             settings,

@@ -58,11 +58,11 @@ pub struct StreamList {
 #[derive(Default)]
 pub(super) struct Lists {
     entries: Mutex<HashMap<Arc<str>, EntryList>>,
-    flights: SingleFlight<Arc<str>, Outcome>,
+    flights: SingleFlight<Arc<str>, Listing>,
 }
 
 type Streams = Arc<Vec<Arc<ListedStream>>>;
-type Outcome = Result<Streams, Arc<upstream::Error>>;
+type Listing = Result<Streams, Arc<upstream::Error>>;
 
 #[derive(Clone, Default)]
 struct EntryList {
@@ -146,7 +146,7 @@ impl Archive {
     }
 
     /// Lists an entry, once for all who wait, and waits for that for `patience` at most.
-    async fn refreshed(&self, entry: &Arc<str>, tags: bool, patience: Duration) -> Outcome {
+    async fn refreshed(&self, entry: &Arc<str>, tags: bool, patience: Duration) -> Listing {
         let flight = self.0.streams.flights.start(Arc::clone(entry), || {
             let (archive, entry) = (self.clone(), Arc::clone(entry));
             async move {
@@ -156,7 +156,7 @@ impl Archive {
                 {
                     fetch_tags(&archive.0.upstream, streams).await;
                 }
-                archive.0.streams.learn(&entry, listed)
+                archive.0.streams.store(&entry, listed)
             }
         });
         match tokio::time::timeout(patience, flight.result()).await {
@@ -189,7 +189,7 @@ impl Lists {
         self.lock().get(entry).cloned().unwrap_or_default()
     }
 
-    fn learn(&self, entry: &Arc<str>, listed: Result<Vec<ListedStream>, upstream::Error>) -> Outcome {
+    fn store(&self, entry: &Arc<str>, listed: Result<Vec<ListedStream>, upstream::Error>) -> Listing {
         let mut entries = self.lock();
         let known = entries.entry(Arc::clone(entry)).or_default();
         match listed {

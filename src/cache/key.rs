@@ -97,8 +97,8 @@ impl Key {
         Encoding::of(KeyKind::FragmentList, stream).selector(selector).instant(start).instant(end).key()
     }
 
-    /// KVS's own answer to a call about a stream of an `[[aws]]` entry, by everything that the call says: `body` is
-    /// the call as KVS receives it.
+    /// KVS's own answer to a call about a stream of an `[[aws]]` entry, by everything that the call says:
+    /// `body` is the call as KVS receives it.
     #[must_use]
     pub fn answer(stream: &StreamRef, entry: &str, operation: Operation, body: &[u8]) -> Self {
         let encoding = Encoding::of_ref(KeyKind::Answer, stream).part(entry.as_bytes());

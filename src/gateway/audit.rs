@@ -121,7 +121,7 @@ impl Audit {
                 return Ok(Receipt::nothing());
             }
             return self.sink.decided(decision, record.at).map_err(|_| {
-                self.watch.untold(&refusal);
+                self.watch.refusal_not_written(&refusal);
                 Error::Audit
             });
         }

@@ -1,5 +1,5 @@
-//! May they: what policies read of the stream is learnt, policy decides, and the audit log has it before
-//! anything is served.
+//! Decides whether the caller may have what is requested. Facts that policies read are fetched, policy
+//! decides, and the audit log has it before anything is served.
 
 use super::audit::{Audit, Decided, Subject};
 use super::authenticated::Authenticated;
@@ -36,23 +36,26 @@ impl Authorizer {
     /// written.
     pub(super) async fn authorize(
         &self,
-        who: Authenticated,
-        wanted: Box<Request>,
+        authenticated: Authenticated,
+        request: Box<Request>,
         parts: Parts,
         record: &mut Record,
     ) -> Result<Permitted, Error> {
-        let subject = Subject::of(&wanted);
-        let located = self.locate(&who, subject, &wanted, record).await?;
-        let allowance = self.callers.of(who.caller(), &self.rates);
+        let subject = Subject::of(&request);
+        let located = self.locate(&authenticated, subject, &request, record).await?;
+        let allowance = self.callers.of(authenticated.caller(), &self.rates);
         let mut scene = scene(located.as_ref(), record);
-        let absent = self.learn(&mut scene, located.as_ref(), &wanted, &allowance, who.caller()).await?;
-        let judged = self.policy.permit(who.caller().clone(), wanted, &scene);
-        let decided = self.decided(&who, subject, located.as_ref());
+        let absent = self
+            .fetch_facts_if_needed(&mut scene, located.as_ref(), &request, &allowance, authenticated.caller())
+            .await?;
+        let judged = self.policy.permit(authenticated.caller().clone(), request, &scene);
+        let decided = self.decided(&authenticated, subject, located.as_ref());
         let receipt = self.audit.decision(&judged, decided, record)?;
         self.audit.written(receipt).await?;
         let permit = judged?;
         if let Some(absent) = absent {
-            // What was judged were the facts of no stream: enough to say so, not to show anything.
+            // What was judged were the facts of a stream with only a name: enough for a 404, not to show
+            // footage.
             return Err(absent.into());
         }
         record.allowed();
@@ -61,7 +64,7 @@ impl Authorizer {
         if allowance.bounds_bytes() {
             record.allowance = Some(allowance.clone());
         }
-        let capability = match who {
+        let capability = match authenticated {
             Authenticated::Capability(capability) => Some(capability),
             Authenticated::Token(_) => None,
         };
@@ -72,15 +75,15 @@ impl Authorizer {
     /// Finds the account that serves the stream; one that none serves is refused, and audited.
     async fn locate(
         &self,
-        who: &Authenticated,
+        authenticated: &Authenticated,
         subject: Subject,
-        wanted: &Request,
+        request: &Request,
         record: &Record,
     ) -> Result<Option<Located>, Error> {
-        match wanted.stream().map(|stream| self.upstream.locate(stream)).transpose() {
+        match request.stream().map(|stream| self.upstream.locate(stream)).transpose() {
             Ok(located) => Ok(located),
             Err(error) => {
-                let receipt = self.audit.not_served(self.decided(who, subject, None), record)?;
+                let receipt = self.audit.not_served(self.decided(authenticated, subject, None), record)?;
                 self.audit.written(receipt).await?;
                 Err(error.into())
             }
@@ -102,16 +105,16 @@ impl Authorizer {
     ///
     /// # Errors
     /// The caller's account is overdrawn.
-    async fn learn(
+    async fn fetch_facts_if_needed(
         &self,
         scene: &mut Scene,
         located: Option<&Located>,
-        wanted: &Request,
+        request: &Request,
         allowance: &Allowance,
         caller: &Arc<Caller>,
     ) -> Result<Option<upstream::Error>, Error> {
-        let reads = self.policy.reads_for(wanted.operation());
-        if !scene.lacks(reads) || self.policy.is_hopeless(caller, wanted, scene) {
+        let reads = self.policy.reads_for(request.operation());
+        if !scene.lacks(reads) || self.policy.is_denied_whatever_the_facts(caller, request, scene) {
             return Ok(None);
         }
         let (Some(facts), Some(located)) = (&mut scene.stream, located) else { return Ok(None) };
@@ -139,7 +142,7 @@ impl Authorizer {
     ) -> Result<Result<(), upstream::Error>, Error> {
         let overdrawn = AtomicBool::new(false);
         // Called only if KVS must be: what is remembered costs nothing.
-        let on_behalf_of = || match allowance.may_ask(Instant::now()) {
+        let on_behalf_of = || match allowance.check_points(Instant::now()) {
             Ok(()) => Some(allowance.on_behalf_of(caller, Steps::default(), Arc::default())),
             Err(_) => {
                 overdrawn.store(true, Ordering::Relaxed);
@@ -159,7 +162,7 @@ impl Authorizer {
         };
         let learnt = learnt.await;
         if learnt.is_err() && overdrawn.into_inner() {
-            allowance.may_ask(Instant::now())?;
+            allowance.check_points(Instant::now())?;
         }
         Ok(learnt)
     }

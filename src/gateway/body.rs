@@ -1,4 +1,4 @@
-//! A response body that knows how much of it left.
+//! A response body that counts the bytes that were sent.
 //!
 //! Wherever the bytes come from, they pass here on their way to the socket; when the last one has, or the
 //! client has gone, the [`Record`] is written.

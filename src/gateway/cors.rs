@@ -14,7 +14,7 @@ const ALLOWED: &str = "authorization, content-type, range, if-none-match, if-ran
 /// Headers of an answer that a page may read.
 const EXPOSED: &str = "x-amzn-requestid, x-amzn-errortype, x-request-id, cache-status, age, etag, \
     content-range, content-length, content-disposition, accept-ranges, date, retry-after, x-amz-retry-after, \
-    kvs-edge-truncated";
+    kvs-edge-truncated, kvs-edge-image-time";
 /// For how long a browser may remember a preflight, in seconds.
 const MAX_AGE: &str = "7200";
 

@@ -65,7 +65,7 @@ impl Config {
 
 /// Why a caller has to wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("you have taken more {what} than one caller may; try again later")]
+#[error("too many {what} for one caller; try again later")]
 pub struct Limited {
     /// Of what.
     what: &'static str,
@@ -162,10 +162,10 @@ impl Allowance {
     ///
     /// # Errors
     /// The account is overdrawn.
-    pub fn may_ask(&self, now: Instant) -> Result<(), Limited> {
+    pub fn check_points(&self, now: Instant) -> Result<(), Limited> {
         let Some(per_second) = self.config.points else { return Ok(()) };
         let wait = self.lock().points.wait(0, self.rate(per_second.into()), now);
-        limited("of Kinesis Video Streams' quota points", wait)
+        limited("quota points of Kinesis Video Streams", wait)
     }
 
     fn spend_points(&self, points: u32, now: Instant) {
@@ -268,12 +268,12 @@ mod tests {
             ..Config::default()
         };
         let alice = callers.of(&caller("alice"), &Arc::new(config));
-        assert_eq!((alice.admit(start), alice.may_ask(start)), (Ok(()), Ok(())));
+        assert_eq!((alice.admit(start), alice.check_points(start)), (Ok(()), Ok(())));
         alice.spend_bytes(5000, start);
         alice.spend_points(425, start);
         assert_eq!(alice.admit(start).unwrap_err().retry_after, Duration::from_secs(4));
-        assert_eq!(alice.may_ask(start).unwrap_err().retry_after, Duration::from_millis(3250));
-        assert_eq!((alice.admit(after(start, 4.1)), alice.may_ask(after(start, 3.3))), (Ok(()), Ok(())));
+        assert_eq!(alice.check_points(start).unwrap_err().retry_after, Duration::from_millis(3250));
+        assert_eq!((alice.admit(after(start, 4.1)), alice.check_points(after(start, 3.3))), (Ok(()), Ok(())));
     }
 
     #[test]

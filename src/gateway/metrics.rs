@@ -84,7 +84,7 @@ impl Metrics {
             &["api"],
         )?;
         let decisions = counter(
-            opts!("kvs_edge_auth_decisions_total", "Decisions on who is asking and whether they may"),
+            opts!("kvs_edge_auth_decisions_total", "Authentication and authorization decisions"),
             &["result", "reason"],
         )?;
         let rejected = counter(

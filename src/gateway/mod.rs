@@ -79,7 +79,7 @@ pub struct Gateway {
 }
 
 /// What a gateway is made of.
-pub struct Components {
+pub struct GatewayParts {
     /// Verifies tokens.
     pub identity: Arc<Identity>,
     /// Where a token may stand in a request.
@@ -120,8 +120,8 @@ pub type Incoming = http::Request<hyper::body::Incoming>;
 impl Gateway {
     /// A gateway of these parts.
     #[must_use]
-    pub fn new(parts: Components) -> Self {
-        let Components { policy, keys, archive, sessions, upstream, public_url, audit, .. } = parts;
+    pub fn new(parts: GatewayParts) -> Self {
+        let GatewayParts { policy, keys, archive, sessions, upstream, public_url, audit, .. } = parts;
         let streams =
             Streams { archive: archive.clone(), policy: policy.clone(), upstream: upstream.clone() };
         let live_window = parts.playback.live_window;
@@ -186,8 +186,8 @@ impl Gateway {
     }
 
     /// The whole path, top to bottom.
-    async fn answer(&self, request: Incoming, record: &mut Record) -> Result<Reply, Error> {
-        let (parts, body) = request.into_parts();
+    async fn answer(&self, incoming: Incoming, record: &mut Record) -> Result<Reply, Error> {
+        let (parts, body) = incoming.into_parts();
         let path = parts.uri.clone();
         let route = Route::find(&parts.method, path.path())?;
         if let Route::Console(path) = route {
@@ -195,8 +195,8 @@ impl Gateway {
             return Box::pin(self.console.answer(path, &parts, &self.authenticator, record)).await;
         }
         let caller = self.authenticator.authenticate(&route, &parts, record).await?;
-        let wanted = self.reader.read(&route, &caller, &parts, body, record).await?;
-        let permitted = self.authorizer.authorize(caller, wanted, parts, record).await?;
+        let request = self.reader.read(&route, &caller, &parts, body, record).await?;
+        let permitted = self.authorizer.authorize(caller, request, parts, record).await?;
         // Each in a box of its own: hyper moves the future of a request about before it is first polled, and
         // one with room for the largest of these would cost a segment more than its whole answer.
         match route {

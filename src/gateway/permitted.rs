@@ -80,7 +80,7 @@ impl Permitted {
     /// # Errors
     /// The caller's account is overdrawn.
     pub(super) fn on_behalf_of(&self, record: &Record) -> Result<OnBehalfOf, Error> {
-        self.allowance.may_ask(Instant::now())?;
+        self.allowance.check_points(Instant::now())?;
         Ok(self.allowance.on_behalf_of(self.caller(), self.steps.clone(), record.calls()))
     }
 }

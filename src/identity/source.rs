@@ -203,13 +203,15 @@ fn is_same_site(method: &Method, headers: &HeaderMap) -> bool {
 
 const ADVICE: &str = "send exactly one";
 // Python's urllib and `curl --location-trusted` carry `Authorization` over from /streams/x/live.m3u8.
-const PLAYBACK_ADVICE: &str = "this URL is a credential by itself: ask for it without the other, and after a redirect to it send no Authorization";
+const PLAYBACK_ADVICE: &str = "this URL is a credential by itself: ask for it without \
+    the other, and after a redirect to it send no Authorization";
 const COOKIE_HINT: &str =
     "a cookie counts only for GET and HEAD, and for kvs-edge's own pages; send `Authorization: Bearer …`";
 const HINT: &str = "send a JWT as `Authorization: Bearer …`, or as the session token of an AWS SDK";
 const SIGNED_HINT: &str =
     "the request has an AWS signature but no session token; set AWS_SESSION_TOKEN to the JWT";
-const UNSIGNED_HINT: &str = "X-Amz-Security-Token counts only beside `Authorization: AWS4-HMAC-SHA256 …`; send `Authorization: Bearer …`";
+const UNSIGNED_HINT: &str = "X-Amz-Security-Token counts only beside \
+    `Authorization: AWS4-HMAC-SHA256 …`; send `Authorization: Bearer …`";
 
 /// What was found, and where. Nearly always one, for which nothing is allocated.
 #[derive(Default)]

@@ -136,7 +136,12 @@ impl Policy {
     /// True if no fact that is still unknown could lead to a permit. Then none needs to be fetched, and the
     /// answer does not reveal whether there is such a stream.
     #[must_use]
-    pub fn is_hopeless(&self, caller: &Arc<Caller>, request: &Request, scene: &Scene) -> bool {
+    pub fn is_denied_whatever_the_facts(
+        &self,
+        caller: &Arc<Caller>,
+        request: &Request,
+        scene: &Scene,
+    ) -> bool {
         let judgement = self.judge_request(caller, request, scene);
         matches!(judgement, Judgement::Refused(reason) if !matches!(reason, Reason::Unknown(_)))
     }

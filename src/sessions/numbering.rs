@@ -19,7 +19,7 @@ use crate::kvs::{FragmentNumber, FragmentParts, Timestamp};
 /// Which upstream session of a stream, counted from 1 in the order of opening.
 pub(super) type Generation = u32;
 
-/// 2020-01-01T00:00:00Z. GaugeGuard from here, fifths of a second stay below 2^31 until 2033, which some players
+/// 2020-01-01T00:00:00Z. Counted from here, fifths of a second stay below 2^31 until 2033, which some players
 /// need.
 const CLOCK_START: u64 = 1_577_836_800_000;
 const FIFTH: u64 = 200;

@@ -141,7 +141,7 @@ impl Assembly {
         list: &GetMediaForFragmentList,
         on_behalf_of: OnBehalfOf,
     ) -> Self {
-        let components = &archive.0;
+        let state = &archive.0;
         Self {
             keys: list.fragments.iter().map(|number| Key::mkv(stream.arn(), number)).collect(),
             list: list.clone(),
@@ -149,10 +149,10 @@ impl Assembly {
             calls: 0,
             own: None,
             others: Vec::new(),
-            batches: components.batches.clone(),
-            cache: components.cache.clone(),
-            has_disk: components.settings.disk.is_some(),
-            upstream: components.upstream.clone(),
+            batches: state.batches.clone(),
+            cache: state.cache.clone(),
+            has_disk: state.settings.disk.is_some(),
+            upstream: state.upstream.clone(),
             stream: stream.clone(),
             on_behalf_of,
             rules: archive.rules(Some(stream.retention())),

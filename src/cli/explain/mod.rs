@@ -21,7 +21,8 @@ use text::ExplanationText;
 /// Say whether a caller may do something, which policies decide, and what is missing
 #[derive(clap::Args)]
 #[command(after_help = "\
-Exits 0 if permitted, 1 if denied, 2 if the question could not be asked. KVS is not asked: where policies read tags or accounts, say them with --tag and --account.
+Exits 0 if permitted, 1 if denied, 2 if the question could not be asked. KVS is not called: where policies
+read tags or accounts, give them with --tag and --account.
 
 Examples:
   kvs-edge explain --config kvs-edge.toml --token \"$JWT\" --action GetClip --stream cam-1 \\

@@ -323,7 +323,7 @@ fn what_is_decided_without_facts_is_what_any_facts_would_decide() {
             let facts = blind.stream.as_mut().unwrap();
             (facts.tags, facts.arn, facts.account) = (None, None, None);
             let (caller, request) = (Arc::new(caller), request_of(&asked, &scene));
-            let refused = policy.is_hopeless(&caller, &request, &blind);
+            let refused = policy.is_denied_whatever_the_facts(&caller, &request, &blind);
             let listed =
                 |scene: &Scene| policy.allows(&caller, &Question::about(Operation::ListStreams), scene);
             prop_assert!(!listed(&blind) || listed(&scene), "{} {:?}", text, scene);

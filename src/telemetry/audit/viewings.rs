@@ -154,7 +154,7 @@ impl Viewings {
     }
 
     /// The entry of a refusal could not be written: it needs one when it happens again.
-    pub fn untold(&self, refusal: &PlaybackRefusal) {
+    pub fn refusal_not_written(&self, refusal: &PlaybackRefusal) {
         locked(&self.refused).remove(refusal);
     }
 
@@ -320,7 +320,7 @@ mod tests {
         assert!(news("10.0.0.2", 61));
         assert!(watch.refused(refusal("10.0.0.1", "forbidden"), at(61)), "another reason is other news");
         assert!(!news("10.0.0.2", 62));
-        watch.untold(&refusal("10.0.0.2", "no_permit"));
+        watch.refusal_not_written(&refusal("10.0.0.2", "no_permit"));
         assert!(news("10.0.0.2", 63), "it was not written");
         watch.sweep(at(200), |_| {});
         assert!(watch.refused.lock().unwrap().is_empty());

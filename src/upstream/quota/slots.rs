@@ -1,5 +1,5 @@
-//! ConnectionSlots that are held for a while, such as a stream's five media connections, and waited for in fair
-//! turns.
+//! ConnectionSlots that are held for a while, such as a stream's five media connections, and waited for in
+//! fair turns.
 
 use super::fair::Turns;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -66,13 +66,15 @@ fn documents(line: &str) -> impl Iterator<Item = &str> {
     words.filter(|word| word.len() > 3 && word.ends_with(".md"))
 }
 
-/// Lines longer than `COLUMNS` characters.
+/// Lines longer than `COLUMNS` characters. A line of code with a string in it may be longer: a message or an
+/// example that is broken up is not found by searching for it.
 pub fn long_lines(folder: &Path) -> Vec<String> {
     let mut long = Vec::new();
     for file in files(folder) {
         for (number, line) in fs::read_to_string(&file).unwrap().lines().enumerate() {
             let columns = line.chars().count();
-            if columns > COLUMNS {
+            let has_text = line.contains('"') && !line.trim_start().starts_with("//");
+            if columns > COLUMNS && !has_text {
                 long.push(format!("{}:{}: {columns} columns", file.display(), number + 1));
             }
         }
