@@ -25,8 +25,6 @@ pub const STALEST_PICTURE: Duration = Duration::from_secs(6);
 const INTERVAL: Duration = Duration::from_secs(2);
 /// How many intervals a picture is kept for at least.
 const INTERVALS_KEPT: u32 = 3;
-/// Cameras, and sizes of their pictures, of which the newest one is known.
-const CAMERAS: u64 = 10_000;
 /// The longest answer of GetImages for a snapshot.
 const LONGEST_ANSWER: usize = 100 << 20;
 
@@ -109,22 +107,6 @@ impl Object for Image {
         let mut head = Head::new(HeaderValue::from_static("image/jpeg"), Some(bytes.len() as u64), now);
         head.note = Some(instant.millis().to_string().into());
         Ok(Fetched { head, keep, body: whole(bytes) })
-    }
-}
-
-/// When the newest picture of each camera was fetched last.
-pub(super) struct NewestImages(moka::sync::Cache<Key, Timestamp>);
-
-impl Default for NewestImages {
-    fn default() -> Self {
-        Self(moka::sync::Cache::new(CAMERAS))
-    }
-}
-
-impl NewestImages {
-    /// Two pictures may arrive at once: the later instant stays.
-    fn insert(&self, camera: Key, at: Timestamp) {
-        self.0.entry(camera).and_upsert_with(|known| known.map_or(at, |known| known.into_value().max(at)));
     }
 }
 

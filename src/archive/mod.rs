@@ -12,6 +12,7 @@ mod fragment_list;
 mod fragments;
 mod image;
 mod object;
+mod remembered;
 mod streams;
 mod truncation;
 
@@ -22,13 +23,14 @@ pub use fragment_list::FragmentList;
 pub use fragments::{Batches, FragmentsAnswer, MATROSKA};
 pub use image::{Image, PICTURE_SPAN, STALEST_PICTURE, instant_shown};
 pub use object::{Object, Source};
-pub use streams::{ListedStream, StreamList};
-pub use truncation::Truncation;
+pub use remembered::{ListedStream, Truncation};
+pub use streams::StreamList;
 
 use crate::cache::freshness::Rules;
 use crate::cache::{self, Cache, Found};
 use crate::kvs::StreamArn;
 use crate::upstream::{Located, OnBehalfOf, Upstream};
+use remembered::{NewestImages, StreamLists, Truncations};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,9 +43,9 @@ struct ArchiveState {
     cache: Cache,
     settings: cache::Config,
     batches: Batches,
-    newest_images: image::NewestImages,
-    truncations: truncation::Truncations,
-    streams: streams::Lists,
+    newest_images: NewestImages,
+    truncations: Truncations,
+    streams: StreamLists,
 }
 
 /// A stream whose ARN and retention are known, described once per request. Clones share it.
@@ -81,15 +83,15 @@ impl Archive {
     /// way are found again.
     #[must_use]
     pub fn new(upstream: Upstream, cache: Cache, settings: cache::Config, batches: Batches) -> Self {
-        let truncations = truncation::Truncations::new(settings.max_age.0);
+        let truncations = Truncations::new(settings.max_age.0);
         Self(Arc::new(ArchiveState {
             upstream,
             cache,
             settings,
             batches,
-            newest_images: image::NewestImages::default(),
+            newest_images: NewestImages::default(),
             truncations,
-            streams: streams::Lists::default(),
+            streams: StreamLists::default(),
         }))
     }
 

@@ -4,20 +4,17 @@
 //! caller's list is cut from lists that are at most a few seconds old. Each `[[aws]]` entry has a list of its
 //! own: one that does not answer keeps its last good list and a note, and the others are served.
 
+use super::remembered::{ListedStream, Listing, Streams};
 use super::{Archive, Error};
-use crate::base::clock;
-use crate::base::single_flight::SingleFlight;
 use crate::kvs::bounds::STREAMS_PAGE;
 use crate::kvs::operations::ListStreams;
-use crate::kvs::{Call, StreamArn, StreamName, StreamRef, Timestamp};
+use crate::kvs::{Call, StreamRef};
 use crate::upstream::pages::Pages;
 use crate::upstream::{self, OnBehalfOf, Upstream};
 use serde_json::Value;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 /// How old a list may be, and for how long a failure counts as recent.
 const FRESH: Duration = Duration::from_secs(10);
@@ -34,17 +31,6 @@ const MOST_PAGES: usize = 10_000;
 /// The principal whose turn it takes under KVS's quotas.
 const PRINCIPAL: &str = "stream lists";
 
-/// One stream as KVS lists it.
-#[derive(Clone, Debug)]
-pub struct ListedStream {
-    /// Its name.
-    pub name: StreamName,
-    /// Its ARN.
-    pub arn: StreamArn,
-    /// KVS's own members, as they came.
-    pub members: Value,
-}
-
 /// The streams of all entries, by name and ARN, and what is wrong with the list.
 #[derive(Clone, Default)]
 pub struct StreamList {
@@ -52,22 +38,6 @@ pub struct StreamList {
     pub streams: Vec<Arc<ListedStream>>,
     /// One sentence for each `[[aws]]` entry that could not be listed just now.
     pub notes: Vec<String>,
-}
-
-/// What is known of each entry.
-#[derive(Default)]
-pub(super) struct Lists {
-    entries: Mutex<HashMap<Arc<str>, EntryList>>,
-    flights: SingleFlight<Arc<str>, Listing>,
-}
-
-type Streams = Arc<Vec<Arc<ListedStream>>>;
-type Listing = Result<Streams, Arc<upstream::Error>>;
-
-#[derive(Clone, Default)]
-struct EntryList {
-    good: Option<(Streams, Timestamp, Instant)>,
-    failed: Option<(Arc<upstream::Error>, Instant)>,
 }
 
 /// An entry's list, or the last good one and why there is no newer.
@@ -184,35 +154,6 @@ fn interrupted() -> (Arc<upstream::Error>, String) {
     (Arc::new(error), "an [[aws]] entry cannot be listed now: its streams are missing".to_owned())
 }
 
-impl Lists {
-    fn known(&self, entry: &Arc<str>) -> EntryList {
-        self.lock().get(entry).cloned().unwrap_or_default()
-    }
-
-    fn store(&self, entry: &Arc<str>, listed: Result<Vec<ListedStream>, upstream::Error>) -> Listing {
-        let mut entries = self.lock();
-        let known = entries.entry(Arc::clone(entry)).or_default();
-        match listed {
-            Ok(streams) => {
-                let streams: Streams = Arc::new(streams.into_iter().map(Arc::new).collect());
-                known.good = Some((Arc::clone(&streams), Timestamp::from(clock::now()), Instant::now()));
-                known.failed = None;
-                Ok(streams)
-            }
-            Err(error) => {
-                tracing::warn!(aws = %entry, "streams cannot be listed: {error}");
-                let error = Arc::new(error);
-                known.failed = Some((Arc::clone(&error), Instant::now()));
-                Err(error)
-            }
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, EntryList>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// Follows the pages of an entry's list; what the entry does not serve is left out.
 async fn list(upstream: &Upstream, entry: &Arc<str>) -> Result<Vec<ListedStream>, upstream::Error> {
     let broken = |why: &str| upstream::Error::BrokenAnswer(format!("ListStreams {why}"));
@@ -234,15 +175,6 @@ async fn list(upstream: &Upstream, entry: &Arc<str>) -> Result<Vec<ListedStream>
         if call.next_token.is_none() {
             return Ok(streams);
         }
-    }
-}
-
-impl ListedStream {
-    fn read(members: &Value) -> Option<Self> {
-        let text = |name: &str| members.get(name)?.as_str();
-        let name = StreamName::parse(text("StreamName")?).ok()?;
-        let arn = StreamArn::parse(text("StreamARN")?).ok()?;
-        Some(Self { name, arn, members: members.clone() })
     }
 }
 

@@ -5,9 +5,10 @@
 //! range, which is kept like any other list. If the list is not to be had, the clip is served all the same.
 
 use super::fragment_list::{Row, rows};
+use super::remembered::Truncation;
 use super::{Archive, Clip, Error, FragmentList, Object};
+use crate::cache::Keep;
 use crate::cache::freshness::{self, Kind};
-use crate::cache::{Keep, Key};
 use crate::kvs::Timestamp;
 use crate::kvs::bounds::{CLIP_BYTES, CLIP_FRAGMENTS};
 use crate::upstream::OnBehalfOf;
@@ -19,29 +20,6 @@ use std::time::Duration;
 const SHORT: Duration = Duration::from_secs(40);
 /// The longest list that is read: a day of one-second fragments.
 const LONGEST_LIST: u64 = 32 << 20;
-/// Clips whose truncation is remembered.
-const CLIPS: u64 = 10_000;
-
-/// A clip that KVS cuts short.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Truncation {
-    /// Fragments in the clip.
-    pub shown: usize,
-    /// Fragments in its range.
-    pub listed: usize,
-    /// The server start of the first fragment that is missing, RFC 3339.
-    pub until: String,
-}
-
-/// What is known of clips that are kept: looked up once per clip, not at each request.
-pub(super) struct Truncations(moka::sync::Cache<Key, Option<Truncation>>);
-
-impl Truncations {
-    /// For clips that are kept for so long.
-    pub(super) fn new(max_age: Duration) -> Self {
-        Self(moka::sync::Cache::builder().max_capacity(CLIPS).time_to_live(max_age).build())
-    }
-}
 
 impl Archive {
     /// Whether KVS cuts this clip short. A clip that was fetched just now was charged for as many fragments

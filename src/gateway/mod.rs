@@ -41,7 +41,7 @@ pub use limits::Callers;
 pub use metrics::Metrics;
 pub use prewarm::{Prewarm, Warming};
 pub use record::Record;
-pub use recorder::Recorder;
+pub use recorder::{Incoming, Recorder};
 
 use crate::archive::Archive;
 use crate::identity::{Identity, Sources};
@@ -113,9 +113,6 @@ pub struct GatewayParts {
     /// What callers took.
     pub callers: Callers,
 }
-
-/// A request whose body has not been read.
-pub type Incoming = http::Request<hyper::body::Incoming>;
 
 impl Gateway {
     /// A gateway of these parts.

@@ -1,6 +1,5 @@
 //! Begins the record of each request: its id, its trace, its client.
 
-use super::Incoming;
 use super::metrics::Metrics;
 use super::record::Record;
 use crate::net::listener::Peer;
@@ -11,6 +10,9 @@ use std::sync::Arc;
 
 /// So much of a `User-Agent` is logged, in characters.
 const USER_AGENT: usize = 200;
+
+/// A request whose body has not been read.
+pub type Incoming = http::Request<hyper::body::Incoming>;
 
 /// What records are begun with.
 pub struct Recorder {

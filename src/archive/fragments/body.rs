@@ -1,6 +1,6 @@
 //! The body of a list of fragments: the next one is taken when the client has taken the one before.
 
-use super::{Assembly, Failure};
+use super::assembly::{Assembly, Failure};
 use crate::net::body::Broken;
 use bytes::Bytes;
 use http_body::{Body, Frame};

@@ -66,12 +66,6 @@ pub struct Map {
 const NOT_ONE: &str = "KVS answered with something that is not a media playlist";
 
 impl MediaPlaylist {
-    /// Reads a playlist that need not hold a token.
-    #[cfg(test)]
-    pub fn parse(text: &str) -> Result<Self, &'static str> {
-        super::clean::clean_media(text).map_err(|_| NOT_ONE)?.media
-    }
-
     /// Every resource that it names, each once, in order.
     pub fn resources(&self) -> Vec<Resource> {
         let mut seen = HashSet::new();

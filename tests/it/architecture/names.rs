@@ -48,7 +48,7 @@ pub fn missing_documents(folder: &Path) -> Vec<String> {
     let mut missing = Vec::new();
     for file in files(folder) {
         for (number, line) in fs::read_to_string(&file).unwrap().lines().enumerate() {
-            for name in documents(line) {
+            for name in documents(line).map(|name| name.trim_start_matches("../")) {
                 let there = ["", "docs"].iter().any(|folder| repository().join(folder).join(name).exists());
                 if !there {
                     missing.push(format!("{}:{}: {name}", file.display(), number + 1));

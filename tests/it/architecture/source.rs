@@ -31,10 +31,23 @@ pub fn is_test(file: &Path) -> bool {
     file.iter().any(|part| part == "tests" || part == "tests.rs")
 }
 
-/// The code of a file, line by line as it was. Comments, the content of literals and inline test modules are
-/// blank.
+/// The code of a file, line by line as it was. Comments, the content of literals, inline test modules and the
+/// paths of visibilities are blank.
 pub fn code(text: &str) -> String {
-    without_tests(&without_literals(text))
+    without_tests(&without_visibilities(&without_literals(text)))
+}
+
+/// Blanks the path in `pub(in path)`: it says who may see an item, not what the item needs.
+fn without_visibilities(code: &str) -> String {
+    let mut out = String::with_capacity(code.len());
+    let mut rest = code;
+    while let Some((before, path)) = rest.split_once("pub(in ") {
+        out.push_str(before);
+        out.push_str("pub");
+        rest = path.split_once(')').map_or("", |(_, behind)| behind);
+    }
+    out.push_str(rest);
+    out
 }
 
 fn without_literals(text: &str) -> String {
@@ -101,6 +114,8 @@ fn without_tests(code: &str) -> String {
         let (before, after) = rest.split_at(at);
         out.push_str(before);
         let item = after["#[cfg(test)]".len()..].trim_start();
+        let item =
+            ["pub(super) ", "pub "].iter().find_map(|visible| item.strip_prefix(visible)).unwrap_or(item);
         let open = after.find('{').filter(|_| item.starts_with("mod "));
         let inline = open.filter(|open| after.find(';').is_none_or(|semicolon| *open < semicolon));
         let end = match inline {
@@ -130,10 +145,10 @@ fn closing(text: &str, open: usize) -> usize {
 
 #[test]
 fn comments_text_and_tests_are_blank_and_lines_stay() {
-    let text = "use a::b; // c::d\nlet s = \"e::f \\\" g\";\nlet r = r#\"h\"#; let c = '\"'; let l: &'static str;\n\
+    let text = "use a::b; // c::d\npub(in i::j) fn f() {}\nlet s = \"e::f \\\" g\";\nlet r = r#\"h\"#; let c = '\"'; let l: &'static str;\n\
                 #[cfg(test)]\nmod tests {\n    use super::*;\n}\nfn last() {}\n";
     let code = code(text);
     assert_eq!(code.lines().count(), text.lines().count());
-    assert!(!["c::d", "e::f", "g", "h", "super"].iter().any(|word| code.contains(word)), "{code}");
+    assert!(!["c::d", "e::f", "g", "h", "i::j", "super"].iter().any(|word| code.contains(word)), "{code}");
     assert!(["a::b", "&'static str", "fn last()"].iter().all(|word| code.contains(word)), "{code}");
 }

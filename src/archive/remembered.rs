@@ -1,0 +1,124 @@
+//! What the archive remembers beside the cache: which picture of a camera is the newest, where clips are cut,
+//! and the last list of streams of each account.
+
+use crate::base::clock;
+use crate::base::single_flight::SingleFlight;
+use crate::cache::Key;
+use crate::kvs::{StreamArn, StreamName, Timestamp};
+use crate::upstream;
+use serde_json::Value;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Cameras, and sizes of their pictures, of which the newest one is known.
+const CAMERAS: u64 = 10_000;
+/// Clips whose truncation is remembered.
+const CLIPS: u64 = 10_000;
+
+/// When the newest picture of each camera was fetched last.
+pub(super) struct NewestImages(pub(super) moka::sync::Cache<Key, Timestamp>);
+
+impl Default for NewestImages {
+    fn default() -> Self {
+        Self(moka::sync::Cache::new(CAMERAS))
+    }
+}
+
+impl NewestImages {
+    /// Two pictures may arrive at once: the later instant stays.
+    pub(super) fn insert(&self, camera: Key, at: Timestamp) {
+        self.0.entry(camera).and_upsert_with(|known| known.map_or(at, |known| known.into_value().max(at)));
+    }
+}
+
+/// A clip that KVS cuts short.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Truncation {
+    /// Fragments in the clip.
+    pub shown: usize,
+    /// Fragments in its range.
+    pub listed: usize,
+    /// The server start of the first fragment that is missing, RFC 3339.
+    pub until: String,
+}
+
+/// What is known of clips that are kept: looked up once per clip, not at each request.
+pub(super) struct Truncations(pub(super) moka::sync::Cache<Key, Option<Truncation>>);
+
+impl Truncations {
+    /// For clips that are kept for so long.
+    pub(super) fn new(max_age: Duration) -> Self {
+        Self(moka::sync::Cache::builder().max_capacity(CLIPS).time_to_live(max_age).build())
+    }
+}
+
+/// One stream as KVS lists it.
+#[derive(Clone, Debug)]
+pub struct ListedStream {
+    /// Its name.
+    pub name: StreamName,
+    /// Its ARN.
+    pub arn: StreamArn,
+    /// KVS's own members, as they came.
+    pub members: Value,
+}
+
+impl ListedStream {
+    pub(super) fn read(members: &Value) -> Option<Self> {
+        let text = |name: &str| members.get(name)?.as_str();
+        let name = StreamName::parse(text("StreamName")?).ok()?;
+        let arn = StreamArn::parse(text("StreamARN")?).ok()?;
+        Some(Self { name, arn, members: members.clone() })
+    }
+}
+
+/// What is known of each `[[aws]]` entry.
+#[derive(Default)]
+pub(super) struct StreamLists {
+    entries: Mutex<HashMap<Arc<str>, EntryList>>,
+    pub(super) flights: SingleFlight<Arc<str>, Listing>,
+}
+
+pub(super) type Streams = Arc<Vec<Arc<ListedStream>>>;
+pub(super) type Listing = Result<Streams, Arc<upstream::Error>>;
+
+#[derive(Clone, Default)]
+pub(super) struct EntryList {
+    pub(super) good: Option<(Streams, Timestamp, Instant)>,
+    pub(super) failed: Option<(Arc<upstream::Error>, Instant)>,
+}
+
+impl StreamLists {
+    pub(super) fn known(&self, entry: &Arc<str>) -> EntryList {
+        self.lock().get(entry).cloned().unwrap_or_default()
+    }
+
+    pub(super) fn store(
+        &self,
+        entry: &Arc<str>,
+        listed: Result<Vec<ListedStream>, upstream::Error>,
+    ) -> Listing {
+        let mut entries = self.lock();
+        let known = entries.entry(Arc::clone(entry)).or_default();
+        match listed {
+            Ok(streams) => {
+                let streams: Streams = Arc::new(streams.into_iter().map(Arc::new).collect());
+                known.good = Some((Arc::clone(&streams), Timestamp::from(clock::now()), Instant::now()));
+                known.failed = None;
+                Ok(streams)
+            }
+            Err(error) => {
+                tracing::warn!(aws = %entry, "streams cannot be listed: {error}");
+                let error = Arc::new(error);
+                known.failed = Some((Arc::clone(&error), Instant::now()));
+                Err(error)
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, EntryList>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
