@@ -1,7 +1,7 @@
 //! One playlist of one session, loaded once for all requests that need it.
 //!
-//! A lookup says whether to answer at once, to load, or to wait for the load under way, and what stands in
-//! when loading fails. There is no clock and no I/O here.
+//! It says whether it can answer at once or must be loaded, and what stands in when loading fails. There is
+//! no clock and no I/O here.
 
 use crate::cache::{Outcome, Tier};
 use crate::kvs::Resource;
@@ -10,7 +10,6 @@ use crate::sessions::numbering::Generation;
 use bytes::Bytes;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// A playlist or manifest for a viewer.
@@ -47,16 +46,18 @@ pub(super) struct Published {
     pub(super) fixed: bool,
 }
 
-/// One playlist, and the requests that wait for it.
+/// One playlist.
+#[derive(Default)]
 pub(in crate::sessions) struct CachedPlaylist {
     state: Mutex<PlaylistState>,
-    done: watch::Sender<u64>,
 }
 
+#[derive(Default)]
 struct PlaylistState {
     last: Option<Published>,
+    /// When the last load began.
     tried: Option<Instant>,
-    loading: bool,
+    /// Why the last load failed.
     failure: Option<Error>,
 }
 
@@ -80,47 +81,36 @@ impl StandsIn {
     }
 }
 
-/// What to do for a request.
-pub(super) enum Lookup {
-    Answer(Result<Playlist, Error>),
-    /// Load it, and wait for that.
-    Load(watch::Receiver<u64>),
-    /// Wait for the load that is under way.
-    Wait(watch::Receiver<u64>),
-}
-
 /// A playlist that changes is at most this old, and KVS is asked for it at most this often.
 pub(super) const PACE: Duration = Duration::from_secs(1);
 /// How long one that does not change counts as fresh. It is not for ever, because the viewer's right may end.
 const FIXED: Duration = Duration::from_secs(60);
 
 impl CachedPlaylist {
-    pub(super) fn new() -> Self {
-        let state = PlaylistState { last: None, tried: None, loading: false, failure: None };
-        Self { state: Mutex::new(state), done: watch::Sender::new(0) }
-    }
-
+    /// The answer, if no load is needed for it: the playlist is fresh, or its last load failed a moment ago.
     /// `generation` is that of the session in use, if there is one.
-    pub(super) fn look(&self, generation: Option<Generation>, now: Instant) -> Lookup {
-        let mut state = self.lock();
+    pub(super) fn answer(
+        &self,
+        generation: Option<Generation>,
+        now: Instant,
+    ) -> Option<Result<Playlist, Error>> {
+        let state = self.lock();
         if let Some(last) = state.last.as_ref().filter(|last| last.is_fresh(generation, now)) {
-            return Lookup::Answer(Ok(last.shown(Outcome::Hit(Tier::Memory), now)));
+            return Some(Ok(last.shown(Outcome::Hit(Tier::Memory), now)));
         }
-        if state.loading {
-            return Lookup::Wait(self.done.subscribe());
-        }
-        if state.tried.is_some_and(|tried| now.duration_since(tried) < PACE) && state.failure.is_some() {
-            return Lookup::Answer(state.stand_in(now));
-        }
-        state.loading = true;
-        state.tried = Some(now);
-        Lookup::Load(self.done.subscribe())
+        let failed_lately =
+            state.failure.is_some() && state.tried.is_some_and(|tried| now.duration_since(tried) < PACE);
+        failed_lately.then(|| state.stand_in(now))
     }
 
-    /// Ends a load.
+    /// Notes that a load begins.
+    pub(super) fn begin(&self, now: Instant) {
+        self.lock().tried = Some(now);
+    }
+
+    /// Notes how a load ended.
     pub(super) fn finish(&self, result: Result<Published, Error>) {
         let mut state = self.lock();
-        state.loading = false;
         match result {
             Ok(published) => {
                 state.failure = None;
@@ -128,8 +118,6 @@ impl CachedPlaylist {
             }
             Err(failure) => state.failure = Some(failure),
         }
-        drop(state);
-        self.done.send_modify(|count| *count += 1);
     }
 
     /// The answer after a load has ended: what it brought, or what stands in.
@@ -196,33 +184,6 @@ impl Published {
     }
 }
 
-/// Ends a load even if it panics or is dropped, so that no request waits for ever.
-pub(super) struct Loading {
-    playlist: Option<Arc<CachedPlaylist>>,
-    /// How long KVS may take; stated if the load ends without a result.
-    patience: Duration,
-}
-
-impl Loading {
-    pub(super) fn new(playlist: Arc<CachedPlaylist>, patience: Duration) -> Self {
-        Self { playlist: Some(playlist), patience }
-    }
-
-    pub(super) fn finish(mut self, result: Result<Published, Error>) {
-        if let Some(playlist) = self.playlist.take() {
-            playlist.finish(result);
-        }
-    }
-}
-
-impl Drop for Loading {
-    fn drop(&mut self) {
-        if let Some(playlist) = self.playlist.take() {
-            playlist.finish(Err(Error::Slow(self.patience)));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,16 +203,17 @@ mod tests {
     }
 
     #[test]
-    fn one_loads_and_the_others_wait() {
-        let playlist = CachedPlaylist::new();
+    fn it_answers_while_it_is_fresh() {
+        let playlist = CachedPlaylist::default();
         let start = Instant::now();
-        assert!(matches!(playlist.look(None, start), Lookup::Load(_)));
-        assert!(matches!(playlist.look(None, start), Lookup::Wait(_)));
+        assert!(playlist.answer(None, start).is_none());
+        playlist.begin(start);
+        assert!(playlist.answer(None, start).is_none(), "a load under way is no answer");
         playlist.finish(Ok(published(start, false)));
         let at = |millis| start + Duration::from_millis(millis);
-        let Lookup::Answer(Ok(hit)) = playlist.look(None, at(999)) else { panic!("not fresh") };
+        let Some(Ok(hit)) = playlist.answer(None, at(999)) else { panic!("not fresh") };
         assert_eq!((hit.outcome, hit.max_age), (Outcome::Hit(Tier::Memory), Duration::from_millis(1)));
-        assert!(matches!(playlist.look(None, at(1000)), Lookup::Load(_)));
+        assert!(playlist.answer(None, at(1000)).is_none());
     }
 
     #[test]
@@ -262,16 +224,17 @@ mod tests {
         for (failure, seconds, good) in
             [(transient(), 7, true), (transient(), 8, false), (no_data(), 600, true), (permanent(), 1, false)]
         {
-            let playlist = CachedPlaylist::new();
+            let playlist = CachedPlaylist::default();
             let start = Instant::now();
             playlist.finish(Ok(published(start, false)));
             let then = start + Duration::from_secs(seconds);
-            assert!(matches!(playlist.look(None, then), Lookup::Load(_)));
+            assert!(playlist.answer(None, then).is_none());
+            playlist.begin(then);
             playlist.finish(Err(failure.clone()));
             let answer = playlist.after_load(Outcome::Miss, then);
             assert_eq!(answer.is_ok(), good, "{failure} {seconds}");
             // KVS is not asked again at once.
-            let Lookup::Answer(again) = playlist.look(None, then) else { panic!("asked again") };
+            let Some(again) = playlist.answer(None, then) else { panic!("asked again") };
             assert_eq!(again.map(|p| p.text).ok(), answer.as_ref().map(|p| p.text.clone()).ok());
             if let Ok(answer) = answer {
                 assert_eq!(answer.outcome, Outcome::Stale);
@@ -281,20 +244,12 @@ mod tests {
 
     #[test]
     fn what_does_not_change_is_fresh_for_its_session() {
-        let playlist = CachedPlaylist::new();
+        let playlist = CachedPlaylist::default();
         let start = Instant::now();
         playlist.finish(Ok(published(start, true)));
         let later = start + Duration::from_secs(9_999);
-        assert!(matches!(playlist.look(Some(1), later), Lookup::Answer(Ok(_))));
-        assert!(matches!(playlist.look(Some(2), later), Lookup::Load(_)));
+        assert!(matches!(playlist.answer(Some(1), later), Some(Ok(_))));
+        assert!(playlist.answer(Some(2), later).is_none());
         assert!(playlist.meanwhile(later).is_some());
-    }
-
-    #[test]
-    fn a_load_that_is_dropped_ends() {
-        let playlist = Arc::new(CachedPlaylist::new());
-        assert!(matches!(playlist.look(None, Instant::now()), Lookup::Load(_)));
-        drop(Loading::new(playlist.clone(), PACE));
-        assert!(matches!(playlist.look(None, Instant::now()), Lookup::Answer(Err(Error::Slow(_)))));
     }
 }

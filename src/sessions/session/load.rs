@@ -4,13 +4,12 @@
 //! takes the secrets out, finds out the times of the media, merges what KVS lists with what players have
 //! seen, and plans what is fetched ahead of requests.
 
-use super::cached_playlist::{CachedPlaylist, Loading, Lookup, Playlist, Published};
+use super::cached_playlist::{CachedPlaylist, Playlist, Published};
 use super::media;
 use super::prefetch::FootageIndex;
 use super::shared::{SharedSession, lock};
 use super::upstream_session::UpstreamSession;
 use crate::base::hex;
-use crate::base::task::spawn_self_ending;
 use crate::cache::Outcome;
 use crate::kvs::Resource;
 use crate::kvs::bounds::PLAYLIST_FRAGMENTS;
@@ -43,21 +42,17 @@ impl SharedSession {
         resource: &Resource,
     ) -> Result<Playlist, Error> {
         let cached = self.cached(resource);
-        let generation = lock(&self.state).current_generation();
-        let (mut done, outcome) = match cached.look(generation, Instant::now()) {
-            Lookup::Answer(answer) => return answer,
-            Lookup::Wait(done) => (done, Outcome::Collapsed),
-            Lookup::Load(done) => {
-                // In a task of its own, so that it continues when the request that began it is dropped.
-                spawn_self_ending(self.clone().load(resource.clone(), cached.clone()));
-                (done, Outcome::Miss)
-            }
-        };
-        // Every load ends, see `Loading`.
+        if let Some(answer) = self.fresh(&cached) {
+            return answer;
+        }
+        // The load runs to its end even if the request that began it is dropped.
+        let load = self.loads.start(resource.clone(), || self.clone().load(resource.clone(), cached.clone()));
+        let outcome = if load.joined() { Outcome::Collapsed } else { Outcome::Miss };
         match cached.meanwhile(Instant::now()) {
-            None => drop(done.changed().await),
+            // Without a result `cached` has none either.
+            None => drop(load.result().await),
             Some(stale) => {
-                if timeout(self.context.config.patience.0, done.changed()).await.is_err() {
+                if timeout(self.context.config.patience.0, load.result()).await.is_err() {
                     return Ok(cached.meanwhile(Instant::now()).unwrap_or(stale));
                 }
             }
@@ -76,16 +71,25 @@ impl SharedSession {
 
     fn cached(&self, resource: &Resource) -> Arc<CachedPlaylist> {
         let mut playlists = lock(&self.playlists);
-        playlists.entry(resource.clone()).or_insert_with(|| Arc::new(CachedPlaylist::new())).clone()
+        playlists.entry(resource.clone()).or_default().clone()
+    }
+
+    fn fresh(&self, cached: &CachedPlaylist) -> Option<Result<Playlist, Error>> {
+        let generation = lock(&self.state).current_generation();
+        cached.answer(generation, Instant::now())
     }
 
     async fn load(self: Arc<Self>, resource: Resource, cached: Arc<CachedPlaylist>) {
-        let loading = Loading::new(cached, LOADING);
+        // Another load may have ended since the request looked.
+        if self.fresh(&cached).is_some() {
+            return;
+        }
+        cached.begin(Instant::now());
         let result = match self.key.long_range() {
             None => self.fetch(&resource).await,
             Some(range) => self.fetch_parts(&resource, range).await,
         };
-        loading.finish(result);
+        cached.finish(result);
     }
 
     /// A playlist or manifest as players get it.
@@ -247,7 +251,7 @@ impl SharedSession {
             let this = self.clone();
             fetching.spawn(async move {
                 if let Ok(at) = this.locate(&fragment).await {
-                    // Nobody has requested it yet. A viewer who does will learn what is wrong.
+                    // No viewer has requested it yet. The failure is reported to the first one who does.
                     let _ = media::warm(&this.context, &this.key.stream, &at).await;
                 }
             });

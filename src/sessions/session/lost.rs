@@ -70,19 +70,23 @@ impl SharedSession {
 
     /// Whether KVS has forgotten a session, by its answer for the session's own playlist. KVS is asked at
     /// most once a second, for all requests that met a 404.
-    async fn is_over(&self, session: &UpstreamSession) -> bool {
-        let mut probed = self.probed.lock().await;
-        if let Some(last) = &*probed
-            && last.generation == session.generation
-            && last.at.elapsed() < PACE
+    async fn is_over(self: &Arc<Self>, session: &Arc<UpstreamSession>) -> bool {
+        if let Some(probed) = &lock(&self.state).probed
+            && probed.generation == session.generation
+            && probed.at.elapsed() < PACE
         {
-            return last.over;
+            return probed.over;
         }
+        let probe = self.probes.start(session.generation, || self.clone().probe(session.clone()));
+        probe.result().await.unwrap_or(false)
+    }
+
+    async fn probe(self: Arc<Self>, session: Arc<UpstreamSession>) -> bool {
         let playlist = match self.key.parameters.protocol {
             Protocol::Hls => Resource::MasterPlaylist,
             Protocol::Dash => Resource::Manifest,
         };
-        let over = match timeout(PROBING, self.fetch_from(session, &playlist)).await {
+        let over = match timeout(PROBING, self.fetch_from(&session, &playlist)).await {
             Ok(Err(error)) => match error.effect() {
                 Effect::SessionLost => true,
                 // Of one just opened this says that the camera is silent, or that there is no such footage.
@@ -91,7 +95,7 @@ impl SharedSession {
             },
             Ok(Ok(_)) | Err(_) => false,
         };
-        *probed = Some(Probed { generation: session.generation, at: Instant::now(), over });
+        lock(&self.state).probed = Some(Probed { generation: session.generation, at: Instant::now(), over });
         over
     }
 }

@@ -4,7 +4,6 @@ use super::cached_playlist::PACE;
 use super::shared::{SharedSession, lock};
 use super::spare_sessions::SpareSessions;
 use super::upstream_session::UpstreamSession;
-use crate::base::task::spawn_self_ending;
 use crate::kvs::SessionParameters;
 use crate::sessions::error::Error;
 use crate::sessions::numbering::Generation;
@@ -68,17 +67,25 @@ impl SharedSession {
         other_than: Option<Generation>,
         why: Why,
     ) -> Result<Arc<UpstreamSession>, Error> {
-        if let Some(session) = lock(&self.state).usable(other_than) {
-            return Ok(session);
+        loop {
+            if let Some(session) = lock(&self.state).usable(other_than) {
+                return Ok(session);
+            }
+            // The opening runs to its end even if the request that began it is dropped. It does not panic.
+            let opening = self.openings.start((), || self.clone().open(other_than, why));
+            let opened = opening.result().await.unwrap_or(Err(Error::Gone))?;
+            // An opening that this request joined may have brought the session that is lost since.
+            if Some(opened.generation) != other_than {
+                return Ok(opened);
+            }
         }
-        let this = self.clone();
-        // In a task of its own, so that it continues when the request that began it is dropped. It does not
-        // panic.
-        spawn_self_ending(async move { this.open(other_than, why).await }).await.unwrap_or(Err(Error::Gone))
     }
 
-    async fn open(&self, other_than: Option<Generation>, why: Why) -> Result<Arc<UpstreamSession>, Error> {
-        let _one_at_a_time = self.opening.lock().await;
+    async fn open(
+        self: Arc<Self>,
+        other_than: Option<Generation>,
+        why: Why,
+    ) -> Result<Arc<UpstreamSession>, Error> {
         let (parameters, is_admitted) = {
             let state = lock(&self.state);
             if let Some(session) = state.usable(other_than) {

@@ -6,12 +6,15 @@
 //! sessions in `parts`.
 
 use super::cached_playlist::CachedPlaylist;
-use super::refusals::Probed;
 use super::state::SessionState;
+use super::upstream_session::UpstreamSession;
+use crate::base::single_flight::SingleFlight;
 use crate::kvs::{Resource, Timestamp};
 use crate::sessions::context::Context;
+use crate::sessions::error::Error;
 use crate::sessions::hls::long_vod::{Plan, Range};
 use crate::sessions::key::{SessionKey, ViewerId};
+use crate::sessions::numbering::Generation;
 use crate::sessions::saved_state::SavedStream;
 use crate::sessions::viewers::{SessionInfo, Viewers};
 use std::collections::HashMap;
@@ -25,10 +28,12 @@ pub(in crate::sessions) struct SharedSession {
     pub(in crate::sessions) key: SessionKey,
     pub(super) context: Arc<Context>,
     pub(super) state: Mutex<SessionState>,
-    /// Held while a session is opened.
-    pub(super) opening: tokio::sync::Mutex<()>,
-    /// Whether KVS said lately that the session is over; held while KVS is asked.
-    pub(super) probed: tokio::sync::Mutex<Option<Probed>>,
+    /// The opening of a session that is under way.
+    pub(super) openings: SingleFlight<(), Result<Arc<UpstreamSession>, Error>>,
+    /// Whether KVS has forgotten a session, while KVS is asked.
+    pub(super) probes: SingleFlight<Generation, bool>,
+    /// Loads of playlists that are under way.
+    pub(super) loads: SingleFlight<Resource, ()>,
     pub(super) playlists: Mutex<HashMap<Resource, Arc<CachedPlaylist>>>,
     pub(super) viewers: Mutex<Viewers>,
     /// Fetches ahead of requests; aborted when the last viewer has gone.
@@ -58,8 +63,9 @@ impl SharedSession {
             key,
             context,
             state: Mutex::new(state),
-            opening: tokio::sync::Mutex::default(),
-            probed: tokio::sync::Mutex::default(),
+            openings: SingleFlight::default(),
+            probes: SingleFlight::default(),
+            loads: SingleFlight::default(),
             playlists: Mutex::default(),
             viewers: Mutex::new(viewers),
             fetching_ahead: Mutex::default(),

@@ -1,7 +1,7 @@
 //! What a shared session remembers between requests, under one lock.
 
 use super::prefetch::Prefetch;
-use super::refusals::{AbsentAddresses, ReopeningPace};
+use super::refusals::{AbsentAddresses, Probed, ReopeningPace};
 use super::upstream_session::UpstreamSession;
 use crate::kvs::{DiscontinuityMode, PlaybackMode, Protocol, Resource, SelectorType, Timestamp};
 use crate::sessions::error::Error;
@@ -25,6 +25,7 @@ pub(super) struct SessionState {
     pub(super) failed: Option<(Instant, Error)>,
     pub(super) reopening: ReopeningPace,
     pub(super) absent: AbsentAddresses,
+    pub(super) probed: Option<Probed>,
     pub(super) hls: hls::Timeline,
     pub(super) dash: dash::Timeline,
     /// KVS's manifest has a shape that cannot be kept continuous: it is passed on as it is.
@@ -58,6 +59,7 @@ impl SessionState {
             failed: None,
             reopening: ReopeningPace::default(),
             absent: AbsentAddresses::default(),
+            probed: None,
             hls,
             dash,
             pass_manifest: false,
