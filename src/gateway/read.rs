@@ -166,7 +166,7 @@ fn play(
         // one.
         max_fragments: match (live, protocol) {
             (true, _) => 5,
-            (false, _) => sessions::WHOLE,
+            (false, _) => sessions::WHOLE_RANGE,
         },
     };
     let expires = PAGE_EXPIRES;

@@ -19,7 +19,7 @@ pub struct Init {
     pub timescale: u32,
     /// A digest of what a decoder takes from it (codec settings, track, defaults, ticks): equal for equal
     /// ones, in every process. What a packager stamps with the time of day is no part of it.
-    pub mark: u64,
+    pub digest: u64,
 }
 
 impl Init {
@@ -55,15 +55,15 @@ pub fn init(bytes: &[u8]) -> Option<Init> {
     let at = if *header.first()? == 1 { 20 } else { 12 };
     let timescale = u32::from_be_bytes(header.get(at..at + 4)?.try_into().ok()?);
     let settings = find(find(find(media, b"minf")?, b"stbl")?, b"stsd")?;
-    let mut marked = digest::Context::new(&digest::SHA256);
+    let mut context = digest::Context::new(&digest::SHA256);
     for part in [&timescale.to_be_bytes(), track_id(track).unwrap_or_default(), settings] {
-        marked.update(part);
+        context.update(part);
     }
     // `trex`: the defaults of samples.
-    marked.update(find(moov, b"mvex").unwrap_or_default());
-    let digest = marked.finish();
-    let mark = digest.as_ref()[..8].iter().fold(0, |mark, byte| mark << 8 | u64::from(*byte));
-    (timescale > 0).then_some(Init { timescale, mark })
+    context.update(find(moov, b"mvex").unwrap_or_default());
+    let digest = context.finish();
+    let digest = digest.as_ref()[..8].iter().fold(0, |digest, byte| digest << 8 | u64::from(*byte));
+    (timescale > 0).then_some(Init { timescale, digest })
 }
 
 fn track_id(track: &[u8]) -> Option<&[u8]> {
@@ -300,7 +300,7 @@ mod tests {
         let one = init(&init_segment(16_000, b"avc1")).unwrap();
         assert_eq!(one.timescale, 16_000);
         assert_eq!(init(&init_segment(16_000, b"avc1")), Some(one));
-        assert_ne!(init(&init_segment(16_000, b"hvc1")).unwrap().mark, one.mark);
+        assert_ne!(init(&init_segment(16_000, b"hvc1")).unwrap().digest, one.digest);
         for bad in [&[][..], b"junk", &init_segment(0, b"x"), &fragment(1, true, b"x")] {
             assert_eq!(init(bad), None);
         }

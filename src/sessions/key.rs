@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 /// As `max_fragments` of ON_DEMAND: the whole range. HLS joins a long range from several upstream sessions.
 /// DASH shows as much as one session lists, and a longer range is refused rather than cut.
-pub const WHOLE: u16 = u16::MAX;
+pub const WHOLE_RANGE: u16 = u16::MAX;
 
 /// Viewers with equal keys share an upstream session. No user is part of it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -20,7 +20,7 @@ pub struct SessionKey {
     pub parameters: SessionParameters,
     /// LIVE_REPLAY only: when it began to play, in whole seconds. A replay runs by the clock, so viewers
     /// share one only if they began together.
-    pub born: Option<Timestamp>,
+    pub began: Option<Timestamp>,
 }
 
 impl SessionKey {
@@ -37,9 +37,9 @@ impl SessionKey {
             parameters.max_fragments =
                 parameters.max_fragments.clamp(LIVE_WINDOW_MIN, live_window.max(LIVE_WINDOW_MIN));
         }
-        let born = (parameters.mode == PlaybackMode::LiveReplay)
+        let began = (parameters.mode == PlaybackMode::LiveReplay)
             .then(|| Timestamp::from_millis(issued.millis() / 1000 * 1000));
-        Self { entry, stream, parameters, born }
+        Self { entry, stream, parameters, began }
     }
 
     /// The stream's name or ARN, for logs and the admin listener.
@@ -53,7 +53,7 @@ impl SessionKey {
     /// The range of a key that may take more than one upstream session.
     pub(super) fn long_range(&self) -> Option<(Timestamp, Timestamp)> {
         let parameters = &self.parameters;
-        let whole = parameters.max_fragments == WHOLE
+        let whole = parameters.max_fragments == WHOLE_RANGE
             && parameters.mode == PlaybackMode::OnDemand
             && parameters.protocol == Protocol::Hls;
         if whole { parameters.start.zip(parameters.end) } else { None }
@@ -81,7 +81,7 @@ impl SessionKey {
 
     /// Whether a manifest must hold the whole range.
     pub(super) fn is_whole_manifest(&self) -> bool {
-        self.parameters.max_fragments == WHOLE && self.parameters.protocol == Protocol::Dash
+        self.parameters.max_fragments == WHOLE_RANGE && self.parameters.protocol == Protocol::Dash
     }
 
     /// True for LIVE and LIVE_REPLAY, whose playlists change.
@@ -100,8 +100,8 @@ impl SessionKey {
             parameters.show_timestamps = true;
             parameters.show_numbers = parameters.protocol == Protocol::Dash;
         }
-        if let (Some(born), Some(start)) = (self.born, parameters.start) {
-            let reached = reached.unwrap_or_else(|| start.plus(born.age(now)));
+        if let (Some(began), Some(start)) = (self.began, parameters.start) {
+            let reached = reached.unwrap_or_else(|| start.plus(began.age(now)));
             let last = parameters.end.map_or(reached, |end| reached.min(end.minus(LAST)));
             parameters.start = Some(last.max(start));
         }
@@ -178,16 +178,16 @@ pub(super) mod tests {
         whole.max_fragments = 5000;
         let stream = StreamRef::Name(StreamName::parse("cam-1").unwrap());
         let key = SessionKey::new("main".into(), stream, whole, Timestamp::from_millis(0), 5);
-        assert_eq!((key.parameters.max_fragments, key.born), (5000, None));
+        assert_eq!((key.parameters.max_fragments, key.began), (5000, None));
     }
 
     #[test]
     fn a_replay_goes_on_where_it_was_by_the_clock() {
         let key = key(PlaybackMode::LiveReplay, Protocol::Hls);
-        assert_eq!(key.born, Some(Timestamp::from_millis(1_800_000_000_000)));
-        let (start, born) = (key.parameters.start.unwrap(), key.born.unwrap());
-        assert_eq!(key.upstream(None, born).start, Some(start));
-        let later = born.plus(Duration::from_secs(90));
+        assert_eq!(key.began, Some(Timestamp::from_millis(1_800_000_000_000)));
+        let (start, began) = (key.parameters.start.unwrap(), key.began.unwrap());
+        assert_eq!(key.upstream(None, began).start, Some(start));
+        let later = began.plus(Duration::from_secs(90));
         assert_eq!(key.upstream(None, later).start, Some(start.plus(Duration::from_secs(90))));
         let reached = start.plus(Duration::from_secs(50));
         assert_eq!(key.upstream(Some(reached), later).start, Some(reached));

@@ -2,9 +2,9 @@
 //!
 //! A KVS session URL serves one player, expires, and does not survive a gap. [`Sessions`] holds one upstream
 //! session per [`SessionKey`] for any number of viewers: concurrent requests share one opening, it is renewed
-//! ahead of its end, replaced when KVS drops it, and let go when nobody watches. Playlists are loaded at most
-//! once a second per track, and when KVS fails the last good one stands in for a while. Segments go through
-//! the cache.
+//! ahead of its end, replaced when KVS drops it, and let go when it has no viewers. Playlists are loaded at
+//! most once a second per track, and when KVS fails the last good one stands in for a while. Segments go
+//! through the cache.
 //!
 //! - `pool` finds the shared session of a key and keeps it up; `session` is what its viewers share.
 //! - `hls` and `dash` decide, without I/O, what players see, so that they do not notice sessions that end and
@@ -29,7 +29,7 @@ mod viewers;
 
 pub use config::Config;
 pub use error::Error;
-pub use key::{SessionKey, ViewerId, WHOLE};
+pub use key::{SessionKey, ViewerId, WHOLE_RANGE};
 pub use metrics::Metrics;
 pub use session::cached_playlist::Playlist;
 pub use viewers::SessionInfo;

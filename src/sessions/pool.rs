@@ -1,4 +1,4 @@
-//! All shared sessions: found by key, made on demand, kept alive while somebody watches, let go afterwards.
+//! All shared sessions: found by key, made on demand, kept alive while there are viewers, let go afterwards.
 
 use super::context::Context;
 use super::error::Error;
@@ -134,8 +134,8 @@ async fn save_regularly(pool: Weak<Pool>) {
     }
 }
 
-/// Renews a session ahead of its end, forgets viewers that have gone, and lets go of it when nobody watches.
-/// Ends with the session.
+/// Renews a session ahead of its end, forgets viewers that have gone, and lets go of it when there are no
+/// requests. Ends with the session.
 async fn keep_up(session: Weak<SharedSession>, pool: Weak<Pool>) {
     loop {
         let next = {

@@ -127,12 +127,12 @@ fn read(path: &Path) -> io::Result<BTreeMap<String, SavedStream>> {
     Ok(file.streams)
 }
 
-/// The digest of a key, which tells one shared session from another.
+/// The digest of a key, which distinguishes one shared session from another.
 fn name(key: &SessionKey) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
     // Plain values: JSON can hold all of them.
     let parameters = serde_json::to_string(&key.parameters).unwrap_or_default();
-    let begun = key.born.map_or(0, Timestamp::millis).to_string();
+    let begun = key.began.map_or(0, Timestamp::millis).to_string();
     for part in [&*key.entry, key.stream_text(), &parameters, &begun] {
         context.update(&(part.len() as u64).to_be_bytes());
         context.update(part.as_bytes());
@@ -189,7 +189,7 @@ mod tests {
         let mut streams = SavedStreams::open(None, 2, Timestamp::from_millis(0));
         for at in 1..=9 {
             let mut key = key(PlaybackMode::LiveReplay, Protocol::Hls);
-            key.born = Some(Timestamp::from_millis(at));
+            key.began = Some(Timestamp::from_millis(at));
             streams.put(&key, saved(at));
         }
         streams.prune(Timestamp::from_millis(9));

@@ -1,4 +1,4 @@
-//! Who watches a session: counted by requests, forgotten after a while without any.
+//! The viewers of a session: counted by requests, forgotten after a while without any.
 
 use super::key::ViewerId;
 use prometheus::IntGauge;

@@ -143,7 +143,7 @@ impl Template {
         let init = Resource::parse(Protocol::Dash, file, query).ok_or(SHAPE)?;
         let timeline = element.children("SegmentTimeline").next().ok_or(SHAPE)?;
         let mut segments = Vec::new();
-        let (mut place, mut time) = (number("startNumber", 1)?, 0);
+        let (mut next, mut time) = (number("startNumber", 1)?, 0);
         for s in timeline.children("S") {
             let ticks = |name: &str| s.get(name).map(|text| small(text).ok_or(SHAPE)).transpose();
             time = ticks("t")?.unwrap_or(time);
@@ -157,8 +157,8 @@ impl Template {
             let attributes: Vec<_> = s.attributes.iter().filter(|(name, _)| plain(name)).cloned().collect();
             for _ in 0..=repeats {
                 let (fragment, attributes) = (fragment.clone(), attributes.clone());
-                segments.push(TimelineSegment { number: place, time, duration, fragment, attributes });
-                place += 1;
+                segments.push(TimelineSegment { number: next, time, duration, fragment, attributes });
+                next += 1;
                 time = time.saturating_add(duration);
             }
         }

@@ -7,7 +7,8 @@ use crate::sessions::numbering::{self, Generation};
 /// A fragment as an upstream session lists it.
 pub(super) struct Offer<'a> {
     pub generation: Generation,
-    pub place: usize,
+    /// Which period of that session.
+    pub period_index: usize,
     pub available: Timestamp,
     pub period: &'a manifest::Period,
     /// On the leading track.

@@ -8,7 +8,7 @@ use crate::sessions::numbering::Generation;
 /// A period, as published.
 pub(super) struct Period {
     /// Number in the order in which periods began.
-    pub(super) place: u64,
+    pub(super) order: u64,
     /// Which tracks, with which codec settings.
     pub(super) id: String,
     /// Milliseconds since 1970. 0 for the first period, which is the same in every process.
@@ -43,7 +43,7 @@ pub(super) struct Fragment {
 pub(super) struct FragmentSource {
     pub(super) generation: Generation,
     /// Which of that session's periods.
-    pub(super) place: usize,
+    pub(super) period_index: usize,
     pub(super) number: u64,
     /// Published time minus the time there, in milliseconds, by track.
     pub(super) shift: Vec<u64>,

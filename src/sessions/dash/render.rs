@@ -36,7 +36,7 @@ impl Timeline {
             root.children.iter().position(|n| matches!(n, Node::Element(e) if late.contains(&e.local())));
         let at = at.unwrap_or(root.children.len());
         let oldest = self.listed_fragments().next().map_or(0, |fragment| fragment.period);
-        let listed = || self.periods.iter().filter(|period| period.place >= oldest);
+        let listed = || self.periods.iter().filter(|period| period.order >= oldest);
         let starts = listed().skip(1).map(|next| Some(next.start)).chain([None]);
         let periods = listed().zip(starts);
         let periods: Vec<_> =
@@ -73,7 +73,7 @@ impl Timeline {
             {
                 let segments = self
                     .listed_fragments()
-                    .filter(|fragment| fragment.period == period.place)
+                    .filter(|fragment| fragment.period == period.order)
                     .filter_map(|fragment| fragment.tracks.get(at)?.as_ref());
                 fill(found, period.start, track, segments, self.shown);
                 at += 1;

@@ -37,7 +37,7 @@ pub(in crate::sessions) struct Timeline {
     pub(super) periods: VecDeque<Period>,
     /// The newest `window` are listed, and the others are remembered for requests under way.
     pub(super) fragments: VecDeque<Fragment>,
-    pub(super) inits: VecDeque<KnownInit>,
+    pub(super) init_segments: VecDeque<KnownInit>,
     pub(super) begun: u64,
     pub(super) last: Option<(String, Timestamp)>,
     /// What an earlier process saved.
@@ -49,7 +49,7 @@ pub(super) struct KnownInit {
     published: Resource,
     pub(super) generation: Generation,
     pub(super) upstream: Resource,
-    pub(super) track: mp4::Init,
+    pub(super) content: mp4::Init,
 }
 
 /// Where a published fragment can be fetched.
@@ -73,7 +73,7 @@ pub(in crate::sessions) struct Published {
 /// Fragments remembered beyond those listed.
 const REMEMBERED: usize = 256;
 /// Init segments remembered, for players that still hold an address.
-const INITS: usize = 64;
+const INIT_SEGMENTS: usize = 64;
 /// A year, in milliseconds: a longer gap counts as a year, so that sums stay in range.
 const LONGEST_GAP: u64 = 366 * 86_400_000;
 
@@ -85,7 +85,7 @@ impl Timeline {
             live,
             periods: VecDeque::new(),
             fragments: VecDeque::new(),
-            inits: VecDeque::new(),
+            init_segments: VecDeque::new(),
             begun: 0,
             last: None,
             resumed: None,
@@ -135,15 +135,20 @@ impl Timeline {
         &mut self,
         generation: Generation,
         upstream: &Resource,
-        track: mp4::Init,
+        content: mp4::Init,
     ) {
         let Resource::InitSegment { protocol, track: number, .. } = *upstream else { return };
         // Equal settings have equal addresses, in every session and every process.
-        let sequence = u32::try_from(track.mark % 1_000_000_000).ok();
+        let sequence = u32::try_from(content.digest % 1_000_000_000).ok();
         let published = Resource::InitSegment { protocol, track: number, sequence };
-        self.inits.push_back(KnownInit { published, generation, upstream: upstream.clone(), track });
-        if self.inits.len() > INITS {
-            self.inits.pop_front();
+        self.init_segments.push_back(KnownInit {
+            published,
+            generation,
+            upstream: upstream.clone(),
+            content,
+        });
+        if self.init_segments.len() > INIT_SEGMENTS {
+            self.init_segments.pop_front();
         }
     }
 
@@ -155,11 +160,11 @@ impl Timeline {
         now: Timestamp,
     ) -> Result<Published, &'static str> {
         let Manifest { declaration, root, available, ended, periods } = Manifest::parse(text)?;
-        for (place, offered) in periods.iter().enumerate() {
+        for (period_index, offered) in periods.iter().enumerate() {
             let leading = &offered.templates[0];
             let window = leading.segments.len().saturating_sub(self.window);
             for segment in &leading.segments[window..] {
-                let offer = Offer { generation, place, available, period: offered, segment };
+                let offer = Offer { generation, period_index, available, period: offered, segment };
                 match self.place_of(&offer) {
                     Some(at) => self.update(at, &offer),
                     None if self.is_new(&offer) => self.add(&offer)?,
@@ -171,7 +176,7 @@ impl Timeline {
             self.fragments.pop_front();
         }
         if let Some(oldest) = self.fragments.front().map(|fragment| fragment.period) {
-            self.periods.retain(|period| period.place >= oldest);
+            self.periods.retain(|period| period.order >= oldest);
         }
         let longest =
             self.listed_fragments().map(|fragment| fragment.end.saturating_sub(fragment.start)).max();
@@ -184,7 +189,7 @@ impl Timeline {
     pub(in crate::sessions) fn locate(&self, number: &FragmentNumber, track: u8) -> Vec<FragmentAt> {
         let Ok(time) = number.as_str().parse::<u64>() else { return Vec::new() };
         let of_track = |fragment: &Fragment| {
-            let period = self.periods.iter().find(|period| period.place == fragment.period);
+            let period = self.periods.iter().find(|period| period.order == fragment.period);
             period.and_then(|period| period.tracks.iter().position(|known| known.track == track))
         };
         // The times of another process may differ by as much as the clocks do.
@@ -210,7 +215,7 @@ impl Timeline {
 
     /// Where the published address of an init segment leads, in the newest session that has it.
     pub(in crate::sessions) fn init(&self, published: &Resource) -> Option<(Generation, Resource)> {
-        let init = self.inits.iter().rev().find(|init| init.published == *published)?;
+        let init = self.init_segments.iter().rev().find(|init| init.published == *published)?;
         Some((init.generation, init.upstream.clone()))
     }
 
@@ -218,7 +223,7 @@ impl Timeline {
     pub(in crate::sessions) fn latest_init(&self, track: u8) -> Option<(Generation, Resource)> {
         let of_track =
             |init: &&KnownInit| matches!(init.upstream, Resource::InitSegment { track: t, .. } if t == track);
-        self.inits.iter().rev().find(of_track).map(|init| (init.generation, init.upstream.clone()))
+        self.init_segments.iter().rev().find(of_track).map(|init| (init.generation, init.upstream.clone()))
     }
 
     /// The fragments that are listed, by track, oldest first, as published.
@@ -226,7 +231,7 @@ impl Timeline {
         let Some(newest) = self.periods.back() else { return Vec::new() };
         let listed = |at: usize| {
             self.listed_fragments()
-                .filter(|fragment| fragment.period == newest.place)
+                .filter(|fragment| fragment.period == newest.order)
                 .filter_map(move |fragment| fragment.tracks[at].as_ref())
         };
         let tracks = newest.tracks.iter().enumerate().map(|(at, track)| {
@@ -270,21 +275,21 @@ impl Timeline {
     }
 
     fn track(&self, generation: Generation, upstream: &Resource) -> Option<&KnownInit> {
-        self.inits.iter().find(|init| init.generation == generation && init.upstream == *upstream)
+        self.init_segments.iter().find(|init| init.generation == generation && init.upstream == *upstream)
     }
 
     fn timescale(&self, generation: Generation, track: u8) -> Option<u32> {
         let of_track =
             |init: &&KnownInit| matches!(init.upstream, Resource::InitSegment { track: t, .. } if t == track);
-        let mut inits = self.inits.iter().rev().filter(of_track);
-        inits.find(|init| init.generation == generation).map(|init| init.track.timescale)
+        let mut inits = self.init_segments.iter().rev().filter(of_track);
+        inits.find(|init| init.generation == generation).map(|init| init.content.timescale)
     }
 
     /// The place of a fragment that this session or another one listed before.
     fn place_of(&self, offer: &Offer<'_>) -> Option<usize> {
         let here = |source: &FragmentSource| {
             source.generation == offer.generation
-                && source.place == offer.place
+                && source.period_index == offer.period_index
                 && source.number == offer.segment.number
         };
         self.fragments.iter().rposition(|fragment| {
@@ -299,7 +304,7 @@ impl Timeline {
         let segments = offer.segments();
         let source = FragmentSource {
             generation: offer.generation,
-            place: offer.place,
+            period_index: offer.period_index,
             number: offer.segment.number,
             shift: fragment
                 .tracks
@@ -350,7 +355,7 @@ impl Timeline {
                 segment.time = segment.time.saturating_add(template.ticks(*shift));
             }
         }
-        let (generation, place, number) = (offer.generation, offer.place, offer.segment.number);
+        let (generation, period_index, number) = (offer.generation, offer.period_index, offer.segment.number);
         self.fragments.push_back(Fragment {
             period,
             number: offer.segment.fragment.clone(),
@@ -358,7 +363,7 @@ impl Timeline {
             start,
             end: start + offer.leading().millis(offer.segment.duration),
             tracks,
-            sources: vec![FragmentSource { generation, place, number, shift }],
+            sources: vec![FragmentSource { generation, period_index, number, shift }],
         });
         Ok(())
     }
@@ -370,8 +375,9 @@ impl Timeline {
         };
         let length = last.length();
         // Within one session the manifest of KVS says where it follows.
-        let here =
-            |source: &&FragmentSource| source.generation == offer.generation && source.place == offer.place;
+        let here = |source: &&FragmentSource| {
+            source.generation == offer.generation && source.period_index == offer.period_index
+        };
         let follows = last.sources.iter().find(here).map_or(last.end, |source| {
             let there = source.shift.first().copied().unwrap_or(0);
             offer.millis().saturating_add(there).max(last.start + 1)
@@ -390,38 +396,38 @@ impl Timeline {
     /// The period for a new fragment: the last one, unless the tracks have changed.
     fn period(&mut self, offer: &Offer<'_>, start: u64) -> Result<u64, &'static str> {
         let mut tracks = Vec::new();
-        let mut mark = 0xcbf2_9ce4_8422_2325_u64;
+        let mut digest = 0xcbf2_9ce4_8422_2325_u64;
         for template in &offer.period.templates {
             let init = self.track(offer.generation, &template.init).ok_or(NO_INIT)?;
             let Resource::InitSegment { track, .. } = init.published else { return Err(NO_INIT) };
             // FNV-1a: the same in every process.
-            for byte in init.track.mark.to_be_bytes().into_iter().chain([track]) {
-                mark = (mark ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+            for byte in init.content.digest.to_be_bytes().into_iter().chain([track]) {
+                digest = (digest ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
             }
             let (timescale, init) = (template.timescale, init.published.clone());
             tracks.push(PublishedTrack { track, timescale, init });
         }
-        let id = format!("{mark:016x}");
+        let id = format!("{digest:016x}");
         let same = |period: &&Period| {
             let timescales =
                 |tracks: &[PublishedTrack]| tracks.iter().map(|t| t.timescale).collect::<Vec<_>>();
             period.id.starts_with(&id) && timescales(&period.tracks) == timescales(&tracks)
         };
         if let Some(last) = self.periods.back().filter(same) {
-            return Ok(last.place);
+            return Ok(last.order);
         }
         // The same settings may come back while their first period is still listed.
         let taken = self.periods.iter().any(|period| period.id.starts_with(&id));
         let id = if taken { format!("{id}-{start}") } else { id };
-        let resumed = self.resumed.take_if(|kept| kept.period.0.starts_with(&id));
+        let resumed = self.resumed.take_if(|saved| saved.period.0.starts_with(&id));
         let (id, start) = match resumed {
-            Some(kept) if self.periods.is_empty() => kept.period,
+            Some(saved) if self.periods.is_empty() => saved.period,
             _ if self.periods.is_empty() => (id, 0),
             _ => (id, start),
         };
         self.begun += 1;
         let element = offer.period.element.clone();
-        self.periods.push_back(Period { place: self.begun, id, start, element, tracks });
+        self.periods.push_back(Period { order: self.begun, id, start, element, tracks });
         Ok(self.begun)
     }
 }

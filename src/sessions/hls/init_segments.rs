@@ -35,7 +35,7 @@ impl InitSegments {
             return renumbered(upstream, *id);
         }
         let id = match self.content(generation, upstream) {
-            Some(content) => u32::try_from(content.mark % 1_000_000_000).unwrap_or_default(),
+            Some(content) => u32::try_from(content.digest % 1_000_000_000).unwrap_or_default(),
             None => {
                 self.last = numbering::init_epoch(now).max(self.last.saturating_add(1));
                 self.last
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn equal_ones_have_one_address_in_every_session_and_process() {
         let now = Timestamp::from_millis(1_800_000_000_000);
-        let track = |mark| mp4::Init { timescale: 16_000, mark };
+        let track = |digest| mp4::Init { timescale: 16_000, digest };
         let mut inits = InitSegments::default();
         inits.learn(1, &init(1, None), track(5_000_000_007));
         inits.learn(2, &init(1, Some(0)), track(5_000_000_007));

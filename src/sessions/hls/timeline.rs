@@ -41,7 +41,7 @@ pub(in crate::sessions) struct Timeline {
     pub(super) may_end: bool,
     pub(super) marks: BTreeMap<Position, Mark>,
     pub(super) tracks: BTreeMap<u8, TrackPlaylist>,
-    pub(super) inits: InitSegments,
+    pub(super) init_segments: InitSegments,
     /// Sessions whose media is shifted onto the one timeline.
     pub(super) shifted: BTreeSet<Generation>,
     /// It continues what an earlier process saved.
@@ -50,14 +50,14 @@ pub(in crate::sessions) struct Timeline {
 
 impl Timeline {
     pub(in crate::sessions) fn new(window: usize, always: bool, may_end: bool) -> Self {
-        let inits = InitSegments::default();
+        let init_segments = InitSegments::default();
         Self {
             window: window.max(1),
             always,
             may_end,
             marks: BTreeMap::new(),
             tracks: BTreeMap::new(),
-            inits,
+            init_segments,
             shifted: BTreeSet::new(),
             resumed: false,
         }
@@ -79,7 +79,7 @@ impl Timeline {
         upstream: &Resource,
         content: mp4::Init,
     ) {
-        self.inits.learn(generation, upstream, content);
+        self.init_segments.learn(generation, upstream, content);
     }
 
     /// The init segments of a playlist that [`Timeline::learn`] has not been given yet.
@@ -90,19 +90,19 @@ impl Timeline {
     ) -> Vec<Resource> {
         let maps = playlist.segments.iter().filter_map(|segment| Some(&segment.map.as_ref()?.resource));
         let mut unknown: Vec<_> =
-            maps.filter(|init| self.inits.content(generation, init).is_none()).cloned().collect();
+            maps.filter(|init| self.init_segments.content(generation, init).is_none()).cloned().collect();
         unknown.dedup();
         unknown
     }
 
     /// What an init segment holds, if [`Timeline::learn`] was given it.
     pub(in crate::sessions) fn learned(&self, generation: Generation, init: &Resource) -> Option<mp4::Init> {
-        self.inits.content(generation, init)
+        self.init_segments.content(generation, init)
     }
 
     /// What the newest init segment of a track holds in a session.
     pub(in crate::sessions) fn newest_init(&self, generation: Generation, track: u8) -> Option<mp4::Init> {
-        self.inits.newest(generation, track)
+        self.init_segments.newest(generation, track)
     }
 
     /// Merges what `generation` lists for `track`, and gives what players get.
@@ -145,17 +145,17 @@ impl Timeline {
             for (Offered { position, segment, upstream }, sequence) in offered[fresh..].iter().zip(sequence..)
             {
                 let (tagged, shifted) = (segment.discontinuity, self.shifted.contains(&generation));
-                let place = Mark { generation, upstream: *upstream, sequence, tagged, index: 0, shifted };
+                let uncounted = Mark { generation, upstream: *upstream, sequence, tagged, index: 0, shifted };
                 let gap = std::mem::take(&mut away) || state.is_gap(segment);
                 let mut segment = (*segment).clone();
                 segment.map = segment.map.map(|map| {
-                    let address = self.inits.address(generation, &map.resource, now);
+                    let address = self.init_segments.address(generation, &map.resource, now);
                     map.at(address)
                 });
                 let map = segment.map.as_ref().map(|map| map.resource.clone());
                 let same = state.map.is_none() || state.map == map;
                 state.map = map;
-                let mark = self.mark(position, place, Break { gap, init: !same });
+                let mark = self.mark(position, uncounted, Break { gap, init: !same });
                 segment.discontinuity = mark.tagged;
                 state.listed.push_back(Listed { position: position.clone(), sequence, segment });
             }
@@ -181,12 +181,12 @@ impl Timeline {
 
     /// The init segment behind a published address: its session, and its name there.
     pub(in crate::sessions) fn init(&self, published: &Resource) -> Option<(Generation, Resource)> {
-        self.inits.find(published)
+        self.init_segments.find(published)
     }
 
     /// The init segment last published for a track, for players that hold an address from before a restart.
     pub(in crate::sessions) fn latest_init(&self, track: u8) -> Option<(Generation, Resource)> {
-        self.inits.latest(track)
+        self.init_segments.latest(track)
     }
 
     /// The newest fragment listed, and its start if that is known.
@@ -245,18 +245,18 @@ impl Timeline {
         sequence
     }
 
-    /// Decides what stands ahead of a fragment, unless that was decided before. `place` has everything except
-    /// the count.
-    fn mark(&mut self, position: &Position, place: Mark, breaks: Break) -> Mark {
+    /// Decides what stands ahead of a fragment, unless that was decided before. `uncounted` has everything
+    /// except the count.
+    fn mark(&mut self, position: &Position, uncounted: Mark, breaks: Break) -> Mark {
         if let Some(mark) = self.marks.get(position) {
             return *mark;
         }
         let before = self.marks.range(..position).next_back().map(|(_, mark)| *mark);
         let after = self.marks.range(position..).next().map(|(_, mark)| *mark);
-        let mark = if self.always && place.tagged {
-            count_each(place, before, after)
+        let mark = if self.always && uncounted.tagged {
+            count_each(uncounted, before, after)
         } else {
-            count_rare(place, before, after, breaks)
+            count_rare(uncounted, before, after, breaks)
         };
         self.marks.insert(position.clone(), mark);
         mark

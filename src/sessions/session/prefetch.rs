@@ -1,7 +1,7 @@
 //! Which fragments to fetch ahead of requests.
 //!
 //! Of a playlist that changes, the newest ones: every viewer will request them within moments. Of footage,
-//! those that follow the one just requested. Each once, a few at a time, and none when nobody watches. The
+//! those that follow the one just requested. Each once, a few at a time, and none without viewers. The
 //! fetching itself is in `load`; there is no I/O here.
 
 use crate::kvs::Resource;

@@ -5,8 +5,7 @@
 //! same range, so a busy session gets spare sessions beside it. They have the same cache keys as the session
 //! and end with it.
 //!
-//! There is no I/O here: a fetch asks which session to use, and opens another one if it is told that all are
-//! busy.
+//! There is no I/O here: a fetch gets the session to use, and the advice to open another one if all are busy.
 
 use crate::kvs::bounds::SESSION_FRAGMENTS_PER_SECOND;
 use std::sync::{Arc, Mutex, PoisonError};

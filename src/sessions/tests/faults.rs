@@ -14,7 +14,7 @@ async fn what_is_kept_of_sessions_for_a_restart_does_not_grow_when_sessions_stat
     // Each replay that begins at another time is a stream of its own.
     for n in 0..30 {
         let mut key = key(PlaybackMode::LiveReplay, Protocol::Hls);
-        key.born = Some(Timestamp::from_millis(kvs::EPOCH + n * 1000));
+        key.began = Some(Timestamp::from_millis(kvs::EPOCH + n * 1000));
         sessions.playlist(&key, &LIVE, ViewerId::of("one"), kvs.now()).await.unwrap();
         tokio::time::sleep(80 * SECOND).await;
         assert_eq!(sessions.list(), []);
@@ -49,7 +49,8 @@ async fn sessions_most_counts_spare_sessions() {
         let kvs = FakeKvs::new(HALF_A_DAY);
         let sessions = sessions(&kvs, Config { most, ..Config::default() }, &prometheus::Registry::new());
         let key = key(PlaybackMode::OnDemand, Protocol::Hls);
-        // A crowd spread over the footage: forty fragments at a time, where one session gives twenty a second.
+        // A crowd spread over the footage: forty fragments at a time, where one session gives twenty a
+        // second.
         for first in (0..400).step_by(40) {
             let mut crowd = JoinSet::new();
             for n in first..first + 40 {

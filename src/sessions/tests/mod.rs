@@ -454,7 +454,7 @@ async fn the_newest_fragments_are_fetched_before_anybody_asks() {
 /// The key of three days.
 fn three_days() -> SessionKey {
     let mut key = key(PlaybackMode::OnDemand, Protocol::Hls);
-    key.parameters.max_fragments = crate::sessions::WHOLE;
+    key.parameters.max_fragments = crate::sessions::WHOLE_RANGE;
     key.parameters.end = key.parameters.start.map(|start| start.plus(Duration::from_secs(3 * 86_400 - 1)));
     key
 }

@@ -136,7 +136,7 @@ fn merge(
     now: Timestamp,
 ) -> Result<Published, &'static str> {
     for init in periods.unknown_inits(generation, text)? {
-        periods.learn(generation, &init, mp4::Init { timescale: 16_000, mark: 77 });
+        periods.learn(generation, &init, mp4::Init { timescale: 16_000, digest: 77 });
     }
     periods.merge(generation, text, now)
 }
@@ -194,7 +194,7 @@ fn what_was_kept_goes_on_in_a_period_that_nothing_tells_of() {
     let mut periods = Timeline::new(5, (false, false), true);
     let other = |periods: &mut Timeline, generation, text: &str, now| {
         for init in periods.unknown_inits(generation, text).unwrap() {
-            periods.learn(generation, &init, mp4::Init { timescale: 16_000, mark: 78 });
+            periods.learn(generation, &init, mp4::Init { timescale: 16_000, digest: 78 });
         }
         seen(&merge(periods, generation, text, now).unwrap().text)
     };
@@ -240,7 +240,7 @@ fn other_codec_settings_begin_a_period() {
     camera.record(2);
     let two = FakeSession::open(2, &camera, 5, 0).manifest(&camera, ShownTimes::All);
     for init in periods.unknown_inits(2, &two).unwrap() {
-        periods.learn(2, &init, mp4::Init { timescale: 90_000, mark: 78 });
+        periods.learn(2, &init, mp4::Init { timescale: 90_000, digest: 78 });
     }
     let text = periods.merge(2, &two, camera.now()).unwrap().text;
     let after = seen(&text);

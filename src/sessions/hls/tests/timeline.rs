@@ -131,7 +131,7 @@ const INIT: Resource =
 /// A session whose media is moved onto the one timeline, with an init segment of this mark.
 fn moved(timeline: &mut Timeline, generation: Generation, mark: u64) {
     timeline.shift_times_of(generation);
-    timeline.learn(generation, &INIT, mp4::Init { timescale: 16_000, mark });
+    timeline.learn(generation, &INIT, mp4::Init { timescale: 16_000, digest: mark });
 }
 
 #[test]
