@@ -11,7 +11,7 @@ use kvs_edge::kvs::{
     Call, Container, DiscontinuityMode, Operation, PlaybackMode, Protocol, Request, Resource, SelectorType,
     SessionParameters, StreamName, StreamRef, Timestamp,
 };
-use kvs_edge::policy::{self, Policy, Scene, StreamFacts};
+use kvs_edge::policy::{self, Policy, RequestContext, StreamFacts};
 use serde_json::json;
 use std::hint::black_box;
 use std::sync::Arc;
@@ -136,7 +136,7 @@ fn decisions() {
     let name = StreamName::parse("lobby-1").expect("a name");
     let facts =
         StreamFacts { name: name.clone(), region: "eu-west-1".into(), account: None, arn: None, tags: None };
-    let scene = Scene { now, source_ip: [10, 0, 0, 1].into(), stream: Some(facts) };
+    let context = RequestContext { now, source_ip: [10, 0, 0, 1].into(), stream: Some(facts) };
     let caller = Arc::new(kvs_edge::caller::Caller {
         issuer: ISSUER.into(),
         subject: "user-1".into(),
@@ -168,7 +168,7 @@ fn decisions() {
         let cost = median(200, || {
             let start = Instant::now();
             for _ in 0..200 {
-                assert!(black_box(policy.permit(caller.clone(), request.clone(), &scene)).is_ok());
+                assert!(black_box(policy.permit(caller.clone(), request.clone(), &context)).is_ok());
             }
             start.elapsed() / 200
         });

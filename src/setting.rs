@@ -243,14 +243,14 @@ impl Serialize for SecretSource {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Mistake {
     /// Where.
-    pub place: Place,
+    pub place: MistakePlace,
     /// What is wrong and what to write instead, one sentence each.
     pub problem: String,
 }
 
 /// Where a mistake is.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Place {
+pub enum MistakePlace {
     /// A key of the configuration, such as `issuer[0].jwks`; `config` finds its line.
     Key(String),
     /// A spot in another file, such as a policy; lines and columns count from 1.
@@ -268,7 +268,7 @@ impl Mistake {
     /// A mistake at a key of the configuration.
     #[must_use]
     pub fn at(key: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { place: Place::Key(key.into()), problem: problem.into() }
+        Self { place: MistakePlace::Key(key.into()), problem: problem.into() }
     }
 }
 

@@ -5,7 +5,7 @@
 use super::environment::{self, ENVIRONMENT_PREFIX};
 use super::position::{offset_of, segments};
 use super::wording::{misspelt, with_suggestion};
-use crate::setting::{Mistake, Place};
+use crate::setting::{Mistake, MistakePlace};
 use serde::de::DeserializeOwned;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -136,8 +136,8 @@ impl ConfigSource {
     #[must_use]
     pub fn locate(&self, mistakes: &[Mistake]) -> InvalidConfig {
         let line = |mistake: &Mistake| match &mistake.place {
-            Place::Key(key) => format!("{}: {}", self.place(key), mistake.problem),
-            Place::File { path, line, column } => {
+            MistakePlace::Key(key) => format!("{}: {}", self.place(key), mistake.problem),
+            MistakePlace::File { path, line, column } => {
                 format!("{}:{line}:{column}: {}", path.display(), mistake.problem)
             }
         };

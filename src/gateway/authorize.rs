@@ -9,7 +9,7 @@ use super::permitted::Permitted;
 use super::record::Record;
 use crate::caller::Caller;
 use crate::kvs::Request;
-use crate::policy::{Policy, Reads, Scene, StreamFacts};
+use crate::policy::{Policy, Reads, RequestContext, StreamFacts};
 use crate::telemetry::spans::Steps;
 use crate::upstream::{self, Located, Upstream};
 use http::request::Parts;
@@ -44,11 +44,11 @@ impl Authorizer {
         let subject = Subject::of(&request);
         let located = self.locate(&authenticated, subject, &request, record).await?;
         let allowance = self.callers.of(authenticated.caller(), &self.rates);
-        let mut scene = scene(located.as_ref(), record);
+        let mut context = context(located.as_ref(), record);
         let absent = self
-            .fetch_facts_if_needed(&mut scene, located.as_ref(), &request, &allowance, authenticated.caller())
+            .fetch_facts_if_needed(&mut context, located.as_ref(), &request, &allowance, authenticated.caller())
             .await?;
-        let judged = self.policy.permit(authenticated.caller().clone(), request, &scene);
+        let judged = self.policy.permit(authenticated.caller().clone(), request, &context);
         let decided = self.decided(&authenticated, subject, located.as_ref());
         let receipt = self.audit.decision(&judged, decided, record)?;
         self.audit.written(receipt).await?;
@@ -69,7 +69,7 @@ impl Authorizer {
             Authenticated::Token(_) => None,
         };
         let (now, steps, described) = (record.at, record.steps(), OnceLock::new());
-        Ok(Permitted { permit, capability, located, scene, parts, now, allowance, steps, described })
+        Ok(Permitted { permit, capability, located, context, parts, now, allowance, steps, described })
     }
 
     /// Finds the account that serves the stream; one that none serves is refused, and audited.
@@ -107,17 +107,17 @@ impl Authorizer {
     /// The caller's account is overdrawn.
     async fn fetch_facts_if_needed(
         &self,
-        scene: &mut Scene,
+        context: &mut RequestContext,
         located: Option<&Located>,
         request: &Request,
         allowance: &Allowance,
         caller: &Arc<Caller>,
     ) -> Result<Option<upstream::Error>, Error> {
         let reads = self.policy.reads_for(request.operation());
-        if !scene.lacks(reads) || self.policy.is_denied_whatever_the_facts(caller, request, scene) {
+        if !context.lacks(reads) || self.policy.is_denied_whatever_the_facts(caller, request, context) {
             return Ok(None);
         }
-        let (Some(facts), Some(located)) = (&mut scene.stream, located) else { return Ok(None) };
+        let (Some(facts), Some(located)) = (&mut context.stream, located) else { return Ok(None) };
         match self.fetch_facts(facts, located, reads, allowance, caller).await? {
             Ok(()) => {}
             Err(upstream::Error::Kvs(fault)) if fault.is_not_found() => {
@@ -169,7 +169,7 @@ impl Authorizer {
 }
 
 /// What policy may look at besides the caller and the request, as far as it is known without asking.
-fn scene(located: Option<&Located>, record: &Record) -> Scene {
+fn context(located: Option<&Located>, record: &Record) -> RequestContext {
     let stream = located.map(|located| StreamFacts {
         name: located.stream.name().clone(),
         region: located.region.clone(),
@@ -177,5 +177,5 @@ fn scene(located: Option<&Located>, record: &Record) -> Scene {
         arn: None,
         tags: None,
     });
-    Scene { now: record.at, source_ip: record.client, stream }
+    RequestContext { now: record.at, source_ip: record.client, stream }
 }

@@ -7,7 +7,7 @@ use crate::archive::{Archive, Stream};
 use crate::caller::Caller;
 use crate::kvs::{Call, Request, StreamRef, Timestamp};
 use crate::playback::OpenedCapability;
-use crate::policy::{Permit, Scene};
+use crate::policy::{Permit, RequestContext};
 use crate::telemetry::spans::Steps;
 use crate::upstream::{Located, OnBehalfOf};
 use http::request::Parts;
@@ -22,7 +22,7 @@ pub(super) struct Permitted {
     /// Where the stream is served from; none for a list of streams.
     pub(super) located: Option<Located>,
     /// What policy judged by besides the caller and the request.
-    pub(super) scene: Scene,
+    pub(super) context: RequestContext,
     /// The head of the HTTP request, for conditions and ranges.
     pub(super) parts: Parts,
     pub(super) now: Timestamp,

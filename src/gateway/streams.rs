@@ -9,7 +9,7 @@ use super::permitted::Permitted;
 use crate::archive::{Archive, ListedStream, StreamList};
 use crate::kvs::operations::ListStreams;
 use crate::kvs::{Operation, PlaybackMode, StreamArn, StreamName, StreamRef, TimeRange, Timestamp};
-use crate::policy::{Footage, Policy, Question, Scene, StreamFacts};
+use crate::policy::{Footage, Policy, Question, RequestContext, StreamFacts};
 use crate::upstream::{OnBehalfOf, Upstream};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -62,8 +62,8 @@ impl Streams {
                 continue;
             }
             let facts = self.facts(stream).await;
-            let scene = Scene { stream: Some(facts.clone()), ..permitted.scene.clone() };
-            if !self.policy.allows(permitted.caller(), &question, &scene) {
+            let context = RequestContext { stream: Some(facts.clone()), ..permitted.context.clone() };
+            if !self.policy.allows(permitted.caller(), &question, &context) {
                 continue;
             }
             if page.streams.len() == size {
@@ -91,7 +91,7 @@ impl Streams {
             "MediaType": description.media_type,
             "CreationTime": description.created.map(Timestamp::to_json),
         });
-        let mut facts = permitted.scene.stream.clone().unwrap_or_else(|| StreamFacts {
+        let mut facts = permitted.context.stream.clone().unwrap_or_else(|| StreamFacts {
             name: name.clone(),
             region: description.arn.region().into(),
             account: None,
@@ -99,9 +99,9 @@ impl Streams {
             tags: None,
         });
         facts.arn = Some(description.arn.clone());
-        let scene = Scene { stream: Some(facts.clone()), ..permitted.scene.clone() };
+        let context = RequestContext { stream: Some(facts.clone()), ..permitted.context.clone() };
         let watch = Question::about(Operation::GetHlsStreamingSessionUrl);
-        let ends = self.policy.ends(permitted.caller(), &watch, &scene);
+        let ends = self.policy.ends(permitted.caller(), &watch, &context);
         let mut shown = self.describe(permitted, facts, &members);
         shown["ends"] = json!(ends.map(|time| time.to_string()));
         Ok(shown)
@@ -113,10 +113,10 @@ impl Streams {
         let created = created.and_then(|seconds| Timestamp::from_seconds(seconds).ok());
         let arn = facts.arn.as_ref().map(ToString::to_string);
         let name = facts.name.to_string();
-        let scene = Scene { stream: Some(facts), ..permitted.scene.clone() };
+        let context = RequestContext { stream: Some(facts), ..permitted.context.clone() };
         let may = |operation: &Operation| {
             let questions = possible(*operation, permitted.now);
-            questions.iter().any(|question| self.policy.allows(permitted.caller(), question, &scene))
+            questions.iter().any(|question| self.policy.allows(permitted.caller(), question, &context))
         };
         let actions: Vec<&str> = Operation::ALL
             .iter()

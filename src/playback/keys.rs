@@ -344,7 +344,7 @@ mod tests {
         let missing = Config { keys: vec![SecretSource::File("/nowhere".into())], ..Config::default() };
         assert_eq!(
             Keys::load(&missing).err().unwrap()[0].place,
-            crate::setting::Place::Key("playback.keys[0]".into())
+            crate::setting::MistakePlace::Key("playback.keys[0]".into())
         );
     }
 

@@ -6,7 +6,7 @@ use super::entities::{NotExpressible, Terms};
 use super::load::{self, Loaded, Statement};
 use super::permit::{Denied, Judgement, Permit, Reason};
 use super::policy_set::ActionPolicies;
-use super::question::{self, Question, Scene};
+use super::question::{self, Question, RequestContext};
 use super::reads::Reads;
 use super::syntax::ContextReads;
 use crate::base::hex;
@@ -140,9 +140,9 @@ impl Policy {
         &self,
         caller: &Arc<Caller>,
         request: &Request,
-        scene: &Scene,
+        context: &RequestContext,
     ) -> bool {
-        let judgement = self.judge_request(caller, request, scene);
+        let judgement = self.judge_request(caller, request, context);
         matches!(judgement, Judgement::Refused(reason) if !matches!(reason, Reason::Unknown(_)))
     }
 
@@ -154,49 +154,54 @@ impl Policy {
         &self,
         caller: Arc<Caller>,
         request: impl Into<Box<Request>>,
-        scene: &Scene,
+        context: &RequestContext,
     ) -> Result<Permit, Denied> {
         let request = request.into();
-        match self.judge_request(&caller, &request, scene) {
+        match self.judge_request(&caller, &request, context) {
             Judgement::Permitted(by) => Ok(Permit::new(caller, request, by)),
             Judgement::Refused(reason) => Err(Denied::new(caller, request, reason)),
         }
     }
 
-    /// True if the caller may. For [`Operation::ListStreams`] with a stream in the scene: may the caller see
+    /// True if the caller may. For [`Operation::ListStreams`] with a stream in the context: may the caller see
     /// it in a list, which needs DescribeStream and no `forbid` of ListStreams.
     #[must_use]
-    pub fn allows(&self, caller: &Arc<Caller>, question: &Question, scene: &Scene) -> bool {
-        matches!(self.judge(caller, question, scene), Judgement::Permitted(_))
+    pub fn allows(&self, caller: &Arc<Caller>, question: &Question, context: &RequestContext) -> bool {
+        matches!(self.judge(caller, question, context), Judgement::Permitted(_))
     }
 
-    fn judge_request(&self, caller: &Arc<Caller>, request: &Request, scene: &Scene) -> Judgement {
+    fn judge_request(&self, caller: &Arc<Caller>, request: &Request, context: &RequestContext) -> Judgement {
         let other = Judgement::Refused(Reason::OtherStream);
-        match (request.stream(), &scene.stream) {
+        match (request.stream(), &context.stream) {
             (Some(named), Some(facts)) if !facts.describe(named) => return other,
             (Some(_), None) => return other,
             // Every authenticated caller may list; the answer is filtered.
             (None, _) => return Judgement::Permitted(Arc::new([])),
             (Some(_), Some(_)) => {}
         }
-        let question = Question::of(request, scene.now);
-        if let Some(footage) = question::stray(request, scene.now) {
+        let question = Question::of(request, context.now);
+        if let Some(footage) = question::stray(request, context.now) {
             let mode = Some(PlaybackMode::OnDemand);
-            let judgement = self.judge(caller, &Question { footage, mode, ..question }, scene);
+            let judgement = self.judge(caller, &Question { footage, mode, ..question }, context);
             if matches!(judgement, Judgement::Refused(_)) {
                 return judgement;
             }
         }
-        self.judge(caller, &question, scene)
+        self.judge(caller, &question, context)
     }
 
     /// Decides a question.
-    pub(super) fn judge(&self, caller: &Arc<Caller>, question: &Question, scene: &Scene) -> Judgement {
+    pub(super) fn judge(
+        &self,
+        caller: &Arc<Caller>,
+        question: &Question,
+        context: &RequestContext,
+    ) -> Judgement {
         let decided = match question.operation {
-            Operation::ListStreams if scene.stream.is_none() => return Judgement::Permitted(Arc::new([])),
-            Operation::ListStreams => self.judge_listing(caller, question, scene),
-            Operation::GetDataEndpoint => self.judge_endpoint(caller, question, scene),
-            operation => self.ask(self.policies_of(operation), caller, operation, question, scene),
+            Operation::ListStreams if context.stream.is_none() => return Judgement::Permitted(Arc::new([])),
+            Operation::ListStreams => self.judge_listing(caller, question, context),
+            Operation::GetDataEndpoint => self.judge_endpoint(caller, question, context),
+            operation => self.ask(self.policies_of(operation), caller, operation, question, context),
         };
         decided
             .unwrap_or_else(|error| Judgement::Refused(Reason::Failed(Arc::new([error.to_string().into()]))))
@@ -207,23 +212,23 @@ impl Policy {
         &self,
         caller: &Arc<Caller>,
         question: &Question,
-        scene: &Scene,
+        context: &RequestContext,
     ) -> Result<Judgement, NotExpressible> {
         if self.forbids_listing {
             let operation = Operation::ListStreams;
             // A `forbid` that reads an unknown fact counts: no permit is needed here, so nothing else would
             // refuse.
             let lacks = |stream| self.policies_of(operation).reads.missing(stream);
-            if let Some(fact) = scene.stream.as_ref().and_then(lacks) {
+            if let Some(fact) = context.stream.as_ref().and_then(lacks) {
                 return Ok(Judgement::Refused(Reason::Unknown(fact)));
             }
-            let listing = self.ask(self.policies_of(operation), caller, operation, question, scene)?;
+            let listing = self.ask(self.policies_of(operation), caller, operation, question, context)?;
             if matches!(&listing, Judgement::Refused(reason) if *reason != Reason::NoPermit) {
                 return Ok(listing);
             }
         }
         let operation = Operation::DescribeStream;
-        self.ask(self.policies_of(operation), caller, operation, question, scene)
+        self.ask(self.policies_of(operation), caller, operation, question, context)
     }
 
     /// May the caller learn an endpoint, which is our own address? SDKs request it before every call, so
@@ -233,13 +238,13 @@ impl Policy {
         &self,
         caller: &Arc<Caller>,
         question: &Question,
-        scene: &Scene,
+        context: &RequestContext,
     ) -> Result<Judgement, NotExpressible> {
         let operation = Operation::GetDataEndpoint;
-        let own = self.ask(self.policies_of(operation), caller, operation, question, scene)?;
+        let own = self.ask(self.policies_of(operation), caller, operation, question, context)?;
         match (&own, question.endpoint_of.and_then(operation_behind)) {
             (Judgement::Refused(Reason::NoPermit), Some(behind)) => {
-                self.ask(&self.reach, caller, behind, question, scene)
+                self.ask(&self.reach, caller, behind, question, context)
             }
             _ => Ok(own),
         }
@@ -257,16 +262,13 @@ impl Policy {
         caller: &Arc<Caller>,
         operation: Operation,
         question: &Question,
-        scene: &Scene,
+        context: &RequestContext,
     ) -> Result<Judgement, NotExpressible> {
-        let cedar = || self.ask_cedar(policies, caller, operation, question, scene);
-        let Some(context) = policies.members.of_question(question, scene) else { return cedar() };
-        let about = if policies.reach {
-            About::Reach(operation, context)
-        } else {
-            About::Request(operation, context)
-        };
-        let key = KeyRef { caller, about, stream: scene.stream.as_ref() };
+        let cedar = || self.ask_cedar(policies, caller, operation, question, context);
+        let Some(values) = policies.members.of_question(question, context) else { return cedar() };
+        let about =
+            if policies.reach { About::Reach(operation, values) } else { About::Request(operation, values) };
+        let key = KeyRef { caller, about, stream: context.stream.as_ref() };
         self.decisions.get_or_decide(&key, cedar)
     }
 
@@ -277,15 +279,15 @@ impl Policy {
         caller: &Arc<Caller>,
         operation: Operation,
         question: &Question,
-        scene: &Scene,
+        context: &RequestContext,
     ) -> Result<Judgement, NotExpressible> {
-        let Some(stream) = &scene.stream else { return Ok(Judgement::Refused(Reason::OtherStream)) };
+        let Some(stream) = &context.stream else { return Ok(Judgement::Refused(Reason::OtherStream)) };
         if let Some(fact) = policies.reads.missing(stream) {
-            let outlook = self.ask_cedar(&self.outlook, caller, operation, question, scene)?;
+            let outlook = self.ask_cedar(&self.outlook, caller, operation, question, context)?;
             let hopeless = matches!(outlook, Judgement::Refused(Reason::NoPermit | Reason::Forbidden(_)));
             return Ok(if hopeless { outlook } else { Judgement::Refused(Reason::Unknown(fact)) });
         }
-        let (request, entities) = self.put(caller, operation, question, scene, &policies.context_reads)?;
+        let (request, entities) = self.put(caller, operation, question, context, &policies.context_reads)?;
         let response = self.authorizer.is_authorized(&request, &policies.set, &entities);
         let diagnostics = response.diagnostics();
         let errors: Arc<[Arc<str>]> = diagnostics
@@ -314,16 +316,16 @@ impl Policy {
         caller: &Arc<Caller>,
         operation: Operation,
         question: &Question,
-        scene: &Scene,
+        context: &RequestContext,
         reads: &ContextReads,
     ) -> Result<(cedar_policy::Request, Entities), NotExpressible> {
         let stream =
-            scene.stream.as_ref().ok_or_else(|| NotExpressible::new("there is no stream to judge"))?;
+            context.stream.as_ref().ok_or_else(|| NotExpressible::new("there is no stream to judge"))?;
         self.terms.request(
             self.terms.caller(caller, &self.attributes)?,
             operation,
             self.terms.stream(stream, &self.config)?,
-            self.terms.context(caller, question, scene, reads)?,
+            self.terms.context(caller, question, context, reads)?,
         )
     }
 

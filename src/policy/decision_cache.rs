@@ -8,7 +8,7 @@
 //! read it is asked each time.
 
 use super::permit::Judgement;
-use super::question::{Question, Scene, StreamFacts};
+use super::question::{Question, RequestContext, StreamFacts};
 use super::syntax::{ContextReads, ReadAs};
 use crate::caller::Caller;
 use crate::kvs::{Operation, PlaybackMode};
@@ -60,18 +60,18 @@ impl ReadMembers {
     }
 
     /// The values that are read. `None` if they are never the same twice.
-    pub fn of_question(&self, question: &Question, scene: &Scene) -> Option<ContextValues> {
+    pub fn of_question(&self, question: &Question, context: &RequestContext) -> Option<ContextValues> {
         if self.now {
             return None;
         }
         // Worked out only where one is read.
-        let ages = || question.footage.ages(scene.now);
+        let ages = || question.footage.ages(context.now);
         Some(ContextValues {
             mode: self.mode.then(|| question.mode()),
             start_age: self.start_age.as_ref().map(|reading| reading.of(ages().start)),
             end_age: self.end_age.as_ref().map(|reading| reading.of(ages().end)),
             duration: self.duration.as_ref().map(|reading| reading.of(ages().duration)),
-            source_ip: self.source_ip.then(|| scene.source_ip.to_canonical()),
+            source_ip: self.source_ip.then(|| context.source_ip.to_canonical()),
         })
     }
 }

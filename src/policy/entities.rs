@@ -4,7 +4,7 @@
 //! grow with streams or users. Identifiers are built from values, never by putting text together.
 
 use super::config::{AttributeType, Attributes, Config};
-use super::question::{Question, Scene, StreamFacts};
+use super::question::{Question, RequestContext, StreamFacts};
 use super::syntax::ContextReads;
 use crate::caller::{Attribute, Caller};
 use crate::kvs::Operation;
@@ -130,20 +130,20 @@ impl Terms {
         &self,
         caller: &Caller,
         question: &Question,
-        scene: &Scene,
+        context: &RequestContext,
         reads: &ContextReads,
     ) -> Result<Context, NotExpressible> {
         let text = |value: &str| RestrictedExpression::new_string(value.to_owned());
-        let ages = question.footage.ages(scene.now);
+        let ages = question.footage.ages(context.now);
         // Behind a dual-stack listener an IPv4 client is `::ffff:a.b.c.d`; policies name it a.b.c.d.
-        let address = || RestrictedExpression::new_ip(scene.source_ip.to_canonical().to_string());
+        let address = || RestrictedExpression::new_ip(context.source_ip.to_canonical().to_string());
         let members: [(&str, &dyn Fn() -> RestrictedExpression); 7] = [
             ("mode", &|| text(question.mode().as_str())),
             ("start_age", &|| RestrictedExpression::new_long(ages.start)),
             ("end_age", &|| RestrictedExpression::new_long(ages.end)),
             ("duration", &|| RestrictedExpression::new_long(ages.duration)),
             ("source_ip", &address),
-            ("now", &|| RestrictedExpression::new_datetime(scene.now.to_string())),
+            ("now", &|| RestrictedExpression::new_datetime(context.now.to_string())),
             ("issuer", &|| text(&caller.issuer)),
         ];
         let read = members.iter().filter(|(name, _)| reads.holds(name));

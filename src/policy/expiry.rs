@@ -6,7 +6,7 @@
 //! than a quarter of an hour may be missed. The decisions that count are still made at each request.
 
 use super::decide::Policy;
-use super::question::{Question, Scene};
+use super::question::{Question, RequestContext};
 use super::syntax;
 use crate::caller::Caller;
 use crate::kvs::Timestamp;
@@ -22,14 +22,19 @@ impl Policy {
     /// When what `caller` may do now will be refused if the policies stay as they are, within the next day.
     /// `None` if it will not, if none of its policies reads the clock, or if it is refused now.
     #[must_use]
-    pub fn ends(&self, caller: &Arc<Caller>, question: &Question, scene: &Scene) -> Option<Timestamp> {
+    pub fn ends(
+        &self,
+        caller: &Arc<Caller>,
+        question: &Question,
+        context: &RequestContext,
+    ) -> Option<Timestamp> {
         let concerned = &self.policies_of(question.operation).set;
         if !self.statements.iter().any(|s| concerned.policy(s.id()).is_some() && syntax::reads_clock(&s.est))
         {
             return None;
         }
-        let allowed = |now| self.allows(caller, question, &Scene { now, ..scene.clone() });
-        first_denial(scene.now, allowed)
+        let allowed = |now| self.allows(caller, question, &RequestContext { now, ..context.clone() });
+        first_denial(context.now, allowed)
     }
 }
 

@@ -9,7 +9,7 @@ use super::decide::Policy;
 use super::entities::NotExpressible;
 use super::load::Statement;
 use super::permit::{Judgement, Reason};
-use super::question::{Question, Scene};
+use super::question::{Question, RequestContext};
 use super::{syntax, wording};
 use crate::caller::{Attribute, Caller};
 use crate::kvs::Operation;
@@ -77,9 +77,14 @@ pub struct PolicyPart {
 impl Policy {
     /// Decides, and says why.
     #[must_use]
-    pub fn explain(&self, caller: &Arc<Caller>, question: &Question, scene: &Scene) -> Explanation {
-        let judgement = self.judge(caller, question, scene);
-        let facts = self.facts(caller, question, scene);
+    pub fn explain(
+        &self,
+        caller: &Arc<Caller>,
+        question: &Question,
+        context: &RequestContext,
+    ) -> Explanation {
+        let judgement = self.judge(caller, question, context);
+        let facts = self.facts(caller, question, context);
         let named = |labels: &[Arc<str>]| {
             let of = |s: &&Statement| labels.iter().any(|label| **label == *self.label(s.id()));
             self.statements.iter().filter(of).map(cited).collect()
@@ -93,7 +98,7 @@ impl Policy {
             },
             Judgement::Refused(reason) => {
                 let nearest = match reason {
-                    Reason::NoPermit => self.nearest(caller, question, scene).unwrap_or_default(),
+                    Reason::NoPermit => self.nearest(caller, question, context).unwrap_or_default(),
                     _ => Vec::new(),
                 };
                 let decided_by = named(reason.policies());
@@ -106,12 +111,12 @@ impl Policy {
         &self,
         caller: &Arc<Caller>,
         question: &Question,
-        scene: &Scene,
+        context: &RequestContext,
     ) -> Result<Vec<Nearest>, NotExpressible> {
         let operation = judged_as(question.operation);
         // The whole context, since the parts of other operations' policies are evaluated too.
         let all = syntax::ContextReads::All;
-        let (request, entities) = self.put(caller, operation, question, scene, &all)?;
+        let (request, entities) = self.put(caller, operation, question, context, &all)?;
         let permits = self.statements.iter().filter(|s| s.policy.effect() == Effect::Permit);
         let mut all: Vec<Nearest> = permits
             .map(|statement| Nearest {
@@ -142,11 +147,16 @@ impl Policy {
         }
     }
 
-    fn facts(&self, caller: &Arc<Caller>, question: &Question, scene: &Scene) -> BTreeMap<String, String> {
+    fn facts(
+        &self,
+        caller: &Arc<Caller>,
+        question: &Question,
+        context: &RequestContext,
+    ) -> BTreeMap<String, String> {
         let quoted = |text: &str| format!("{text:?}");
         let list =
             |items: &mut dyn Iterator<Item = String>| format!("[{}]", items.collect::<Vec<_>>().join(", "));
-        let ages = question.footage.ages(scene.now);
+        let ages = question.footage.ages(context.now);
         let operation = judged_as(question.operation);
         let groups = ["View", "Download", "Describe"]
             .into_iter()
@@ -165,8 +175,8 @@ impl Policy {
             ("context.start_age".to_owned(), ages.start.to_string()),
             ("context.end_age".to_owned(), ages.end.to_string()),
             ("context.duration".to_owned(), ages.duration.to_string()),
-            ("context.source_ip".to_owned(), format!("ip(\"{}\")", scene.source_ip.to_canonical())),
-            ("context.now".to_owned(), format!("datetime(\"{}\")", scene.now)),
+            ("context.source_ip".to_owned(), format!("ip(\"{}\")", context.source_ip.to_canonical())),
+            ("context.now".to_owned(), format!("datetime(\"{}\")", context.now)),
             ("context.issuer".to_owned(), quoted(&caller.issuer)),
         ]);
         for name in self.attributes.0.keys() {
@@ -178,7 +188,7 @@ impl Policy {
             });
             facts.insert(format!("principal.{name}"), value.unwrap_or_else(|| "absent".into()));
         }
-        if let Some(stream) = &scene.stream {
+        if let Some(stream) = &context.stream {
             let unknown = || "not known".to_owned();
             let sets = self.config.sets_of(stream.name.as_str()).map(|set| format!("StreamSet::{set:?}"));
             let resource = within(format!("Stream::{:?}", stream.name.as_str()), sets);

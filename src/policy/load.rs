@@ -6,7 +6,7 @@
 
 use super::config::{Attributes, Config};
 use super::{schema, syntax, text};
-use crate::setting::{Mistake, Place};
+use crate::setting::{Mistake, MistakePlace};
 use cedar_policy::{
     Policy, PolicyId, PolicySet, Schema, ValidationError, ValidationMode, ValidationWarning, Validator,
 };
@@ -102,7 +102,7 @@ fn duplicates(statements: &[Statement]) -> Vec<Mistake> {
     for statement in statements {
         if let Some(first) = seen.insert(statement.id(), statement) {
             mistakes.push(Mistake {
-                place: Place::File {
+                place: MistakePlace::File {
                     path: statement.path.to_path_buf(),
                     line: statement.line,
                     column: statement.column,
@@ -252,13 +252,13 @@ impl File<'_> {
         if let Some(help) = diagnosis.help() {
             problem += &format!(" ({help})");
         }
-        Mistake { place: Place::File { path: self.path.to_owned(), line, column }, problem }
+        Mistake { place: MistakePlace::File { path: self.path.to_owned(), line, column }, problem }
     }
 
     fn at(&self, offset: Option<usize>, problem: &str) -> Mistake {
         let (line, column) = text::place(self.text, offset.unwrap_or(0));
         Mistake {
-            place: Place::File { path: self.path.to_owned(), line, column },
+            place: MistakePlace::File { path: self.path.to_owned(), line, column },
             problem: problem.to_owned(),
         }
     }

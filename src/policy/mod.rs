@@ -29,7 +29,7 @@ pub use config::{AttributeType, Attributes, Config};
 pub use decide::Policy;
 pub use explain::{Cited, ExplainedOutcome, Explanation, Nearest, PolicyPart};
 pub use permit::{Denied, Permit, Reason};
-pub use question::{Footage, Question, Scene, StreamFacts, named_by_number};
+pub use question::{Footage, Question, RequestContext, StreamFacts, named_by_number};
 pub use reads::Reads;
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ pub enum Footage {
 
 /// Where, when and on which stream.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Scene {
+pub struct RequestContext {
     /// The present.
     pub now: Timestamp,
     /// The client's address, behind trusted proxies the one that they report.

@@ -1,6 +1,6 @@
 //! Which facts about streams policies read.
 
-use super::question::{Scene, StreamFacts};
+use super::question::{RequestContext, StreamFacts};
 
 /// Which facts about streams the policies read, and the gateway therefore fetches.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -36,7 +36,7 @@ impl Reads {
     }
 }
 
-impl Scene {
+impl RequestContext {
     /// Whether something is not known that policies read.
     #[must_use]
     pub fn lacks(&self, reads: Reads) -> bool {

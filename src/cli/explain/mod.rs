@@ -8,7 +8,7 @@ use crate::base::clock;
 use crate::caller::Caller;
 use crate::config::{Config, ConfigSource, InvalidConfig};
 use crate::kvs::{ApiName, Operation, PlaybackMode, StreamArn, StreamName, StreamRef, TimeRange, Timestamp};
-use crate::policy::{ExplainedOutcome, Explanation, Footage, Policy, Question, Scene, StreamFacts};
+use crate::policy::{ExplainedOutcome, Explanation, Footage, Policy, Question, RequestContext, StreamFacts};
 use crate::upstream::EntryConfig;
 use anyhow::{Context, bail};
 use serde_json::Value;
@@ -121,8 +121,8 @@ impl ExplainArgs {
         caller: &Arc<Caller>,
         now: Timestamp,
     ) -> anyhow::Result<Explanation> {
-        let scene = Scene { now, source_ip: self.source_ip, stream: Some(self.facts(config)?) };
-        Ok(policy.explain(caller, &self.question(now), &scene))
+        let context = RequestContext { now, source_ip: self.source_ip, stream: Some(self.facts(config)?) };
+        Ok(policy.explain(caller, &self.question(now), &context))
     }
 
     fn question(&self, now: Timestamp) -> Question {

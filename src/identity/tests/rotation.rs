@@ -445,7 +445,7 @@ async fn a_changed_key_file_is_noticed_and_a_broken_one_changes_nothing() {
     let start = || Identity::start(&issuers, &settings, fetch.clone(), metrics());
 
     let mistakes = start().await.err().unwrap();
-    assert_eq!(mistakes[0].place, crate::setting::Place::Key("issuer[0].jwks".into()));
+    assert_eq!(mistakes[0].place, crate::setting::MistakePlace::Key("issuer[0].jwks".into()));
     write("{}");
     assert!(start().await.err().unwrap()[0].problem.contains("no `keys` array"));
 

@@ -5,7 +5,7 @@
 use super::harness::*;
 use crate::caller::{Attribute, Caller};
 use crate::kvs::{Operation, StreamArn};
-use crate::policy::{ExplainedOutcome, Policy, Question, Reads, Reason, Scene, schema};
+use crate::policy::{ExplainedOutcome, Policy, Question, Reads, Reason, RequestContext, schema};
 use cedar_policy::{Authorizer, Context, Decision, Entities, PolicySet, Request, Schema};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -144,7 +144,7 @@ fn asked() -> impl Strategy<Value = GeneratedRequest> {
     ]
 }
 
-fn any_scene() -> impl Strategy<Value = Scene> {
+fn any_context() -> impl Strategy<Value = RequestContext> {
     let tags = prop::collection::btree_map(
         prop::sample::select(&["site", "floor"][..]).prop_map(str::to_owned),
         prop::sample::select(&["berlin", "kiel"][..]).prop_map(str::to_owned),
@@ -153,15 +153,15 @@ fn any_scene() -> impl Strategy<Value = Scene> {
     let ips = ["10.0.0.1", "192.0.2.1", "2001:db8::1", "::ffff:10.9.9.9"];
     (prop::sample::select(&STREAMS[..]), tags, prop::sample::select(ips.to_vec()), 0..86_400_000_u64)
         .prop_map(|(stream, tags, ip, later): (&str, BTreeMap<String, String>, &str, u64)| {
-            let mut scene = scene(stream);
-            scene.source_ip = ip.parse().unwrap();
-            scene.now = scene.now.plus(std::time::Duration::from_millis(later));
-            let facts = scene.stream.as_mut().unwrap();
+            let mut context = context(stream);
+            context.source_ip = ip.parse().unwrap();
+            context.now = context.now.plus(std::time::Duration::from_millis(later));
+            let facts = context.stream.as_mut().unwrap();
             let arn = format!("arn:aws:kinesisvideo:eu-west-1:111122223333:stream/{stream}/1720751492346");
             facts.account = Some("111122223333".into());
             facts.arn = Some(StreamArn::parse(&arn).unwrap());
             facts.tags = Some(tags);
-            scene
+            context
         })
 }
 
@@ -171,9 +171,9 @@ fn independently(
     schema: &Schema,
     caller: &Caller,
     asked: &GeneratedRequest,
-    scene: &Scene,
+    context: &RequestContext,
 ) -> Option<Decision> {
-    let facts = scene.stream.as_ref().unwrap();
+    let facts = context.stream.as_ref().unwrap();
     let uid = |kind: &str, id: &str| json!({"type": kind, "id": id});
     let mut attributes = serde_json::Map::new();
     for (name, value) in &caller.attributes {
@@ -204,13 +204,13 @@ fn independently(
             "tags": tags.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>(),
         }},
     ]);
-    let now = scene.now.millis() as i64;
-    let age = |seconds: u64| (now - (scene.now.millis() as i64 - seconds as i64 * 1000)) / 1000;
+    let now = context.now.millis() as i64;
+    let age = |seconds: u64| (now - (context.now.millis() as i64 - seconds as i64 * 1000)) / 1000;
     let (start, end) = asked.range.unwrap_or((0, 0));
     let context = json!({
         "mode": asked.mode, "start_age": age(start), "end_age": age(end), "duration": start - end,
-        "source_ip": {"__extn": {"fn": "ip", "arg": scene.source_ip.to_canonical().to_string()}},
-        "now": {"__extn": {"fn": "datetime", "arg": scene.now.to_string()}},
+        "source_ip": {"__extn": {"fn": "ip", "arg": context.source_ip.to_canonical().to_string()}},
+        "now": {"__extn": {"fn": "datetime", "arg": context.now.to_string()}},
         "issuer": &*caller.issuer,
     });
     let action = format!("Action::\"{}\"", asked.operation.name()).parse().unwrap();
@@ -231,10 +231,10 @@ fn independently(
     (!failed).then_some(response.decision())
 }
 
-fn request_of(asked: &GeneratedRequest, scene: &Scene) -> crate::kvs::Request {
-    let stream = scene.stream.as_ref().unwrap().name.as_str();
+fn request_of(asked: &GeneratedRequest, context: &RequestContext) -> crate::kvs::Request {
+    let stream = context.stream.as_ref().unwrap().name.as_str();
     let ago =
-        |seconds: u64| serde_json::Number::from_f64((scene.now.millis() - seconds * 1000) as f64 / 1000.0);
+        |seconds: u64| serde_json::Number::from_f64((context.now.millis() - seconds * 1000) as f64 / 1000.0);
     let mut body = json!({"StreamName": stream});
     let (member, mode) = match asked.operation {
         Operation::GetHlsStreamingSessionUrl => ("HLSFragmentSelector", Some(asked.mode)),
@@ -248,7 +248,7 @@ fn request_of(asked: &GeneratedRequest, scene: &Scene) -> crate::kvs::Request {
         body[member] = json!({"FragmentSelectorType": "SERVER_TIMESTAMP", "TimestampRange":
             {"StartTimestamp": ago(start), "EndTimestamp": ago(end)}});
     }
-    let call = crate::kvs::Call::read(asked.operation, body.to_string().as_bytes(), scene.now);
+    let call = crate::kvs::Call::read(asked.operation, body.to_string().as_bytes(), context.now);
     crate::kvs::Request::Call(call.map_err(|e| format!("{body} {e:?}")).unwrap())
 }
 
@@ -261,16 +261,16 @@ fn loaded(policies: &[String]) -> Option<(Policy, String)> {
 #[test]
 fn what_is_permitted_is_what_cedar_decides() {
     let policies = prop::collection::vec(policy_text(), 1..5);
-    let tries = prop::collection::vec((any_caller(), asked(), any_scene()), 8);
+    let tries = prop::collection::vec((any_caller(), asked(), any_context()), 8);
     let (permitted, denied) = (Cell::new(0), Cell::new(0));
     let config = ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() };
     let agreed = TestRunner::new(config).run(&(policies, tries), |(policies, tries)| {
         let Some((policy, text)) = loaded(&policies) else { return Ok(()) };
         let (schema, _) = schema::build(&policy.config, &policy.attributes).unwrap();
-        for (caller, asked, scene) in tries {
-            let expected = independently(&text, &schema, &caller, &asked, &scene) == Some(Decision::Allow);
-            agrees(&policy, Arc::new(caller), &asked, &scene, expected)
-                .map_err(|what| TestCaseError::fail(format!("{what}: {text} {asked:?} {scene:?}")))?;
+        for (caller, asked, context) in tries {
+            let expected = independently(&text, &schema, &caller, &asked, &context) == Some(Decision::Allow);
+            agrees(&policy, Arc::new(caller), &asked, &context, expected)
+                .map_err(|what| TestCaseError::fail(format!("{what}: {text} {asked:?} {context:?}")))?;
             let count = if expected { &permitted } else { &denied };
             count.set(count.get() + 1);
         }
@@ -284,23 +284,23 @@ fn agrees(
     policy: &Policy,
     caller: Arc<Caller>,
     asked: &GeneratedRequest,
-    scene: &Scene,
+    context: &RequestContext,
     expected: bool,
 ) -> Result<(), &'static str> {
     let same = |found: bool, what| if found == expected { Ok(()) } else { Err(what) };
-    let request = request_of(asked, scene);
-    same(policy.permit(caller.clone(), request.clone(), scene).is_ok(), "permit")?;
-    let question = Question::of(&request, scene.now);
-    same(policy.allows(&caller, &question, scene), "allows")?;
-    same(policy.explain(&caller, &question, scene).verdict == ExplainedOutcome::Permitted, "explain")?;
+    let request = request_of(asked, context);
+    same(policy.permit(caller.clone(), request.clone(), context).is_ok(), "permit")?;
+    let question = Question::of(&request, context.now);
+    same(policy.allows(&caller, &question, context), "allows")?;
+    same(policy.explain(&caller, &question, context).verdict == ExplainedOutcome::Permitted, "explain")?;
     // Playback of a session is what opening it is, remembered or not.
     if let crate::kvs::Request::Call(call) = &request
         && let Some(session) = call.session()
     {
         let play = playback(session.clone(), crate::kvs::Resource::MasterPlaylist);
         for what in ["playback", "remembered playback"] {
-            let play = play(scene.stream.as_ref().unwrap().name.as_str());
-            same(policy.permit(caller.clone(), play, scene).is_ok(), what)?;
+            let play = play(context.stream.as_ref().unwrap().name.as_str());
+            same(policy.permit(caller.clone(), play, context).is_ok(), what)?;
         }
     }
     Ok(())
@@ -311,30 +311,31 @@ fn agrees(
 #[test]
 fn what_is_decided_without_facts_is_what_any_facts_would_decide() {
     let policies = prop::collection::vec(policy_text(), 1..5);
-    let tries = prop::collection::vec((any_caller(), asked(), any_scene()), 8);
+    let tries = prop::collection::vec((any_caller(), asked(), any_context()), 8);
     let (unknown, hopeless) = (Cell::new(0), Cell::new(0));
     let config = ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() };
     let agreed = TestRunner::new(config).run(&(policies, tries), |(policies, tries)| {
         let Some((policy, text)) = loaded(&policies) else { return Ok(()) };
         let (schema, _) = schema::build(&policy.config, &policy.attributes).unwrap();
-        for (caller, asked, scene) in tries {
-            let expected = independently(&text, &schema, &caller, &asked, &scene) == Some(Decision::Allow);
-            let mut blind = scene.clone();
+        for (caller, asked, context) in tries {
+            let expected = independently(&text, &schema, &caller, &asked, &context) == Some(Decision::Allow);
+            let mut blind = context.clone();
             let facts = blind.stream.as_mut().unwrap();
             (facts.tags, facts.arn, facts.account) = (None, None, None);
-            let (caller, request) = (Arc::new(caller), request_of(&asked, &scene));
+            let (caller, request) = (Arc::new(caller), request_of(&asked, &context));
             let refused = policy.is_denied_whatever_the_facts(&caller, &request, &blind);
-            let listed =
-                |scene: &Scene| policy.allows(&caller, &Question::about(Operation::ListStreams), scene);
-            prop_assert!(!listed(&blind) || listed(&scene), "{} {:?}", text, scene);
+            let listed = |context: &RequestContext| {
+                policy.allows(&caller, &Question::about(Operation::ListStreams), context)
+            };
+            prop_assert!(!listed(&blind) || listed(&context), "{} {:?}", text, context);
             match policy.permit(caller, request, &blind) {
-                Ok(_) => prop_assert!(expected && !refused, "{} {:?} {:?}", text, asked, scene),
+                Ok(_) => prop_assert!(expected && !refused, "{} {:?} {:?}", text, asked, context),
                 Err(denied) if matches!(denied.reason(), Reason::Unknown(_)) => {
                     prop_assert!(!refused);
                     unknown.set(unknown.get() + 1);
                 }
                 Err(_) => {
-                    prop_assert!(!expected && refused, "{} {:?} {:?}", text, asked, scene);
+                    prop_assert!(!expected && refused, "{} {:?} {:?}", text, asked, context);
                     hopeless.set(hopeless.get() + usize::from(policy.reads() != Reads::default()));
                 }
             }
@@ -348,20 +349,20 @@ fn what_is_decided_without_facts_is_what_any_facts_would_decide() {
 #[test]
 fn leaving_out_what_no_policy_reads_and_remembering_the_rest_changes_no_decision_and_no_reason() {
     let policies = prop::collection::vec(policy_text(), 1..5);
-    let tries = prop::collection::vec((any_caller(), asked(), any_scene()), 8);
+    let tries = prop::collection::vec((any_caller(), asked(), any_context()), 8);
     let trimmed = Cell::new(0);
     let config = ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() };
     let same = TestRunner::new(config).run(&(policies, tries), |(policies, tries)| {
         let Some((policy, text)) = loaded(&policies) else { return Ok(()) };
         let whole = loaded(&policies).unwrap().0.with_whole_context();
-        for (caller, asked, scene) in tries {
-            let request = request_of(&asked, &scene);
-            let (question, caller) = (Question::of(&request, scene.now), Arc::new(caller));
-            let other = whole.judge(&caller, &question, &scene);
+        for (caller, asked, context) in tries {
+            let request = request_of(&asked, &context);
+            let (question, caller) = (Question::of(&request, context.now), Arc::new(caller));
+            let other = whole.judge(&caller, &question, &context);
             for _ in 0..2 {
                 // The decision, the policies that made it, and what failed.
-                let one = policy.judge(&caller, &question, &scene);
-                prop_assert_eq!(&one, &other, "{} {:?} {:?}", text, asked, scene);
+                let one = policy.judge(&caller, &question, &context);
+                prop_assert_eq!(&one, &other, "{} {:?} {:?}", text, asked, context);
             }
             trimmed.set(trimmed.get() + usize::from(!text.contains("context.now")));
         }

@@ -4,7 +4,7 @@
 use super::harness::*;
 use crate::caller::{Attribute, Caller};
 use crate::kvs::{Call, Operation, Request, Timestamp};
-use crate::policy::{AttributeType, Attributes, Config, Policy, Question, Scene};
+use crate::policy::{AttributeType, Attributes, Config, Policy, Question, RequestContext};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,22 +55,22 @@ fn recipe(heading: &str) -> Policy {
 struct Try<'a> {
     policy: &'a Policy,
     caller: Caller,
-    scene: Scene,
+    context: RequestContext,
 }
 
 fn given<'a>(policy: &'a Policy, group: &str) -> Try<'a> {
     let caller = Caller::clone(&caller("alice", &[group]));
-    let scene = Scene { source_ip: "10.20.0.1".parse().unwrap(), ..scene("any") };
-    Try { policy, caller, scene }.at("2026-01-01T12:00:00Z")
+    let context = RequestContext { source_ip: "10.20.0.1".parse().unwrap(), ..context("any") };
+    Try { policy, caller, context }.at("2026-01-01T12:00:00Z")
 }
 
 impl Try<'_> {
     fn at(mut self, time: &str) -> Self {
-        self.scene.now = Timestamp::parse(time).unwrap();
+        self.context.now = Timestamp::parse(time).unwrap();
         self
     }
     fn from(mut self, ip: &str) -> Self {
-        self.scene.source_ip = ip.parse().unwrap();
+        self.context.source_ip = ip.parse().unwrap();
         self
     }
     fn with(mut self, claim: &str, value: Attribute) -> Self {
@@ -83,25 +83,25 @@ impl Try<'_> {
     }
     fn tagged(mut self, pairs: &[(&str, &str)]) -> Self {
         let tags = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        self.scene.stream.as_mut().unwrap().tags = Some(tags);
+        self.context.stream.as_mut().unwrap().tags = Some(tags);
         self
     }
     fn asks(&self, request: Request) -> bool {
-        let mut scene = self.scene.clone();
-        scene.stream.as_mut().unwrap().name = request.stream().unwrap().name().clone();
-        self.policy.permit(Arc::new(self.caller.clone()), request, &scene).is_ok()
+        let mut context = self.context.clone();
+        context.stream.as_mut().unwrap().name = request.stream().unwrap().name().clone();
+        self.policy.permit(Arc::new(self.caller.clone()), request, &context).is_ok()
     }
     fn live(&self, stream: &str) -> bool {
         self.asks(live()(stream))
     }
     fn describe(&self, stream: &str) -> bool {
         let listed = {
-            let mut scene = self.scene.clone();
-            scene.stream.as_mut().unwrap().name = describe()(stream).stream().unwrap().name().clone();
+            let mut context = self.context.clone();
+            context.stream.as_mut().unwrap().name = describe()(stream).stream().unwrap().name().clone();
             self.policy.allows(
                 &Arc::new(self.caller.clone()),
                 &Question::about(Operation::ListStreams),
-                &scene,
+                &context,
             )
         };
         assert_eq!(self.asks(describe()(stream)), listed, "what may be described is listed");
@@ -115,14 +115,14 @@ impl Try<'_> {
         self.range(Operation::GetClip, "ClipFragmentSelector", stream, start, end)
     }
     fn range(&self, operation: Operation, selector: &str, stream: &str, start: u64, end: u64) -> bool {
-        let ago = |seconds| self.scene.now.minus(Duration::from_secs(seconds)).millis() / 1000;
+        let ago = |seconds| self.context.now.minus(Duration::from_secs(seconds)).millis() / 1000;
         let mode = if selector.starts_with("HLS") { r#""PlaybackMode":"ON_DEMAND","# } else { "" };
         let body = format!(
             r#"{{"StreamName":"{stream}",{mode}"{selector}":{{"FragmentSelectorType":"SERVER_TIMESTAMP","TimestampRange":{{"StartTimestamp":{},"EndTimestamp":{}}}}}}}"#,
             ago(start),
             ago(end)
         );
-        self.asks(Request::Call(Call::read(operation, body.as_bytes(), self.scene.now).unwrap()))
+        self.asks(Request::Call(Call::read(operation, body.as_bytes(), self.context.now).unwrap()))
     }
 }
 

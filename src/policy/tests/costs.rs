@@ -31,25 +31,25 @@ fn microseconds(mut call: impl FnMut()) -> f64 {
 #[test]
 #[ignore = "measures; run it on a release build"]
 fn costs() {
-    let (caller, scene) = (caller("alice", &["group-1", "staff", "everybody"]), scene("lobby-1"));
+    let (caller, context) = (caller("alice", &["group-1", "staff", "everybody"]), context("lobby-1"));
     for count in [10, 50, 200] {
         let policy = policies(count);
         let question = Question::of(&live()("lobby-1"), NOW);
         let operation = question.operation;
         let ask = |policy: &Policy| {
             let book = policy.policies_of(operation);
-            let judgement = policy.ask_cedar(book, &caller, operation, &question, &scene);
+            let judgement = policy.ask_cedar(book, &caller, operation, &question, &context);
             assert!(matches!(judgement, Ok(Judgement::Permitted(_))));
         };
         let whole = policies(count).with_whole_context();
         let all = microseconds(|| ask(&whole));
         let cold = microseconds(|| ask(&policy));
-        assert!(policy.allows(&caller, &question, &scene));
-        let same = microseconds(|| assert!(policy.allows(&caller, &question, &scene)));
+        assert!(policy.allows(&caller, &question, &context));
+        let same = microseconds(|| assert!(policy.allows(&caller, &question, &context)));
         let request = playback(live_session(), segment(&fragment_number(10)))("lobby-1");
         let playlist = playback(live_session(), Resource::MediaPlaylist { track: 1 })("lobby-1");
         let remembered = |request: &crate::kvs::Request| {
-            microseconds(|| assert!(policy.permit(caller.clone(), request.clone(), &scene).is_ok()))
+            microseconds(|| assert!(policy.permit(caller.clone(), request.clone(), &context).is_ok()))
         };
         let (segment, playlist) = (remembered(&request), remembered(&playlist));
         println!(

@@ -23,7 +23,7 @@ fn explanations_agree_with_decisions() {
             for stream in ["lobby-1", "vault-1", "yard"] {
                 let caller = caller(who, &[group]);
                 let question = Question::of(&ask(stream), NOW);
-                let explanation = policy.explain(&caller, &question, &scene(stream));
+                let explanation = policy.explain(&caller, &question, &context(stream));
                 let permitted = permits(&policy, &caller, ask(stream), stream);
                 assert_eq!(explanation.verdict == ExplainedOutcome::Permitted, permitted);
                 if permitted {
@@ -41,7 +41,7 @@ fn explanations_agree_with_decisions() {
 fn the_nearest_permit_comes_first_and_its_failing_parts_name_what_they_read() {
     let policy = policy(POLICIES);
     let question = Question::of(&on_demand(7200, 60)("lobby-1"), NOW);
-    let explanation = policy.explain(&caller("alice", &["guards"]), &question, &scene("lobby-1"));
+    let explanation = policy.explain(&caller("alice", &["guards"]), &question, &context("lobby-1"));
     let nearest = &explanation.nearest[0];
     assert_eq!((nearest.policy.id.as_str(), nearest.policy.line), ("guards see the lobby", 1));
     let failing: Vec<_> = nearest.parts.iter().filter(|part| part.holds == Ok(false)).collect();

@@ -5,7 +5,7 @@ use crate::kvs::{
     Call, Container, DiscontinuityMode, FragmentNumber, Operation, PlaybackMode, Protocol, Request, Resource,
     SelectorType, SessionParameters, StreamName, StreamRef, Timestamp,
 };
-use crate::policy::{AttributeType, Attributes, Config, Policy, Scene, StreamFacts};
+use crate::policy::{AttributeType, Attributes, Config, Policy, RequestContext, StreamFacts};
 use crate::setting::Mistake;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,12 +57,12 @@ pub fn facts(stream: &str) -> StreamFacts {
     }
 }
 
-pub fn scene(stream: &str) -> Scene {
-    Scene { now: NOW, source_ip: "10.0.0.1".parse().unwrap(), stream: Some(facts(stream)) }
+pub fn context(stream: &str) -> RequestContext {
+    RequestContext { now: NOW, source_ip: "10.0.0.1".parse().unwrap(), stream: Some(facts(stream)) }
 }
 
 pub fn permits(policy: &Policy, caller: &Arc<Caller>, request: Request, stream: &str) -> bool {
-    policy.permit(caller.clone(), request, &scene(stream)).is_ok()
+    policy.permit(caller.clone(), request, &context(stream)).is_ok()
 }
 
 pub fn request(operation: Operation, body: &str) -> Request {

@@ -47,7 +47,7 @@ fn nothing_is_allowed_without_a_permit_and_a_forbid_wins() {
         "permit (principal, action, resource);\n@id(\"no 'vault'\")\nforbid (principal, action, resource) when { resource.name like \"vault-*\" };",
     );
     assert!(permits(&both, &alice, live()("lobby-1"), "lobby-1"));
-    let denied = both.permit(alice, live()("vault-1"), &scene("vault-1")).unwrap_err();
+    let denied = both.permit(alice, live()("vault-1"), &context("vault-1")).unwrap_err();
     assert_eq!(denied.reason().policies()[0].as_ref(), "no 'vault' (test.cedar:2)");
     let said = denied.to_string();
     assert_eq!(said, "not authorized to perform kinesisvideo:GetHLSStreamingSessionURL on stream vault-1");
@@ -61,7 +61,7 @@ fn a_permission_that_reads_the_clock_tells_when_it_ends() {
         permit (principal in Group::"guards", action, resource);"#,
     );
     let watch = Question::about(Operation::GetHlsStreamingSessionUrl);
-    let ends = |groups: &[&str]| night.ends(&caller("alice", groups), &watch, &scene("lobby-1"));
+    let ends = |groups: &[&str]| night.ends(&caller("alice", groups), &watch, &context("lobby-1"));
     assert_eq!(ends(&["night-shift"]).unwrap().to_string(), "2026-01-01T05:00:00.000Z");
     assert_eq!(ends(&["night-shift", "guards"]), None);
     assert_eq!(ends(&["visitors"]), None);
@@ -70,7 +70,7 @@ fn a_permission_that_reads_the_clock_tells_when_it_ends() {
 #[test]
 fn a_permit_names_the_policies_behind_it_with_their_lines() {
     let policy = policy(&format!("// one\n\n{DESIGN}\n@id(\"all\") permit (principal, action, resource);"));
-    let permit = policy.permit(caller("a", &["guards"]), live()("lobby-1"), &scene("lobby-1")).unwrap();
+    let permit = policy.permit(caller("a", &["guards"]), live()("lobby-1"), &context("lobby-1")).unwrap();
     let by: Vec<&str> = permit.decided_by().iter().map(|label| &**label).collect();
     assert_eq!(by, ["all (test.cedar:5)", "test#1 (test.cedar:3)"]);
     assert_eq!(permit.stream().unwrap().name().as_str(), "lobby-1");
@@ -120,7 +120,7 @@ fn every_mistake_has_its_place_and_says_what_to_write() {
     ] {
         let mistakes = load(text).err().unwrap_or_default();
         assert_eq!(mistakes.len(), 1, "{text}: {mistakes:?}");
-        let crate::setting::Place::File { line, column, path } = &mistakes[0].place else {
+        let crate::setting::MistakePlace::File { line, column, path } = &mistakes[0].place else {
             panic!("{mistakes:?}")
         };
         assert_eq!((*line, *column), place, "{text}: {mistakes:?}");
@@ -138,7 +138,7 @@ fn an_error_while_deciding_is_a_denial_even_beside_a_permit() {
     );
     let alice = caller("alice", &[]);
     assert!(permits(&policy, &alice, live()("lobby-1"), "lobby-1"), "0 does not overflow");
-    let denied = policy.permit(alice, clip(60, 0)("lobby-1"), &scene("lobby-1")).unwrap_err();
+    let denied = policy.permit(alice, clip(60, 0)("lobby-1"), &context("lobby-1")).unwrap_err();
     assert_eq!(denied.reason().as_str(), "policy_failed");
     assert!(denied.reason().policies()[0].starts_with("test#2 (test.cedar:2): "), "{:?}", denied.reason());
 }
@@ -165,16 +165,21 @@ fn a_policy_that_reads_a_fact_is_not_decided_without_it() {
     );
     assert_eq!(policy.reads(), Reads { tags: true, ..Reads::default() });
     let alice = caller("alice", &[]);
-    let mut scene = scene("lobby-1");
-    let reason = |scene: &Scene| {
-        policy.permit(alice.clone(), clip(60, 0)("lobby-1"), scene).map_err(|denied| denied.reason().as_str())
+    let mut context = context("lobby-1");
+    let reason = |context: &RequestContext| {
+        policy
+            .permit(alice.clone(), clip(60, 0)("lobby-1"), context)
+            .map_err(|denied| denied.reason().as_str())
     };
-    assert_eq!(reason(&scene).unwrap_err(), "unknown_fact");
-    assert!(policy.permit(alice.clone(), live()("lobby-1"), &scene).is_ok(), "no policy for View reads tags");
+    assert_eq!(reason(&context).unwrap_err(), "unknown_fact");
+    assert!(
+        policy.permit(alice.clone(), live()("lobby-1"), &context).is_ok(),
+        "no policy for View reads tags"
+    );
     let mut tag = |pairs: &[(&str, &str)]| {
         let tags = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        scene.stream.as_mut().unwrap().tags = Some(tags);
-        reason(&scene)
+        context.stream.as_mut().unwrap().tags = Some(tags);
+        reason(&context)
     };
     assert!(tag(&[]).is_ok());
     assert!(tag(&[("site", "y")]).is_ok());
@@ -216,34 +221,36 @@ fn a_list_shows_what_may_be_described_and_heeds_who_forbids_listing() {
     );
     let listed = |who: &str, group: &str, stream: &str| {
         let question = Question::about(Operation::ListStreams);
-        policy.allows(&caller(who, &[group]), &question, &scene(stream))
+        policy.allows(&caller(who, &[group]), &question, &context(stream))
     };
     assert!(listed("alice", "guards", "lobby-1"));
     assert!(!listed("alice", "guards", "vault-1"));
     assert!(!listed("alice", "viewers", "lobby-1"));
     assert!(!listed("eve", "guards", "lobby-1"));
     let call = request(Operation::ListStreams, "{}");
-    assert!(policy.permit(caller("nobody", &[]), call, &Scene { stream: None, ..scene("x") }).is_ok());
+    assert!(
+        policy.permit(caller("nobody", &[]), call, &RequestContext { stream: None, ..context("x") }).is_ok()
+    );
 }
 
 #[test]
 fn facts_of_another_stream_decide_nothing() {
     let policy = policy("permit (principal, action, resource in StreamSet::\"lobby\");");
     let alice = caller("alice", &[]);
-    let denied = policy.permit(alice.clone(), live()("vault-1"), &scene("lobby-1")).unwrap_err();
+    let denied = policy.permit(alice.clone(), live()("vault-1"), &context("lobby-1")).unwrap_err();
     assert_eq!(denied.reason(), &Reason::OtherStream);
     let body = r#"{"StreamARN":"arn:aws:kinesisvideo:us-east-1:111122223333:stream/lobby-1/1720751492346"}"#;
     let by_arn = request(Operation::DescribeStream, body);
     assert_eq!(
-        policy.permit(alice.clone(), by_arn.clone(), &scene("lobby-1")).unwrap_err().reason().as_str(),
+        policy.permit(alice.clone(), by_arn.clone(), &context("lobby-1")).unwrap_err().reason().as_str(),
         "other_stream"
     );
-    let mut there = scene("lobby-1");
+    let mut there = context("lobby-1");
     there.stream.as_mut().unwrap().region = "us-east-1".into();
     assert!(policy.permit(alice.clone(), by_arn.clone(), &there).is_ok());
     there.stream.as_mut().unwrap().account = Some("444455556666".into());
     assert!(policy.permit(alice.clone(), by_arn, &there).is_err());
-    let nothing = Scene { stream: None, ..there };
+    let nothing = RequestContext { stream: None, ..there };
     assert!(policy.permit(alice, live()("lobby-1"), &nothing).is_err());
 }
 
@@ -282,13 +289,13 @@ fn playback_is_decided_for_the_moment_of_each_request() {
     let policy = policy("permit (principal, action, resource) when { context.start_age <= 86400 };");
     let alice = caller("alice", &["guards"]);
     let ask = |after: u64, who: &std::sync::Arc<crate::caller::Caller>| {
-        let mut scene = scene("lobby-1");
-        scene.now = scene.now.plus(std::time::Duration::from_secs(after));
+        let mut context = context("lobby-1");
+        context.now = context.now.plus(std::time::Duration::from_secs(after));
         policy
             .permit(
                 who.clone(),
                 playback(session(86_398, 86_000), crate::kvs::Resource::MasterPlaylist)("lobby-1"),
-                &scene,
+                &context,
             )
             .is_ok()
     };
@@ -315,10 +322,10 @@ fn addresses_and_times_are_what_policies_compare() {
     );
     let alice = caller("alice", &[]);
     let at = |ip: &str, time: &str| {
-        let mut scene = scene("lobby-1");
-        scene.source_ip = ip.parse().unwrap();
-        scene.now = crate::kvs::Timestamp::parse(time).unwrap();
-        policy.permit(alice.clone(), live()("lobby-1"), &scene).is_ok()
+        let mut context = context("lobby-1");
+        context.source_ip = ip.parse().unwrap();
+        context.now = crate::kvs::Timestamp::parse(time).unwrap();
+        policy.permit(alice.clone(), live()("lobby-1"), &context).is_ok()
     };
     assert!(at("10.1.2.3", "2026-01-01T22:00:00Z"));
     assert!(at("::ffff:10.1.2.3", "2026-01-01T23:59:59.999Z"));
