@@ -4,7 +4,7 @@ use super::persistent::{Calls, Persistent, Prepared, key_client};
 use crate::archive::Archive;
 use crate::config::{Config, ConfigSource, InvalidConfig};
 use crate::gateway::{self, Console, ConsoleFile, Cors, Gateway, Recorder};
-use crate::identity::{self, Identity, Sources};
+use crate::identity::{self, Identity, TokenPlaces};
 use crate::net::client::Limits;
 use crate::playback::Keys;
 use crate::policy::{AttributeType, Attributes, Policy};
@@ -69,7 +69,7 @@ pub async fn gateway(
     let (cache, batches) = (persistent.cache.clone(), persistent.batches.clone());
     let gateway = Gateway::new(gateway::GatewayParts {
         identity,
-        sources: Sources::new(&config.identity),
+        sources: TokenPlaces::new(&config.identity),
         policy: Arc::new(policy),
         keys: Arc::new(keys),
         playback: config.playback.clone(),

@@ -5,7 +5,7 @@ use super::authenticated::Authenticated;
 use super::error::Error;
 use super::record::Record;
 use super::route::Route;
-use crate::identity::{Credential, Identity, Sources};
+use crate::identity::{Credential, Identity, TokenPlaces};
 use crate::kvs::Timestamp;
 use crate::playback::{self, Binding, Keys, OpenedCapabilities};
 use crate::policy::Policy;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 /// Verifies tokens and opens capabilities.
 pub(super) struct Authenticator {
     pub(super) identity: Arc<Identity>,
-    pub(super) sources: Sources,
+    pub(super) sources: TokenPlaces,
     pub(super) keys: Arc<Keys>,
     pub(super) opened: OpenedCapabilities,
     pub(super) policy: Arc<Policy>,

@@ -44,7 +44,7 @@ pub use record::Record;
 pub use recorder::{Incoming, Recorder};
 
 use crate::archive::Archive;
-use crate::identity::{Identity, Sources};
+use crate::identity::{Identity, TokenPlaces};
 use crate::net::listener::{Limits, Peer};
 use crate::playback::{self, Keys, OpenedCapabilities};
 use crate::policy::Policy;
@@ -83,7 +83,7 @@ pub struct GatewayParts {
     /// Verifies tokens.
     pub identity: Arc<Identity>,
     /// Where a token may stand in a request.
-    pub sources: Sources,
+    pub sources: TokenPlaces,
     /// Decides.
     pub policy: Arc<Policy>,
     /// Seals and opens capabilities and page tokens.

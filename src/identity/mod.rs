@@ -1,6 +1,6 @@
 //! Who is asking: finds the one token of a request and verifies it.
 //!
-//! `Sources::credential` finds it, `Identity::verify` makes a `Caller` of it. Verifying is a straight line:
+//! `TokenPlaces::credential` finds it, `Identity::verify` makes a `Caller` of it. Verifying is a straight line:
 //! take the token apart (`token`), pick the issuer by its unverified `iss`, check that the algorithm is
 //! allowed, find the key (`keys`, kept current by `jwks`), check the signature, check the claims (`claims`),
 //! keep the result (`verified_tokens`). Before the signature is checked, a token can only be refused. What
@@ -16,8 +16,8 @@ mod jwks_source;
 mod keys;
 mod metrics;
 pub mod mint;
-mod source;
 mod token;
+mod token_places;
 mod verified_tokens;
 
 pub use algorithm::Algorithm;
@@ -27,7 +27,7 @@ pub use error::{Error, Reason};
 pub use jwks::Fetch;
 pub use jwks_source::JwksSource;
 pub use metrics::Metrics;
-pub use source::{Credential, Place, Sources, Token};
+pub use token_places::{Credential, Token, TokenPlace, TokenPlaces};
 
 use crate::base::digest::Digest;
 use crate::base::file_watch::FileWatch;

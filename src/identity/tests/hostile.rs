@@ -386,7 +386,7 @@ async fn a_padded_token_is_verified_as_it_was_signed_and_only_from_a_proxy() {
     let signature = world.ec.signature(Algorithm::ES256, signed.as_bytes()).unwrap();
     let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
     let token = format!("{signed}.{}", URL_SAFE.encode(signature));
-    let sources = Sources::new(&Config { headers: vec!["X-Amzn-Oidc-Data".into()], ..Config::default() });
+    let sources = TokenPlaces::new(&Config { headers: vec!["X-Amzn-Oidc-Data".into()], ..Config::default() });
     let headers = |name: &'static str, value: String| {
         http::HeaderMap::from_iter([(http::HeaderName::from_static(name), value.parse().unwrap())])
     };

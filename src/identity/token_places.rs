@@ -30,7 +30,7 @@ pub enum Credential<'a> {
 #[derive(Clone, Copy)]
 pub struct Token<'a> {
     bytes: &'a [u8],
-    place: Place<'a>,
+    place: TokenPlace<'a>,
 }
 
 impl<'a> Token<'a> {
@@ -40,7 +40,7 @@ impl<'a> Token<'a> {
     /// `Refused` as malformed: there is what cannot be a token.
     pub fn text(self) -> Result<&'a str, Error> {
         // `=` belongs only to what the load balancer sets: it pads its segments.
-        let (place, padded) = (self.place, matches!(self.place, Place::Header(_)));
+        let (place, padded) = (self.place, matches!(self.place, TokenPlace::Header(_)));
         // Without a branch per byte, sixteen are looked at together.
         let fits = |b: u8| {
             b.is_ascii_alphanumeric() | (b == b'-') | (b == b'_') | (b == b'.') | ((b == b'=') & padded)
@@ -54,7 +54,7 @@ impl<'a> Token<'a> {
 
     /// Where it was found.
     #[must_use]
-    pub fn place(self) -> Place<'a> {
+    pub fn place(self) -> TokenPlace<'a> {
         self.place
     }
 }
@@ -67,7 +67,7 @@ impl fmt::Debug for Token<'_> {
 
 /// Where a token was found. `Display` gives its usual name; the order is that of error messages.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Place<'a> {
+pub enum TokenPlace<'a> {
     /// `Authorization: Bearer`.
     Bearer,
     /// `X-Amz-Security-Token`: the session token of an AWS SDK.
@@ -78,7 +78,7 @@ pub enum Place<'a> {
     Cookie(&'a str),
 }
 
-impl fmt::Display for Place<'_> {
+impl fmt::Display for TokenPlace<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bearer => f.write_str("Authorization: Bearer"),
@@ -91,7 +91,7 @@ impl fmt::Display for Place<'_> {
 
 /// The places where a token may be, from the settings.
 #[derive(Clone, Debug)]
-pub struct Sources {
+pub struct TokenPlaces {
     headers: Vec<(HeaderName, String)>,
     cookie: Option<String>,
     limit: usize,
@@ -100,7 +100,7 @@ pub struct Sources {
 static SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 const CAPABILITY: &str = "a playback capability in the path";
 
-impl Sources {
+impl TokenPlaces {
     /// From settings that were checked; a header name that is none is left out.
     #[must_use]
     pub fn new(config: &Config) -> Self {
@@ -129,7 +129,7 @@ impl Sources {
             if *name == AUTHORIZATION {
                 signed |= found.authorization(value);
             } else if *name == SECURITY_TOKEN {
-                found.add(Place::SecurityToken, value);
+                found.add(TokenPlace::SecurityToken, value);
             } else if !capability_in_path {
                 self.automatic(name, value, &mut found);
             }
@@ -148,7 +148,7 @@ impl Sources {
     /// Looks at what a browser or an access proxy adds by itself.
     fn automatic<'a>(&'a self, name: &HeaderName, value: &'a [u8], found: &mut Found<'a>) {
         for (_, shown) in self.headers.iter().filter(|(header, _)| header == name) {
-            found.add(Place::Header(shown), value);
+            found.add(TokenPlace::Header(shown), value);
         }
         if let Some(cookie) = self.cookie.as_ref().filter(|_| *name == COOKIE) {
             found.cookies(value, cookie);
@@ -159,11 +159,11 @@ impl Sources {
     #[must_use]
     pub fn explain(&self) -> String {
         let mut places = vec![
-            Place::Bearer.to_string(),
-            format!("{} (the session token of an AWS SDK)", Place::SecurityToken),
+            TokenPlace::Bearer.to_string(),
+            format!("{} (the session token of an AWS SDK)", TokenPlace::SecurityToken),
         ];
         places.extend(self.headers.iter().map(|(_, name)| name.clone()));
-        places.extend(self.cookie.iter().map(|name| Place::Cookie(name).to_string()));
+        places.extend(self.cookie.iter().map(|name| TokenPlace::Cookie(name).to_string()));
         places.join(", ")
     }
 
@@ -180,10 +180,10 @@ impl Sources {
         if !found.more.is_empty() {
             return Err(Error::Several { found: found.places(), advice: ADVICE });
         }
-        if matches!(place, Place::Cookie(_)) && !is_same_site(method, headers) {
+        if matches!(place, TokenPlace::Cookie(_)) && !is_same_site(method, headers) {
             return Err(Error::Missing { hint: COOKIE_HINT });
         }
-        if place == Place::SecurityToken && !signed {
+        if place == TokenPlace::SecurityToken && !signed {
             return Err(Error::Missing { hint: UNSIGNED_HINT });
         }
         if bytes.len() > self.limit {
@@ -216,12 +216,12 @@ const UNSIGNED_HINT: &str = "X-Amz-Security-Token counts only beside \
 /// What was found, and where. Nearly always one, for which nothing is allocated.
 #[derive(Default)]
 struct Found<'a> {
-    first: Option<(Place<'a>, &'a [u8])>,
-    more: Vec<(Place<'a>, &'a [u8])>,
+    first: Option<(TokenPlace<'a>, &'a [u8])>,
+    more: Vec<(TokenPlace<'a>, &'a [u8])>,
 }
 
 impl<'a> Found<'a> {
-    fn add(&mut self, place: Place<'a>, value: &'a [u8]) {
+    fn add(&mut self, place: TokenPlace<'a>, value: &'a [u8]) {
         let value = value.trim_ascii();
         // Access proxies set an empty header for a caller they do not know.
         if !value.is_empty() {
@@ -229,7 +229,7 @@ impl<'a> Found<'a> {
         }
     }
 
-    fn push(&mut self, place: Place<'a>, value: &'a [u8]) {
+    fn push(&mut self, place: TokenPlace<'a>, value: &'a [u8]) {
         match self.first {
             None => self.first = Some((place, value)),
             Some(_) => self.more.push((place, value)),
@@ -243,7 +243,7 @@ impl<'a> Found<'a> {
         let (scheme, rest) = value.split_at(end);
         if scheme.eq_ignore_ascii_case(b"Bearer") {
             // Also when nothing follows: that is a broken credential, not an absent one.
-            self.push(Place::Bearer, rest.trim_ascii());
+            self.push(TokenPlace::Bearer, rest.trim_ascii());
         }
         scheme == b"AWS4-HMAC-SHA256"
     }
@@ -253,16 +253,16 @@ impl<'a> Found<'a> {
         for pair in header.split(|b| *b == b';') {
             let pair = pair.trim_ascii();
             if let Some(value) = pair.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"=")) {
-                self.add(Place::Cookie(name), value);
+                self.add(TokenPlace::Cookie(name), value);
             }
         }
     }
 
     fn places(&self) -> Vec<String> {
-        let mut places: Vec<Place<'_>> =
+        let mut places: Vec<TokenPlace<'_>> =
             self.first.iter().chain(&self.more).map(|(place, _)| *place).collect();
         places.sort();
-        places.iter().map(Place::to_string).collect()
+        places.iter().map(TokenPlace::to_string).collect()
     }
 }
 
@@ -273,8 +273,8 @@ mod tests {
     use http::HeaderValue;
     use proptest::prelude::*;
 
-    fn sources() -> Sources {
-        Sources::new(&Config {
+    fn sources() -> TokenPlaces {
+        TokenPlaces::new(&Config {
             headers: vec!["X-Amzn-Oidc-Data".into(), "Cf-Access-Jwt-Assertion".into()],
             cookie: Some("CF_Authorization".into()),
             max_token: ByteSize(1024),
