@@ -156,8 +156,8 @@ impl Upstream {
         })
     }
 
-    /// Makes a call about a stream. Its points are charged to the account of `on_behalf_of`, whose principal
-    /// waits for its turn where a quota is scarce. For ListStreams use [`Upstream::call_entry`].
+    /// Makes a call about a stream. Its points are charged to the account of `on_behalf_of`, whose
+    /// principal waits for its turn where a quota is scarce. For ListStreams use [`Upstream::call_entry`].
     ///
     /// # Errors
     /// As [`Error`] says. Nothing has been passed on then.

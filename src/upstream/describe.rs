@@ -37,8 +37,9 @@ impl Upstream {
         inner.descriptions.streams.get(key, validity, work).await
     }
 
-    /// The same to decide by: not much older than `describe_ttl`, whether KVS answers or not. `on_behalf_of`
-    /// is called only if KVS must be; without a party to call it for, the answer is [`Error::Busy`].
+    /// The same to decide by: not much older than `describe_ttl`, whether KVS answers or not.
+    /// `on_behalf_of` is called only if KVS must be; without a party to call it for, the answer is
+    /// [`Error::Busy`].
     ///
     /// # Errors
     /// KVS's.

@@ -1,4 +1,4 @@
-//! ConnectionSlots that are held for a while, such as a stream's five media connections, and waited for in
+//! Slots that are held for a while, such as a stream's five media connections, and waited for in
 //! fair turns.
 
 use super::fair::Turns;
