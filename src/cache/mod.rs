@@ -244,7 +244,9 @@ impl FillError<Untyped> {
             Self::Broken(broken) => FillError::Broken(broken),
             Self::Fetch(failure) => match Arc::clone(&failure.0).downcast() {
                 Ok(error) => FillError::Fetch(error),
-                Err(_) => FillError::Broken(Broken::Refused("the fetch failed for somebody else".into())),
+                Err(_) => FillError::Broken(Broken::Refused(
+                    "the shared fetch failed with another error type".into(),
+                )),
             },
         }
     }

@@ -46,7 +46,13 @@ impl Authorizer {
         let allowance = self.callers.of(authenticated.caller(), &self.rates);
         let mut context = context(located.as_ref(), record);
         let absent = self
-            .fetch_facts_if_needed(&mut context, located.as_ref(), &request, &allowance, authenticated.caller())
+            .fetch_facts_if_needed(
+                &mut context,
+                located.as_ref(),
+                &request,
+                &allowance,
+                authenticated.caller(),
+            )
             .await?;
         let judged = self.policy.permit(authenticated.caller().clone(), request, &context);
         let decided = self.decided(&authenticated, subject, located.as_ref());

@@ -188,12 +188,12 @@ fn of_session(error: &sessions::Error) -> ErrorResponse {
         E::Gone => response(StatusCode::NOT_FOUND, NOT_FOUND, error.to_string()),
         E::Slow(_) => response(StatusCode::GATEWAY_TIMEOUT, UNAVAILABLE, error.to_string()),
         E::TooLong(_) => response(StatusCode::BAD_REQUEST, INVALID, error.to_string()),
-        E::Unsteady => ErrorResponse {
+        E::EndsAtOnce => ErrorResponse {
             retry_after: Some(Duration::from_secs(2)),
             ..response(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, error.to_string())
         },
         E::Full => response(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, error.to_string()),
-        E::Strange(_) | E::Rewrite(_) | E::Upstream(_) | E::Broken(_) => response(
+        E::UnusablePlaylist(_) | E::Rewrite(_) | E::Upstream(_) | E::Broken(_) => response(
             StatusCode::BAD_GATEWAY,
             FAILURE,
             "KVS answered with a playlist that is not safe to pass on",

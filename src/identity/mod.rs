@@ -1,6 +1,7 @@
 //! Who is asking: finds the one token of a request and verifies it.
 //!
-//! `TokenPlaces::credential` finds it, `Identity::verify` makes a `Caller` of it. Verifying is a straight line:
+//! `TokenPlaces::credential` finds it, `Identity::verify` makes a `Caller` of it. Verifying is a
+//! straight line:
 //! take the token apart (`token`), pick the issuer by its unverified `iss`, check that the algorithm is
 //! allowed, find the key (`keys`, kept current by `jwks`), check the signature, check the claims (`claims`),
 //! keep the result (`verified_tokens`). Before the signature is checked, a token can only be refused. What

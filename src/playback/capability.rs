@@ -374,7 +374,9 @@ pub(super) mod tests {
         }
 
         #[test]
-        fn any_bytes_are_read_or_refused_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn any_bytes_are_read_or_refused_without_panic(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200)
+        ) {
             let _ = Statement::from_bytes(&bytes);
             let _ = Statement::from_bytes(&[&[FORM], &bytes[..]].concat());
         }

@@ -232,7 +232,9 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_read_or_refused_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+        fn any_bytes_are_read_or_refused_without_panic(
+            bytes in proptest::collection::vec(any::<u8>(), 0..60)
+        ) {
             let _ = FieldReader(&bytes).texts();
             let _ = FieldReader(&bytes).text();
             let _ = FieldReader(&bytes).bytes();

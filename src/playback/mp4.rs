@@ -322,7 +322,8 @@ mod tests {
     proptest! {
         #[test]
         fn times_move_and_samples_stay_where_their_offset_leads(
-            time in 0..1_u64 << 32, long: bool, ticks in 0..1_u64 << 50, payload in prop::collection::vec(any::<u8>(), 1..40),
+            time in 0..1_u64 << 32, long: bool, ticks in 0..1_u64 << 50,
+            payload in prop::collection::vec(any::<u8>(), 1..40),
         ) {
             let before = fragment(time, long, &payload);
             prop_assert_eq!(super::time(&before[..head(&before).unwrap().unwrap()]), Ok(time));
@@ -335,7 +336,9 @@ mod tests {
         }
 
         #[test]
-        fn damage_is_refused_or_moved_without_panic(at: prop::sample::Index, byte: u8, cut: prop::sample::Index) {
+        fn damage_is_refused_or_moved_without_panic(
+            at: prop::sample::Index, byte: u8, cut: prop::sample::Index
+        ) {
             let mut bytes = fragment(9, false, b"payload");
             let at = at.index(bytes.len());
             bytes[at] = byte;

@@ -163,8 +163,8 @@ impl Policy {
         }
     }
 
-    /// True if the caller may. For [`Operation::ListStreams`] with a stream in the context: may the caller see
-    /// it in a list, which needs DescribeStream and no `forbid` of ListStreams.
+    /// True if the caller may. For [`Operation::ListStreams`] with a stream in the context: may the caller
+    /// see it in a list, which needs DescribeStream and no `forbid` of ListStreams.
     #[must_use]
     pub fn allows(&self, caller: &Arc<Caller>, question: &Question, context: &RequestContext) -> bool {
         matches!(self.judge(caller, question, context), Judgement::Permitted(_))

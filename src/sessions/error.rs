@@ -23,7 +23,7 @@ pub enum Error {
     Slow(Duration),
     /// KVS answered with something other than a playlist or manifest that can be kept continuous.
     #[error("{0}")]
-    Strange(&'static str),
+    UnusablePlaylist(&'static str),
     /// The range is longer than one playlist may be. The text states the bound.
     #[error("{0}")]
     TooLong(&'static str),
@@ -32,7 +32,7 @@ pub enum Error {
     Gone,
     /// KVS ends its sessions as soon as they are opened.
     #[error("KVS ends its playback sessions as soon as they are opened")]
-    Unsteady,
+    EndsAtOnce,
     /// `sessions.most` upstream sessions are open.
     #[error("too many playback sessions are open")]
     Full,
@@ -41,7 +41,7 @@ pub enum Error {
 /// What a failure says about the upstream session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Effect {
-    /// KVS no longer honours the session: another one must be opened.
+    /// KVS no longer accepts the session: another one must be opened.
     SessionLost,
     /// KVS has no media at the moment. A silent camera may come back.
     NoData,
@@ -114,14 +114,14 @@ pub(super) enum Unplayable {
     /// It is longer than one playlist may be.
     TooLong(&'static str),
     /// KVS's playlists cannot be joined.
-    Strange(&'static str),
+    UnusablePlaylist(&'static str),
 }
 
 impl From<Unplayable> for Error {
     fn from(unplayable: Unplayable) -> Self {
         match unplayable {
             Unplayable::TooLong(bound) => Self::TooLong(bound),
-            Unplayable::Strange(why) => Self::Strange(why),
+            Unplayable::UnusablePlaylist(why) => Self::UnusablePlaylist(why),
         }
     }
 }

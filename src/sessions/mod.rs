@@ -132,7 +132,7 @@ impl Sessions {
     /// [`Error`], if a playlist cannot be loaded. Manifests of DASH are not supported.
     pub async fn resources(&self, key: &SessionKey, now: Timestamp) -> Result<Vec<Resource>, Error> {
         if key.parameters.protocol != Protocol::Hls {
-            return Err(Error::Strange("what a session lists is only known of HLS"));
+            return Err(Error::UnusablePlaylist("what a session lists is only known of HLS"));
         }
         let session = self.0.session(key, now)?;
         let (mut resources, mut seen) = (Vec::new(), HashSet::new());

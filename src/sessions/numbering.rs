@@ -158,7 +158,9 @@ pub(super) mod tests {
 
     proptest! {
         #[test]
-        fn numbers_are_taken_apart_as_they_are_made(counter in 0..1_u64 << 60, millis in 1_500_000_000_000..4_000_000_000_000_u64, tail: u32) {
+        fn numbers_are_taken_apart_as_they_are_made(
+            counter in 0..1_u64 << 60, millis in 1_500_000_000_000..4_000_000_000_000_u64, tail: u32
+        ) {
             let number = fragment(counter, millis, tail);
             let parts = parts(&number).unwrap();
             prop_assert_eq!((parts.counter, parts.server_time.millis()), (counter, millis));

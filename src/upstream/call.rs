@@ -40,11 +40,11 @@ impl UpstreamState {
         request: &KvsRequest,
     ) -> Result<Answer, Error> {
         let deadline = Instant::now() + request.limits.whole;
-        let asking = Box::pin(self.until_answered(entry, request, deadline));
+        let asking = Box::pin(self.send_with_retries(entry, request, deadline));
         tokio::time::timeout_at(deadline, asking).await.unwrap_or(Err(Error::Timeout(request.limits.whole)))
     }
 
-    async fn until_answered(
+    async fn send_with_retries(
         self: &Arc<Self>,
         entry: &Arc<AwsEntry>,
         request: &KvsRequest,

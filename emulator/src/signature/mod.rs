@@ -90,7 +90,8 @@ fn verify_message(
         .ok_or_else(|| invalid("a signed header is missing from the request"))?;
     let to_sign = string_to_sign(&request, date, &authorization);
     let expected = sign(&key.secret, &authorization, &to_sign);
-    constant_time::verify_slices_are_equal(expected.as_bytes(), authorization.signature.as_bytes()).map_err(|_| {
+    let given = authorization.signature.as_bytes();
+    constant_time::verify_slices_are_equal(expected.as_bytes(), given).map_err(|_| {
         invalid(
             "The request signature we calculated does not match the signature you provided. Check your AWS \
              Secret Access Key and signing method. Consult the service documentation for details.",

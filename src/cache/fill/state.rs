@@ -209,7 +209,7 @@ impl FillState {
         if let Some(reader) = &mut self.readers[reader.0] {
             reader.informed = true;
         }
-        Some(opening.unwrap_or_else(|| Opening::Broken(Broken::Cut("nobody waits for it".into()))))
+        Some(opening.unwrap_or_else(|| Opening::Broken(Broken::Cut("no reader is left".into()))))
     }
 
     /// Moves a reader that has no bytes yet to where its range begins.

@@ -136,7 +136,8 @@ fn what_a_player_fetches(manifest: &str) -> Vec<String> {
 proptest! {
     #[test]
     fn a_manifest_damaged_byte_by_byte_never_passes_a_foreign_uri(
-        which in 0..2_usize, damage in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>(), 0..3), 1..6)
+        which in 0..2_usize,
+        damage in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>(), 0..3), 1..6)
     ) {
         let (_, before, _) = vectors().swap_remove(which);
         let mut bytes = before.into_bytes();

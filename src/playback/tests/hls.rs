@@ -133,7 +133,8 @@ fn ours(uri: &str) -> bool {
 proptest! {
     #[test]
     fn a_playlist_damaged_byte_by_byte_never_passes_a_foreign_uri(
-        which in 0..6_usize, damage in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>(), 0..3), 1..6)
+        which in 0..6_usize,
+        damage in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>(), 0..3), 1..6)
     ) {
         let (name, before, _) = vectors().swap_remove(which);
         let mut bytes = before.into_bytes();

@@ -84,7 +84,9 @@ proptest! {
     #[test]
     fn no_secret_leaves_wherever_it_is_planted(
         which: prop::sample::Index,
-        planted in prop::collection::vec((any::<prop::sample::Index>(), any::<bool>(), 0..11_u8, 0..4_u8), 1..5),
+        planted in prop::collection::vec(
+            (any::<prop::sample::Index>(), any::<bool>(), 0..11_u8, 0..4_u8), 1..5
+        ),
         cut in prop::option::weighted(0.2, any::<prop::sample::Index>()),
     ) {
         let answers = answers();

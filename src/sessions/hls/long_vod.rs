@@ -83,15 +83,18 @@ impl Plan {
 pub(in crate::sessions) fn join(parts: &[(Range, MediaPlaylist)]) -> Result<MediaPlaylist, Unplayable> {
     let listing =
         || parts.iter().map(|(_, playlist)| playlist).filter(|playlist| !playlist.segments.is_empty());
-    let first = listing().next().ok_or(Unplayable::Strange("KVS's playlists list nothing"))?;
+    let first = listing().next().ok_or(Unplayable::UnusablePlaylist("KVS's playlists list nothing"))?;
     let target = listing().map(|playlist| playlist.target).max().unwrap_or(first.target);
     let mut segments = Vec::new();
     for (part, playlist) in listing().enumerate() {
         for (at, segment) in playlist.segments.iter().enumerate() {
             let mut segment = segment.clone();
             segment.discontinuity |= part > 0 && at == 0;
-            segment.map =
-                segment.map.map(|map| address(part, map)).transpose().map_err(Unplayable::Strange)?;
+            segment.map = segment
+                .map
+                .map(|map| address(part, map))
+                .transpose()
+                .map_err(Unplayable::UnusablePlaylist)?;
             segments.push(segment);
         }
     }
@@ -192,7 +195,7 @@ mod tests {
         );
         let fragments = join(&load((at(0), at(100_100)), 1));
         assert!(matches!(fragments, Err(Unplayable::TooLong(bound)) if bound.contains("100,000")));
-        assert!(matches!(join(&[]), Err(Unplayable::Strange(_))));
+        assert!(matches!(join(&[]), Err(Unplayable::UnusablePlaylist(_))));
         assert_eq!(days((at(5), at(0))), Ok(vec![]));
     }
 

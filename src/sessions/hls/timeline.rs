@@ -119,9 +119,10 @@ impl Timeline {
         let mut fresh = state.first_unseen(&offered, playlist, now, self.window);
         let missed = state.may_have_missed(&offered);
         // With a discontinuity ahead of each fragment, one left out would make tracks disagree on the count.
-        let lets_go = !self.may_end && !self.always;
-        let mut away = lets_go && offered.get(fresh).is_some_and(|first| state.was_away(first, now));
-        if away || (lets_go && state.listed.is_empty()) {
+        let drops_old_fragments = !self.may_end && !self.always;
+        let mut away =
+            drops_old_fragments && offered.get(fresh).is_some_and(|first| state.was_away(first, now));
+        if away || (drops_old_fragments && state.listed.is_empty()) {
             // This way tracks agree, and a process that starts after a camera's absence lists no more than
             // the one before it.
             let after_absence = after_last_absence(&offered, state.target);

@@ -158,11 +158,11 @@ impl SharedSession {
     ) -> Result<Published, Error> {
         let (text, listed, target, fixed) = match (resource, answer) {
             (Resource::MediaPlaylist { track }, Rewritten::Playlist(answer)) if self.key.is_live() => {
-                let listed = answer.media.map_err(Error::Strange)?;
+                let listed = answer.media.map_err(Error::UnusablePlaylist)?;
                 let mut state = lock(&self.state);
                 let now = state.now();
                 let merged = state.hls.merge(*track, session.generation, &listed, now);
-                let merged = merged.map_err(Error::Strange)?;
+                let merged = merged.map_err(Error::UnusablePlaylist)?;
                 let text = merged.render(self.key.parameters.show_timestamps);
                 (text, merged.resources(), Duration::from_secs(merged.target), merged.ended)
             }
@@ -213,7 +213,7 @@ impl SharedSession {
                 state.pass_manifest = true;
                 Ok((text, UNREAD_TARGET, false))
             }
-            Err(strange) => Err(Error::Strange(strange)),
+            Err(strange) => Err(Error::UnusablePlaylist(strange)),
         }
     }
 

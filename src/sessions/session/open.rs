@@ -20,7 +20,7 @@ enum Why {
     Needed,
     /// Ahead of the end of the one that is open.
     Renewal,
-    /// KVS no longer honours the one that is open.
+    /// KVS no longer accepts the one that is open.
     Lost,
 }
 
@@ -38,7 +38,7 @@ impl SharedSession {
         self.session_other_than(None, Why::Needed).await
     }
 
-    /// A session in the place of one that KVS no longer honours.
+    /// A session in the place of one that KVS no longer accepts.
     pub(super) async fn replace(
         self: &Arc<Self>,
         lost: &UpstreamSession,
@@ -97,7 +97,7 @@ impl SharedSession {
                 return Err(error.clone());
             }
             if why == Why::Lost && !state.reopening.allows(Instant::now()) {
-                return Err(Error::Unsteady);
+                return Err(Error::EndsAtOnce);
             }
             (self.key.upstream(state.reached(&self.key), state.now()), state.active.is_some())
         };

@@ -138,7 +138,7 @@ impl SharedSession {
                 break;
             }
             let (_, Rewritten::Playlist(answer), _) = answer? else { return Err(NOT_HLS) };
-            let playlist = answer.media.map_err(Error::Strange)?;
+            let playlist = answer.media.map_err(Error::UnusablePlaylist)?;
             next = long_vod::rest(range, &playlist).filter(|_| follow);
             parts.push((range, playlist));
         }
@@ -173,7 +173,7 @@ impl SharedSession {
 }
 
 /// Only HLS is joined.
-const NOT_HLS: Error = Error::Strange("KVS answered with something that is not a media playlist");
+const NOT_HLS: Error = Error::UnusablePlaylist("KVS answered with something that is not a media playlist");
 
 fn is_without_media<T>(result: &Result<T, Error>) -> bool {
     result.as_ref().is_err_and(|error| error.effect() == Effect::NoData)

@@ -78,7 +78,7 @@ async fn a_session_that_ends_in_its_first_moments_is_reopened_at_once_but_not_wi
         // KVS takes back whatever it gives.
         let mut refused = 0;
         for _ in 0..100 {
-            refused += u32::from(matches!(expired().await, Err(Error::Unsteady)));
+            refused += u32::from(matches!(expired().await, Err(Error::EndsAtOnce)));
         }
         assert_eq!((refused, edge.kvs.opens()), (97, 5), "{mode:?}");
         tokio::time::sleep(10 * SECOND).await;

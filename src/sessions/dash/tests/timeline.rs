@@ -351,7 +351,9 @@ proptest! {
             match step {
                 CameraStep::Record(fragments) => camera.record(fragments),
                 CameraStep::Pause(seconds) => camera.clock += seconds * 1000,
-                CameraStep::Renew(skew) => upstream = FakeSession::open(upstream.generation + 1, &camera, 5, skew),
+                CameraStep::Renew(skew) => {
+                    upstream = FakeSession::open(upstream.generation + 1, &camera, 5, skew);
+                }
                 CameraStep::Restart => {
                     // A process takes its time.
                     camera.clock += 2_000;
@@ -359,7 +361,9 @@ proptest! {
                     upstream = FakeSession::open(1, &camera, 5, 0);
                 }
                 CameraStep::Poll => {
-                    let text = merge(&mut periods, upstream.generation, &upstream.manifest(&camera, told), camera.now()).unwrap().text;
+                    let manifest = upstream.manifest(&camera, told);
+                    let merged = merge(&mut periods, upstream.generation, &manifest, camera.now());
+                    let text = merged.unwrap().text;
                     let seen = seen(&text);
                     prop_assert!(seen.published >= published);
                     published = seen.published;
@@ -402,7 +406,8 @@ proptest! {
 
     #[test]
     fn a_damaged_manifest_is_merged_or_refused_without_panic(
-        damage in proptest::collection::vec((any::<prop::sample::Index>(), 32..127_u8), 1..4), generation in 1..3_u32
+        damage in proptest::collection::vec((any::<prop::sample::Index>(), 32..127_u8), 1..4),
+        generation in 1..3_u32
     ) {
         let mut camera = Camera::new();
         camera.record(4);

@@ -473,7 +473,8 @@ proptest! {
                 CameraStep::Restart | CameraStep::Resume => {}
                 CameraStep::Poll(_) => {
                     let now = Timestamp::from_millis(camera.clock);
-                    let playlist = timeline.merge(1, upstream.generation, &upstream.playlist(&camera, 1, &shown), now).unwrap();
+                    let offered = upstream.playlist(&camera, 1, &shown);
+                    let playlist = timeline.merge(1, upstream.generation, &offered, now).unwrap();
                     prop_assert!(playlist.sequence >= sequence);
                     sequence = playlist.sequence;
                 }
@@ -487,19 +488,25 @@ proptest! {
     fn any_playlists_are_merged_without_panic(
         always: bool,
         playlists in proptest::collection::vec(
-            (1..3_u8, 1..4_u32, 0..1_u64 << 48, proptest::collection::vec((0..40_u64, any::<bool>(), any::<bool>()), 0..6)), 1..9
+            (
+                1..3_u8, 1..4_u32, 0..1_u64 << 48,
+                proptest::collection::vec((0..40_u64, any::<bool>(), any::<bool>()), 0..6),
+            ),
+            1..9
         )
     ) {
         let mut timeline = Timeline::new(4, always, true);
         for (track, generation, sequence, segments) in playlists {
             let mut text = format!("#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:{sequence}\n");
             for (counter, tag, global) in segments {
-                let number = if global { fragment(counter, START, 1).to_string() } else { counter.to_string() };
+                let number =
+                    if global { fragment(counter, START, 1).to_string() } else { counter.to_string() };
                 let tag = if tag { "#EXT-X-DISCONTINUITY\n" } else { "" };
                 text += &format!("{tag}#EXTINF:2,\ngetTSFragment.ts?FragmentNumber={number}\n");
             }
             let playlist = MediaPlaylist::parse(&text).unwrap();
-            let published = timeline.merge(track, generation, &playlist, Timestamp::from_millis(START)).unwrap();
+            let at = Timestamp::from_millis(START);
+            let published = timeline.merge(track, generation, &playlist, at).unwrap();
             prop_assert!(published.segments.len() <= 4);
         }
     }
