@@ -48,7 +48,7 @@ pub fn missing_documents(folder: &Path) -> Vec<String> {
     let mut missing = Vec::new();
     for file in files(folder) {
         for (number, line) in fs::read_to_string(&file).unwrap().lines().enumerate() {
-            for name in documents(line).map(|name| name.trim_start_matches("../")) {
+            for name in documents(line) {
                 let there = ["", "docs"].iter().any(|folder| repository().join(folder).join(name).exists());
                 if !there {
                     missing.push(format!("{}:{}: {name}", file.display(), number + 1));
@@ -62,7 +62,9 @@ pub fn missing_documents(folder: &Path) -> Vec<String> {
 /// `docs/KVS.md`, `docs/KVS.md` and the like.
 fn documents(line: &str) -> impl Iterator<Item = &str> {
     let part_of_a_name = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
-    let words = line.split(move |c| !part_of_a_name(c)).map(|word| word.trim_end_matches('.'));
+    // `include_str!` names a document from the file's own folder.
+    let words = line.split(move |c| !part_of_a_name(c));
+    let words = words.map(|word| word.trim_start_matches("../").trim_end_matches('.'));
     words.filter(|word| word.len() > 3 && word.ends_with(".md"))
 }
 
@@ -93,6 +95,7 @@ fn definitions_and_documents_are_found_in_a_line() {
     ] {
         assert_eq!(type_name(line), name, "{line}");
     }
-    let line = "see (docs/KVS.md 4.1), `THREATS.md`, and README.md. Not x.mdx";
-    assert_eq!(documents(line).collect::<Vec<_>>(), ["docs/KVS.md", "THREATS.md", "README.md"]);
+    let line = "see (docs/KVS.md 4.1), `THREATS.md`, \"../../docs/A.md\", and README.md. Not x.mdx";
+    let found: Vec<_> = documents(line).collect();
+    assert_eq!(found, ["docs/KVS.md", "THREATS.md", "docs/A.md", "README.md"]);
 }
