@@ -52,7 +52,7 @@ impl Bucket {
         self.missing += i128::from(cost) * TOKEN;
     }
 
-    /// How long until there are `tokens`, if nobody takes any; zero if they are there. For more than the
+    /// How long until there are `tokens`, if none are taken; zero if they are there. For more than the
     /// burst: as long as it would take if the bucket held that much.
     pub fn wait(&mut self, tokens: u64, rate: Rate, now: Instant) -> Duration {
         self.refill(rate, now);

@@ -42,14 +42,14 @@ const FAILURE: &str = "InternalFailure";
 impl Error {
     fn response(&self) -> ErrorResponse {
         match self {
-            Self::NoRoute(lost @ NoRoute::Method { .. }) => {
-                response(StatusCode::METHOD_NOT_ALLOWED, INVALID, lost.to_string())
+            Self::NoRoute(no_route @ NoRoute::Method { .. }) => {
+                response(StatusCode::METHOD_NOT_ALLOWED, INVALID, no_route.to_string())
             }
-            Self::NoRoute(lost @ NoRoute::StreamName(..)) => {
-                response(StatusCode::BAD_REQUEST, INVALID, lost.to_string())
+            Self::NoRoute(no_route @ NoRoute::StreamName(..)) => {
+                response(StatusCode::BAD_REQUEST, INVALID, no_route.to_string())
             }
-            Self::NoRoute(lost) => {
-                response(StatusCode::NOT_FOUND, "UnknownOperationException", lost.to_string())
+            Self::NoRoute(no_route) => {
+                response(StatusCode::NOT_FOUND, "UnknownOperationException", no_route.to_string())
             }
             Self::Identity(error) => of_identity(error),
             Self::Capability(error) => of_capability(error),

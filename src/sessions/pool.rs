@@ -1,4 +1,4 @@
-//! All shared sessions: found by key, made on demand, kept alive while there are viewers, let go afterwards.
+//! All shared sessions: found by key, made on demand, kept while there are viewers, closed afterwards.
 
 use super::context::Context;
 use super::error::Error;

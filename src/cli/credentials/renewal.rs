@@ -174,7 +174,7 @@ mod tests {
             });
             assert_eq!(asking.await.unwrap(), jwt(1_000_000_600), "nobody waits for the command");
         }
-        // It had ended by now: who asks waits for the command that is under way. One leaves.
+        // It had ended by now: callers wait for the command that is under way. One leaves.
         let leaves = tokio::time::timeout(Duration::from_millis(50), tokens.get(later(601))).await;
         assert!(leaves.is_err());
         std::fs::remove_file(wait).unwrap();

@@ -39,7 +39,7 @@ export class Api {
   private readonly authorization: () => string | undefined;
   private readonly doubted: () => void;
 
-  /** `authorization` gives the header's value, if there is one; `doubted` is told about every 401. */
+  /** `authorization` gives the header's value, if there is one; `doubted` is called on every 401. */
   constructor(authorization: () => string | undefined, doubted: () => void) {
     this.authorization = authorization;
     this.doubted = doubted;

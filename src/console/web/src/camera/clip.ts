@@ -39,7 +39,7 @@ export class ClipPanel {
   private readonly marks: Marks;
   private readonly changed: () => void;
 
-  /** `set` marks the shown moment; `changed` is told when marks went away. */
+  /** `set` marks the shown moment; `changed` is called when marks went away. */
   constructor(session: Session, stream: Stream, recordings: Recordings, marks: Marks, set: (end: 'in' | 'out') => void, changed: () => void, ends: Ends) {
     this.session = session;
     this.stream = stream;

@@ -18,7 +18,7 @@ export type Wish = { readonly is: 'live' } | { readonly is: 'archive'; readonly 
 
 export interface Hooks {
   changed?(state: State): void;
-  /** The range holds nothing: whoever is told goes elsewhere, or finishes the feed. */
+  /** The range holds nothing: the receiver moves on, or finishes the feed. */
   empty?(wish: Wish): void;
   /** A recording came to its end. */
   ended?(lastWall: number): void;
@@ -294,7 +294,7 @@ export class Feed {
     }
   }
 
-  /** Somebody who was watching is told since when he may not; policies and groups change, so it is asked again. */
+  /** The viewer sees since when this is not permitted; policies and groups change, so it is tried again. */
   private denied(): void {
     if (this.moved) this.deniedSince ??= now();
     this.later({ is: 'denied', ...(this.deniedSince !== undefined && { since: this.deniedSince }) }, 30e3);
