@@ -33,6 +33,7 @@ pub mod sessions;
 // parts
 pub mod cache;
 pub mod identity;
+pub mod package;
 pub mod playback;
 pub mod policy;
 pub mod upstream;

@@ -23,7 +23,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("settings", &["config"]),
     ("answer", &["gateway", "admin", "console"]),
     ("services", &["archive", "sessions"]),
-    ("parts", &["identity", "policy", "playback", "cache", "upstream"]),
+    ("parts", &["identity", "policy", "playback", "package", "cache", "upstream"]),
     ("base", &["kvs", "aws", "net", "telemetry", "base", "caller", "setting"]),
 ];
 

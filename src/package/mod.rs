@@ -1,0 +1,15 @@
+//! Footage as fragments: MKV documents become MP4, HLS, DASH and joined MKV. Pure: bytes and rows in, bytes out.
+//!
+//! A stored fragment never changes, so everything that is made of it is a pure function of its bytes, of the
+//! rows that KVS lists and of the settings of the first fragment: every replica makes the same bytes.
+
+mod document;
+mod error;
+mod fragment;
+pub mod mkv;
+mod settings;
+
+pub use document::Document;
+pub use error::Refusal;
+pub use fragment::{Codec, Fragment, Frame, Track, TrackKind};
+pub use settings::TrackSettings;
