@@ -15,6 +15,13 @@ pub struct Fragment {
     pub tick: u64,
     /// The time of the Cluster, in ticks: what the producer's timestamp of the fragment stands for.
     pub cluster_time: i64,
+    /// Where the content of Tracks lies in the document.
+    pub tracks_content: Range<usize>,
+    /// Where the content of the Cluster lies in the document.
+    pub cluster: Range<usize>,
+    /// Where the Timestamp element lies in the Cluster, its head included; empty at the Cluster's beginning
+    /// if there is none.
+    pub cluster_timestamp: Range<usize>,
     /// AWS's tags, where they are there.
     pub number: Option<FragmentNumber>,
     /// AWS_KINESISVIDEO_SERVER_TIMESTAMP.

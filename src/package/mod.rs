@@ -3,11 +3,17 @@
 //! A stored fragment never changes, so everything that is made of it is a pure function of its bytes, of the
 //! rows that KVS lists and of the settings of the first fragment: every replica makes the same bytes.
 
+pub mod clip;
 mod document;
 mod error;
+mod flac;
 mod fragment;
 pub mod mkv;
+mod mp4;
+mod output;
 mod settings;
+mod timeline;
+mod timing;
 
 pub use document::Document;
 pub use error::Refusal;

@@ -60,3 +60,10 @@ impl TrackSettings {
         String::new()
     }
 }
+
+impl TrackSettings {
+    /// Whether sound of these settings can follow that of others without a new init segment.
+    pub(super) fn same_sound(&self, other: &Self) -> bool {
+        (self.codec, self.timescale, self.channels) == (other.codec, other.timescale, other.channels)
+    }
+}

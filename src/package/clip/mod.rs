@@ -1,0 +1,241 @@
+//! A clip of any length whose every byte has its place before any fragment but the first is fetched.
+//!
+//! The rows that KVS lists and the first fragment decide the header, the place of every fragment, the length
+//! and the entity tag. So any range of a clip needs the fragments that it touches and no others, and every
+//! replica serves the same bytes.
+
+mod fragmented;
+mod matroska;
+mod plain;
+mod slots;
+#[cfg(test)]
+mod tests;
+
+pub use plain::FrameTable;
+pub use slots::{Section, Sections};
+
+use super::mp4::track::G711;
+use super::timeline::Timeline;
+use super::timing::TrackPlan;
+use super::{Document, Fragment, Frame, Refusal, TrackKind, TrackSettings, mkv};
+use crate::kvs::ListedFragment;
+use aws_lc_rs::digest;
+use bytes::Bytes;
+use slots::Slots;
+use std::ops::Range;
+use std::time::Duration;
+
+/// Part of every entity tag: changes whenever the bytes made of the same footage do.
+const VERSION: &str = "1";
+/// The most fragments of a clip: an index has no room for more references.
+pub const MOST_FRAGMENTS: usize = super::mp4::index::MOST_REFERENCES;
+/// The longest ordinary MP4: its index needs the frame sizes of every fragment.
+pub const LONGEST_PLAIN: Duration = Duration::from_secs(2 * 3600);
+/// The largest ordinary MP4.
+pub const LARGEST_PLAIN: u64 = 4 << 30;
+
+/// The kinds of file.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Format {
+    /// MP4 in fragments, with an index ahead of them: plays while it downloads.
+    Fragmented,
+    /// MP4 with one `moov` at its end, for programs that know no fragments.
+    Plain,
+    /// Matroska: the stored clusters one after the other.
+    Matroska,
+}
+
+impl Format {
+    /// The value of the label `layout`, and a part of entity tags.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fragmented => "fragmented",
+            Self::Plain => "plain",
+            Self::Matroska => "matroska",
+        }
+    }
+}
+
+/// How a clip is to be made.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Options {
+    /// The kind of file.
+    pub format: Format,
+    /// Room for what a fragment grows by, in powers of four. Raised when one did not fit; part of the entity
+    /// tag.
+    pub slack: u8,
+    /// How much of the beginning is not presented (MP4 only).
+    pub hidden: Duration,
+}
+
+/// A clip.
+pub struct Clip {
+    format: Format,
+    rows: Vec<ListedFragment>,
+    timeline: Timeline,
+    tracks: Vec<(usize, TrackSettings)>,
+    /// Milliseconds by which frames of the first fragment stand ahead of its own time.
+    lead: u64,
+    header: Bytes,
+    slots: Slots,
+    /// What follows the slots.
+    trailer: u64,
+    /// Nanoseconds per tick of the first fragment.
+    tick: u64,
+    etag: String,
+    hidden: Duration,
+}
+
+impl Clip {
+    /// The clip of these fragments, in the order in which they are presented, `first` being the first one's
+    /// bytes.
+    ///
+    /// # Errors
+    /// There are none or too many, or the first one cannot be packaged.
+    pub fn new(rows: Vec<ListedFragment>, first: &Document, options: Options) -> Result<Self, Refusal> {
+        if rows.is_empty() || rows.len() > MOST_FRAGMENTS {
+            return Err(Refusal::TooLarge("fragments for one clip"));
+        }
+        let fragment = mkv::read(first)?;
+        let timeline = Timeline::of(&rows);
+        let mut clip = Self {
+            format: options.format,
+            tracks: TrackSettings::of_fragment(&fragment)?,
+            lead: lead(&fragment),
+            header: Bytes::new(),
+            slots: Slots::default(),
+            trailer: 0,
+            tick: fragment.tick,
+            etag: String::new(),
+            rows,
+            timeline,
+            hidden: options.hidden,
+        };
+        let sizes = slots::sizes(&clip.rows, &clip.timeline, &fragment, options.slack);
+        clip.header = match options.format {
+            Format::Fragmented => fragmented::header(&clip, &sizes),
+            Format::Plain => {
+                clip.trailer = plain::trailer_length(&clip, &fragment, options.slack);
+                plain::header(&sizes)?
+            }
+            Format::Matroska => matroska::header(&clip, first, &fragment, &sizes)?,
+        };
+        clip.slots = Slots::new(clip.header.len() as u64, &sizes);
+        clip.etag = clip.entity_tag(options);
+        Ok(clip)
+    }
+
+    /// The length in bytes.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        self.slots.end() + self.trailer
+    }
+
+    /// The strong entity tag, quotes included.
+    #[must_use]
+    pub fn etag(&self) -> &str {
+        &self.etag
+    }
+
+    /// The kind of file.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// The fragments that it is made of.
+    #[must_use]
+    pub fn rows(&self) -> &[ListedFragment] {
+        &self.rows
+    }
+
+    /// What lies ahead of the first fragment.
+    #[must_use]
+    pub fn header(&self) -> &Bytes {
+        &self.header
+    }
+
+    /// What a range of its bytes needs, in order.
+    #[must_use]
+    pub fn sections(&self, range: Range<u64>) -> Sections<'_> {
+        Sections::new(&self.slots, range, self.length())
+    }
+
+    /// The bytes of one fragment's slot, exactly as many as its slot has.
+    ///
+    /// # Errors
+    /// The fragment cannot be packaged behind the first one, or needs more room.
+    pub fn slot(&self, index: usize, document: &Document) -> Result<Vec<Bytes>, Refusal> {
+        let fragment = mkv::read(document)?;
+        let size = self.slots.length(index);
+        match self.format {
+            Format::Fragmented => fragmented::slot(self, index, document, &fragment, size),
+            Format::Plain => plain::slot(self, index, document, &fragment, size),
+            Format::Matroska => matroska::slot(self, index, document, &fragment, size),
+        }
+    }
+
+    /// What the trailer needs to know of one fragment, for [`Format::Plain`].
+    ///
+    /// # Errors
+    /// As [`Self::slot`].
+    pub fn frame_table(&self, index: usize, document: &Document) -> Result<FrameTable, Refusal> {
+        plain::frame_table(self, index, document, &mkv::read(document)?)
+    }
+
+    /// What lies behind the last fragment, made of the tables of all of them.
+    ///
+    /// # Errors
+    /// It needs more room than was promised.
+    pub fn trailer(&self, tables: &[FrameTable]) -> Result<Bytes, Refusal> {
+        plain::trailer(self, tables)
+    }
+
+    /// Tracks as they are written: pictures first, numbered from 1.
+    fn plans(&self) -> impl Iterator<Item = TrackPlan<'_>> {
+        (1..).zip(&self.tracks).map(|(id, (index, settings))| TrackPlan {
+            index: *index,
+            id,
+            settings,
+            g711: G711::AsStored,
+        })
+    }
+
+    /// Sound and pictures that the first fragment does not have cannot be written: nothing is left out
+    /// silently.
+    fn check_tracks(&self, fragment: &Fragment) -> Result<(), Refusal> {
+        let packaged = |index| self.tracks.iter().any(|(packaged, _)| *packaged == index);
+        let left_out = |frame: &Frame| {
+            let index = usize::from(frame.track);
+            !packaged(index) && fragment.tracks.get(index).is_none_or(|track| track.kind != TrackKind::Other)
+        };
+        if fragment.frames.iter().any(left_out) {
+            return Err(Refusal::Unsupported("sound or pictures begin inside the range"));
+        }
+        Ok(())
+    }
+
+    /// When a fragment's own time comes, in milliseconds.
+    fn time(&self, index: usize) -> u64 {
+        self.timeline.start(index) + self.lead
+    }
+
+    fn entity_tag(&self, options: Options) -> String {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(format!("{VERSION} {} {}\n", self.format.name(), options.slack).as_bytes());
+        for row in &self.rows {
+            let (length, producer) = (row.length.as_millis(), row.producer.millis());
+            context.update(format!("{} {} {length} {producer}\n", row.number, row.size).as_bytes());
+        }
+        context.update(&self.header);
+        format!("\"{}\"", crate::base::hex::encode(&context.finish().as_ref()[..16]))
+    }
+}
+
+/// How far frames stand ahead of the fragment's own time, in milliseconds: sound often does by a frame.
+fn lead(fragment: &Fragment) -> u64 {
+    let ahead = fragment.frames.iter().map(|frame| fragment.cluster_time.saturating_sub(frame.time));
+    let ticks = u128::try_from(ahead.max().unwrap_or(0)).unwrap_or(0);
+    u64::try_from((ticks * u128::from(fragment.tick)).div_ceil(1_000_000)).unwrap_or(u64::MAX).min(60_000)
+}

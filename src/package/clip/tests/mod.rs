@@ -1,0 +1,1 @@
+//! Clips as they are promised and as they are written.
