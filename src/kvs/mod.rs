@@ -12,8 +12,10 @@
 //! ```
 
 pub mod bounds;
+pub mod ebml;
 mod fault;
 mod fragment;
+mod fragment_tags;
 mod json;
 mod listed_fragment;
 mod operation;
@@ -28,6 +30,7 @@ mod timestamp;
 
 pub use fault::Fault;
 pub use fragment::{FragmentNumber, FragmentParts};
+pub use fragment_tags::FragmentTags;
 pub use json::{Invalid, Members};
 pub use listed_fragment::ListedFragment;
 pub use operation::{ApiName, Operation};

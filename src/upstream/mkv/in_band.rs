@@ -1,6 +1,6 @@
 //! Errors that KVS writes into a body of status 200, in place of a fragment (docs/KVS.md 9.2).
 
-use crate::kvs::FragmentNumber;
+use crate::kvs::{FragmentNumber, FragmentTags};
 use std::fmt;
 
 /// An error that KVS writes in place of a fragment.
@@ -15,6 +15,15 @@ pub struct InBand {
 }
 
 impl InBand {
+    /// The error that a document's tags describe, if they do.
+    pub(super) fn of(tags: &FragmentTags) -> Option<Self> {
+        tags.is_error().then(|| Self {
+            number: tags.number.clone(),
+            code: tags.error_code.clone().unwrap_or_default(),
+            id: tags.error_id.as_deref().and_then(|id| id.trim().parse().ok()),
+        })
+    }
+
     /// The fragment is not there; right after ingest it may be soon.
     #[must_use]
     pub fn is_not_found(&self) -> bool {

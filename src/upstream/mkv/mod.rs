@@ -5,7 +5,6 @@
 //! requested again. It turns a later error chunk into a broken body, so readers abort and nothing is
 //! stored. [`Chunks`] cuts the body into single fragments, for a cache that keeps them one by one.
 
-mod element;
 mod in_band;
 mod scan;
 

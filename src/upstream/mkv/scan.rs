@@ -4,9 +4,10 @@
 //! any bytes. Segments of unknown size end where the next document begins; so do Clusters, which also occur
 //! with unknown size (docs/KVS.md 9.2).
 
-use super::element::{self, CLUSTER, EBML, Head, SEGMENT, TAGS};
 use super::in_band::InBand;
-use crate::kvs::FragmentNumber;
+use crate::kvs::ebml::id::{self, CLUSTER, EBML, SEGMENT, TAGS};
+use crate::kvs::ebml::{EbmlFault, Head};
+use crate::kvs::{FragmentNumber, FragmentTags};
 
 /// What was found, in order.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -84,9 +85,9 @@ impl Scanner {
                     let used = bytes.len().min(*length - content.len());
                     content.extend_from_slice(&bytes[..used]);
                     if content.len() == *length {
-                        let tags = element::tags(content)?;
+                        let tags = FragmentTags::read(content).map_err(malformed)?;
                         self.step = ScanStep::Head;
-                        if let Some(error) = tags.error() {
+                        if let Some(error) = InBand::of(&tags) {
                             self.whole = true;
                             events.push(Event::Failed(error));
                         } else if let Some(number) = tags.number {
@@ -121,9 +122,8 @@ impl Scanner {
     /// Reads an element's head from the bytes left over and the new ones; gives how many new bytes it used.
     fn head(&mut self, bytes: &[u8], events: &mut Vec<Event>) -> Result<usize, &'static str> {
         let before = self.partial.len();
-        // Longest head: 4 bytes of id, 8 of size.
-        self.partial.extend_from_slice(&bytes[..bytes.len().min(12)]);
-        let Some(head) = element::head(&self.partial)? else {
+        self.partial.extend_from_slice(&bytes[..bytes.len().min(Head::LONGEST)]);
+        let Some(head) = Head::read(&self.partial).map_err(malformed)? else {
             return Ok(self.partial.len() - before);
         };
         self.partial.clear();
@@ -135,7 +135,7 @@ impl Scanner {
         if let ScanPosition::Segment(Some(0)) = self.place {
             self.place = ScanPosition::Outside;
         }
-        if self.place == ScanPosition::Cluster && element::ends_cluster(head.id) {
+        if self.place == ScanPosition::Cluster && id::ends_cluster(head.id) {
             self.place = ScanPosition::Segment(None);
         }
         match (self.place, head.id) {
@@ -192,5 +192,13 @@ impl Scanner {
 
     fn skip(&mut self, size: u64) {
         self.step = if size == 0 { ScanStep::Head } else { ScanStep::Skip(size) };
+    }
+}
+
+fn malformed(fault: EbmlFault) -> &'static str {
+    match fault {
+        EbmlFault::NoId => "it is not Matroska: an element has no id",
+        EbmlFault::NoSize => "it is not Matroska: an element has no size",
+        EbmlFault::Torn | EbmlFault::NoNumber => "it is not Matroska: a tag is torn",
     }
 }
