@@ -1,5 +1,6 @@
 //! Why footage cannot be packaged.
 
+use crate::kvs::ebml::EbmlFault;
 use std::fmt;
 
 /// What about a fragment is not understood. Nothing that is made of it is sent or stored.
@@ -31,6 +32,17 @@ impl Refusal {
             Self::InBand => "in_band",
             Self::Overflow => "overflow",
         }
+    }
+}
+
+impl From<EbmlFault> for Refusal {
+    fn from(fault: EbmlFault) -> Self {
+        Self::Malformed(match fault {
+            EbmlFault::NoId => "an element has no id",
+            EbmlFault::NoSize => "an element has no size",
+            EbmlFault::Torn => "an element is larger than what holds it",
+            EbmlFault::NoNumber => "a number has more bytes than numbers have",
+        })
     }
 }
 

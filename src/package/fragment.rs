@@ -92,6 +92,23 @@ pub struct Frame {
     pub length: u32,
 }
 
+impl Fragment {
+    /// How long after the Cluster's time this is, in units of which a second has so many; to the nearest.
+    #[must_use]
+    pub fn after_cluster(&self, time: i64, per_second: u32) -> i64 {
+        scaled(i128::from(time) - i128::from(self.cluster_time), self.tick, per_second)
+    }
+}
+
+/// Ticks of so many nanoseconds as units of which a second has so many, to the nearest.
+#[must_use]
+pub fn scaled(ticks: i128, tick: u64, per_second: u32) -> i64 {
+    const SECOND: i128 = 1_000_000_000;
+    let units = ticks.saturating_mul(i128::from(tick)).saturating_mul(i128::from(per_second));
+    let nearest = units.saturating_add(SECOND / 2).div_euclid(SECOND);
+    nearest.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
+}
+
 impl Frame {
     /// Where its bytes lie in the document.
     #[must_use]

@@ -1,10 +1,14 @@
-//! Footage as fragments: MKV documents become MP4, HLS, DASH and joined MKV. Pure: bytes and rows in, bytes out.
+//! Footage as fragments: MKV documents become MP4, HLS, DASH and joined MKV. Pure: bytes and rows in,
+//! bytes out.
 //!
 //! A stored fragment never changes, so everything that is made of it is a pure function of its bytes, of the
 //! rows that KVS lists and of the settings of the first fragment: every replica makes the same bytes.
 
 pub mod clip;
 mod document;
+#[cfg(test)]
+#[path = "tests/support.rs"]
+pub(crate) mod documents;
 mod error;
 mod flac;
 mod fragment;
