@@ -31,7 +31,16 @@ pub(super) struct Outline {
     pub(super) tags: FragmentTags,
     /// In ticks.
     pub(super) cluster_time: i64,
+    pub(super) places: Places,
     pub(super) blocks: Vec<Block>,
+}
+
+/// Where what is copied as it is lies in the document; see [`super::Fragment`].
+#[derive(Default)]
+pub(super) struct Places {
+    pub(super) tracks_content: Range<usize>,
+    pub(super) cluster: Range<usize>,
+    pub(super) cluster_timestamp: Range<usize>,
 }
 
 impl Outline {
@@ -58,13 +67,22 @@ struct Reading<'d> {
     tick: Option<u64>,
     tags: FragmentTags,
     cluster_time: Option<i64>,
+    places: Places,
     blocks: Vec<Block>,
 }
 
 impl<'d> Reading<'d> {
     fn new(walk: Walk<'d>) -> Self {
         let tags = FragmentTags::default();
-        Self { walk, tracks: None, tick: None, tags, cluster_time: None, blocks: Vec::new() }
+        Self {
+            walk,
+            tracks: None,
+            tick: None,
+            tags,
+            cluster_time: None,
+            places: Places::default(),
+            blocks: Vec::new(),
+        }
     }
 
     fn segment(mut self, content: Range<usize>) -> Result<Outline, Refusal> {
@@ -89,6 +107,7 @@ impl<'d> Reading<'d> {
             tracks: self.tracks.ok_or(Refusal::Malformed("it has no Tracks"))?,
             tick: self.tick.unwrap_or(USUAL_TICK),
             tags: self.tags,
+            places: self.places,
             blocks: self.blocks,
         })
     }
@@ -103,6 +122,7 @@ impl<'d> Reading<'d> {
             id::TRACKS if self.tracks.is_none() => {
                 let content = self.walk.content(element, LONGEST)?;
                 self.tracks = Some(track::read(&content)?);
+                self.places.tracks_content = element.content.clone();
             }
             id::TAGS => {
                 let content = self.walk.content(element, LONGEST)?;
@@ -126,6 +146,7 @@ impl<'d> Reading<'d> {
         }
         let mut time = 0;
         let Range { start: mut at, end } = cluster.content;
+        self.places.cluster_timestamp = at..at;
         while at < end {
             let element = self.walk.element(at..end)?;
             let beside = id::ends_cluster(element.id) || element.id == id::EBML;
@@ -133,9 +154,12 @@ impl<'d> Reading<'d> {
                 break;
             }
             element.sized()?;
-            at = element.content.end;
+            let start = std::mem::replace(&mut at, element.content.end);
             match element.id {
-                TIMESTAMP => time = ebml::unsigned(&self.walk.content(&element, LONGEST)?)?,
+                TIMESTAMP => {
+                    time = ebml::unsigned(&self.walk.content(&element, LONGEST)?)?;
+                    self.places.cluster_timestamp = start..at;
+                }
                 SIMPLE_BLOCK => self.block(Block::simple(element.content))?,
                 BLOCK_GROUP => {
                     let block = self.block_group(element.content)?;
@@ -144,6 +168,7 @@ impl<'d> Reading<'d> {
                 _ => {}
             }
         }
+        self.places.cluster = cluster.content.start..at;
         let time = i64::try_from(time);
         self.cluster_time = Some(time.map_err(|_| Refusal::Malformed("the time of its Cluster"))?);
         Ok(at)

@@ -103,6 +103,11 @@ impl TrackSettings {
         }
     }
 
+    /// Whether sound of these settings can follow that of others without a new init segment.
+    pub(super) fn same_sound(&self, other: &Self) -> bool {
+        (self.codec, self.timescale, self.channels) == (other.codec, other.timescale, other.channels)
+    }
+
     /// Sees by how much the pictures of a fragment are reordered. Matroska has times of presentation only: a
     /// picture can be decoded at the time that has its place among the sorted ones, if presentation waits for
     /// as long as the latest picture needs.
