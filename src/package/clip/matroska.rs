@@ -95,7 +95,7 @@ pub(super) fn slot(
 }
 
 /// One header serves all clusters, so nothing that it says may change.
-fn check(clip: &Clip, stored: &Fragment) -> Result<(), Refusal> {
+pub(super) fn check(clip: &Clip, stored: &Fragment) -> Result<(), Refusal> {
     clip.check_tracks(stored)?;
     if stored.tick != clip.tick {
         return Err(Refusal::Unsupported("TimestampScale changes inside the range"));

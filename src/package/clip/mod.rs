@@ -16,13 +16,14 @@ pub use slots::{Section, Sections};
 
 use super::mp4::track::G711;
 use super::timeline::Timeline;
-use super::timing::TrackPlan;
+use super::timing::{TrackPlan, TrackRun};
 use super::{Document, Fragment, Frame, Refusal, TrackKind, TrackSettings, mkv};
 use crate::kvs::ListedFragment;
 use aws_lc_rs::digest;
 use bytes::Bytes;
 use slots::Slots;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Part of every entity tag: changes whenever the bytes made of the same footage do.
@@ -72,7 +73,7 @@ pub struct Options {
 /// A clip.
 pub struct Clip {
     format: Format,
-    rows: Vec<ListedFragment>,
+    rows: Arc<[ListedFragment]>,
     timeline: Timeline,
     tracks: Vec<(usize, TrackSettings)>,
     /// Milliseconds by which frames of the first fragment stand ahead of its own time.
@@ -93,7 +94,7 @@ impl Clip {
     ///
     /// # Errors
     /// There are none or too many, or the first one cannot be packaged.
-    pub fn new(rows: Vec<ListedFragment>, first: &Document, options: Options) -> Result<Self, Refusal> {
+    pub fn new(rows: Arc<[ListedFragment]>, first: &Document, options: Options) -> Result<Self, Refusal> {
         if rows.is_empty() || rows.len() > MOST_FRAGMENTS {
             return Err(Refusal::TooLarge("fragments for one clip"));
         }
@@ -176,6 +177,22 @@ impl Clip {
         }
     }
 
+    /// Whether a fragment can be packaged behind the first one.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check(&self, index: usize, document: &Document) -> Result<(), Refusal> {
+        let fragment = mkv::read(document)?;
+        match self.format {
+            Format::Matroska => matroska::check(self, &fragment),
+            Format::Fragmented | Format::Plain => {
+                self.check_tracks(&fragment)?;
+                self.plans()
+                    .try_for_each(|plan| TrackRun::of(document, &fragment, plan, self.time(index)).map(drop))
+            }
+        }
+    }
+
     /// What the trailer needs to know of one fragment, for [`Format::Plain`].
     ///
     /// # Errors
@@ -224,7 +241,7 @@ impl Clip {
     fn entity_tag(&self, options: Options) -> String {
         let mut context = digest::Context::new(&digest::SHA256);
         context.update(format!("{VERSION} {} {}\n", self.format.name(), options.slack).as_bytes());
-        for row in &self.rows {
+        for row in self.rows.iter() {
             let (length, producer) = (row.length.as_millis(), row.producer.millis());
             context.update(format!("{} {} {length} {producer}\n", row.number, row.size).as_bytes());
         }

@@ -205,7 +205,7 @@ pub(crate) fn picture(track: u64, time: i16, key: bool, index: usize) -> Written
 }
 
 pub(crate) fn sound(track: u64, time: i16, length: usize) -> WrittenBlock {
-    let payload = (0..length).map(|at| (at * 7 + time as usize) as u8).collect();
+    let payload = (0..length).map(|at| (at * 7 + time.unsigned_abs() as usize) as u8).collect();
     WrittenBlock { track, time, key: true, payload, lacing: 0, grouped: false }
 }
 
