@@ -9,6 +9,7 @@ use crate::cache::{Cache, Fetched, Head, Key, freshness};
 use crate::kvs::Timestamp;
 use crate::kvs::operations::GetMediaForFragmentList;
 use crate::net::body::whole;
+use crate::package::Document;
 use crate::upstream::{self, Chunk, OnBehalfOf, Upstream};
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
@@ -113,20 +114,24 @@ async fn deliver(
         return;
     }
     // First into the cache: a request that finds it gone from here looks there next.
-    if !batch.purged.load(Ordering::SeqCst) {
-        keep(source, key, chunk.bytes.clone()).await;
-    }
+    let cached = match batch.purged.load(Ordering::SeqCst) {
+        true => None,
+        false => keep(source, key, chunk.bytes.clone()).await,
+    };
     batches.forget(batch, &key);
     let mut state = lock(&batch.state);
-    if !state.arrive(key, &chunk.bytes) {
+    state.cached = cached.is_some();
+    let document = cached.unwrap_or_else(|| Document::from(chunk.bytes));
+    if !state.arrive(key, &document) {
         state.fragments.insert(key, Fragment::Passed);
     }
     drop(state);
     batch.changed.notify_waiters();
 }
 
-/// Puts a fragment into the cache.
-async fn keep(source: &FragmentSource, key: Key, bytes: Bytes) {
+/// Puts a fragment into the cache. Returns it as the cache holds it, so that it takes its memory once; `None`
+/// if the cache does not hold it.
+async fn keep(source: &FragmentSource, key: Key, bytes: Bytes) -> Option<Document> {
     let now = Timestamp::from(clock::now());
     let keep = freshness::keep(Kind::Mkv, StatusCode::OK, now, &source.rules);
     let fetch = move || {
@@ -136,10 +141,15 @@ async fn keep(source: &FragmentSource, key: Key, bytes: Bytes) {
     };
     // Twice, because another request may just be looking for it on the disk. Otherwise it is only not kept.
     for _ in 0..2 {
-        if source.cache.warm(key, fetch.clone()).await.is_ok() {
-            return;
+        let Ok(found) = source.cache.get_or_fill(key, fetch.clone()).await else { continue };
+        let mut entry = found.entry;
+        // An entry that is not kept is for the readers of its fetch alone.
+        if entry.expires().is_none() || entry.reaches(u64::MAX).await.is_err() {
+            return None;
         }
+        return entry.whole_bytes().map(|pieces| Document::new(pieces.to_vec()));
     }
+    None
 }
 
 /// Whatever ends the task ends the batch.
