@@ -54,7 +54,7 @@ fn sorted(mut rows: Vec<ListedFragment>, clock: SelectorType) -> Vec<ListedFragm
 /// Appends the rows of a page. Returns what of the page leads to the next one.
 fn read(body: &[u8], rows: &mut Vec<ListedFragment>) -> Result<Value, upstream::Error> {
     let broken = |why: String| upstream::Error::BrokenAnswer(format!("ListFragments {why}"));
-    let page: Page<'_> = serde_json::from_slice(body)
+    let page: ListPage<'_> = serde_json::from_slice(body)
         .map_err(|error| broken(format!("gave no list of fragments: {error}")))?;
     // KVS gives null for a range in which it has nothing.
     for row in page.fragments.unwrap_or_default() {
@@ -64,7 +64,7 @@ fn read(body: &[u8], rows: &mut Vec<ListedFragment>) -> Result<Value, upstream::
 }
 
 #[derive(Deserialize)]
-struct Page<'a> {
+struct ListPage<'a> {
     #[serde(borrow, rename = "Fragments", default)]
     fragments: Option<Vec<PageRow<'a>>>,
     #[serde(rename = "NextToken", default)]

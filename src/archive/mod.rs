@@ -21,7 +21,7 @@ mod truncation;
 pub use answer::{FoundAnswer, JsonAnswer, NextToken};
 pub use clip::Clip;
 pub use error::Error;
-pub use footage::{Footage, Nearest};
+pub use footage::{ListedFootage, Nearest};
 pub use fragment_list::FragmentList;
 pub use fragments::{Batches, Failure, FoundFragment, FragmentReader, FragmentsAnswer, MATROSKA};
 pub use image::{Image, PICTURE_SPAN, STALEST_PICTURE, instant_shown};
@@ -33,8 +33,7 @@ use crate::cache::freshness::Rules;
 use crate::cache::{self, Cache, Found};
 use crate::kvs::StreamArn;
 use crate::upstream::{Located, OnBehalfOf, Upstream};
-use footage::DecodedHours;
-use remembered::{NewestImages, StreamLists, Truncations};
+use remembered::{DecodedHours, NewestImages, StreamLists, Truncations};
 use std::sync::Arc;
 use std::time::Duration;
 

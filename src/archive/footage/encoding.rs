@@ -167,7 +167,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn rows_are_the_same_when_they_are_read_again(server in rows(CLOCKS[0]), producer in rows(CLOCKS[1])) {
+        fn rows_are_the_same_when_they_are_read_again(
+            server in rows(CLOCKS[0]), producer in rows(CLOCKS[1])
+        ) {
             for (rows, clock) in [(server, CLOCKS[0]), (producer, CLOCKS[1])] {
                 let bytes = encode(&rows);
                 prop_assert_eq!(decode(&bytes, clock), Some(rows));
@@ -178,7 +180,8 @@ mod tests {
 
         #[test]
         fn any_bytes_are_read_or_refused(
-            mut bytes in prop::collection::vec(any::<u8>(), 0..200), rows in rows(CLOCKS[0]), at: prop::sample::Index
+            mut bytes in prop::collection::vec(any::<u8>(), 0..200), rows in rows(CLOCKS[0]),
+            at: prop::sample::Index,
         ) {
             decode(&bytes, CLOCKS[0]);
             let mut changed = encode(&rows);

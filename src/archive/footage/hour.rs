@@ -91,8 +91,8 @@ impl Object for HourIndex {
 
 /// How many rows a page may have. ListFragments costs that many metadata points however few it returns, and
 /// pages of one list wait for each other, so a whole hour is asked for in the largest pages: two seconds a
-/// fragment, which is usual, are two pages. An hour that has just begun, which is asked for again and again, is
-/// asked for as many rows as it has with one fragment a second. If it has more, there is a second page.
+/// fragment, which is usual, are two pages. An hour that has just begun, which is asked for again and again,
+/// is asked for as many rows as it has with one fragment a second. If it has more, there is a second page.
 fn page(span: Duration) -> u16 {
     let one_a_second = u16::try_from(span.as_secs()).unwrap_or(u16::MAX);
     one_a_second.clamp(FRAGMENTS_PAGE_DEFAULT, FRAGMENTS_PAGE)

@@ -1,21 +1,19 @@
 //! Which fragments a range of footage has, and in which order: complete, or an error.
 //!
-//! Ranges are cut into clock hours, and each hour is an object of the cache (`hour`), so that clips, playlists
-//! and manifests of any range share what is listed once. Hours are fetched side by side; the pages of one hour
-//! follow each other by NextToken.
+//! Ranges are cut into clock hours, and each hour is an object of the cache (`hour`), so that clips,
+//! playlists and manifests of any range share what is listed once. Hours are fetched side by side; the pages
+//! of one hour follow each other by NextToken.
 
 mod decoded;
 mod encoding;
 mod hour;
 mod select;
 
-pub(super) use decoded::DecodedHours;
-
+use super::remembered::Rows;
 use super::{Archive, Error, Stream};
 use crate::kvs::{ListedFragment, SelectorType, Timestamp};
 use crate::net::body::Broken;
 use crate::upstream::OnBehalfOf;
-use decoded::Rows;
 use hour::HourIndex;
 use select::{LONGEST, covering};
 use std::collections::VecDeque;
@@ -24,20 +22,20 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 
-/// How many hours of one range are fetched side by side. Their pages wait for metadata points in any case: KVS
-/// allows ten full pages a second.
+/// How many hours of one range are fetched side by side. Their pages wait for metadata points in any case:
+/// KVS allows ten full pages a second.
 const ABREAST: usize = 8;
 /// How far from an instant footage is looked for that is nearest to it.
 const NEAR: Duration = Duration::from_secs(24 * 3600);
 
 /// The fragments of a range of a stream.
 #[derive(Clone, Debug)]
-pub struct Footage {
+pub struct ListedFootage {
     /// The clock that the range is meant on.
     pub clock: SelectorType,
-    /// Sorted by their start on this clock, then by number; each fragment once. The first one covers the start
-    /// of the range, if there is such a fragment; all others begin inside the range. Empty if the range has no
-    /// footage.
+    /// Sorted by their start on this clock, then by number; each fragment once. The first one covers the
+    /// start of the range, if there is such a fragment; all others begin inside the range. Empty if the range
+    /// has no footage.
     ///
     /// On the producer's clock no two begin at the same instant. On the server's clock the order is that of
     /// ingestion, in which producer times may go back.
@@ -55,8 +53,8 @@ pub struct Nearest {
 
 impl Archive {
     /// The fragments of a range, from its first instant to the one before its last. `on_behalf_of` is called
-    /// only if an hour is not held in memory. What lies in the future has no footage; footage that is past its
-    /// retention is not listed.
+    /// only if an hour is not held in memory. What lies in the future has no footage; footage that is past
+    /// its retention is not listed.
     ///
     /// # Errors
     /// An hour could not be listed, or the error of `on_behalf_of`. Then there are no rows at all.
@@ -67,9 +65,9 @@ impl Archive {
         range: Range<Timestamp>,
         now: Timestamp,
         on_behalf_of: impl FnOnce() -> Result<OnBehalfOf, E>,
-    ) -> Result<Footage, E> {
+    ) -> Result<ListedFootage, E> {
         if range.start >= range.end {
-            return Ok(Footage { clock, rows: Arc::new([]) });
+            return Ok(ListedFootage { clock, rows: Arc::new([]) });
         }
         let oldest = now.minus(stream.retention());
         let is_retained = |row: &ListedFragment| row.server >= oldest;
@@ -103,7 +101,7 @@ impl Archive {
             .take_while(|row| row.start(clock) < range.end)
             .filter(|row| is_retained(row))
             .cloned();
-        Ok(Footage { clock, rows: covering.into_iter().chain(inside).collect() })
+        Ok(ListedFootage { clock, rows: covering.into_iter().chain(inside).collect() })
     }
 
     /// The footage that is nearest to an instant, as far as it lies within a day and is held in memory or

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 /// No fragment lasts longer (docs/KVS.md 4.1).
 pub(super) const LONGEST: Duration = Duration::from_secs(20);
-/// KVS's length ends where the last frame begins. If the next fragment begins no later than this after it, the
-/// last frame is shown until then.
+/// KVS's length ends where the last frame begins. If the next fragment begins no later than this after it,
+/// the last frame is shown until then.
 const LAST_FRAME: Duration = Duration::from_secs(1);
 
 /// Of fragments that begin at the same instant on the producer's clock, the one with the largest number stays

@@ -1,11 +1,11 @@
 //! Fragments on their way: one call to KVS for those that a request lacks, shared with every request that
 //! lacks them.
 //!
-//! A [`Batch`] is owned by the reader that started it. Other readers join it. Every fragment goes to the cache
-//! as it arrives, and what the owner has not taken yet is held for it, in the same memory if the cache has it
-//! too. A call for up to [`WINDOW`] bytes therefore runs to its end, however slow its owner is. A longer one,
-//! which only GetMediaForFragmentList makes, waits for its owner at the bound; a reader that waits for a
-//! fragment moves it on, so no reader stalls another.
+//! A [`Batch`] is owned by the reader that started it. Other readers join it. Every fragment goes to the
+//! cache as it arrives, and what the owner has not taken yet is held for it, in the same memory if the cache
+//! has it too. A call for up to [`WINDOW`] bytes therefore runs to its end, however slow its owner is. A
+//! longer one, which only GetMediaForFragmentList makes, waits for its owner at the bound; a reader that
+//! waits for a fragment moves it on, so no reader stalls another.
 
 use crate::cache::Key;
 use crate::kvs::StreamArn;
@@ -34,7 +34,7 @@ pub struct Batch {
 }
 
 pub(super) struct BatchState {
-    pub(super) fragments: HashMap<Key, Fragment>,
+    pub(super) fragments: HashMap<Key, FragmentState>,
     /// Bytes that are here for the owner.
     ready: usize,
     /// The cache holds what arrives, so that readers find it there.
@@ -50,7 +50,7 @@ pub(super) struct BatchState {
     pub(super) ended: Option<Ending>,
 }
 
-pub(super) enum Fragment {
+pub(super) enum FragmentState {
     /// KVS has not given it yet.
     Coming,
     /// It is here for those who joined.
@@ -218,17 +218,17 @@ impl BatchState {
     fn take(&mut self, key: &Key, owner: bool) -> Option<Taken> {
         let fragment = self.fragments.get_mut(key);
         match fragment {
-            Some(Fragment::Ready(document)) => {
+            Some(FragmentState::Ready(document)) => {
                 let document = document.clone();
                 if owner && self.over != Some(*key) {
                     self.ready -= document.len();
-                    self.fragments.insert(*key, Fragment::Passed);
+                    self.fragments.insert(*key, FragmentState::Passed);
                 }
                 Some(Taken::Document(document))
             }
-            Some(Fragment::Failed(error)) => Some(Taken::Failed(error.clone())),
-            Some(Fragment::Passed) | None => Some(Taken::Missed),
-            Some(Fragment::Coming) => match &self.ended {
+            Some(FragmentState::Failed(error)) => Some(Taken::Failed(error.clone())),
+            Some(FragmentState::Passed) | None => Some(Taken::Missed),
+            Some(FragmentState::Coming) => match &self.ended {
                 None => None,
                 Some(Ending::Over) => Some(Taken::Missed),
                 Some(Ending::Refused(error)) => Some(Taken::Refused(error.clone())),
@@ -242,12 +242,12 @@ impl BatchState {
             self.ready += document.len();
         } else if self.waiting > 0 {
             if let Some(before) = self.over.replace(key) {
-                self.fragments.insert(before, Fragment::Passed);
+                self.fragments.insert(before, FragmentState::Passed);
             }
         } else {
             return false;
         }
-        self.fragments.insert(key, Fragment::Ready(document.clone()));
+        self.fragments.insert(key, FragmentState::Ready(document.clone()));
         true
     }
 
@@ -256,8 +256,8 @@ impl BatchState {
         self.owned = false;
         let over = self.over;
         for (key, fragment) in &mut self.fragments {
-            if matches!(fragment, Fragment::Ready(_)) && Some(*key) != over {
-                *fragment = Fragment::Passed;
+            if matches!(fragment, FragmentState::Ready(_)) && Some(*key) != over {
+                *fragment = FragmentState::Passed;
             }
         }
         self.ready = 0;
@@ -272,7 +272,7 @@ impl BatchState {
 
 impl Batch {
     fn new(keys: &[Key], stream: &StreamArn) -> Self {
-        let fragments = keys.iter().map(|key| (*key, Fragment::Coming)).collect();
+        let fragments = keys.iter().map(|key| (*key, FragmentState::Coming)).collect();
         let state = BatchState {
             fragments,
             ready: 0,

@@ -1,6 +1,6 @@
 //! The call to KVS that fills a batch.
 
-use super::batch::{Batch, BatchReader, Batches, Ending, Fragment, lock};
+use super::batch::{Batch, BatchReader, Batches, Ending, FragmentState, lock};
 use crate::archive::Stream;
 use crate::base::clock;
 use crate::base::task::spawn_self_ending;
@@ -97,7 +97,7 @@ async fn deliver(
     list: &GetMediaForFragmentList,
     chunk: Chunk,
 ) {
-    let is_coming = |key: &Key| matches!(lock(&batch.state).fragments.get(key), Some(Fragment::Coming));
+    let is_coming = |key: &Key| matches!(lock(&batch.state).fragments.get(key), Some(FragmentState::Coming));
     let key = match &chunk.number {
         Some(number) => Some(Key::mkv(source.stream.arn(), number)),
         // An error that does not say whose it is stands where its fragment would.
@@ -108,7 +108,7 @@ async fn deliver(
     };
     let Some(key) = key.filter(is_coming) else { return };
     if let Some(error) = chunk.error {
-        lock(&batch.state).fragments.insert(key, Fragment::Failed(error));
+        lock(&batch.state).fragments.insert(key, FragmentState::Failed(error));
         batches.forget(batch, &key);
         batch.changed.notify_waiters();
         return;
@@ -123,7 +123,7 @@ async fn deliver(
     state.cached = cached.is_some();
     let document = cached.unwrap_or_else(|| Document::from(chunk.bytes));
     if !state.arrive(key, &document) {
-        state.fragments.insert(key, Fragment::Passed);
+        state.fragments.insert(key, FragmentState::Passed);
     }
     drop(state);
     batch.changed.notify_waiters();
@@ -163,8 +163,9 @@ impl Drop for EndGuard<'_> {
         let left: Vec<Key> = {
             let mut state = lock(&self.batch.state);
             state.ended.get_or_insert(Ending::Over);
-            let coming =
-                |(key, fragment): (&Key, &Fragment)| matches!(fragment, Fragment::Coming).then_some(*key);
+            let coming = |(key, fragment): (&Key, &FragmentState)| {
+                matches!(fragment, FragmentState::Coming).then_some(*key)
+            };
             state.fragments.iter().filter_map(coming).collect()
         };
         for key in left {

@@ -1,9 +1,9 @@
 //! Single fragments: those that are held come from the cache, and KVS is called once for the rest, whoever
 //! wants them (`batch`).
 //!
-//! [`Archive::fragments_of`] reads footage, [`Archive::fragment`] one fragment, [`Archive::fragments`] answers
-//! GetMediaForFragmentList as KVS does: documents in the order of the request. A fragment that KVS cannot give
-//! is an error as long as nothing has left, and a broken body after that; it is never kept.
+//! [`Archive::fragments_of`] reads footage, [`Archive::fragment`] one fragment, [`Archive::fragments`]
+//! answers GetMediaForFragmentList as KVS does: documents in the order of the request. A fragment that KVS
+//! cannot give is an error as long as nothing has left, and a broken body after that; it is never kept.
 
 mod batch;
 mod body;
@@ -27,7 +27,7 @@ use crate::telemetry::spans;
 use crate::upstream::OnBehalfOf;
 use body::Feed;
 use http_body_util::BodyExt;
-use reader::{Limits, Wanted};
+use reader::{CallLimits, Wanted};
 
 /// The documents of a list of fragments, on their way.
 pub struct FragmentsAnswer {
@@ -46,7 +46,7 @@ pub struct FoundFragment {
 }
 
 /// What is fetched ahead of a viewer.
-const AHEAD: Limits = Limits { fragments: 8, bytes: 8 << 20 };
+const AHEAD: CallLimits = CallLimits { fragments: 8, bytes: 8 << 20 };
 
 impl Archive {
     /// The fragments of a list, as KVS's answer.
@@ -63,7 +63,8 @@ impl Archive {
         let steps = on_behalf_of.steps().clone();
         let wanted: Vec<Wanted> =
             list.fragments.iter().map(|number| Wanted::number(stream, number)).collect();
-        let mut reader = FragmentReader::new(self, stream, wanted.into_iter(), Limits::WHOLE, on_behalf_of);
+        let mut reader =
+            FragmentReader::new(self, stream, wanted.into_iter(), CallLimits::WHOLE, on_behalf_of);
         reader.read_ahead();
         // A call that KVS refuses is refused as a whole, whatever of it is held here.
         if let Some(own) = reader.own()
@@ -76,8 +77,8 @@ impl Archive {
         Ok(FragmentsAnswer { outcome: reader.outcome(), body: Feed::new(first, reader).boxed_unsync() })
     }
 
-    /// Reads the fragments of these rows in their order, fetching ahead of the reader within bounds. Nothing is
-    /// fetched before the first one is read.
+    /// Reads the fragments of these rows in their order, fetching ahead of the reader within bounds. Nothing
+    /// is fetched before the first one is read.
     pub fn fragments_of(
         &self,
         stream: &Stream,
@@ -86,14 +87,14 @@ impl Archive {
     ) -> FragmentReader {
         let of = stream.clone();
         let wanted = rows.map(move |row| Wanted::row(&of, &row));
-        FragmentReader::new(self, stream, wanted, Limits::SMALL, on_behalf_of)
+        FragmentReader::new(self, stream, wanted, CallLimits::SMALL, on_behalf_of)
     }
 
     /// One fragment. `on_behalf_of` is called only if it is not held in memory.
     ///
     /// # Errors
-    /// KVS does not have it, which is [`crate::upstream::Error::Kvs`] with status 404 and names it; KVS refuses
-    /// or breaks the call; or the error of `on_behalf_of`.
+    /// KVS does not have it, which is [`crate::upstream::Error::Kvs`] with status 404 and names it; KVS
+    /// refuses or breaks the call; or the error of `on_behalf_of`.
     pub async fn fragment<E: From<Error>>(
         &self,
         stream: &Stream,
@@ -106,16 +107,16 @@ impl Archive {
             return Ok(FoundFragment { outcome: Outcome::Hit(Tier::Memory), document });
         }
         let wanted = std::iter::once(wanted);
-        let mut reader = FragmentReader::new(self, stream, wanted, Limits::SMALL, on_behalf_of()?);
+        let mut reader = FragmentReader::new(self, stream, wanted, CallLimits::SMALL, on_behalf_of()?);
         let fragment = reader.next().await.unwrap_or(Err(Failure::Missing(number.clone())));
         let document = fragment.map_err(Failure::into_error)?;
         Ok(FoundFragment { outcome: reader.outcome(), document })
     }
 
-    /// Fetches fragments that a viewer will probably ask for, in the background: the first few of `rows`, which
-    /// follow the one that is asked for, or begin with it. Does nothing if the first one is held or on its way,
-    /// so a viewer that plays on causes one call for several fragments, and any number of viewers causes it
-    /// once.
+    /// Fetches fragments that a viewer will probably ask for, in the background: the first few of `rows`,
+    /// which follow the one that is asked for, or begin with it. Does nothing if the first one is held or on
+    /// its way, so a viewer that plays on causes one call for several fragments, and any number of viewers
+    /// causes it once.
     pub fn prefetch<E>(
         &self,
         stream: &Stream,

@@ -1,10 +1,10 @@
 //! Reads fragments one after the other, from the cache, from calls of other requests and from calls of its
 //! own.
 //!
-//! Fragments are fetched in portions. The next portion is requested while the second half of the one before is
-//! read, so a reader that keeps up does not wait, and one that stops has at most two calls under way. Each call
-//! is small enough to run to its end into the cache without its reader, so that a slow client does not hold one
-//! of KVS's five connections to a stream.
+//! Fragments are fetched in portions. The next portion is requested while the second half of the one before
+//! is read, so a reader that keeps up does not wait, and one that stops has at most two calls under way. Each
+//! call is small enough to run to its end into the cache without its reader, so that a slow client does not
+//! hold one of KVS's five connections to a stream.
 
 use super::batch::{BatchReader, Taken};
 use super::call::{self, FragmentSource};
@@ -32,7 +32,7 @@ pub struct FragmentReader {
     fetcher: Fetcher,
     /// What no portion has yet.
     rest: Peekable<Box<dyn Iterator<Item = Wanted> + Send>>,
-    limits: Limits,
+    limits: CallLimits,
     /// The one that is read, and the next one.
     portions: VecDeque<Portion>,
     /// How often KVS was called.
@@ -43,13 +43,13 @@ pub struct FragmentReader {
 
 /// How much one call may be asked for.
 #[derive(Clone, Copy)]
-pub(super) struct Limits {
+pub(super) struct CallLimits {
     pub(super) fragments: usize,
     /// Counted by the sizes that KVS lists. One fragment may have more.
     pub(super) bytes: u64,
 }
 
-impl Limits {
+impl CallLimits {
     /// A call that runs to its end without its reader.
     pub(super) const SMALL: Self = Self { fragments: 64, bytes: 16 << 20 };
     /// One call for everything.
@@ -96,7 +96,7 @@ impl FragmentReader {
         archive: &Archive,
         stream: &Stream,
         wanted: impl Iterator<Item = Wanted> + Send + 'static,
-        limits: Limits,
+        limits: CallLimits,
         on_behalf_of: OnBehalfOf,
     ) -> Self {
         let wanted: Box<dyn Iterator<Item = Wanted> + Send> = Box::new(wanted);
