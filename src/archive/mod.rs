@@ -8,9 +8,11 @@
 mod answer;
 mod clip;
 mod error;
+mod footage;
 mod fragment_list;
 mod fragments;
 mod image;
+mod listing;
 mod object;
 mod remembered;
 mod streams;
@@ -19,8 +21,9 @@ mod truncation;
 pub use answer::{FoundAnswer, JsonAnswer, NextToken};
 pub use clip::Clip;
 pub use error::Error;
+pub use footage::{ListedFootage, Nearest};
 pub use fragment_list::FragmentList;
-pub use fragments::{Batches, FragmentsAnswer, MATROSKA};
+pub use fragments::{Batches, Failure, FoundFragment, FragmentReader, FragmentsAnswer, MATROSKA};
 pub use image::{Image, PICTURE_SPAN, STALEST_PICTURE, instant_shown};
 pub use object::{Object, Source};
 pub use remembered::{ListedStream, Truncation};
@@ -30,7 +33,7 @@ use crate::cache::freshness::Rules;
 use crate::cache::{self, Cache, Found};
 use crate::kvs::StreamArn;
 use crate::upstream::{Located, OnBehalfOf, Upstream};
-use remembered::{NewestImages, StreamLists, Truncations};
+use remembered::{DecodedHours, NewestImages, StreamLists, Truncations};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +48,7 @@ struct ArchiveState {
     batches: Batches,
     newest_images: NewestImages,
     truncations: Truncations,
+    decoded_hours: DecodedHours,
     streams: StreamLists,
 }
 
@@ -91,6 +95,7 @@ impl Archive {
             batches,
             newest_images: NewestImages::default(),
             truncations,
+            decoded_hours: DecodedHours::default(),
             streams: StreamLists::default(),
         }))
     }

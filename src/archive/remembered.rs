@@ -1,10 +1,10 @@
 //! What the archive remembers beside the cache: which picture of a camera is the newest, where clips are cut,
-//! and the last list of streams of each account.
+//! hours of fragment lists decoded, and the last list of streams of each account.
 
 use crate::base::clock;
 use crate::base::single_flight::SingleFlight;
 use crate::cache::Key;
-use crate::kvs::{StreamArn, StreamName, Timestamp};
+use crate::kvs::{ListedFragment, StreamArn, StreamName, Timestamp};
 use crate::upstream;
 use serde_json::Value;
 use std::collections::HashMap;
@@ -16,6 +16,8 @@ use tokio::time::Instant;
 const CAMERAS: u64 = 10_000;
 /// Clips whose truncation is remembered.
 const CLIPS: u64 = 10_000;
+/// Rows that are held decoded: a day of one-second fragments. Each takes some 130 bytes.
+const DECODED_ROWS: u64 = 100_000;
 
 /// When the newest picture of each camera was fetched last.
 pub(super) struct NewestImages(pub(super) moka::sync::Cache<Key, Timestamp>);
@@ -51,6 +53,23 @@ impl Truncations {
     /// For clips that are kept for so long.
     pub(super) fn new(max_age: Duration) -> Self {
         Self(moka::sync::Cache::builder().max_capacity(CLIPS).time_to_live(max_age).build())
+    }
+}
+
+/// The rows of an hour of a stream's fragment list, sorted, without duplicates.
+pub(super) type Rows = Arc<[ListedFragment]>;
+
+/// Which entry of the cache rows were decoded from: when it was stored, and its length.
+pub(super) type HourVersion = (Timestamp, Option<u64>);
+
+/// Hours as rows, decoded once and not at each segment that a player requests.
+pub(super) struct DecodedHours(pub(super) moka::sync::Cache<Key, (HourVersion, Rows)>);
+
+impl Default for DecodedHours {
+    fn default() -> Self {
+        let weigh =
+            |_: &Key, (_, rows): &(HourVersion, Rows)| u32::try_from(rows.len() + 1).unwrap_or(u32::MAX);
+        Self(moka::sync::Cache::builder().max_capacity(DECODED_ROWS).weigher(weigh).build())
     }
 }
 

@@ -53,6 +53,14 @@ pub enum Kind {
         /// The range.
         range: TimeRange,
     },
+    /// All fragments of one clock hour. It lists what has been retained at that time; rows that have passed
+    /// their retention since are for its reader to leave out.
+    HourIndex {
+        /// The clock that selects.
+        selector: SelectorType,
+        /// The end of the hour.
+        end: Timestamp,
+    },
 }
 
 /// What else the decision depends on.
@@ -103,6 +111,18 @@ pub fn keep(kind: Kind, status: StatusCode, now: Timestamp, rules: &Rules) -> Ke
             Keep::For(SERVER_LIST)
         }
         Kind::FragmentList { .. } => Keep::No,
+        // "hour index | settled server hours immutable but for retention; producer hours 10 s to 1 min".
+        // Until a server hour has settled it is kept so briefly that a crowd shares it and nobody misses
+        // much.
+        Kind::HourIndex { selector: SelectorType::Server, end } if settled(Some(end), now, rules) => {
+            Keep::For(rules.max_age)
+        }
+        Kind::HourIndex { selector: SelectorType::Server, .. } => Keep::For(BRIEFLY),
+        // Footage of any producer hour may still be uploaded, of a recent one more probably.
+        Kind::HourIndex { selector: SelectorType::Producer, end } if end.plus(RECENT_HOURS) < now => {
+            Keep::For(OLD_PRODUCER_HOUR)
+        }
+        Kind::HourIndex { selector: SelectorType::Producer, .. } => Keep::For(PRODUCER_LIST),
     };
     // "Nothing is kept longer than cache.max_age, or than the stream's retention where it is known."
     let keep = shorter(keep, rules.max_age);
@@ -117,6 +137,9 @@ const AFTER_SESSION: Duration = Duration::from_secs(5 * 60);
 const BRIEFLY: Duration = Duration::from_secs(2);
 const PRODUCER_LIST: Duration = Duration::from_secs(10);
 const SERVER_LIST: Duration = Duration::from_secs(5 * 60);
+/// For so long after its end a producer hour counts as recent.
+const RECENT_HOURS: Duration = Duration::from_secs(3600);
+const OLD_PRODUCER_HOUR: Duration = Duration::from_secs(60);
 
 /// Whether footage up to `end` has stopped changing. Footage without an end has not.
 fn settled(end: Option<Timestamp>, now: Timestamp, rules: &Rules) -> bool {
@@ -142,6 +165,10 @@ fn left_of_retention(kind: Kind, now: Timestamp, retention: Duration) -> Duratio
     let oldest = match kind {
         Kind::Clip { range } | Kind::FragmentList { range, .. } | Kind::Images { range, .. } => range.start,
         Kind::Image { at, .. } => at,
+        // Its newest row decides: until that is gone, the rest of the hour is of use.
+        Kind::HourIndex { selector: SelectorType::Server, end } => end.min(now),
+        // Producers may upload long after they recorded.
+        Kind::HourIndex { selector: SelectorType::Producer, .. } => now,
         Kind::Media { .. } | Kind::Mkv | Kind::LatestImage { .. } => now,
     };
     ahead(oldest.plus(retention), now)
@@ -181,6 +208,7 @@ mod tests {
     fn the_table() {
         use SelectorType::{Producer, Server};
         let list = |selector, range| Kind::FragmentList { selector, range };
+        let hour = |selector, end| Kind::HourIndex { selector, end };
         for (kind, expected) in [
             (Kind::Media { session_ends: later(60) }, secs(360)),
             (Kind::Media { session_ends: ago(299) }, secs(1)),
@@ -199,6 +227,12 @@ mod tests {
             (list(Server, span(1000, 61)), secs(300)),
             (list(Server, span(1000, 10)), Keep::No),
             (list(Producer, span(1000, 61)), secs(10)),
+            (hour(Server, ago(61)), Keep::For(DAY)),
+            (hour(Server, ago(60)), secs(2)),
+            (hour(Server, later(1800)), secs(2)),
+            (hour(Producer, later(1800)), secs(10)),
+            (hour(Producer, ago(3600)), secs(10)),
+            (hour(Producer, ago(3601)), secs(60)),
         ] {
             assert_eq!(keep(kind, StatusCode::OK, NOW, &RULES), expected, "{kind:?}");
             for status in [StatusCode::BAD_REQUEST, StatusCode::FORBIDDEN, StatusCode::BAD_GATEWAY] {
@@ -215,12 +249,15 @@ mod tests {
         assert_eq!(of(Kind::Clip { range: span(3600, 100) }), Keep::No);
         assert_eq!(of(Kind::Image { at: ago(3500), found: true }), secs(100));
         assert_eq!(of(Kind::Mkv), secs(3600));
+        let hour = |end| of(Kind::HourIndex { selector: SelectorType::Server, end });
+        assert_eq!(hour(ago(600)), secs(3000), "until its newest row is gone");
+        assert_eq!(hour(ago(3600)), Keep::No);
     }
 
     proptest! {
         #[test]
         fn nothing_is_ever_kept_longer_than_the_bounds(
-            kind in 0..5_usize, at in 0..20_000_u64, length in 0..5000_u64,
+            kind in 0..6_usize, at in 0..20_000_u64, length in 0..5000_u64,
             retention in proptest::option::of(0..5000_u64),
             max_age in 1..100_000_u64,
         ) {
@@ -231,6 +268,7 @@ mod tests {
                 Kind::Image { at: ago(at), found: true },
                 Kind::FragmentList { selector: SelectorType::Server, range },
                 Kind::LatestImage { found: true, interval: Duration::from_secs(length) },
+                Kind::HourIndex { selector: SelectorType::Server, end: ago(at) },
             ][kind];
             let rules = Rules {
                 settle: Duration::from_secs(60),

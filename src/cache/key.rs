@@ -97,6 +97,13 @@ impl Key {
         Encoding::of(KeyKind::FragmentList, stream).selector(selector).instant(start).instant(end).key()
     }
 
+    /// All fragments of one clock hour, counted from 1970, in an encoding of this format.
+    #[must_use]
+    pub fn hour_index(stream: &StreamArn, selector: SelectorType, hour: u64, format: u8) -> Self {
+        let encoding = Encoding::of(KeyKind::HourIndex, stream).selector(selector);
+        encoding.part(&hour.to_le_bytes()).part(&[format]).key()
+    }
+
     /// KVS's own answer to a call about a stream of an `[[aws]]` entry, by everything that the call says:
     /// `body` is the call as KVS receives it.
     #[must_use]
@@ -211,6 +218,7 @@ enum KeyKind {
     LatestImage = 5,
     FragmentList = 6,
     Answer = 7,
+    HourIndex = 8,
 }
 
 /// An encoding being built: the row, then each part behind its length, so that two different lists of parts

@@ -1,25 +1,25 @@
 //! Fragments on their way: one call to KVS for those that a request lacks, shared with every request that
 //! lacks them.
 //!
-//! A [`Batch`] is owned by the request that started it and runs a few fragments ahead of that client. Other
-//! requests join it: one that waits for a fragment moves the batch on, however slow its owner is. Every
-//! fragment goes to the cache as it arrives. What the owner has not taken yet is held up to a bound, so
-//! memory stays small and no request stalls another.
+//! A [`Batch`] is owned by the reader that started it. Other readers join it. Every fragment goes to the
+//! cache as it arrives, and what the owner has not taken yet is held for it, in the same memory if the cache
+//! has it too. A call for up to [`WINDOW`] bytes therefore runs to its end, however slow its owner is. A
+//! longer one, which only GetMediaForFragmentList makes, waits for its owner at the bound; a reader that
+//! waits for a fragment moves it on, so no reader stalls another.
 
 use crate::cache::Key;
 use crate::kvs::StreamArn;
+use crate::package::Document;
 use crate::upstream::{self, InBand};
-use bytes::Bytes;
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::Notify;
 
-/// How far a batch runs ahead of its owner, in fragments.
-const AHEAD: usize = 4;
-/// How far a batch runs ahead of its owner, in bytes; the fragment that passes it is still taken.
-const WINDOW: usize = 8 << 20;
+/// How far a batch runs ahead of its owner, in bytes; the fragment that passes it is still taken. More than a
+/// portion of a reader has (`reader`), whose fragments may be a little larger than KVS lists.
+const WINDOW: usize = 18 << 20;
 
 /// The batches under way, by the fragments that they will bring.
 #[derive(Clone, Default)]
@@ -34,9 +34,11 @@ pub struct Batch {
 }
 
 pub(super) struct BatchState {
-    pub(super) fragments: HashMap<Key, Fragment>,
-    /// Fragments and bytes that are here for the owner.
-    ready: (usize, usize),
+    pub(super) fragments: HashMap<Key, FragmentState>,
+    /// Bytes that are here for the owner.
+    ready: usize,
+    /// The cache holds what arrives, so that readers find it there.
+    pub(super) cached: bool,
     /// A fragment beyond the owner's window, here for the reader that waited for it.
     over: Option<Key>,
     /// How many wait for a fragment.
@@ -48,11 +50,11 @@ pub(super) struct BatchState {
     pub(super) ended: Option<Ending>,
 }
 
-pub(super) enum Fragment {
+pub(super) enum FragmentState {
     /// KVS has not given it yet.
     Coming,
     /// It is here for those who joined.
-    Ready(Bytes),
+    Ready(Document),
     /// It has been here. If it is still held, the cache has it.
     Passed,
     Failed(InBand),
@@ -70,7 +72,7 @@ pub(super) enum Ending {
 /// What has become of a fragment.
 pub enum Taken {
     /// It is here.
-    Bytes(Bytes),
+    Document(Document),
     /// KVS has an error in its place.
     Failed(InBand),
     /// There is no answer at all.
@@ -157,6 +159,14 @@ impl BatchReader {
         }
     }
 
+    /// Keeps the batch going to its end, without taking anything of it.
+    pub async fn run_to_end(mut self) {
+        self.owner = false;
+        lock(&self.batch.state).disown();
+        self.batch.changed.notify_waiters();
+        self.batch.until(|state| state.ended.is_some()).await;
+    }
+
     /// Waits for a fragment.
     pub async fn take(&self, key: &Key) -> Taken {
         let mut waiting = None;
@@ -195,7 +205,7 @@ impl Drop for BatchReader {
     }
 }
 
-/// Somebody waits.
+/// A reader waits for a fragment.
 struct Waiting<'a>(&'a Batch);
 
 impl Drop for Waiting<'_> {
@@ -208,17 +218,17 @@ impl BatchState {
     fn take(&mut self, key: &Key, owner: bool) -> Option<Taken> {
         let fragment = self.fragments.get_mut(key);
         match fragment {
-            Some(Fragment::Ready(bytes)) => {
-                let bytes = bytes.clone();
+            Some(FragmentState::Ready(document)) => {
+                let document = document.clone();
                 if owner && self.over != Some(*key) {
-                    self.ready = (self.ready.0 - 1, self.ready.1 - bytes.len());
-                    self.fragments.insert(*key, Fragment::Passed);
+                    self.ready -= document.len();
+                    self.fragments.insert(*key, FragmentState::Passed);
                 }
-                Some(Taken::Bytes(bytes))
+                Some(Taken::Document(document))
             }
-            Some(Fragment::Failed(error)) => Some(Taken::Failed(error.clone())),
-            Some(Fragment::Passed) | None => Some(Taken::Missed),
-            Some(Fragment::Coming) => match &self.ended {
+            Some(FragmentState::Failed(error)) => Some(Taken::Failed(error.clone())),
+            Some(FragmentState::Passed) | None => Some(Taken::Missed),
+            Some(FragmentState::Coming) => match &self.ended {
                 None => None,
                 Some(Ending::Over) => Some(Taken::Missed),
                 Some(Ending::Refused(error)) => Some(Taken::Refused(error.clone())),
@@ -227,17 +237,17 @@ impl BatchState {
     }
 
     /// Takes a fragment in. Returns whether it is held here for a reader.
-    pub(super) fn arrive(&mut self, key: Key, bytes: &Bytes) -> bool {
-        if self.owned && self.ready.0 < AHEAD && self.ready.1 < WINDOW {
-            self.ready = (self.ready.0 + 1, self.ready.1 + bytes.len());
+    pub(super) fn arrive(&mut self, key: Key, document: &Document) -> bool {
+        if self.owned && self.ready < WINDOW {
+            self.ready += document.len();
         } else if self.waiting > 0 {
             if let Some(before) = self.over.replace(key) {
-                self.fragments.insert(before, Fragment::Passed);
+                self.fragments.insert(before, FragmentState::Passed);
             }
         } else {
             return false;
         }
-        self.fragments.insert(key, Fragment::Ready(bytes.clone()));
+        self.fragments.insert(key, FragmentState::Ready(document.clone()));
         true
     }
 
@@ -246,24 +256,27 @@ impl BatchState {
         self.owned = false;
         let over = self.over;
         for (key, fragment) in &mut self.fragments {
-            if matches!(fragment, Fragment::Ready(_)) && Some(*key) != over {
-                *fragment = Fragment::Passed;
+            if matches!(fragment, FragmentState::Ready(_)) && Some(*key) != over {
+                *fragment = FragmentState::Passed;
             }
         }
-        self.ready = (0, 0);
+        self.ready = 0;
     }
 
+    /// Whether the next fragment is to be taken in. Without an owner there is always room in a cache that
+    /// holds what arrives.
     pub(super) fn has_room(&self) -> bool {
-        self.waiting > 0 || (self.owned && self.ready.0 < AHEAD && self.ready.1 < WINDOW)
+        self.waiting > 0 || if self.owned { self.ready < WINDOW } else { self.cached }
     }
 }
 
 impl Batch {
     fn new(keys: &[Key], stream: &StreamArn) -> Self {
-        let fragments = keys.iter().map(|key| (*key, Fragment::Coming)).collect();
+        let fragments = keys.iter().map(|key| (*key, FragmentState::Coming)).collect();
         let state = BatchState {
             fragments,
-            ready: (0, 0),
+            ready: 0,
+            cached: true,
             over: None,
             waiting: 0,
             readers: 1,

@@ -1,6 +1,6 @@
 //! The call to KVS that fills a batch.
 
-use super::batch::{Batch, BatchReader, Batches, Ending, Fragment, lock};
+use super::batch::{Batch, BatchReader, Batches, Ending, FragmentState, lock};
 use crate::archive::Stream;
 use crate::base::clock;
 use crate::base::task::spawn_self_ending;
@@ -9,6 +9,7 @@ use crate::cache::{Cache, Fetched, Head, Key, freshness};
 use crate::kvs::Timestamp;
 use crate::kvs::operations::GetMediaForFragmentList;
 use crate::net::body::whole;
+use crate::package::Document;
 use crate::upstream::{self, Chunk, OnBehalfOf, Upstream};
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
@@ -96,7 +97,7 @@ async fn deliver(
     list: &GetMediaForFragmentList,
     chunk: Chunk,
 ) {
-    let is_coming = |key: &Key| matches!(lock(&batch.state).fragments.get(key), Some(Fragment::Coming));
+    let is_coming = |key: &Key| matches!(lock(&batch.state).fragments.get(key), Some(FragmentState::Coming));
     let key = match &chunk.number {
         Some(number) => Some(Key::mkv(source.stream.arn(), number)),
         // An error that does not say whose it is stands where its fragment would.
@@ -107,26 +108,30 @@ async fn deliver(
     };
     let Some(key) = key.filter(is_coming) else { return };
     if let Some(error) = chunk.error {
-        lock(&batch.state).fragments.insert(key, Fragment::Failed(error));
+        lock(&batch.state).fragments.insert(key, FragmentState::Failed(error));
         batches.forget(batch, &key);
         batch.changed.notify_waiters();
         return;
     }
     // First into the cache: a request that finds it gone from here looks there next.
-    if !batch.purged.load(Ordering::SeqCst) {
-        keep(source, key, chunk.bytes.clone()).await;
-    }
+    let cached = match batch.purged.load(Ordering::SeqCst) {
+        true => None,
+        false => keep(source, key, chunk.bytes.clone()).await,
+    };
     batches.forget(batch, &key);
     let mut state = lock(&batch.state);
-    if !state.arrive(key, &chunk.bytes) {
-        state.fragments.insert(key, Fragment::Passed);
+    state.cached = cached.is_some();
+    let document = cached.unwrap_or_else(|| Document::from(chunk.bytes));
+    if !state.arrive(key, &document) {
+        state.fragments.insert(key, FragmentState::Passed);
     }
     drop(state);
     batch.changed.notify_waiters();
 }
 
-/// Puts a fragment into the cache.
-async fn keep(source: &FragmentSource, key: Key, bytes: Bytes) {
+/// Puts a fragment into the cache. Returns it as the cache holds it, so that it takes its memory once; `None`
+/// if the cache does not hold it.
+async fn keep(source: &FragmentSource, key: Key, bytes: Bytes) -> Option<Document> {
     let now = Timestamp::from(clock::now());
     let keep = freshness::keep(Kind::Mkv, StatusCode::OK, now, &source.rules);
     let fetch = move || {
@@ -136,10 +141,15 @@ async fn keep(source: &FragmentSource, key: Key, bytes: Bytes) {
     };
     // Twice, because another request may just be looking for it on the disk. Otherwise it is only not kept.
     for _ in 0..2 {
-        if source.cache.warm(key, fetch.clone()).await.is_ok() {
-            return;
+        let Ok(found) = source.cache.get_or_fill(key, fetch.clone()).await else { continue };
+        let mut entry = found.entry;
+        // An entry that is not kept is for the readers of its fetch alone.
+        if entry.expires().is_none() || entry.reaches(u64::MAX).await.is_err() {
+            return None;
         }
+        return entry.whole_bytes().map(|pieces| Document::new(pieces.to_vec()));
     }
+    None
 }
 
 /// Whatever ends the task ends the batch.
@@ -153,8 +163,9 @@ impl Drop for EndGuard<'_> {
         let left: Vec<Key> = {
             let mut state = lock(&self.batch.state);
             state.ended.get_or_insert(Ending::Over);
-            let coming =
-                |(key, fragment): (&Key, &Fragment)| matches!(fragment, Fragment::Coming).then_some(*key);
+            let coming = |(key, fragment): (&Key, &FragmentState)| {
+                matches!(fragment, FragmentState::Coming).then_some(*key)
+            };
             state.fragments.iter().filter_map(coming).collect()
         };
         for key in left {

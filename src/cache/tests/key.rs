@@ -12,6 +12,7 @@ enum Asked {
     Clip(StreamArn, SelectorType, u64, u64),
     Image(StreamArn, Picture),
     List(StreamArn, SelectorType, u64, u64),
+    Hour(StreamArn, SelectorType, u64, u8),
     Answer(StreamArn, Operation, String),
 }
 
@@ -23,6 +24,7 @@ fn key(asked: &Asked) -> Key {
         Asked::Clip(arn, selector, start, end) => Key::clip(arn, *selector, at(*start), at(*end)),
         Asked::Image(arn, picture) => Key::image(arn, picture),
         Asked::List(arn, selector, start, end) => Key::fragment_list(arn, *selector, at(*start), at(*end)),
+        Asked::Hour(arn, selector, hour, format) => Key::hour_index(arn, *selector, *hour, *format),
         Asked::Answer(arn, operation, body) => {
             let stream = StreamRef::Arn(arn.clone());
             Key::answer(&stream, "main", *operation, body.as_bytes())
@@ -73,7 +75,8 @@ fn asked() -> impl Strategy<Value = Asked> {
         (arn(), number).prop_map(|(a, n)| Asked::Mkv(a, n)),
         (arn(), selector.clone(), 0..3_u64, 0..3_u64).prop_map(|(a, s, b, e)| Asked::Clip(a, s, b, e)),
         (arn(), picture).prop_map(|(a, p)| Asked::Image(a, p)),
-        (arn(), selector, 0..3_u64, 0..3_u64).prop_map(|(a, s, b, e)| Asked::List(a, s, b, e)),
+        (arn(), selector.clone(), 0..3_u64, 0..3_u64).prop_map(|(a, s, b, e)| Asked::List(a, s, b, e)),
+        (arn(), selector, 0..3_u64, 0..3_u8).prop_map(|(a, s, h, f)| Asked::Hour(a, s, h, f)),
         (arn(), prop_oneof![Just(Operation::GetImages), Just(Operation::ListFragments)], "[ab]{0,2}")
             .prop_map(|(a, o, b)| Asked::Answer(a, o, b)),
     ]
