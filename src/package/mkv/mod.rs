@@ -91,3 +91,7 @@ fn begin_with_key_frames(tracks: &[Track], frames: &mut Vec<Frame>) -> Result<()
 #[cfg(test)]
 #[path = "../tests/mkv.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "../tests/mkv_refused.rs"]
+mod refused;

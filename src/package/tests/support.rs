@@ -15,10 +15,12 @@ pub(crate) struct WrittenDocument {
     pub sdk_shape: bool,
     /// As KVS gives it: unknown size.
     pub open_segment: bool,
-    /// Elements between the EBML header's Segment and Info, after the tags of AWS, and after the Cluster.
+    /// Elements before Info, after the tags of AWS, and after the Cluster.
     pub before: Vec<u8>,
     pub between: Vec<u8>,
     pub after: Vec<u8>,
+    /// Elements in the Cluster, before its first block and after its last.
+    pub in_cluster: Vec<u8>,
     pub tags: Vec<(String, String)>,
 }
 
@@ -90,6 +92,7 @@ impl Default for WrittenDocument {
             before: Vec::new(),
             between: Vec::new(),
             after: Vec::new(),
+            in_cluster: Vec::new(),
             tags: aws_tags(START),
         }
     }
@@ -195,6 +198,11 @@ pub(crate) fn g711_track(number: u64, format: u8) -> WrittenTrack {
     }
 }
 
+/// Subtitles.
+pub(crate) fn text_track(number: u64) -> WrittenTrack {
+    WrittenTrack { number, kind: 17, codec_id: "S_TEXT/UTF8", ..Default::default() }
+}
+
 /// One NAL unit behind its length, larger for key frames.
 pub(crate) fn picture(track: u64, time: i16, key: bool, index: usize) -> WrittenBlock {
     let length = if key { 900 } else { 100 + index % 50 };
@@ -241,10 +249,12 @@ impl WrittenDocument {
 
     fn cluster(&self) -> Vec<u8> {
         let mut content = wide(0xE7, &self.cluster_time.to_be_bytes(), 1);
+        content.extend(&self.in_cluster);
         let width = if self.sdk_shape { 8 } else { 4 };
         for block in &self.blocks {
             content.extend(block.bytes(width));
         }
+        content.extend(&self.in_cluster);
         if self.sdk_shape {
             [&[0x1F, 0x43, 0xB6, 0x75, 0xFF], &content[..]].concat()
         } else {
