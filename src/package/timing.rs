@@ -85,18 +85,25 @@ impl TrackRun {
             payload: 0,
         };
         for (frame, decoded) in frames.into_iter().zip(&times.decoded) {
-            run.add(document, frame, *decoded, plan, &parameter_sets);
+            run.add(document, frame, *decoded, plan, &parameter_sets)?;
         }
         Ok(Some(run))
     }
 
-    fn add(&mut self, document: &Document, frame: Frame, decoded: i64, plan: TrackPlan<'_>, sets: &Bytes) {
+    fn add(
+        &mut self,
+        document: &Document,
+        frame: Frame,
+        decoded: i64,
+        plan: TrackPlan<'_>,
+        sets: &Bytes,
+    ) -> Result<(), Refusal> {
         let codec = plan.settings.codec;
         let (mut size, first) = (frame.length as usize, self.sizes.is_empty());
         if plan.g711 == G711::AsFlac && matches!(codec, Codec::Alaw | Codec::Ulaw) {
             let sound = document.copy(frame.place());
-            // FLAC counts samples in 31 bits, and starts over.
-            let made = Bytes::from(flac::frame(&sound, codec == Codec::Alaw, (decoded & 0x7fff_ffff) as u32));
+            let channels = plan.settings.channels;
+            let made = Bytes::from(flac::frame(codec, channels, &sound, decoded.cast_unsigned())?);
             size = made.len();
             self.media.push(Media::Made(made));
         } else {
@@ -109,6 +116,7 @@ impl TrackRun {
         self.payload += size;
         // A fragment has at most 64 MiB.
         self.sizes.push(size as u32);
+        Ok(())
     }
 
     /// How many bytes its frames have.

@@ -141,7 +141,9 @@ fn sample_entry(boxes: &mut BoxWriter, settings: &TrackSettings, g711: G711) {
         (Codec::Hevc, _) => visual(boxes, settings, b"hvc1", b"hvcC"),
         (Codec::Aac, _) => audio(boxes, settings, b"mp4a", |boxes| elementary_stream(boxes, settings)),
         (Codec::Alaw | Codec::Ulaw, G711::AsFlac) => audio(boxes, settings, b"fLaC", |boxes| {
-            boxes.full(b"dfLa", 0, 0, |boxes| boxes.bytes(&flac::stream_info(settings.timescale)));
+            boxes.full(b"dfLa", 0, 0, |boxes| {
+                boxes.bytes(&flac::stream_info(settings.timescale, settings.channels));
+            });
         }),
         (Codec::Alaw, G711::AsStored) => audio(boxes, settings, b"alaw", |_| {}),
         (Codec::Ulaw, G711::AsStored) => audio(boxes, settings, b"ulaw", |_| {}),
