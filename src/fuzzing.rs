@@ -11,6 +11,7 @@ use crate::kvs::{Call, Operation, Resource, Timestamp};
 use crate::net::body::Broken;
 use crate::net::proxy_protocol;
 use crate::net::range::{self, Selection};
+use crate::package::{self, Document, TrackSettings};
 use crate::playback::{self, Keys, mp4};
 use crate::upstream::Chunks;
 use aws_lc_rs::hmac;
@@ -30,7 +31,7 @@ use tokio::runtime::{Builder, Runtime};
 pub type Target = (&'static str, fn(&[u8]) -> bool);
 
 /// All targets.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     ("json_request", json_request),
     ("jwt", jwt),
     ("jwks", jwks),
@@ -39,6 +40,7 @@ pub const TARGETS: [Target; 11] = [
     ("mpd", mpd),
     ("mp4", mp4_head),
     ("mkv", mkv),
+    ("fragment", fragment),
     ("range", range_headers),
     ("proxy_protocol", proxy_header),
     ("config", config),
@@ -153,6 +155,26 @@ pub fn mkv(data: &[u8]) -> bool {
     let joined: BytesMut = found.iter().flatten().copied().collect();
     assert_eq!(joined, data, "documents add up to the body");
     !found.is_empty()
+}
+
+/// One stored fragment, whole and in small pieces. Both are read alike; its frames lie inside the document and
+/// are together no longer than it.
+#[must_use]
+pub fn fragment(data: &[u8]) -> bool {
+    let whole = package::mkv::read(&Document::from(Bytes::copy_from_slice(data)));
+    let pieces = data.chunks(7).map(Bytes::copy_from_slice).collect();
+    let cut = package::mkv::read(&Document::new(pieces));
+    assert_eq!(format!("{whole:?}"), format!("{cut:?}"), "pieces do not matter");
+    let Ok(fragment) = whole else { return false };
+    assert!(fragment.frames.iter().all(|frame| frame.length > 0 && frame.place().end <= data.len()));
+    let frames: u64 = fragment.frames.iter().map(|frame| u64::from(frame.length)).sum();
+    assert!(frames <= data.len() as u64);
+    let Ok(settings) = TrackSettings::of_fragment(&fragment) else { return false };
+    for (_, settings) in settings {
+        assert!(settings.timescale > 0 && !settings.codec_string(true).is_empty());
+        assert!(!settings.codec.is_video() || settings.parameter_sets().is_ok());
+    }
+    true
 }
 
 /// Conditional and range headers, one per line as `name: value`. A selected range lies within the body.
