@@ -157,8 +157,8 @@ pub fn mkv(data: &[u8]) -> bool {
     !found.is_empty()
 }
 
-/// One stored fragment, whole and in small pieces. Both are read alike; its frames lie inside the document and
-/// are together no longer than it.
+/// One stored fragment, whole and in small pieces. Both are read alike; its frames lie inside the document
+/// and are together no longer than it.
 #[must_use]
 pub fn fragment(data: &[u8]) -> bool {
     let whole = package::mkv::read(&Document::from(Bytes::copy_from_slice(data)));

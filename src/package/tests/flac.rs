@@ -83,7 +83,8 @@ proptest! {
         let (mut frames, mut expected) = (Vec::new(), Vec::new());
         for bytes in noise {
             // Noise of all bits, of few bits, and none.
-            let whole: Vec<_> = bytes.iter().flat_map(|b| vec![0xD5 ^ (b & (255 >> (2 * step))); 8]).collect();
+            let mask = 255 >> (2 * step);
+            let whole: Vec<_> = bytes.iter().flat_map(|b| vec![0xD5 ^ (b & mask); 8]).collect();
             let whole = &whole[..whole.len() / usize::from(channels) * usize::from(channels)];
             if whole.is_empty() { continue; }
             frames.push(frame(codec, channels, whole, first).unwrap());
