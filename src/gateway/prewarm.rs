@@ -261,7 +261,7 @@ impl Prewarm {
         let (held, missing): (Vec<_>, Vec<_>) =
             rows.iter().cloned().partition(|row| self.archive.holds_fragment(&stream, &row.number));
         job.done.store(held.len() as u64, Ordering::Relaxed);
-        let mut reader = self.archive.fragments_of(&stream, missing.into_iter(), everybody);
+        let mut reader = self.archive.fragments_of(&stream, missing.into_iter(), everybody).patient();
         while let Some(fragment) = reader.next().await {
             job.fetched(match fragment {
                 Ok(document) => Ok(document.len() as u64),
