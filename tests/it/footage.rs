@@ -88,7 +88,8 @@ impl World {
     }
 
     fn reader(&self, rows: &[ListedFragment]) -> kvs_edge::archive::FragmentReader {
-        self.archive.fragments_of(&self.stream, rows.to_vec().into_iter(), everybody())
+        let rows = Vec::from(rows);
+        self.archive.fragments_of(&self.stream, rows.into_iter(), everybody())
     }
 
     /// Reads fragments to the end; the number of bytes.
