@@ -1,4 +1,5 @@
-//! Footage fetched ahead of its viewers: a clip, or what a playback session of a range will ask for.
+//! Footage fetched ahead of its viewers: the fragments of a range, of which clips and playlists are made, or
+//! what a playback session of a range will ask for.
 //!
 //! Few jobs run at a time and each fetches a few objects at a time, under the same quotas as callers. A purge
 //! of the stream cancels its jobs. Operators begin them on their own listener; there is no caller, so nothing
@@ -6,11 +7,11 @@
 
 use super::read::{Query, read_page};
 use super::route::Page;
-use crate::archive::{self, Archive, Clip};
+use crate::archive::{self, Archive, Failure};
 use crate::base::clock;
 use crate::base::task::spawn_self_ending;
 use crate::kvs::operations::GetClip;
-use crate::kvs::{Call, Protocol, StreamArn, StreamName, StreamRef, Timestamp};
+use crate::kvs::{Call, Protocol, StreamArn, StreamName, StreamRef, TimeRange, Timestamp};
 use crate::sessions::{SessionKey, Sessions};
 use crate::upstream::{Located, OnBehalfOf, Upstream};
 use serde_json::{Value, json};
@@ -28,6 +29,8 @@ const QUEUE: usize = 64;
 const REMEMBERED: usize = 64;
 /// How many objects of one are fetched at once.
 const ABREAST: usize = 4;
+/// A job that misses more fragments ends: its footage is passing its retention.
+const MOST_FAILED: u64 = 64;
 /// The principal whose turn it takes under KVS's quotas.
 const PRINCIPAL: &str = "cache warming";
 
@@ -120,7 +123,7 @@ impl Warming {
             let Ok(_place) = jobs.places.acquire().await else { return };
             running.enter(JobState::Running);
             let ended = match call {
-                Call::GetClip(clip) => with.clip(&located, clip, &running).await,
+                Call::GetClip(clip) => with.footage(&located, &clip, &running, now).await,
                 call => with.session(&located, &call, &running, now).await,
             };
             running.enter(match ended {
@@ -213,6 +216,10 @@ impl Job {
         }
     }
 
+    fn count_failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
+    }
+
     fn show(&self) -> Value {
         let count = |number: &AtomicU64| number.load(Ordering::Relaxed);
         let state = lock(&self.state).0.clone();
@@ -233,18 +240,37 @@ impl Job {
 }
 
 impl Prewarm {
-    async fn clip(&self, located: &Located, clip: GetClip, job: &Job) -> Result<(), String> {
-        job.objects.store(1, Ordering::Relaxed);
-        let stream = self.archive.describe(located).await.map_err(|error| error.to_string())?;
-        let clip = Clip { stream, call: clip };
-        let found = self.archive.get(&clip, || Ok(OnBehalfOf::everybody(PRINCIPAL))).await;
-        let found = found.map_err(|error: archive::Error| error.to_string())?;
-        let mut body = found.entry.body(None);
-        let mut bytes = 0;
-        while let Some(chunk) = body.next().await {
-            bytes += chunk.map_err(|broken| broken.to_string())?.len() as u64;
+    /// Fetches the list of a range and those of its fragments that are not held. Fragments that KVS does not
+    /// have are counted as failed; another failure ends the job.
+    async fn footage(
+        &self,
+        located: &Located,
+        clip: &GetClip,
+        job: &Job,
+        now: Timestamp,
+    ) -> Result<(), String> {
+        let problem = |error: archive::Error| error.to_string();
+        let everybody = OnBehalfOf::everybody(PRINCIPAL);
+        let stream = self.archive.describe(located).await.map_err(problem)?;
+        let TimeRange { start, end } = clip.selector.range;
+        let range = start..end.unwrap_or(now);
+        let granted = || Ok(everybody.clone());
+        let listed = self.archive.footage(&stream, clip.selector.kind, range, now, granted).await;
+        let rows = listed.map_err(problem)?.rows;
+        job.objects.store(rows.len() as u64, Ordering::Relaxed);
+        let (held, missing): (Vec<_>, Vec<_>) =
+            rows.iter().cloned().partition(|row| self.archive.holds_fragment(&stream, &row.number));
+        job.done.store(held.len() as u64, Ordering::Relaxed);
+        let mut reader = self.archive.fragments_of(&stream, missing.into_iter(), everybody).patient();
+        while let Some(fragment) = reader.next().await {
+            job.fetched(match fragment {
+                Ok(document) => Ok(document.len() as u64),
+                Err(failure) if failure.is_not_found() && job.count_failed() < MOST_FAILED => {
+                    Err(problem(failure.into_error()))
+                }
+                Err(failure) => return Err(problem(Failure::into_error(failure))),
+            });
         }
-        job.fetched(Ok(bytes));
         Ok(())
     }
 

@@ -24,6 +24,7 @@ mod documents;
 mod facts;
 mod first_light;
 mod floods;
+mod footage;
 mod harness;
 mod hot_reload;
 mod limits;

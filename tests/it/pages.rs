@@ -71,10 +71,24 @@ async fn what_was_warmed_is_there_when_its_viewer_comes() {
     let end = Timestamp::from(kvs_edge::base::clock::now()).millis() / 1000 - 120;
     let start = end - 20;
     let job = warmed(&edge, json!({"stream": "cam-1", "start": start, "end": end, "what": "clip"})).await;
-    assert_eq!((job["state"].as_str(), job["done"].as_u64()), (Some("done"), Some(1)), "{job}");
-    let clip = edge.get(&format!("/streams/cam-1/clip.mp4?start={start}&end={end}"), edge.alice()).await;
-    assert_eq!(clip.header("cache-status"), Some("kvs-edge; hit"));
-    assert_eq!(job["bytes"].as_u64(), Some(clip.body.len() as u64));
+    let fragments = job["objects"].as_u64().unwrap();
+    assert!(fragments >= 10, "{job}");
+    assert_eq!((job["state"].as_str(), job["done"].as_u64()), (Some("done"), Some(fragments)), "{job}");
+    let list =
+        edge.get(&format!("/streams/cam-1/fragments?start={start}&end={end}"), edge.alice()).await.json();
+    let numbers: Vec<&Value> =
+        list["fragments"].as_array().unwrap().iter().map(|row| &row["number"]).collect();
+    let calls = edge.reached_by("GetMediaForFragmentList").await;
+    assert_eq!(calls, 1);
+    let wanted = json!({"StreamName": "cam-1", "Fragments": numbers});
+    let media = edge.call("/getMediaForFragmentList", edge.alice(), &wanted).await;
+    assert_eq!(media.header("cache-status"), Some("kvs-edge; hit"));
+    assert_eq!(edge.reached_by("GetMediaForFragmentList").await, calls);
+    // The range has the fragment that covers its start too.
+    assert_eq!(numbers.len() as u64 + 1, fragments, "{job}");
+    assert!(job["bytes"].as_u64().unwrap() > media.body.len() as u64, "{job}");
+    let again = warmed(&edge, json!({"stream": "cam-1", "start": start, "end": end, "what": "clip"})).await;
+    assert_eq!((again["done"].as_u64(), again["bytes"].as_u64()), (Some(fragments), Some(0)), "{again}");
     let job = warmed(&edge, json!({"stream": "cam-1", "start": start, "end": end, "what": "hls"})).await;
     assert_eq!((job["state"].as_str(), job["failed"].as_u64()), (Some("done"), Some(0)), "{job}");
     assert!(job["objects"].as_u64().unwrap() >= 20, "{job}");
@@ -137,20 +151,23 @@ async fn a_purge_cancels_what_is_being_warmed() {
     let end = Timestamp::from(kvs_edge::base::clock::now()).millis() / 1000 - 120;
     let arn = edge.get("/streams/cam-1", edge.alice()).await.json()["arn"].as_str().unwrap().to_owned();
     edge.fault(
-        json!({"operation": "GetClip", "fault": {"kind": "trickle", "bytes_per_second": 1000}, "times": 1}),
+        json!({"operation": "GetMediaForFragmentList", "fault": {"kind": "trickle", "bytes_per_second": 1000},
+            "times": 1}),
     )
     .await;
     let url = format!("{}/cache/warm", edge.admin);
     let wish = json!({"stream": "cam-1", "start": end - 20, "end": end, "what": "clip"});
     assert_eq!(edge.http.post(&url, &[], wish.to_string()).await.status, 200);
-    edge.until("KVS is asked", || async { edge.reached_by("GetClip").await == 1 }).await;
+    edge.until("KVS is asked", || async { edge.reached_by("GetMediaForFragmentList").await == 1 }).await;
     let purged =
         edge.http.post(&format!("{}/cache/purge?stream={arn}", edge.admin), &[], String::new()).await;
     assert_eq!(purged.status, 200, "{}", purged.text());
     let jobs = edge.http.get(&url, &[]).await.json();
     assert_eq!(jobs[0]["state"].as_str(), Some("canceled"), "{jobs}");
     // What it had fetched is gone with it.
-    let clip = edge.get(&format!("/streams/cam-1/clip.mp4?start={}&end={end}", end - 20), edge.alice()).await;
-    assert!(clip.header("cache-status").unwrap().contains("fwd"));
-    assert_eq!(edge.reached_by("GetClip").await, 2);
+    let lists = edge.reached_by("ListFragments").await;
+    let job = warmed(&edge, wish).await;
+    assert_eq!((job["state"].as_str(), job["failed"].as_u64()), (Some("done"), Some(0)), "{job}");
+    assert!(edge.reached_by("ListFragments").await > lists);
+    assert_eq!(edge.reached_by("GetMediaForFragmentList").await, 2);
 }

@@ -313,3 +313,41 @@ impl Batch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kvs::FragmentNumber;
+    use bytes::Bytes;
+
+    fn key(arn: &StreamArn, number: u64) -> Key {
+        Key::mkv(arn, &FragmentNumber::parse(&number.to_string()).unwrap())
+    }
+
+    #[test]
+    fn a_batch_runs_ahead_of_its_owner_to_a_bound_and_without_one_as_long_as_the_cache_holds_it() {
+        let arn = StreamArn::parse("arn:aws:kinesisvideo:eu-west-1:1:stream/cam/1").unwrap();
+        let keys: Vec<Key> = (0..4).map(|number| key(&arn, number)).collect();
+        let batches = Batches::default();
+        let (own, _) = batches.plan(keys.iter(), &arn);
+        let own = own.unwrap();
+        let (again, others) = batches.plan(keys.iter(), &arn);
+        assert!(again.is_none() && others.len() == 1, "another reader joins it");
+        let large = Document::from(Bytes::from(vec![0; WINDOW / 2 + 1]));
+        let mut state = lock(&own.batch.state);
+        assert!(state.has_room() && state.arrive(keys[0], &large));
+        assert!(state.has_room() && state.arrive(keys[1], &large));
+        assert!(!state.has_room(), "its owner has not taken them");
+        assert!(matches!(state.take(&keys[0], true), Some(Taken::Document(_))));
+        assert!(matches!(state.take(&keys[0], false), Some(Taken::Missed)), "the cache has it");
+        assert!(state.has_room());
+        state.disown();
+        assert!(matches!(state.take(&keys[1], false), Some(Taken::Missed)));
+        assert!(state.has_room());
+        state.cached = false;
+        assert!(!state.has_room(), "nothing would hold what arrives");
+        state.waiting = 1;
+        assert!(state.has_room() && state.arrive(keys[2], &large));
+        assert!(matches!(state.take(&keys[2], false), Some(Taken::Document(_))));
+    }
+}

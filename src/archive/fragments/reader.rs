@@ -19,11 +19,16 @@ use crate::upstream::{self, OnBehalfOf};
 use std::collections::{HashSet, VecDeque};
 use std::iter::Peekable;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The largest fragment; KVS takes 50 MB.
 const LARGEST: usize = 64 << 20;
 /// How often a fragment is fetched again that KVS begins to answer and does not give.
 const TRIES: u32 = 2;
+/// How long a fragment is waited for in all if KVS's quotas leave no turn for its call, and at a time.
+const PATIENCE: Duration = Duration::from_secs(60);
+const SHORTEST_WAIT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// Fragments of a portion, those that are held included.
 const PORTION: usize = 512;
 
@@ -39,6 +44,8 @@ pub struct FragmentReader {
     calls: u32,
     /// Something was not held.
     missed: bool,
+    /// A call that finds no turn under KVS's quotas is made again.
+    patient: bool,
 }
 
 /// How much one call may be asked for.
@@ -101,7 +108,24 @@ impl FragmentReader {
     ) -> Self {
         let wanted: Box<dyn Iterator<Item = Wanted> + Send> = Box::new(wanted);
         let fetcher = Fetcher { archive: archive.clone(), stream: stream.clone(), on_behalf_of };
-        Self { fetcher, rest: wanted.peekable(), limits, portions: VecDeque::new(), calls: 0, missed: false }
+        Self {
+            fetcher,
+            rest: wanted.peekable(),
+            limits,
+            portions: VecDeque::new(),
+            calls: 0,
+            missed: false,
+            patient: false,
+        }
+    }
+
+    /// Waits for a turn under KVS's quotas from the first fragment on, for work without a client. Otherwise a
+    /// first fragment without a turn is a failure, which can still be answered with a status of its own, and
+    /// only those behind it are waited for.
+    #[must_use]
+    pub fn patient(mut self) -> Self {
+        self.patient = true;
+        self
     }
 
     /// The next fragment; `None` after the last one. What follows a failure can still be read.
@@ -113,6 +137,7 @@ impl FragmentReader {
         if let Some(portion) = self.portions.front_mut() {
             portion.wanted.pop_front();
         }
+        self.patient |= fragment.is_ok();
         Some(fragment)
     }
 
@@ -182,21 +207,38 @@ impl FragmentReader {
     }
 
     async fn obtain(&mut self, wanted: &Wanted) -> Result<Document, Failure> {
-        for tried in 0..=TRIES {
-            if tried > 0 {
-                // From this fragment on: what has been read is not requested again.
-                let left = self.portions.front().map(|portion| portion.wanted.clone()).unwrap_or_default();
-                let calls = self.request(&left);
-                if let Some(portion) = self.portions.front_mut() {
-                    portion.calls = calls;
-                }
-            }
+        let (mut tried, mut waited) = (0, Duration::ZERO);
+        loop {
             let calls = self.portions.front().map(|portion| &portion.calls);
-            if let Some(fragment) = self.fetcher.find(wanted, calls).await {
-                return fragment;
+            match self.fetcher.find(wanted, calls).await {
+                None if tried == TRIES => return Err(Failure::Missing(wanted.number.clone())),
+                None => tried += 1,
+                Some(Err(Failure::Refused(error))) => {
+                    // A body that has begun waits for the quotas instead of breaking.
+                    let wait = no_turn(&error).filter(|_| self.patient && waited < PATIENCE);
+                    let Some(wait) = wait else { return Err(Failure::Refused(error)) };
+                    tokio::time::sleep(wait).await;
+                    waited += wait;
+                }
+                Some(found) => return found,
+            }
+            // From this fragment on: what has been read is not requested again.
+            let left = self.portions.front().map(|portion| portion.wanted.clone()).unwrap_or_default();
+            let calls = self.request(&left);
+            if let Some(portion) = self.portions.front_mut() {
+                portion.calls = calls;
             }
         }
-        Err(Failure::Missing(wanted.number.clone()))
+    }
+}
+
+/// How long to wait if a call was refused because KVS's quotas left no turn for it.
+fn no_turn(error: &upstream::Error) -> Option<Duration> {
+    match error {
+        upstream::Error::Busy { retry_after, .. } | upstream::Error::Throttled { retry_after, .. } => {
+            Some((*retry_after).clamp(SHORTEST_WAIT, LONGEST_WAIT))
+        }
+        _ => None,
     }
 }
 
