@@ -54,7 +54,7 @@ impl EmulatorState {
             let tenant = (entry.account.clone(), entry.region(&config));
             for (place, name) in entry.streams.iter().enumerate() {
                 let mut stream = Stream::new(name, &tenant.0, &tenant.1, first_recorded, place);
-                stream.producer = config.producers.get(name).copied().unwrap_or_default();
+                stream.archive.producer = config.producers.get(name).copied().unwrap_or_default();
                 stream.archive.retention_hours = config.retention_hours;
                 stream.archive.jitter = config.jitter_millis;
                 streams.insert((tenant.clone(), name.clone()), Arc::new(stream));
@@ -140,7 +140,7 @@ impl EmulatorState {
     pub(super) fn create(&self, name: &str, now: Millis) -> Arc<Stream> {
         let (account, region) = (&self.config.account, &self.config.region);
         let mut stream = Stream::new(name, account, region, now, 0);
-        stream.producer = self.config.producers.get(name).copied().unwrap_or_default();
+        stream.archive.producer = self.config.producers.get(name).copied().unwrap_or_default();
         stream.archive.retention_hours = self.config.retention_hours;
         Arc::new(stream)
     }

@@ -21,7 +21,7 @@ Examples:
 
 A configuration, every key optional:
   streams = [\"front-door\", \"yard\"]
-  producers = { yard = \"video_only\" }
+  producers = { yard = { container = \"sdk\", timing = \"jitter\", sound = \"none\" } }
   retention_hours = 48
   quotas = false")]
 pub struct EmulateArgs {

@@ -361,8 +361,11 @@ async fn live_replay_starts_at_the_start_and_grows_to_its_end() {
 
 #[tokio::test]
 async fn a_stream_has_the_producer_of_its_configuration() {
-    let kvs =
-        Kvs::start(|config| config.producers = [("cam-2".to_owned(), Producer::VideoOnly)].into()).await;
+    let kvs = Kvs::start(|config| {
+        config.producers =
+            [("cam-2".to_owned(), Producer { sound: SoundCodec::None, ..Producer::default() })].into()
+    })
+    .await;
     for (name, media_type) in [("cam-1", "video/h264,audio/aac"), ("cam-2", "video/h264")] {
         let described = kvs.call("/describeStream", json!({"StreamName": name})).await.json();
         assert_eq!(described["StreamInfo"]["MediaType"], media_type);
