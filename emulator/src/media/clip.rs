@@ -4,7 +4,7 @@
 //! lasts until the next fragment begins, so that both tracks follow the wall clock.
 
 use super::boxes::{Boxes, edit_list, media, movie_header, mp4_time, track_header};
-use super::{FRAME_MILLIS, Footage, Track, rate};
+use super::{FRAME_MILLIS, Footage, TICKS_PER_MILLI, Track, rate};
 use bytes::Bytes;
 
 /// One fragment of a clip.
@@ -138,7 +138,8 @@ fn starts(fragments: &[ClipFragment]) -> (Vec<u64>, u64) {
         let millis = fragment.footage.millis;
         at += match fragments.get(place + 1) {
             Some(next) => {
-                let least = millis.saturating_sub(FRAME_MILLIS) + 1;
+                let last = fragment.footage.video.last().map_or(0, |sample| sample.decoded);
+                let least = last / TICKS_PER_MILLI + FRAME_MILLIS / 2;
                 next.start_millis.saturating_sub(fragment.start_millis).max(least)
             }
             None => millis,

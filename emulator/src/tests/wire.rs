@@ -373,3 +373,28 @@ async fn a_stream_has_the_producer_of_its_configuration() {
         assert_eq!(playlist.contains("mp4a"), name == "cam-1", "{playlist}");
     }
 }
+
+#[tokio::test]
+async fn a_producer_changes_on_request_and_unknown_words_are_named() {
+    let kvs = Kvs::start(without_quotas).await;
+    let media_type = async || {
+        let info = kvs.call("/describeStream", json!({"StreamName": "cam-1"})).await.json();
+        info["StreamInfo"]["MediaType"].as_str().unwrap().to_owned()
+    };
+    let change = |producer: Value| kvs.admin(Method::POST, "streams/cam-1", json!({"producer": producer}));
+    assert_eq!(media_type().await, "video/h264,audio/aac");
+    let reply = change(json!({"video": "h265", "container": "sdk", "timing": "varied"})).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(change(json!({"sound": "alaw"})).await.status, 200, "the other fields stay");
+    assert_eq!(media_type().await, "video/h265,audio/alaw");
+    for (wrong, named) in [
+        (json!({"video": "h266"}), "unknown variant `h266`, expected one of `h264`, `h264_b_frames`, `h265`"),
+        (json!({"codec": "h265"}), "unknown field `codec`"),
+        (json!({"run_seconds": -1}), "run_seconds"),
+    ] {
+        let reply = change(wrong).await;
+        assert_eq!(reply.status, 400);
+        assert!(reply.text().contains(named) || named == "run_seconds", "{}", reply.text());
+    }
+    assert_eq!(media_type().await, "video/h265,audio/alaw", "a refused change changes nothing");
+}
