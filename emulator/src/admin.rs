@@ -5,7 +5,7 @@
 //! | `POST faults` | adds a rule, or a list of rules, to the fault plan (`faults`); needs `allow_faults` |
 //! | `GET faults`, `DELETE faults` | shows the plan with its counters; removes all rules |
 //! | `GET requests`, `DELETE requests` | shows the counters (`counters`); resets them |
-//! | `POST streams/{name}` | changes a camera: see `Change` |
+//! | `POST streams/{name}` | changes a camera, its producer included: see `Change` |
 //! | `DELETE sessions` | lets all playback sessions expire |
 //! | `GET credentials` | temporary credentials, as a container gets them (`credentials`) |
 //! | `DELETE credentials` | lets all temporary credentials expire |

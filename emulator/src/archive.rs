@@ -1,9 +1,10 @@
 //! The fragments of a stream at any instant within its retention. They are computed, not stored.
 //!
-//! Time is divided into slots (`timeline`), counted from 1970, so that two emulators, or one before and after
-//! a restart, give a fragment the same number and the same bytes. A stream has a fragment in each slot since it
-//! was created, except in gaps. Backfill is footage of a gap that is uploaded afterwards: its fragments have
-//! producer times in the gap and the server times of the upload, as at KVS (docs/KVS.md 4.1, 9.1).
+//! Time is divided into slots (`timeline`), counted from 1970, so that two emulators, or one before and
+//! after a restart, give a fragment the same number and the same bytes. A stream has a fragment in each
+//! slot since it was created, except in gaps. Backfill is footage of a gap that is uploaded afterwards: its
+//! fragments have producer times in the gap and the server times of the upload, as at KVS (docs/KVS.md 4.1,
+//! 9.1).
 
 use super::clock::Millis;
 use super::media::mkv::{self, Label};
@@ -127,7 +128,7 @@ pub(super) struct Archive {
     pub(super) retention_hours: u64,
     /// From the camera to KVS, if its timing is regular.
     pub(super) latency: Millis,
-    /// The latency of a fragment of regular timing is longer by up to this. Less than the length of a fragment.
+    /// The latency of a fragment of regular timing is longer by up to this. Less than its length.
     pub(super) jitter: Millis,
     /// When the camera did not record. The end `Millis::MAX` stands for a gap that has not ended.
     pub(super) gaps: Vec<(Millis, Millis)>,
@@ -345,8 +346,8 @@ impl Archive {
 
     fn fragment(&self, slot: u64, server: Millis, ready: Millis, backfilled: bool) -> Fragment {
         let recorded = self.slot_start(slot);
-        // A late fragment is counted where it arrives. Equal counters are ordered by server time, which is the
-        // next part of the number.
+        // A late fragment is counted where it arrives. Equal counters are ordered by server time, the next
+        // part of the number.
         let counted = if backfilled { self.arriving(server) } else { slot };
         let counter = counted + RUN_JUMP * self.run(self.slot_start(counted));
         let changes = self.changes(recorded);
@@ -396,7 +397,8 @@ impl Archive {
         }
     }
 
-    /// The instant at which the regular end of a PutMedia session before `at` lies, and how many there were.
+    /// The instant at which the regular end of a PutMedia session before `at` lies, and how many there
+    /// were.
     fn session(&self, at: Millis) -> (Millis, u64) {
         let length = match (self.producer.recording, self.producer.run_seconds) {
             (Recorded::Motion, _) => MOTION_CELL,

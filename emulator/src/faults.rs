@@ -78,9 +78,9 @@ pub(super) enum Fault {
     ExpireSessions,
     /// The stream has no fragments.
     NoData,
-    /// The fragments whose server timestamps lie in `[from, to]`, in seconds since 1970, do not exist for this
-    /// request. Of ListFragments, `times` times: a fragment that appears later in a range that was already
-    /// listed. Of GetMediaForFragmentList: fragments that were listed and are gone by retention
+    /// The fragments whose server timestamps lie in `[from, to]`, in seconds since 1970, do not exist for
+    /// this request. Of ListFragments, `times` times: a fragment that appears later in a range that was
+    /// already listed. Of GetMediaForFragmentList: fragments that were listed and are gone by retention
     /// (`FRAGMENT_NOT_FOUND` in band).
     Missing { from: f64, to: f64 },
 }

@@ -1,9 +1,9 @@
 //! A Kinesis Video Streams that runs on loopback, with real video.
 //!
 //! It answers the control plane, the six archived-media operations and the playback resources of
-//! `docs/KVS.md`, verifies signatures, issues session tokens and lets them expire, enforces quotas, and fails
-//! as a fault plan says. It is written from `docs/KVS.md` and uses nothing of kvs-edge, so that the two
-//! cannot share a misreading. No media is stored: what a camera recorded at any instant is computed
+//! `docs/KVS.md`, verifies signatures, issues session tokens and lets them expire, enforces quotas, and
+//! fails as a fault plan says. It is written from `docs/KVS.md` and uses nothing of kvs-edge, so that the
+//! two cannot share a misreading. No media is stored: what a camera recorded at any instant is computed
 //! (`archive`) from short recordings (`media`).
 //!
 //! The crate has no TLS, no command line, and does not read its settings from a file; `kvs-edge emulate`

@@ -1,7 +1,7 @@
 //! The state of one emulator: accounts, streams, sessions, quotas, the fault plan and the counters.
 //!
-//! No lock is held across an await. A stream is replaced as a whole, so that a request works with one version
-//! of it.
+//! No lock is held across an await. A stream is replaced as a whole, so that a request works with one
+//! version of it.
 
 use super::answer::KvsError;
 use super::clock::Millis;
@@ -46,7 +46,8 @@ impl EmulatorState {
             streams: config.streams.clone(),
         };
         let accounts: Vec<Account> = std::iter::once(main).chain(config.accounts.clone()).collect();
-        // Aligned to the hour, so that an emulator that restarts within the hour has streams of the same ARN.
+        // Aligned to the hour, so that an emulator that restarts within the hour has streams of the same
+        // ARN.
         let hours_ago = || (now / 3_600_000).saturating_sub(config.history_hours) * 3_600_000;
         let first_recorded = config.created.unwrap_or_else(hours_ago);
         let mut streams = BTreeMap::new();

@@ -48,8 +48,8 @@ impl Timeline {
     }
 }
 
-/// Cells of nine windows: one fragment of 18.432 s, every group of pictures its own fragment, fragments of one
-/// window, and two halves, in turn. The pattern ends where cells and loops end together.
+/// Cells of nine windows: one fragment of 18.432 s, every group of pictures its own fragment, fragments of
+/// one window, and two halves, in turn. The pattern ends where cells and loops end together.
 fn varied() -> Timeline {
     let cell = CELL_WINDOWS * WINDOW_FRAMES;
     let period = cell * LOOP_FRAMES / WINDOW_FRAMES;

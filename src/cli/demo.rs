@@ -109,8 +109,8 @@ async fn start_emulator(args: &DemoArgs) -> anyhow::Result<emulator::Emulator> {
     emulator::start(config).await.context("the emulator cannot listen")
 }
 
-/// Cameras as in the field: AWS's Producer SDK with real jitter. Every codec plays in every browser but that of
-/// cam-3, H.265, which some do not decode.
+/// Cameras as in the field: AWS's Producer SDK with real jitter. Every codec plays in every browser but
+/// that of cam-3, H.265, which some do not decode.
 fn producers() -> BTreeMap<String, emulator::Producer> {
     let sdk = emulator::Producer::sdk();
     let h265 = emulator::Producer { video: emulator::VideoCodec::H265, ..sdk };

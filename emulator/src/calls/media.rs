@@ -1,5 +1,5 @@
-//! GetMediaForFragmentList: Matroska chunks in the order of the request. A missing fragment is an error chunk
-//! in a 200 (docs/KVS.md 4.3, 9.2).
+//! GetMediaForFragmentList: Matroska chunks in the order of the request. A missing fragment is an error
+//! chunk in a 200 (docs/KVS.md 4.3, 9.2).
 
 use super::call::Call;
 use crate::answer::{Answer, KvsError};

@@ -1,4 +1,5 @@
-//! GetClip's ordinary MP4: `ftyp`, `moov`, then the samples as they are in the recordings (docs/KVS.md 4.4).
+//! GetClip's ordinary MP4: `ftyp`, `moov`, then the samples as they are in the recordings (docs/KVS.md
+//! 4.4).
 //!
 //! What KVS does at gaps between fragments is not known. Here the last sample of each track before a gap
 //! lasts until the next fragment begins, so that both tracks follow the wall clock.
@@ -15,8 +16,8 @@ pub(crate) struct ClipFragment {
     pub(crate) start_millis: u64,
 }
 
-/// A clip of at least one fragment as chunks: the header, then the samples, fragment by fragment, video before
-/// audio.
+/// A clip of at least one fragment as chunks: the header, then the samples, fragment by fragment, video
+/// before audio.
 pub(crate) fn clip(fragments: Vec<ClipFragment>, created_millis: u64) -> impl Iterator<Item = Bytes> + Send {
     let tracks = fragments.first().map_or(&[][..], |fragment| fragment.footage.tracks());
     let header = header(tracks, &fragments, mp4_time(created_millis));

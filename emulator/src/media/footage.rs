@@ -66,7 +66,7 @@ impl Footage {
         Self { recording, sound, video, audio, millis: span.end - span.start }
     }
 
-    /// The tracks, in the order of their numbers. A track of sound is there even if this fragment has no sound.
+    /// The tracks, in the order of their numbers. A track of sound is there even if it has no frame here.
     pub(crate) fn tracks(&self) -> &'static [Track] {
         if self.sound == SoundCodec::None { &[Track::Video] } else { &[Track::Video, Track::Audio] }
     }
@@ -145,8 +145,8 @@ fn audio(recording: &Recording, sound: SoundCodec, span: &Span) -> Vec<Sample> {
         .collect()
 }
 
-/// How much earlier than their presentation pictures with B-frames must be decoded at most: two frames, which
-/// also covers frames that are late.
+/// How much earlier than their presentation pictures with B-frames must be decoded at most: two frames,
+/// which also covers frames that are late.
 pub(crate) const REORDER_MILLIS: u64 = 2 * FRAME_MILLIS;
 
 #[cfg(test)]

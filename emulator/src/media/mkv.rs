@@ -1,5 +1,5 @@
-//! GetMediaForFragmentList's chunks: each fragment a small Matroska document of its own, as its producer sent
-//! it, tagged by AWS (docs/KVS.md 9.2, RFC 8794, RFC 9559).
+//! GetMediaForFragmentList's chunks: each fragment a small Matroska document of its own, as its producer
+//! sent it, tagged by AWS (docs/KVS.md 9.2, RFC 8794, RFC 9559).
 
 use super::footage::Sample;
 use super::{Container, FRAME_MILLIS, Footage, SoundCodec, Track, VideoCodec};
@@ -8,7 +8,8 @@ use bytes::Bytes;
 /// A size that says that it is unknown, in eight bytes and in one.
 const UNKNOWN: [u8; 8] = [0x01, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
 const UNKNOWN_SHORT: u8 = 0xff;
-/// The content of the Void of an uploaded file: 4 KB with its header, where a muxer reserved place for Cues.
+/// The content of the Void of an uploaded file: 4 KB with its header, where a muxer reserved place for
+/// Cues.
 const VOID: usize = 4096 - 6;
 /// How long the texts of AWS's Producer SDK are, padded with NULs.
 const SDK_TEXT: usize = 32;
@@ -186,7 +187,7 @@ fn opening(container: Container) -> Vec<u8> {
     out
 }
 
-/// The index of the file that was uploaded: Info, Tracks and Cues, where they were in that file. KVS keeps it.
+/// The index of the file that was uploaded: Info, Tracks and Cues, where they were in it. KVS keeps it.
 fn seek_head() -> Vec<u8> {
     let mut out = Vec::new();
     for (id, position) in [(id::INFO, 4_161_u32), (id::TRACKS, 4_230), (id::CUES, 11_927_453)] {
@@ -322,8 +323,8 @@ fn wide(out: &mut Vec<u8>, id: &[u8], content: &[u8]) {
     out.extend_from_slice(content);
 }
 
-/// The size of a block or of a producer's tag: from the SDK in eight bytes; from a file in one byte where it
-/// fits (127 would mean unknown), else in four.
+/// The size of a block or of a producer's tag: from the SDK in eight bytes; from a file in one byte where
+/// it fits (127 would mean unknown), else in four.
 fn size(container: Container, length: usize) -> Vec<u8> {
     match container {
         Container::Sdk => long_size(length).to_vec(),

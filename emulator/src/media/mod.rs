@@ -33,5 +33,6 @@ pub(super) const FRAME_MILLIS: u64 = 64;
 pub(super) const WINDOW_MILLIS: u64 = FRAME_MILLIS * WINDOW_FRAMES;
 /// How long one loop lasts.
 pub(super) const LOOP_MILLIS: u64 = FRAME_MILLIS * LOOP_FRAMES;
-/// Ticks in a millisecond of the video track in every MP4: both tracks count in 1/16000 s with AAC of 16 kHz.
+/// Ticks in a millisecond of the video track in every MP4: both tracks count in 1/16000 s with AAC of 16
+/// kHz.
 pub(super) const TICKS_PER_MILLI: u64 = 16;

@@ -1,4 +1,5 @@
-//! Reads the tracks of the committed MP4 files: frames in decode order with their places in presentation order.
+//! Reads the tracks of the committed MP4 files: frames in decode order with their places in presentation
+//! order.
 //!
 //! The reader supports only the files that `make.sh` makes. Tests fail for any other file.
 
@@ -37,7 +38,8 @@ fn track(file: &Bytes, table: &Bytes) -> Track {
     let frames = frames(file, table);
     let entry = path(table, &[b"stsd"]).slice(8..);
     let sound = &entry[4..8] == b"mp4a";
-    // A visual sample entry is 8 bytes of box header and 78 of fields before its boxes, an audio one 8 + 28.
+    // A visual sample entry is 8 bytes of box header and 78 of fields before its boxes, an audio one 8 +
+    // 28.
     let (config, width, height) = if sound {
         (sound_config(&entry), 0, 0)
     } else {
@@ -65,8 +67,8 @@ fn sound_config(entry: &Bytes) -> Bytes {
     esds.slice(config + 5..config + 5 + length)
 }
 
-/// The places in presentation order: the order of decode time and composition offset. All frames last equally
-/// long.
+/// The places in presentation order: the order of decode time and composition offset. All frames last
+/// equally long.
 fn places(table: &Bytes, count: usize) -> Vec<usize> {
     let Some(ctts) = find(table, b"ctts") else { return (0..count).collect() };
     let stts = path(table, &[b"stts"]);

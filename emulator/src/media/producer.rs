@@ -31,7 +31,8 @@ pub struct Producer {
     pub overlaps: bool,
     /// How many seconds after its recording a fragment is uploaded.
     pub upload_delay_seconds: u64,
-    /// A PutMedia session ends after so many seconds and the next begins: the counter of fragment numbers jumps.
+    /// A PutMedia session ends after so many seconds and the next begins: the counter of fragment numbers
+    /// jumps.
     pub run_seconds: Option<u64>,
     /// Whether each PutMedia session has other codec settings than the one before: another size of the
     /// pictures.
@@ -42,11 +43,11 @@ pub struct Producer {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Container {
-    /// A finished file that was uploaded: DocTypeVersion 4, known sizes, a SeekHead that points at Cues that are not
-    /// there, a Void.
+    /// A finished file that was uploaded: DocTypeVersion 4, known sizes, a SeekHead that points at Cues
+    /// that are not there, a Void.
     File,
-    /// AWS's Producer SDK: DocTypeVersion 2, DocType with a NUL, Clusters of unknown size, sizes of eight bytes,
-    /// CodecIDs padded with NULs, Tags of the producer.
+    /// AWS's Producer SDK: DocTypeVersion 2, DocType with a NUL, Clusters of unknown size, sizes of eight
+    /// bytes, CodecIDs padded with NULs, Tags of the producer.
     Sdk,
 }
 
@@ -58,8 +59,8 @@ pub enum Timecodes {
     Absolute,
     /// The start of the PutMedia session. Producer timestamps are absolute.
     Relative,
-    /// The start of the PutMedia session, which the producer did not send: producer timestamps count from it,
-    /// too, and lie in 1970 (`0.000`, `5.000`).
+    /// The start of the PutMedia session, which the producer did not send: producer timestamps count from
+    /// it, too, and lie in 1970 (`0.000`, `5.000`).
     RelativeWithoutStart,
 }
 
@@ -69,8 +70,8 @@ pub enum Timecodes {
 pub enum Timing {
     /// Every 2.048 s; both tracks end on the same millisecond; a constant time to KVS.
     Regular,
-    /// As measured [seen G13]: 0.297 to 1.495 s between fragments, frames that are up to 23 ms late, 0.346 s
-    /// ahead of server time to 1.471 s behind it. Sound does not end where fragments end.
+    /// As measured [seen G13]: 0.297 to 1.495 s between fragments, frames that are up to 23 ms late, 0.346
+    /// s ahead of server time to 1.471 s behind it. Sound does not end where fragments end.
     Jitter,
     /// As `Jitter`, and fragments from 0.3 to 18.4 s in one stream.
     Varied,

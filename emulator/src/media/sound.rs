@@ -113,8 +113,8 @@ static AAC_48K: LazyLock<mp4_source::Track> = LazyLock::new(|| {
 static ALAW: LazyLock<Bytes> = LazyLock::new(|| pcm().map(alaw).collect::<Vec<u8>>().into());
 static MULAW: LazyLock<Bytes> = LazyLock::new(|| pcm().map(mulaw).collect::<Vec<u8>>().into());
 
-/// One loop at 8 kHz: the hum of `make.sh` and a beep of 0.128 s every 2.048 s. Whole periods in the loop, so
-/// that it joins its own beginning.
+/// One loop at 8 kHz: the hum of `make.sh` and a beep of 0.128 s every 2.048 s. Whole periods in the loop,
+/// so that it joins its own beginning.
 fn pcm() -> impl Iterator<Item = i16> {
     let samples = LOOP_MILLIS * 8;
     (0..samples).map(move |n| {

@@ -21,7 +21,8 @@ fn position(chunk: &[u8], wanted: &[u8]) -> Option<usize> {
 
 #[test]
 fn the_tags_are_those_of_the_capture_to_the_byte() {
-    // docs/KVS.md 9.2: 1254C367 100000EB 7373 100000E5 67C8 1000005B 45A3 10000020 … 4487 1000002F, 243 bytes.
+    // docs/KVS.md 9.2: 1254C367 100000EB 7373 100000E5 67C8 1000005B 45A3 10000020 … 4487 1000002F, 243
+    // bytes.
     let start = [0x12, 0x54, 0xc3, 0x67, 0x10, 0, 0, 0xeb, 0x73, 0x73, 0x10, 0, 0, 0xe5, 0x67, 0xc8, 0x10, 0];
     for container in CONTAINERS {
         let chunk = chunk(&footage(FOOTAGE[0], 3), container, &label(1_511_852_108_513));

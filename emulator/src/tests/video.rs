@@ -192,8 +192,8 @@ async fn dash_decodes() {
 }
 
 /// The window of a live manifest slides with each new fragment. ffmpeg's reader of such manifests then goes
-/// on from a wrong fragment, because it takes a number of the session for a position in the list. So the test
-/// reads the manifest by the standard, and ffmpeg decodes the fragments.
+/// on from a wrong fragment, because it takes a number of the session for a position in the list. So the
+/// test reads the manifest by the standard, and ffmpeg decodes the fragments.
 #[tokio::test]
 async fn live_dash_decodes_and_slides() {
     let kvs = Kvs::start(without_quotas).await;
