@@ -5,7 +5,7 @@
 //! | `POST faults` | adds a rule, or a list of rules, to the fault plan (`faults`); needs `allow_faults` |
 //! | `GET faults`, `DELETE faults` | shows the plan with its counters; removes all rules |
 //! | `GET requests`, `DELETE requests` | shows the counters (`counters`); resets them |
-//! | `POST streams/{name}` | changes a camera: see `Change` |
+//! | `POST streams/{name}` | changes a camera, its producer included: see `Change` |
 //! | `DELETE sessions` | lets all playback sessions expire |
 //! | `GET credentials` | temporary credentials, as a container gets them (`credentials`) |
 //! | `DELETE credentials` | lets all temporary credentials expire |
@@ -18,7 +18,7 @@ use super::clock::{Millis, now};
 use super::credentials;
 use super::faults::{Fault, FaultRule};
 use super::json::Json;
-use super::media::Producer;
+use super::media::{Producer, SoundCodec};
 use super::operation::Operation;
 use super::state::EmulatorState;
 use bytes::Bytes;
@@ -139,8 +139,11 @@ struct Change {
     codec_change_at: Option<f64>,
     /// How much the latency varies; less than 2048.
     jitter_millis: Option<u64>,
-    /// Whether the producer sends sound.
+    /// Whether the producer sends sound: `false` is sound "none", `true` "aac" if it was "none".
     audio: Option<bool>,
+    /// Fields of the producer (`Producer`) that change; the others stay. It applies to everything that the
+    /// camera recorded, so it makes another archive of the stream.
+    producer: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
 #[derive(Deserialize)]
@@ -199,14 +202,29 @@ fn change(state: &EmulatorState, name: &str, body: &Bytes) -> Result<Answer, Kvs
         archive.retention_hours = change.retention_hours.unwrap_or(archive.retention_hours);
         archive.jitter = change.jitter_millis.unwrap_or(archive.jitter);
         stream.tags = change.tags.clone().unwrap_or(stream.tags);
-        stream.producer = match change.audio {
-            Some(true) => Producer::VideoAndAudio,
-            Some(false) => Producer::VideoOnly,
-            None => stream.producer,
-        };
+        stream.archive.producer = producer(&stream.archive.producer, &change)?;
         state.put(stream);
     }
     Ok(json("{}"))
+}
+
+/// The producer after a change.
+fn producer(before: &Producer, change: &Change) -> Result<Producer, KvsError> {
+    let mut producer = *before;
+    if let Some(changes) = &change.producer {
+        let invalid = |e: serde_json::Error| KvsError::invalid(format!("producer: {e}"));
+        let mut fields = serde_json::to_value(before).map_err(invalid)?;
+        if let Some(fields) = fields.as_object_mut() {
+            fields.extend(changes.clone());
+        }
+        producer = serde_json::from_value(fields).map_err(invalid)?;
+    }
+    match change.audio {
+        Some(false) => producer.sound = SoundCodec::None,
+        Some(true) if producer.sound == SoundCodec::None => producer.sound = SoundCodec::Aac,
+        _ => {}
+    }
+    Ok(producer)
 }
 
 fn millis(seconds: f64) -> Millis {

@@ -7,7 +7,7 @@ use super::body::{CountedFor, Cut, ResponseBody};
 use super::calls::{self, Call};
 use super::clock::now;
 use super::faults::Fault;
-use super::members::Members;
+use super::members::{Members, TimeRange};
 use super::operation::{Operation, Plane};
 use super::reset::Reset;
 use super::session::Session;
@@ -163,13 +163,14 @@ fn answer(state: &EmulatorState, parsed: ParsedRequest, faults: &[Fault]) -> Res
         _ => None,
     });
     let no_data = faults.contains(&Fault::NoData);
+    let missing: Vec<TimeRange> = faults.iter().filter_map(Fault::missing).collect();
     match parsed.payload {
         Payload::Playback { session, query } => {
-            playback::answer(state, parsed.operation, &session, &query, no_data, now())
+            playback::answer(state, parsed.operation, &session, &query, no_data, &missing, now())
         }
         Payload::Call { tenant, body } => {
             let members = Members::of(&body)?;
-            let call = Call { state, tenant: &tenant, members, now: now(), no_data, in_band_error };
+            let call = Call { state, tenant: &tenant, members, now: now(), no_data, in_band_error, missing };
             calls::answer(parsed.operation, &call)
         }
     }

@@ -4,6 +4,7 @@
 //! number of requests to affect, and a probability with a seed. The same requests in the same order get the
 //! same faults.
 
+use super::clock::Millis;
 use super::number::mix;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -77,6 +78,22 @@ pub(super) enum Fault {
     ExpireSessions,
     /// The stream has no fragments.
     NoData,
+    /// The fragments whose server timestamps lie in `[from, to]`, in seconds since 1970, do not exist for
+    /// this request. Of ListFragments, `times` times: a fragment that appears later in a range that was
+    /// already listed. Of GetMediaForFragmentList: fragments that were listed and are gone by retention
+    /// (`FRAGMENT_NOT_FOUND` in band).
+    Missing { from: f64, to: f64 },
+}
+
+impl Fault {
+    /// The server times of the fragments that do not exist, in milliseconds since 1970.
+    pub(super) fn missing(&self) -> Option<(Millis, Millis)> {
+        let millis = |seconds: f64| (seconds * 1000.0).round() as Millis;
+        match self {
+            Self::Missing { from, to } => Some((millis(*from), millis(*to))),
+            _ => None,
+        }
+    }
 }
 
 fn internal_failure() -> String {
@@ -195,6 +212,7 @@ mod tests {
             r#"{"kind":"in_band_error"}"#,
             r#"{"kind":"expire_sessions"}"#,
             r#"{"kind":"no_data"}"#,
+            r#"{"kind":"missing","from":1700000000.5,"to":1700000002}"#,
         ] {
             rule(&format!(r#"{{"operation":"*","fault":{fault},"times":null}}"#));
         }

@@ -1,10 +1,10 @@
 //! A Kinesis Video Streams that runs on loopback, with real video.
 //!
 //! It answers the control plane, the six archived-media operations and the playback resources of
-//! `docs/KVS.md`, verifies signatures, issues session tokens and lets them expire, enforces quotas, and fails
-//! as a fault plan says. It is written from `docs/KVS.md` and uses nothing of kvs-edge, so that the two
-//! cannot share a misreading. No media is stored: what a camera recorded at any instant is computed
-//! (`archive`) from three short recordings (`media`).
+//! `docs/KVS.md`, verifies signatures, issues session tokens and lets them expire, enforces quotas, and
+//! fails as a fault plan says. It is written from `docs/KVS.md` and uses nothing of kvs-edge, so that the
+//! two cannot share a misreading. No media is stored: what a camera recorded at any instant is computed
+//! (`archive`) from short recordings (`media`).
 //!
 //! The crate has no TLS, no command line, and does not read its settings from a file; `kvs-edge emulate`
 //! does.
@@ -42,10 +42,11 @@ mod session;
 mod signature;
 mod state;
 mod stream;
+mod timeline;
 
 pub use clock::Millis;
 pub use config::{Account, Config};
-pub use media::Producer;
+pub use media::{Container, FragmentSize, Producer, Recorded, SoundCodec, Timecodes, Timing, VideoCodec};
 use operation::Plane;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;

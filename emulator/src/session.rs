@@ -2,7 +2,6 @@
 
 use super::archive::{Fragment, Selector};
 use super::clock::Millis;
-use super::media::FRAGMENT_MILLIS;
 use super::stream::{Stream, Tenant};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
@@ -64,6 +63,8 @@ pub(super) struct Session {
 pub(super) struct Listing {
     /// How many fragments of the session precede the first listed one.
     pub(super) skipped: usize,
+    /// How long those last.
+    pub(super) skipped_millis: Millis,
     pub(super) fragments: Vec<Fragment>,
     /// No fragment will be added.
     pub(super) ended: bool,
@@ -130,20 +131,22 @@ impl Session {
                 let begin = fragments.first().ok_or(NoFragments)?.start(selector);
                 let visible = fragments
                     .iter()
-                    .filter(|f| f.start(selector) + FRAGMENT_MILLIS - begin <= clock)
+                    .filter(|f| (f.start(selector) + f.millis).saturating_sub(begin) <= clock)
                     .count()
                     .saturating_add(count)
                     .min(fragments.len());
                 let whole = visible == fragments.len();
                 fragments.truncate(visible);
                 skipped = visible.saturating_sub(count);
-                ended = whole && to.is_some_and(|to| to + FRAGMENT_MILLIS * 2 < now);
+                let last = fragments.last().map_or(0, |f| f.millis);
+                ended = whole && to.is_some_and(|to| to + 2 * last < now);
             }
         }
         if fragments.is_empty() {
             return Err(NoFragments);
         }
-        Ok(Listing { skipped, fragments: fragments.split_off(skipped), ended })
+        let listed = fragments.split_off(skipped);
+        Ok(Listing { skipped, skipped_millis: closed_length(&fragments), fragments: listed, ended })
     }
 
     /// When a fragment begins, counted from the start of the session.
@@ -151,6 +154,11 @@ impl Session {
         let selector = self.parameters.selector;
         fragment.start(selector).saturating_sub(self.first.start(selector))
     }
+}
+
+/// How long fragments last without the gaps between them.
+pub(super) fn closed_length(fragments: &[Fragment]) -> Millis {
+    fragments.iter().map(|f| f.millis).sum()
 }
 
 /// Drops backfilled fragments that are older than the newest before them: they are not listed (docs/KVS.md

@@ -1,7 +1,7 @@
 //! The state of one emulator: accounts, streams, sessions, quotas, the fault plan and the counters.
 //!
-//! No lock is held across an await. A stream is replaced as a whole, so that a request works with one version
-//! of it.
+//! No lock is held across an await. A stream is replaced as a whole, so that a request works with one
+//! version of it.
 
 use super::answer::KvsError;
 use super::clock::Millis;
@@ -46,7 +46,8 @@ impl EmulatorState {
             streams: config.streams.clone(),
         };
         let accounts: Vec<Account> = std::iter::once(main).chain(config.accounts.clone()).collect();
-        // Aligned to the hour, so that an emulator that restarts within the hour has streams of the same ARN.
+        // Aligned to the hour, so that an emulator that restarts within the hour has streams of the same
+        // ARN.
         let hours_ago = || (now / 3_600_000).saturating_sub(config.history_hours) * 3_600_000;
         let first_recorded = config.created.unwrap_or_else(hours_ago);
         let mut streams = BTreeMap::new();
@@ -54,7 +55,7 @@ impl EmulatorState {
             let tenant = (entry.account.clone(), entry.region(&config));
             for (place, name) in entry.streams.iter().enumerate() {
                 let mut stream = Stream::new(name, &tenant.0, &tenant.1, first_recorded, place);
-                stream.producer = config.producers.get(name).copied().unwrap_or_default();
+                stream.archive.producer = config.producers.get(name).copied().unwrap_or_default();
                 stream.archive.retention_hours = config.retention_hours;
                 stream.archive.jitter = config.jitter_millis;
                 streams.insert((tenant.clone(), name.clone()), Arc::new(stream));
@@ -140,7 +141,7 @@ impl EmulatorState {
     pub(super) fn create(&self, name: &str, now: Millis) -> Arc<Stream> {
         let (account, region) = (&self.config.account, &self.config.region);
         let mut stream = Stream::new(name, account, region, now, 0);
-        stream.producer = self.config.producers.get(name).copied().unwrap_or_default();
+        stream.archive.producer = self.config.producers.get(name).copied().unwrap_or_default();
         stream.archive.retention_hours = self.config.retention_hours;
         Arc::new(stream)
     }

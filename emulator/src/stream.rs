@@ -22,7 +22,6 @@ pub(super) struct Stream {
     /// Its creation time; part of its ARN.
     pub(super) created: Millis,
     pub(super) tags: BTreeMap<String, String>,
-    pub(super) producer: Producer,
     pub(super) archive: Archive,
 }
 
@@ -36,9 +35,9 @@ impl Stream {
             region: region.to_owned(),
             created: first_recorded,
             tags: BTreeMap::new(),
-            producer: Producer::default(),
             archive: Archive {
                 seed: digest(&format!("{account}/{region}/{name}")),
+                producer: Producer::default(),
                 first_recorded,
                 retention_hours: 24,
                 latency: 137 + 53 * (place as u64 % 5),
@@ -72,7 +71,7 @@ impl Stream {
             ("StreamARN", Json::text(self.arn())),
             ("DeviceName", Json::Null),
             ("IngestionConfiguration", Json::Null),
-            ("MediaType", Json::text(self.producer.media_type())),
+            ("MediaType", Json::text(self.archive.producer.media_type())),
             ("KmsKeyId", Json::text(key)),
             ("Version", Json::text(version)),
             ("Status", Json::text("ACTIVE")),
@@ -103,14 +102,14 @@ impl Stream {
     /// The duration of each listed fragment: until the next begins, or its own length. At least one frame,
     /// also where fragments overlap.
     pub(super) fn durations(fragments: &[Fragment], selector: Selector) -> Vec<Millis> {
-        use super::media::{FRAGMENT_MILLIS, FRAME_MILLIS};
+        use super::media::FRAME_MILLIS;
         let next = |at: usize| fragments.get(at + 1).map(|next| next.start(selector));
         let of = |(at, f): (usize, &Fragment)| match next(at) {
             // A gap does not extend the fragment before it.
-            Some(next) if next < f.start(selector) + 2 * FRAGMENT_MILLIS => {
+            Some(next) if next < f.start(selector) + 2 * f.millis => {
                 next.saturating_sub(f.start(selector)).max(FRAME_MILLIS)
             }
-            _ => FRAGMENT_MILLIS,
+            _ => f.millis,
         };
         fragments.iter().enumerate().map(of).collect()
     }

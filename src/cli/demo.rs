@@ -7,6 +7,7 @@ use crate::base::clock;
 use crate::net::client::{Client, Limits, Options};
 use anyhow::{Context, bail};
 use kvs_edge_emulator::{self as emulator, issuer};
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -102,9 +103,18 @@ async fn start_emulator(args: &DemoArgs) -> anyhow::Result<emulator::Emulator> {
     let config = emulator::Config {
         listen: free_or_any(args.emulator),
         allow_faults: args.allow_faults,
+        producers: producers(),
         ..emulator::Config::default()
     };
     emulator::start(config).await.context("the emulator cannot listen")
+}
+
+/// Cameras as in the field: AWS's Producer SDK with real jitter. Every codec plays in every browser but
+/// that of cam-3, H.265, which some do not decode.
+fn producers() -> BTreeMap<String, emulator::Producer> {
+    let sdk = emulator::Producer::sdk();
+    let h265 = emulator::Producer { video: emulator::VideoCodec::H265, ..sdk };
+    [("cam-1", sdk), ("cam-2", sdk), ("cam-3", h265)].map(|(name, it)| (name.to_owned(), it)).into()
 }
 
 /// The address if it is free, else any free port of the same interface.

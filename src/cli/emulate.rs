@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Run a Kinesis Video Streams on loopback: real H.264 and AAC, SigV4 checked, faults on request
+/// Run a Kinesis Video Streams on loopback: real video and sound, SigV4 checked, faults on request
 #[derive(clap::Args)]
 #[command(after_help = "\
 Sign requests with the printed keys, service kinesisvideo.
@@ -21,9 +21,10 @@ Examples:
 
 A configuration, every key optional:
   streams = [\"front-door\", \"yard\"]
-  producers = { yard = \"video_only\" }
+  producers = { yard = { container = \"sdk\", timing = \"jitter\", sound = \"none\" } }
   retention_hours = 48
-  quotas = false")]
+  quotas = false
+What cameras make (container, timing, codecs, …) and every fault: docs/EMULATOR.md")]
 pub struct EmulateArgs {
     /// Where to listen
     #[arg(long, default_value = "127.0.0.1:4567")]

@@ -62,6 +62,8 @@ async function demo(binary, { cameras, issuers }) {
     // The script is the last thing that the demo writes before it is ready: it has made and played everything else by then.
     await answers(base, child, () => existsSync(join(folder, 'clip.py')));
     await change('cam-2', { gap });
+    // Its H.265 plays in no Chromium without a decoder for it. Tests that need such a camera have their own.
+    await change('cam-3', { producer: { video: 'h264' } });
     // A name that is not there yet becomes a camera when it is told to run: cam-4 and on.
     for (let n = 4; n <= cameras; n++) await add(`cam-${n}`);
   };

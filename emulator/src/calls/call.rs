@@ -1,7 +1,7 @@
 //! A signed call, and what several operations read from one: the stream, the selector, the range.
 
 use crate::answer::KvsError;
-use crate::archive::Selector;
+use crate::archive::{Fragment, Selector};
 use crate::clock::Millis;
 use crate::members::{Members, TimeRange, is_name_char, missing};
 use crate::state::EmulatorState;
@@ -21,6 +21,8 @@ pub(crate) struct Call<'a> {
     pub(crate) no_data: bool,
     /// A fault: the first fragment is replaced by an error chunk of this code and id.
     pub(crate) in_band_error: Option<(String, String)>,
+    /// A fault: fragments whose server timestamps lie in these ranges do not exist.
+    pub(crate) missing: Vec<TimeRange>,
 }
 
 impl Call<'_> {
@@ -58,6 +60,11 @@ impl Call<'_> {
         Ok(stream)
     }
 
+    /// Whether a fragment is missing by the fault plan.
+    pub(super) fn is_missing(&self, fragment: &Fragment) -> bool {
+        self.missing.iter().any(|(from, to)| (*from..=*to).contains(&fragment.server))
+    }
+
     /// Charges one request to the rate of a stream.
     pub(super) fn charge_rate(&self, api: &str, stream: &str, per_second: f64) -> Result<(), KvsError> {
         if self.state.take(&format!("{api}/{}/{stream}", self.tenant.0), per_second, 1.0) {
@@ -93,6 +100,11 @@ impl Call<'_> {
         }
         Ok((from, to))
     }
+}
+
+/// The error for codecs that an operation does not take (docs/KVS.md 4.8).
+pub(super) fn unsupported(message: &str) -> KvsError {
+    KvsError::new(400, "UnsupportedStreamMediaTypeException", message)
 }
 
 /// The name of the stream in a request, for the counters. The stream need not exist.

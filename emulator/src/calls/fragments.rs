@@ -5,7 +5,6 @@ use crate::answer::{Answer, KvsError};
 use crate::archive::{Fragment, Selector};
 use crate::clock::Millis;
 use crate::json::Json;
-use crate::media::{FRAGMENT_MILLIS, FRAME_MILLIS};
 use crate::number::mix;
 use crate::stream::Stream;
 use base64::Engine as _;
@@ -37,6 +36,7 @@ pub(super) fn list_fragments(call: &Call<'_>) -> Result<Answer, KvsError> {
     // Charged for a full page, however few fragments are returned.
     call.state.charge_points(&stream, page as usize, 0)?;
     let mut found = if call.no_data { Vec::new() } else { position.fragments(&stream) };
+    found.retain(|f| !call.is_missing(f));
     found.sort_unstable_by_key(|f| mix(u64::from(f.number.tail) ^ f.producer));
     let rest = found.get(position.offset as usize..).unwrap_or_default();
     let shown = &rest[..rest.len().min(page as usize)];
@@ -49,10 +49,12 @@ pub(super) fn list_fragments(call: &Call<'_>) -> Result<Answer, KvsError> {
 }
 
 fn row(stream: &Stream, fragment: &Fragment) -> Json {
-    let size = fragment.recording().size(fragment.index, stream.producer.tracks());
+    let footage = stream.archive.footage(fragment);
+    // From the first to the last frame, so shorter than the fragment.
+    let length = if stream.archive.producer.zero_length { 0 } else { footage.length() };
+    let size = stream.archive.size(fragment, &footage);
     Json::object([
-        // From the first to the last frame, so shorter than the fragment.
-        ("FragmentLengthInMilliseconds", Json::Integer(FRAGMENT_MILLIS - FRAME_MILLIS)),
+        ("FragmentLengthInMilliseconds", Json::Integer(length)),
         ("FragmentNumber", Json::text(fragment.number.to_string())),
         ("FragmentSizeInBytes", Json::Integer(size as u64)),
         ("ProducerTimestamp", Json::Time(fragment.producer)),

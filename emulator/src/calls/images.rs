@@ -5,9 +5,9 @@ use crate::answer::{Answer, KvsError};
 use crate::archive::Fragment;
 use crate::clock::Millis;
 use crate::json::Json;
-use crate::media::FRAGMENT_MILLIS;
 use crate::media::picture::{PictureFormat, picture};
 use crate::members::missing;
+use crate::stream::Stream;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -53,12 +53,13 @@ pub(super) fn get_images(call: &Call<'_>) -> Result<Answer, KvsError> {
         Vec::new()
     } else {
         let mut fragments = stream.archive.range(selector, from, to, call.now);
+        fragments.retain(|f| !call.is_missing(f));
         fragments.sort_by_key(|f| f.start(selector));
         fragments
     };
     let covering = |at: Millis| -> Option<&Fragment> {
         let before = fragments.partition_point(|f| f.start(selector) <= at);
-        fragments[..before].last().filter(|f| at < f.start(selector) + FRAGMENT_MILLIS)
+        fragments[..before].last().filter(|f| at < f.start(selector) + f.millis)
     };
     let total = (to - from) / interval + 1;
     let page = PAGE.min(asked);
@@ -67,7 +68,7 @@ pub(super) fn get_images(call: &Call<'_>) -> Result<Answer, KvsError> {
         let at = from + n * interval;
         match covering(at) {
             Some(f) => {
-                let picture = STANDARD.encode(picture(f.recording, f.index, picture_format));
+                let picture = picture_at(&stream, f, at - f.start(selector), picture_format);
                 Json::object([("TimeStamp", Json::Time(at)), ("ImageContent", Json::Text(picture))])
             }
             None => Json::object([("TimeStamp", Json::Time(at)), ("Error", Json::text("NO_MEDIA"))]),
@@ -78,6 +79,11 @@ pub(super) fn get_images(call: &Call<'_>) -> Result<Answer, KvsError> {
         ("Images", Json::List(images.collect())),
         ("NextToken", Json::maybe(next)),
     ])))
+}
+
+/// The picture that a fragment shows `after` milliseconds from its start, in base64.
+fn picture_at(stream: &Stream, fragment: &Fragment, after: Millis, format: PictureFormat) -> String {
+    STANDARD.encode(picture(fragment.recording(), stream.archive.window(fragment, after), format))
 }
 
 /// `FormatConfig`: exactly one entry, its value a decimal string.

@@ -1,10 +1,10 @@
-//! GetMediaForFragmentList: Matroska chunks in the order of the request. A missing fragment is an error chunk
-//! in a 200 (docs/KVS.md 4.3, 9.2).
+//! GetMediaForFragmentList: Matroska chunks in the order of the request. A missing fragment is an error
+//! chunk in a 200 (docs/KVS.md 4.3, 9.2).
 
 use super::call::Call;
 use crate::answer::{Answer, KvsError};
 use crate::archive::Fragment;
-use crate::media::{Producer, mkv};
+use crate::media::mkv;
 use crate::number::FragmentNumber;
 use crate::stream::Stream;
 use bytes::Bytes;
@@ -26,8 +26,7 @@ pub(super) fn get_media_for_fragment_list(call: &Call<'_>) -> Result<Answer, Kvs
         return Err(KvsError::new(400, "ConnectionLimitExceededException", message));
     }
     call.state.charge_points(&stream, 0, wanted.len())?;
-    let producer = stream.producer;
-    let mut answer = Answer::parts("video/webm", found.into_iter().map(move |chunk| chunk.bytes(producer)));
+    let mut answer = Answer::parts("video/webm", found.into_iter().map(move |chunk| chunk.bytes(&stream)));
     answer.connection = Some(connection);
     Ok(answer)
 }
@@ -38,12 +37,9 @@ enum Chunk {
 }
 
 impl Chunk {
-    fn bytes(&self, producer: Producer) -> Bytes {
+    fn bytes(&self, stream: &Stream) -> Bytes {
         match self {
-            Self::Fragment(f) => {
-                let number = f.number.to_string();
-                mkv::chunk(f.recording(), producer, f.index, &number, f.server, f.producer)
-            }
+            Self::Fragment(f) => stream.archive.chunk(f),
             Self::Error { number, code, id } => mkv::error_chunk(number, code, id),
         }
     }
@@ -52,9 +48,8 @@ impl Chunk {
 /// A number of another stream is an invalid argument; any other unknown number gives an error chunk.
 fn find(call: &Call<'_>, stream: &Stream, text: &str) -> Result<Chunk, KvsError> {
     let number = FragmentNumber::parse(text);
-    if let Some(fragment) =
-        number.filter(|_| !call.no_data).and_then(|number| stream.archive.find(number, call.now))
-    {
+    let kept = number.filter(|_| !call.no_data).and_then(|number| stream.archive.find(number, call.now));
+    if let Some(fragment) = kept.filter(|fragment| !call.is_missing(fragment)) {
         return Ok(Chunk::Fragment(fragment));
     }
     let streams = call.state.streams(call.tenant);

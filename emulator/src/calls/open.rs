@@ -1,10 +1,11 @@
 //! GetHLSStreamingSessionURL and GetDASHStreamingSessionURL: check the parameters, open a session and make
 //! its token (docs/KVS.md 4.6, 4.7, 5.1).
 
-use super::call::Call;
+use super::call::{Call, unsupported};
 use crate::answer::{Answer, KvsError};
-use crate::archive::Selector;
+use crate::archive::{Fragment, Selector};
 use crate::json::Json;
+use crate::media::VideoCodec;
 use crate::members::{Members, missing};
 use crate::session::{Discontinuity, Mode, Parameters, Protocol, Session, mint};
 use crate::stream::Stream;
@@ -85,6 +86,9 @@ fn open(
     let first = if call.no_data { None } else { parameters.first(&stream, call.now) };
     let none = || KvsError::not_found("No fragments found in the stream for the streaming request.");
     let first = first.ok_or_else(none)?;
+    if names.protocol == Protocol::Hls {
+        playable(&first, parameters.transport_stream)?;
+    }
     let mut random = [0; 105];
     aws_lc_rs::rand::fill(&mut random).map_err(|_| KvsError::new(500, "InternalFailure", "no randomness"))?;
     let token = mint(&random, call.state.config.canary.as_deref());
@@ -101,6 +105,17 @@ fn open(
     };
     call.state.open(session, call.now);
     Ok(Answer::json(&Json::object([(names.answer, Json::Text(url))])))
+}
+
+/// HLS takes no G.711, and MPEG_TS only H.264 (docs/KVS.md 4.8).
+fn playable(first: &Fragment, transport_stream: bool) -> Result<(), KvsError> {
+    if first.sound.is_g711() {
+        return Err(unsupported("HLS sessions cannot have G.711."));
+    }
+    if transport_stream && first.video == VideoCodec::H265 {
+        return Err(unsupported("HLS sessions of MPEG_TS cannot have H.265."));
+    }
+    Ok(())
 }
 
 /// LIVE forbids a range, ON_DEMAND requires one, LIVE_REPLAY requires a start.

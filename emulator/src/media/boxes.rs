@@ -1,6 +1,6 @@
 //! ISO base media boxes (ISO/IEC 14496-12): the writer, and what clips and fragmented files have in common.
 
-use super::{Recording, SAMPLE_RATE, Track};
+use super::{Footage, SoundCodec, Track, VideoCodec, rate};
 
 /// An MP4 that is being written.
 #[derive(Default)]
@@ -87,7 +87,7 @@ pub(super) fn movie_header(out: &mut Boxes, created: u32, duration_millis: u32) 
 /// `tkhd`.
 pub(super) fn track_header(
     out: &mut Boxes,
-    recording: &Recording,
+    footage: &Footage,
     track: Track,
     id: u32,
     created: u32,
@@ -101,7 +101,7 @@ pub(super) fn track_header(
         out.u16(0);
         MATRIX.into_iter().for_each(|value| out.u32(value));
         let (width, height) = match track {
-            Track::Video => (recording.width, recording.height),
+            Track::Video => (footage.recording.width(), footage.recording.height()),
             Track::Audio => (0, 0),
         };
         out.u32(u32::from(width) << 16);
@@ -109,10 +109,24 @@ pub(super) fn track_header(
     });
 }
 
+/// `edts` of a track whose first sample begins `delay` milliseconds after the movie; nothing if it is 0.
+pub(super) fn edit_list(out: &mut Boxes, delay: u32, millis: u32) {
+    if delay == 0 {
+        return;
+    }
+    out.boxed(b"edts", |out| {
+        out.full(b"elst", 0, 0, |out| {
+            for value in [2, delay, u32::MAX, 0x1_0000, millis.saturating_sub(delay), 0, 0x1_0000] {
+                out.u32(value);
+            }
+        });
+    });
+}
+
 /// `mdia`; `tables` writes the sample tables after the sample description.
 pub(super) fn media(
     out: &mut Boxes,
-    recording: &Recording,
+    footage: &Footage,
     track: Track,
     created: u32,
     ticks: u32,
@@ -120,7 +134,7 @@ pub(super) fn media(
 ) {
     out.boxed(b"mdia", |out| {
         out.full(b"mdhd", 0, 0, |out| {
-            for value in [created, created, SAMPLE_RATE, ticks] {
+            for value in [created, created, rate(track, footage.sound), ticks] {
                 out.u32(value);
             }
             out.u16(0x55c4); // language: undetermined
@@ -149,42 +163,62 @@ pub(super) fn media(
                 });
             });
             out.boxed(b"stbl", |out| {
-                sample_description(out, recording, track);
+                sample_description(out, footage, track);
                 tables(out);
             });
         });
     });
 }
 
-fn sample_description(out: &mut Boxes, recording: &Recording, track: Track) {
+fn sample_description(out: &mut Boxes, footage: &Footage, track: Track) {
     out.full(b"stsd", 0, 0, |out| {
         out.u32(1);
         match track {
-            Track::Video => out.boxed(b"avc1", |out| {
-                out.zeros(6);
-                out.u16(1);
-                out.zeros(16);
-                out.u16(recording.width);
-                out.u16(recording.height);
-                out.u32(0x48_0000);
-                out.u32(0x48_0000);
-                out.u32(0);
-                out.u16(1);
-                out.zeros(32);
-                out.u16(0x18);
-                out.u16(0xffff);
-                out.boxed(b"avcC", |out| out.bytes(&recording.avcc));
-            }),
-            Track::Audio => out.boxed(b"mp4a", |out| {
-                out.zeros(6);
-                out.u16(1);
-                out.zeros(8);
-                out.u16(1);
-                out.u16(16);
-                out.u32(0);
-                out.u32(SAMPLE_RATE << 16);
-                out.full(b"esds", 0, 0, |out| elementary_stream(out, &recording.asc));
-            }),
+            Track::Video => visual_entry(out, footage),
+            Track::Audio => sound_entry(out, footage),
+        }
+    });
+}
+
+fn visual_entry(out: &mut Boxes, footage: &Footage) {
+    let recording = footage.recording;
+    let (entry, config) =
+        if recording.codec == VideoCodec::H265 { (b"hvc1", b"hvcC") } else { (b"avc1", b"avcC") };
+    out.boxed(entry, |out| {
+        out.zeros(6);
+        out.u16(1);
+        out.zeros(16);
+        out.u16(recording.width());
+        out.u16(recording.height());
+        out.u32(0x48_0000);
+        out.u32(0x48_0000);
+        out.u32(0);
+        out.u16(1);
+        out.zeros(32);
+        out.u16(0x18);
+        out.u16(0xffff);
+        out.boxed(config, |out| out.bytes(recording.private_data()));
+    });
+}
+
+fn sound_entry(out: &mut Boxes, footage: &Footage) {
+    let sound = footage.sound;
+    let kind = match sound {
+        SoundCodec::None | SoundCodec::Aac | SoundCodec::Aac48k => b"mp4a",
+        SoundCodec::Alaw => b"alaw",
+        SoundCodec::Mulaw => b"ulaw",
+    };
+    out.boxed(kind, |out| {
+        out.zeros(6);
+        out.u16(1);
+        out.zeros(8);
+        out.u16(1);
+        out.u16(16);
+        out.u32(0);
+        out.u32(sound.rate() << 16);
+        if !sound.is_g711() {
+            let config = sound.private_data(footage.recording);
+            out.full(b"esds", 0, 0, |out| elementary_stream(out, &config));
         }
     });
 }

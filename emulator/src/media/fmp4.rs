@@ -2,18 +2,18 @@
 //! one track each (docs/KVS.md 5.7).
 
 use super::boxes::{Boxes, media, movie_header, track_header};
-use super::{FRAME_MILLIS, FRAMES, Recording, TICKS_PER_MILLI, Track};
+use super::{Footage, Track, rate};
 use bytes::Bytes;
 
 /// The init fragment of one track.
-pub(crate) fn init(recording: &Recording, track: Track) -> Bytes {
+pub(crate) fn init(footage: &Footage, track: Track) -> Bytes {
     let mut out = Boxes::default();
     out.boxed(b"ftyp", |out| out.bytes(b"iso5\0\0\0\x01iso5iso6dashmsdh"));
     out.boxed(b"moov", |out| {
         movie_header(out, 0, 0);
         out.boxed(b"trak", |out| {
-            track_header(out, recording, track, 1, 0, 0);
-            media(out, recording, track, 0, 0, |out| {
+            track_header(out, footage, track, 1, 0, 0);
+            media(out, footage, track, 0, 0, |out| {
                 for kind in [b"stts", b"stsc", b"stco"] {
                     out.full(kind, 0, 0, |out| out.u32(0));
                 }
@@ -33,74 +33,78 @@ pub(crate) fn init(recording: &Recording, track: Track) -> Bytes {
 
 /// A media fragment of one track.
 ///
-/// `sequence` becomes `mfhd.sequence_number`; `start_millis` becomes `tfdt.baseMediaDecodeTime`, exactly,
-/// since a millisecond is sixteen ticks.
-pub(crate) fn fragment(
-    recording: &Recording,
-    track: Track,
-    index: u64,
-    sequence: u32,
-    start_millis: u64,
-) -> Bytes {
-    let samples = recording.samples(track, index);
+/// `sequence` becomes `mfhd.sequence_number`; `start_millis` is the start of the fragment, from which
+/// `tfdt.baseMediaDecodeTime` follows exactly, since a millisecond is a whole number of ticks.
+pub(crate) fn fragment(footage: &Footage, track: Track, sequence: u32, start_millis: u64) -> Bytes {
+    let samples = footage.samples(track);
+    let ticks = u64::from(rate(track, footage.sound) / 1000);
+    let first = samples.first().map_or(0, |sample| sample.decoded);
     let mut out = Boxes::default();
     let mut data_offset = 0;
     out.boxed(b"moof", |out| {
         out.full(b"mfhd", 0, 0, |out| out.u32(sequence));
         out.boxed(b"traf", |out| {
-            // default-base-is-moof, default sample duration
-            out.full(b"tfhd", 0, 0x02_0008, |out| {
-                out.u32(1);
-                out.u32((FRAME_MILLIS * TICKS_PER_MILLI) as u32);
-            });
-            out.full(b"tfdt", 1, 0, |out| out.u64(start_millis * TICKS_PER_MILLI));
-            // data offset, sample sizes, sample flags
-            out.full(b"trun", 0, 0x601, |out| {
-                out.u32(FRAMES as u32);
+            // default-base-is-moof
+            out.full(b"tfhd", 0, 0x02_0000, |out| out.u32(1));
+            out.full(b"tfdt", 1, 0, |out| out.u64(start_millis * ticks + first));
+            let reordered = samples.iter().any(|sample| sample.presented != sample.decoded);
+            // Data offset, durations, sizes and flags; with B-frames composition offsets, which are signed.
+            let flags = 0x0701 | if reordered { 0x0800 } else { 0 };
+            out.full(b"trun", u8::from(reordered), flags, |out| {
+                out.u32(samples.len() as u32);
                 data_offset = out.len();
                 out.u32(0);
-                for (frame, sample) in samples.iter().enumerate() {
-                    out.u32(sample.len() as u32);
-                    out.u32(sample_flags(track, frame));
+                for sample in samples {
+                    out.u32(sample.duration);
+                    out.u32(sample.data.len() as u32);
+                    out.u32(sample_flags(sample.key));
+                    if reordered {
+                        out.u32((sample.presented as i64 - sample.decoded as i64) as i32 as u32);
+                    }
                 }
             });
         });
     });
-    let length = samples.iter().map(Bytes::len).sum::<usize>() as u32 + 8;
+    let length = footage.size(&[track]) as u32 + 8;
     out.patch(data_offset, out.len() as u32 + 8);
     out.u32(length);
     out.bytes(b"mdat");
-    samples.iter().for_each(|sample| out.bytes(sample));
+    samples.iter().for_each(|sample| out.bytes(&sample.data));
     out.finish().into()
 }
 
 /// A sync sample that depends on no other, or a sample that depends on others.
-fn sample_flags(track: Track, frame: usize) -> u32 {
-    if track == Track::Audio || frame == 0 { 0x0200_0000 } else { 0x0101_0000 }
+fn sample_flags(key: bool) -> u32 {
+    if key { 0x0200_0000 } else { 0x0101_0000 }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::footage::tests::{FOOTAGE, footage};
     use super::*;
     use proptest::prelude::*;
 
     proptest! {
         #[test]
         fn a_fragment_says_when_it_is_and_holds_its_samples(
-            camera in 0..3_usize, index in 0..1_000_000_u64, sequence: u32, start in 0..1_u64 << 50,
-            audio: bool,
+            kind in proptest::sample::select(&FOOTAGE[..]), window in 0..1_000_000_u64, sequence: u32,
+            start in 0..1_u64 << 50, audio: bool,
         ) {
-            let (recording, track) = (Recording::of(camera), if audio { Track::Audio } else { Track::Video });
-            let bytes = fragment(recording, track, index, sequence, start);
+            let footage = footage(kind, window);
+            let track = if audio { Track::Audio } else { Track::Video };
+            let bytes = fragment(&footage, track, sequence, start);
             let moof = u32::from_be_bytes(bytes[..4].try_into().unwrap()) as usize;
             let mdat = u32::from_be_bytes(bytes[moof..moof + 4].try_into().unwrap()) as usize;
             prop_assert_eq!(moof + mdat, bytes.len());
             let at = |kind: &[u8; 4]| bytes.windows(4).position(|w| w == kind).unwrap() + 4;
             prop_assert_eq!(&bytes[at(b"mfhd") + 4..at(b"mfhd") + 8], &sequence.to_be_bytes());
-            prop_assert_eq!(&bytes[at(b"tfdt") + 4..at(b"tfdt") + 12], &(start * 16).to_be_bytes());
+            let ticks = u64::from(rate(track, footage.sound) / 1000);
+            let first = footage.samples(track)[0].decoded;
+            prop_assert_eq!(&bytes[at(b"tfdt") + 4..at(b"tfdt") + 12], &(start * ticks + first).to_be_bytes());
             let offset = u32::from_be_bytes(bytes[at(b"trun") + 8..at(b"trun") + 12].try_into().unwrap());
             prop_assert_eq!(offset as usize, moof + 8);
-            prop_assert_eq!(&bytes[moof + 8..], &recording.samples(track, index).concat()[..]);
+            let samples: Vec<u8> = footage.samples(track).iter().flat_map(|s| s.data.to_vec()).collect();
+            prop_assert_eq!(&bytes[moof + 8..], &samples[..]);
         }
     }
 }

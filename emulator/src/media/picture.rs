@@ -1,6 +1,6 @@
 //! Pictures in the size, format and quality that GetImages asks for (docs/KVS.md 4.5).
 //!
-//! The recordings hold one JPEG per fragment. Another size, format or quality is made from its pixels.
+//! The recordings hold one JPEG per window. Another size, format or quality is made from its pixels.
 //! Results are cached, since clients request the same thumbnails repeatedly.
 
 use super::Recording;
@@ -32,28 +32,27 @@ const QUALITY: u8 = 80;
 /// Pictures in the cache; when it is full, it is emptied.
 const CACHED: usize = 512;
 
-/// By recording, fragment of the loop, and format.
+/// By camera, window of the loop, and format.
 static CACHE: LazyLock<Mutex<HashMap<(usize, u64, PictureFormat), Bytes>>> = LazyLock::new(Mutex::default);
 
-/// The first picture of fragment `index` of recording `recording`, in this format.
-pub(crate) fn picture(recording: usize, index: u64, format: PictureFormat) -> Bytes {
-    let source = Recording::of(recording);
-    let jpeg = source.image(index);
+/// The first picture of window `window` of the loop of a recording, in this format.
+pub(crate) fn picture(source: &Recording, window: u64, format: PictureFormat) -> Bytes {
+    let jpeg = Recording::image(source.camera, window);
     if format == (PictureFormat { png: false, quality: None, width: None, height: None }) {
         return jpeg;
     }
-    let key = (recording % Recording::COUNT, index % super::FRAGMENTS, format);
+    let key = (source.camera, window % (super::LOOP_FRAMES / super::WINDOW_FRAMES), format);
     if let Some(bytes) = lock(&CACHE).get(&key) {
         return bytes.clone();
     }
-    let height = format.height.unwrap_or(source.height);
+    let height = format.height.unwrap_or(source.height());
     let width = match (format.width, format.height) {
         (Some(width), _) => width,
         (None, Some(_)) => {
-            let width = (u32::from(source.width) * u32::from(height)).div_ceil(u32::from(source.height));
+            let width = (u32::from(source.width()) * u32::from(height)).div_ceil(u32::from(source.height()));
             u16::try_from(width).unwrap_or(u16::MAX)
         }
-        (None, None) => source.width,
+        (None, None) => source.width(),
     };
     let pixels = decode(&jpeg).resized(usize::from(width), usize::from(height));
     let bytes: Bytes = if format.png {
@@ -159,6 +158,7 @@ impl Pixels {
 
 #[cfg(test)]
 mod tests {
+    use super::super::VideoCodec;
     use super::*;
 
     fn difference(a: &Pixels, b: &Pixels) -> f64 {
@@ -170,9 +170,9 @@ mod tests {
     #[test]
     fn what_is_encoded_is_decoded_alike() {
         for (recording, index) in [(0, 3), (1, 19), (2, 0)] {
-            let source = Recording::of(recording);
-            let (width, height) = (source.width / 4, source.height / 4);
-            let small = decode(&source.image(index)).resized(width.into(), height.into());
+            let source = Recording::of(VideoCodec::H264, recording);
+            let (width, height) = (source.width() / 4, source.height() / 4);
+            let small = decode(&Recording::image(source.camera, index)).resized(width.into(), height.into());
             let encode = |quality| encode_jpeg(&small.rgb, width, height, quality);
             let difference = difference(&small, &decode(&encode(90)));
             assert!(difference < 4.0, "{difference}");
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn a_picture_is_about_the_same_at_every_scale() {
         for index in [0, 7, 13, 19] {
-            let whole = decode(&Recording::of(0).image(index));
+            let whole = decode(&Recording::image(0, index));
             let (half, eighth) = (whole.clone().resized(320, 180), whole.resized(80, 45));
             let difference = difference(&half.resized(81, 46).resized(80, 45), &eighth);
             assert!(difference < 8.0, "{index}: {difference}");
@@ -193,10 +193,18 @@ mod tests {
     #[test]
     fn a_form_is_made_once_and_has_its_size() {
         let format = PictureFormat { png: true, quality: None, width: Some(100), height: Some(50) };
-        let png = picture(1, 7, format);
-        assert_eq!(png, picture(1, 27, format), "the loop comes round");
+        let png = picture(Recording::of(VideoCodec::H264, 1), 7, format);
+        assert_eq!(
+            png,
+            picture(Recording::of(VideoCodec::H264BFrames, 0), 27, format),
+            "the loop comes round, and both show one camera"
+        );
         assert_eq!(&png[16..24], [0, 0, 0, 100, 0, 0, 0, 50]);
-        let tall = picture(0, 0, PictureFormat { png: true, quality: None, width: None, height: Some(90) });
+        let tall = picture(
+            Recording::of(VideoCodec::H264, 0),
+            0,
+            PictureFormat { png: true, quality: None, width: None, height: Some(90) },
+        );
         assert_eq!(&tall[16..24], [0, 0, 0, 160, 0, 0, 0, 90]);
     }
 }

@@ -4,8 +4,10 @@
 //! continuity counters go on from fragment to fragment of the endless loop, so that they form one continuous
 //! stream.
 
-use super::{FRAGMENTS, FRAME_MILLIS, FRAMES, Producer, Recording, Track};
+use super::footage::REORDER_MILLIS;
+use super::{Footage, LOOP_FRAMES, Recording, SoundCodec, VideoCodec};
 use bytes::Bytes;
+use std::ops::Range;
 
 const PACKET: usize = 188;
 const PAT_PID: u16 = 0;
@@ -19,22 +21,49 @@ const DELAY: u64 = 63_000;
 /// An access unit delimiter; Apple's players require it.
 const DELIMITER: [u8; 6] = [0, 0, 0, 1, 9, 0xf0];
 
-/// Fragment `index` of the endless loop, its first frame at `start_millis` of the session.
-pub(crate) fn fragment(recording: &Recording, producer: Producer, index: u64, start_millis: u64) -> Bytes {
-    let mut out = Stream { packets: Vec::new(), counters: counters(recording, producer, index) };
+/// Where a fragment stands in the endless stream, from which its continuity counters follow.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// How many fragments precede it.
+    pub(crate) fragments: u64,
+    /// How many pictures precede it.
+    pub(crate) pictures: u64,
+    /// How many frames of sound precede it.
+    pub(crate) sounds: u64,
+}
+
+/// A fragment of H.264, with AAC or without sound, its first frame at `start_millis` of the session.
+pub(crate) fn fragment(footage: &Footage, place: &Place, start_millis: u64) -> Bytes {
+    let has_audio = footage.sound != SoundCodec::None;
+    let mut out = Stream { packets: Vec::new(), counters: counters(footage, place) };
     out.section(PAT_PID, &pat());
-    out.section(PMT_PID, &pmt(producer));
-    for frame in 0..FRAMES {
-        let ticks = (start_millis + frame as u64 * FRAME_MILLIS) * TICKS;
-        let key = frame == 0;
-        let picture = access_unit(recording, &recording.samples(Track::Video, index)[frame], key);
-        out.pes(VIDEO_PID, 0xe0, &picture, ticks + DELAY, Some(ticks), key);
-        if producer.has_audio() {
-            let sound = adts(&recording.samples(Track::Audio, index)[frame]);
-            out.pes(AUDIO_PID, 0xc0, &sound, ticks + DELAY, None, true);
+    out.section(PMT_PID, &pmt(has_audio));
+    let recording = footage.recording;
+    let mut sounds = footage.audio.iter().peekable();
+    let ticks = |decoded: u64, rate: u64| start_millis * TICKS + decoded * 1000 * TICKS / rate;
+    for picture in &footage.video {
+        let clock = ticks(picture.decoded, super::TICKS_PER_MILLI * 1000);
+        let shown = ticks(picture.presented, super::TICKS_PER_MILLI * 1000) + DELAY;
+        let unit = access_unit(recording, &picture.data, picture.key);
+        let decoded = reordered(recording).then(|| clock + DELAY - REORDER_MILLIS * TICKS);
+        out.pes(VIDEO_PID, 0xe0, &unit, shown, decoded, Some(clock), picture.key);
+        let end = clock + u64::from(picture.duration) * TICKS / super::TICKS_PER_MILLI;
+        let rate = u64::from(footage.sound.rate());
+        while let Some(sound) = sounds.next_if(|sound| ticks(sound.decoded, rate) < end) {
+            let frame = adts(footage.sound, &sound.data);
+            out.pes(AUDIO_PID, 0xc0, &frame, ticks(sound.decoded, rate) + DELAY, None, None, true);
         }
     }
+    for sound in sounds {
+        let at = ticks(sound.decoded, u64::from(footage.sound.rate())) + DELAY;
+        out.pes(AUDIO_PID, 0xc0, &adts(footage.sound, &sound.data), at, None, None, true);
+    }
     out.packets.into()
+}
+
+/// Whether pictures have a time of decoding besides that of their presentation.
+fn reordered(recording: &Recording) -> bool {
+    recording.codec == VideoCodec::H264BFrames
 }
 
 struct Stream {
@@ -61,12 +90,31 @@ impl Stream {
         self.packets.extend_from_slice(&payload);
     }
 
-    fn pes(&mut self, pid: u16, id: u8, data: &[u8], pts: u64, pcr: Option<u64>, key: bool) {
+    #[allow(clippy::too_many_arguments, reason = "one for each field of a packet")]
+    fn pes(
+        &mut self,
+        pid: u16,
+        id: u8,
+        data: &[u8],
+        pts: u64,
+        dts: Option<u64>,
+        pcr: Option<u64>,
+        key: bool,
+    ) {
         let mut pes = vec![0, 0, 1, id];
         let length = if id == 0xe0 { 0 } else { (data.len() + 8) as u16 };
         pes.extend_from_slice(&length.to_be_bytes());
-        pes.extend_from_slice(&[0x80, 0x80, 5]);
-        pes.extend_from_slice(&timestamp(pts));
+        match dts {
+            None => {
+                pes.extend_from_slice(&[0x80, 0x80, 5]);
+                pes.extend_from_slice(&timestamp(2, pts));
+            }
+            Some(dts) => {
+                pes.extend_from_slice(&[0x80, 0xc0, 10]);
+                pes.extend_from_slice(&timestamp(3, pts));
+                pes.extend_from_slice(&timestamp(1, dts));
+            }
+        }
         pes.extend_from_slice(data);
         let mut rest = pes.as_slice();
         let mut first = true;
@@ -113,35 +161,35 @@ fn slot(pid: u16) -> usize {
     }
 }
 
-/// The continuity counters when fragment `index` begins: the sum over all fragments of the loop before it.
-fn counters(recording: &Recording, producer: Producer, index: u64) -> [u8; 4] {
-    let packets = |from: u64, to: u64, pid: u16| (from..to).map(|i| packets(recording, i, pid)).sum::<u64>();
-    let before = |pid| {
-        let loops = index / FRAGMENTS;
-        let count = loops % 16 * packets(0, FRAGMENTS, pid) + packets(0, index % FRAGMENTS, pid);
-        (count % 16) as u8
+/// The continuity counters when a fragment begins, from the packets of everything before it.
+fn counters(footage: &Footage, place: &Place) -> [u8; 4] {
+    let tables = (place.fragments % 16) as u8;
+    let loops = |before: u64, turn: u64, packets: &dyn Fn(Range<u64>) -> u64| {
+        let whole = if before >= turn { before / turn % 16 * packets(0..turn) } else { 0 };
+        ((whole + packets(0..before % turn)) % 16) as u8
     };
-    let audio = if producer.has_audio() { before(AUDIO_PID) } else { 0 };
-    [before(PAT_PID), before(PMT_PID), before(VIDEO_PID), audio]
+    let recording = footage.recording;
+    let pictures = loops(place.pictures, LOOP_FRAMES, &|frames| picture_packets(recording, frames));
+    let sounds = if footage.sound == SoundCodec::None {
+        0
+    } else {
+        loops(place.sounds, footage.sound.loop_frames(), &|frames| {
+            frames.map(|n| packets(PACKET - 4 - 2, 14 + 7 + footage.sound.frame(recording, n).len())).sum()
+        })
+    };
+    [tables, tables, pictures, sounds]
 }
 
-/// How many packets of a PID fragment `index` takes.
-fn packets(recording: &Recording, index: u64, pid: u16) -> u64 {
-    let header = 14;
-    let count =
-        |first_room: usize, pes: usize| 1 + pes.saturating_sub(first_room).div_ceil(PACKET - 4) as u64;
-    match pid {
-        VIDEO_PID => (recording.samples(Track::Video, index).iter().enumerate())
-            .map(|(frame, sample)| {
-                let unit = header + access_unit(recording, sample, frame == 0).len();
-                count(PACKET - 4 - 8, unit)
-            })
-            .sum(),
-        AUDIO_PID => (recording.samples(Track::Audio, index).iter())
-            .map(|sample| count(PACKET - 4 - 2, header + 7 + sample.len()))
-            .sum(),
-        _ => 1,
-    }
+/// How many packets these pictures take.
+fn picture_packets(recording: &Recording, frames: Range<u64>) -> u64 {
+    let header = if reordered(recording) { 19 } else { 14 };
+    let unit = |n| access_unit(recording, &recording.frame(n), recording.is_key(n)).len();
+    frames.map(|n| packets(PACKET - 4 - 8, header + unit(n))).sum()
+}
+
+/// How many packets a PES packet of `length` bytes takes, of which the first has room for `first` bytes.
+fn packets(first: usize, length: usize) -> u64 {
+    1 + length.saturating_sub(first).div_ceil(PACKET - 4) as u64
 }
 
 /// Annex B: start codes for lengths, the parameter sets before a key frame.
@@ -163,10 +211,10 @@ fn access_unit(recording: &Recording, sample: &[u8], key: bool) -> Vec<u8> {
     out
 }
 
-/// An AAC frame with its ADTS header: AAC-LC, 16 kHz, mono.
-fn adts(frame: &[u8]) -> Vec<u8> {
+/// An AAC frame with its ADTS header: AAC-LC, mono.
+fn adts(sound: SoundCodec, frame: &[u8]) -> Vec<u8> {
     let length = (frame.len() + 7) as u16;
-    let (rate, channels) = (8, 1);
+    let (rate, channels) = (if sound == SoundCodec::Aac48k { 3 } else { 8 }, 1);
     let mut out = vec![
         0xff,
         0xf1,
@@ -180,10 +228,11 @@ fn adts(frame: &[u8]) -> Vec<u8> {
     out
 }
 
-fn timestamp(pts: u64) -> [u8; 5] {
+/// A timestamp after the four bits that say which one it is.
+fn timestamp(kind: u8, pts: u64) -> [u8; 5] {
     let pts = pts & 0x1_ffff_ffff;
     [
-        0x21 | ((pts >> 30) as u8) << 1,
+        kind << 4 | 1 | ((pts >> 30) as u8) << 1,
         (pts >> 22) as u8,
         1 | ((pts >> 15) as u8) << 1,
         (pts >> 7) as u8,
@@ -198,10 +247,10 @@ fn pat() -> Vec<u8> {
 }
 
 /// H.264 is stream type 0x1b, ADTS 0x0f; the clock is the video's.
-fn pmt(producer: Producer) -> Vec<u8> {
-    let length = if producer.has_audio() { 23 } else { 18 };
+fn pmt(has_audio: bool) -> Vec<u8> {
+    let length = if has_audio { 23 } else { 18 };
     let mut out = vec![2, 0xb0, length, 0, 1, 0xc1, 0, 0, 0xe1, 0, 0xf0, 0, 0x1b, 0xe1, 0, 0xf0, 0];
-    if producer.has_audio() {
+    if has_audio {
         out.extend_from_slice(&[0x0f, 0xe1, 1, 0xf0, 0]);
     }
     out
@@ -218,6 +267,8 @@ fn crc32(bytes: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::footage::tests::{FOOTAGE, footage};
+    use super::super::{WINDOW_FRAMES, WINDOW_MILLIS};
     use super::*;
     use proptest::prelude::*;
 
@@ -229,12 +280,18 @@ mod tests {
     proptest! {
         #[test]
         fn counters_run_on_from_fragment_to_fragment(
-            camera in 0..3_usize, index in 0..1_000_000_u64, audio: bool,
+            kind in proptest::sample::select(vec![FOOTAGE[0], FOOTAGE[1], FOOTAGE[3], FOOTAGE[4]]),
+            window in 0..1_000_000_u64, audio: bool,
         ) {
+            let kind = if audio { kind } else { (kind.0, kind.1, SoundCodec::None) };
             let mut last = [None; 4];
-            let producer = if audio { Producer::VideoAndAudio } else { Producer::VideoOnly };
-            for index in [index, index + 1] {
-                let bytes = fragment(Recording::of(camera), producer, index, index * 2048);
+            for window in [window, window + 1] {
+                let place = Place {
+                    fragments: window,
+                    pictures: window * WINDOW_FRAMES,
+                    sounds: kind.2.first_at(window * WINDOW_MILLIS * u64::from(kind.2.rate() / 1000)),
+                };
+                let bytes = fragment(&footage(kind, window), &place, window * WINDOW_MILLIS);
                 prop_assert_eq!(bytes.len() % PACKET, 0);
                 for packet in bytes.chunks(PACKET) {
                     prop_assert_eq!(packet[0], 0x47);

@@ -1,20 +1,19 @@
 //! The DASH manifest. No capture is public: the structure is known, the rest is plausible
 //! (docs/KVS.md 5.6).
 
-use super::request::PlayerRequest;
+use super::request::{PlayerRequest, changed};
 use crate::answer::{Answer, KvsError};
 use crate::clock::{Millis, rfc3339};
-use crate::media::{FRAGMENT_MILLIS, SAMPLE_RATE, Track};
-use crate::session::{Listing, Mode};
+use crate::media::Track;
+use crate::session::{Listing, Mode, closed_length};
 use std::fmt::Write as _;
 
 /// The manifest. Fragments have the numbers of the session, from 1. Gaps are closed.
 pub(super) fn manifest(request: &PlayerRequest<'_>) -> Result<Answer, KvsError> {
     let listing = request.listing()?;
     let first = listing.fragments[0];
-    if listing.fragments.iter().any(|f| f.recording != first.recording) {
-        let message = "The codec private data must not change in a session.";
-        return Err(KvsError::new(400, "InvalidCodecPrivateDataException", message));
+    if listing.fragments.iter().any(|f| !f.is_alike(&first)) {
+        return Err(changed("The codec private data must not change in a session."));
     }
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     opening(&mut out, request, &listing);
@@ -25,18 +24,19 @@ pub(super) fn manifest(request: &PlayerRequest<'_>) -> Result<Answer, KvsError> 
         "      <Representation id=\"1\" codecs=\"{}\" width=\"{}\" height=\"{}\" frameRate=\"125/8\" \
              bandwidth=\"{}\"/>\n    \
              </AdaptationSet>",
-        recording.video_codec(),
-        recording.width,
-        recording.height,
+        recording.codec_name(),
+        recording.width(),
+        recording.height(),
         request.bandwidth(&listing, &[Track::Video])
     );
-    if request.stream.producer.has_audio() {
+    if request.has_audio() {
         adaptation_set(&mut out, request, &listing, "audio", 2);
         let _ = writeln!(
             out,
-            "      <Representation id=\"2\" codecs=\"mp4a.40.2\" \
-                 audioSamplingRate=\"{SAMPLE_RATE}\" bandwidth=\"{}\"/>\n    \
+            "      <Representation id=\"2\" codecs=\"{}\" audioSamplingRate=\"{}\" bandwidth=\"{}\"/>\n    \
              </AdaptationSet>",
+            first.sound.codec_name(),
+            first.sound.rate(),
             request.bandwidth(&listing, &[Track::Audio])
         );
     }
@@ -46,17 +46,17 @@ pub(super) fn manifest(request: &PlayerRequest<'_>) -> Result<Answer, KvsError> 
 
 fn opening(out: &mut String, request: &PlayerRequest<'_>, listing: &Listing) {
     let session = request.session;
-    let length = listing.fragments.len() as Millis * FRAGMENT_MILLIS;
+    let length = closed_length(&listing.fragments);
     let on_demand = matches!(session.parameters.mode, Mode::OnDemand { .. });
     let (kind, start, times) = if on_demand || listing.ended {
         let start = session.first.start(session.parameters.selector);
-        let whole = (listing.skipped as Millis) * FRAGMENT_MILLIS + length;
+        let whole = listing.skipped_millis + length;
         ("static", start, format!("mediaPresentationDuration=\"{}\"", period(whole)))
     } else {
         // Players compute from this when the next fragment is available.
         let start = match session.parameters.mode {
-            Mode::Live => session.first.ready().saturating_sub(FRAGMENT_MILLIS),
-            _ => session.created.saturating_sub(session.parameters.max_results as Millis * FRAGMENT_MILLIS),
+            Mode::Live => session.first.ready.saturating_sub(session.first.millis),
+            _ => session.created.saturating_sub(length),
         };
         let depth = period(length);
         ("dynamic", start, format!("minimumUpdatePeriod=\"PT1S\" timeShiftBufferDepth=\"{depth}\""))
@@ -85,9 +85,10 @@ fn adaptation_set(out: &mut String, request: &PlayerRequest<'_>, listing: &Listi
          <SegmentTimeline>",
         listing.skipped + 1
     );
-    for (place, fragment) in listing.fragments.iter().enumerate() {
-        let time = (listing.skipped + place) as Millis * FRAGMENT_MILLIS;
-        let _ = write!(out, "          <S t=\"{time}\" d=\"{FRAGMENT_MILLIS}\"");
+    let mut time = listing.skipped_millis;
+    for fragment in &listing.fragments {
+        let _ = write!(out, "          <S t=\"{time}\" d=\"{}\"", fragment.millis);
+        time += fragment.millis;
         if session.parameters.show_timestamps {
             let _ = write!(out, " kvs:ts=\"{}\"", fragment.start(session.parameters.selector));
         }

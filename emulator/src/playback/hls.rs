@@ -16,12 +16,12 @@ const TOLERANCE_MILLIS: Millis = 50;
 /// The master playlist: always one variant, with the audio as a rendition unless it is muxed.
 pub(super) fn master(request: &PlayerRequest<'_>) -> Result<Answer, KvsError> {
     let listing = request.listing()?;
-    let (session, stream) = (request.session, request.stream);
+    let session = request.session;
     let recording = listing.fragments[0].recording();
     let url =
         |track: u32| format!("getHLSMediaPlaylist.m3u8?SessionToken={}&TrackNumber={track}", session.token);
     let mut out = String::from("#EXTM3U\n#EXT-X-VERSION:1\n");
-    let separate = stream.producer.has_audio() && !session.parameters.transport_stream;
+    let separate = request.has_audio() && !session.parameters.transport_stream;
     if separate {
         let _ = writeln!(
             out,
@@ -30,15 +30,16 @@ pub(super) fn master(request: &PlayerRequest<'_>) -> Result<Answer, KvsError> {
             url(2)
         );
     }
-    let sound = if stream.producer.has_audio() { ",mp4a.40.2" } else { "" };
+    let sound = if request.has_audio() { ",mp4a.40.2" } else { "" };
+    let tracks: &[Track] = if request.has_audio() { &[Track::Video, Track::Audio] } else { &[Track::Video] };
     let group = if separate { ",AUDIO=\"audio\"" } else { "" };
     let _ = writeln!(
         out,
         "#EXT-X-STREAM-INF:CODECS=\"{}{sound}\",RESOLUTION={}x{},FRAME-RATE=15.62,BANDWIDTH={}{group}",
-        recording.video_codec(),
-        recording.width,
-        recording.height,
-        request.bandwidth(&listing, stream.producer.tracks())
+        recording.codec_name(),
+        recording.width(),
+        recording.height(),
+        request.bandwidth(&listing, tracks)
     );
     let _ = writeln!(out, "{}", url(1));
     Ok(Answer::bytes(TYPE, out))

@@ -6,6 +6,7 @@ mod request;
 
 use crate::answer::{Answer, KvsError};
 use crate::clock::Millis;
+use crate::members::TimeRange;
 use crate::operation::Operation;
 use crate::session::{Protocol, Session, is_token};
 use crate::state::EmulatorState;
@@ -38,6 +39,7 @@ pub(super) fn answer(
     session: &Session,
     query: &Query,
     no_data: bool,
+    missing: &[TimeRange],
     now: Millis,
 ) -> Result<Answer, KvsError> {
     if session.expires <= now {
@@ -65,7 +67,7 @@ pub(super) fn answer(
         return Err(no_fragments());
     }
     let sequence_numbers = state.config.init_sequence_number;
-    let request = PlayerRequest { session, stream: &stream, query, now, sequence_numbers };
+    let request = PlayerRequest { session, stream: &stream, query, now, missing, sequence_numbers };
     let points = session.parameters.max_results;
     match operation {
         GetHLSMasterPlaylist => hls::master(&request),

@@ -3,9 +3,10 @@
 use crate::answer::{Answer, KvsError};
 use crate::archive::Fragment;
 use crate::clock::Millis;
-use crate::media::{FRAGMENT_MILLIS, Recording, Track, fmp4, ts};
+use crate::media::{SoundCodec, Track, fmp4};
+use crate::members::TimeRange;
 use crate::number::FragmentNumber;
-use crate::session::{Listing, Protocol, Session};
+use crate::session::{Listing, Protocol, Session, closed_length};
 use crate::stream::Stream;
 
 /// The query of a playback resource, decoded.
@@ -17,25 +18,38 @@ pub(super) struct PlayerRequest<'a> {
     pub(super) stream: &'a Stream,
     pub(super) query: &'a Query,
     pub(super) now: Millis,
+    /// A fault: fragments whose server timestamps lie in these ranges do not exist.
+    pub(super) missing: &'a [TimeRange],
     pub(super) sequence_numbers: bool,
 }
 
 impl PlayerRequest<'_> {
     pub(super) fn listing(&self) -> Result<Listing, KvsError> {
-        self.session.listing(self.stream, self.now).map_err(|_| no_fragments())
+        let listing = self.session.listing(self.stream, self.now).map_err(|_| no_fragments())?;
+        // Settings may change in a session, tracks and codecs may not (docs/KVS.md 4.6).
+        let tracks = |f: &Fragment| (f.video, f.sound);
+        if listing.fragments.iter().any(|f| tracks(f) != tracks(&self.session.first)) {
+            return Err(changed("The tracks must not change in a session."));
+        }
+        Ok(listing)
+    }
+
+    /// Whether the session has a track of sound.
+    pub(super) fn has_audio(&self) -> bool {
+        self.session.first.sound != SoundCodec::None
     }
 
     /// `TrackNumber`, which the stream must have.
     pub(super) fn track(&self) -> Result<Track, KvsError> {
         match value(self.query, "TrackNumber") {
             Some("1") => Ok(Track::Video),
-            Some("2") if self.stream.producer.has_audio() => Ok(Track::Audio),
+            Some("2") if self.has_audio() => Ok(Track::Audio),
             _ => Err(KvsError::invalid("TrackNumber must be the number of a track.")),
         }
     }
 
-    /// The requested fragment and its position in the session.
-    pub(super) fn fragment(&self) -> Result<(usize, Fragment), KvsError> {
+    /// The requested fragment.
+    fn fragment(&self) -> Result<Requested, KvsError> {
         let text = value(self.query, "FragmentNumber")
             .ok_or_else(|| KvsError::invalid("FragmentNumber must be specified."))?;
         let fragments = self.session.fragments(self.stream, self.now);
@@ -46,9 +60,13 @@ impl PlayerRequest<'_> {
                 .and_then(|number| fragments.iter().position(|f| f.number == number)),
         };
         // Retention may remove a fragment before its session expires.
-        let kept = |f: &&Fragment| self.stream.archive.find(f.number, self.now).is_some();
+        let missing = |f: &Fragment| self.missing.iter().any(|(from, to)| (*from..=*to).contains(&f.server));
+        let kept = |f: &&Fragment| !missing(f) && self.stream.archive.find(f.number, self.now).is_some();
         place
-            .and_then(|place| Some((place, *fragments.get(place).filter(kept)?)))
+            .and_then(|place| {
+                let fragment = *fragments.get(place).filter(kept)?;
+                Some(Requested { place, before: closed_length(&fragments[..place]), fragment })
+            })
             .ok_or_else(|| KvsError::not_found("The requested fragment is not found."))
     }
 
@@ -59,26 +77,27 @@ impl PlayerRequest<'_> {
             None => 0,
             Some(text) => text.parse().map_err(|_| KvsError::invalid("SequenceNumber must be a number."))?,
         };
-        let first = self.session.first;
-        let changes = self.stream.archive.codec_changes.len() as u32;
-        let known = changes.saturating_sub(first.codec);
-        if epoch > known {
-            return Err(KvsError::invalid("There is no such SequenceNumber."));
-        }
-        let recording = Recording::of(first.recording + epoch as usize);
-        Ok(Answer::bytes("video/mp4", fmp4::init(recording, track)))
+        let fragments = self.session.fragments(self.stream, self.now);
+        let of_epoch = if epoch == 0 {
+            Some(&self.session.first)
+        } else {
+            fragments.iter().find(|f| self.epoch(f) == epoch)
+        };
+        let fragment = of_epoch.ok_or_else(|| KvsError::invalid("There is no such SequenceNumber."))?;
+        let footage = self.stream.archive.footage(fragment);
+        Ok(Answer::bytes("video/mp4", fmp4::init(&footage, track)))
     }
 
     pub(super) fn media_fragment(&self) -> Result<Answer, KvsError> {
         let track = self.track()?;
-        let (place, fragment) = self.fragment()?;
+        let Requested { place, before, fragment } = self.fragment()?;
         let start = match self.session.parameters.protocol {
             Protocol::Hls => self.session.offset(&fragment),
             // The manifest closes gaps, so the times in the fragments do, too.
-            Protocol::Dash => place as Millis * FRAGMENT_MILLIS,
+            Protocol::Dash => before,
         };
-        let sequence = place as u32 + 1;
-        let bytes = fmp4::fragment(fragment.recording(), track, fragment.index, sequence, start);
+        let footage = self.stream.archive.footage(&fragment);
+        let bytes = fmp4::fragment(&footage, track, place as u32 + 1, start);
         Ok(Answer::bytes("video/mp4", bytes))
     }
 
@@ -86,12 +105,9 @@ impl PlayerRequest<'_> {
         if !self.session.parameters.transport_stream {
             return Err(KvsError::invalid("The session is not one of MPEG_TS."));
         }
-        let (_, fragment) = self.fragment()?;
+        let Requested { fragment, .. } = self.fragment()?;
         let start = self.session.offset(&fragment);
-        Ok(Answer::bytes(
-            "video/MP2T",
-            ts::fragment(fragment.recording(), self.stream.producer, fragment.index, start),
-        ))
+        Ok(Answer::bytes("video/MP2T", self.stream.archive.transport_stream(&fragment, start)))
     }
 
     /// Which codec epoch of the session a fragment belongs to.
@@ -102,9 +118,23 @@ impl PlayerRequest<'_> {
     /// Bits per second of these tracks, estimated from the first fragments.
     pub(super) fn bandwidth(&self, listing: &Listing, tracks: &[Track]) -> u64 {
         let sample = &listing.fragments[..listing.fragments.len().min(3)];
-        let bytes: usize = sample.iter().map(|f| f.recording().size(f.index, tracks)).sum();
-        bytes as u64 * 8000 / (FRAGMENT_MILLIS * sample.len() as u64)
+        let bytes: usize = sample.iter().map(|f| self.stream.archive.footage(f).size(tracks)).sum();
+        bytes as u64 * 8000 / closed_length(sample).max(1)
     }
+}
+
+/// A fragment of the session that a player requests.
+struct Requested {
+    /// Its position in the session.
+    place: usize,
+    /// How long the fragments before it last.
+    before: Millis,
+    fragment: Fragment,
+}
+
+/// The error for settings or tracks that change where they must not.
+pub(super) fn changed(message: &str) -> KvsError {
+    KvsError::new(400, "InvalidCodecPrivateDataException", message)
 }
 
 pub(super) fn no_fragments() -> KvsError {

@@ -71,3 +71,33 @@ async fn faults_must_be_allowed() {
         kvs.admin(Method::POST, "faults", json!({"operation": "*", "fault": {"kind": "reset"}})).await;
     assert_eq!(reply.status, 403);
 }
+
+fn listing() -> Value {
+    let range = json!({"StartTimestamp": ago(60.0), "EndTimestamp": ago(20.0)});
+    json!({"StreamName": "cam-1", "FragmentSelector":
+        {"FragmentSelectorType": "SERVER_TIMESTAMP", "TimestampRange": range}})
+}
+
+#[tokio::test]
+async fn a_fragment_appears_late_in_a_range_that_was_listed_and_another_is_gone() {
+    let kvs = Kvs::start(|config| config.quotas = false).await;
+    let body = listing();
+    let rows = |reply: Value| reply["Fragments"].as_array().unwrap().clone();
+    let all = rows(kvs.call("/listFragments", body.clone()).await.json());
+    let late = &all[3];
+    let missing = json!({"kind": "missing", "from": late["ServerTimestamp"], "to": late["ServerTimestamp"]});
+    kvs.fault(json!({"operation": "ListFragments", "fault": missing, "times": 1})).await;
+    let first = rows(kvs.call("/listFragments", body.clone()).await.json());
+    assert_eq!(first.len(), all.len() - 1);
+    assert!(!first.contains(late));
+    assert_eq!(rows(kvs.call("/listFragments", body.clone()).await.json()), all, "it has arrived");
+
+    kvs.fault(json!({"operation": "GetMediaForFragmentList", "fault": missing})).await;
+    let numbers: Vec<&Value> = all[..5].iter().map(|row| &row["FragmentNumber"]).collect();
+    let media =
+        kvs.call("/getMediaForFragmentList", json!({"StreamName": "cam-1", "Fragments": numbers})).await;
+    assert_eq!(media.status, 200);
+    let gone = media.body.windows(18).filter(|window| window == b"FRAGMENT_NOT_FOUND").count();
+    let clusters = media.body.windows(6).filter(|w| *w == [0x1f, 0x43, 0xb6, 0x75, 1, 0]).count();
+    assert_eq!((gone, clusters), (1, 4), "one error chunk in mid-body");
+}

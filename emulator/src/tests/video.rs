@@ -63,6 +63,78 @@ async fn on_demand_by_server_time_with_a_discontinuity_at_each_fragment_decodes(
     assert!(decode(&["-i", &url]).await > 28 * 64);
 }
 
+/// What real producers make. The message about channels is of every G.711 file without a channel mask.
+#[tokio::test]
+async fn whatever_a_producer_makes_decodes_in_every_container() {
+    let sdk = Producer::sdk();
+    let producers = [
+        ("sdk", sdk),
+        ("b", Producer { video: VideoCodec::H264BFrames, sound: SoundCodec::Aac48k, ..sdk }),
+        ("h265", Producer { video: VideoCodec::H265, ..sdk }),
+        ("alaw", Producer { sound: SoundCodec::Alaw, ..sdk }),
+        ("mulaw", Producer { sound: SoundCodec::Mulaw, container: Container::File, ..sdk }),
+        ("varied", Producer { timing: Timing::Varied, ..sdk }),
+        ("silent", Producer { sound: SoundCodec::None, ..sdk }),
+        ("relative", Producer { timecodes: Timecodes::RelativeWithoutStart, ..sdk }),
+    ];
+    let kvs = Kvs::start(|config| {
+        without_quotas(config);
+        config.streams = producers.iter().map(|(name, _)| (*name).to_owned()).collect();
+        config.producers = producers.map(|(name, it)| (name.to_owned(), it)).into();
+    })
+    .await;
+    for (name, it) in producers {
+        let (from, to) = (ago(60.0), ago(30.0));
+        let range = |name: &str, from: f64, to: f64| {
+            json!({"FragmentSelectorType": name,
+                "TimestampRange": {"StartTimestamp": from, "EndTimestamp": to}})
+        };
+        let body = json!({"StreamName": name, "FragmentSelector": range("SERVER_TIMESTAMP", from, to)});
+        let listed = kvs.call("/listFragments", body).await.json();
+        let mut rows = listed["Fragments"].as_array().unwrap().clone();
+        rows.sort_by_key(|row| row["FragmentNumber"].as_str().unwrap().to_owned());
+        for row in &rows[..3.min(rows.len())] {
+            let body = json!({"StreamName": name, "Fragments": [row["FragmentNumber"]]});
+            let chunk = kvs.call("/getMediaForFragmentList", body).await.body;
+            assert!(decodes(&chunk, &it).await > 0, "{name}");
+            assert_eq!(row["FragmentSizeInBytes"].as_u64().unwrap(), chunk.len() as u64, "{name}");
+        }
+        let time = |row: &Value| row["ProducerTimestamp"].as_f64().unwrap();
+        let times = range("PRODUCER_TIMESTAMP", time(&rows[0]), time(&rows[rows.len() - 1]));
+        let body = |selector: &str| json!({"StreamName": name, "PlaybackMode": "ON_DEMAND", selector: times});
+        let clip = kvs.call("/getClip", body("ClipFragmentSelector")).await;
+        let unsupported = "UnsupportedStreamMediaTypeException";
+        if it.sound == SoundCodec::Mulaw {
+            assert_eq!(clip.kind(), unsupported);
+        } else {
+            assert!(decodes(&clip.body, &it).await > 300, "{name}");
+        }
+        for container in ["FRAGMENTED_MP4", "MPEG_TS"] {
+            let mut body = body("HLSFragmentSelector");
+            body["ContainerFormat"] = json!(container);
+            let reply = kvs.call("/getHLSStreamingSessionURL", body).await;
+            let transport_stream = container == "MPEG_TS";
+            if it.sound.is_g711() || it.video == VideoCodec::H265 && transport_stream {
+                assert_eq!(reply.kind(), unsupported, "{name} {container}");
+            } else {
+                let reply = reply.json();
+                let url = reply["HLSStreamingSessionURL"].as_str().unwrap();
+                assert!(decode(&["-i", url]).await > 300, "{name} {container}");
+            }
+        }
+    }
+}
+
+/// The packets of a file that ffmpeg decodes without a message but one.
+async fn decodes(bytes: &[u8], producer: &Producer) -> usize {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), bytes).unwrap();
+    let path = file.path().to_str().unwrap();
+    // Without a hint ffmpeg says that it guesses the channels of G.711.
+    let hint: &[&str] = if producer.sound.is_g711() { &["-guess_layout_max", "0"] } else { &[] };
+    decode(&[hint, &["-i", path]].concat()).await
+}
+
 #[tokio::test]
 async fn live_decodes() {
     let kvs = Kvs::start(without_quotas).await;
@@ -120,8 +192,8 @@ async fn dash_decodes() {
 }
 
 /// The window of a live manifest slides with each new fragment. ffmpeg's reader of such manifests then goes
-/// on from a wrong fragment, because it takes a number of the session for a position in the list. So the test
-/// reads the manifest by the standard, and ffmpeg decodes the fragments.
+/// on from a wrong fragment, because it takes a number of the session for a position in the list. So the
+/// test reads the manifest by the standard, and ffmpeg decodes the fragments.
 #[tokio::test]
 async fn live_dash_decodes_and_slides() {
     let kvs = Kvs::start(without_quotas).await;

@@ -361,12 +361,40 @@ async fn live_replay_starts_at_the_start_and_grows_to_its_end() {
 
 #[tokio::test]
 async fn a_stream_has_the_producer_of_its_configuration() {
-    let kvs =
-        Kvs::start(|config| config.producers = [("cam-2".to_owned(), Producer::VideoOnly)].into()).await;
+    let kvs = Kvs::start(|config| {
+        config.producers =
+            [("cam-2".to_owned(), Producer { sound: SoundCodec::None, ..Producer::default() })].into()
+    })
+    .await;
     for (name, media_type) in [("cam-1", "video/h264,audio/aac"), ("cam-2", "video/h264")] {
         let described = kvs.call("/describeStream", json!({"StreamName": name})).await.json();
         assert_eq!(described["StreamInfo"]["MediaType"], media_type);
         let playlist = kvs.get(&kvs.open(json!({"StreamName": name})).await).await.text();
         assert_eq!(playlist.contains("mp4a"), name == "cam-1", "{playlist}");
     }
+}
+
+#[tokio::test]
+async fn a_producer_changes_on_request_and_unknown_words_are_named() {
+    let kvs = Kvs::start(without_quotas).await;
+    let media_type = async || {
+        let info = kvs.call("/describeStream", json!({"StreamName": "cam-1"})).await.json();
+        info["StreamInfo"]["MediaType"].as_str().unwrap().to_owned()
+    };
+    let change = |producer: Value| kvs.admin(Method::POST, "streams/cam-1", json!({"producer": producer}));
+    assert_eq!(media_type().await, "video/h264,audio/aac");
+    let reply = change(json!({"video": "h265", "container": "sdk", "timing": "varied"})).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(change(json!({"sound": "alaw"})).await.status, 200, "the other fields stay");
+    assert_eq!(media_type().await, "video/h265,audio/alaw");
+    for (wrong, named) in [
+        (json!({"video": "h266"}), "unknown variant `h266`, expected one of `h264`, `h264_b_frames`, `h265`"),
+        (json!({"codec": "h265"}), "unknown field `codec`"),
+        (json!({"run_seconds": -1}), "run_seconds"),
+    ] {
+        let reply = change(wrong).await;
+        assert_eq!(reply.status, 400);
+        assert!(reply.text().contains(named) || named == "run_seconds", "{}", reply.text());
+    }
+    assert_eq!(media_type().await, "video/h265,audio/alaw", "a refused change changes nothing");
 }

@@ -17,8 +17,15 @@ static STATE: LazyLock<EmulatorState> =
 fn ask(operation: Operation, body: &Value) -> Result<Answer, KvsError> {
     let tenant = ("123456789012".to_owned(), "eu-west-1".to_owned());
     let members = Members::of(body)?;
-    let call =
-        Call { state: &STATE, tenant: &tenant, members, now: NOW, no_data: false, in_band_error: None };
+    let call = Call {
+        state: &STATE,
+        tenant: &tenant,
+        members,
+        now: NOW,
+        no_data: false,
+        in_band_error: None,
+        missing: Vec::new(),
+    };
     answer(operation, &call)
 }
 
