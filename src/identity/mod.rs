@@ -30,7 +30,6 @@ pub use jwks_source::JwksSource;
 pub use metrics::Metrics;
 pub use token_places::{Credential, Token, TokenPlace, TokenPlaces};
 
-use crate::base::digest::Digest;
 use crate::base::file_watch::FileWatch;
 use crate::caller::Caller;
 use crate::kvs::Timestamp;
@@ -173,7 +172,7 @@ impl Identity {
         if token.len() > self.limit {
             return Err(Error::TooLarge { bytes: token.len(), limit: self.limit });
         }
-        let digest = Digest::of(token.as_bytes());
+        let digest = self.verified.digest(token.as_bytes());
         let known = match self.verified.get(&digest) {
             Some(known) if self.holds(&known)? => known,
             // In a box, so that the future of a look-up has no room for reading keys.
@@ -220,9 +219,8 @@ impl Identity {
         }
         let window = claims::check(&token, rules, now)?;
         let caller = Arc::new(claims::caller(&token.claims, rules)?);
-        let time_to_live = claims::remaining(window, now);
         let issuer = self.issuers[issuer].clone();
-        Ok(VerifiedToken { caller, window, issuer, generation: current.generation, time_to_live })
+        Ok(VerifiedToken { caller, window, issuer, generation: current.generation })
     }
 
     fn issuer_of(&self, token: &Unverified<'_>) -> Result<usize, Error> {
