@@ -31,6 +31,7 @@ const USUAL_HEADERS: usize = 12;
 pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 /// Says that a clip is shorter than its range, and where it ends.
 const TRUNCATED: HeaderName = HeaderName::from_static("kvs-edge-truncated");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// KVS's and our own request id.
 pub const AMZN_REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
@@ -75,7 +76,7 @@ impl Reply {
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         if let Ok(id) = id {
-            headers.insert(HeaderName::from_static("x-request-id"), id.clone());
+            headers.insert(REQUEST_ID, id.clone());
             headers.insert(AMZN_REQUEST_ID, id);
         }
         response
