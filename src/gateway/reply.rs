@@ -126,13 +126,14 @@ pub enum Private {
 
 impl Private {
     fn header(self, left: Option<u64>) -> HeaderValue {
-        let text = match (self, left) {
-            (Self::Immutable, Some(left)) => format!("private, max-age={left}, immutable"),
+        let (seconds, end) = match (self, left) {
+            (Self::Immutable, Some(left)) => (left, ", immutable"),
             // It may still change, or is not kept: the same could not be requested again.
             (Self::Immutable, None) => return HeaderValue::from_static("private, no-cache"),
-            (Self::AsKept(seconds), left) => format!("private, max-age={}", left.unwrap_or(seconds)),
-            (Self::For(seconds), _) => format!("private, max-age={seconds}"),
+            (Self::AsKept(seconds), left) => (left.unwrap_or(seconds), ""),
+            (Self::For(seconds), _) => (seconds, ""),
         };
+        let text = ["private, max-age=", &seconds.to_string(), end].concat();
         HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HeaderValue::from_static("no-store"))
     }
 }

@@ -5,9 +5,11 @@
 //! the bound in this file only limits memory.
 
 use super::claims::Window;
+use super::error::Error;
 use super::jwks::KeyStore;
 use crate::base::digest::{Digest, DigestState, Digester};
 use crate::caller::Caller;
+use crate::kvs::Timestamp;
 use quick_cache::UnitWeighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use std::sync::Arc;
@@ -19,10 +21,20 @@ const CAPACITY: usize = 10_000;
 pub(super) struct VerifiedToken {
     pub caller: Arc<Caller>,
     pub window: Window,
+    /// Its segments are padded: it counts only in a header that an access proxy sets.
+    pub padded: bool,
     /// The issuer whose keys and settings verified it.
     pub issuer: Arc<KeyStore>,
     /// The generation of the keys that verified it.
     pub generation: u64,
+}
+
+impl VerifiedToken {
+    /// Its caller, if it is valid at `now`.
+    pub fn admit(&self, now: Timestamp) -> Result<Arc<Caller>, Error> {
+        self.window.admit(now)?;
+        Ok(self.caller.clone())
+    }
 }
 
 /// The verified tokens.
