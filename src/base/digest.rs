@@ -3,8 +3,8 @@
 //! A digest is the GMAC (AES-128-GCM without a plaintext) of the bytes, under a random key that each
 //! [`Digester`] draws for itself and a constant nonce. Two texts have the same digest with a probability of
 //! at most their blocks in 2^128, whoever chose them, as long as neither the key nor a digest is shown to
-//! anyone (NIST SP 800-38D; Wegman and Carter 1981). A nonce must not be used twice where tags are shown; here
-//! none is, and it takes a third of the time of SHA-256.
+//! anyone (NIST SP 800-38D; Wegman and Carter 1981). A nonce must not be used twice where tags are shown;
+//! here none is. It takes a third of the time of SHA-256.
 
 use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::rand;

@@ -178,8 +178,8 @@ impl Identity {
         known.admit(now)
     }
 
-    /// As [`Identity::verify`], of the token of a request. Whether its bytes can be a token there is looked at
-    /// only if they were not verified before.
+    /// As [`Identity::verify`], of the token of a request. Whether its bytes can be a token there is looked
+    /// at only if they were not verified before.
     ///
     /// # Errors
     /// As [`Identity::verify`] and [`Token::text`].

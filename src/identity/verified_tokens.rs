@@ -1,5 +1,5 @@
-//! Tokens that were verified, by a keyed digest of all their bytes, so that the next request costs a digest and
-//! a look-up instead of a signature. The token itself is not kept.
+//! Tokens that were verified, by a keyed digest of all their bytes, so that the next request costs a digest
+//! and a look-up instead of a signature. The token itself is not kept.
 //!
 //! An entry is right until `exp`, or until the issuer's keys change. `Identity` checks both at each look-up;
 //! the bound in this file only limits memory.

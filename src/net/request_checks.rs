@@ -138,9 +138,9 @@ pub fn is_canonical(path: &str) -> bool {
     is_plain(path.as_bytes()) || has_one_reading(path.as_bytes())
 }
 
-/// Whether a path has nothing that needs a closer look: no byte that is encoded or has a meaning of its own but
-/// the slash, and no segment that is empty or begins with a dot. Without a branch per byte, sixteen are looked
-/// at together.
+/// Whether a path has nothing that needs a closer look: no byte that is encoded or has a meaning of its own
+/// but the slash, and no segment that is empty or begins with a dot. Without a branch per byte, sixteen are
+/// looked at together.
 fn is_plain(path: &[u8]) -> bool {
     let [b'/', rest @ ..] = path else { return false };
     let has_meaning = |b: u8| (b < 0x20) | (b == 0x7f) | (b == b'%') | (b == b'\\') | (b == b';');

@@ -84,8 +84,8 @@ impl Viewings {
     }
 
     /// Notes a request of a viewing, which `viewer` describes if this is its first. `write` gets the entry of
-    /// its start, if this is it, or of its last minute; its result is returned. If `write` fails for the start,
-    /// the viewing has not started.
+    /// its start, if this is it, or of its last minute; its result is returned. If `write` fails for the
+    /// start, the viewing has not started.
     ///
     /// # Errors
     /// The error of `write`.
