@@ -11,7 +11,9 @@ use crate::kvs::{Operation, PlaybackMode, Request, Resource};
 use crate::playback::OpenedCapability;
 use crate::policy::{Denied, Permit, named_by_number};
 use crate::sessions::{SessionKey, Sessions, ViewerId};
-use crate::telemetry::audit::{Decision, PlaybackRefusal, Receipt, Sink, StreamLocation, Viewer, Viewings};
+use crate::telemetry::audit::{
+    Decision, Event, PlaybackRefusal, Receipt, Sink, StreamLocation, Viewer, Viewings,
+};
 use crate::upstream::Located;
 use std::sync::Arc;
 
@@ -149,17 +151,18 @@ impl Audit {
         policy_version: &Arc<str>,
         record: &Record,
     ) -> Result<Receipt, Error> {
-        let Some(stream) = record.stream.clone() else { return Ok(Receipt::nothing()) };
-        let viewer = Viewer {
+        let Some(stream) = &record.stream else { return Ok(Receipt::nothing()) };
+        let viewer = || Viewer {
             viewing: capability.viewing.clone(),
             caller: capability.caller.clone(),
             source_ip: record.client,
             protocol: capability.session.protocol.as_str(),
-            stream,
+            stream: stream.clone(),
             mode: capability.session.mode,
             policy_version: policy_version.clone(),
         };
-        let written = self.watch.asked(&viewer, record.at, |event| self.sink.write(event, record.at));
+        let write = |event: &Event<'_>| self.sink.write(event, record.at);
+        let written = self.watch.asked(&capability.viewing, record.client, record.at, viewer, write);
         written.map(|receipt| receipt.unwrap_or(Receipt::nothing())).map_err(|_| Error::Audit)
     }
 
@@ -168,7 +171,7 @@ impl Audit {
         &self,
         capability: &OpenedCapability,
         sessions: &Sessions,
-        key: &SessionKey,
+        key: SessionKey,
         resource: &Resource,
         record: &Record,
     ) -> Viewing {
@@ -180,7 +183,7 @@ impl Audit {
             counts: self.watch.begins(&capability.viewing, record.client),
             watch: self.watch.clone(),
             sessions: sessions.clone(),
-            key: key.clone(),
+            key,
             viewer: ViewerId::from(capability.viewer),
             viewing: capability.viewing.clone(),
             source_ip: record.client,

@@ -66,7 +66,9 @@ impl Authorizer {
         }
         record.allowed();
         record.step("authorize");
-        allowance.admit(Instant::now())?;
+        if allowance.bounds_requests() {
+            allowance.admit(Instant::now())?;
+        }
         if allowance.bounds_bytes() {
             record.allowance = Some(allowance.clone());
         }

@@ -75,12 +75,15 @@ pub struct Limited {
 
 /// What all callers took lately; outlives reloads.
 #[derive(Clone)]
-pub struct Callers(Arc<moka::sync::Cache<u64, Arc<Mutex<AccountState>>>>, RandomState);
+pub struct Callers(Arc<Accounts>, RandomState);
+
+/// By a hash of issuer and subject, made by the standard library's hasher: it stands for them alone.
+type Accounts = moka::sync::Cache<u64, Arc<Mutex<AccountState>>, foldhash::fast::RandomState>;
 
 impl Default for Callers {
     fn default() -> Self {
-        let held = moka::sync::Cache::builder().max_capacity(MOST).time_to_idle(FORGET).build();
-        Self(Arc::new(held), RandomState::new())
+        let held = moka::sync::Cache::builder().max_capacity(MOST).time_to_idle(FORGET);
+        Self(Arc::new(held.build_with_hasher(Default::default())), RandomState::new())
     }
 }
 
@@ -98,7 +101,7 @@ struct AccountState {
     requests: Bucket,
     bytes: Bucket,
     points: Bucket,
-    playing: HashMap<StreamName, Instant>,
+    playing: HashMap<StreamName, Instant, foldhash::fast::RandomState>,
 }
 
 /// One caller's account under the settings in force. It is looked up on first use, so a
@@ -138,12 +141,18 @@ impl Allowance {
         self.config.bytes.is_some()
     }
 
+    /// Whether requests may be refused for what came before them: otherwise [`Allowance::admit`] lets all in.
+    #[must_use]
+    pub fn bounds_requests(&self) -> bool {
+        self.config.requests.is_some() || self.config.bytes.is_some()
+    }
+
     /// One more request.
     ///
     /// # Errors
     /// There were too many, or too many bytes.
     pub fn admit(&self, now: Instant) -> Result<(), Limited> {
-        if self.config.requests.is_none() && self.config.bytes.is_none() {
+        if !self.bounds_requests() {
             return Ok(());
         }
         let mut taken = self.lock();

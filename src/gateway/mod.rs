@@ -194,12 +194,10 @@ impl Gateway {
         let caller = self.authenticator.authenticate(&route, &parts, record).await?;
         let request = self.reader.read(&route, &caller, &parts, body, record).await?;
         let permitted = self.authorizer.authorize(caller, request, parts, record).await?;
-        // Each in a box of its own: hyper moves the future of a request about before it is first polled, and
-        // one with room for the largest of these would cost a segment more than its whole answer.
         match route {
-            Route::Api(_) => Box::pin(self.api.answer(&permitted, record)).await,
-            Route::Page(page) => Box::pin(self.pages.answer(page, &permitted, record)).await,
-            Route::Playback { .. } => Box::pin(self.player.answer(&permitted, record)).await,
+            Route::Api(_) => self.api.answer(&permitted, record).await,
+            Route::Page(page) => self.pages.answer(page, &permitted, record).await,
+            Route::Playback { .. } => self.player.answer(&permitted, record).await,
             Route::Console(_) => Err(Error::Bug("the console is answered before a caller is known")),
         }
     }

@@ -62,7 +62,7 @@ impl Player {
         let (method, headers) = (&permitted.parts.method, &permitted.parts.headers);
         let reply = reply::media(found, method, headers, Private::Immutable, permitted.now).await?;
         // Not before there is something to see: a refusal's bytes show nothing.
-        record.viewing = Some(self.audit.viewing(capability, &self.sessions, &key, resource, record));
+        record.viewing = Some(self.audit.viewing(capability, &self.sessions, key, resource, record));
         Ok(reply)
     }
 }

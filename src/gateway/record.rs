@@ -83,9 +83,10 @@ impl Record {
     #[must_use]
     pub fn new(metrics: &Metrics, request_id: Arc<str>, client: IpAddr, protocol: http::Version) -> Self {
         metrics.in_flight.inc();
+        let started = Instant::now();
         Self {
             metrics: metrics.clone(),
-            started: Instant::now(),
+            started,
             first_byte: None,
             bytes: 0,
             ending: Ending::Open,
@@ -109,7 +110,7 @@ impl Record {
             allowance: None,
             tls: None,
             spans: None,
-            step: Instant::now(),
+            step: started,
         }
     }
 

@@ -28,8 +28,8 @@ impl Recorder {
     /// The record of a request that has just arrived. Ids and traces are taken from trusted proxies only.
     pub(super) fn begin(&self, request: &Incoming, peer: &Peer) -> Box<Record> {
         let trusted = peer.is_trusted_proxy();
-        let id =
-            trace::request_id_of(request.headers()).filter(|_| trusted).unwrap_or_else(trace::request_id);
+        let given = if trusted { trace::request_id_of(request.headers()) } else { None };
+        let id = given.unwrap_or_else(trace::request_id);
         let mut record = Box::new(Record::new(&self.metrics, id, peer.address, request.version()));
         record.logged = self.access_log;
         record.tls = peer.connection.tls;

@@ -31,6 +31,7 @@ const USUAL_HEADERS: usize = 12;
 pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 /// Says that a clip is shorter than its range, and where it ends.
 const TRUNCATED: HeaderName = HeaderName::from_static("kvs-edge-truncated");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// KVS's and our own request id.
 pub const AMZN_REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
@@ -75,7 +76,7 @@ impl Reply {
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         if let Ok(id) = id {
-            headers.insert(HeaderName::from_static("x-request-id"), id.clone());
+            headers.insert(REQUEST_ID, id.clone());
             headers.insert(AMZN_REQUEST_ID, id);
         }
         response
@@ -125,13 +126,14 @@ pub enum Private {
 
 impl Private {
     fn header(self, left: Option<u64>) -> HeaderValue {
-        let text = match (self, left) {
-            (Self::Immutable, Some(left)) => format!("private, max-age={left}, immutable"),
+        let (seconds, end) = match (self, left) {
+            (Self::Immutable, Some(left)) => (left, ", immutable"),
             // It may still change, or is not kept: the same could not be requested again.
             (Self::Immutable, None) => return HeaderValue::from_static("private, no-cache"),
-            (Self::AsKept(seconds), left) => format!("private, max-age={}", left.unwrap_or(seconds)),
-            (Self::For(seconds), _) => format!("private, max-age={seconds}"),
+            (Self::AsKept(seconds), left) => (left.unwrap_or(seconds), ""),
+            (Self::For(seconds), _) => (seconds, ""),
         };
+        let text = ["private, max-age=", &seconds.to_string(), end].concat();
         HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HeaderValue::from_static("no-store"))
     }
 }

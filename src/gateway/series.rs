@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 /// Series by what was asked.
 pub struct Series {
     apis: Vec<ApiSeries>,
-    streams: ArcSwap<HashMap<Arc<str>, Arc<StreamSeries>>>,
+    streams: ArcSwap<StreamMap>,
     outgoing_bytes: IntCounterVec,
     stream_label: StreamLabel,
 }
@@ -38,6 +38,8 @@ struct StreamSeries {
     label: Arc<str>,
     bytes: Box<[OnceLock<IntCounter>]>,
 }
+
+type StreamMap = HashMap<Arc<str>, Arc<StreamSeries>, foldhash::fast::RandomState>;
 
 /// Where one request counts.
 #[derive(Clone, Copy)]
@@ -65,7 +67,7 @@ impl Series {
         });
         let apis: Vec<ApiSeries> = apis.collect();
         let none: Arc<str> = NO_STREAM.into();
-        let streams = HashMap::from([(none.clone(), Arc::new(StreamSeries::new(none, apis.len())))]);
+        let streams = StreamMap::from_iter([(none.clone(), Arc::new(StreamSeries::new(none, apis.len())))]);
         Self {
             apis,
             streams: ArcSwap::from_pointee(streams),
@@ -128,7 +130,7 @@ impl Series {
         }
         let stream = Arc::new(StreamSeries::new(label.clone(), self.apis.len()));
         self.streams.rcu(|known| {
-            let mut known = HashMap::clone(known);
+            let mut known = StreamMap::clone(known);
             known.entry(label.clone()).or_insert_with(|| stream.clone());
             known
         });

@@ -9,7 +9,6 @@ use crate::kvs::Timestamp;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// When a token counts, leeway included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,9 +178,4 @@ fn attribute(all: &Value, name: &str, claim: &Claim) -> Result<Option<Attribute>
     };
     read.map(Some)
         .ok_or_else(|| Error::refused(Reason::Claim, format!("`{}`, mapped to `{name}`", claim.pointer)))
-}
-
-/// How long from now a window stays open, for bounding memory.
-pub(super) fn remaining(window: Window, now: Timestamp) -> Duration {
-    now.age(window.until)
 }

@@ -170,21 +170,45 @@ impl Identity {
     /// # Errors
     /// `TooLarge`, `Refused` with the rule that the token breaks, or `KeysUnavailable`.
     pub async fn verify(&self, token: &str, now: Timestamp) -> Result<Arc<Caller>, Error> {
+        let digest = self.verified.digest(token.as_bytes());
+        let known = match self.known(&digest)? {
+            Some(known) => known,
+            None => self.learn(token, digest, now).await?,
+        };
+        known.admit(now)
+    }
+
+    /// As [`Identity::verify`], of the token of a request. Whether its bytes can be a token there is looked
+    /// at only if they were not verified before.
+    ///
+    /// # Errors
+    /// As [`Identity::verify`] and [`Token::text`].
+    pub async fn verify_sent(&self, token: Token<'_>, now: Timestamp) -> Result<Arc<Caller>, Error> {
+        let digest = self.verified.digest(token.bytes());
+        let known = match self.known(&digest)? {
+            Some(known) if !known.padded || token.may_be_padded() => known,
+            _ => self.learn(token.text()?, digest, now).await?,
+        };
+        known.admit(now)
+    }
+
+    /// A token that was verified before and still counts.
+    fn known(&self, digest: &Digest) -> Result<Option<Arc<VerifiedToken>>, Error> {
+        match self.verified.get(digest) {
+            Some(known) if self.holds(&known)? => Ok(Some(known)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Verifies a token and remembers that it was.
+    async fn learn(&self, token: &str, digest: Digest, now: Timestamp) -> Result<Arc<VerifiedToken>, Error> {
         if token.len() > self.limit {
             return Err(Error::TooLarge { bytes: token.len(), limit: self.limit });
         }
-        let digest = Digest::of(token.as_bytes());
-        let known = match self.verified.get(&digest) {
-            Some(known) if self.holds(&known)? => known,
-            // In a box, so that the future of a look-up has no room for reading keys.
-            _ => {
-                let known = Arc::new(Box::pin(self.examine(token, now)).await?);
-                self.verified.insert(digest, known.clone());
-                known
-            }
-        };
-        known.window.admit(now)?;
-        Ok(known.caller.clone())
+        // In a box, so that the future of a look-up has no room for reading keys.
+        let known = Arc::new(Box::pin(self.examine(token, now)).await?);
+        self.verified.insert(digest, known.clone());
+        Ok(known)
     }
 
     /// Whether a verified token still counts: under these settings, with the current keys.
@@ -195,6 +219,7 @@ impl Identity {
 
     /// Applies every rule, for a token that was not verified before.
     async fn examine(&self, token: &str, now: Timestamp) -> Result<VerifiedToken, Error> {
+        let padded = token.contains('=');
         let token = Unverified::parse(token)?;
         let issuer = self.issuer_of(&token)?;
         let rules = self.issuers[issuer].config();
@@ -220,9 +245,8 @@ impl Identity {
         }
         let window = claims::check(&token, rules, now)?;
         let caller = Arc::new(claims::caller(&token.claims, rules)?);
-        let time_to_live = claims::remaining(window, now);
         let issuer = self.issuers[issuer].clone();
-        Ok(VerifiedToken { caller, window, issuer, generation: current.generation, time_to_live })
+        Ok(VerifiedToken { caller, window, padded, issuer, generation: current.generation })
     }
 
     fn issuer_of(&self, token: &Unverified<'_>) -> Result<usize, Error> {

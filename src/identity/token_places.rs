@@ -34,13 +34,22 @@ pub struct Token<'a> {
 }
 
 impl<'a> Token<'a> {
+    /// What arrived, whether it can be a token or not.
+    pub(super) fn bytes(self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// Whether its segments may be padded with `=`: that belongs only to what the load balancer sets.
+    pub(super) fn may_be_padded(self) -> bool {
+        matches!(self.place, TokenPlace::Header(_))
+    }
+
     /// The token, for `Identity::verify`.
     ///
     /// # Errors
     /// `Refused` as malformed: there is what cannot be a token.
     pub fn text(self) -> Result<&'a str, Error> {
-        // `=` belongs only to what the load balancer sets: it pads its segments.
-        let (place, padded) = (self.place, matches!(self.place, TokenPlace::Header(_)));
+        let (place, padded) = (self.place, self.may_be_padded());
         // Without a branch per byte, sixteen are looked at together.
         let fits = |b: u8| {
             b.is_ascii_alphanumeric() | (b == b'-') | (b == b'_') | (b == b'.') | ((b == b'=') & padded)

@@ -1,65 +1,65 @@
-//! Tokens that were verified, by the SHA-256 of all their bytes, so that the next request costs a digest and
-//! a look-up instead of a signature.
+//! Tokens that were verified, by a keyed digest of all their bytes, so that the next request costs a digest
+//! and a look-up instead of a signature. The token itself is not kept.
 //!
-//! An entry is right until `exp`, or until the issuer's keys change. `Identity` checks both at each look-up,
-//! so the bounds in this file only limit memory.
+//! An entry is right until `exp`, or until the issuer's keys change. `Identity` checks both at each look-up;
+//! the bound in this file only limits memory.
 
 use super::claims::Window;
+use super::error::Error;
 use super::jwks::KeyStore;
-use crate::base::digest::{Digest, DigestState};
+use crate::base::digest::{Digest, DigestState, Digester};
 use crate::caller::Caller;
-use moka::Expiry;
-use moka::sync::Cache;
+use crate::kvs::Timestamp;
+use quick_cache::UnitWeighter;
+use quick_cache::sync::{Cache, DefaultLifecycle};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 /// Entries; some 500 bytes each.
-const CAPACITY: u64 = 10_000;
+const CAPACITY: usize = 10_000;
 
 /// A verified token.
 pub(super) struct VerifiedToken {
     pub caller: Arc<Caller>,
     pub window: Window,
+    /// Its segments are padded: it counts only in a header that an access proxy sets.
+    pub padded: bool,
     /// The issuer whose keys and settings verified it.
     pub issuer: Arc<KeyStore>,
     /// The generation of the keys that verified it.
     pub generation: u64,
-    /// How long the entry stays.
-    pub time_to_live: Duration,
+}
+
+impl VerifiedToken {
+    /// Its caller, if it is valid at `now`.
+    pub fn admit(&self, now: Timestamp) -> Result<Arc<Caller>, Error> {
+        self.window.admit(now)?;
+        Ok(self.caller.clone())
+    }
 }
 
 /// The verified tokens.
-pub(super) struct VerifiedTokens(Cache<Digest, Arc<VerifiedToken>, DigestState>);
+pub(super) struct VerifiedTokens {
+    digester: Digester,
+    tokens: Cache<Digest, Arc<VerifiedToken>, UnitWeighter, DigestState>,
+}
 
 impl VerifiedTokens {
     pub fn new() -> Self {
-        let tokens = Cache::builder().max_capacity(CAPACITY).expire_after(ExpireWithToken);
-        Self(tokens.build_with_hasher(DigestState::default()))
+        let (digests, evictions) = (DigestState::default(), DefaultLifecycle::default());
+        let tokens = Cache::with(CAPACITY, CAPACITY as u64, UnitWeighter, digests, evictions);
+        Self { digester: Digester::default(), tokens }
+    }
+
+    /// By what a token is found here.
+    pub fn digest(&self, token: &[u8]) -> Digest {
+        self.digester.of(token)
     }
 
     pub fn get(&self, digest: &Digest) -> Option<Arc<VerifiedToken>> {
-        self.0.get(digest)
+        self.tokens.get(digest)
     }
 
     pub fn insert(&self, digest: Digest, token: Arc<VerifiedToken>) {
-        self.0.insert(digest, token);
-    }
-}
-
-struct ExpireWithToken;
-
-impl Expiry<Digest, Arc<VerifiedToken>> for ExpireWithToken {
-    fn expire_after_create(&self, _: &Digest, token: &Arc<VerifiedToken>, _: Instant) -> Option<Duration> {
-        Some(token.time_to_live)
-    }
-
-    fn expire_after_update(
-        &self,
-        _: &Digest,
-        token: &Arc<VerifiedToken>,
-        _: Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        Some(token.time_to_live)
+        self.tokens.insert(digest, token);
     }
 }

@@ -1,19 +1,21 @@
 //! Capabilities that were opened, so that the next request of a player costs a digest and a look-up instead
 //! of a decryption.
 //!
-//! The key is the SHA-256 of the whole capability. Each generation of settings has a cache of its own, so
+//! The key is a keyed digest of the whole capability. Each generation of settings has a cache of its own, so
 //! that a reload, which may change the sealing keys, begins with an empty one. What a capability says is not
 //! a decision: its end is checked here at each request, its binding and the policies by the gateway.
 
 use super::capability::{Binding, Statement};
 use super::error::Error;
 use super::keys::Keys;
-use crate::base::digest::{Digest, DigestState};
+use crate::base::digest::{Digest, DigestState, Digester};
 use crate::base::hex;
 use crate::caller::Caller;
 use crate::kvs::{SessionParameters, StreamRef, Timestamp};
+use aws_lc_rs::digest;
+use quick_cache::UnitWeighter;
+use quick_cache::sync::{Cache, DefaultLifecycle};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// What a capability says, and names for its holder.
 pub struct OpenedCapability {
@@ -25,7 +27,7 @@ pub struct OpenedCapability {
     pub session: Arc<SessionParameters>,
     /// When the capability was made: a replay runs from then.
     pub issued: Timestamp,
-    /// Names the holder in counts and logs: the beginning of the capability's digest, which opens nothing.
+    /// Names the holder in counts and logs: the beginning of the capability's SHA-256, which opens nothing.
     pub viewing: Arc<str>,
     /// The same as a number, by which a session counts its viewers.
     pub viewer: u64,
@@ -37,17 +39,19 @@ pub struct OpenedCapability {
 }
 
 /// The capabilities that were opened lately.
-pub struct OpenedCapabilities(moka::sync::Cache<Digest, Arc<OpenedCapability>, DigestState>);
+pub struct OpenedCapabilities {
+    digester: Digester,
+    opened: Cache<Digest, Arc<OpenedCapability>, UnitWeighter, DigestState>,
+}
 
 /// Entries; some 1 KiB each.
-const CAPACITY: u64 = 10_000;
-/// An entry ends so that unused ones make room.
-const TIME_TO_LIVE: Duration = Duration::from_secs(600);
+const CAPACITY: usize = 10_000;
 
 impl Default for OpenedCapabilities {
     fn default() -> Self {
-        let opened = moka::sync::Cache::builder().max_capacity(CAPACITY).time_to_live(TIME_TO_LIVE);
-        Self(opened.build_with_hasher(DigestState::default()))
+        let (digests, evictions) = (DigestState::default(), DefaultLifecycle::default());
+        let opened = Cache::with(CAPACITY, CAPACITY as u64, UnitWeighter, digests, evictions);
+        Self { digester: Digester::default(), opened }
     }
 }
 
@@ -62,23 +66,24 @@ impl OpenedCapabilities {
         capability: &str,
         now: Timestamp,
     ) -> Result<Arc<OpenedCapability>, Error> {
-        let digest = Digest::of(capability.as_bytes());
-        if let Some(opened) = self.0.get(&digest) {
+        let digest = self.digester.of(capability.as_bytes());
+        if let Some(opened) = self.opened.get(&digest) {
             if opened.expires <= now {
                 return Err(Error::Expired(opened.expires));
             }
             return Ok(opened);
         }
-        let opened = Arc::new(OpenedCapability::new(keys.open(capability, now)?, &digest));
-        self.0.insert(digest, opened.clone());
+        let opened = Arc::new(OpenedCapability::new(keys.open(capability, now)?, capability));
+        self.opened.insert(digest, opened.clone());
         Ok(opened)
     }
 }
 
 impl OpenedCapability {
-    fn new(statement: Statement, digest: &Digest) -> Self {
+    fn new(statement: Statement, capability: &str) -> Self {
         let Statement { caller, stream, session, issued, expires, bind, policies } = statement;
-        let name = digest.beginning();
+        let mut name = [0; 8];
+        name.copy_from_slice(&digest::digest(&digest::SHA256, capability.as_bytes()).as_ref()[..8]);
         Self {
             caller: Arc::new(caller),
             stream,

@@ -12,19 +12,18 @@ use super::question::{Question, RequestContext, StreamFacts};
 use super::syntax::{ContextReads, ReadAs};
 use crate::caller::Caller;
 use crate::kvs::{Operation, PlaybackMode};
-use moka::Equivalent;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{Equivalent, UnitWeighter};
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Some 1 KiB each: at most tens of MB, and room for the decisions of 1,000 viewers ten times over.
-const CAPACITY: u64 = 20_000;
-/// A decision stays right for as long as its policies are in force. It ends so that unused ones make room.
-const TIME_TO_LIVE: Duration = Duration::from_secs(60);
+const CAPACITY: usize = 20_000;
 
-/// The decisions of one set of policies.
-pub(super) struct DecisionCache(moka::sync::Cache<DecisionKey, Judgement, foldhash::fast::RandomState>);
+/// The decisions of one set of policies. A decision stays right for as long as the policies are in force;
+/// those that were not asked for lately make room.
+pub(super) struct DecisionCache(Cache<DecisionKey, Judgement, UnitWeighter, foldhash::fast::RandomState>);
 
 /// The members of the context that are read, as far as the outcome depends on them. The issuer is part of the
 /// caller.
@@ -102,8 +101,8 @@ struct DecisionKey {
 
 impl DecisionCache {
     pub fn new() -> Self {
-        let decisions = moka::sync::Cache::builder().max_capacity(CAPACITY).time_to_live(TIME_TO_LIVE);
-        Self(decisions.build_with_hasher(foldhash::fast::RandomState::default()))
+        let (hasher, evictions) = (foldhash::fast::RandomState::default(), DefaultLifecycle::default());
+        Self(Cache::with(CAPACITY, CAPACITY as u64, UnitWeighter, hasher, evictions))
     }
 
     /// The decision on this question, made by `decide` if it is not in the cache. An error is not kept.

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 /// All shared sessions. When the last handle is dropped, its tasks end.
 pub(super) struct Pool {
     pub(super) context: Arc<Context>,
-    sessions: Mutex<HashMap<SessionKey, Arc<SharedSession>>>,
+    sessions: Mutex<HashMap<SessionKey, Arc<SharedSession>, foldhash::fast::RandomState>>,
     saved: Mutex<SavedStreams>,
 }
 

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 /// The viewers of one session, each with the time of its last request.
 pub(super) struct Viewers {
-    present: HashMap<ViewerId, Instant>,
+    present: HashMap<ViewerId, Instant, foldhash::fast::RandomState>,
     gauge: IntGauge,
     /// Media bytes sent to all viewers since the session was first watched.
     pub(super) bytes: u64,
@@ -20,7 +20,7 @@ const MOST: usize = 100_000;
 
 impl Viewers {
     pub(super) fn new(gauge: IntGauge) -> Self {
-        Self { present: HashMap::new(), gauge, bytes: 0 }
+        Self { present: HashMap::default(), gauge, bytes: 0 }
     }
 
     /// Notes a request by `viewer`, or media bytes that were sent to it.

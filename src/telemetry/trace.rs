@@ -2,11 +2,12 @@
 //!
 //! Ids are unique, not secret. Nothing here is sent to AWS.
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use std::cell::Cell;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 
+static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// The longest id of a proxy that is used.
 const LONGEST: usize = 64;
 
@@ -38,7 +39,7 @@ impl Trace {
     /// fields.
     #[must_use]
     pub fn read(headers: &HeaderMap) -> Option<Self> {
-        let mut values = headers.get_all("traceparent").iter();
+        let mut values = headers.get_all(&TRACEPARENT).iter();
         let (value, None) = (values.next()?, values.next()) else { return None };
         Self::parse(value.to_str().ok()?)
     }

@@ -395,12 +395,16 @@ async fn a_padded_token_is_verified_as_it_was_signed_and_only_from_a_proxy() {
         panic!("a token")
     };
     assert_eq!(world.reason(found.text().unwrap()).await, "accepted");
+    assert!(world.identity.verify_sent(found, now()).await.is_ok());
     assert_eq!(world.reason(&token.replace('=', "")).await, "signature");
     let bearer = headers("authorization", format!("Bearer {token}"));
     let Ok(Credential::Token(padded)) = sources.credential(&http::Method::GET, &bearer, false) else {
         panic!("a token")
     };
     assert!(matches!(padded.text(), Err(Error::Refused { reason: Reason::Malformed, .. })));
+    // Though these bytes are remembered.
+    let refused = world.identity.verify_sent(padded, now()).await.map(drop);
+    assert!(matches!(refused, Err(Error::Refused { reason: Reason::Malformed, .. })));
 }
 
 #[tokio::test]

@@ -41,7 +41,9 @@ where
         Ok(()) if shared.table.memory_is_short() => Err(EarlyResponse::Overload),
         Ok(()) => {
             let peer = Peer::of(connection, request.headers());
-            Ok((shared.handler)(request, peer))
+            // In a box: hyper moves the future of a request about before it is first polled, and every open
+            // connection has room for one.
+            Ok(Box::pin((shared.handler)(request, peer)))
         }
         Err(violation) => Err(EarlyResponse::Check(violation)),
     };

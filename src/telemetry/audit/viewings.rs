@@ -15,7 +15,7 @@ use std::time::Duration;
 /// All viewings of this process.
 #[derive(Default)]
 pub struct Viewings {
-    open: Mutex<HashMap<(Arc<str>, IpAddr), OpenViewing>>,
+    open: Mutex<OpenViewings>,
     /// When a refusal last had an entry.
     refused: Mutex<HashMap<PlaybackRefusal, Timestamp>>,
 }
@@ -50,6 +50,9 @@ pub struct Viewer {
     pub policy_version: Arc<str>,
 }
 
+/// By viewing and address; looked up several times for each request of a player.
+type OpenViewings = HashMap<(Arc<str>, IpAddr), OpenViewing, foldhash::fast::RandomState>;
+
 struct OpenViewing {
     viewer: Viewer,
     started: Timestamp,
@@ -80,22 +83,25 @@ impl Viewings {
         Self::default()
     }
 
-    /// Notes a request of a viewing. `write` gets the entry of its start, if this is it, or of its last
-    /// minute; its result is returned. If `write` fails for the start, the viewing has not started.
+    /// Notes a request of a viewing, which `viewer` describes if this is its first. `write` gets the entry of
+    /// its start, if this is it, or of its last minute; its result is returned. If `write` fails for the
+    /// start, the viewing has not started.
     ///
     /// # Errors
     /// The error of `write`.
     pub fn asked<T, E>(
         &self,
-        viewer: &Viewer,
+        viewing: &Arc<str>,
+        source_ip: IpAddr,
         now: Timestamp,
+        viewer: impl FnOnce() -> Viewer,
         write: impl FnOnce(&Event<'_>) -> Result<T, E>,
     ) -> Result<Option<T>, E> {
-        let key = (viewer.viewing.clone(), viewer.source_ip);
+        let key = (viewing.clone(), source_ip);
         let mut open = self.open();
         let Some(viewing) = open.get_mut(&key) else {
             let viewing = OpenViewing {
-                viewer: viewer.clone(),
+                viewer: viewer(),
                 started: now,
                 seen: now,
                 told: now,
@@ -177,7 +183,7 @@ impl Viewings {
         }
     }
 
-    fn open(&self) -> MutexGuard<'_, HashMap<(Arc<str>, IpAddr), OpenViewing>> {
+    fn open(&self) -> MutexGuard<'_, OpenViewings> {
         locked(&self.open)
     }
 }
@@ -243,6 +249,15 @@ mod tests {
         }
     }
 
+    fn asked<T, E>(
+        watch: &Viewings,
+        viewer: &Viewer,
+        now: Timestamp,
+        write: impl FnOnce(&Event<'_>) -> Result<T, E>,
+    ) -> Result<Option<T>, E> {
+        watch.asked(&viewer.viewing, viewer.source_ip, now, || viewer.clone(), write)
+    }
+
     #[test]
     fn a_player_leaves_a_start_a_line_a_minute_and_an_end() {
         let (watch, viewer) = (Viewings::new(), viewer());
@@ -252,13 +267,13 @@ mod tests {
             Ok::<(), Infallible>(())
         };
         for second in (0..=130).step_by(2) {
-            watch.asked(&viewer, at(second), &mut tell).unwrap();
+            asked(&watch, &viewer, at(second), &mut tell).unwrap();
             watch.shown(&viewer.viewing, viewer.source_ip, 100, Some(at(second)));
         }
         watch.sweep(at(219), |event| tell(event).unwrap());
         watch.sweep(at(220), |event| tell(event).unwrap());
         watch.sweep(at(400), |event| tell(event).unwrap());
-        watch.asked(&viewer, at(500), &mut tell).unwrap();
+        asked(&watch, &viewer, at(500), &mut tell).unwrap();
         watch.end(|event| tell(event).unwrap());
         let told: Vec<_> = lines
             .iter()
@@ -294,7 +309,7 @@ mod tests {
     fn what_takes_longer_than_a_pause_is_still_watched_and_counted() {
         let (watch, viewer) = (Viewings::new(), viewer());
         let (viewing, ip) = (&viewer.viewing, viewer.source_ip);
-        watch.asked(&viewer, at(0), |_| Ok::<(), ()>(())).unwrap();
+        asked(&watch, &viewer, at(0), |_| Ok::<(), ()>(())).unwrap();
         assert!(watch.begins(viewing, ip));
         watch.sweep(at(300), |event| panic!("{event:?}"));
         watch.shown(viewing, ip, 20_000_000, Some(at(0)));
@@ -329,21 +344,19 @@ mod tests {
     #[test]
     fn a_start_that_cannot_be_written_is_asked_for_again() {
         let (watch, viewer) = (Viewings::new(), viewer());
-        assert_eq!(watch.asked(&viewer, at(0), |_| Err::<(), _>("full")), Err("full"));
+        assert_eq!(asked(&watch, &viewer, at(0), |_| Err::<(), _>("full")), Err("full"));
         let mut events = 0;
-        watch
-            .asked(&viewer, at(1), |event| {
-                events += 1;
-                assert_eq!(event.name(), "playback_start");
-                Ok::<(), ()>(())
-            })
-            .unwrap();
-        watch
-            .asked(&viewer, at(2), |_| {
-                events += 1;
-                Ok::<(), ()>(())
-            })
-            .unwrap();
+        let start = |event: &Event<'_>| {
+            events += 1;
+            assert_eq!(event.name(), "playback_start");
+            Ok::<(), ()>(())
+        };
+        asked(&watch, &viewer, at(1), start).unwrap();
+        let repeated = |_: &Event<'_>| {
+            events += 1;
+            Ok::<(), ()>(())
+        };
+        asked(&watch, &viewer, at(2), repeated).unwrap();
         assert_eq!(events, 1);
     }
 }
