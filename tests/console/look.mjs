@@ -52,7 +52,7 @@ for (const [look, options] of [['dark', desk], ['light', desk], ['phone', phone]
   const mark = async (ago, key) => { await landing(page, async () => (look === 'phone' ? page.touchscreen.tap(...await placeOf(page, now - ago)) : page.mouse.click(...await placeOf(page, now - ago)))); await page.keyboard.press(key); };
   await mark(8 * 60e3, 'i');
   await mark(5 * 60e3, 'o');
-  await page.locator('.clip-row', { hasText: 'fragments' }).waitFor();
+  await page.locator('.clip-about', { hasText: 'The file has' }).waitFor();
   await until(page, 'it plays', () => document.querySelector('.camera')?.dataset.state === 'archive');
   await page.evaluate(() => document.activeElement?.blur());
   await until(page, 'no notice is left', () => document.querySelector('.notice') === null);

@@ -1,5 +1,5 @@
 // A stand-in for the gateway as the console sees it: for work on the page without building Rust, and for end-to-end
-// tests of states that are hard to bring about (H.265, silence, truncated clips, faults on request).
+// tests of states that are hard to bring about (H.265, silence, faults on request).
 // `node mock.mjs` prints its address; `GET /mock/token?sub=alice&ttl=3600` makes a token; it proves nothing about kvs-edge.
 
 import { createServer } from 'node:http';
@@ -33,7 +33,7 @@ for (let n = 1; n <= Number(process.env.MOCK_CAMERAS ?? 0); n++) {
 }
 const shown = cameras.filter((camera) => process.env.MOCK_EXTRA !== '0' || !camera.extra);
 
-const faults = { status: 0, left: 0, path: '' };
+const faults = { status: 0, left: 0, path: '', after: 0 };
 const seen = new Set();
 
 createServer((request, response) => {
@@ -48,9 +48,10 @@ async function answer(request, response) {
   const path = url.pathname;
   const query = url.searchParams;
   if (path.startsWith('/mock/')) return mock(path, query, response);
-  if (faults.left > 0 && path.includes(faults.path)) {
+  if (faults.left > 0 && path.includes(faults.path) && !(faults.after && request.method === 'HEAD')) {
     faults.left -= 1;
-    throw wrong(faults.status, 'ServiceUnavailableException', 'a fault that was asked for');
+    if (!faults.after) throw wrong(faults.status, 'ServiceUnavailableException', 'a fault that was asked for');
+    breakAfter(faults.after, response);
   }
   if (path === '/' || path.startsWith('/console/') && existsSync(join(dist, path))) return file(path === '/' ? '/index.html' : path, response);
   if (path === '/console/config.json') return json(response, { version: '0.1.0', issuers: JSON.parse(process.env.MOCK_ISSUERS ?? '[]') });
@@ -63,7 +64,14 @@ async function answer(request, response) {
   const camera = cameras.find((camera) => camera.name === decodeURIComponent(name ?? ''));
   if (!path.startsWith('/streams/') || !camera) throw wrong(404, 'ResourceNotFoundException', 'there is nothing at this path');
   if (camera.denied) throw wrong(403, 'NotAuthorizedException', `not permitted: GetHLSStreamingSessionURL on ${name}`);
-  return page(camera, tail, query, response);
+  return page(camera, tail, query, request, response);
+}
+
+/** Lets the connection break when so many bytes have been written. */
+function breakAfter(bytes, response) {
+  const write = response.write.bind(response);
+  let left = bytes;
+  response.write = (chunk) => { left -= chunk.length; return left > 0 ? write(chunk) : response.destroy(); };
 }
 
 function session({ StreamName: name, PlaybackMode: mode, HLSFragmentSelector: selector }, caller, response) {
@@ -86,7 +94,7 @@ async function text(request) {
   return body;
 }
 
-async function page(camera, tail, query, response) {
+async function page(camera, tail, query, request, response) {
   const now = Date.now();
   const range = () => [time(query.get('start')), time(query.get('end'))];
   const may = (action) => { if (!(camera.actions ?? all).includes(action)) throw wrong(403, 'NotAuthorizedException', `not permitted: ${action} on ${camera.name}`); };
@@ -109,20 +117,60 @@ async function page(camera, tail, query, response) {
       response.writeHead(200, { 'content-type': 'image/jpeg', 'cache-status': 'kvs-edge; hit' });
       return response.end(looks[camera.look].stills[index(at)]);
     }
-    case 'clip.mp4': {
+    case 'clip.mp4':
+    case 'clip.mkv': {
       may('GetClip');
-      const [start, end] = range();
-      const found = list(camera, start, end);
-      if (!found.length) throw wrong(404, 'ResourceNotFoundException', 'No fragments found in the stream for the clip request.');
-      const whole = looks[camera.look].whole;
-      const head = { 'content-type': 'video/mp4', 'content-disposition': `attachment; filename="${camera.name}.mp4"` };
-      if (found.length > 200) head['kvs-edge-truncated'] = 'fragments';
-      response.writeHead(200, head);
-      for (let at = 0; at < whole.length; at += 262144) { response.write(whole.subarray(at, at + 262144)); await pause(40); }
-      return response.end();
+      return clip(camera, tail, query, request, response);
     }
     default: throw wrong(404, 'ResourceNotFoundException', 'there is nothing at this path');
   }
+}
+
+/** Bytes of a file for each of its fragments, beside a minute of media at the front. */
+const CLIP_BYTES = 20_000;
+
+/** A file of any length as the gateway describes it; behind its minute of media it is an MP4 `free` box. */
+async function clip(camera, tail, query, request, response) {
+  const [start, end] = [time(query.get('start')), time(query.get('end'))];
+  if (end > Date.now()) throw wrong(400, 'InvalidArgumentException', 'end must be in the past');
+  if (end - start > (query.get('format') === 'plain' ? 2 * HOUR : DAY)) throw wrong(400, 'InvalidArgumentException', 'end is too long after start');
+  const found = list(camera, start - FRAGMENT_MS + 1, end);
+  if (!found.length) throw wrong(404, 'ResourceNotFoundException', nothing(camera, start, end));
+  const media = looks[camera.look].whole;
+  const free = found.length * CLIP_BYTES;
+  const total = media.length + free;
+  const iso = (at) => new Date(at).toISOString();
+  const [from, to] = [found[0], found.at(-1) + FRAGMENT_MS - 67];
+  const etag = `"${camera.name}-${from}-${found.length}-${tail}-${query.get('format')}-${query.get('trim')}"`;
+  const first = Number(/^bytes=(\d+)-/.exec(request.headers.range ?? '')?.[1] ?? NaN);
+  const part = first < total && [undefined, etag].includes(request.headers['if-range']);
+  const begin = part ? first : 0;
+  response.writeHead(part ? 206 : 200, {
+    'content-type': tail === 'clip.mkv' ? 'video/x-matroska' : 'video/mp4', 'content-length': total - begin, 'accept-ranges': 'bytes', etag, 'cache-control': 'private, no-cache',
+    'content-disposition': `attachment; filename="${`${camera.name}_${iso(from)}_${iso(to)}`.replaceAll(':', '-')}.${tail.slice(-3)}"`, 'kvs-edge-range': `${iso(from)}/${iso(to)}`,
+    ...(part && { 'content-range': `bytes ${begin}-${total - 1}/${total}` }),
+  });
+  if (request.method === 'HEAD') return response.end();
+  for (let at = begin; at < total && !response.destroyed; at += 262144) {
+    const chunk = Buffer.alloc(Math.min(262144, total - at));
+    media.copy(chunk, 0, Math.min(at, media.length));
+    for (let n = Math.max(0, media.length - at); n < chunk.length; n++) chunk[n] = freeByte(at + n - media.length, free);
+    if (!response.write(chunk)) await pause(20);
+  }
+  return response.end();
+}
+
+function freeByte(at, length) {
+  if (at < 4) return (length >>> (24 - 8 * at)) & 255;
+  return at < 8 ? 'free'.charCodeAt(at - 4) : (at * 31 + (at >> 12)) & 255;
+}
+
+function nothing(camera, start, end) {
+  const iso = (at) => new Date(at).toISOString();
+  const before = list(camera, start - DAY, start).at(-1);
+  const after = list(camera, end, Date.now())[0];
+  const near = [before && `ends at ${iso(before + FRAGMENT_MS - 67)}`, after && `begins at ${iso(after)}`].filter(Boolean).join(' and ');
+  return `nothing is recorded of ${camera.name} from ${iso(start)} to ${iso(end)}; ${near ? `the nearest footage ${near}` : `/streams/${camera.name}/fragments lists what there is`}`;
 }
 
 function playback(path, query, headers, response) {
@@ -179,7 +227,7 @@ function mock(path, query, response) {
     return response.end(`${part({ alg: 'none' })}.${part({ sub: query.get('sub') ?? 'alice', iss: 'https://mock.invalid/', groups: ['guards', 'night-shift'], exp })}.mock`);
   }
   if (path === '/mock/fault') {
-    Object.assign(faults, { status: Number(query.get('status') ?? 503), left: Number(query.get('times') ?? 1), path: query.get('path') ?? '' });
+    Object.assign(faults, { status: Number(query.get('status') ?? 503), left: Number(query.get('times') ?? 1), path: query.get('path') ?? '', after: Number(query.get('after') ?? 0) });
     return json(response, faults);
   }
   if (path === '/mock/camera') {

@@ -19,6 +19,16 @@ export interface Stream {
 /** One fragment: when it began at the server, how long it is (last frame minus first), how many bytes. Times in ms. */
 export interface Fragment { readonly number: string; readonly start: number; readonly length: number; readonly bytes: number }
 export interface Playlist { readonly url: string; readonly text: string }
+/** `plain`: an MP4 with one index at its front, which Windows' own player and QuickTime need. */
+export type ClipFormat = 'mp4' | 'plain' | 'mkv';
+/** What was recorded between two times in ms, as one file. `exact`: players show nothing ahead of `start`. */
+export interface ClipRequest { readonly start: number; readonly end: number; readonly format: ClipFormat; readonly exact: boolean }
+/** A clip before it is downloaded. `from` and `to` in ms: its true range, which is that of whole fragments. */
+export interface ClipFile { readonly path: string; readonly name: string; readonly bytes: number; readonly from: number; readonly to: number }
+/** Bytes of a file: from which one, of how many (0 if unknown), and the version that they belong to. */
+export interface FilePart { readonly from: number; readonly total: number; readonly etag: string; readonly body: ReadableStream<Uint8Array<ArrayBuffer>> }
+
+interface Sent { readonly signal?: AbortSignal; readonly method?: string; readonly body?: string; readonly headers?: Record<string, string>; readonly cache?: RequestCache }
 
 /** The gateway said no, or nothing at all (`status` 0). */
 export class Refused extends Error {
@@ -87,16 +97,35 @@ export class Api {
       HLSFragmentSelector: { FragmentSelectorType: 'SERVER_TIMESTAMP', ...(seconds && { TimestampRange: seconds }) },
       MaxMediaPlaylistFragmentResults: range ? 5000 : 5, Expires: 43200,
     });
-    const answer = await this.checked(await this.raw('/getHLSStreamingSessionURL', signal, this.authorization(), asked));
+    const sent = { ...(signal && { signal }), method: 'POST', body: asked, headers: { 'content-type': 'application/json' } };
+    const answer = await this.checked(await this.raw('/getHLSStreamingSessionURL', this.authorization(), sent));
     const { HLSStreamingSessionURL: found } = await this.object<{ HLSStreamingSessionURL: string }>(answer);
     // The gateway may be known by several names; the page stays with the one it came from.
     const url = new URL(new URL(found, location.href).pathname, location.origin).href;
-    return { url, text: await (await this.checked(await this.raw(url, signal, undefined))).text() };
+    return { url, text: await (await this.checked(await this.raw(url, undefined, signal ? { signal } : {}))).text() };
   }
 
-  /** A clip as it streams in. */
-  clip = (name: string, start: number, end: number, signal: AbortSignal): Promise<Response> =>
-    this.get(this.path(name, 'clip.mp4', { start: iso(start), end: iso(end) }), signal);
+  /** A clip as the gateway describes it, without its media. For a long range that is not cached this takes seconds. */
+  async clip(name: string, { start, end, format, exact }: ClipRequest, signal: AbortSignal): Promise<ClipFile> {
+    const more = { ...(format === 'plain' && { format }), ...(exact && format !== 'mkv' && { trim: 'exact' }) };
+    const path = this.path(name, format === 'mkv' ? 'clip.mkv' : 'clip.mp4', { start: iso(start), end: iso(end), ...more });
+    let answer = await this.raw(path, this.authorization(), { method: 'HEAD', signal });
+    // A response to HEAD has no body, so the reason of a refusal is in the response to a request for one byte.
+    if ([400, 403, 404].includes(answer.status)) answer = await this.raw(path, this.authorization(), { headers: { range: 'bytes=0-0' }, signal, cache: 'no-store' });
+    const { headers } = media(await this.checked(answer));
+    void answer.body?.cancel();
+    const [from, to] = (headers.get('kvs-edge-range') ?? '').split('/').map((time) => Date.parse(time));
+    const named = /filename="([^"]+)"/.exec(headers.get('content-disposition') ?? '')?.[1];
+    return { path, name: named ?? `${name}.${format === 'mkv' ? 'mkv' : 'mp4'}`, bytes: totalOf(answer), from: from || start, to: to || end };
+  }
+
+  /** A file from a byte on; from its beginning if it is no longer the version of `etag` (If-Range, RFC 9110 13.1.5). */
+  async part(path: string, from: number, etag: string | undefined, signal: AbortSignal): Promise<FilePart> {
+    const headers: Record<string, string> = from && etag ? { range: `bytes=${from}-`, 'if-range': etag } : {};
+    const answer = media(await this.checked(await this.raw(path, this.authorization(), { signal, headers, cache: 'no-store' })));
+    const first = Number(/^bytes (\d+)-/.exec(answer.headers.get('content-range') ?? '')?.[1] ?? 0);
+    return { from: answer.status === 206 ? first : 0, total: totalOf(answer), etag: answer.headers.get('etag') ?? '', body: answer.body as FilePart['body'] };
+  }
 
   private path(name: string, tail?: string, query: Record<string, string | number> = {}): string {
     const search = new URLSearchParams(Object.entries(query).map(([key, value]) => [key, String(value)])).toString();
@@ -109,17 +138,17 @@ export class Api {
 
   private async ask(path: string, options: { signal?: AbortSignal }, token: string | undefined, quiet = false): Promise<Response> {
     const sent = Date.now();
-    const answer = await this.raw(path, options.signal, token);
+    const answer = await this.raw(path, token, options);
     if (path === '/streams' || path === '/console/me') noteDate(answer.headers.get('date'), sent, Date.now());
     return this.checked(answer, quiet);
   }
 
-  private async raw(path: string, signal: AbortSignal | undefined, authorization: string | undefined, body?: string): Promise<Response> {
-    const headers = { ...(authorization && { authorization }), ...(body && { 'content-type': 'application/json' }) };
+  private async raw(path: string, authorization: string | undefined, sent: Sent): Promise<Response> {
+    const headers = { ...sent.headers, ...(authorization && { authorization }) };
     try {
-      return await fetch(path, { ...(signal && { signal }), ...(body && { method: 'POST', body }), headers, credentials: 'same-origin' });
+      return await fetch(path, { ...sent, headers, credentials: 'same-origin' });
     } catch (error) {
-      if (signal?.aborted) throw error;
+      if (sent.signal?.aborted) throw error;
       throw new Refused(0, 'Network', text.errors.network);
     }
   }
@@ -141,3 +170,12 @@ export class Api {
     return answer.json() as Promise<T>;
   }
 }
+
+/** A response that carries media; an access proxy whose own session ended answers 200 with its sign-in page. */
+function media(answer: Response): Response {
+  if (!(answer.headers.get('content-type') ?? '').startsWith('video/')) throw new Refused(401, 'ProxyPage', text.errors.proxyPage);
+  return answer;
+}
+
+/** The length of the whole file, of which a response may carry a part. */
+const totalOf = ({ headers }: Response): number => Number(/\/(\d+)$/.exec(headers.get('content-range') ?? '')?.[1] ?? headers.get('content-length')) || 0;

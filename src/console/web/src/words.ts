@@ -28,6 +28,9 @@ export function moment(at: number, now: number, zone: Zone): string {
   return `${formatter(zone, { day: 'numeric', month: 'short' }).format(at)}, ${clockTime(at, zone)}`;
 }
 
+/** The same with tenths of a second: `14:03:22.4`. */
+export const momentExact = (at: number, now: number, zone: Zone): string => `${moment(at, now, zone)}.${Math.floor((at % 1000) / 100)}`;
+
 /** The zone's short name: `UTC`, `CET`, `GMT+2`. */
 export function zoneName(zone: Zone, at: number): string {
   if (zone === 'utc') return 'UTC';

@@ -93,6 +93,8 @@ describe('keys', () => {
     expect(key(' ')).toBe(acts[' ']);
     expect(key(' ', { tagName: 'BUTTON' })).toBeUndefined();
     expect(key('i', { tagName: 'INPUT', type: 'search' })).toBeUndefined();
+    expect(key(' ', { tagName: 'INPUT', type: 'checkbox' })).toBeUndefined();
+    expect(key('i', { tagName: 'INPUT', type: 'checkbox' })).toBe(acts.i);
     expect(key('i', { tagName: 'TEXTAREA' })).toBeUndefined();
     expect(key('i', undefined, { ctrlKey: true })).toBeUndefined();
     expect(key('q')).toBeUndefined();

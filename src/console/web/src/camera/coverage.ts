@@ -75,3 +75,9 @@ export function merge(a: readonly Piece[], b: readonly Piece[]): Piece[] {
   for (const piece of b) all.set(piece.start, piece);
   return [...all.values()].sort((x, y) => x.start - y.start);
 }
+
+/** The gaps between two moments of a list of fragments, sorted; not the pauses that every producer makes. */
+export function gapsInside(pieces: readonly Piece[], from: number, to: number): Span[] {
+  const step = usualStep(pieces);
+  return gapsBetween(spansOf(pieces, step), from, to).filter((gap) => gap.to - gap.from > Math.max(500, step / 2));
+}
