@@ -21,6 +21,10 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// All that [`Refusal::reason`] gives.
+    pub const REASONS: [&'static str; 6] =
+        ["malformed", "torn", "too_large", "unsupported", "in_band", "overflow"];
+
     /// The value of the label `reason` of `package_refusals_total`.
     #[must_use]
     pub const fn reason(self) -> &'static str {

@@ -31,7 +31,8 @@ pub(super) fn stream_info(sampling_rate: u32, channels: u16) -> Vec<u8> {
 }
 
 /// One frame of G.711, whose channels alternate byte by byte, as one frame of FLAC. `first_sample` is the
-/// number of its first sample, of which FLAC keeps 36 bits. Bytes that are no whole sample of all channels are left out.
+/// number of its first sample, of which FLAC keeps 36 bits. Bytes that are no whole sample of all channels
+/// are left out.
 ///
 /// # Errors
 /// It is not G.711, has no samples, or more than a frame of FLAC can have.

@@ -12,14 +12,14 @@ pub(super) const LONGEST_FRAGMENT: u64 = 20_000;
 
 /// The fragments of a clip in time. All times are milliseconds.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Timeline {
+pub(super) struct ClipTimeline {
     /// When each fragment begins, after the beginning of the first.
     starts: Vec<u64>,
     /// When the last one ends.
     end: u64,
 }
 
-impl Timeline {
+impl ClipTimeline {
     /// The timeline of fragments in the order in which they are presented. A gap in the footage stays a gap;
     /// a fragment that overlaps the one before it follows it.
     pub(super) fn of(rows: &[ListedFragment]) -> Self {

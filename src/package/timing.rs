@@ -3,6 +3,7 @@
 //! Matroska has presentation times only, in milliseconds. Decode times are the sorted presentation times;
 //! sound is put back on the grid of its samples.
 
+use super::fragment::scaled;
 use super::mp4::track::G711;
 use super::output::Output;
 use super::{Codec, Document, Fragment, Frame, Refusal, TrackSettings, flac};
@@ -45,6 +46,11 @@ pub(super) struct TrackPlan<'s> {
 
 /// A fragment's times are beyond what MP4 can say.
 const OUT_OF_RANGE: Refusal = Refusal::Malformed("a time is out of range");
+/// Nanoseconds.
+const MILLISECOND: u64 = 1_000_000;
+/// How far a frame may be from the time of its fragment, in units of its track: more than blocks can say
+/// (16 bits of ticks of a second), and so little that no sum of times overflows.
+const FARTHEST: u64 = 1 << 40;
 /// G.711 may be this much, in parts of a second, off the times of its blocks.
 const G711_TOLERANCE: i64 = 20;
 /// Frames per second where a fragment of one frame does not say how long that lasts.
@@ -177,13 +183,6 @@ fn parameter_sets(fragment: &Fragment, plan: TrackPlan<'_>) -> Result<Bytes, Ref
     }
 }
 
-/// `ticks` of `tick` nanoseconds in units of `timescale`, to the nearest.
-fn scaled(ticks: i64, tick: u64, timescale: u32) -> Result<i64, Refusal> {
-    const SECOND: i128 = 1_000_000_000;
-    let scaled = i128::from(ticks) * i128::from(tick) * i128::from(timescale);
-    i64::try_from((scaled + SECOND / 2).div_euclid(SECOND)).map_err(|_| OUT_OF_RANGE)
-}
-
 fn presentation_times(
     fragment: &Fragment,
     frames: &[Frame],
@@ -191,12 +190,15 @@ fn presentation_times(
     at: u64,
 ) -> Result<Vec<i64>, Refusal> {
     let at = i64::try_from(at).map_err(|_| OUT_OF_RANGE)?;
-    let base = scaled(at, 1_000_000, settings.timescale)?;
+    let base = scaled(i128::from(at), MILLISECOND, settings.timescale);
     frames
         .iter()
         .map(|frame| {
-            let after = frame.time.checked_sub(fragment.cluster_time).ok_or(OUT_OF_RANGE)?;
-            base.checked_add(scaled(after, fragment.tick, settings.timescale)?).ok_or(OUT_OF_RANGE)
+            let after = fragment.after_cluster(frame.time, settings.timescale);
+            if after.unsigned_abs() > FARTHEST {
+                return Err(OUT_OF_RANGE);
+            }
+            base.checked_add(after).ok_or(OUT_OF_RANGE)
         })
         .collect()
 }
@@ -253,7 +255,7 @@ fn decode_times(
 /// How long the only frame of a fragment lasts.
 fn single_frame(default_duration: Option<u64>, timescale: u32) -> Result<i64, Refusal> {
     match default_duration.and_then(|duration| i64::try_from(duration).ok()) {
-        Some(duration) => Ok(scaled(duration, 1, timescale)?.max(1)),
+        Some(duration) => Ok(scaled(i128::from(duration), 1, timescale).max(1)),
         None => Ok((i64::from(timescale) / USUAL_RATE).max(1)),
     }
 }

@@ -1,7 +1,7 @@
 //! MP4 in fragments: `ftyp`, `moov`, an index for each track, then a slot for each stored fragment that
 //! holds its `moof` and `mdat` and is filled up with `free`.
 
-use super::Clip;
+use super::basis::Basis;
 use crate::package::mp4::fragment;
 use crate::package::mp4::index::{self, Reference};
 use crate::package::mp4::init::{InitOptions, init};
@@ -19,38 +19,32 @@ const ALIGNED: usize = 1024;
 const SOUND_LATER: u64 = 250;
 
 /// What stands ahead of the slots.
-pub(super) fn header(clip: &Clip, sizes: &[u32]) -> Bytes {
-    let tracks: Vec<&TrackSettings> = clip.tracks.iter().map(|(_, settings)| settings).collect();
+pub(super) fn header(basis: &Basis, sizes: &[u32]) -> Bytes {
+    let tracks: Vec<&TrackSettings> = basis.tracks.iter().map(|(_, settings)| settings).collect();
     let options =
-        InitOptions { g711: G711::AsStored, duration: Some(clip.timeline.total()), hidden: hidden(clip) };
+        InitOptions { g711: G711::AsStored, duration: Some(basis.timeline.total()), hidden: basis.hidden() };
     let mut boxes = init(&tracks, options);
     let aligned = (boxes.len() + FREE_HEAD).next_multiple_of(ALIGNED);
     let padding = aligned - boxes.len();
     free(&mut boxes, padding);
     for (at, settings) in tracks.iter().enumerate() {
         let behind = index::length(sizes.len()) * (tracks.len() - 1 - at) as u64;
-        write_index(&mut boxes, clip, at as u32 + 1, settings, behind, sizes);
+        write_index(&mut boxes, basis, at as u32 + 1, settings, behind, sizes);
     }
     boxes.into_bytes().into()
 }
 
-/// Milliseconds of media that an edit list hides: what is ahead of the first picture is hidden with it.
-pub(super) fn hidden(clip: &Clip) -> u64 {
-    let hidden = u64::try_from(clip.hidden.as_millis()).unwrap_or(u64::MAX).min(clip.timeline.total());
-    if hidden == 0 { 0 } else { hidden + clip.lead }
-}
-
 fn write_index(
     boxes: &mut BoxWriter,
-    clip: &Clip,
+    basis: &Basis,
     track: u32,
     settings: &TrackSettings,
     behind: u64,
     sizes: &[u32],
 ) {
     let ticks = |millis: u64| millis * u64::from(settings.timescale) / 1000;
-    let first = clip.lead + if settings.codec.is_video() { 0 } else { SOUND_LATER };
-    let end = clip.lead + clip.timeline.total();
+    let first = basis.lead + if settings.codec.is_video() { 0 } else { SOUND_LATER };
+    let end = basis.lead + basis.timeline.total();
     let mut time = first;
     let references: Vec<Reference> = sizes
         .iter()
@@ -58,7 +52,7 @@ fn write_index(
         .map(|(at, size)| {
             let begins = ticks(time);
             // The last one is shortened by what the first began later.
-            time = (time + clip.timeline.length(at)).min(end).max(time);
+            time = (time + basis.timeline.length(at)).min(end).max(time);
             let duration = u32::try_from(ticks(time) - begins).unwrap_or(u32::MAX);
             Reference { size: *size, duration }
         })
@@ -68,16 +62,16 @@ fn write_index(
 
 /// One fragment in its slot.
 pub(super) fn slot(
-    clip: &Clip,
+    basis: &Basis,
     index: usize,
     document: &Document,
     stored: &Fragment,
     size: usize,
 ) -> Result<Vec<Bytes>, Refusal> {
-    clip.check_tracks(stored)?;
-    let mut runs = Vec::with_capacity(clip.tracks.len());
-    for plan in clip.plans() {
-        runs.extend(TrackRun::of(document, stored, plan, clip.time(index))?);
+    basis.check_tracks(stored)?;
+    let mut runs = Vec::with_capacity(basis.tracks.len());
+    for plan in basis.plans() {
+        runs.extend(TrackRun::of(document, stored, plan, basis.time(index))?);
     }
     let head = fragment::head(&runs, index as u32 + 1);
     let used = head.len() + runs.iter().map(TrackRun::payload).sum::<usize>();

@@ -3,7 +3,7 @@
 //!
 //! Of each document the Cluster alone is taken, byte for byte but for its time, which becomes the clip's.
 
-use super::Clip;
+use super::basis::Basis;
 use crate::package::output::Output;
 use crate::package::{Document, Fragment, Refusal, TrackSettings};
 use bytes::Bytes;
@@ -22,17 +22,17 @@ const VOID_HEAD: usize = 9;
 
 /// What stands ahead of the slots: header, Info with the duration, the first fragment's Tracks, and Cues.
 pub(super) fn header(
-    clip: &Clip,
+    basis: &Basis,
     first: &Document,
     fragment: &Fragment,
     sizes: &[u32],
 ) -> Result<Bytes, Refusal> {
-    let ticks = |millis: u64| u64::try_from(u128::from(millis) * 1_000_000 / u128::from(clip.tick));
+    let ticks = |millis: u64| u64::try_from(u128::from(millis) * 1_000_000 / u128::from(basis.tick));
     let ticks = |millis: u64| ticks(millis).map_err(|_| Refusal::Malformed("a time is out of range"));
     let tracks = first.copy(fragment.tracks_content.clone());
-    let duration = ticks(clip.timeline.total() + clip.lead)? as f64;
+    let duration = ticks(basis.timeline.total() + basis.lead)? as f64;
     let info = [
-        element(0x2AD7B1, &clip.tick.to_be_bytes()),
+        element(0x2AD7B1, &basis.tick.to_be_bytes()),
         element(0x4489, &duration.to_be_bytes()),
         element(0x4D80, b"kvs-edge"),
         element(0x5741, b"kvs-edge"),
@@ -40,7 +40,7 @@ pub(super) fn header(
     .concat();
     let mut content = [element(INFO, &info), element(TRACKS, &tracks)].concat();
     // Positions count from the content of the Segment, and every cue has the same length.
-    let cued = fragment.tracks.get(clip.tracks[0].0).map_or(1, |track| track.number);
+    let cued = fragment.tracks.get(basis.tracks[0].0).map_or(1, |track| track.number);
     let cue = |time: u64, position: u64| {
         let place = [element(0xF7, &cued.to_be_bytes()), element(0xF1, &position.to_be_bytes())].concat();
         element(0xBB, &[element(0xB3, &time.to_be_bytes()), element(0xB7, &place)].concat())
@@ -49,7 +49,7 @@ pub(super) fn header(
     let mut position = (content.len() + 12 + cues) as u64;
     content.extend(head(CUES, cues as u64));
     for (at, size) in sizes.iter().enumerate() {
-        content.extend(cue(ticks(clip.time(at))?, position));
+        content.extend(cue(ticks(basis.time(at))?, position));
         position += u64::from(*size);
     }
     let document = [
@@ -67,20 +67,20 @@ pub(super) fn header(
 
 /// One fragment's Cluster in its slot.
 pub(super) fn slot(
-    clip: &Clip,
+    basis: &Basis,
     index: usize,
     document: &Document,
     stored: &Fragment,
     size: usize,
 ) -> Result<Vec<Bytes>, Refusal> {
-    check(clip, stored)?;
+    check(basis, stored)?;
     let (content, time) = (stored.cluster.clone(), stored.cluster_timestamp.clone());
     let kept = content.len() - time.len();
     let padding = size.checked_sub(CLUSTER_HEAD + kept).ok_or(Refusal::Overflow)?;
     if padding > 0 && padding < VOID_HEAD {
         return Err(Refusal::Overflow);
     }
-    let ticks = u128::from(clip.time(index)) * 1_000_000 / u128::from(clip.tick);
+    let ticks = u128::from(basis.time(index)) * 1_000_000 / u128::from(basis.tick);
     let mut output = Output::default();
     // The padding belongs to the Cluster: so the slots follow each other without a gap.
     output.copy(&head(CLUSTER, (size - 12) as u64));
@@ -95,12 +95,12 @@ pub(super) fn slot(
 }
 
 /// One header serves all clusters, so nothing that it says may change.
-pub(super) fn check(clip: &Clip, stored: &Fragment) -> Result<(), Refusal> {
-    clip.check_tracks(stored)?;
-    if stored.tick != clip.tick {
+pub(super) fn check(basis: &Basis, stored: &Fragment) -> Result<(), Refusal> {
+    basis.check_tracks(stored)?;
+    if stored.tick != basis.tick {
         return Err(Refusal::Unsupported("TimestampScale changes inside the range"));
     }
-    for (index, settings) in &clip.tracks {
+    for (index, settings) in &basis.tracks {
         let same = |track| TrackSettings::of(track).is_ok_and(|own| own.private == settings.private);
         if !stored.tracks.get(*index).is_some_and(same) {
             return Err(Refusal::Unsupported(

@@ -4,6 +4,7 @@
 //! and the entity tag. So any range of a clip needs the fragments that it touches and no others, and every
 //! replica serves the same bytes.
 
+mod basis;
 mod fragmented;
 mod matroska;
 mod plain;
@@ -14,12 +15,11 @@ mod tests;
 pub use plain::FrameTable;
 pub use slots::{Section, Sections};
 
-use super::mp4::track::G711;
-use super::timeline::Timeline;
-use super::timing::{TrackPlan, TrackRun};
-use super::{Document, Fragment, Frame, Refusal, TrackKind, TrackSettings, mkv};
+use super::timing::TrackRun;
+use super::{Document, Refusal, mkv};
 use crate::kvs::ListedFragment;
 use aws_lc_rs::digest;
+use basis::Basis;
 use bytes::Bytes;
 use slots::Slots;
 use std::ops::Range;
@@ -60,7 +60,7 @@ impl Format {
 
 /// How a clip is to be made.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Options {
+pub struct ClipSettings {
     /// The kind of file.
     pub format: Format,
     /// Room for what a fragment grows by, in powers of four. Raised when one did not fit; part of the entity
@@ -73,19 +73,12 @@ pub struct Options {
 /// A clip.
 pub struct Clip {
     format: Format,
-    rows: Arc<[ListedFragment]>,
-    timeline: Timeline,
-    tracks: Vec<(usize, TrackSettings)>,
-    /// Milliseconds by which frames of the first fragment stand ahead of its own time.
-    lead: u64,
+    basis: Basis,
     header: Bytes,
     slots: Slots,
     /// What follows the slots.
     trailer: u64,
-    /// Nanoseconds per tick of the first fragment.
-    tick: u64,
     etag: String,
-    hidden: Duration,
 }
 
 impl Clip {
@@ -94,37 +87,27 @@ impl Clip {
     ///
     /// # Errors
     /// There are none or too many, or the first one cannot be packaged.
-    pub fn new(rows: Arc<[ListedFragment]>, first: &Document, options: Options) -> Result<Self, Refusal> {
+    pub fn new(
+        rows: Arc<[ListedFragment]>,
+        first: &Document,
+        settings: ClipSettings,
+    ) -> Result<Self, Refusal> {
         if rows.is_empty() || rows.len() > MOST_FRAGMENTS {
             return Err(Refusal::TooLarge("fragments for one clip"));
         }
         let fragment = mkv::read(first)?;
-        let timeline = Timeline::of(&rows);
-        let mut clip = Self {
-            format: options.format,
-            tracks: TrackSettings::of_fragment(&fragment)?,
-            lead: lead(&fragment),
-            header: Bytes::new(),
-            slots: Slots::default(),
-            trailer: 0,
-            tick: fragment.tick,
-            etag: String::new(),
-            rows,
-            timeline,
-            hidden: options.hidden,
-        };
-        let sizes = slots::sizes(&clip.rows, &clip.timeline, &fragment, options.slack);
-        clip.header = match options.format {
-            Format::Fragmented => fragmented::header(&clip, &sizes),
+        let basis = Basis::new(rows, &fragment, settings.hidden)?;
+        let sizes = slots::sizes(&basis.rows, &basis.timeline, &fragment, settings.slack);
+        let (header, trailer) = match settings.format {
+            Format::Fragmented => (fragmented::header(&basis, &sizes), 0),
             Format::Plain => {
-                clip.trailer = plain::trailer_length(&clip, &fragment, options.slack);
-                plain::header(&sizes)?
+                (plain::header(&sizes)?, plain::trailer_length(&basis, &fragment, settings.slack))
             }
-            Format::Matroska => matroska::header(&clip, first, &fragment, &sizes)?,
+            Format::Matroska => (matroska::header(&basis, first, &fragment, &sizes)?, 0),
         };
-        clip.slots = Slots::new(clip.header.len() as u64, &sizes);
-        clip.etag = clip.entity_tag(options);
-        Ok(clip)
+        let slots = Slots::new(header.len() as u64, &sizes);
+        let etag = entity_tag(&basis, settings, &header);
+        Ok(Self { format: settings.format, basis, header, slots, trailer, etag })
     }
 
     /// The length in bytes.
@@ -148,7 +131,7 @@ impl Clip {
     /// The fragments that it is made of.
     #[must_use]
     pub fn rows(&self) -> &[ListedFragment] {
-        &self.rows
+        &self.basis.rows
     }
 
     /// What lies ahead of the first fragment.
@@ -171,9 +154,9 @@ impl Clip {
         let fragment = mkv::read(document)?;
         let size = self.slots.length(index);
         match self.format {
-            Format::Fragmented => fragmented::slot(self, index, document, &fragment, size),
-            Format::Plain => plain::slot(self, index, document, &fragment, size),
-            Format::Matroska => matroska::slot(self, index, document, &fragment, size),
+            Format::Fragmented => fragmented::slot(&self.basis, index, document, &fragment, size),
+            Format::Plain => plain::slot(&self.basis, index, document, &fragment, size),
+            Format::Matroska => matroska::slot(&self.basis, index, document, &fragment, size),
         }
     }
 
@@ -184,11 +167,12 @@ impl Clip {
     pub fn check(&self, index: usize, document: &Document) -> Result<(), Refusal> {
         let fragment = mkv::read(document)?;
         match self.format {
-            Format::Matroska => matroska::check(self, &fragment),
+            Format::Matroska => matroska::check(&self.basis, &fragment),
             Format::Fragmented | Format::Plain => {
-                self.check_tracks(&fragment)?;
-                self.plans()
-                    .try_for_each(|plan| TrackRun::of(document, &fragment, plan, self.time(index)).map(drop))
+                self.basis.check_tracks(&fragment)?;
+                self.basis.plans().try_for_each(|plan| {
+                    TrackRun::of(document, &fragment, plan, self.basis.time(index)).map(drop)
+                })
             }
         }
     }
@@ -198,7 +182,7 @@ impl Clip {
     /// # Errors
     /// As [`Self::slot`].
     pub fn frame_table(&self, index: usize, document: &Document) -> Result<FrameTable, Refusal> {
-        plain::frame_table(self, index, document, &mkv::read(document)?)
+        plain::frame_table(&self.basis, index, self.slots.begin(index), document)
     }
 
     /// What lies behind the last fragment, made of the tables of all of them.
@@ -206,53 +190,18 @@ impl Clip {
     /// # Errors
     /// It needs more room than was promised.
     pub fn trailer(&self, tables: &[FrameTable]) -> Result<Bytes, Refusal> {
-        plain::trailer(self, tables)
-    }
-
-    /// Tracks as they are written: pictures first, numbered from 1.
-    fn plans(&self) -> impl Iterator<Item = TrackPlan<'_>> {
-        (1..).zip(&self.tracks).map(|(id, (index, settings))| TrackPlan {
-            index: *index,
-            id,
-            settings,
-            g711: G711::AsStored,
-        })
-    }
-
-    /// Sound and pictures that the first fragment does not have cannot be written: nothing is left out
-    /// silently.
-    fn check_tracks(&self, fragment: &Fragment) -> Result<(), Refusal> {
-        let packaged = |index| self.tracks.iter().any(|(packaged, _)| *packaged == index);
-        let left_out = |frame: &Frame| {
-            let index = usize::from(frame.track);
-            !packaged(index) && fragment.tracks.get(index).is_none_or(|track| track.kind != TrackKind::Other)
-        };
-        if fragment.frames.iter().any(left_out) {
-            return Err(Refusal::Unsupported("sound or pictures begin inside the range"));
-        }
-        Ok(())
-    }
-
-    /// When a fragment's own time comes, in milliseconds.
-    fn time(&self, index: usize) -> u64 {
-        self.timeline.start(index) + self.lead
-    }
-
-    fn entity_tag(&self, options: Options) -> String {
-        let mut context = digest::Context::new(&digest::SHA256);
-        context.update(format!("{VERSION} {} {}\n", self.format.name(), options.slack).as_bytes());
-        for row in self.rows.iter() {
-            let (length, producer) = (row.length.as_millis(), row.producer.millis());
-            context.update(format!("{} {} {length} {producer}\n", row.number, row.size).as_bytes());
-        }
-        context.update(&self.header);
-        format!("\"{}\"", crate::base::hex::encode(&context.finish().as_ref()[..16]))
+        plain::trailer(&self.basis, self.trailer, tables)
     }
 }
 
-/// How far frames stand ahead of the fragment's own time, in milliseconds: sound often does by a frame.
-fn lead(fragment: &Fragment) -> u64 {
-    let ahead = fragment.frames.iter().map(|frame| fragment.cluster_time.saturating_sub(frame.time));
-    let ticks = u128::try_from(ahead.max().unwrap_or(0)).unwrap_or(0);
-    u64::try_from((ticks * u128::from(fragment.tick)).div_ceil(1_000_000)).unwrap_or(u64::MAX).min(60_000)
+/// The entity tag, quotes included: of everything that decides the bytes of the clip.
+fn entity_tag(basis: &Basis, settings: ClipSettings, header: &[u8]) -> String {
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(format!("{VERSION} {} {}\n", settings.format.name(), settings.slack).as_bytes());
+    for row in basis.rows.iter() {
+        let (length, producer) = (row.length.as_millis(), row.producer.millis());
+        context.update(format!("{} {} {length} {producer}\n", row.number, row.size).as_bytes());
+    }
+    context.update(header);
+    format!("\"{}\"", crate::base::hex::encode(&context.finish().as_ref()[..16]))
 }

@@ -1,15 +1,17 @@
 //! Ordinary MP4: `ftyp`, one `mdat` with a slot for each fragment, and `moov` in a place of known size at
 //! the end. For programs that know no fragments.
 
+use super::basis::Basis;
 use super::slots::span;
-use super::{Clip, LARGEST_PLAIN};
 use crate::package::mp4::track::{self, Edit, G711};
 use crate::package::mp4::writer::{BoxWriter, FREE_HEAD, free};
 use crate::package::output::Output;
 use crate::package::timing::TrackRun;
-use crate::package::{Document, Fragment, Refusal, TrackSettings};
+use crate::package::{Document, Fragment, Refusal, TrackSettings, mkv};
 use bytes::Bytes;
 
+/// The largest ordinary MP4.
+const LARGEST: u64 = 4 << 30;
 /// `moov` without the tables of any fragment.
 const FIXED: u64 = 4096;
 /// What a fragment takes in the tables of each track.
@@ -42,10 +44,10 @@ impl FrameTable {
 }
 
 /// How much place `moov` gets.
-pub(super) fn trailer_length(clip: &Clip, first: &Fragment, slack: u8) -> u64 {
-    let tables = clip.rows.len() as u64 * PER_FRAGMENT * clip.tracks.len() as u64;
-    let span = span(first).unwrap_or_else(|| clip.timeline.length(0)).max(1);
-    let frames = (first.frames.len() as u64).saturating_mul(clip.timeline.total()).div_ceil(span);
+pub(super) fn trailer_length(basis: &Basis, first: &Fragment, slack: u8) -> u64 {
+    let tables = basis.rows.len() as u64 * PER_FRAGMENT * basis.tracks.len() as u64;
+    let span = span(first).unwrap_or_else(|| basis.timeline.length(0)).max(1);
+    let frames = (first.frames.len() as u64).saturating_mul(basis.timeline.total()).div_ceil(span);
     let room = FIXED + tables + frames.saturating_mul(PER_FRAME);
     room.saturating_mul(4_u64.saturating_pow(u32::from(slack)))
 }
@@ -53,7 +55,7 @@ pub(super) fn trailer_length(clip: &Clip, first: &Fragment, slack: u8) -> u64 {
 /// `ftyp` and the head of `mdat`.
 pub(super) fn header(sizes: &[u32]) -> Result<Bytes, Refusal> {
     let media: u64 = sizes.iter().map(|size| u64::from(*size)).sum();
-    if media > LARGEST_PLAIN {
+    if media > LARGEST {
         return Err(Refusal::TooLarge("bytes for one ordinary MP4"));
     }
     let mut boxes = BoxWriter::default();
@@ -65,25 +67,25 @@ pub(super) fn header(sizes: &[u32]) -> Result<Bytes, Refusal> {
 }
 
 fn runs(
-    clip: &Clip,
+    basis: &Basis,
     index: usize,
     document: &Document,
     stored: &Fragment,
 ) -> Result<Vec<Option<TrackRun>>, Refusal> {
-    clip.check_tracks(stored)?;
-    clip.plans().map(|plan| TrackRun::of(document, stored, plan, clip.time(index))).collect()
+    basis.check_tracks(stored)?;
+    basis.plans().map(|plan| TrackRun::of(document, stored, plan, basis.time(index))).collect()
 }
 
 /// The frames of one fragment in its slot: those of each track together.
 pub(super) fn slot(
-    clip: &Clip,
+    basis: &Basis,
     index: usize,
     document: &Document,
     stored: &Fragment,
     size: usize,
 ) -> Result<Vec<Bytes>, Refusal> {
     let mut output = Output::default();
-    for run in runs(clip, index, document, stored)?.into_iter().flatten() {
+    for run in runs(basis, index, document, stored)?.into_iter().flatten() {
         run.write(document, &mut output);
     }
     let padding = size.checked_sub(output.len()).ok_or(Refusal::Overflow)?;
@@ -91,15 +93,15 @@ pub(super) fn slot(
     Ok(output.finish())
 }
 
-/// The frames of one fragment as the trailer needs them.
+/// The frames of one fragment, whose slot begins here, as the trailer needs them.
 pub(super) fn frame_table(
-    clip: &Clip,
+    basis: &Basis,
     index: usize,
+    begins: u64,
     document: &Document,
-    stored: &Fragment,
 ) -> Result<FrameTable, Refusal> {
-    let mut at = clip.slots.begin(index);
-    let tables = runs(clip, index, document, stored)?.into_iter().map(|run| {
+    let mut at = begins;
+    let tables = runs(basis, index, document, &mkv::read(document)?)?.into_iter().map(|run| {
         let Some(run) = run else { return TrackTable::default() };
         let begins = at;
         at += run.payload() as u64;
@@ -111,18 +113,26 @@ pub(super) fn frame_table(
 }
 
 /// `moov` in its place.
-pub(super) fn trailer(clip: &Clip, tables: &[FrameTable]) -> Result<Bytes, Refusal> {
-    let total = clip.timeline.total();
-    let mut boxes = BoxWriter::with_capacity(clip.trailer as usize);
+pub(super) fn trailer(basis: &Basis, length: u64, tables: &[FrameTable]) -> Result<Bytes, Refusal> {
+    let of_track = |at: usize| {
+        let fragments = tables.iter().filter_map(move |table| table.0.get(at));
+        Tables::of(fragments.filter(|table| !table.sizes.is_empty()).collect())
+    };
+    let tracks: Vec<Presented<'_>> = basis
+        .tracks
+        .iter()
+        .enumerate()
+        .map(|(at, (_, settings))| Presented::of(basis, settings, of_track(at)))
+        .collect();
+    let duration = tracks.iter().map(|track| track.empty + track.duration).max().unwrap_or(0);
+    let mut boxes = BoxWriter::with_capacity(length as usize);
     boxes.boxed(b"moov", |boxes| {
-        track::movie_header(boxes, total.saturating_sub(super::fragmented::hidden(clip)), clip.tracks.len());
-        for (at, (_, settings)) in clip.tracks.iter().enumerate() {
-            let fragments =
-                tables.iter().filter_map(|table| table.0.get(at)).filter(|table| !table.sizes.is_empty());
-            write_track(boxes, clip, at as u32 + 1, settings, &Tables::of(fragments.collect()));
+        track::movie_header(boxes, duration, tracks.len());
+        for (id, track) in (1..).zip(&tracks) {
+            track.write(boxes, id);
         }
     });
-    let padding = (clip.trailer as usize).checked_sub(boxes.len()).ok_or(Refusal::Overflow)?;
+    let padding = (length as usize).checked_sub(boxes.len()).ok_or(Refusal::Overflow)?;
     if padding > 0 {
         if padding < FREE_HEAD {
             return Err(Refusal::Overflow);
@@ -238,20 +248,41 @@ fn repeat<T: PartialEq>(runs: &mut Vec<(u32, T)>, value: T) {
     }
 }
 
-fn write_track(boxes: &mut BoxWriter, clip: &Clip, id: u32, settings: &TrackSettings, tables: &Tables) {
-    let timescale = u64::from(settings.timescale);
-    let hidden = super::fragmented::hidden(clip);
-    // A track that begins later than the clip begins with an empty edit.
-    let begins = tables.start * 1000 / timescale;
-    let empty = begins.saturating_sub(hidden);
-    let skipped = hidden.saturating_sub(begins) * timescale / 1000;
-    let total = clip.timeline.total().saturating_sub(hidden);
-    let media_time = u64::from(settings.delay) + skipped;
-    let presented = Edit { duration: total - empty.min(total), media_time: Some(media_time) };
-    let edits = [Edit { duration: empty, media_time: None }, presented];
-    let edits = if empty > 0 { &edits[..] } else { &edits[1..] };
-    let is_video = settings.codec.is_video();
-    track::track(boxes, id, settings, G711::AsStored, (total, tables.duration), edits, |boxes| {
-        tables.write(boxes, is_video);
-    });
+/// A track and what of it is presented; times are milliseconds.
+struct Presented<'c> {
+    settings: &'c TrackSettings,
+    tables: Tables,
+    /// Nothing is presented for so long, if the track begins later than the basis.
+    empty: u64,
+    /// Then this much of its media is.
+    duration: u64,
+    /// Where in its media that begins, in units of the track.
+    media_time: u64,
+}
+
+impl<'c> Presented<'c> {
+    fn of(basis: &Basis, settings: &'c TrackSettings, tables: Tables) -> Self {
+        let timescale = u64::from(settings.timescale);
+        let hidden = basis.hidden();
+        let begins = tables.start * 1000 / timescale;
+        let skipped = hidden.saturating_sub(begins);
+        let media = (tables.duration * 1000).div_ceil(timescale);
+        Self {
+            settings,
+            empty: begins.saturating_sub(hidden),
+            duration: media.saturating_sub(skipped),
+            media_time: u64::from(settings.delay) + skipped * timescale / 1000,
+            tables,
+        }
+    }
+
+    fn write(&self, boxes: &mut BoxWriter, id: u32) {
+        let presented = Edit { duration: self.duration, media_time: Some(self.media_time) };
+        let edits = [Edit { duration: self.empty, media_time: None }, presented];
+        let edits = if self.empty > 0 { &edits[..] } else { &edits[1..] };
+        let durations = (self.empty + self.duration, self.tables.duration);
+        track::track(boxes, id, self.settings, G711::AsStored, durations, edits, |boxes| {
+            self.tables.write(boxes, self.settings.codec.is_video());
+        });
+    }
 }

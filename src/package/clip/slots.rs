@@ -2,7 +2,7 @@
 
 use crate::kvs::ListedFragment;
 use crate::package::Fragment;
-use crate::package::timeline::{LONGEST_FRAGMENT, Timeline, millis};
+use crate::package::timeline::{ClipTimeline, LONGEST_FRAGMENT, millis};
 use std::ops::Range;
 
 /// What is written around the frames of a fragment, beside what each frame takes.
@@ -23,7 +23,12 @@ pub(super) struct Slots {
 
 /// How large each slot is: what KVS lists, whether that is the payload or the whole chunk, and room for what
 /// packaging adds, judged by the frame rate of the first fragment.
-pub(super) fn sizes(rows: &[ListedFragment], timeline: &Timeline, first: &Fragment, slack: u8) -> Vec<u32> {
+pub(super) fn sizes(
+    rows: &[ListedFragment],
+    timeline: &ClipTimeline,
+    first: &Fragment,
+    slack: u8,
+) -> Vec<u32> {
     let media = |at: usize| match millis(&rows[at]) {
         0 => timeline.length(at).min(LONGEST_FRAGMENT),
         length => length,

@@ -41,18 +41,18 @@ fn stored(written: &[WrittenDocument], length: u64, listed: Listed) -> Stored {
     Stored { rows: rows.collect(), documents }
 }
 
-const USUAL: Options = Options { format: Format::Fragmented, slack: 0, hidden: Duration::ZERO };
+const USUAL: ClipSettings = ClipSettings { format: Format::Fragmented, slack: 0, hidden: Duration::ZERO };
 
-fn of(format: Format) -> Options {
-    Options { format, ..USUAL }
+fn of(format: Format) -> ClipSettings {
+    ClipSettings { format, ..USUAL }
 }
 
 impl Stored {
-    fn clip(&self, options: Options) -> Clip {
+    fn clip(&self, options: ClipSettings) -> Clip {
         self.try_clip(options).unwrap()
     }
 
-    fn try_clip(&self, options: Options) -> Result<Clip, Refusal> {
+    fn try_clip(&self, options: ClipSettings) -> Result<Clip, Refusal> {
         Clip::new(self.rows.clone(), &self.documents[0], options)
     }
 

@@ -74,7 +74,6 @@ fn pictures_that_are_reordered_keep_their_times_of_presentation() {
         });
         // The parser does not apply the edit list.
         let delay = track.samples[0].composition_timestamp;
-        assert_eq!(delay, 3600);
         let presented = track.samples.iter().map(|sample| sample.composition_timestamp - delay);
         assert_eq!(presented.collect::<Vec<_>>(), expected.collect::<Vec<_>>(), "{format:?}");
         // Negative offsets shift pictures in some players.

@@ -39,8 +39,8 @@ fn the_entity_tag_names_the_format_the_room_the_trim_and_the_fragments() {
     let all = stored(&camera(4), 1960, Listed::Chunk);
     let fewer = stored(&camera(3), 1960, Listed::Chunk);
     let longer = stored(&camera(4), 1970, Listed::Chunk);
-    let roomy = Options { slack: 1, ..USUAL };
-    let trimmed = Options { hidden: Duration::from_millis(500), ..USUAL };
+    let roomy = ClipSettings { slack: 1, ..USUAL };
+    let trimmed = ClipSettings { hidden: Duration::from_millis(500), ..USUAL };
     let clips = [
         all.clip(USUAL),
         all.clip(of(Format::Plain)),
@@ -86,7 +86,7 @@ fn a_fragment_that_does_not_fit_is_refused_and_fits_with_more_room() {
         let stored = stored(&written, 1960, Listed::Payload);
         let clip = stored.clip(of(format));
         assert_eq!(clip.slot(1, &stored.documents[1]).unwrap_err(), Refusal::Overflow, "{format:?}");
-        let roomy = stored.clip(Options { slack: 3, ..of(format) });
+        let roomy = stored.clip(ClipSettings { slack: 3, ..of(format) });
         assert_eq!(roomy.slot(1, &stored.documents[1]).unwrap().concat().len(), roomy.slots.length(1));
     }
 }
@@ -148,7 +148,9 @@ fn a_clip_without_fragments_or_with_too_many_is_refused() {
 proptest! {
     #[test]
     fn any_range_is_the_slice_of_the_whole(
-        format in prop::sample::select(&FORMATS[..]), ends in (0.0..1.0_f64, 0.0..1.0_f64), lengths in prop::collection::vec(1..80_usize, 1..6),
+        format in prop::sample::select(&FORMATS[..]),
+        ends in (0.0..1.0_f64, 0.0..1.0_f64),
+        lengths in prop::collection::vec(1..80_usize, 1..6),
     ) {
         let mut start = START;
         let written: Vec<_> = lengths.iter().map(|frames| {
@@ -169,7 +171,8 @@ proptest! {
     /// Whatever is stored in place of a fragment: a slot of the promised length, or a refusal.
     #[test]
     fn a_damaged_fragment_fills_its_slot_or_is_refused(
-        format in prop::sample::select(&FORMATS[..]), changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..20),
+        format in prop::sample::select(&FORMATS[..]),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..20),
     ) {
         let stored = stored(&camera(3), 1960, Listed::Chunk);
         let clip = stored.clip(of(format));
