@@ -99,9 +99,15 @@ impl Key {
 
     /// All fragments of one clock hour, counted from 1970, in an encoding of this format.
     #[must_use]
-    pub fn hour_index(stream: &StreamArn, selector: SelectorType, hour: u64, format: u8) -> Self {
+    pub fn hour_index(
+        stream: &StreamArn,
+        selector: SelectorType,
+        (hour, part): (u64, Option<u8>),
+        format: u8,
+    ) -> Self {
         let encoding = Encoding::of(KeyKind::HourIndex, stream).selector(selector);
-        encoding.part(&hour.to_le_bytes()).part(&[format]).key()
+        let part = part.as_slice();
+        encoding.part(&hour.to_le_bytes()).part(part).part(&[format]).key()
     }
 
     /// KVS's own answer to a call about a stream of an `[[aws]]` entry, by everything that the call says:

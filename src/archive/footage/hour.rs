@@ -20,28 +20,36 @@ use std::time::Duration;
 const HOUR: Duration = Duration::from_secs(3600);
 const HOUR_MILLIS: u64 = 3_600_000;
 
-/// The list of all fragments that begin in one clock hour.
+/// The length of a part of an hour.
+const PART: Duration = Duration::from_secs(300);
+const PARTS: u8 = 12;
+
+/// The list of all fragments that begin in one clock hour, or in a part of it: until an hour has settled its
+/// parts are listed apart, so that what has settled of it is not listed again.
 #[derive(Clone)]
 pub(super) struct HourIndex {
     pub(super) stream: Stream,
     pub(super) clock: SelectorType,
     /// Hours since 1970.
     pub(super) hour: u64,
+    /// Which five minutes of the hour; all of it if there is none.
+    pub(super) part: Option<u8>,
 }
 
 impl HourIndex {
     /// The hour that an instant lies in.
     pub(super) fn of(stream: &Stream, clock: SelectorType, instant: Timestamp) -> Self {
-        Self { stream: stream.clone(), clock, hour: instant.millis() / HOUR_MILLIS }
+        Self { stream: stream.clone(), clock, hour: instant.millis() / HOUR_MILLIS, part: None }
     }
 
     pub(super) fn start(&self) -> Timestamp {
-        Timestamp::from_millis(self.hour.saturating_mul(HOUR_MILLIS))
+        let hour = Timestamp::from_millis(self.hour.saturating_mul(HOUR_MILLIS));
+        hour.plus(PART * u32::from(self.part.unwrap_or(0)))
     }
 
     /// One past the last instant.
     pub(super) fn end(&self) -> Timestamp {
-        self.start().plus(HOUR)
+        self.start().plus(if self.part.is_some() { PART } else { HOUR })
     }
 
     pub(super) fn before(&self) -> Option<Self> {
@@ -50,6 +58,16 @@ impl HourIndex {
 
     pub(super) fn after(&self) -> Self {
         Self { hour: self.hour + 1, ..self.clone() }
+    }
+
+    /// Its parts, in order.
+    pub(super) fn parts(&self) -> impl Iterator<Item = Self> + '_ {
+        (0..PARTS).map(|part| Self { part: Some(part), ..self.clone() })
+    }
+
+    /// Whether nothing of it changes any more. Producers may upload footage long after they recorded it.
+    pub(super) fn has_settled(&self, now: Timestamp, settle: Duration) -> bool {
+        self.clock == SelectorType::Server && self.end().plus(settle) < now
     }
 
     /// Whether it can have fragments: it has begun, and not all of it is older than the retention. Producers
@@ -70,7 +88,7 @@ impl Object for HourIndex {
     }
 
     fn key(&self) -> Key {
-        Key::hour_index(self.stream.arn(), self.clock, self.hour, FORMAT)
+        Key::hour_index(self.stream.arn(), self.clock, (self.hour, self.part), FORMAT)
     }
 
     async fn fetch(self, from: Source) -> Result<Fetched, upstream::Error> {

@@ -51,6 +51,14 @@ pub struct Nearest {
     pub after: Option<ListedFragment>,
 }
 
+/// What expires so soon is gone before it has been read.
+const EXPIRING: Duration = Duration::from_secs(60);
+
+/// The server time of the oldest footage that will still be there when it is read.
+fn oldest(stream: &Stream, now: Timestamp) -> Timestamp {
+    now.minus(stream.retention()).plus(EXPIRING)
+}
+
 impl Archive {
     /// The fragments of a range, from its first instant to the one before its last. `on_behalf_of` is called
     /// only if an hour is not held in memory. What lies in the future has no footage; footage that is past
@@ -69,23 +77,24 @@ impl Archive {
         if range.start >= range.end {
             return Ok(ListedFootage { clock, rows: Arc::new([]) });
         }
-        let oldest = now.minus(stream.retention());
+        let oldest = oldest(stream, now);
         let is_retained = |row: &ListedFragment| row.server >= oldest;
         let first = HourIndex::of(stream, clock, range.start);
         let last = HourIndex::of(stream, clock, range.end.min(now).minus(Duration::from_millis(1)));
-        let hours: Vec<HourIndex> = (first.hour..=last.hour)
-            .map(|hour| HourIndex { hour, ..first.clone() })
-            .filter(|hour| hour.can_have_rows(now))
-            .collect();
+        let hours: Vec<HourIndex> =
+            (first.hour..=last.hour).map(|hour| HourIndex { hour, ..first.clone() }).collect();
+        let listed = range.start.minus(LONGEST)..range.end;
+        let settle = self.0.settings.settle.0;
+        let pieces = |hours: Vec<HourIndex>| pieces(hours, &listed, now, settle);
         let mut access = Access::Open(on_behalf_of);
-        let mut lists = self.hours(hours, &mut access).await?;
+        let mut lists = self.hours(pieces(hours), &mut access).await?;
         // The fragment that covers the start may begin in the hour before.
         let covers = |rows: &Rows| covering(rows, clock, range.start, is_retained).is_some();
         if range.start.minus(LONGEST) < first.start()
             && !lists.first().is_some_and(covers)
-            && let Some(before) = first.before().filter(|before| before.can_have_rows(now))
+            && let Some(before) = first.before()
         {
-            lists.splice(0..0, self.hours(vec![before], &mut access).await?);
+            lists.splice(0..0, self.hours(pieces(vec![before]), &mut access).await?);
         }
         let all = lists.iter().flat_map(|rows| rows.iter());
         // Enough to find the first one.
@@ -114,7 +123,7 @@ impl Archive {
         now: Timestamp,
         on_behalf_of: impl FnOnce() -> Result<OnBehalfOf, E>,
     ) -> Nearest {
-        let oldest = now.minus(stream.retention());
+        let oldest = oldest(stream, now);
         let is_retained = |row: &&ListedFragment| row.server >= oldest;
         let mut access = Access::Open(on_behalf_of);
         let is_near = |hour: &HourIndex| {
@@ -174,6 +183,25 @@ impl Archive {
         }
         lists.into_iter().map(|rows| rows.ok_or_else(|| interrupted().into())).collect()
     }
+}
+
+/// What of these hours must be listed for a range: hours that have settled as a whole, of others on the
+/// server's clock the parts that the range touches.
+fn pieces(
+    hours: Vec<HourIndex>,
+    range: &Range<Timestamp>,
+    now: Timestamp,
+    settle: Duration,
+) -> Vec<HourIndex> {
+    let touches = |part: &HourIndex| part.start() < range.end && part.end() > range.start;
+    let split = hours.into_iter().flat_map(|hour| {
+        if hour.clock == SelectorType::Producer || hour.has_settled(now, settle) {
+            vec![hour]
+        } else {
+            hour.parts().filter(touches).collect()
+        }
+    });
+    split.filter(|hour| hour.can_have_rows(now)).collect()
 }
 
 fn interrupted() -> Error {

@@ -87,7 +87,7 @@ impl Archive {
     ) -> FragmentReader {
         let of = stream.clone();
         let wanted = rows.map(move |row| Wanted::row(&of, &row));
-        FragmentReader::new(self, stream, wanted, CallLimits::SMALL, on_behalf_of)
+        FragmentReader::new(self, stream, wanted, CallLimits::FIRST, on_behalf_of)
     }
 
     /// One fragment. `on_behalf_of` is called only if it is not held in memory.

@@ -57,10 +57,21 @@ pub(super) struct CallLimits {
 }
 
 impl CallLimits {
+    /// The first call of a reader, which may stop soon: each further one may be twice as large.
+    pub(super) const FIRST: Self = Self { fragments: 8, bytes: 2 << 20 };
     /// A call that runs to its end without its reader.
     pub(super) const SMALL: Self = Self { fragments: 64, bytes: 16 << 20 };
     /// One call for everything.
     pub(super) const WHOLE: Self = Self { fragments: usize::MAX, bytes: u64::MAX };
+
+    /// Twice as much, if that is still small.
+    fn doubled(self) -> Self {
+        let Self { fragments, bytes } = self;
+        Self {
+            fragments: fragments.saturating_mul(2).min(Self::SMALL.fragments).max(fragments),
+            bytes: bytes.saturating_mul(2).min(Self::SMALL.bytes).max(bytes),
+        }
+    }
 }
 
 /// A fragment that is to be read.
@@ -194,6 +205,9 @@ impl FragmentReader {
                 bytes = bytes.saturating_add(next.size);
             }
             wanted.push_back(next);
+        }
+        if missing > 0 {
+            self.limits = self.limits.doubled();
         }
         wanted
     }

@@ -12,7 +12,7 @@ enum Asked {
     Clip(StreamArn, SelectorType, u64, u64),
     Image(StreamArn, Picture),
     List(StreamArn, SelectorType, u64, u64),
-    Hour(StreamArn, SelectorType, u64, u8),
+    Hour(StreamArn, SelectorType, (u64, Option<u8>), u8),
     Answer(StreamArn, Operation, String),
 }
 
@@ -76,7 +76,8 @@ fn asked() -> impl Strategy<Value = Asked> {
         (arn(), selector.clone(), 0..3_u64, 0..3_u64).prop_map(|(a, s, b, e)| Asked::Clip(a, s, b, e)),
         (arn(), picture).prop_map(|(a, p)| Asked::Image(a, p)),
         (arn(), selector.clone(), 0..3_u64, 0..3_u64).prop_map(|(a, s, b, e)| Asked::List(a, s, b, e)),
-        (arn(), selector, 0..3_u64, 0..3_u8).prop_map(|(a, s, h, f)| Asked::Hour(a, s, h, f)),
+        (arn(), selector, 0..3_u64, proptest::option::of(0..2_u8), 0..3_u8)
+            .prop_map(|(a, s, h, p, f)| Asked::Hour(a, s, (h, p), f)),
         (arn(), prop_oneof![Just(Operation::GetImages), Just(Operation::ListFragments)], "[ab]{0,2}")
             .prop_map(|(a, o, b)| Asked::Answer(a, o, b)),
     ]
