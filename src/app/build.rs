@@ -67,13 +67,14 @@ pub async fn gateway(
     };
     let Calls { upstream, sessions, .. } = prepared.calls.clone();
     let (cache, batches) = (persistent.cache.clone(), persistent.batches.clone());
+    let packaging = persistent.packaging.clone();
     let gateway = Gateway::new(gateway::GatewayParts {
         identity,
         sources: TokenPlaces::new(&config.identity),
         policy: Arc::new(policy),
         keys: Arc::new(keys),
         playback: config.playback.clone(),
-        archive: Archive::new(upstream.clone(), cache, config.cache.clone(), batches),
+        archive: Archive::new(upstream.clone(), cache, config.cache.clone(), batches, packaging),
         upstream,
         sessions,
         public_url: config.server.public_url.as_str().into(),

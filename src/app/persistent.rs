@@ -32,6 +32,8 @@ pub struct Persistent {
     pub cache: cache::Cache,
     /// Fragments that are being fetched into it.
     pub batches: archive::Batches,
+    /// What is remembered of packaged footage.
+    pub packaging: archive::Packaging,
     /// Prefetches that operators started.
     pub warming: gateway::Warming,
     /// The rates that callers use.
@@ -105,6 +107,7 @@ impl Persistent {
             identity: identity::Metrics::register(registry)?,
             cache: cache::Cache::open(&config.cache, cache::Metrics::register(registry)?)?,
             batches: archive::Batches::default(),
+            packaging: archive::Packaging::new(archive::Metrics::register(registry)?),
             warming: gateway::Warming::default(),
             callers: gateway::Callers::default(),
             tracer: Tracer::start(&config.trace, collector()?, registry)?,

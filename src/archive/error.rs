@@ -1,7 +1,9 @@
 //! Why the archive has no answer.
 
 use crate::cache::FillError;
+use crate::kvs::ListedFragment;
 use crate::net::body::Broken;
+use crate::package::Refusal;
 use crate::upstream;
 use std::sync::Arc;
 
@@ -14,6 +16,24 @@ pub enum Error {
     /// A body broke before its first byte was sent.
     #[error(transparent)]
     Broken(#[from] Broken),
+    /// A stored fragment cannot be packaged.
+    #[error("{place}: {refusal}")]
+    Package {
+        /// Which fragment, in words: its number and producer time.
+        place: String,
+        /// What about it.
+        refusal: Refusal,
+    },
+}
+
+impl Error {
+    pub(super) fn refused(row: Option<&ListedFragment>, refusal: Refusal) -> Self {
+        let place = row.map_or_else(
+            || "the footage".to_owned(),
+            |row| format!("fragment {} of {}", row.number, row.producer),
+        );
+        Self::Package { place, refusal }
+    }
 }
 
 impl From<upstream::Error> for Error {

@@ -14,6 +14,7 @@ mod fragments;
 mod image;
 mod listing;
 mod object;
+mod packaging;
 mod remembered;
 mod streams;
 mod truncation;
@@ -26,6 +27,7 @@ pub use fragment_list::FragmentList;
 pub use fragments::{Batches, Failure, FoundFragment, FragmentReader, FragmentsAnswer, MATROSKA};
 pub use image::{Image, PICTURE_SPAN, STALEST_PICTURE, instant_shown};
 pub use object::{Object, Source};
+pub use packaging::{Metrics, PackagedClip, Packaging};
 pub use remembered::{ListedStream, Truncation};
 pub use streams::StreamList;
 
@@ -46,6 +48,7 @@ struct ArchiveState {
     cache: Cache,
     settings: cache::Config,
     batches: Batches,
+    packaging: Packaging,
     newest_images: NewestImages,
     truncations: Truncations,
     decoded_hours: DecodedHours,
@@ -83,16 +86,23 @@ impl Stream {
 }
 
 impl Archive {
-    /// The archive over these calls and this cache. `batches` outlives reloads, so that fragments on their
-    /// way are found again.
+    /// The archive over these calls and this cache. `batches` and `packaging` outlive reloads, so that
+    /// fragments on their way are found again.
     #[must_use]
-    pub fn new(upstream: Upstream, cache: Cache, settings: cache::Config, batches: Batches) -> Self {
+    pub fn new(
+        upstream: Upstream,
+        cache: Cache,
+        settings: cache::Config,
+        batches: Batches,
+        packaging: Packaging,
+    ) -> Self {
         let truncations = Truncations::new(settings.max_age.0);
         Self(Arc::new(ArchiveState {
             upstream,
             cache,
             settings,
             batches,
+            packaging,
             newest_images: NewestImages::default(),
             truncations,
             decoded_hours: DecodedHours::default(),

@@ -1,0 +1,60 @@
+//! Files made of stored fragments: clips of any length, whose bytes are the same for everybody.
+
+mod body;
+mod clip;
+pub mod metrics;
+
+pub use clip::PackagedClip;
+pub use metrics::Metrics;
+
+use crate::kvs::StreamArn;
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Streams whose fragments once needed more room.
+const STREAMS: u64 = 10_000;
+/// How long that is remembered.
+const REMEMBERED: Duration = Duration::from_secs(7 * 24 * 3600);
+/// The most memory for the indexes of ordinary MP4s.
+const TRAILERS: u64 = 32 << 20;
+/// The most room for what a fragment grows by: 4 to this power as much as usual.
+const MOST_SLACK: u8 = 4;
+
+/// What is remembered beside the cache; outlives reloads. Clones share it.
+#[derive(Clone)]
+pub struct Packaging {
+    metrics: Metrics,
+    /// The room that a stream's fragments need, where it is more than usual.
+    slack: moka::sync::Cache<StreamArn, u8>,
+    /// The last part of ordinary MP4s by entity tag: it is made of every fragment.
+    trailers: moka::sync::Cache<Arc<str>, Bytes>,
+}
+
+impl Packaging {
+    /// With nothing remembered.
+    #[must_use]
+    pub fn new(metrics: Metrics) -> Self {
+        let slack = moka::sync::Cache::builder().max_capacity(STREAMS).time_to_live(REMEMBERED).build();
+        let trailers = moka::sync::Cache::builder()
+            .max_capacity(TRAILERS)
+            .weigher(|_, bytes: &Bytes| u32::try_from(bytes.len()).unwrap_or(u32::MAX))
+            .build();
+        Self { metrics, slack, trailers }
+    }
+
+    /// Counts what is packaged.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    fn slack(&self, stream: &StreamArn) -> u8 {
+        self.slack.get(stream).unwrap_or(0)
+    }
+
+    /// The next clip of a stream gets more room than `slack`, in which a fragment did not fit.
+    fn raise_slack(&self, stream: &StreamArn, slack: u8) {
+        self.slack.insert(stream.clone(), slack.saturating_add(1).min(MOST_SLACK));
+    }
+}
