@@ -5,6 +5,7 @@ use super::route::NoRoute;
 use crate::kvs::Invalid;
 use crate::net::body::Broken;
 use crate::net::request_body;
+use crate::package::Refusal;
 use crate::{archive, identity, playback, policy, sessions, upstream};
 use std::sync::Arc;
 
@@ -61,6 +62,12 @@ pub enum Error {
     /// A body broke before its first byte was sent.
     #[error(transparent)]
     Broken(#[from] Broken),
+    /// A stored fragment cannot be packaged: which one and why.
+    #[error("{0}")]
+    Package(String, Refusal),
+    /// Nothing is recorded in a range; what is nearest to it, in words.
+    #[error("{0}")]
+    NoFootage(String),
     /// There is no picture at that instant.
     #[error("there is no picture of {0}")]
     NoPicture(String),
@@ -86,6 +93,7 @@ impl From<archive::Error> for Error {
         match error {
             archive::Error::Upstream(error) => Self::Upstream(error),
             archive::Error::Broken(broken) => Self::Broken(broken),
+            error @ archive::Error::Package { refusal, .. } => Self::Package(error.to_string(), refusal),
         }
     }
 }

@@ -10,6 +10,8 @@ mod authenticate;
 mod authenticated;
 mod authorize;
 mod body;
+mod clip_options;
+mod clips;
 mod console;
 mod cors;
 mod error;
@@ -23,6 +25,7 @@ mod permitted;
 mod playback_url;
 mod player;
 mod prewarm;
+mod query;
 mod read;
 mod record;
 mod recorder;
@@ -54,6 +57,7 @@ use crate::upstream::Upstream;
 use api::Api;
 use authenticate::Authenticator;
 use authorize::Authorizer;
+use clips::Clips;
 use error::Error;
 use http::{Method, StatusCode};
 use pages::Pages;
@@ -130,6 +134,8 @@ impl Gateway {
             config: parts.playback,
             public_url: public_url.clone(),
         });
+        let clips =
+            Clips { archive: archive.clone(), policy: policy.clone(), playback_urls: playback_urls.clone() };
         Self {
             recorder: parts.recorder,
             cors: parts.cors,
@@ -157,7 +163,7 @@ impl Gateway {
                 upstream,
                 public_url,
             },
-            pages: Pages { archive, streams, playback_urls },
+            pages: Pages { archive, streams, playback_urls, clips },
             player: Player { sessions, policy, audit, live_window },
             console: parts.console,
         }

@@ -1,17 +1,19 @@
 //! Answers the plain GETs under `/streams`.
 
+use super::clips::Clips;
 use super::error::Error;
 use super::permitted::Permitted;
 use super::playback_url::PlaybackUrls;
-use super::read::{PAGE_EXPIRES, Query};
+use super::query::Query;
+use super::read::PAGE_EXPIRES;
 use super::record::Record;
 use super::reply::{self, Private, Reply};
 use super::route::Page;
 use super::streams::{self, Streams};
-use crate::archive::{Archive, Clip, FragmentList, Image, PICTURE_SPAN, instant_shown};
+use crate::archive::{Archive, FragmentList, Image, PICTURE_SPAN, instant_shown};
 use crate::cache::Found;
-use crate::kvs::operations::{GetClip, GetImages, ListFragments, ListStreams};
-use crate::kvs::{Call, StreamName, TimeRange};
+use crate::kvs::operations::{GetImages, ListFragments, ListStreams};
+use crate::kvs::{Call, StreamName};
 use http::StatusCode;
 use http::header::{self, HeaderName, HeaderValue};
 use serde_json::json;
@@ -25,6 +27,7 @@ pub(super) struct Pages {
     pub(super) archive: Archive,
     pub(super) streams: Streams,
     pub(super) playback_urls: Arc<PlaybackUrls>,
+    pub(super) clips: Clips,
 }
 
 impl Pages {
@@ -45,7 +48,9 @@ impl Pages {
                 Ok(Reply::json(&stream))
             }
             (Page::Fragments(_), Call::ListFragments(list)) => self.fragments(permitted, list, record).await,
-            (Page::Clip(name), Call::GetClip(clip)) => self.clip(permitted, &name, clip, record).await,
+            (Page::Clip(name, file), Call::GetClip(clip)) => {
+                self.clips.answer(permitted, (&name, file), clip, record).await
+            }
             (Page::Snapshot(name), Call::GetImages(images)) => {
                 self.snapshot(permitted, &name, images, record).await
             }
@@ -78,23 +83,6 @@ impl Pages {
         let getting = self.archive.get(&list, || permitted.on_behalf_of(record));
         let found = permitted.steps.time("cache", getting).await?;
         media(found, permitted, Private::AsKept(2), record).await
-    }
-
-    async fn clip(
-        &self,
-        permitted: &Permitted,
-        name: &StreamName,
-        call: &GetClip,
-        record: &mut Record,
-    ) -> Result<Reply, Error> {
-        let clip = Clip { stream: permitted.stream(&self.archive).await?.clone(), call: call.clone() };
-        let getting = self.archive.get(&clip, || permitted.on_behalf_of(record));
-        let found = permitted.steps.time("cache", getting).await?;
-        let cutting = self.archive.truncation(&clip, permitted.now, || permitted.on_behalf_of(record));
-        let truncation = cutting.await;
-        let reply = media(found, permitted, Private::Immutable, record).await?;
-        let name = file_name(name, call.selector.range);
-        Ok(reply.with(header::CONTENT_DISPOSITION, name).truncated(truncation.as_ref(), record))
     }
 
     async fn snapshot(
@@ -157,12 +145,4 @@ async fn media(
     record.cache = found.outcome.as_str();
     let (method, headers) = (&permitted.parts.method, &permitted.parts.headers);
     Ok(reply::media(found, method, headers, keep, permitted.now).await?)
-}
-
-/// `attachment; filename="cam-1_2026-01-01T00-00-00Z.mp4"`: a name's characters need no quoting.
-fn file_name(stream: &StreamName, range: TimeRange) -> HeaderValue {
-    let mut text = format!("attachment; filename=\"{stream}_{}.mp4\"", range.start).into_bytes();
-    // A stream's name has no colon, so only the time's are replaced: some file systems take none.
-    text.iter_mut().filter(|byte| **byte == b':').for_each(|byte| *byte = b'-');
-    HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).unwrap_or(HeaderValue::from_static("attachment"))
 }

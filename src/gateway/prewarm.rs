@@ -5,8 +5,9 @@
 //! of the stream cancels its jobs. Operators begin them on their own listener; there is no caller, so nothing
 //! is given out.
 
-use super::read::{Query, read_page};
-use super::route::Page;
+use super::query::Query;
+use super::read::read_page;
+use super::route::{ClipFile, Page};
 use crate::archive::{self, Archive, Failure};
 use crate::base::clock;
 use crate::base::task::spawn_self_ending;
@@ -105,7 +106,7 @@ impl Warming {
         let (start, end) = (text(request, "start")?, text(request, "end")?);
         let what = if request.get("what").is_some() { text(request, "what")? } else { "clip".to_owned() };
         let (what, page) = match what.as_str() {
-            "clip" => ("clip", Page::Clip(stream.clone())),
+            "clip" => ("clip", Page::Clip(stream.clone(), ClipFile::Mp4)),
             "hls" => {
                 let protocol = Protocol::Hls;
                 ("hls", Page::Play { stream: stream.clone(), protocol, live: false })

@@ -4,8 +4,10 @@
 //! calls.
 
 use super::authenticated::Authenticated;
+use super::clip_options::ClipOptions;
 use super::error::Error;
 use super::next_token;
+use super::query::Query;
 use super::record::Record;
 use super::route::{NoRoute, Page, Route};
 use crate::archive::{PICTURE_SPAN, STALEST_PICTURE};
@@ -14,8 +16,8 @@ use crate::kvs::operations::{
     GetImages, ImageFormat, ListFragments, ListStreams,
 };
 use crate::kvs::{
-    Call, Container, DiscontinuityMode, PlaybackMode, Protocol, Request, Resource, SelectorType,
-    SessionParameters, StreamName, StreamRef, TimeRange, Timestamp,
+    Call, Container, DiscontinuityMode, PlaybackMode, Protocol, Request, Resource, SessionParameters,
+    StreamName, StreamRef, TimeRange, Timestamp,
 };
 use crate::net::listener::Limits;
 use crate::net::request_body;
@@ -101,9 +103,11 @@ pub(super) fn read_page(page: &Page, query: &Query<'_>, now: Timestamp) -> Resul
                 next_token: None,
             })
         }
-        Page::Clip(name) => {
+        Page::Clip(name, file) => {
+            let options = ClipOptions::read(query, *file)?;
             let selector = FragmentSelector { kind: query.selector()?, range: query.range(now)? };
             let clip = GetClip { stream: named(name), selector };
+            options.check(selector.range, now)?;
             clip.check(now)?;
             Call::GetClip(clip)
         }
@@ -180,103 +184,10 @@ fn play(
     })
 }
 
-/// The query of a plain GET, as names and values that are still encoded.
-pub struct Query<'a>(Vec<(&'a str, &'a str)>);
-
-impl<'a> From<&'a str> for Query<'a> {
-    fn from(text: &'a str) -> Self {
-        Self(text.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, ""))).collect())
-    }
-}
-
-impl<'a> Query<'a> {
-    /// Of this request.
-    pub fn of(parts: &'a Parts) -> Self {
-        Self::from(parts.uri.query().unwrap_or_default())
-    }
-
-    /// A parameter, percent-decoded.
-    ///
-    /// # Errors
-    /// It is there twice, or its encoding is broken.
-    pub fn text(&self, name: &'static str) -> Result<Option<Cow<'a, str>>, Error> {
-        let mut values = self.0.iter().filter(|(key, _)| *key == name);
-        let Some((_, value)) = values.next() else { return Ok(None) };
-        if values.next().is_some() {
-            return Err(Error::Query { name, problem: "is given twice".into() });
-        }
-        let wrong = || Error::Query { name, problem: "is not percent-encoded text".into() };
-        decode(value).map(Some).ok_or_else(wrong)
-    }
-
-    /// A time: RFC 3339 or epoch seconds.
-    ///
-    /// # Errors
-    /// Neither of the two.
-    pub fn time(&self, name: &'static str) -> Result<Option<Timestamp>, Error> {
-        let Some(text) = self.text(name)? else { return Ok(None) };
-        Timestamp::parse(&text).map(Some).map_err(|problem| Error::Query { name, problem: problem.into() })
-    }
-
-    /// A whole number within bounds.
-    ///
-    /// # Errors
-    /// Something else.
-    pub fn number(&self, name: &'static str, min: u16, max: u16) -> Result<Option<u16>, Error> {
-        let Some(text) = self.text(name)? else { return Ok(None) };
-        let number = text.parse().ok().filter(|number| (min..=max).contains(number));
-        number.map(Some).ok_or_else(|| Error::Query { name, problem: format!("must be from {min} to {max}") })
-    }
-
-    /// How old a picture may be that is asked for without an instant.
-    ///
-    /// # Errors
-    /// Not a number of seconds up to an hour.
-    pub fn max_age(&self) -> Result<Option<Duration>, Error> {
-        Ok(self.number("max_age", 0, 3600)?.map(|seconds| Duration::from_secs(seconds.into())))
-    }
-
-    fn range(&self, now: Timestamp) -> Result<TimeRange, Error> {
-        let missing =
-            |name| Error::Query { name, problem: "is required: RFC 3339 or seconds since 1970".into() };
-        let start = self.time("start")?.ok_or_else(|| missing("start"))?;
-        let end = self.time("end")?.unwrap_or(now);
-        if end <= start {
-            return Err(Error::Query { name: "end", problem: "must be after start".into() });
-        }
-        Ok(TimeRange { start, end: Some(end) })
-    }
-
-    fn selector(&self) -> Result<SelectorType, Error> {
-        match self.text("clock")?.as_deref() {
-            None | Some("server") => Ok(SelectorType::Server),
-            Some("producer") => Ok(SelectorType::Producer),
-            Some(_) => Err(Error::Query { name: "clock", problem: "must be server or producer".into() }),
-        }
-    }
-}
-
-/// Percent-decoding; `+` stays, since RFC 3339 offsets have it.
-fn decode(text: &str) -> Option<Cow<'_, str>> {
-    if !text.contains('%') {
-        return Some(text.into());
-    }
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let mut digit = || char::from(rest.next()?).to_digit(16);
-            bytes.push(u8::try_from(digit()? * 16 + digit()?).ok()?);
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes).ok().map(Cow::Owned)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::route::ClipFile;
     use proptest::prelude::*;
 
     const NOW: Timestamp = Timestamp::from_millis(1_767_225_660_000);
@@ -285,7 +196,10 @@ mod tests {
     fn a_page_is_the_call_that_it_stands_for() {
         let cam = StreamName::parse("cam-1").unwrap();
         let query = Query::from("start=2026-01-01T00:00:00Z&end=1767225630.5");
-        let Call::GetClip(clip) = read_page(&Page::Clip(cam.clone()), &query, NOW).unwrap() else { panic!() };
+        let Call::GetClip(clip) = read_page(&Page::Clip(cam.clone(), ClipFile::Mp4), &query, NOW).unwrap()
+        else {
+            panic!()
+        };
         assert_eq!(clip.selector.range.start.millis(), 1_767_225_600_000);
         assert_eq!(clip.selector.range.end.unwrap().millis(), 1_767_225_630_500);
         let query = Query::from("at=2026-01-01T01%3A00%3A00%2B01:00&width=320&height=180");
@@ -297,11 +211,20 @@ mod tests {
     fn a_wrong_query_names_the_parameter() {
         let cam = StreamName::parse("cam-1").unwrap();
         for (page, query, expected) in [
-            (Page::Clip(cam.clone()), "", "start is required"),
-            (Page::Clip(cam.clone()), "start=yesterday", "start must be RFC 3339"),
-            (Page::Clip(cam.clone()), "start=10&end=5", "end must be after start"),
-            (Page::Clip(cam.clone()), "start=10&start=11", "start is given twice"),
-            (Page::Clip(cam.clone()), "start=10&end=100000", "at most 24 hours"),
+            (Page::Clip(cam.clone(), ClipFile::Mp4), "", "start is required"),
+            (Page::Clip(cam.clone(), ClipFile::Mp4), "start=yesterday", "start must be RFC 3339"),
+            (Page::Clip(cam.clone(), ClipFile::Mp4), "start=10&end=5", "end must be after start"),
+            (Page::Clip(cam.clone(), ClipFile::Mp4), "start=10&start=11", "start is given twice"),
+            (Page::Clip(cam.clone(), ClipFile::Mp4), "start=10&end=100000", "at most 24 hours"),
+            (Page::Clip(cam.clone(), ClipFile::Mp4), "start=10&end=20&format=avi", "format must be plain"),
+            (Page::Clip(cam.clone(), ClipFile::Mp4), "start=10&end=20&trim=yes", "trim must be exact"),
+            (Page::Clip(cam.clone(), ClipFile::Mp4), "start=10&end=20&source=s3", "source must be kvs"),
+            (Page::Clip(cam.clone(), ClipFile::Matroska), "start=10&end=20&trim=exact", "clip.mp4"),
+            (
+                Page::Clip(cam.clone(), ClipFile::Mp4),
+                "start=2026-01-01T00:00:00Z&end=2026-01-01T00:01:01Z",
+                "end is in the future: it is 2026-01-01T00:01:00.000Z now",
+            ),
             (Page::Snapshot(cam.clone()), "width=0&height=5", "width must be from 1 to 3840"),
             (Page::Fragments(cam), "start=10&clock=moon", "clock must be server or producer"),
         ] {
@@ -314,10 +237,11 @@ mod tests {
         #[test]
         fn any_query_is_read_or_refused_without_panic(query in "\\PC{0,60}") {
             let cam = StreamName::parse("cam-1").unwrap();
-            for page in [Page::Clip(cam.clone()), Page::Snapshot(cam.clone()), Page::Fragments(cam.clone())] {
+            let clip = Page::Clip(cam.clone(), ClipFile::Mp4);
+            for page in [clip, Page::Snapshot(cam.clone()), Page::Fragments(cam.clone())] {
                 let _ = read_page(&page, &Query::from(query.as_str()), NOW);
             }
-            let _ = read_page(&Page::Clip(cam), &Query::from(format!("start={query}").as_str()), NOW);
+            let _ = read_page(&Page::Clip(cam, ClipFile::Mp4), &Query::from(format!("start={query}").as_str()), NOW);
         }
     }
 }

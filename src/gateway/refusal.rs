@@ -12,6 +12,7 @@ use super::reply::Reply;
 use super::route::NoRoute;
 use crate::kvs::Fault;
 use crate::net::request_body;
+use crate::package::Refusal;
 use crate::{identity, playback, policy, sessions, upstream};
 use http::StatusCode;
 use http::header::{self, HeaderName, HeaderValue};
@@ -37,6 +38,9 @@ const INVALID: &str = "InvalidArgumentException";
 const NOT_AUTHORIZED: &str = "NotAuthorizedException";
 const NOT_FOUND: &str = "ResourceNotFoundException";
 const UNAVAILABLE: &str = "ServiceUnavailableException";
+/// KVS's own names for footage that cannot be packaged (docs/KVS.md 3.6).
+const UNSUPPORTED: &str = "UnsupportedStreamMediaTypeException";
+const UNREADABLE: &str = "InvalidMediaFrameException";
 const FAILURE: &str = "InternalFailure";
 
 impl Error {
@@ -77,6 +81,12 @@ impl Error {
             Self::Broken(_) => {
                 response(StatusCode::BAD_GATEWAY, FAILURE, "KVS's answer ended early; try again")
             }
+            Self::Package(place, refusal) => {
+                let format =
+                    if matches!(refusal, Refusal::Unsupported(_)) { UNSUPPORTED } else { UNREADABLE };
+                response(StatusCode::BAD_REQUEST, format, format!("{place}; source=kvs asks KVS instead"))
+            }
+            Self::NoFootage(_) => response(StatusCode::NOT_FOUND, NOT_FOUND, self.to_string()),
             Self::NoPicture(_) => response(StatusCode::NOT_FOUND, NOT_FOUND, self.to_string()),
             Self::Rate(limited) => ErrorResponse {
                 retry_after: Some(limited.retry_after),

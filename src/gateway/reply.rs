@@ -234,7 +234,8 @@ pub fn cache_status(outcome: Outcome) -> HeaderValue {
     })
 }
 
-fn content_range(headers: &mut HeaderMap, part: &str, length: Option<u64>) {
+/// Says which part of how many bytes is sent (RFC 9110 section 14.4).
+pub fn content_range(headers: &mut HeaderMap, part: &str, length: Option<u64>) {
     let total = length.map_or_else(|| "*".to_owned(), |length| length.to_string());
     if let Ok(value) = HeaderValue::from_str(&format!("bytes {part}/{total}")) {
         headers.insert(header::CONTENT_RANGE, value);

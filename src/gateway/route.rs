@@ -37,8 +37,8 @@ pub enum Page {
     Stream(StreamName),
     /// What is archived.
     Fragments(StreamName),
-    /// A time range as MP4.
-    Clip(StreamName),
+    /// A time range as one file.
+    Clip(StreamName, ClipFile),
     /// One picture.
     Snapshot(StreamName),
     /// The way to a fresh playback URL.
@@ -50,6 +50,15 @@ pub enum Page {
         /// Live, or a range.
         live: bool,
     },
+}
+
+/// The files that a time range is served as.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ClipFile {
+    /// `clip.mp4`.
+    Mp4,
+    /// `clip.mkv`.
+    Matroska,
 }
 
 /// Why a request leads nowhere.
@@ -140,7 +149,8 @@ fn page(rest: &str) -> Result<Page, NoRoute> {
     Ok(match tail {
         "" if !rest.ends_with('/') => Page::Stream(stream),
         "fragments" => Page::Fragments(stream),
-        "clip.mp4" => Page::Clip(stream),
+        "clip.mp4" => Page::Clip(stream, ClipFile::Mp4),
+        "clip.mkv" => Page::Clip(stream, ClipFile::Matroska),
         "snapshot.jpg" => Page::Snapshot(stream),
         "live.m3u8" => play(Protocol::Hls, true),
         "vod.m3u8" => play(Protocol::Hls, false),
@@ -165,7 +175,8 @@ mod tests {
             ("/streams", Page::Streams),
             ("/streams/cam-1", Page::Stream(cam.clone())),
             ("/streams/cam-1/fragments", Page::Fragments(cam.clone())),
-            ("/streams/cam-1/clip.mp4", Page::Clip(cam.clone())),
+            ("/streams/cam-1/clip.mp4", Page::Clip(cam.clone(), ClipFile::Mp4)),
+            ("/streams/cam-1/clip.mkv", Page::Clip(cam.clone(), ClipFile::Matroska)),
             ("/streams/cam-1/snapshot.jpg", Page::Snapshot(cam.clone())),
             (
                 "/streams/cam-1/live.m3u8",

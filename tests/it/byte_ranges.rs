@@ -14,7 +14,7 @@ async fn ask(edge: &Edge, method: &str, path: &str, headers: &[(&str, &str)]) ->
 
 fn clip(ago: u64) -> String {
     let end = Timestamp::from(kvs_edge::base::clock::now()).millis() / 1000 - ago;
-    format!("/streams/cam-1/clip.mp4?start={}&end={end}", end - 10)
+    format!("/streams/cam-1/clip.mp4?source=kvs&start={}&end={end}", end - 10)
 }
 
 /// Asks for every kind of range; `grow` makes the clip one that is not held yet.
@@ -83,7 +83,7 @@ async fn bytes_of_a_clip_on_its_way_leave_when_they_are_there() {
     let edge = Edge::start().await;
     let path = {
         let end = Timestamp::from(kvs_edge::base::clock::now()).millis() / 1000 - 300;
-        format!("/streams/cam-1/clip.mp4?start={}&end={end}", end - 30)
+        format!("/streams/cam-1/clip.mp4?source=kvs&start={}&end={end}", end - 30)
     };
     let trickle = json!({"kind": "trickle", "bytes_per_second": 100_000});
     edge.fault(json!({"operation": "GetClip", "fault": trickle, "times": 1})).await;

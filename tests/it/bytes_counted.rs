@@ -99,7 +99,7 @@ async fn outgoing_bytes_are_what_clients_got_and_upstream_bytes_what_the_emulato
     let token = edge.alice();
     let end = Timestamp::from(kvs_edge::base::clock::now()).millis() / 1000 - 120;
     let clip = |n: u64, length: u64| {
-        format!("/streams/cam-1/clip.mp4?start={}&end={}", end - 40 * n - length, end - 40 * n)
+        format!("/streams/cam-1/clip.mp4?source=kvs&start={}&end={}", end - 40 * n - length, end - 40 * n)
     };
     let master = edge.play("/streams/cam-1/live.m3u8", &token).await;
     let folder = master.strip_prefix(&edge.url).unwrap().rsplit_once('/').unwrap().0.to_owned();

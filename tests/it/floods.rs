@@ -83,7 +83,7 @@ async fn floods_of_control_frames_end_the_connection() {
 async fn games_with_windows_end_the_connection() {
     let edge = quick().await;
     let end = Timestamp::from(kvs_edge::base::clock::now()).millis() / 1000 - 120;
-    let clip = format!("/streams/cam-1/clip.mp4?start={}&end={end}", end - 30);
+    let clip = format!("/streams/cam-1/clip.mp4?source=kvs&start={}&end={end}", end - 30);
     abuse(&edge, "window_overflow", &clip).await;
     abuse(&edge, "shut_window", &clip).await;
     assert!(rejected(&edge, "write_stall").await >= 1.0);

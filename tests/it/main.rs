@@ -30,6 +30,7 @@ mod hot_reload;
 mod limits;
 mod media_cache;
 mod one_timeline;
+mod packaged_clips;
 mod pages;
 mod playback;
 mod rates;

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 /// Settled footage of a camera.
 fn clip(stream: &str, seconds: u64) -> String {
     let end = Timestamp::from(kvs_edge::base::clock::now()).millis() / 1000 - 120;
-    format!("/streams/{stream}/clip.mp4?start={}&end={end}", end - seconds)
+    format!("/streams/{stream}/clip.mp4?source=kvs&start={}&end={end}", end - seconds)
 }
 
 fn fault(operation: &str, fault: Value, times: u64) -> Value {

@@ -41,7 +41,7 @@ async fn requests_of_one_caller_are_bounded_and_another_one_is_not_held_up() {
 async fn bytes_are_paid_for_after_a_download_which_is_never_cut() {
     let edge = Setup::default().setting("RATES__BYTES", "4KiB").setting("RATES__BURST", "1s").start().await;
     let (start, end) = settled(20);
-    let path = format!("/streams/cam-1/clip.mp4?start={start}&end={end}");
+    let path = format!("/streams/cam-1/clip.mp4?source=kvs&start={start}&end={end}");
     let whole = edge.get(&path, edge.alice()).await;
     assert!(whole.status == 200 && !whole.broken && whole.body.len() > 50_000, "{}", whole.body.len());
     let refused = edge.get(&path, edge.alice()).await;

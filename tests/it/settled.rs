@@ -96,7 +96,7 @@ async fn a_picture_is_not_refreshed_before_it_comes_near_the_age_that_is_put_up_
 #[tokio::test]
 async fn where_a_held_clip_is_cut_is_looked_at_once() {
     let edge = Edge::start().await;
-    let path = format!("/streams/cam-1/clip.mp4?start={}&end={}", end(4000), end(3400));
+    let path = format!("/streams/cam-1/clip.mp4?source=kvs&start={}&end={}", end(4000), end(3400));
     let first = edge.get(&path, edge.alice()).await;
     let cut = first.header("kvs-edge-truncated").unwrap().to_owned();
     let hits =

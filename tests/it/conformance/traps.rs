@@ -110,7 +110,7 @@ async fn a_clip_that_kvs_cuts_says_where_it_ends() {
     // What is held says it too, and so does the page.
     let again = edge.call("/getClip", edge.alice(), &ask(900)).await;
     assert_eq!(again.header("kvs-edge-truncated"), Some(told));
-    let page = format!("/streams/cam-1/clip.mp4?start={start}&end={}", start + 900);
+    let page = format!("/streams/cam-1/clip.mp4?source=kvs&start={start}&end={}", start + 900);
     assert_eq!(edge.get(&page, edge.alice()).await.header("kvs-edge-truncated"), Some(told));
 }
 

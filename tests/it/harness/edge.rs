@@ -219,6 +219,13 @@ impl Edge {
         assert!(answer.status < 300, "{}", answer.text());
     }
 
+    /// Removes all faults.
+    pub async fn clear_faults(&self) {
+        let url = format!("{}/_emulator/faults", self.emulator.url());
+        let answer = self.http.send("DELETE", &url, &[], String::new()).await;
+        assert!(answer.status < 300, "{}", answer.text());
+    }
+
     /// All metrics, by series.
     pub async fn metrics(&self) -> BTreeMap<String, f64> {
         let text = self.http.get(&format!("{}/metrics", self.admin), &[]).await.text();

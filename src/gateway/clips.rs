@@ -1,0 +1,258 @@
+//! Clips of any length, packaged from stored fragments: `clip.mp4` and `clip.mkv`.
+//!
+//! Length, entity tag and index are known before the media is fetched, and every replica makes the same
+//! bytes, so any range, resume and conditional request of RFC 9110 holds across restarts and replicas.
+
+use super::body::BodySource;
+use super::clip_options::{ClipMaker, ClipOptions};
+use super::error::Error;
+use super::permitted::Permitted;
+use super::playback_url::PlaybackUrls;
+use super::query::Query;
+use super::record::Record;
+use super::reply::{self, CACHE_STATUS, Private, Reply, cache_status_of_parts};
+use super::route::ClipFile;
+use crate::archive::{Archive, Clip, Nearest, PackagedClip, Stream};
+use crate::kvs::operations::{FragmentSelector, GetClip};
+use crate::kvs::{Call, ListedFragment, Request, SelectorType, StreamName, TimeRange, Timestamp};
+use crate::net::range::{self, Selection};
+use crate::package::clip::Format;
+use crate::policy::Policy;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The true range of a clip, `start/end` in RFC 3339: that of whole fragments, since frames between key
+/// frames cannot be decoded alone.
+const TRUE_RANGE: HeaderName = HeaderName::from_static("kvs-edge-range");
+
+/// Answers clips.
+pub(super) struct Clips {
+    pub(super) archive: Archive,
+    pub(super) policy: Arc<Policy>,
+    /// Knows where our own paths begin.
+    pub(super) playback_urls: Arc<PlaybackUrls>,
+}
+
+impl Clips {
+    /// A clip, or a part of it.
+    ///
+    /// # Errors
+    /// KVS's, or ours.
+    pub(super) async fn answer(
+        &self,
+        permitted: &Permitted,
+        (name, file): (&StreamName, ClipFile),
+        call: &GetClip,
+        record: &mut Record,
+    ) -> Result<Reply, Error> {
+        let options = ClipOptions::read(&Query::of(&permitted.parts), file)?;
+        match options.maker {
+            ClipMaker::Kvs => self.kvs_clip(permitted, name, call, record).await,
+            ClipMaker::Packaged(_) if !options.has_end => self.with_end(permitted),
+            ClipMaker::Packaged(format) => {
+                let stream = permitted.stream(&self.archive).await?;
+                let packaging = self.package(permitted, stream, call, (format, options.exact), record);
+                let (clip, range) = permitted.steps.time("cache", packaging).await?;
+                record.range = Some(range);
+                let mut reply = self.select(permitted, &clip, format, record)?;
+                let headers = &mut reply.headers;
+                headers.insert(header::CONTENT_DISPOSITION, file_name(name, range, format));
+                headers.insert(TRUE_RANGE, true_range(range));
+                Ok(reply)
+            }
+        }
+    }
+
+    /// KVS's GetClip, with its bounds.
+    async fn kvs_clip(
+        &self,
+        permitted: &Permitted,
+        name: &StreamName,
+        call: &GetClip,
+        record: &mut Record,
+    ) -> Result<Reply, Error> {
+        let clip = Clip { stream: permitted.stream(&self.archive).await?.clone(), call: call.clone() };
+        let getting = self.archive.get(&clip, || permitted.on_behalf_of(record));
+        let found = permitted.steps.time("cache", getting).await?;
+        let cutting = self.archive.truncation(&clip, permitted.now, || permitted.on_behalf_of(record));
+        let truncation = cutting.await;
+        record.cache = found.outcome.as_str();
+        let (method, headers) = (&permitted.parts.method, &permitted.parts.headers);
+        let reply = reply::media(found, method, headers, Private::Immutable, permitted.now).await?;
+        let name = file_name(name, call.selector.range, Format::Plain);
+        Ok(reply.with(header::CONTENT_DISPOSITION, name).truncated(truncation.as_ref(), record))
+    }
+
+    /// The same address with `end` filled in, so that ranges and resumes stay on one rendering.
+    fn with_end(&self, permitted: &Permitted) -> Result<Reply, Error> {
+        let uri = &permitted.parts.uri;
+        let (base, path, query) =
+            (self.playback_urls.base_path(), uri.path(), uri.query().unwrap_or_default());
+        let location = format!("{base}{path}?{query}&end={}", permitted.now);
+        let location = HeaderValue::from_str(&location);
+        let location = location.map_err(|_| Error::Bug("a query that came in a header and fits in none"))?;
+        let mut reply = Reply::empty(StatusCode::FOUND);
+        reply.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        reply.headers.insert(header::LOCATION, location);
+        Ok(reply)
+    }
+
+    /// The clip of what is recorded and permitted, and its true range on the clock of the request.
+    async fn package(
+        &self,
+        permitted: &Permitted,
+        stream: &Stream,
+        call: &GetClip,
+        (format, exact): (Format, bool),
+        record: &Record,
+    ) -> Result<(PackagedClip, TimeRange), Error> {
+        let FragmentSelector { kind: clock, range } = call.selector;
+        let end = range.end.unwrap_or(permitted.now);
+        let on_behalf_of = || permitted.on_behalf_of(record);
+        let listing = self.archive.footage(stream, clock, range.start..end, permitted.now, on_behalf_of);
+        let footage = listing.await?;
+        if footage.rows.is_empty() {
+            let finding = self
+                .archive
+                .nearest(stream, clock, range.start, permitted.now, || permitted.on_behalf_of(record));
+            return Err(Error::NoFootage(nothing(stream, clock, range.start..end, &finding.await)));
+        }
+        let (rows, delivered) = self.permitted_part(permitted, call, footage.rows)?;
+        let hidden = match rows.first() {
+            Some(first) if exact => first.start(clock).age(range.start),
+            _ => Duration::ZERO,
+        };
+        let packaging =
+            self.archive.package_clip(stream, rows, (format, hidden), || permitted.on_behalf_of(record));
+        Ok((packaging.await?, delivered))
+    }
+
+    /// What may be delivered of these fragments. The first may begin ahead of the range that was judged, and
+    /// the last may end behind it: policy judges what is delivered, and a fragment that it does not permit is
+    /// left out.
+    fn permitted_part(
+        &self,
+        permitted: &Permitted,
+        call: &GetClip,
+        rows: Arc<[ListedFragment]>,
+    ) -> Result<(Arc<[ListedFragment]>, TimeRange), Error> {
+        let clock = call.selector.kind;
+        let mut denied = None;
+        for (from, to) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
+            let Some(part) = rows.get(from..rows.len().saturating_sub(to)) else { continue };
+            let (Some(first), Some(last)) = (part.first(), part.last()) else { continue };
+            let start = first.start(clock);
+            let end = last.start(clock).plus(last.length.max(Duration::from_millis(1)));
+            let range = TimeRange { start, end: Some(end) };
+            let selector = FragmentSelector { kind: clock, range };
+            let request = Request::Call(Call::GetClip(GetClip { stream: call.stream.clone(), selector }));
+            match self.policy.permit(permitted.caller().clone(), request, &permitted.context) {
+                Ok(_) if part.len() == rows.len() => return Ok((rows, range)),
+                Ok(_) => return Ok((part.into(), range)),
+                Err(refused) => denied = Some(refused),
+            }
+        }
+        Err(denied.map_or(Error::Bug("a clip without fragments"), Error::from))
+    }
+
+    /// The part of the clip that the request selects.
+    fn select(
+        &self,
+        permitted: &Permitted,
+        clip: &PackagedClip,
+        format: Format,
+        record: &mut Record,
+    ) -> Result<Reply, Error> {
+        let (method, asked) = (&permitted.parts.method, &permitted.parts.headers);
+        let selection = range::select(method, asked, Some(clip.etag()), Some(clip.length()));
+        let mut reply = Reply::empty(StatusCode::OK);
+        describe(&mut reply.headers, clip, format);
+        let part = match selection {
+            Selection::Part(part) => {
+                reply.status = StatusCode::PARTIAL_CONTENT;
+                let last = part.end.saturating_sub(1);
+                reply::content_range(
+                    &mut reply.headers,
+                    &format!("{}-{last}", part.start),
+                    Some(clip.length()),
+                );
+                part
+            }
+            Selection::NotModified => return Ok(without_media(reply, StatusCode::NOT_MODIFIED)),
+            Selection::Failed => return Ok(without_media(reply, StatusCode::PRECONDITION_FAILED)),
+            Selection::Unsatisfiable => {
+                reply::content_range(&mut reply.headers, "*", Some(clip.length()));
+                return Ok(without_media(reply, StatusCode::RANGE_NOT_SATISFIABLE));
+            }
+            Selection::Whole | Selection::NeedsLength | Selection::NeedsBytes(_) => 0..clip.length(),
+        };
+        let outcome = self.archive.clip_outcome(clip, part.clone());
+        record.cache = outcome.as_str();
+        reply.headers.insert(CACHE_STATUS, cache_status_of_parts(outcome));
+        reply.headers.insert(header::CONTENT_LENGTH, (part.end - part.start).into());
+        if method != Method::HEAD {
+            let on_behalf_of = permitted.on_behalf_of(record)?;
+            reply.source = BodySource::Passing(self.archive.clip_body(clip, part, on_behalf_of));
+        }
+        Ok(reply)
+    }
+}
+
+fn describe(headers: &mut HeaderMap, clip: &PackagedClip, format: Format) {
+    headers.insert(header::CONTENT_TYPE, content_type(format));
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    // The address is no credential: each use is judged anew.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    if let Ok(etag) = HeaderValue::from_str(clip.etag()) {
+        headers.insert(header::ETAG, etag);
+    }
+}
+
+fn without_media(mut reply: Reply, status: StatusCode) -> Reply {
+    reply.status = status;
+    reply.headers.remove(header::CONTENT_TYPE);
+    reply
+}
+
+fn content_type(format: Format) -> HeaderValue {
+    HeaderValue::from_static(match format {
+        Format::Fragmented | Format::Plain => "video/mp4",
+        Format::Matroska => "video/x-matroska",
+    })
+}
+
+/// `attachment; filename="cam-1_2026-01-01T00-00-00.000Z_2026-01-01T01-00-00.000Z.mp4"`: a name's characters
+/// need no quoting.
+fn file_name(stream: &StreamName, range: TimeRange, format: Format) -> HeaderValue {
+    let extension = if format == Format::Matroska { "mkv" } else { "mp4" };
+    let end = range.end.map_or_else(String::new, |end| format!("_{end}"));
+    let text = format!("attachment; filename=\"{stream}_{}{end}.{extension}\"", range.start);
+    // A stream's name has no colon, so only the times' are replaced: some file systems take none.
+    HeaderValue::from_str(&text.replace(':', "-")).unwrap_or(HeaderValue::from_static("attachment"))
+}
+
+fn true_range(range: TimeRange) -> HeaderValue {
+    let text = format!("{}/{}", range.start, range.end.unwrap_or(range.start));
+    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// That nothing is recorded, and what is nearest.
+fn nothing(
+    stream: &Stream,
+    clock: SelectorType,
+    range: std::ops::Range<Timestamp>,
+    near: &Nearest,
+) -> String {
+    let name = stream.arn().name();
+    let mut text = format!("nothing is recorded of {name} from {} to {}", range.start, range.end);
+    let before = near.before.as_ref().map(|row| format!("ends at {}", row.start(clock).plus(row.length)));
+    let after = near.after.as_ref().map(|row| format!("begins at {}", row.start(clock)));
+    match (before, after) {
+        (Some(before), Some(after)) => text += &format!("; the nearest footage {before} and {after}"),
+        (Some(near), None) | (None, Some(near)) => text += &format!("; the nearest footage {near}"),
+        (None, None) => text += &format!("; /streams/{name}/fragments lists what there is"),
+    }
+    text
+}

@@ -1,0 +1,121 @@
+//! The query of a plain GET.
+
+use super::error::Error;
+use crate::kvs::{SelectorType, TimeRange, Timestamp};
+use http::request::Parts;
+use std::borrow::Cow;
+use std::time::Duration;
+
+/// The query of a plain GET, as names and values that are still encoded.
+pub struct Query<'a>(Vec<(&'a str, &'a str)>);
+
+impl<'a> From<&'a str> for Query<'a> {
+    fn from(text: &'a str) -> Self {
+        Self(text.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, ""))).collect())
+    }
+}
+
+impl<'a> Query<'a> {
+    /// Of this request.
+    pub fn of(parts: &'a Parts) -> Self {
+        Self::from(parts.uri.query().unwrap_or_default())
+    }
+
+    /// A parameter, percent-decoded.
+    ///
+    /// # Errors
+    /// It is there twice, or its encoding is broken.
+    pub fn text(&self, name: &'static str) -> Result<Option<Cow<'a, str>>, Error> {
+        let mut values = self.0.iter().filter(|(key, _)| *key == name);
+        let Some((_, value)) = values.next() else { return Ok(None) };
+        if values.next().is_some() {
+            return Err(Error::Query { name, problem: "is given twice".into() });
+        }
+        let wrong = || Error::Query { name, problem: "is not percent-encoded text".into() };
+        decode(value).map(Some).ok_or_else(wrong)
+    }
+
+    /// Whether a parameter is there whose only value is `value`.
+    ///
+    /// # Errors
+    /// It has another value.
+    pub fn only(&self, name: &'static str, value: &'static str) -> Result<bool, Error> {
+        match self.text(name)?.as_deref() {
+            None => Ok(false),
+            Some(given) if given == value => Ok(true),
+            Some(_) => Err(Error::Query { name, problem: format!("must be {value}, or left out") }),
+        }
+    }
+
+    /// A time: RFC 3339 or epoch seconds.
+    ///
+    /// # Errors
+    /// Neither of the two.
+    pub fn time(&self, name: &'static str) -> Result<Option<Timestamp>, Error> {
+        let Some(text) = self.text(name)? else { return Ok(None) };
+        Timestamp::parse(&text).map(Some).map_err(|problem| Error::Query { name, problem: problem.into() })
+    }
+
+    /// A whole number within bounds.
+    ///
+    /// # Errors
+    /// Something else.
+    pub fn number(&self, name: &'static str, min: u16, max: u16) -> Result<Option<u16>, Error> {
+        let Some(text) = self.text(name)? else { return Ok(None) };
+        let number = text.parse().ok().filter(|number| (min..=max).contains(number));
+        number.map(Some).ok_or_else(|| Error::Query { name, problem: format!("must be from {min} to {max}") })
+    }
+
+    /// How old a picture may be that is asked for without an instant.
+    ///
+    /// # Errors
+    /// Not a number of seconds up to an hour.
+    pub fn max_age(&self) -> Result<Option<Duration>, Error> {
+        Ok(self.number("max_age", 0, 3600)?.map(|seconds| Duration::from_secs(seconds.into())))
+    }
+
+    /// The range: `start`, and `end` or now.
+    ///
+    /// # Errors
+    /// It is missing, cannot be read, or ends before it begins.
+    pub fn range(&self, now: Timestamp) -> Result<TimeRange, Error> {
+        let missing =
+            |name| Error::Query { name, problem: "is required: RFC 3339 or seconds since 1970".into() };
+        let start = self.time("start")?.ok_or_else(|| missing("start"))?;
+        let end = self.time("end")?.unwrap_or(now);
+        if end <= start {
+            return Err(Error::Query { name: "end", problem: "must be after start".into() });
+        }
+        Ok(TimeRange { start, end: Some(end) })
+    }
+
+    /// `clock`: the server's if it is not given.
+    ///
+    /// # Errors
+    /// Another word.
+    pub fn selector(&self) -> Result<SelectorType, Error> {
+        match self.text("clock")?.as_deref() {
+            None | Some("server") => Ok(SelectorType::Server),
+            Some("producer") => Ok(SelectorType::Producer),
+            Some(_) => Err(Error::Query { name: "clock", problem: "must be server or producer".into() }),
+        }
+    }
+}
+
+/// Percent-decoding; `+` stays, since RFC 3339 offsets have it.
+fn decode(text: &str) -> Option<Cow<'_, str>> {
+    if !text.contains('%') {
+        return Some(text.into());
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let mut digit = || char::from(rest.next()?).to_digit(16);
+            bytes.push(u8::try_from(digit()? * 16 + digit()?).ok()?);
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).ok().map(Cow::Owned)
+}
