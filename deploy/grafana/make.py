@@ -31,10 +31,8 @@ def usd(metric, hls_price="$hls_price", price="$price"):
 
 
 def saved():
-    return (f"(clamp_min({rate('kvs_edge_outgoing_bytes_total', labels=HLS)}"
-            f" - {rate('kvs_edge_upstream_bytes_total', labels=HLS)}, 0) * $hls_price"
-            f" + clamp_min({rate('kvs_edge_outgoing_bytes_total', labels=OTHER)}"
-            f" - {rate('kvs_edge_upstream_bytes_total', labels=OTHER)}, 0) * $price) * 3600 / 2^30")
+    # Of both kinds together: viewers' HLS is packaged from fragments, which KVS bills at the other price.
+    return f"({usd('kvs_edge_outgoing_bytes_total')}) - ({usd('kvs_edge_upstream_bytes_total')})"
 
 
 # title, unit, [(query, legend)], what it tells; a fifth element "stat" makes it one number
@@ -113,7 +111,7 @@ ROWS = [
          "What KVS bills for the bytes it sends to us.", "stat"),
         ("USD per hour without a cache", "currencyUSD", [(usd("kvs_edge_outgoing_bytes_total"), "without")],
          "What the same viewers would cost directly.", "stat"),
-        ("Saved per 30 days", "currencyUSD", [(saved() + " * 720", "saved")], "At the present rate.", "stat"),
+        ("Saved per 30 days", "currencyUSD", [(f"({saved()}) * 720", "saved")], "At the present rate.", "stat"),
         ("Billed and delivered bytes", "Bps",
          [(rate("kvs_edge_upstream_bytes_total"), "billed by KVS"), (rate("kvs_edge_outgoing_bytes_total"), "to clients")],
          "Bytes to clients are not free either, where they leave AWS."),
