@@ -39,6 +39,15 @@ impl Document {
 
     /// Copies the bytes from `at` on, as many as `into` has room for. Returns how many there were.
     pub fn read(&self, at: usize, into: &mut [u8]) -> usize {
+        // Nearly always in one piece: this is called for each frame.
+        let index = self.ends.partition_point(|end| *end <= at);
+        if let Some(piece) = self.pieces.get(index) {
+            let start = at + piece.len() - self.ends[index];
+            if let Some(bytes) = piece.get(start..start.saturating_add(into.len())) {
+                into.copy_from_slice(bytes);
+                return into.len();
+            }
+        }
         let mut filled = 0;
         for part in self.parts(at..at.saturating_add(into.len())) {
             into[filled..filled + part.len()].copy_from_slice(part);
@@ -50,7 +59,9 @@ impl Document {
     /// A copy of a range, as far as it lies inside the document.
     #[must_use]
     pub fn copy(&self, range: Range<usize>) -> Vec<u8> {
-        self.parts(range).flatten().copied().collect()
+        let mut copy = Vec::with_capacity(range.len().min(self.len()));
+        self.parts(range).for_each(|part| copy.extend_from_slice(part));
+        copy
     }
 
     /// The pieces of a range, as far as it lies inside the document; nothing is copied.

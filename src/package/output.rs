@@ -6,6 +6,8 @@ use std::ops::Range;
 
 /// Below this length a copy costs less than a shared slice and its own entry in a vectored write.
 const COPIED: usize = 1024;
+/// A slot of small frames is copied into one piece of this size at most.
+const RESERVED: usize = 32 << 10;
 /// What padding is made of.
 static ZEROS: [u8; 16 << 10] = [0; 16 << 10];
 
@@ -19,6 +21,12 @@ pub(super) struct Output {
 }
 
 impl Output {
+    /// With room for so many bytes, if they are few enough to be copied together.
+    pub(super) fn with_capacity(bytes: usize) -> Self {
+        let current = BytesMut::with_capacity(bytes.min(RESERVED));
+        Self { current, ..Self::default() }
+    }
+
     /// How many bytes it has so far.
     pub(super) fn len(&self) -> usize {
         self.length
@@ -32,9 +40,13 @@ impl Output {
 
     /// Appends a range of a document, shared unless it is small.
     pub(super) fn stored(&mut self, document: &Document, range: Range<usize>) {
-        for slice in document.slices(range) {
-            self.shared(slice);
+        if range.len() >= COPIED {
+            document.slices(range).for_each(|slice| self.shared(slice));
+            return;
         }
+        let start = self.current.len();
+        self.current.resize(start + range.len(), 0);
+        self.length += document.read(range.start, &mut self.current[start..]);
     }
 
     /// Appends bytes, shared unless they are few.

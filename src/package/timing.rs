@@ -157,18 +157,16 @@ fn parameter_sets(fragment: &Fragment, plan: TrackPlan<'_>) -> Result<Bytes, Ref
     if track.codec != Some(plan.settings.codec) {
         return Err(Refusal::Unsupported("the codec changes inside the range"));
     }
+    let same = track.private == plan.settings.private;
     match plan.settings.codec {
-        Codec::Aac if track.private != plan.settings.private => {
-            Err(Refusal::Unsupported("the settings of sound change inside the range"))
-        }
+        Codec::Aac | Codec::Alaw | Codec::Ulaw if same => Ok(Bytes::new()),
         Codec::Alaw | Codec::Ulaw if TrackSettings::of(track)?.same_sound(plan.settings) => Ok(Bytes::new()),
-        Codec::Alaw | Codec::Ulaw => {
+        Codec::Aac | Codec::Alaw | Codec::Ulaw => {
             Err(Refusal::Unsupported("the settings of sound change inside the range"))
         }
-        Codec::Aac => Ok(Bytes::new()),
         Codec::Avc | Codec::Hevc => {
-            let own = TrackSettings::of(track)?;
-            let (prefix, sets) = own.parameter_sets()?;
+            let other = if same { None } else { Some(TrackSettings::of(track)?) };
+            let (prefix, sets) = other.as_ref().unwrap_or(plan.settings).parameter_sets()?;
             if prefix != plan.settings.parameter_sets()?.0 {
                 return Err(Refusal::Unsupported("the length of NAL unit lengths changes inside the range"));
             }

@@ -174,8 +174,8 @@ impl FragmentReader {
             _ => false,
         };
         while is_due(&self.portions) && self.rest.peek().is_some() {
-            let wanted = self.portion();
-            let calls = self.request(&wanted);
+            let (wanted, missing) = self.portion();
+            let calls = if missing > 0 { self.request(&wanted) } else { Calls::default() };
             self.portions.push_back(Portion { planned: wanted.len(), wanted, calls });
         }
     }
@@ -190,17 +190,19 @@ impl FragmentReader {
         self.portions.front_mut()?.calls.own.take()
     }
 
-    /// As many fragments as one call may be made for.
-    fn portion(&mut self) -> VecDeque<Wanted> {
+    /// As many fragments as one call may be made for, and how many of them are not held.
+    fn portion(&mut self) -> (VecDeque<Wanted>, usize) {
         let (mut wanted, mut missing, mut bytes) = (VecDeque::new(), 0, 0_u64);
         let most = PORTION.max(self.limits.fragments);
         while wanted.len() < most && missing < self.limits.fragments {
             let cache = &self.fetcher.archive.0.cache;
+            let mut held = false;
             let fits = |next: &Wanted| {
-                cache.holds(&next.key) || missing == 0 || bytes + next.size <= self.limits.bytes
+                held = cache.holds(&next.key);
+                held || missing == 0 || bytes + next.size <= self.limits.bytes
             };
             let Some(next) = self.rest.next_if(fits) else { break };
-            if !cache.holds(&next.key) {
+            if !held {
                 missing += 1;
                 bytes = bytes.saturating_add(next.size);
             }
@@ -209,7 +211,7 @@ impl FragmentReader {
         if missing > 0 {
             self.limits = self.limits.doubled();
         }
-        wanted
+        (wanted, missing)
     }
 
     /// Calls KVS for what is neither held nor on its way.

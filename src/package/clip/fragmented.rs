@@ -78,7 +78,7 @@ pub(super) fn slot(
     if used != size && used + FREE_HEAD > size {
         return Err(Refusal::Overflow);
     }
-    let mut output = Output::default();
+    let mut output = Output::with_capacity(size);
     output.copy(&head);
     for run in runs.into_iter().rev() {
         run.write(document, &mut output);

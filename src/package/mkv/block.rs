@@ -8,6 +8,11 @@ use std::ops::Range;
 pub(super) const MOST_FRAMES: usize = 1 << 16;
 
 pub(super) const TIME: Refusal = Refusal::Malformed("a time is beyond all clocks");
+/// Time and flags.
+const FIXED_HEAD: usize = 3;
+const ENDS_IN_HEAD: Refusal = Refusal::Malformed("a block ends inside its head");
+const ALL_BITS_SET: Refusal = Refusal::Malformed("a number in a block has all bits set");
+const NO_BYTES: Refusal = Refusal::Unsupported("a frame has no bytes");
 const LACE: Refusal = Refusal::Malformed("the sizes of a lace do not fit its block");
 
 /// Where the content of a block lies.
@@ -49,10 +54,15 @@ impl Block {
     }
 
     pub(super) fn head(&self, document: &Document) -> Result<BlockHead, Refusal> {
-        let mut cursor = Cursor { document, rest: self.place.clone() };
-        let track = cursor.vint()?;
-        let relative = i16::from_be_bytes([cursor.byte()?, cursor.byte()?]);
-        let flags = cursor.byte()?;
+        // In one read: this is done for each frame.
+        let mut room = [0; Vint::LONGEST + FIXED_HEAD];
+        let most = room.len().min(self.place.len());
+        let filled = document.read(self.place.start, &mut room[..most]);
+        let track = Vint::read(&room[..filled])?.ok_or(ENDS_IN_HEAD)?;
+        let fixed = room[..filled].get(track.length..track.length + FIXED_HEAD).ok_or(ENDS_IN_HEAD)?;
+        let (relative, flags) = (i16::from_be_bytes([fixed[0], fixed[1]]), fixed[2]);
+        let payload = self.place.start + track.length + FIXED_HEAD..self.place.end;
+        let track = track.value.ok_or(ALL_BITS_SET)?;
         let lacing = match flags >> 1 & 3 {
             0 => Lacing::No,
             1 => Lacing::Xiph,
@@ -60,11 +70,20 @@ impl Block {
             _ => Lacing::Ebml,
         };
         let key = self.key.unwrap_or(flags & 0x80 != 0);
-        Ok(BlockHead { track, relative, key, lacing, payload: cursor.rest })
+        Ok(BlockHead { track, relative, key, lacing, payload })
     }
 }
 
 impl BlockHead {
+    /// Where its only frame lies, if it is not laced.
+    pub(super) fn single(&self) -> Result<Option<Range<usize>>, Refusal> {
+        match self.lacing {
+            Lacing::No if self.payload.is_empty() => Err(NO_BYTES),
+            Lacing::No => Ok(Some(self.payload.clone())),
+            Lacing::Xiph | Lacing::Fixed | Lacing::Ebml => Ok(None),
+        }
+    }
+
     /// Where its frames lie; none of them is empty.
     pub(super) fn frames(&self, document: &Document, most: usize) -> Result<Vec<Range<usize>>, Refusal> {
         let mut cursor = Cursor { document, rest: self.payload.clone() };
@@ -87,7 +106,7 @@ impl BlockHead {
         // The last frame takes what is left.
         frames.push(at..end);
         if frames.iter().any(Range::is_empty) {
-            return Err(Refusal::Unsupported("a frame has no bytes"));
+            return Err(NO_BYTES);
         }
         Ok(frames)
     }
@@ -103,14 +122,10 @@ impl Cursor<'_> {
     fn byte(&mut self) -> Result<u8, Refusal> {
         let mut byte = [0];
         if self.rest.is_empty() || self.document.read(self.rest.start, &mut byte) == 0 {
-            return Err(Refusal::Malformed("a block ends inside its head"));
+            return Err(ENDS_IN_HEAD);
         }
         self.rest.start += 1;
         Ok(byte[0])
-    }
-
-    fn vint(&mut self) -> Result<u64, Refusal> {
-        self.vint_of_length().map(|(value, _)| value)
     }
 
     fn vint_of_length(&mut self) -> Result<(u64, usize), Refusal> {
@@ -118,9 +133,9 @@ impl Cursor<'_> {
         let most = room.len().min(self.rest.len());
         let filled = self.document.read(self.rest.start, &mut room[..most]);
         let vint = Vint::read(&room[..filled])?;
-        let vint = vint.ok_or(Refusal::Malformed("a block ends inside its head"))?;
+        let vint = vint.ok_or(ENDS_IN_HEAD)?;
         self.rest.start += vint.length;
-        Ok((vint.value.ok_or(Refusal::Malformed("a number in a block has all bits set"))?, vint.length))
+        Ok((vint.value.ok_or(ALL_BITS_SET)?, vint.length))
     }
 
     /// How many frames a lace has besides its last one, whose size does not stand in it.

@@ -11,6 +11,7 @@ mod walk;
 use super::{Document, Fragment, Frame, Refusal, Track};
 use block::{FrameSpacing, MOST_FRAMES};
 use outline::Outline;
+use std::ops::Range;
 
 /// KVS takes fragments of 50 MB.
 const MOST_BYTES: usize = 64 << 20;
@@ -36,18 +37,26 @@ pub fn read(document: &Document) -> Result<Fragment, Refusal> {
         let Some(index) = outline.tracks.iter().position(number_of) else { continue };
         let track = &outline.tracks[index];
         let Some(codec) = track.codec else { continue };
-        let places = head.frames(document, MOST_FRAMES - frames.len())?;
         let first = outline.cluster_time.checked_add(i64::from(head.relative)).ok_or(block::TIME)?;
-        let times = spacings[index].times(first, &places)?;
         let key = !codec.is_video() || head.key;
-        frames.extend(places.iter().zip(times).map(|(place, time)| Frame {
+        let frame = |place: &Range<usize>, time| Frame {
             // At most 8 tracks, and 64 MiB: see `MOST_BYTES` and `track::MOST_TRACKS`.
             track: index as u8,
             key,
             time,
             at: place.start as u32,
             length: place.len() as u32,
-        }));
+        };
+        if let Some(place) = head.single()? {
+            if frames.len() == MOST_FRAMES {
+                return Err(Refusal::TooLarge("frames"));
+            }
+            frames.push(frame(&place, first));
+            continue;
+        }
+        let places = head.frames(document, MOST_FRAMES - frames.len())?;
+        let times = spacings[index].times(first, &places)?;
+        frames.extend(places.iter().zip(times).map(|(place, time)| frame(place, time)));
     }
     begin_with_key_frames(&outline.tracks, &mut frames)?;
     if frames.is_empty() {
