@@ -38,6 +38,7 @@ impl Admin for App {
         self.persistent.warming.cancel(arn.name());
         // First what is being fetched, so that it is not stored after the purge.
         self.persistent.batches.purge(stream);
+        self.persistent.packaging.purge(stream);
         Ok(self.persistent.cache.purge(stream).await)
     }
 

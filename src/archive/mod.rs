@@ -27,7 +27,10 @@ pub use fragment_list::FragmentList;
 pub use fragments::{Batches, Failure, FoundFragment, FragmentReader, FragmentsAnswer, MATROSKA};
 pub use image::{Image, PICTURE_SPAN, STALEST_PICTURE, instant_shown};
 pub use object::{Object, Source};
-pub use packaging::{Metrics, PackagedClip, Packaging};
+pub use packaging::{
+    FoundPresentation, FoundSegment, Metrics, PackagedClip, Packaging, PresentationText, Presented,
+    PresentedRange, TextKind,
+};
 pub use remembered::{ListedStream, Truncation};
 pub use streams::StreamList;
 
@@ -141,6 +144,12 @@ impl Archive {
         let object = object.clone();
         let fetch = move || object.clone().fetch(source.clone());
         self.0.cache.get_or_fill(key, fetch).await.map_err(|error| Error::from(error).into())
+    }
+
+    /// `cache.settle`: what reached KVS longer ago does not change any more.
+    #[must_use]
+    pub fn settle(&self) -> Duration {
+        self.0.settings.settle.0
     }
 
     fn source(&self, object: &impl Object, on_behalf_of: OnBehalfOf) -> Source {

@@ -7,7 +7,7 @@ use super::authenticated::Authenticated;
 use super::error::Error;
 use super::record::Record;
 use super::viewing::Viewing;
-use crate::kvs::{Operation, PlaybackMode, Request, Resource};
+use crate::kvs::{Operation, PackagedPart, PackagedResource, PlaybackMode, Request, Resource};
 use crate::playback::OpenedCapability;
 use crate::policy::{Denied, Permit, named_by_number};
 use crate::sessions::{SessionKey, Sessions, ViewerId};
@@ -175,8 +175,13 @@ impl Audit {
         resource: &Resource,
         record: &Record,
     ) -> Viewing {
-        let number = match resource {
-            Resource::Mp4Fragment { number, .. } | Resource::TsFragment { number } => Some(number),
+        let footage = match resource {
+            Resource::Mp4Fragment { number, .. } | Resource::TsFragment { number } => {
+                number.server_time(record.at)
+            }
+            Resource::Packaged(PackagedResource { part: PackagedPart::Media, address, .. }) => {
+                Some(address.time)
+            }
             _ => None,
         };
         Viewing {
@@ -187,7 +192,7 @@ impl Audit {
             viewer: ViewerId::from(capability.viewer),
             viewing: capability.viewing.clone(),
             source_ip: record.client,
-            footage: number.and_then(|number| number.server_time(record.at)),
+            footage,
         }
     }
 }

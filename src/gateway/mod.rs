@@ -20,6 +20,7 @@ pub mod labels;
 pub mod limits;
 pub mod metrics;
 mod next_token;
+mod packaged_playback;
 mod pages;
 mod permitted;
 mod playback_url;
@@ -60,6 +61,7 @@ use authorize::Authorizer;
 use clips::Clips;
 use error::Error;
 use http::{Method, StatusCode};
+use packaged_playback::PackagedPlayback;
 use pages::Pages;
 use playback_url::PlaybackUrls;
 use player::Player;
@@ -126,9 +128,17 @@ impl Gateway {
         let streams =
             Streams { archive: archive.clone(), policy: policy.clone(), upstream: upstream.clone() };
         let live_window = parts.playback.live_window;
+        let packaged = Arc::new(PackagedPlayback {
+            archive: archive.clone(),
+            policy: policy.clone(),
+            audit: audit.clone(),
+            packager: parts.playback.archive,
+            settle: archive.settle(),
+        });
         let playback_urls = Arc::new(PlaybackUrls {
             archive: archive.clone(),
             sessions: sessions.clone(),
+            packaged: packaged.clone(),
             policy: policy.clone(),
             keys: keys.clone(),
             config: parts.playback,
@@ -164,7 +174,7 @@ impl Gateway {
                 public_url,
             },
             pages: Pages { archive, streams, playback_urls, clips },
-            player: Player { sessions, policy, audit, live_window },
+            player: Player { sessions, policy, audit, packaged, live_window },
             console: parts.console,
         }
     }
@@ -215,6 +225,7 @@ impl Gateway {
             upstream: self.api.upstream.clone(),
             archive: self.pages.archive.clone(),
             sessions: self.player.sessions.clone(),
+            packaged: self.player.packaged.clone(),
             live_window: self.player.live_window,
         }
     }

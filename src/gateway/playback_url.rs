@@ -2,6 +2,7 @@
 
 use super::authenticate::{BINDING_COOKIE, cookie};
 use super::error::Error;
+use super::packaged_playback::PackagedPlayback;
 use super::permitted::Permitted;
 use super::record::Record;
 use super::reply::Reply;
@@ -24,6 +25,8 @@ const COOKIE_PATHS: [&str; 5] =
 pub(super) struct PlaybackUrls {
     pub(super) archive: Archive,
     pub(super) sessions: Sessions,
+    /// Archived footage that needs no session.
+    pub(super) packaged: Arc<PackagedPlayback>,
     pub(super) policy: Arc<Policy>,
     pub(super) keys: Arc<Keys>,
     pub(super) config: playback::Config,
@@ -40,8 +43,8 @@ pub(super) struct PlaybackUrl {
 }
 
 impl PlaybackUrls {
-    /// Opens the shared session, so that the caller learns here whether there is anything to play, and seals
-    /// the way to it for `expires` seconds at most.
+    /// Opens the shared session, or finds the footage that is packaged here, so that the caller learns here
+    /// whether there is anything to play. Seals the way to it for `expires` seconds at most.
     ///
     /// # Errors
     /// There is nothing to play, or the caller's claims do not fit into a URL.
@@ -60,7 +63,9 @@ impl PlaybackUrls {
             permitted.now,
             self.config.live_window,
         );
-        permitted.steps.time("session", self.sessions.open(&key, permitted.now)).await?;
+        if self.packaged.present(permitted, session, record).await?.is_none() {
+            permitted.steps.time("session", self.sessions.open(&key, permitted.now)).await?;
+        }
         let caller = permitted.caller();
         let (bind, cookie) = self.binding(permitted, record);
         let asked = Duration::from_secs(u64::from(expires));

@@ -8,13 +8,14 @@ use super::audit::Audit;
 use super::body::BodySource;
 use super::error::Error;
 use super::gzip;
+use super::packaged_playback::PackagedPlayback;
 use super::permitted::Permitted;
 use super::record::Record;
 use super::reply::{self, CACHE_STATUS, Private, Reply, cache_status_of_playlist};
 use crate::kvs::{Request, Resource, SessionParameters};
 use crate::net::range;
 use crate::policy::Policy;
-use crate::sessions::{Playlist, SessionKey, Sessions, ViewerId};
+use crate::sessions::{self, Playlist, SessionKey, Sessions, ViewerId};
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderValue};
 use std::sync::Arc;
@@ -25,6 +26,8 @@ pub(super) struct Player {
     pub(super) sessions: Sessions,
     pub(super) policy: Arc<Policy>,
     pub(super) audit: Audit,
+    /// Archived footage that needs no session.
+    pub(super) packaged: Arc<PackagedPlayback>,
     /// `playback.live_window`.
     pub(super) live_window: u16,
 }
@@ -50,8 +53,29 @@ impl Player {
             capability.issued,
             self.live_window,
         );
+        let viewer = ViewerId::from(capability.viewer);
+        let is_packaged = matches!(resource, Resource::Packaged(_));
+        if is_packaged || resource.is_playlist() {
+            match (self.packaged.present(permitted, session, record).await?, resource) {
+                (Some((found, _)), Resource::Packaged(packaged)) => {
+                    self.sessions.note_packaged(&key, viewer);
+                    let of = (&*found, &**session);
+                    let reply = self.packaged.segment(permitted, of, *packaged, record).await?;
+                    let viewing = self.audit.viewing(capability, &self.sessions, key, resource, record);
+                    record.viewing = Some(viewing);
+                    return Ok(reply);
+                }
+                (Some(found), _) => {
+                    self.sessions.note_packaged(&key, viewer);
+                    let playlist = self.packaged.playlist(found, session, resource).await?;
+                    record.cache = playlist.outcome.as_str();
+                    return Ok(playlist_reply(playlist, resource, &permitted.parts.headers).await);
+                }
+                (None, Resource::Packaged(_)) => return Err(sessions::Error::Gone.into()),
+                (None, _) => {}
+            }
+        }
         if resource.is_playlist() {
-            let viewer = ViewerId::from(capability.viewer);
             let loading = self.sessions.playlist(&key, resource, viewer, permitted.now);
             let playlist = permitted.steps.time("playlist", loading).await?;
             record.cache = playlist.outcome.as_str();

@@ -5,14 +5,15 @@
 //! of the stream cancels its jobs. Operators begin them on their own listener; there is no caller, so nothing
 //! is given out.
 
+use super::packaged_playback::PackagedPlayback;
 use super::query::Query;
 use super::read::read_page;
 use super::route::{ClipFile, Page};
-use crate::archive::{self, Archive, Failure};
+use crate::archive::{self, Archive, Failure, PresentedRange};
 use crate::base::clock;
 use crate::base::task::spawn_self_ending;
 use crate::kvs::operations::GetClip;
-use crate::kvs::{Call, Protocol, StreamArn, StreamName, StreamRef, TimeRange, Timestamp};
+use crate::kvs::{Call, Protocol, SelectorType, StreamArn, StreamName, StreamRef, TimeRange, Timestamp};
 use crate::sessions::{SessionKey, Sessions};
 use crate::upstream::{Located, OnBehalfOf, Upstream};
 use serde_json::{Value, json};
@@ -85,6 +86,7 @@ pub struct Prewarm {
     pub(super) upstream: Upstream,
     pub(super) archive: Archive,
     pub(super) sessions: Sessions,
+    pub(super) packaged: Arc<PackagedPlayback>,
     pub(super) live_window: u16,
 }
 
@@ -124,7 +126,9 @@ impl Warming {
             let Ok(_place) = jobs.places.acquire().await else { return };
             running.enter(JobState::Running);
             let ended = match call {
-                Call::GetClip(clip) => with.footage(&located, &clip, &running, now).await,
+                Call::GetClip(GetClip { selector, .. }) => {
+                    with.footage(&located, (selector.kind, selector.range), &running, now).await
+                }
                 call => with.session(&located, &call, &running, now).await,
             };
             running.enter(match ended {
@@ -246,17 +250,16 @@ impl Prewarm {
     async fn footage(
         &self,
         located: &Located,
-        clip: &GetClip,
+        (clock, range): (SelectorType, TimeRange),
         job: &Job,
         now: Timestamp,
     ) -> Result<(), String> {
         let problem = |error: archive::Error| error.to_string();
         let everybody = OnBehalfOf::everybody(PRINCIPAL);
         let stream = self.archive.describe(located).await.map_err(problem)?;
-        let TimeRange { start, end } = clip.selector.range;
-        let range = start..end.unwrap_or(now);
+        let range = range.start..range.end.unwrap_or(now);
         let granted = || Ok(everybody.clone());
-        let listed = self.archive.footage(&stream, clip.selector.kind, range, now, granted).await;
+        let listed = self.archive.footage(&stream, clock, range, now, granted).await;
         let rows = listed.map_err(problem)?.rows;
         job.objects.store(rows.len() as u64, Ordering::Relaxed);
         let (held, missing): (Vec<_>, Vec<_>) =
@@ -275,7 +278,7 @@ impl Prewarm {
         Ok(())
     }
 
-    /// Fetches everything that a player of the session would, a few objects at a time.
+    /// Fetches what a player of the session is sent, or what that is packaged from, a few objects at a time.
     async fn session(
         &self,
         located: &Located,
@@ -284,6 +287,9 @@ impl Prewarm {
         now: Timestamp,
     ) -> Result<(), String> {
         let session = call.session().ok_or("it is no session")?.clone();
+        if let Some(PresentedRange { clock, range, .. }) = self.packaged.packages(&session) {
+            return self.footage(located, (clock, range), job, now).await;
+        }
         let stream = self.archive.describe(located).await.map_err(|error| error.to_string())?;
         let stream = StreamRef::Arn(stream.arn().clone());
         let key = SessionKey::new(located.entry.clone(), stream, session, now, self.live_window);

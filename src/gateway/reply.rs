@@ -125,7 +125,8 @@ pub enum Private {
 }
 
 impl Private {
-    fn header(self, left: Option<u64>) -> HeaderValue {
+    /// `Cache-Control` of a body that we keep for so many seconds more, or do not keep.
+    pub(super) fn header(self, left: Option<u64>) -> HeaderValue {
         let (seconds, end) = match (self, left) {
             (Self::Immutable, Some(left)) => (left, ", immutable"),
             // It may still change, or is not kept: the same could not be requested again.

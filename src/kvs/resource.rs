@@ -5,6 +5,7 @@
 //! key.
 
 use super::fragment::FragmentNumber;
+use super::packaged::{PackagedPart, PackagedResource};
 use super::session::Protocol;
 use std::fmt;
 
@@ -43,6 +44,8 @@ pub enum Resource {
         /// The fragment.
         number: FragmentNumber,
     },
+    /// A segment that KVS does not know: it is packaged here of stored fragments.
+    Packaged(PackagedResource),
 }
 
 impl Resource {
@@ -74,7 +77,7 @@ impl Resource {
                 Self::Mp4Fragment { protocol, number: number()?, track: track()? }
             }
             (Protocol::Hls, "getTSFragment.ts") => Self::TsFragment { number: number()? },
-            _ => return None,
+            _ => Self::Packaged(PackagedResource::parse(protocol, file)?),
         })
     }
 
@@ -85,6 +88,7 @@ impl Resource {
             Self::MasterPlaylist | Self::MediaPlaylist { .. } | Self::TsFragment { .. } => Protocol::Hls,
             Self::Manifest => Protocol::Dash,
             Self::InitSegment { protocol, .. } | Self::Mp4Fragment { protocol, .. } => *protocol,
+            Self::Packaged(packaged) => packaged.protocol,
         }
     }
 
@@ -98,6 +102,10 @@ impl Resource {
             Self::InitSegment { .. } => "GetMP4InitFragment",
             Self::Mp4Fragment { .. } => "GetMP4MediaFragment",
             Self::TsFragment { .. } => "GetTSFragment",
+            Self::Packaged(packaged) => match packaged.part {
+                PackagedPart::Init => "GetMP4InitFragment",
+                PackagedPart::Media => "GetMP4MediaFragment",
+            },
         }
     }
 
@@ -126,23 +134,24 @@ impl Resource {
         }
     }
 
-    /// The file name, without a folder.
-    #[must_use]
-    pub fn file(&self) -> &'static str {
-        match self {
+    /// The file name at KVS, without a folder; `None` for what KVS does not know.
+    fn file(&self) -> Option<&'static str> {
+        Some(match self {
             Self::MasterPlaylist => "getHLSMasterPlaylist.m3u8",
             Self::MediaPlaylist { .. } => "getHLSMediaPlaylist.m3u8",
             Self::Manifest => "getDASHManifest.mpd",
             Self::InitSegment { .. } => "getMP4InitFragment.mp4",
             Self::Mp4Fragment { .. } => "getMP4MediaFragment.mp4",
             Self::TsFragment { .. } => "getTSFragment.ts",
-        }
+            Self::Packaged(_) => return None,
+        })
     }
 
-    /// The query of a request for it, with the session's token, in KVS's own order.
+    /// Path and query of a request to KVS for it, with the session's token, in KVS's own order; `None` for
+    /// what KVS does not know. HLS and DASH have folders of their own (docs/KVS.md 5).
     #[must_use]
-    pub fn upstream_query(&self, token: &str) -> String {
-        match self {
+    pub fn upstream_path(&self, token: &str) -> Option<String> {
+        let query = match self {
             Self::MasterPlaylist | Self::Manifest => format!("SessionToken={token}"),
             Self::MediaPlaylist { track } => format!("SessionToken={token}&TrackNumber={track}"),
             Self::InitSegment { track, sequence: None, .. } => {
@@ -155,14 +164,16 @@ impl Resource {
                 format!("FragmentNumber={number}&SessionToken={token}&TrackNumber={track}")
             }
             Self::TsFragment { number } => format!("FragmentNumber={number}&SessionToken={token}"),
-        }
+            Self::Packaged(_) => return None,
+        };
+        Some(format!("/{}/v1/{}?{query}", self.protocol().as_str(), self.file()?))
     }
 }
 
 /// File name and token-free query: what a rewritten playlist shows, and one half of a cache key.
 impl fmt::Display for Resource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.file())?;
+        f.write_str(self.file().unwrap_or_default())?;
         match self {
             Self::MasterPlaylist | Self::Manifest => Ok(()),
             Self::MediaPlaylist { track } | Self::InitSegment { track, sequence: None, .. } => {
@@ -175,6 +186,7 @@ impl fmt::Display for Resource {
                 write!(f, "?FragmentNumber={number}&TrackNumber={track}")
             }
             Self::TsFragment { number } => write!(f, "?FragmentNumber={number}"),
+            Self::Packaged(packaged) => packaged.fmt(f),
         }
     }
 }
@@ -214,8 +226,11 @@ mod tests {
             let shown = resource.to_string();
             let (file, query) = shown.split_once('?').unwrap_or((&shown, ""));
             prop_assert_eq!(Resource::parse(resource.protocol(), file, query), Some(resource.clone()));
-            let asked = resource.upstream_query(&token);
-            prop_assert_eq!(Resource::parse(resource.protocol(), file, &asked), Some(resource));
+            let asked = resource.upstream_path(&token).unwrap();
+            let (path, query) = asked.split_once('?').unwrap();
+            let expected = format!("/{}/v1/{file}", resource.protocol().as_str());
+            prop_assert_eq!(path, &expected);
+            prop_assert_eq!(Resource::parse(resource.protocol(), file, query), Some(resource));
         }
 
         #[test]

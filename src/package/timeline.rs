@@ -40,6 +40,11 @@ impl ClipTimeline {
         timeline
     }
 
+    /// The fragment that begins then.
+    pub(super) fn find(&self, start: u64) -> Option<usize> {
+        self.starts.binary_search(&start).ok()
+    }
+
     /// When a fragment begins.
     pub(super) fn start(&self, at: usize) -> u64 {
         self.starts[at]

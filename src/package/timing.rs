@@ -53,10 +53,34 @@ const MILLISECOND: u64 = 1_000_000;
 const FARTHEST: u64 = 1 << 40;
 /// G.711 may be this much, in parts of a second, off the times of its blocks.
 const G711_TOLERANCE: i64 = 20;
+/// The first sample of a FLAC frame is counted in so many bits: ffmpeg reads no longer numbers. The count
+/// starts over, which no decoder minds.
+const FLAC_COUNT: u64 = (1 << 31) - 1;
 /// Frames per second where a fragment of one frame does not say how long that lasts.
 const USUAL_RATE: i64 = 25;
 
+/// The frames of a track, by its index in [`Fragment::tracks`].
+pub(super) fn frames_of(fragment: &Fragment, index: usize) -> impl Iterator<Item = &Frame> {
+    fragment.frames.iter().filter(move |frame| usize::from(frame.track) == index)
+}
+
 impl TrackRun {
+    /// No frames, `at` milliseconds on the timeline that is written.
+    pub(super) fn empty(track: u32, settings: &TrackSettings, at: u64) -> Self {
+        Self {
+            track,
+            is_video: settings.codec.is_video(),
+            // To the nearest; the product has room for 100 million years.
+            start: (at * u64::from(settings.timescale) + 500) / 1000,
+            durations: Vec::new(),
+            offsets: Vec::new(),
+            sizes: Vec::new(),
+            keys: Vec::new(),
+            media: Vec::new(),
+            payload: 0,
+        }
+    }
+
     /// The frames of a track in a fragment that begins `at` milliseconds on the timeline that is written;
     /// none if it has none.
     ///
@@ -69,8 +93,7 @@ impl TrackRun {
         at: u64,
     ) -> Result<Option<Self>, Refusal> {
         let settings = plan.settings;
-        let frames: Vec<Frame> =
-            fragment.frames.iter().filter(|frame| usize::from(frame.track) == plan.index).copied().collect();
+        let frames: Vec<Frame> = frames_of(fragment, plan.index).copied().collect();
         if frames.is_empty() {
             return Ok(None);
         }
@@ -109,7 +132,8 @@ impl TrackRun {
         if plan.g711 == G711::AsFlac && matches!(codec, Codec::Alaw | Codec::Ulaw) {
             let sound = document.copy(frame.place());
             let channels = plan.settings.channels;
-            let made = Bytes::from(flac::frame(codec, channels, &sound, decoded.cast_unsigned())?);
+            let made =
+                Bytes::from(flac::frame(codec, channels, &sound, decoded.cast_unsigned() & FLAC_COUNT)?);
             size = made.len();
             self.media.push(Media::Made(made));
         } else {

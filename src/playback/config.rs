@@ -23,6 +23,8 @@ pub struct Config {
     pub outlive_token: bool,
     /// What a capability is tied to besides its holder.
     pub bind: Bind,
+    /// Who packages archived footage for players.
+    pub archive: Packager,
 }
 
 impl Default for Config {
@@ -33,6 +35,7 @@ impl Default for Config {
             live_window: 5,
             outlive_token: false,
             bind: Bind::None,
+            archive: Packager::Own,
         }
     }
 }
@@ -63,6 +66,17 @@ impl Config {
         }
         mistakes
     }
+}
+
+/// Who packages archived footage in fragmented MP4 for players.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Packager {
+    /// kvs-edge, of stored fragments: ranges of any length, the same bytes for all viewers and replicas.
+    #[default]
+    Own,
+    /// KVS, in playback sessions, as MPEG_TS and live playback always are.
+    Kvs,
 }
 
 /// Whether a copied playback URL works elsewhere.

@@ -24,7 +24,7 @@ mod tests;
 mod uri;
 
 pub use capability::{Binding, Statement};
-pub use config::{Bind, Config, lifetime};
+pub use config::{Bind, Config, Packager, lifetime};
 pub use error::Error;
 pub use keys::Keys;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -46,7 +46,10 @@ pub fn rewrite(resource: &Resource, text: &str, secrets: &[&str]) -> Result<Rewr
         Resource::MasterPlaylist => Rewritten::Playlist(hls::clean_master(text)?),
         Resource::MediaPlaylist { .. } => Rewritten::Playlist(hls::clean_media(text)?),
         Resource::Manifest => Rewritten::Manifest(dash::rewrite(text)?),
-        Resource::InitSegment { .. } | Resource::Mp4Fragment { .. } | Resource::TsFragment { .. } => {
+        Resource::InitSegment { .. }
+        | Resource::Mp4Fragment { .. }
+        | Resource::TsFragment { .. }
+        | Resource::Packaged(_) => {
             return Err(Error::Malformed("media is not rewritten"));
         }
     };

@@ -80,6 +80,12 @@ impl OpenedCapabilities {
 }
 
 impl OpenedCapability {
+    /// For how many seconds it still opens something.
+    #[must_use]
+    pub fn left(&self, now: Timestamp) -> u64 {
+        now.age(self.expires).as_secs()
+    }
+
     fn new(statement: Statement, capability: &str) -> Self {
         let Statement { caller, stream, session, issued, expires, bind, policies } = statement;
         let mut name = [0; 8];

@@ -26,7 +26,9 @@ pub(super) fn resource(protocol: Protocol, uri: &str) -> Result<Resource, Error>
             }
         }
     }
-    Resource::parse(protocol, file, query).ok_or(Error::Foreign("it is none of the playback resources"))
+    Resource::parse(protocol, file, query)
+        .filter(|resource| !matches!(resource, Resource::Packaged(_)))
+        .ok_or(Error::Foreign("it is none of the playback resources"))
 }
 
 const PARAMETERS: [&str; 4] = ["SessionToken", "FragmentNumber", "TrackNumber", "SequenceNumber"];

@@ -6,12 +6,12 @@ use super::entities::{NotExpressible, Terms};
 use super::load::{self, Loaded, Statement};
 use super::permit::{Denied, Judgement, Permit, Reason};
 use super::policy_set::ActionPolicies;
-use super::question::{self, Question, RequestContext};
+use super::question::{self, Footage, Question, RequestContext};
 use super::reads::Reads;
 use super::syntax::ContextReads;
 use crate::base::hex;
 use crate::caller::Caller;
-use crate::kvs::{ApiName, Operation, PlaybackMode, Request};
+use crate::kvs::{ApiName, Operation, PlaybackMode, Request, TimeRange, Timestamp};
 use crate::setting::Mistake;
 use aws_lc_rs::digest;
 use cedar_policy::{Authorizer, Decision, Effect, Entities, PolicyId};
@@ -160,6 +160,26 @@ impl Policy {
         match self.judge_request(&caller, &request, context) {
             Judgement::Permitted(by) => Ok(Permit::new(caller, request, by)),
             Judgement::Refused(reason) => Err(Denied::new(caller, request, reason)),
+        }
+    }
+
+    /// Decides on the fragment that a permitted request for a packaged segment leads to, by the fragment's
+    /// own time.
+    ///
+    /// # Errors
+    /// Not permitted.
+    pub fn permit_fragment(
+        &self,
+        permit: &Permit,
+        time: Timestamp,
+        context: &RequestContext,
+    ) -> Result<(), Denied> {
+        let (caller, request) = (permit.caller(), permit.request());
+        let footage = Footage::Range(TimeRange { start: time, end: Some(time) });
+        let question = Question { footage, ..Question::of(request, context.now) };
+        match self.judge(caller, &question, context) {
+            Judgement::Permitted(_) => Ok(()),
+            Judgement::Refused(reason) => Err(Denied::new(caller.clone(), Box::new(request.clone()), reason)),
         }
     }
 

@@ -5,8 +5,8 @@
 //! footage it will show is judged as if it showed all of it.
 
 use crate::kvs::{
-    ApiName, Call, FragmentNumber, Operation, PlaybackMode, Request, StreamArn, StreamName, StreamRef,
-    TimeRange, Timestamp,
+    ApiName, Call, FragmentNumber, Operation, PlaybackMode, Request, Resource, StreamArn, StreamName,
+    StreamRef, TimeRange, Timestamp,
 };
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -81,6 +81,9 @@ impl Question {
         let (operation, mode) = (request.operation(), request.mode());
         let footage = match request {
             Request::Call(Call::GetMediaForFragmentList(call)) => Footage::of_fragments(&call.fragments, now),
+            Request::Playback { session, resource: Resource::Packaged(packaged), .. } => {
+                Footage::of_packaged(packaged.address.time, session.range())
+            }
             _ => Footage::of(operation, mode, request.range()),
         };
         Self { operation, endpoint_of, mode, footage }
@@ -117,6 +120,19 @@ impl Footage {
         let times: Option<Vec<Timestamp>> = fragments.iter().map(|number| number.server_time(now)).collect();
         let bounds = times.and_then(|times| Some((*times.iter().min()?, *times.iter().max()?)));
         bounds.map_or(Self::Unknown, |(start, end)| Self::Range(TimeRange { start, end: Some(end) }))
+    }
+
+    /// The instant at which a segment is presented, as far as its session reaches. That is the producer's
+    /// time of its fragment, or later; once the fragment is known, its own time is judged too
+    /// ([`super::Policy::permit_fragment`]).
+    fn of_packaged(time: Timestamp, range: Option<TimeRange>) -> Self {
+        match range {
+            Some(TimeRange { start, end }) => {
+                let time = end.map_or(time, |end| time.min(end)).max(start);
+                Self::Range(TimeRange { start: time, end: Some(time) })
+            }
+            None => Self::Unknown,
+        }
     }
 
     /// How old it is and how long, seen from `now`.
@@ -167,7 +183,7 @@ fn signed(time: Timestamp) -> i64 {
 /// KVS gives any fragment of a stream to the holder of a session token, so a viewer of LIVE with yesterday's
 /// numbers would otherwise fetch yesterday's footage. Numbers of another structure are left to the session.
 pub(super) fn stray(request: &Request, now: Timestamp) -> Option<Footage> {
-    use crate::kvs::{Protocol, Resource, SelectorType};
+    use crate::kvs::{Protocol, SelectorType};
     let Request::Playback { session, resource, .. } = request else { return None };
     let number = match resource {
         // DASH numbers are positions in the session.

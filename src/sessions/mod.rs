@@ -20,6 +20,7 @@ mod key;
 mod kvs;
 mod metrics;
 mod numbering;
+mod packaged;
 mod pool;
 mod saved_state;
 mod session;
@@ -152,11 +153,14 @@ impl Sessions {
         Ok(session::warm_segment(&self.0.context, &key.stream, &at).await?)
     }
 
+    /// Notes a viewer of footage that is packaged here, without a session at KVS.
+    pub fn note_packaged(&self, key: &SessionKey, viewer: ViewerId) {
+        self.0.note_packaged(key, viewer);
+    }
+
     /// Counts media bytes that were sent to a viewer.
     pub fn count_bytes(&self, key: &SessionKey, viewer: ViewerId, bytes: u64) {
-        if let Some(session) = self.0.existing(key) {
-            session.note_viewer(viewer, bytes);
-        }
+        self.0.count_bytes(key, viewer, bytes);
     }
 
     /// The sessions and how many watch each. It holds no secrets.

@@ -2,7 +2,8 @@
 
 use super::context::Context;
 use super::error::Error;
-use super::key::SessionKey;
+use super::key::{SessionKey, ViewerId};
+use super::packaged::PackagedViewers;
 use super::saved_state::{self, SavedStreams};
 use super::session::{SharedSession, lock};
 use super::viewers::SessionInfo;
@@ -20,6 +21,8 @@ pub(super) struct Pool {
     pub(super) context: Arc<Context>,
     sessions: Mutex<HashMap<SessionKey, Arc<SharedSession>, foldhash::fast::RandomState>>,
     saved: Mutex<SavedStreams>,
+    /// Who watches what needs no session.
+    packaged: PackagedViewers,
 }
 
 /// Viewers are counted, idle sessions let go, and the state saved this often.
@@ -33,7 +36,8 @@ impl Pool {
         let saved = SavedStreams::open(config.state.as_deref(), config.most, Timestamp::from(clock::now()));
         let is_saved = saved.path().is_some();
         let (context, sessions) = (Arc::new(context), Mutex::default());
-        let pool = Arc::new(Self { context, sessions, saved: Mutex::new(saved) });
+        let packaged = PackagedViewers::default();
+        let pool = Arc::new(Self { context, sessions, saved: Mutex::new(saved), packaged });
         if is_saved {
             spawn_self_ending(save_regularly(Arc::downgrade(&pool)));
         }
@@ -67,9 +71,25 @@ impl Pool {
         lock(&self.sessions).get(key).cloned()
     }
 
-    /// All shared sessions, sorted, as the admin listener shows them.
+    /// Notes a request for footage that is packaged here.
+    pub(super) fn note_packaged(self: &Arc<Self>, key: &SessionKey, viewer: ViewerId) {
+        if self.packaged.note(key, viewer, &self.context.metrics, Instant::now()) {
+            spawn_self_ending(forget_packaged(Arc::downgrade(self)));
+        }
+    }
+
+    /// Counts media bytes that were sent to a viewer, of a session or of footage that is packaged here.
+    pub(super) fn count_bytes(&self, key: &SessionKey, viewer: ViewerId, bytes: u64) {
+        match self.existing(key) {
+            Some(session) => session.note_viewer(viewer, bytes),
+            None => self.packaged.count(key, viewer, bytes, Instant::now()),
+        }
+    }
+
+    /// All shared sessions and what is packaged here, sorted, as the admin listener shows them.
     pub(super) fn list(&self) -> Vec<SessionInfo> {
         let mut list: Vec<_> = self.all().iter().map(|session| session.info()).collect();
+        list.extend(self.packaged.list());
         list.sort_by(|a, b| (&a.stream, a.mode, a.protocol).cmp(&(&b.stream, b.mode, b.protocol)));
         list
     }
@@ -131,6 +151,17 @@ async fn save_regularly(pool: Weak<Pool>) {
         tokio::time::sleep(ROUND).await;
         let Some(pool) = pool.upgrade() else { return };
         pool.save().await;
+    }
+}
+
+/// Forgets viewers of packaged footage that have gone, as long as there are any.
+async fn forget_packaged(pool: Weak<Pool>) {
+    loop {
+        tokio::time::sleep(ROUND).await;
+        let Some(pool) = pool.upgrade() else { return };
+        if pool.packaged.forget_idle(pool.context.config.viewer_timeout.0, Instant::now()) {
+            return;
+        }
     }
 }
 

@@ -102,12 +102,12 @@ impl Upstream {
             Protocol::Hls => (
                 Call::GetHlsStreamingSessionUrl(GetHlsStreamingSessionUrl { stream, session, expires }),
                 "HLSStreamingSessionURL",
-                path(&Resource::MasterPlaylist),
+                "/hls/v1/getHLSMasterPlaylist.m3u8",
             ),
             Protocol::Dash => (
                 Call::GetDashStreamingSessionUrl(GetDashStreamingSessionUrl { stream, session, expires }),
                 "DASHStreamingSessionURL",
-                path(&Resource::Manifest),
+                "/dash/v1/getDASHManifest.mpd",
             ),
         };
         // Before asking: KVS counts from when it makes the session.
@@ -115,7 +115,7 @@ impl Upstream {
         let json = json(self.call(located, &call, &OnBehalfOf::everybody(priority)).await?).await?;
         let url = json.get(member).and_then(|url| url.as_str());
         let (origin, token) = url
-            .and_then(|url| read(url, &path))
+            .and_then(|url| read(url, path))
             .ok_or_else(|| Error::BrokenAnswer(format!("no usable {member}")))?;
         self.entry(located)?.guard.allow(&origin).map_err(|why| Error::BrokenAnswer(why.into()))?;
         Ok(SessionUrl::new(origin, &token, end))
@@ -135,14 +135,13 @@ impl Upstream {
         let entry = self.entry(located)?;
         let config = &self.0.config;
         let whole = if resource.is_playlist() { config.playlist_deadline } else { config.playback_deadline };
-        let query = resource.upstream_query(session.token.expose());
+        let path_and_query = resource
+            .upstream_path(session.token.expose())
+            .ok_or_else(|| Error::NoData(format!("{resource} is no resource of KVS")))?;
         let request = KvsRequest {
             api: resource.name(),
             stream: Some(located.stream.name().clone()),
-            destination: Destination::Playback {
-                origin: session.origin.clone(),
-                path_and_query: format!("{}?{query}", path(resource)),
-            },
+            destination: Destination::Playback { origin: session.origin.clone(), path_and_query },
             body: Bytes::new(),
             limits: config.limits(config.first_byte, whole),
             expects: Expects::Bytes,
@@ -156,11 +155,6 @@ impl Upstream {
             other => other,
         })
     }
-}
-
-/// HLS and DASH have folders of their own (docs/KVS.md 5).
-fn path(resource: &Resource) -> String {
-    format!("/{}/v1/{}", resource.protocol().as_str(), resource.file())
 }
 
 /// Takes a session URL apart: its origin, and its token as it stands in the query.

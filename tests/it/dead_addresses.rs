@@ -1,7 +1,7 @@
 //! What KVS refuses: an address that one viewer made up costs nobody else anything, a session that has ended is replaced
 //! at once.
 
-use crate::harness::Edge;
+use crate::harness::{Edge, Setup};
 use kvs_edge::kvs::Timestamp;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -46,7 +46,7 @@ fn listed(text: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn a_fragment_that_is_in_no_session_costs_everybody_elses_nothing() {
-    let edge = Edge::start().await;
+    let edge = Setup::default().setting("PLAYBACK__ARCHIVE", "kvs").start().await;
     for (mode, call) in sessions() {
         let folder = open(&edge, &call).await;
         let text = playlist(&edge, &folder).await;
@@ -87,7 +87,7 @@ async fn a_fragment_that_is_in_no_session_costs_everybody_elses_nothing() {
 
 #[tokio::test]
 async fn a_session_that_ends_in_its_first_moments_is_replaced_within_the_request() {
-    let edge = Edge::start().await;
+    let edge = Setup::default().setting("PLAYBACK__ARCHIVE", "kvs").start().await;
     for (mode, call) in sessions().into_iter().filter(|(mode, _)| *mode != "LIVE_REPLAY") {
         let folder = open(&edge, &call).await;
         let listed = listed(&playlist(&edge, &folder).await);

@@ -40,3 +40,4 @@ mod settled;
 mod stream_lists;
 mod traces;
 mod upstream;
+mod vod;

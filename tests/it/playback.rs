@@ -199,11 +199,18 @@ fn manifest(text: &str) -> Vec<Track> {
     let track = |template: &str| {
         let media = attribute(template, "media").unwrap();
         let first: u64 = attribute(template, "startNumber").map_or(1, |number| number.parse().unwrap());
-        let segments = template.split("<S ").skip(1).zip(first..).map(|(s, number)| {
-            let time: u64 = s.split("t=\"").nth(1).unwrap().split('"').next().unwrap().parse().unwrap();
-            (media.replace("$Time$", &time.to_string()).replace("$Number$", &number.to_string()), time)
-        });
-        Track { init: attribute(template, "initialization").unwrap(), media: segments.collect() }
+        let (mut segments, mut next, mut number) = (Vec::new(), 0, first);
+        for s in template.split("<S").skip(1).filter(|s| s.starts_with(' ')) {
+            let value = |name: &str| attribute(s, name).map(|value| value.parse::<u64>().unwrap());
+            next = value("t").unwrap_or(next);
+            for _ in 0..=value("r").unwrap_or(0) {
+                let address = media.replace("$Time$", &next.to_string());
+                segments.push((address.replace("$Number$", &number.to_string()), next));
+                next += value("d").unwrap();
+                number += 1;
+            }
+        }
+        Track { init: attribute(template, "initialization").unwrap(), media: segments }
     };
     templates.map(track).collect()
 }
@@ -220,7 +227,7 @@ async fn an_archive_longer_than_kvs_lists_is_one_playlist() {
     let mut setup = Setup::default();
     setup.emulator.retention_hours = 48;
     setup.emulator.history_hours = 47;
-    let edge = setup.start().await;
+    let edge = setup.setting("PLAYBACK__ARCHIVE", "kvs").start().await;
     let end = now() - 90;
     let start = end - 30 * 3600;
     let url = edge.play(&format!("/streams/cam-1/vod.m3u8?start={start}&end={end}"), edge.alice()).await;

@@ -1,7 +1,7 @@
 //! What has settled is asked of KVS once: KVS's own calls as well as pages, within the table of
 //! docs/BEHAVIOUR.md 7.
 
-use crate::harness::Edge;
+use crate::harness::{Edge, Setup};
 use kvs_edge::kvs::Timestamp;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -109,7 +109,7 @@ async fn where_a_held_clip_is_cut_is_looked_at_once() {
 
 #[tokio::test]
 async fn a_manifest_that_cannot_hold_its_range_is_refused_in_words() {
-    let edge = Edge::start().await;
+    let edge = Setup::default().setting("PLAYBACK__ARCHIVE", "kvs").start().await;
     let ask = async |hours: u64| {
         let path = format!("/streams/cam-1/vod.mpd?start={}&end={}", end(300) - hours * 3600, end(300));
         edge.get(&path, edge.alice()).await

@@ -26,6 +26,11 @@ pub(super) fn get_media_for_fragment_list(call: &Call<'_>) -> Result<Answer, Kvs
         return Err(KvsError::new(400, "ConnectionLimitExceededException", message));
     }
     call.state.charge_points(&stream, 0, wanted.len())?;
+    for chunk in &found {
+        if let Chunk::Fragment(fragment) = chunk {
+            call.state.counters().resource(format!("fragment {}", fragment.number));
+        }
+    }
     let mut answer = Answer::parts("video/webm", found.into_iter().map(move |chunk| chunk.bytes(&stream)));
     answer.connection = Some(connection);
     Ok(answer)

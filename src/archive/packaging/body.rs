@@ -127,7 +127,7 @@ async fn next(reader: &mut FragmentReader) -> Result<Document, Broken> {
 }
 
 /// The part of a slot that a range covers.
-fn cut(slot: Vec<Bytes>, range: Range<usize>) -> VecDeque<Bytes> {
+pub(super) fn cut(slot: Vec<Bytes>, range: Range<usize>) -> VecDeque<Bytes> {
     let mut at = 0;
     let mut pieces = VecDeque::with_capacity(slot.len());
     for piece in slot {

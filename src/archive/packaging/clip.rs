@@ -5,7 +5,7 @@ use crate::archive::{Archive, Error, FragmentReader, Stream};
 use crate::cache::Outcome;
 use crate::kvs::ListedFragment;
 use crate::package::clip::{Clip, ClipSettings, Format};
-use crate::package::{Document, Refusal};
+use crate::package::{Document, Refusal, run_starts};
 use crate::upstream::OnBehalfOf;
 use std::ops::Range;
 use std::sync::Arc;
@@ -129,15 +129,4 @@ async fn plan(
     }
     let planned = tokio::task::spawn_blocking(move || Clip::new(rows, &first, settings).map(Arc::new));
     planned.await.unwrap_or(Err(Refusal::Unsupported("it could not be planned")))
-}
-
-/// Where a producer began anew: the counter in the numbers of its fragments jumps (docs/KVS.md 9.1).
-fn run_starts(rows: &[ListedFragment]) -> impl Iterator<Item = usize> + '_ {
-    let counter = |row: &ListedFragment| row.number.parts().map(|parts| parts.counter);
-    let follows = move |pair: &[ListedFragment]| match (counter(&pair[0]), counter(&pair[1])) {
-        (Some(before), Some(after)) => after == before.wrapping_add(1),
-        // Nothing is known of numbers of another structure.
-        _ => true,
-    };
-    rows.windows(2).enumerate().filter(move |(_, pair)| !follows(pair)).map(|(at, _)| at + 1)
 }

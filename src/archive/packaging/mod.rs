@@ -3,9 +3,14 @@
 mod body;
 mod clip;
 pub mod metrics;
+mod pieces;
+mod presentation;
+mod presented;
 
 pub use clip::PackagedClip;
 pub use metrics::Metrics;
+use presented::Presentations;
+pub use presented::{FoundPresentation, FoundSegment, PresentationText, Presented, PresentedRange, TextKind};
 
 use crate::kvs::StreamArn;
 use bytes::Bytes;
@@ -29,6 +34,7 @@ pub struct Packaging {
     slack: moka::sync::Cache<StreamArn, u8>,
     /// The last part of ordinary MP4s by entity tag: it is made of every fragment.
     trailers: moka::sync::Cache<Arc<str>, Bytes>,
+    presentations: Presentations,
 }
 
 impl Packaging {
@@ -40,13 +46,18 @@ impl Packaging {
             .max_capacity(TRAILERS)
             .weigher(|_, bytes: &Bytes| u32::try_from(bytes.len()).unwrap_or(u32::MAX))
             .build();
-        Self { metrics, slack, trailers }
+        Self { metrics, slack, trailers, presentations: Presentations::default() }
     }
 
     /// Counts what is packaged.
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// Forgets what is known of a stream's footage.
+    pub fn purge(&self, stream: &str) {
+        self.presentations.purge(stream);
     }
 
     fn slack(&self, stream: &StreamArn) -> u8 {

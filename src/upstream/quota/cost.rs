@@ -101,7 +101,9 @@ impl Cost {
                 (max_fragments.max(1).into(), 0, SessionRate::Playlist)
             }
             Resource::InitSegment { .. } => (0, 0, SessionRate::Init),
-            Resource::Mp4Fragment { .. } | Resource::TsFragment { .. } => (0, 1, SessionRate::Media),
+            Resource::Mp4Fragment { .. } | Resource::TsFragment { .. } | Resource::Packaged(_) => {
+                (0, 1, SessionRate::Media)
+            }
         };
         Self { metadata, media, session: Some((session.clone(), rate)), ..Self::default() }
     }

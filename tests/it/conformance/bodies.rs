@@ -123,7 +123,8 @@ async fn edge() -> (Edge, Vec<String>) {
     let mut setup = Setup::default();
     setup.emulator.quotas = false;
     setup.emulator.streams = (1..=CASES).map(|number| format!("cam-{number}")).collect();
-    let edge = setup.setting("UPSTREAM__API_DEADLINE", "60s").start().await;
+    let edge =
+        setup.setting("UPSTREAM__API_DEADLINE", "60s").setting("PLAYBACK__ARCHIVE", "kvs").start().await;
     let wanted = body("ListFragments", "cam-1", 60, &[]);
     let listed = edge.call("/listFragments", edge.alice(), &wanted).await.json();
     let numbers = listed["Fragments"].as_array().unwrap().iter().take(2);

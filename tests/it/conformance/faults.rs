@@ -78,6 +78,7 @@ impl World {
         setup.emulator.separate_data_plane = true;
         let mut setup = setup
             .setting("UPSTREAM__RETRY_BUDGET_PERCENT", "100")
+            .setting("PLAYBACK__ARCHIVE", "kvs")
             // Each cell is about its own fault; what a breaker does is shown elsewhere.
             .setting("UPSTREAM__BREAKER_FAILURES", "1000")
             .setting("UPSTREAM__THROTTLE_RETRIES", "2");
