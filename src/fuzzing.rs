@@ -7,10 +7,11 @@
 
 use crate::config::{Config, ConfigSource};
 use crate::identity::{self, Algorithm, Identity, IssuerConfig, KeySet};
-use crate::kvs::{Call, Operation, Resource, Timestamp};
+use crate::kvs::{Call, FragmentNumber, ListedFragment, Operation, Resource, Timestamp};
 use crate::net::body::Broken;
 use crate::net::proxy_protocol;
 use crate::net::range::{self, Selection};
+use crate::package::clip::{Clip, ClipSettings, Format};
 use crate::package::{self, Document, TrackSettings};
 use crate::playback::{self, Keys, mp4};
 use crate::upstream::Chunks;
@@ -25,6 +26,7 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
 /// A fuzz target by name; the seeds of a target are in `fuzz/seeds/NAME`.
@@ -174,7 +176,40 @@ pub fn fragment(data: &[u8]) -> bool {
         assert!(settings.timescale > 0 && !settings.codec_string(true).is_empty());
         assert!(!settings.codec.is_video() || settings.parameter_sets().is_ok());
     }
+    for format in [Format::Fragmented, Format::Plain, Format::Matroska] {
+        packaged(data, format);
+    }
     true
+}
+
+/// A clip of one fragment, twice: each slot has the length that was promised, or is refused, and is not much
+/// longer than what is stored.
+fn packaged(data: &[u8], format: Format) {
+    let document = Document::from(Bytes::copy_from_slice(data));
+    let row = |number: &str, start| ListedFragment {
+        number: FragmentNumber::parse(number).expect("digits"),
+        server: Timestamp::from_millis(start),
+        producer: Timestamp::from_millis(start),
+        length: Duration::from_secs(2),
+        size: data.len() as u64,
+    };
+    let settings = ClipSettings { format, slack: 1, hidden: Duration::from_millis(300) };
+    let rows = [row("1", 1_700_000_000_000), row("2", 1_700_000_002_000)];
+    let Ok(clip) = Clip::new(Arc::new(rows), &document, settings) else { return };
+    let mut written = clip.header().len() as u64;
+    for index in 0..2 {
+        if let Ok(slot) = clip.slot(index, &document) {
+            written += slot.iter().map(|piece| piece.len() as u64).sum::<u64>();
+        } else {
+            return;
+        }
+    }
+    let tables = (0..2).map(|index| clip.frame_table(index, &document)).collect::<Result<Vec<_>, _>>();
+    if format == Format::Plain {
+        let Ok(trailer) = tables.and_then(|tables| clip.trailer(&tables)) else { return };
+        written += trailer.len() as u64;
+    }
+    assert_eq!(written, clip.length(), "{format:?}");
 }
 
 /// Conditional and range headers, one per line as `name: value`. A selected range lies within the body.

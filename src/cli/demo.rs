@@ -109,12 +109,14 @@ async fn start_emulator(args: &DemoArgs) -> anyhow::Result<emulator::Emulator> {
     emulator::start(config).await.context("the emulator cannot listen")
 }
 
-/// Cameras as in the field: AWS's Producer SDK with real jitter. Every codec plays in every browser but
-/// that of cam-3, H.265, which some do not decode.
+/// Cameras as in the field: AWS's Producer SDK, with real jitter but for cam-2, a whole day of which has few
+/// enough fragments for one clip. Every codec plays in every browser but that of cam-3, H.265, which some do
+/// not decode.
 fn producers() -> BTreeMap<String, emulator::Producer> {
     let sdk = emulator::Producer::sdk();
     let h265 = emulator::Producer { video: emulator::VideoCodec::H265, ..sdk };
-    [("cam-1", sdk), ("cam-2", sdk), ("cam-3", h265)].map(|(name, it)| (name.to_owned(), it)).into()
+    let steady = emulator::Producer { timing: emulator::Timing::Regular, ..sdk };
+    [("cam-1", sdk), ("cam-2", steady), ("cam-3", h265)].map(|(name, it)| (name.to_owned(), it)).into()
 }
 
 /// The address if it is free, else any free port of the same interface.

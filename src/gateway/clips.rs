@@ -16,7 +16,7 @@ use crate::archive::{Archive, Clip, Nearest, PackagedClip, Stream};
 use crate::kvs::operations::{FragmentSelector, GetClip};
 use crate::kvs::{Call, ListedFragment, Request, SelectorType, StreamName, TimeRange, Timestamp};
 use crate::net::range::{self, Selection};
-use crate::package::clip::Format;
+use crate::package::clip::{Format, MOST_FRAGMENTS};
 use crate::policy::Policy;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
@@ -118,6 +118,9 @@ impl Clips {
                 .archive
                 .nearest(stream, clock, range.start, permitted.now, || permitted.on_behalf_of(record));
             return Err(Error::NoFootage(nothing(stream, clock, range.start..end, &finding.await)));
+        }
+        if let Some(beyond) = footage.rows.get(MOST_FRAGMENTS) {
+            return Err(Error::Query { name: "end", problem: too_many(footage.rows.len(), beyond, clock) });
         }
         let (rows, delivered) = self.permitted_part(permitted, call, footage.rows)?;
         let hidden = match rows.first() {
@@ -236,6 +239,15 @@ fn file_name(stream: &StreamName, range: TimeRange, format: Format) -> HeaderVal
 fn true_range(range: TimeRange) -> HeaderValue {
     let text = format!("{}/{}", range.start, range.end.unwrap_or(range.start));
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// That a range has more fragments than a clip can have, and where one could end.
+fn too_many(count: usize, beyond: &ListedFragment, clock: SelectorType) -> String {
+    format!(
+        "is too far from start: the range has {count} fragments, and a clip at most {MOST_FRAGMENTS}, which \
+         end at {}",
+        beyond.start(clock)
+    )
 }
 
 /// That nothing is recorded, and what is nearest.

@@ -153,7 +153,12 @@ pub async fn media(
     let Found { outcome, entry: mut reading } = found;
     let hash = matches!(outcome, Outcome::Hit(_) | Outcome::Stale) || is_conditional(asked);
     let mut length = reading.length();
-    let mut selection = range::select(method, asked, tag(&reading, hash), length);
+    // Bytes that are not kept are others the next time: ranges of them would not fit together.
+    let is_stable = reading.expires().is_some();
+    let mut selection = match is_stable {
+        true => range::select(method, asked, tag(&reading, hash), length),
+        false => Selection::Whole,
+    };
     if let Selection::NeedsBytes(part) = &selection
         && reading.reaches(part.end).await?
     {
@@ -165,6 +170,9 @@ pub async fn media(
     }
     let mut reply = Reply::empty(StatusCode::OK);
     describe(&mut reply.headers, &reading, outcome, keep, now);
+    if is_stable && length.is_some() {
+        reply.headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    }
     let etag = if hash { reading.etag_value() } else { reading.known_etag() };
     if let Some(etag) = etag {
         reply.headers.insert(header::ETAG, etag.clone());
@@ -208,7 +216,6 @@ fn describe(headers: &mut HeaderMap, reading: &Reading, outcome: Outcome, keep: 
     let left = reading.expires().map(|expires| now.age(expires).as_secs());
     headers.insert(header::CONTENT_TYPE, reading.head().content_type.clone());
     headers.insert(header::CACHE_CONTROL, keep.header(left));
-    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(CACHE_STATUS, cache_status(outcome));
     headers.insert(header::AGE, reading.age(now).as_secs().into());
 }

@@ -91,7 +91,7 @@ async function demo(binary, { cameras, issuers }) {
   let added = '';
   // The file is read again when it changes, but the gateway may not have begun to watch it when it was written: once more, then.
   const configure = async (lines, taken) => {
-    added += `\n${lines}\n`;
+    if (!added.includes(lines)) added += `\n${lines}\n`;
     for (let tries = 0; !(await taken()); tries++) {
       if (tries > 300) throw new Error(`the gateway did not take\n${lines}`);
       if (tries % 30 === 0) writeFileSync(settings, `${original}${added}${'\n'.repeat(tries / 30)}`);

@@ -4,6 +4,7 @@
 use crate::harness::{Answer, Edge, Setup};
 use bytes::Bytes;
 use kvs_edge::kvs::Timestamp;
+use kvs_edge_emulator as emulator;
 use serde_json::json;
 
 fn now() -> u64 {
@@ -231,6 +232,19 @@ async fn purge(edge: &Edge) {
     let url = format!("{}/cache/purge?stream={arn}", edge.admin);
     let purged = edge.http.post(&url, &[], String::new()).await;
     assert_eq!(purged.status, 200, "{}", purged.text());
+}
+
+#[tokio::test]
+async fn a_range_of_too_many_fragments_is_refused_with_the_end_that_could_be_asked_for() {
+    let camera = emulator::Producer { timing: emulator::Timing::Jitter, ..emulator::Producer::sdk() };
+    let mut setup = Setup::default();
+    setup.emulator.producers.insert("cam-1".to_owned(), camera);
+    let edge = setup.start().await;
+    let answer = ask(&edge, "HEAD", &clip("clip.mp4?", 23 * 3600, 600), &[]).await;
+    assert_eq!(answer.status, 400);
+    let answer = ask(&edge, "GET", &clip("clip.mp4?", 23 * 3600, 600), &[]).await;
+    let message = answer.message();
+    assert!(message.contains("a clip at most 65535, which end at 20"), "{message}");
 }
 
 /// The server time in seconds of the fragment of a clip that begins nearest to its middle.
