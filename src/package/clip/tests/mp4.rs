@@ -159,3 +159,20 @@ fn h265_says_so() {
         assert!(track.codec_string(&mp4).unwrap().starts_with("hvc1.1.6"));
     }
 }
+
+#[test]
+fn what_lies_before_the_start_is_hidden_by_an_edit_list_and_still_there() {
+    let written = camera(3);
+    let stored = stored(&written, 1960, Listed::Chunk);
+    for format in MP4 {
+        let hidden = Duration::from_millis(500);
+        let bytes = stored.whole(&stored.clip(ClipSettings { hidden, ..of(format) }));
+        let mp4 = read(&bytes);
+        for (track, per_millisecond) in [(0, 90), (1, 48)] {
+            let edits = mp4.moov.traks[track].edts.as_ref().unwrap().elst.as_ref().unwrap();
+            let begins: Vec<u64> = edits.entries.iter().map(|edit| edit.media_time).collect();
+            assert_eq!(begins, [500 * per_millisecond], "{format:?}");
+        }
+        assert_frames(&bytes, &mp4.tracks()[&1], &frames(&written, 1));
+    }
+}
