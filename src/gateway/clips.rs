@@ -129,7 +129,8 @@ impl Clips {
         };
         let packaging =
             self.archive.package_clip(stream, rows, (format, hidden), || permitted.on_behalf_of(record));
-        Ok((packaging.await?, delivered))
+        let clip = packaging.await.map_err(with_way_out)?;
+        Ok((clip, delivered))
     }
 
     /// What may be delivered of these fragments. The first may begin ahead of the range that was judged, and
@@ -239,6 +240,16 @@ fn file_name(stream: &StreamName, range: TimeRange, format: Format) -> HeaderVal
 fn true_range(range: TimeRange) -> HeaderValue {
     let text = format!("{}/{}", range.start, range.end.unwrap_or(range.start));
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// KVS may make a clip of what cannot be packaged here.
+fn with_way_out(error: Error) -> Error {
+    match error {
+        Error::Package(place, refusal) => {
+            Error::Package(format!("{place}; clip.mp4 with source=kvs asks KVS for it"), refusal)
+        }
+        other => other,
+    }
 }
 
 /// That a range has more fragments than a clip can have, and where one could end.

@@ -84,7 +84,7 @@ impl Error {
             Self::Package(place, refusal) => {
                 let format =
                     if matches!(refusal, Refusal::Unsupported(_)) { UNSUPPORTED } else { UNREADABLE };
-                response(StatusCode::BAD_REQUEST, format, format!("{place}; source=kvs asks KVS instead"))
+                response(StatusCode::BAD_REQUEST, format, place.as_str())
             }
             Self::NoFootage(_) => response(StatusCode::NOT_FOUND, NOT_FOUND, self.to_string()),
             Self::NoPicture(_) => response(StatusCode::NOT_FOUND, NOT_FOUND, self.to_string()),
