@@ -17,7 +17,7 @@ use crate::kvs::operations::{FragmentSelector, GetClip};
 use crate::kvs::{Call, ListedFragment, Request, SelectorType, StreamName, TimeRange, Timestamp};
 use crate::net::range::{self, Selection};
 use crate::package::clip::{Format, MOST_FRAGMENTS};
-use crate::policy::Policy;
+use crate::policy::{Denied, Permit, Policy};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use std::sync::Arc;
@@ -59,7 +59,7 @@ impl Clips {
                 let mut reply = self.select(permitted, &clip, format, record)?;
                 let headers = &mut reply.headers;
                 headers.insert(header::CONTENT_DISPOSITION, file_name(name, range, format));
-                headers.insert(TRUE_RANGE, true_range(range));
+                headers.insert(TRUE_RANGE, shown(range));
                 Ok(reply)
             }
         }
@@ -117,7 +117,11 @@ impl Clips {
             let finding = self
                 .archive
                 .nearest(stream, clock, range.start, permitted.now, || permitted.on_behalf_of(record));
-            return Err(Error::NoFootage(nothing(stream, clock, range.start..end, &finding.await)));
+            let Nearest { before, after } = finding.await;
+            // What the caller may not have is not told to be there either.
+            let may = |row: &ListedFragment| self.may_have(permitted, call, std::slice::from_ref(row));
+            let near = Nearest { before: before.filter(may), after: after.filter(may) };
+            return Err(Error::NoFootage(nothing(stream, clock, range.start..end, &near)));
         }
         if let Some(beyond) = footage.rows.get(MOST_FRAGMENTS) {
             return Err(Error::Query { name: "end", problem: too_many(footage.rows.len(), beyond, clock) });
@@ -142,23 +146,28 @@ impl Clips {
         call: &GetClip,
         rows: Arc<[ListedFragment]>,
     ) -> Result<(Arc<[ListedFragment]>, TimeRange), Error> {
-        let clock = call.selector.kind;
         let mut denied = None;
         for (from, to) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
             let Some(part) = rows.get(from..rows.len().saturating_sub(to)) else { continue };
-            let (Some(first), Some(last)) = (part.first(), part.last()) else { continue };
-            let start = first.start(clock);
-            let end = last.start(clock).plus(last.length.max(Duration::from_millis(1)));
-            let range = TimeRange { start, end: Some(end) };
-            let selector = FragmentSelector { kind: clock, range };
-            let request = Request::Call(Call::GetClip(GetClip { stream: call.stream.clone(), selector }));
-            match self.policy.permit(permitted.caller().clone(), request, &permitted.context) {
+            let Some(range) = true_range(part, call.selector.kind) else { continue };
+            match self.judge(permitted, call, range) {
                 Ok(_) if part.len() == rows.len() => return Ok((rows, range)),
                 Ok(_) => return Ok((part.into(), range)),
                 Err(refused) => denied = Some(refused),
             }
         }
         Err(denied.map_or(Error::Bug("a clip without fragments"), Error::from))
+    }
+
+    /// Whether policy permits these fragments as a clip.
+    fn may_have(&self, permitted: &Permitted, call: &GetClip, rows: &[ListedFragment]) -> bool {
+        true_range(rows, call.selector.kind).is_some_and(|range| self.judge(permitted, call, range).is_ok())
+    }
+
+    fn judge(&self, permitted: &Permitted, call: &GetClip, range: TimeRange) -> Result<Permit, Denied> {
+        let selector = FragmentSelector { kind: call.selector.kind, range };
+        let request = Request::Call(Call::GetClip(GetClip { stream: call.stream.clone(), selector }));
+        self.policy.permit(permitted.caller().clone(), request, &permitted.context)
     }
 
     /// The part of the clip that the request selects.
@@ -237,7 +246,14 @@ fn file_name(stream: &StreamName, range: TimeRange, format: Format) -> HeaderVal
     HeaderValue::from_str(&text.replace(':', "-")).unwrap_or(HeaderValue::from_static("attachment"))
 }
 
-fn true_range(range: TimeRange) -> HeaderValue {
+/// What a clip of these fragments shows.
+fn true_range(rows: &[ListedFragment], clock: SelectorType) -> Option<TimeRange> {
+    let last = rows.last()?;
+    let end = last.start(clock).plus(last.length.max(Duration::from_millis(1)));
+    Some(TimeRange { start: rows.first()?.start(clock), end: Some(end) })
+}
+
+fn shown(range: TimeRange) -> HeaderValue {
     let text = format!("{}/{}", range.start, range.end.unwrap_or(range.start));
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""))
 }

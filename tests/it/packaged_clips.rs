@@ -190,6 +190,15 @@ async fn policy_judges_what_is_delivered() {
     let short = ask(&edge, "GET", &at(now() - 1800, 60), &[]).await;
     let (from, _) = begins(&short);
     assert!(from <= (now() - 1800) * 1000);
+    // Nothing is said of footage that the caller may not have.
+    edge.fault(json!({"operation": "ListFragments", "fault":
+        {"kind": "missing", "from": now() - 4000, "to": now()}}))
+        .await;
+    purge(&edge).await;
+    let nothing = ask(&edge, "GET", &at(now() - 1800, 60), &[]).await;
+    assert_eq!(nothing.status, 404, "{}", nothing.text());
+    assert!(!nothing.message().contains("nearest"), "{}", nothing.message());
+    edge.clear_faults().await;
     for denied in [at(now() - 3700, 60), at(now() - 3000, 700)] {
         assert_eq!(ask(&edge, "GET", &denied, &[]).await.status, 403);
     }
