@@ -116,8 +116,6 @@ async function demo(binary, { cameras, issuers }) {
     kind: 'demo', base: page, denied: 'cam-3', deniedTo: 'vera', camera: 'cam-1', folder, token,
     /** More cameras, listed. */
     add: async (...names) => { for (const name of names) await add(name); for (const name of names) await listed(name); },
-    /** Another camera, which records so (docs/EMULATOR.md). */
-    produce: async (name, producer) => { await add(name); await change(name, { producer }); await listed(name); },
     /** From now on `header` and `cookie` carry tokens, as an access proxy sends them. */
     proxy: async (header, cookie) => configure(`[identity]\nheaders = ["${header}"]\ncookie = "${cookie}"`,
       async () => (await fetch(`${base}/console/me`, { headers: { [header]: await token() } })).ok),
