@@ -1,10 +1,11 @@
 //! The console in a real browser, end to end: Debian's Chromium driven by Playwright, against the demo of the binary.
 //!
 //! The steps are in `tests/console/e2e/`; what each saw is in its TAP line. Each test starts a demo and a browser of its
-//! own and runs the steps whose names begin with its words; no step is left out.
+//! own and runs the steps whose names begin with its words; no step is left out. Steps that need a broken line run
+//! against the stand-in gateway.
 
 use crate::harness::program::binary;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
@@ -13,10 +14,20 @@ use tokio::process::Command;
 /// All together take about three minutes on two idle cores.
 const PATIENCE: Duration = Duration::from_secs(900);
 
+/// Plays steps against the demo of the binary.
 async fn play(words: &[&str]) {
+    run(words, Some(binary())).await;
+}
+
+/// Runs steps against the demo of this binary, or against the stand-in gateway, which breaks what it sends.
+async fn run(words: &[&str], demo: Option<PathBuf>) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut command = Command::new("node");
-    command.arg(root.join("tests/console/run.mjs")).args(words).env("KVS_EDGE", binary());
+    command.arg(root.join("tests/console/run.mjs")).args(words);
+    match demo {
+        Some(binary) => command.env("KVS_EDGE", binary),
+        None => command.env_remove("KVS_EDGE"),
+    };
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().unwrap();
     let (mut stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
@@ -36,6 +47,11 @@ async fn play(words: &[&str]) {
 #[tokio::test]
 async fn people_sign_in_watch_search_and_download() {
     play(&["sign in", "wall", "camera", "clip"]).await;
+}
+
+#[tokio::test]
+async fn downloads_outlast_broken_connections_and_can_be_cancelled() {
+    run(&["stand-in"], None).await;
 }
 
 #[tokio::test]

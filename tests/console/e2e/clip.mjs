@@ -108,7 +108,7 @@ export const tests = [
     },
   },
   {
-    name: 'clip: goes on where a broken connection left it, and is the file of any other client',
+    name: 'stand-in: a clip goes on where a broken connection left it, and is the file of any other client',
     needs: ({ kind }) => kind === 'mock',
     async run({ world, browser, say }) {
       const marks = await withMarks(browser, world, 1800, { files: 'dialog' });
@@ -167,7 +167,7 @@ export const tests = [
     },
   },
   {
-    name: 'clip: can be cancelled, and says what stands in the way',
+    name: 'stand-in: a clip can be cancelled, and says what stands in the way',
     needs: ({ kind }) => kind === 'mock',
     async run({ world, browser }) {
       const token = await world.token();
