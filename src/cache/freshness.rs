@@ -112,8 +112,8 @@ pub fn keep(kind: Kind, status: StatusCode, now: Timestamp, rules: &Rules) -> Ke
         }
         Kind::FragmentList { .. } => Keep::No,
         // "hour index | settled server hours immutable but for retention; producer hours 10 s to 1 min".
-        // Until a server hour has settled it is kept so briefly that a crowd shares it and nobody misses
-        // much.
+        // Until a server hour has settled it is kept for seconds: concurrent readers share one list, and new
+        // fragments soon appear in it.
         Kind::HourIndex { selector: SelectorType::Server, end } if settled(Some(end), now, rules) => {
             Keep::For(rules.max_age)
         }

@@ -15,10 +15,9 @@ use super::route::ClipFile;
 use crate::archive::{Archive, Clip, Nearest, PackagedClip, Stream};
 use crate::kvs::operations::{FragmentSelector, GetClip};
 use crate::kvs::{Call, ListedFragment, Request, SelectorType, StreamName, TimeRange, Timestamp};
-use crate::net::range::{self, Selection};
 use crate::package::clip::{Format, MOST_FRAGMENTS};
 use crate::policy::{Denied, Permit, Policy};
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +30,7 @@ const TRUE_RANGE: HeaderName = HeaderName::from_static("kvs-edge-range");
 pub(super) struct Clips {
     pub(super) archive: Archive,
     pub(super) policy: Arc<Policy>,
-    /// Knows where our own paths begin.
+    /// For the base path of our own addresses.
     pub(super) playback_urls: Arc<PlaybackUrls>,
 }
 
@@ -118,7 +117,7 @@ impl Clips {
                 .archive
                 .nearest(stream, clock, range.start, permitted.now, || permitted.on_behalf_of(record));
             let Nearest { before, after } = finding.await;
-            // What the caller may not have is not told to be there either.
+            // Footage that policy does not permit is not named either.
             let may = |row: &ListedFragment| self.may_have(permitted, call, std::slice::from_ref(row));
             let near = Nearest { before: before.filter(may), after: after.filter(may) };
             return Err(Error::NoFootage(nothing(stream, clock, range.start..end, &near)));
@@ -179,54 +178,21 @@ impl Clips {
         record: &mut Record,
     ) -> Result<Reply, Error> {
         let (method, asked) = (&permitted.parts.method, &permitted.parts.headers);
-        let selection = range::select(method, asked, Some(clip.etag()), Some(clip.length()));
         let mut reply = Reply::empty(StatusCode::OK);
-        describe(&mut reply.headers, clip, format);
-        let part = match selection {
-            Selection::Part(part) => {
-                reply.status = StatusCode::PARTIAL_CONTENT;
-                let last = part.end.saturating_sub(1);
-                reply::content_range(
-                    &mut reply.headers,
-                    &format!("{}-{last}", part.start),
-                    Some(clip.length()),
-                );
-                part
-            }
-            Selection::NotModified => return Ok(without_media(reply, StatusCode::NOT_MODIFIED)),
-            Selection::Failed => return Ok(without_media(reply, StatusCode::PRECONDITION_FAILED)),
-            Selection::Unsatisfiable => {
-                reply::content_range(&mut reply.headers, "*", Some(clip.length()));
-                return Ok(without_media(reply, StatusCode::RANGE_NOT_SATISFIABLE));
-            }
-            Selection::Whole | Selection::NeedsLength | Selection::NeedsBytes(_) => 0..clip.length(),
-        };
+        reply.headers.insert(header::CONTENT_TYPE, content_type(format));
+        // The address is no credential: each use is judged anew.
+        reply.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+        let part = reply::select_part(&mut reply, (method, asked), clip.etag(), clip.length());
+        let Some(part) = part else { return Ok(reply) };
         let outcome = self.archive.clip_outcome(clip, part.clone());
         record.cache = outcome.as_str();
         reply.headers.insert(CACHE_STATUS, cache_status_of_parts(outcome));
-        reply.headers.insert(header::CONTENT_LENGTH, (part.end - part.start).into());
         if method != Method::HEAD {
             let on_behalf_of = permitted.on_behalf_of(record)?;
             reply.source = BodySource::Passing(self.archive.clip_body(clip, part, on_behalf_of));
         }
         Ok(reply)
     }
-}
-
-fn describe(headers: &mut HeaderMap, clip: &PackagedClip, format: Format) {
-    headers.insert(header::CONTENT_TYPE, content_type(format));
-    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    // The address is no credential: each use is judged anew.
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
-    if let Ok(etag) = HeaderValue::from_str(clip.etag()) {
-        headers.insert(header::ETAG, etag);
-    }
-}
-
-fn without_media(mut reply: Reply, status: StatusCode) -> Reply {
-    reply.status = status;
-    reply.headers.remove(header::CONTENT_TYPE);
-    reply
 }
 
 fn content_type(format: Format) -> HeaderValue {

@@ -17,7 +17,6 @@ use crate::kvs::{
     Container, DiscontinuityMode, PackagedPart, PackagedResource, PlaybackMode, Resource, SessionParameters,
     Timestamp,
 };
-use crate::net::range::{self, Selection};
 use crate::package::presentation::{DashOptions, Discontinuities, HlsOptions};
 use crate::playback::Packager;
 use crate::policy::Policy;
@@ -164,48 +163,19 @@ impl PackagedPlayback {
         keep: HeaderValue,
     ) -> Reply {
         let (method, asked) = (&permitted.parts.method, &permitted.parts.headers);
-        let length = segment.length();
-        let selection = range::select(method, asked, Some(&segment.etag), Some(length));
         let mut reply = Reply::empty(StatusCode::OK);
         let headers = &mut reply.headers;
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("video/mp4"));
-        headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         headers.insert(header::CACHE_CONTROL, keep);
         headers.insert(CACHE_STATUS, cache_status(segment.outcome));
-        if let Ok(etag) = HeaderValue::from_str(&segment.etag) {
-            headers.insert(header::ETAG, etag);
-        }
-        let part = match selection {
-            Selection::Part(part) => {
-                reply.status = StatusCode::PARTIAL_CONTENT;
-                let shown = format!("{}-{}", part.start, part.end.saturating_sub(1));
-                reply::content_range(headers, &shown, Some(length));
-                part
-            }
-            Selection::NotModified => return refused(reply, StatusCode::NOT_MODIFIED),
-            Selection::Failed => return refused(reply, StatusCode::PRECONDITION_FAILED),
-            Selection::Unsatisfiable => {
-                reply::content_range(headers, "*", Some(length));
-                return refused(reply, StatusCode::RANGE_NOT_SATISFIABLE);
-            }
-            Selection::Whole | Selection::NeedsLength | Selection::NeedsBytes(_) => 0..length,
-        };
-        headers.insert(header::CONTENT_LENGTH, (part.end - part.start).into());
+        let part = reply::select_part(&mut reply, (method, asked), &segment.etag, segment.length());
+        let Some(part) = part else { return reply };
         if method != Method::HEAD {
             let body = self.archive.segment_body(segment, part, packaged.protocol);
             reply.source = BodySource::Passing(body);
         }
         reply
     }
-}
-
-fn refused(mut reply: Reply, status: StatusCode) -> Reply {
-    reply.status = status;
-    reply.headers.remove(header::CONTENT_TYPE);
-    if status != StatusCode::NOT_MODIFIED {
-        reply.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    }
-    reply
 }
 
 /// The address is not, or no longer, part of what the capability presents.

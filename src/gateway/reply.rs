@@ -13,6 +13,7 @@ use crate::net::range::{self, Selection};
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, StatusCode};
+use std::ops::Range;
 
 /// An answer that has no record yet.
 pub struct Reply {
@@ -153,12 +154,10 @@ pub async fn media(
     let Found { outcome, entry: mut reading } = found;
     let hash = matches!(outcome, Outcome::Hit(_) | Outcome::Stale) || is_conditional(asked);
     let mut length = reading.length();
-    // Bytes that are not kept are others the next time: ranges of them would not fit together.
+    // KVS renders a body that is not kept anew each time: ranges of two renderings do not fit together.
     let is_stable = reading.expires().is_some();
-    let mut selection = match is_stable {
-        true => range::select(method, asked, tag(&reading, hash), length),
-        false => Selection::Whole,
-    };
+    let mut selection =
+        if is_stable { range::select(method, asked, tag(&reading, hash), length) } else { Selection::Whole };
     if let Selection::NeedsBytes(part) = &selection
         && reading.reaches(part.end).await?
     {
@@ -243,7 +242,7 @@ pub fn cache_status(outcome: Outcome) -> HeaderValue {
 }
 
 /// Says which part of how many bytes is sent (RFC 9110 section 14.4).
-pub fn content_range(headers: &mut HeaderMap, part: &str, length: Option<u64>) {
+fn content_range(headers: &mut HeaderMap, part: &str, length: Option<u64>) {
     let total = length.map_or_else(|| "*".to_owned(), |length| length.to_string());
     if let Ok(value) = HeaderValue::from_str(&format!("bytes {part}/{total}")) {
         headers.insert(header::CONTENT_RANGE, value);
@@ -278,4 +277,44 @@ pub fn text(bytes: Bytes, content_type: &'static str) -> Reply {
     reply.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     reply.source = BodySource::Whole(bytes);
     reply
+}
+
+/// What a request selects of a body whose length and entity tag are known before it is made: sets status and
+/// headers of `reply`. Returns the bytes to send; `None` if the answer has no body.
+pub fn select_part(
+    reply: &mut Reply,
+    (method, asked): (&Method, &HeaderMap),
+    etag: &str,
+    length: u64,
+) -> Option<Range<u64>> {
+    reply.headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    if let Ok(etag) = HeaderValue::from_str(etag) {
+        reply.headers.insert(header::ETAG, etag);
+    }
+    let part = match range::select(method, asked, Some(etag), Some(length)) {
+        Selection::Part(part) => {
+            reply.status = StatusCode::PARTIAL_CONTENT;
+            let shown = format!("{}-{}", part.start, part.end.saturating_sub(1));
+            content_range(&mut reply.headers, &shown, Some(length));
+            part
+        }
+        Selection::Whole | Selection::NeedsLength | Selection::NeedsBytes(_) => 0..length,
+        Selection::NotModified => return without_media(reply, StatusCode::NOT_MODIFIED),
+        Selection::Failed => return without_media(reply, StatusCode::PRECONDITION_FAILED),
+        Selection::Unsatisfiable => {
+            content_range(&mut reply.headers, "*", Some(length));
+            return without_media(reply, StatusCode::RANGE_NOT_SATISFIABLE);
+        }
+    };
+    reply.headers.insert(header::CONTENT_LENGTH, (part.end - part.start).into());
+    Some(part)
+}
+
+fn without_media(reply: &mut Reply, status: StatusCode) -> Option<Range<u64>> {
+    reply.status = status;
+    reply.headers.remove(header::CONTENT_TYPE);
+    if status != StatusCode::NOT_MODIFIED {
+        reply.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    None
 }

@@ -57,7 +57,9 @@ impl Archive {
         on_behalf_of: impl Fn() -> Result<OnBehalfOf, E>,
     ) -> Result<PackagedClip, E> {
         let Some(first_row) = rows.first().cloned() else {
-            return Err(Error::refused(None, Refusal::TooLarge("fragments missing")).into());
+            return Err(
+                Error::refused(None, Refusal::Unsupported("there are no fragments to package")).into()
+            );
         };
         let found = self.fragment(stream, &first_row.number, &on_behalf_of).await?;
         let slack = self.0.packaging.slack(stream.arn());

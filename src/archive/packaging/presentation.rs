@@ -26,8 +26,8 @@ const MOST_FRAGMENTS: usize = 130_000;
 const AHEAD: usize = 4;
 
 impl Archive {
-    /// The presentation of a range, from memory where that is fresh, or made now, once for all who ask.
-    /// `on_behalf_of` is called only if it must be made.
+    /// The presentation of a range, from memory where that is fresh, or made now, once for concurrent
+    /// requests. `on_behalf_of` is called only if it must be made.
     ///
     /// # Errors
     /// KVS's, or that of `on_behalf_of`.

@@ -19,7 +19,7 @@ const MEMORY: u64 = 64 << 20;
 const SETTLED: Duration = Duration::from_secs(60);
 /// How long one is remembered that may still change.
 const UNSETTLED: Duration = Duration::from_secs(2);
-/// How long one is held that nobody asks for.
+/// How long one is held without a request.
 const IDLE: Duration = Duration::from_secs(600);
 /// Playlists that are remembered of one presentation.
 const TEXTS: usize = 6;

@@ -92,7 +92,10 @@ impl Clip {
         first: &Document,
         settings: ClipSettings,
     ) -> Result<Self, Refusal> {
-        if rows.is_empty() || rows.len() > MOST_FRAGMENTS {
+        if rows.is_empty() {
+            return Err(Refusal::Unsupported("there are no fragments to package"));
+        }
+        if rows.len() > MOST_FRAGMENTS {
             return Err(Refusal::TooLarge("fragments for one clip"));
         }
         let fragment = mkv::read(first)?;

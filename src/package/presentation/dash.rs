@@ -9,7 +9,7 @@ use crate::kvs::MediaKind;
 use crate::package::TrackSettings;
 use std::fmt::Write;
 
-/// What of the manifest is chosen by who asks for it (docs/KVS.md 5.6).
+/// What of the manifest the session's parameters select (docs/KVS.md 5.6).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct DashOptions {
     /// `kvs:ts`: the producer's time of each fragment, in milliseconds since 1970.

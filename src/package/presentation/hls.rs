@@ -7,7 +7,7 @@ use crate::package::{Codec, TrackSettings};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-/// What of a media playlist is chosen by who asks for it.
+/// What of a media playlist the session's parameters select.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct HlsOptions {
     /// Where discontinuities are announced.
