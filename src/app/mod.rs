@@ -3,6 +3,7 @@
 mod build;
 mod drain;
 #[cfg(test)]
+#[path = "tests/metrics_document.rs"]
 mod metrics_document;
 mod needs_restart;
 mod operate;

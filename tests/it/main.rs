@@ -27,6 +27,7 @@ mod floods;
 mod footage;
 mod harness;
 mod hot_reload;
+mod image;
 mod limits;
 mod media_cache;
 mod one_timeline;

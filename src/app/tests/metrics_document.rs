@@ -9,7 +9,7 @@ use crate::net::listener::Rejection;
 use crate::net::tls::Certificates;
 use std::collections::{BTreeMap, BTreeSet};
 
-const DOCUMENT: &str = include_str!("../../docs/METRICS.md");
+const DOCUMENT: &str = include_str!("../../../docs/METRICS.md");
 
 /// Families that appear with the first entry, issuer or scrape, or with the log, which tests do not set up.
 const LATER: [&str; 4] = [
