@@ -57,6 +57,33 @@ impl Answer {
         Self { content: Content::Parts(Box::new(parts)), ..Self::bytes(content_type, Bytes::new()) }
     }
 
+    /// Puts a text wherever KVS could put one without changing what the answer means.
+    pub(super) fn plant(&mut self, text: &str) {
+        for name in ["x-amzn-planted", "x-amzn-requestid", "x-amz-id-2", "server", "link"] {
+            if let Ok(value) = HeaderValue::from_str(text) {
+                self.headers.insert(name, value);
+            }
+        }
+        let is_json = self.content_type == "application/json";
+        let kind = if is_json { self.content_type } else { "text/html" };
+        if let Ok(value) = HeaderValue::from_str(&format!("{kind}; planted=\"{text}\"")) {
+            self.headers.insert(http::header::CONTENT_TYPE, value);
+        }
+        let Content::Whole(body) = &self.content else { return };
+        let Ok(body) = std::str::from_utf8(body) else { return };
+        let planted = match body.trim_start().get(..1) {
+            // No text of an answer has a brace in it.
+            Some("{") if is_json => {
+                let member = Json::object([("Planted", Json::text(text.to_owned()))]).to_string();
+                body.replace('{', &format!("{},", &member[..member.len() - 1]))
+            }
+            Some("#") => format!("{body}#EXT-X-PLANTED:{text}\n# {text}\n"),
+            Some("<") => format!("{body}<!-- {text} -->\n"),
+            _ => return,
+        };
+        self.content = Content::Whole(planted.into());
+    }
+
     /// Any status, headers and body.
     pub(super) fn raw(status: u16, headers: &BTreeMap<String, String>, body: &str) -> Self {
         let mut answer = Self::bytes("application/json", body.to_owned());

@@ -185,7 +185,12 @@ fn finish(
     reset: &Reset,
 ) -> Response<ResponseBody> {
     let throttled = answer.as_ref().is_err_and(KvsError::is_throttle);
-    let answer = answer.unwrap_or_else(|error| error.answer());
+    let mut answer = answer.unwrap_or_else(|error| error.answer());
+    for fault in faults {
+        if let Fault::Plant { text } = fault {
+            answer.plant(text);
+        }
+    }
     let failed = answer.status.as_u16() >= 400;
     state.counters().count(counted_for.operation, counted_for.stream.as_deref(), |count| {
         count.throttled += u64::from(throttled);

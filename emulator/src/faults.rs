@@ -76,6 +76,10 @@ pub(super) enum Fault {
     },
     /// All playback sessions of the stream expire, or all sessions if the request has no stream.
     ExpireSessions,
+    /// The answer stays what it is and holds this text too, wherever KVS could put one: in header values that
+    /// clients do not need, in the content type, in members that no model has, in unknown lines of playlists
+    /// and comments of manifests.
+    Plant { text: String },
     /// The stream has no fragments.
     NoData,
     /// The fragments whose server timestamps lie in `[from, to]`, in seconds since 1970, do not exist for
@@ -212,6 +216,7 @@ mod tests {
             r#"{"kind":"in_band_error"}"#,
             r#"{"kind":"expire_sessions"}"#,
             r#"{"kind":"no_data"}"#,
+            r#"{"kind":"plant","text":"x"}"#,
             r#"{"kind":"missing","from":1700000000.5,"to":1700000002}"#,
         ] {
             rule(&format!(r#"{{"operation":"*","fault":{fault},"times":null}}"#));

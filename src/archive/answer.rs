@@ -9,7 +9,7 @@ use super::{Archive, Error, Object, Source, Stream};
 use crate::base::clock;
 use crate::cache::freshness::{self, Kind};
 use crate::cache::{Fetched, Found, Head, Keep, Key, Outcome};
-use crate::kvs::{Call, StreamRef, Timestamp};
+use crate::kvs::{Call, Operation, StreamRef, Timestamp, answer};
 use crate::net::body::whole;
 use crate::upstream::{self, Located, OnBehalfOf};
 use bytes::Bytes;
@@ -91,6 +91,7 @@ impl Object for JsonAnswer {
 
     async fn fetch(self, from: Source) -> Result<Fetched, upstream::Error> {
         let body = from.read(&self.call, LONGEST).await?;
+        let body = known(self.call.operation(), body, from.upstream.own_host(&self.located)).await?;
         let now = Timestamp::from(clock::now());
         let kind = parse(&body, is_complete).await.and_then(|complete| self.kind(complete));
         let keep = match kind.map(|kind| from.keep(kind, now)) {
@@ -100,6 +101,27 @@ impl Object for JsonAnswer {
         let head = Head::new(HeaderValue::from_static("application/json"), Some(body.len() as u64), now);
         Ok(Fetched { head, keep, body: whole(body) })
     }
+}
+
+/// An answer without what no model has, off the runtime's threads if it is long.
+async fn known(
+    operation: Operation,
+    body: Bytes,
+    own_host: Option<String>,
+) -> Result<Bytes, upstream::Error> {
+    let is_long = body.len() > PARSED_AT_ONCE;
+    let cut = move || {
+        let text = std::str::from_utf8(&body).map_err(|_| "it is not UTF-8".to_owned())?;
+        let hosts: Vec<&str> = own_host.as_deref().into_iter().collect();
+        answer::known(operation, text, &hosts).map(Bytes::from).map_err(|error| error.to_string())
+    };
+    let cut = if is_long {
+        let cutting = tokio::task::spawn_blocking(cut).await;
+        cutting.unwrap_or_else(|_| Err("reading it was interrupted".to_owned()))
+    } else {
+        cut()
+    };
+    cut.map_err(upstream::Error::BrokenAnswer)
 }
 
 impl Archive {

@@ -6,7 +6,7 @@ use crate::base::clock;
 use crate::cache::freshness::Kind;
 use crate::cache::{Fetched, Head, Key};
 use crate::kvs::operations::GetClip;
-use crate::kvs::{Call, Timestamp};
+use crate::kvs::{Call, MediaFormat, Timestamp};
 use crate::upstream::{self, Located};
 use http::HeaderValue;
 use std::time::Duration;
@@ -38,7 +38,7 @@ impl Object for Clip {
         let range = self.call.selector.range;
         let answer = from.call(&Call::GetClip(self.call)).await?;
         let now = Timestamp::from(clock::now());
-        let content_type = answer.content_type.unwrap_or(HeaderValue::from_static("video/mp4"));
+        let content_type = HeaderValue::from_static(MediaFormat::Mp4.content_type());
         let head = Head::new(content_type, answer.length, now);
         Ok(Fetched { head, keep: from.keep(Kind::Clip { range }, now), body: answer.body })
     }

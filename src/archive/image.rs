@@ -6,7 +6,7 @@ use crate::base::task::spawn_self_ending;
 use crate::cache::freshness::Kind;
 use crate::cache::{Fetched, Found, Head, Keep, Key, Outcome, Picture};
 use crate::kvs::operations::GetImages;
-use crate::kvs::{Call, Timestamp};
+use crate::kvs::{Call, MediaFormat, Timestamp};
 use crate::net::body::whole;
 use crate::upstream::{self, Located, OnBehalfOf};
 use base64::Engine as _;
@@ -104,7 +104,11 @@ impl Object for Image {
         let now = Timestamp::from(clock::now());
         let keep = self.keep(&from, found.is_some(), now);
         let (instant, bytes) = found.unwrap_or((self.at, Bytes::new()));
-        let mut head = Head::new(HeaderValue::from_static("image/jpeg"), Some(bytes.len() as u64), now);
+        let mut head = Head::new(
+            HeaderValue::from_static(MediaFormat::Jpeg.content_type()),
+            Some(bytes.len() as u64),
+            now,
+        );
         head.note = Some(instant.millis().to_string().into());
         Ok(Fetched { head, keep, body: whole(bytes) })
     }
@@ -210,11 +214,17 @@ fn last_picture(
     let images: Images<'_> = serde_json::from_slice(answer)
         .map_err(|_| upstream::Error::BrokenAnswer("GetImages did not answer with JSON".into()))?;
     let rows = images.rows.unwrap_or_default();
-    Ok(rows.iter().rev().find_map(|row| {
+    let last = rows.iter().rev().find_map(|row| {
         let at = Timestamp::from_seconds(row.time?).ok()?;
         let content = STANDARD.decode(row.content.as_deref()?).ok()?;
         end.is_none_or(|end| at <= end).then(|| (at, Bytes::from(content)))
-    }))
+    });
+    match last {
+        Some((_, picture)) if !MediaFormat::Jpeg.begins(&picture) => {
+            Err(upstream::Error::BrokenAnswer("GetImages answered with something that is no JPEG".into()))
+        }
+        last => Ok(last),
+    }
 }
 
 #[cfg(test)]
@@ -223,14 +233,18 @@ mod tests {
 
     #[test]
     fn the_last_row_that_is_a_picture_counts() {
-        let answer =
-            br#"{"Images":[{"TimeStamp":1.0,"ImageContent":"YQ=="},{"TimeStamp":2.0E0,"ImageContent":"Yg=="},
-            {"TimeStamp":3,"Error":"NO_MEDIA","ImageContent":null},{"TimeStamp":9,"ImageContent":"eg=="}]}"#;
+        let picture = |letter: u8| [b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01", &[letter][..]].concat();
+        let row = |time: f64, letter| serde_json::json!({"TimeStamp": time, "ImageContent": STANDARD.encode(picture(letter))});
+        let none = serde_json::json!({"TimeStamp": 3, "Error": "NO_MEDIA", "ImageContent": null});
+        let rows = [row(1.0, b'a'), row(2.0, b'b'), none, row(9.0, b'z')];
+        let answer = Bytes::from(serde_json::json!({ "Images": rows }).to_string());
         let at = |seconds: u64| Timestamp::from_millis(seconds * 1000);
-        let last = |end| last_picture(&Bytes::from_static(answer), Some(at(end))).unwrap();
-        assert_eq!(last(5), Some((at(2), Bytes::from_static(b"b"))));
-        assert_eq!(last(9), Some((at(9), Bytes::from_static(b"z"))));
+        let last = |end| last_picture(&answer, Some(at(end))).unwrap();
+        assert_eq!(last(5), Some((at(2), picture(b'b').into())));
+        assert_eq!(last(9), Some((at(9), picture(b'z').into())));
         assert_eq!(last(0), None);
-        assert!(last_picture(&Bytes::from_static(b"<html>"), None).is_err());
+        for bad in [&b"<html>"[..], br#"{"Images":[{"TimeStamp":1,"ImageContent":"aGk="}]}"#] {
+            assert!(last_picture(&Bytes::from_static(bad), None).is_err());
+        }
     }
 }

@@ -146,6 +146,12 @@ impl Archive {
         self.0.cache.get_or_fill(key, fetch).await.map_err(|error| Error::from(error).into())
     }
 
+    /// Whether an object is held, so that getting it need not cost a call.
+    #[must_use]
+    pub fn holds(&self, object: &impl Object) -> bool {
+        self.0.cache.holds(&object.key())
+    }
+
     /// `cache.settle`: what reached KVS longer ago does not change any more.
     #[must_use]
     pub fn settle(&self) -> Duration {

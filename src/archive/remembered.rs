@@ -80,16 +80,17 @@ pub struct ListedStream {
     pub name: StreamName,
     /// Its ARN.
     pub arn: StreamArn,
-    /// KVS's own members, as they came.
+    /// KVS's own members, without what no model has.
     pub members: Value,
 }
 
 impl ListedStream {
     pub(super) fn read(members: &Value) -> Option<Self> {
+        let members = crate::kvs::answer::known_stream(members, &[])?;
         let text = |name: &str| members.get(name)?.as_str();
         let name = StreamName::parse(text("StreamName")?).ok()?;
         let arn = StreamArn::parse(text("StreamARN")?).ok()?;
-        Some(Self { name, arn, members: members.clone() })
+        Some(Self { name, arn, members })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::limits::Limited;
 use super::route::NoRoute;
-use crate::kvs::Invalid;
+use crate::kvs::{Invalid, Timestamp};
 use crate::net::body::Broken;
 use crate::net::request_body;
 use crate::package::Refusal;
@@ -27,6 +27,12 @@ pub enum Error {
          kvs-edge's operator map fewer ([[issuer]] claims)"
     )]
     LongCapability,
+    /// A playback URL made now would be over at once: when it would end.
+    #[error(
+        "a playback URL made now would end at {0}, with the token that it is made by: send a token that is \
+         valid for longer"
+    )]
+    DeadUrl(Timestamp),
     /// The capability is bound to an address or a cookie that this request does not show.
     #[error("this playback URL belongs to another client")]
     Unbound,

@@ -10,7 +10,7 @@ use super::error::Error;
 use super::record::Record;
 use super::reply::Reply;
 use super::route::NoRoute;
-use crate::kvs::Fault;
+use crate::kvs::{Fault, leak};
 use crate::net::request_body;
 use crate::package::Refusal;
 use crate::{identity, playback, policy, sessions, upstream};
@@ -57,6 +57,7 @@ impl Error {
             }
             Self::Identity(error) => of_identity(error),
             Self::Capability(error) => of_capability(error),
+            Self::DeadUrl(_) => response(StatusCode::UNAUTHORIZED, NOT_AUTHORIZED, self.to_string()),
             Self::LongCapability => response(StatusCode::BAD_REQUEST, INVALID, self.to_string()),
             Self::Unbound => response(StatusCode::FORBIDDEN, NOT_AUTHORIZED, self.to_string()),
             Self::Invalid(invalid) => response(StatusCode::BAD_REQUEST, INVALID, invalid.to_string()),
@@ -152,6 +153,11 @@ fn of_capability(error: &playback::Error) -> ErrorResponse {
         playback::Error::UnknownKey => {
             "this playback URL was made with a key that is gone; ask for a new one".to_owned()
         }
+        playback::Error::Withdrawn => {
+            "the issuer of the token that this playback URL was made with, or the key \
+                                       that signed it, is trusted no more; ask for a new one"
+                .to_owned()
+        }
         playback::Error::Outdated => {
             "policies have changed since this playback URL was made; ask for a new one".to_owned()
         }
@@ -211,7 +217,8 @@ fn of_session(error: &sessions::Error) -> ErrorResponse {
     }
 }
 
-/// KVS's own answer, in KVS's own words, unless it refused kvs-edge itself: that is not the caller's fault.
+/// KVS's own answer, unless it refused kvs-edge itself: that is not the caller's fault. Its words have been
+/// scanned, or replaced by ours, where they came in ([`Fault`]).
 fn of_kvs(fault: &Fault) -> ErrorResponse {
     if fault.is_throttle() {
         let message = "Kinesis Video Streams is limiting requests for this stream; try again later";
@@ -235,7 +242,11 @@ fn of_kvs(fault: &Fault) -> ErrorResponse {
             "Kinesis Video Streams had an internal failure; try again",
         );
     }
-    response(status, &fault.kind, fault.message.clone())
+    let message = match fault.message.as_str() {
+        "" => "Kinesis Video Streams refused the request without words that can be passed on",
+        words => words,
+    };
+    response(status, &fault.kind, message)
 }
 
 /// Turns a failure into an answer, notes it on the record and, where an operator must know, in the log.
@@ -280,7 +291,7 @@ pub fn reply(error: &Error, record: &mut Record) -> Reply {
         Error::Identity(identity::Error::Missing { .. }) => {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"kvs-edge\""));
         }
-        Error::Identity(identity::Error::Refused { .. }) => {
+        Error::Identity(identity::Error::Refused { .. }) | Error::DeadUrl(_) => {
             const INVALID_TOKEN: &str = "Bearer realm=\"kvs-edge\", error=\"invalid_token\"";
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(INVALID_TOKEN));
         }
@@ -290,11 +301,15 @@ pub fn reply(error: &Error, record: &mut Record) -> Reply {
     reply
 }
 
-/// For the log: more than the response says.
+/// For the log: more than the response says, and no secret of KVS either.
 fn reason(error: &Error) -> String {
-    match error {
+    let reason = match error {
         Error::Denied(denied) => format!("{denied}: {}", denied.reason()),
         other => other.to_string(),
+    };
+    match leak::scan(&reason, &[]) {
+        Ok(()) => reason,
+        Err(leak) => format!("a text is left out, because it holds {leak}"),
     }
 }
 

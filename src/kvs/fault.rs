@@ -4,18 +4,22 @@
 //! `:<uri>`; the body has `Message` or `message`, or XML from an older front end; 401 and 403 are used for
 //! the same thing (docs/KVS.md 3.5, 3.6). Names come first, status second.
 
+use super::leak;
 use serde_json::Value;
+use std::fmt;
 
-/// An error answer of KVS.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{kind} ({status}): {message}")]
+/// An error answer of KVS, without anything that must not leave (law 3).
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Fault {
     /// The HTTP status that KVS answered with.
     pub status: u16,
     /// The exception's name, such as `ResourceNotFoundException`; `UnknownError` if it gave none.
     pub kind: String,
-    /// Its message; may be empty.
+    /// What callers read: our own words for the exceptions that KVS documents; KVS's for others, if they pass
+    /// the scan. May be empty.
     pub message: String,
+    /// KVS's words for the log, if they pass the scan; else empty.
+    pub said: String,
     /// `x-amzn-RequestId`, for a support case.
     pub request_id: Option<String>,
 }
@@ -25,9 +29,16 @@ const UNKNOWN_OPERATION: &str = "com.amazon.coral.service#UnknownOperationExcept
 
 impl Fault {
     /// Reads an error answer from its status, its `x-amzn-ErrorType` or `x-amz-ErrorType` header and its
-    /// body.
+    /// body. `secrets` are what the request was sent with and to; no text that holds one of them, or anything
+    /// that could be one, is kept.
     #[must_use]
-    pub fn read(status: u16, error_type: Option<&str>, request_id: Option<&str>, body: &[u8]) -> Self {
+    pub fn read(
+        status: u16,
+        error_type: Option<&str>,
+        request_id: Option<&str>,
+        body: &[u8],
+        secrets: &[&str],
+    ) -> Self {
         let json: Option<Value> = serde_json::from_slice(body).ok();
         let member = |name: &str| json.as_ref()?.get(name)?.as_str().map(str::to_owned);
         let kind = error_type
@@ -37,10 +48,24 @@ impl Fault {
             .map(|kind| short_name(&kind).to_owned())
             .or_else(|| Self::is_unknown_operation(body).then(|| "UnknownOperationException".to_owned()))
             .or_else(|| xml_kind(body))
+            .filter(|kind| is_kind(kind) && leak::scan(kind, secrets).is_ok())
             .unwrap_or_else(|| "UnknownError".to_owned());
-        let message =
-            member("Message").or_else(|| member("message")).or_else(|| xml_message(body)).unwrap_or_default();
-        Self { status, kind, message, request_id: request_id.map(str::to_owned) }
+        let said = member("Message").or_else(|| member("message")).or_else(|| xml_message(body));
+        let said = said.and_then(|said| leak::sentence(&said, secrets)).unwrap_or_default();
+        let message = own_words(&kind, &said).map_or_else(|| said.clone(), str::to_owned);
+        Self { status, kind, message, said, request_id: request_id.map(str::to_owned) }
+    }
+
+    /// The error for a fragment that is not in the stream, or not any more.
+    #[must_use]
+    pub fn no_fragment(number: &str) -> Self {
+        Self {
+            status: 404,
+            kind: "ResourceNotFoundException".to_owned(),
+            message: format!("Fragment {number} was not found."),
+            said: String::new(),
+            request_id: None,
+        }
     }
 
     /// True for the 90-byte answer with status 200 that means "no such operation here".
@@ -113,6 +138,64 @@ impl Fault {
     }
 }
 
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = if self.said.is_empty() { &self.message } else { &self.said };
+        write!(f, "{} ({}): {words}", self.kind, self.status)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+/// KVS's sentences that say more than their exception (docs/KVS.md 4.6): passed on as they stand here.
+const SENTENCES: [&str; 3] = [
+    "No fragments found in the stream for the streaming request.",
+    "No fragments found in the stream for the clip request.",
+    "The requested stream is not found or not active.",
+];
+
+/// What callers read for an exception that KVS documents (docs/KVS.md 3.6).
+fn own_words(kind: &str, said: &str) -> Option<&'static str> {
+    if let Some(sentence) = SENTENCES.into_iter().find(|sentence| *sentence == said) {
+        return Some(sentence);
+    }
+    Some(match kind {
+        "ResourceNotFoundException" => "Kinesis Video Streams has no such stream, or no such footage of it",
+        "InvalidArgumentException" => {
+            "Kinesis Video Streams does not take these arguments; the log of kvs-edge has its reason"
+        }
+        "NoDataRetentionException" => "the stream retains no data, so that there is no footage of it",
+        "UnsupportedStreamMediaTypeException" => {
+            "the codecs of this footage are none that Kinesis Video Streams can give in this format"
+        }
+        "MissingCodecPrivateDataException" => {
+            "a track of this footage has no codec private data, so that it cannot be played"
+        }
+        "InvalidCodecPrivateDataException" => {
+            "the codec private data of a track of this footage is not valid, so that it cannot be played"
+        }
+        "InvalidMediaFrameException" => "a frame of this footage cannot be read",
+        "ClientLimitExceededException" | "ConnectionLimitExceededException" | "ThrottlingException" => {
+            "Kinesis Video Streams is limiting requests for this stream; try again later"
+        }
+        "NotAuthorizedException" | "AccessDeniedException" => {
+            "Kinesis Video Streams refused kvs-edge's own credentials or permissions"
+        }
+        "UnknownOperationException" | "InvalidEndpointException" => {
+            "Kinesis Video Streams does not know this call at this endpoint"
+        }
+        "InternalFailure" | "InternalServerError" | "ServiceUnavailableException" => {
+            "Kinesis Video Streams had an internal failure; try again"
+        }
+        _ => return None,
+    })
+}
+
+/// The name of an exception: letters only, as all of AWS's are.
+fn is_kind(kind: &str) -> bool {
+    (3..=64).contains(&kind.len()) && kind.bytes().all(|byte| byte.is_ascii_alphabetic())
+}
+
 /// `com.amazon#NameException:http://…` → `NameException`.
 fn short_name(kind: &str) -> &str {
     let kind = kind.split(':').next().unwrap_or(kind);
@@ -178,8 +261,8 @@ mod tests {
             ),
         ];
         for (status, header, body, kind, message) in cases {
-            let fault = Fault::read(status, header, None, body);
-            assert_eq!((fault.kind.as_str(), fault.message.as_str()), (kind, message));
+            let fault = Fault::read(status, header, None, body, &[]);
+            assert_eq!((fault.kind.as_str(), fault.said.as_str()), (kind, message));
         }
     }
 
@@ -194,8 +277,32 @@ mod tests {
 
     #[test]
     fn throttling_is_400_and_still_worth_another_try() {
-        let fault = Fault::read(400, Some("ClientLimitExceededException"), None, b"{}");
+        let fault = Fault::read(400, Some("ClientLimitExceededException"), None, b"{}", &[]);
         assert!(fault.is_throttle() && !fault.is_refusal());
-        assert!(Fault::read(401, Some("NotAuthorizedException"), None, b"{}").is_refusal());
+        assert!(Fault::read(401, Some("NotAuthorizedException"), None, b"{}", &[]).is_refusal());
+    }
+
+    #[test]
+    fn what_kvs_says_is_scanned_and_what_it_documents_is_said_in_our_own_words() {
+        let secret = "trouble at b-1.kinesisvideo.eu-west-1.amazonaws.com?SessionToken=CiA1";
+        let body = serde_json::json!({ "Message": secret }).to_string();
+        for (kind, known) in [("ResourceNotFoundException", true), ("NovelException", false)] {
+            let fault = Fault::read(404, Some(kind), None, body.as_bytes(), &[]);
+            assert_eq!((fault.kind.as_str(), fault.said.as_str()), (kind, ""));
+            assert_eq!(fault.message.is_empty(), !known, "{fault}");
+            let fine = Fault::read(410, Some(kind), None, br#"{"Message":"it is over"}"#, &[]);
+            assert_eq!((fine.message == "it is over", fine.said.as_str()), (!known, "it is over"));
+            let sent = Fault::read(410, Some(kind), None, br#"{"Message":"it is over"}"#, &["it is over"]);
+            assert_eq!(sent.said, "", "what the request held does not come back");
+        }
+        for kind in ["CiA1fHk3bW9k", "b-1.kinesisvideo.eu-west-1.amazonaws.com", "<script>"] {
+            assert_eq!(Fault::read(400, Some(kind), None, b"{}", &[]).kind, "UnknownError");
+        }
+        let none = "No fragments found in the stream for the streaming request.";
+        let body = serde_json::json!({ "Message": none }).to_string();
+        assert_eq!(
+            Fault::read(404, Some("ResourceNotFoundException"), None, body.as_bytes(), &[]).message,
+            none
+        );
     }
 }

@@ -11,13 +11,16 @@
 //! assert_eq!(call.stream().unwrap().name().as_str(), "cam-1");
 //! ```
 
+pub mod answer;
 pub mod bounds;
 pub mod ebml;
 mod fault;
 mod fragment;
 mod fragment_tags;
 mod json;
+pub mod leak;
 mod listed_fragment;
+mod media_format;
 mod operation;
 pub mod operations;
 mod packaged;
@@ -34,6 +37,7 @@ pub use fragment::{FragmentNumber, FragmentParts};
 pub use fragment_tags::FragmentTags;
 pub use json::{Invalid, Members};
 pub use listed_fragment::ListedFragment;
+pub use media_format::MediaFormat;
 pub use operation::{ApiName, Operation};
 pub use packaged::{MediaKind, PackagedPart, PackagedResource, SegmentAddress};
 pub use range::{PlaybackMode, SelectorType, TimeRange};

@@ -5,6 +5,7 @@
 //! key.
 
 use super::fragment::FragmentNumber;
+use super::media_format::MediaFormat;
 use super::packaged::{PackagedPart, PackagedResource};
 use super::session::Protocol;
 use std::fmt;
@@ -123,6 +124,26 @@ impl Resource {
     #[must_use]
     pub fn is_playlist(&self) -> bool {
         matches!(self, Self::MasterPlaylist | Self::MediaPlaylist { .. } | Self::Manifest)
+    }
+
+    /// The kind of media that it is; `None` for playlists and manifests.
+    #[must_use]
+    pub fn media(&self) -> Option<MediaFormat> {
+        match self {
+            Self::MasterPlaylist | Self::MediaPlaylist { .. } | Self::Manifest => None,
+            Self::TsFragment { .. } => Some(MediaFormat::MpegTs),
+            Self::InitSegment { .. } | Self::Mp4Fragment { .. } | Self::Packaged(_) => Some(MediaFormat::Mp4),
+        }
+    }
+
+    /// The content type that players get, whatever KVS says. Players choose their parser by it.
+    #[must_use]
+    pub fn content_type(&self) -> &'static str {
+        match self.media() {
+            Some(media) => media.content_type(),
+            None if self.protocol() == Protocol::Dash => "application/dash+xml",
+            None => "application/vnd.apple.mpegurl",
+        }
     }
 
     /// The number of a fragment; `None` for all else.

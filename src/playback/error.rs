@@ -1,6 +1,7 @@
 //! Why a capability does not open, or a text is not passed on.
 
 use crate::kvs::Timestamp;
+use crate::kvs::leak::Leak;
 
 /// Why a capability does not open, or a text is not passed on. No message repeats what was refused.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -14,6 +15,9 @@ pub enum Error {
     /// It holds only what policies read that are no longer in force.
     #[error("the policies have changed since the playback capability was made")]
     Outdated,
+    /// It was made with a token whose issuer, or whose signing key, is trusted no more.
+    #[error("the issuer of the token that the playback capability was made with, or its key, is gone")]
+    Withdrawn,
     /// Its time is over.
     #[error("the playback capability expired at {0}")]
     Expired(Timestamp),
@@ -23,5 +27,11 @@ pub enum Error {
     Foreign(&'static str),
     /// A session token or an upstream host would have left (law 3).
     #[error("KVS's answer holds {0} where none belongs")]
-    Leak(&'static str),
+    Leak(Leak),
+}
+
+impl From<Leak> for Error {
+    fn from(leak: Leak) -> Self {
+        Self::Leak(leak)
+    }
 }

@@ -16,7 +16,6 @@ mod dash;
 mod error;
 pub mod hls;
 mod keys;
-mod leak;
 pub mod mp4;
 mod opened;
 #[cfg(test)]
@@ -31,7 +30,7 @@ pub use keys::Keys;
 pub(crate) use keys::PURPOSE;
 pub use opened::{OpenedCapabilities, OpenedCapability};
 
-use crate::kvs::Resource;
+use crate::kvs::{Resource, leak};
 
 /// Takes session token and foreign matter out of a playlist or manifest that KVS answered for `resource`.
 ///

@@ -4,7 +4,6 @@ use super::attempt::Received;
 use super::quota::Turn;
 use crate::net::body::{Broken, ByteStream};
 use bytes::Bytes;
-use http::HeaderValue;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use prometheus::IntCounter;
@@ -13,8 +12,6 @@ use std::task::{Context, Poll};
 
 /// An answer whose status is 200 and whose head has been checked. Dropping the body cancels the transfer.
 pub struct Answer {
-    /// `Content-Type`, as KVS gave it.
-    pub content_type: Option<HeaderValue>,
     /// The body's length, where it is known ahead.
     pub length: Option<u64>,
     /// KVS's request id, for logs and support cases.
@@ -28,7 +25,6 @@ pub struct Answer {
 impl std::fmt::Debug for Answer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Answer")
-            .field("content_type", &self.content_type)
             .field("length", &self.length)
             .field("request_id", &self.request_id)
             .field("attempts", &self.attempts)
@@ -40,13 +36,7 @@ impl Answer {
     /// `held` is kept until the body is dropped or ends, such as a place among five connections.
     pub(super) fn new(received: Received, attempts: u32, bytes: IntCounter, held: Turn) -> Self {
         let body = CountedBody { inner: received.body, bytes, held };
-        Self {
-            content_type: received.content_type,
-            length: received.length,
-            request_id: received.request_id,
-            attempts,
-            body: body.boxed_unsync(),
-        }
+        Self { length: received.length, request_id: received.request_id, attempts, body: body.boxed_unsync() }
     }
 
     /// The whole body in memory.

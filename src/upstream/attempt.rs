@@ -6,11 +6,11 @@
 
 use super::held::hold;
 use super::mkv;
-use crate::kvs::Fault;
+use crate::kvs::{Fault, MediaFormat};
 use crate::net::body::{Broken, ByteStream};
 use crate::net::client::{self, Client, Limits};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use http::{HeaderMap, Request, StatusCode, header};
 use http_body::Body as _;
 use std::time::{Duration, SystemTime};
 
@@ -40,8 +40,10 @@ pub(super) enum AttemptFailure {
 pub(super) enum Expects {
     /// A JSON object; held back whole up to so many bytes.
     Json(usize),
-    /// Media or a playlist, passed on from the first byte.
-    Bytes,
+    /// A playlist or manifest, which its reader takes apart.
+    Text,
+    /// Media that begins as this kind must, passed on from the first byte.
+    Media(MediaFormat),
     /// Matroska chunks, none of which may be an error.
     Mkv,
     /// Matroska chunks, of which the first must not be an error.
@@ -50,7 +52,6 @@ pub(super) enum Expects {
 
 /// A good answer's head, and its body from the first byte.
 pub(super) struct Received {
-    pub(super) content_type: Option<HeaderValue>,
     pub(super) length: Option<u64>,
     pub(super) request_id: Option<String>,
     pub(super) body: ByteStream,
@@ -71,6 +72,7 @@ pub(super) async fn attempt(
 ) -> (&'static str, Result<Received, AttemptFailure>) {
     let host = request.uri().host().unwrap_or_default().to_owned();
     let scrub = |text: String| if host.is_empty() { text } else { text.replace(&host, "the endpoint") };
+    let secrets = secrets(&request);
     let response = match client.send(request, limits).await {
         Ok(response) => response,
         Err(error) => {
@@ -84,13 +86,34 @@ pub(super) async fn attempt(
         }
     };
     let (head, body) = response.into_parts();
-    let request_id = text(&head.headers, &["x-amzn-requestid", "x-amz-requestid", "x-amz-request-id"]);
+    let request_id = text(&head.headers, &["x-amzn-requestid", "x-amz-requestid", "x-amz-request-id"])
+        .filter(|id| is_request_id(id));
     if head.status != StatusCode::OK {
-        let failed = refused(head.status, &head.headers, request_id, body).await;
+        let failed = refused(head.status, &head.headers, request_id, body, &secrets).await;
         return (code(head.status), Err(failed));
     }
     let received = received(head.headers, request_id, body, expects).await;
     (if matches!(received, Err(AttemptFailure::Reset(_))) { "reset" } else { "200" }, received)
+}
+
+/// What a request was sent with and to, and must not come back in an answer: host, session token, access key
+/// and security token.
+fn secrets(request: &Request<Bytes>) -> Vec<String> {
+    let uri = request.uri();
+    let query = uri.query().unwrap_or_default().split('&');
+    let token = query.filter_map(|pair| pair.strip_prefix("SessionToken=")).map(str::to_owned);
+    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let key = header("authorization")
+        .and_then(|line| line.split_once("Credential=")?.1.split('/').next())
+        .map(str::to_owned);
+    let security_token = header("x-amz-security-token").map(str::to_owned);
+    let host = uri.host().map(str::to_owned);
+    token.chain(key).chain(security_token).chain(host).collect()
+}
+
+/// KVS's request ids are UUIDs (docs/KVS.md 3.4).
+fn is_request_id(text: &str) -> bool {
+    text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
 }
 
 async fn refused(
@@ -98,6 +121,7 @@ async fn refused(
     headers: &HeaderMap,
     request_id: Option<String>,
     body: ByteStream,
+    secrets: &[String],
 ) -> AttemptFailure {
     if status.is_redirection() {
         return AttemptFailure::Refused("KVS answered with a redirect, which is never followed");
@@ -110,7 +134,8 @@ async fn refused(
         Err(_) => Bytes::new(), // the status says enough
     };
     let kind = text(headers, &["x-amzn-errortype", "x-amz-errortype"]);
-    let fault = Fault::read(status.as_u16(), kind.as_deref(), request_id.as_deref(), &body);
+    let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
+    let fault = Fault::read(status.as_u16(), kind.as_deref(), request_id.as_deref(), &body, &secrets);
     AttemptFailure::Fault { fault, kvs_time: date(headers) }
 }
 
@@ -120,13 +145,14 @@ async fn received(
     body: ByteStream,
     expects: Expects,
 ) -> Result<Received, AttemptFailure> {
-    let content_type = headers.get(header::CONTENT_TYPE).cloned();
+    let content_type = headers.get(header::CONTENT_TYPE);
     let announced = body.size_hint().exact();
-    let is_json = content_type.as_ref().is_some_and(|t| t.as_bytes().starts_with(b"application/json"));
+    let is_json = content_type.is_some_and(|t| t.as_bytes().starts_with(b"application/json"));
     let at_most = match expects {
         Expects::Json(bytes) => bytes,
         _ if is_json || content_type.is_none() || announced.is_some_and(|n| n < SUSPECT as u64) => SUSPECT,
-        _ => 0,
+        Expects::Media(_) => MediaFormat::HEAD - 1,
+        Expects::Text | Expects::Mkv | Expects::Chunks => 0,
     };
     let held = match hold(body, at_most).await {
         Ok(held) => held,
@@ -142,8 +168,11 @@ async fn received(
         Expects::Json(_) if opens != Some(&b'{') => {
             return Err(AttemptFailure::Garbled("no JSON object".into()));
         }
-        Expects::Bytes | Expects::Mkv | Expects::Chunks if is_json => {
+        Expects::Text | Expects::Media(_) | Expects::Mkv | Expects::Chunks if is_json => {
             return Err(AttemptFailure::Garbled("JSON where media was asked for".into()));
+        }
+        Expects::Media(format) if !format.begins(&start) => {
+            return Err(AttemptFailure::Garbled(format!("it does not begin as {format:?} does")));
         }
         _ => {}
     }
@@ -152,7 +181,7 @@ async fn received(
     let looked = match expects {
         Expects::Mkv => mkv::checked(body).await,
         Expects::Chunks => mkv::begun(body).await,
-        Expects::Json(_) | Expects::Bytes => Ok(body),
+        Expects::Json(_) | Expects::Text | Expects::Media(_) => Ok(body),
     };
     let body = looked.map_err(|refusal| match refusal {
         mkv::HeadError::NotFound(number) => AttemptFailure::FragmentNotFound(number),
@@ -163,7 +192,7 @@ async fn received(
         mkv::HeadError::Broken(Broken::Refused(why)) => AttemptFailure::Garbled(why),
         mkv::HeadError::Broken(broken) => AttemptFailure::Reset(broken.to_string()),
     })?;
-    Ok(Received { content_type, length, request_id, body })
+    Ok(Received { length, request_id, body })
 }
 
 fn text(headers: &HeaderMap, names: &[&str]) -> Option<String> {

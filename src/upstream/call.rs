@@ -218,7 +218,7 @@ pub(super) async fn json(answer: Answer) -> Result<serde_json::Value, Error> {
 fn error(failure: AttemptFailure) -> Error {
     match failure {
         AttemptFailure::Fault { fault, .. } if fault.is_throttle() => {
-            Error::Throttled { retry_after: retry::RETRY_AFTER, message: fault.message }
+            Error::Throttled { retry_after: retry::RETRY_AFTER, message: fault.said }
         }
         AttemptFailure::Fault { fault, .. } => Error::Kvs(fault),
         AttemptFailure::WrongHost => Error::BrokenAnswer("the endpoint does not know the call".into()),
@@ -227,12 +227,7 @@ fn error(failure: AttemptFailure) -> Error {
         AttemptFailure::Late(limit) => Error::Timeout(limit),
         AttemptFailure::Garbled(why) => Error::BrokenAnswer(why),
         AttemptFailure::Refused(why) => Error::BrokenAnswer(why.into()),
-        AttemptFailure::FragmentNotFound(number) => Error::Kvs(crate::kvs::Fault {
-            status: 404,
-            kind: "ResourceNotFoundException".into(),
-            message: format!("Fragment {number} was not found."),
-            request_id: None,
-        }),
+        AttemptFailure::FragmentNotFound(number) => Error::Kvs(crate::kvs::Fault::no_fragment(&number)),
     }
 }
 

@@ -15,7 +15,7 @@ use super::{breaker, endpoints, quota, retry};
 use crate::aws::{Transport, TransportError};
 use crate::base::task::OwnedTask;
 use crate::kvs::operations::{GetClip, GetMediaForFragmentList};
-use crate::kvs::{Call, StreamRef};
+use crate::kvs::{Call, MediaFormat, StreamRef};
 use crate::net::client::{self, Client, Limits, Options};
 use crate::setting::Mistake;
 use std::sync::Arc;
@@ -192,7 +192,7 @@ impl Upstream {
         request.expects = Expects::Chunks;
         let answer = match on_behalf_of.note(self.0.ask(entry, &request)).await {
             Err(Error::Kvs(fault)) if fault.status == 404 && list.fragments.len() > 1 => {
-                request.expects = Expects::Bytes; // the rest of the list may be there
+                request.expects = Expects::Media(MediaFormat::Matroska); // the rest of the list may be there
                 on_behalf_of.note(self.0.ask(entry, &request)).await?
             }
             answer => answer?,
@@ -238,6 +238,13 @@ impl Upstream {
         if let Ok(entry) = self.entry(located) {
             self.0.quotas.settle(entry, clip, fragments);
         }
+    }
+
+    /// The host that must not stand in what a stream's answers are passed on as, besides those that KVS names
+    /// itself.
+    #[must_use]
+    pub fn own_host(&self, located: &Located) -> Option<String> {
+        self.entry(located).ok().map(|entry| entry.control.host().to_owned())
     }
 
     /// Forgets the endpoints of a stream, for example of one that was deleted and created again.

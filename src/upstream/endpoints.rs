@@ -224,12 +224,7 @@ mod tests {
     }
 
     fn not_found() -> Error {
-        Error::Kvs(Fault {
-            status: 404,
-            kind: "ResourceNotFoundException".into(),
-            message: String::new(),
-            request_id: None,
-        })
+        Error::Kvs(Fault::read(404, Some("ResourceNotFoundException"), None, b"", &[]))
     }
 
     fn down() -> Error {

@@ -5,7 +5,7 @@ use super::config::Config;
 use super::error::Error;
 use super::origin::Origin;
 use super::quota::cost::Cost;
-use crate::kvs::{ApiName, Call, Operation, StreamName, StreamRef};
+use crate::kvs::{ApiName, Call, MediaFormat, Operation, StreamName, StreamRef};
 use crate::net::client::Limits;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, header};
@@ -58,7 +58,7 @@ impl KvsRequest {
             _ => (config.first_byte, config.api_deadline),
         };
         let expects = match operation {
-            Operation::GetClip => Expects::Bytes,
+            Operation::GetClip => Expects::Media(MediaFormat::Mp4),
             Operation::GetMediaForFragmentList => Expects::Mkv,
             Operation::GetImages => Expects::Json(IMAGES_HEAD),
             _ => Expects::Json(SMALL_JSON),

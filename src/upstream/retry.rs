@@ -210,10 +210,10 @@ fn diagnose(fault: &Fault, skewed: Option<SystemTime>) -> Diagnosis {
     } else if fault.is_expired_credentials() {
         Diagnosis::Expired
     } else if fault.kind == "InvalidEndpointException"
-        || fault.message.starts_with("Unable to determine service")
+        || fault.said.starts_with("Unable to determine service")
     {
         Diagnosis::Moved { sure: true }
-    } else if matches!(fault.status, 403 | 404) && !fault.message.starts_with("No fragments found") {
+    } else if matches!(fault.status, 403 | 404) && !fault.said.starts_with("No fragments found") {
         // A stream that moved to another cell looks like a stream that is not there, or not ours.
         Diagnosis::Moved { sure: false }
     } else {

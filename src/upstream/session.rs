@@ -144,7 +144,7 @@ impl Upstream {
             destination: Destination::Playback { origin: session.origin.clone(), path_and_query },
             body: Bytes::new(),
             limits: config.limits(config.first_byte, whole),
-            expects: Expects::Bytes,
+            expects: resource.media().map_or(Expects::Text, Expects::Media),
             cost: Cost::of_resource(resource, max_fragments, &session.id),
             // The viewers of a session share it, so sessions take turns, not viewers.
             principal: session.id.clone(),

@@ -36,12 +36,7 @@ impl Failure {
         match self {
             Self::InBand(error) if error.is_not_found() => {
                 let number = error.number.as_ref().map_or("", FragmentNumber::as_str);
-                Error::from(upstream::Error::Kvs(Fault {
-                    status: 404,
-                    kind: "ResourceNotFoundException".to_owned(),
-                    message: format!("Fragment {number} was not found."),
-                    request_id: None,
-                }))
+                Error::from(upstream::Error::Kvs(Fault::no_fragment(number)))
             }
             Self::InBand(error) => upstream::Error::BrokenAnswer(error.to_string()).into(),
             Self::Refused(error) => Error::Upstream(error),

@@ -2,13 +2,14 @@
 //! the way.
 //!
 //! URIs become token-free and relative, and everything else stays byte for byte: unknown tags, odd spaces,
-//! number formats and line ends of KVS survive, since players were tested against those. Which lines and
+//! number formats and line ends of KVS survive, since players were tested against those. Comments and unknown
+//! tags are left out where they hold a word that could be a host, a token or a key. Which lines and
 //! attributes hold URIs is RFC 8216. Some players read more leniently (unquoted values, other letter case),
 //! so what could be taken for a URI and is not one of ours is refused.
 
 use super::attributes::{attributes, is_uri, names_uri};
 use super::model::{ModelBuilder, Playlist};
-use crate::kvs::{Protocol, Resource};
+use crate::kvs::{Protocol, Resource, leak};
 use crate::playback::error::Error;
 use crate::playback::uri::{self, LONGEST_TEXT};
 
@@ -35,6 +36,11 @@ fn clean(text: &str, allowed: fn(&Resource) -> bool) -> Result<Playlist, Error> 
         let body = line.strip_suffix('\n').map_or(line, |line| line.strip_suffix('\r').unwrap_or(line));
         let start = cleaner.out.len();
         cleaner.line(body)?;
+        if is_remark(body) && leak::sentence(body, &[]).is_none() {
+            cleaner.out.truncate(start);
+            cleaner.named.clear();
+            continue;
+        }
         if start > 0 {
             builder.line(&cleaner.out[start..], cleaner.named.drain(..));
         }
@@ -42,6 +48,46 @@ fn clean(text: &str, allowed: fn(&Resource) -> bool) -> Result<Playlist, Error> 
     }
     Ok(builder.finish(cleaner.out))
 }
+
+/// A comment, or a tag that is not among those of RFC 8216 4.3 and of its second edition.
+fn is_remark(line: &str) -> bool {
+    let Some(rest) = line.strip_prefix('#') else { return false };
+    let name = rest.split_once(':').map_or(rest, |(name, _)| name);
+    let is_known = matches!(name, "EXTM3U" | "EXTINF")
+        || name.strip_prefix("EXT-X-").is_some_and(|name| TAGS.contains(&name));
+    !is_known
+}
+
+/// The tags that begin with `EXT-X-`.
+const TAGS: [&str; 27] = [
+    "BITRATE",
+    "BYTERANGE",
+    "DATERANGE",
+    "DISCONTINUITY",
+    "DISCONTINUITY-SEQUENCE",
+    "ENDLIST",
+    "GAP",
+    "I-FRAME-STREAM-INF",
+    "I-FRAMES-ONLY",
+    "INDEPENDENT-SEGMENTS",
+    "KEY",
+    "MAP",
+    "MEDIA",
+    "MEDIA-SEQUENCE",
+    "PART",
+    "PART-INF",
+    "PLAYLIST-TYPE",
+    "PRELOAD-HINT",
+    "PROGRAM-DATE-TIME",
+    "RENDITION-REPORT",
+    "SERVER-CONTROL",
+    "SESSION-DATA",
+    "SESSION-KEY",
+    "START",
+    "STREAM-INF",
+    "TARGETDURATION",
+    "VERSION",
+];
 
 struct Cleaner {
     allowed: fn(&Resource) -> bool,

@@ -1,7 +1,8 @@
 //! Manifests before and after; nothing of a planted secret survives.
 
-use super::{Error, leak, uri};
+use super::{Error, uri};
 use crate::kvs::Protocol;
+use crate::kvs::leak;
 use crate::playback::dash::rewrite;
 use proptest::prelude::*;
 use quick_xml::Reader;

@@ -1,6 +1,7 @@
 //! Playlists before and after; nothing of a planted secret survives.
 
-use super::{Error, leak};
+use super::Error;
+use crate::kvs::leak;
 use crate::kvs::{Protocol, Resource};
 use crate::playback::hls::{clean_master, clean_media};
 use proptest::prelude::*;
@@ -96,7 +97,8 @@ fn a_token_in_a_comment_or_unknown_tag_does_not_leave() {
         format!("# host {HOST}"),
     ] {
         let text = format!("#EXTM3U\n{line}\n");
-        assert!(matches!(rewritten("media", &text), Err(Error::Leak(_))), "{line}");
+        let left = rewritten("media", &text).unwrap();
+        assert_eq!(left.trim(), "#EXTM3U", "{line}");
     }
 }
 

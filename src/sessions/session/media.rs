@@ -127,8 +127,7 @@ impl SegmentFetch {
         let now = Timestamp::from(clock::now());
         let kind = Kind::Media { session_ends: self.at.session.url.expires };
         let keep = freshness::keep(kind, StatusCode::OK, now, &self.context.rules);
-        let media_type = HeaderValue::from_static(media_type(&self.at.resource));
-        let content_type = answer.content_type.unwrap_or(media_type);
+        let content_type = HeaderValue::from_static(self.at.resource.content_type());
         Ok(Fetched { head: Head::new(content_type, answer.length, now), keep, body: answer.body })
     }
 
@@ -154,13 +153,5 @@ async fn open_spare(context: Arc<Context>, stream: StreamRef, session: Arc<Upstr
     let Ok(admitted) = context.admit_session() else { return };
     if let Ok(url) = context.source.open(&stream, &session.parameters).await {
         session.spares.add(SpareSession { url, _admitted: admitted });
-    }
-}
-
-/// Players choose their parser by the type. KVS's own types were never captured (docs/KVS.md 5).
-fn media_type(resource: &Resource) -> &'static str {
-    match resource {
-        Resource::TsFragment { .. } => "video/mp2t",
-        _ => "video/mp4",
     }
 }

@@ -169,7 +169,7 @@ impl SessionSource for FakeSource {
             _ => kvs.playlist(number, opened, &parameters, resource)?.into_bytes(),
         };
         let (length, body) = (Some(body.len() as u64), whole(Bytes::from(body)));
-        Ok(Answer { content_type: None, length, request_id: None, attempts: 1, body })
+        Ok(Answer { length, request_id: None, attempts: 1, body })
     }
 }
 

@@ -19,7 +19,7 @@ impl InBand {
     pub(super) fn of(tags: &FragmentTags) -> Option<Self> {
         tags.is_error().then(|| Self {
             number: tags.number.clone(),
-            code: tags.error_code.clone().unwrap_or_default(),
+            code: tags.error_code.clone().filter(|code| is_code(code)).unwrap_or_default(),
             id: tags.error_id.as_deref().and_then(|id| id.trim().parse().ok()),
         })
     }
@@ -35,6 +35,11 @@ impl InBand {
     pub fn is_internal(&self) -> bool {
         self.id == Some(5000) || self.code.starts_with("INTERNAL")
     }
+}
+
+/// Codes are words in capitals; other text of KVS is not repeated.
+fn is_code(text: &str) -> bool {
+    text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
 }
 
 impl fmt::Display for InBand {

@@ -93,7 +93,7 @@ async fn what_outlasts_every_try_has_its_own_error() {
     assert!(matches!(after(fault(400, "ClientLimitExceededException")).await, Error::Throttled { .. }));
     assert!(matches!(after(fault(500, "InternalFailure")).await, Error::Kvs(fault) if fault.status == 500));
     let invalid = after(fault(400, "InvalidArgumentException")).await;
-    assert!(matches!(invalid, Error::Kvs(fault) if fault.message == "so says the script"));
+    assert!(matches!(invalid, Error::Kvs(fault) if fault.said == "so says the script"));
     assert!(matches!(after(Reply::Hang).await, Error::Timeout(_)));
     assert!(matches!(after(Reply::Raw("")).await, Error::Unreachable(_)));
     assert!(matches!(after(Reply::Raw("junk\r\n\r\n")).await, Error::BrokenAnswer(_)));
@@ -190,7 +190,7 @@ async fn a_cut_download_is_broken_and_not_tried_again() {
     let upstream = upstream(&kvs).await;
     kvs.usually(
         "/getClip",
-        Reply::Raw("HTTP/1.1 200 OK\r\ncontent-type: video/mp4\r\ncontent-length: 9000\r\n\r\nhalf"),
+        Reply::Raw("HTTP/1.1 200 OK\r\ncontent-type: video/mp4\r\ncontent-length: 9000\r\n\r\n\0\0\0\x18ftypisom and half"),
     );
     let range = r#"{"StartTimestamp":1700000000,"EndTimestamp":1700000060}"#;
     let selector = format!(r#"{{"FragmentSelectorType":"SERVER_TIMESTAMP","TimestampRange":{range}}}"#);
@@ -211,6 +211,17 @@ async fn a_cut_download_is_broken_and_not_tried_again() {
         upstream.call(&located, &clip, &OnBehalfOf::everybody("alice")).await,
         Err(Error::BrokenAnswer(_))
     ));
+    for (content_type, body) in [
+        ("video/mp4", "hi"),
+        ("video/mp4", "<!DOCTYPE html><script>alert(1)</script>"),
+        ("video/mp4", ""),
+        ("text/html", "hi"),
+    ] {
+        let headers = Box::leak(format!("content-type: {content_type}\r\n").into_boxed_str());
+        kvs.usually("/getClip", Reply::Is { status: 200, headers, body: body.into() });
+        let answer = upstream.call(&located, &clip, &OnBehalfOf::everybody("alice")).await;
+        assert!(matches!(answer, Err(Error::BrokenAnswer(_))), "{content_type} {body}");
+    }
 }
 
 #[tokio::test]

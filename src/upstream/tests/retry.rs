@@ -6,7 +6,8 @@ const NOON: SystemTime = SystemTime::UNIX_EPOCH;
 const SENT: Sent = Sent { data: true, signed_at: Some(NOON) };
 
 fn fault(status: u16, kind: &str, message: &str) -> AttemptFailure {
-    let fault = Fault { status, kind: kind.into(), message: message.into(), request_id: None };
+    let fault =
+        Fault { status, kind: kind.into(), message: message.into(), said: message.into(), request_id: None };
     AttemptFailure::Fault { fault, kvs_time: Some(NOON) }
 }
 

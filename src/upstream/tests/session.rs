@@ -25,12 +25,16 @@ async fn a_session_is_opened_and_its_resources_fetched_unsigned() {
     let path = "/hls/v1/getMP4MediaFragment.mp4";
     kvs.usually(
         path,
-        Reply::Is { status: 200, headers: "content-type: video/mp4\r\n", body: b"moof".to_vec() },
+        Reply::Is {
+            status: 200,
+            headers: "content-type: video/mp4\r\n",
+            body: b"\0\0\0\x10moof and more".to_vec(),
+        },
     );
     let number = FragmentNumber::parse("91343852333185057105875891022195998207386831087").unwrap();
     let resource = Resource::Mp4Fragment { protocol: crate::kvs::Protocol::Hls, number, track: 1 };
     let answer = upstream.fetch(&located, &session, &resource, 5).await.unwrap();
-    assert_eq!(answer.bytes(100).await.unwrap(), "moof");
+    assert_eq!(answer.bytes(100).await.unwrap(), "\0\0\0\x10moof and more");
     let seen = kvs.seen(path).remove(0);
     assert!(seen.path.contains("&SessionToken=CiTOKEN_-~&TrackNumber=1"), "{}", seen.path);
     assert!(!seen.head.to_lowercase().contains("authorization"));

@@ -163,7 +163,9 @@ fn assert_told(sdk: &str, rows: &[Row], got: &Value, general: fn(&str) -> &'stat
         }
         let planned = !wrong_by_itself(row.operation, error) && !matches!(error, LIMIT | DENIED | "nothing");
         if planned {
-            assert_eq!(told["message"], format!("planned {error}"), "{sdk} {}", row.operation);
+            // In our own words: KVS's may hold what must not leave.
+            let message = told["message"].as_str().unwrap_or_default();
+            assert!(message.len() > 20 && !message.contains("planned"), "{sdk} {}: {told}", row.operation);
         }
     }
 }
