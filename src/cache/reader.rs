@@ -134,6 +134,12 @@ impl Reading {
         }
     }
 
+    /// Whether the body is whole and kept. One that is arriving is not yet, whatever is intended.
+    #[must_use]
+    pub fn is_stored(&self) -> bool {
+        !matches!(self.0, ReadingSource::Growing(..)) && self.expires().is_some()
+    }
+
     /// All chunks, if they are here.
     #[must_use]
     pub fn whole_bytes(&self) -> Option<&[Bytes]> {

@@ -10,7 +10,7 @@ use super::reply::{CACHE_STATUS, Reply, cache_status, cache_status_of_parts};
 use super::streams::{API_PAGE, Streams};
 use crate::archive::{Archive, Clip, JsonAnswer, MATROSKA};
 use crate::kvs::operations::{GetClip, GetImages, GetMediaForFragmentList, ListFragments, ListStreams};
-use crate::kvs::{Call, SelectorType, SessionParameters, TimeRange};
+use crate::kvs::{Call, MediaFormat, SelectorType, SessionParameters, TimeRange};
 use crate::playback::Keys;
 use crate::upstream::{self, Located, Upstream};
 use http::header::HeaderValue;
@@ -102,7 +102,11 @@ impl Api {
             _ => answer.body.clone(),
         };
         let reply = Reply::api(JSON, BodySource::Whole(body));
-        Ok(if answer.settled { reply.with(CACHE_STATUS, cache_status(answer.outcome)) } else { reply })
+        Ok(if answer.settled {
+            reply.with(CACHE_STATUS, cache_status(answer.outcome, answer.settled))
+        } else {
+            reply
+        })
     }
 
     async fn clip(&self, permitted: &Permitted, call: &GetClip, record: &mut Record) -> Result<Reply, Error> {
@@ -110,8 +114,8 @@ impl Api {
         let getting = self.archive.get(&clip, || permitted.on_behalf_of(record));
         let found = permitted.steps.time("cache", getting).await?;
         record.cache = found.outcome.as_str();
-        let status = cache_status(found.outcome);
-        let content_type = found.entry.head().content_type.clone();
+        let status = cache_status(found.outcome, found.entry.is_stored());
+        let content_type = HeaderValue::from_static(MediaFormat::Mp4.content_type());
         let cutting = self.archive.truncation(&clip, permitted.now, || permitted.on_behalf_of(record));
         let truncation = cutting.await;
         let body = BodySource::Cached(found.entry.body(None));

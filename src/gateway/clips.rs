@@ -10,11 +10,15 @@ use super::permitted::Permitted;
 use super::playback_url::PlaybackUrls;
 use super::query::Query;
 use super::record::Record;
-use super::reply::{self, CACHE_STATUS, Private, Reply, cache_status_of_parts};
+use super::reply::{self, CACHE_STATUS, ClientCache, MediaTerms, Reply, cache_status_of_parts};
 use super::route::ClipFile;
 use crate::archive::{Archive, Clip, Nearest, PackagedClip, Stream};
+use crate::kvs::bounds::CLIP_BYTES;
 use crate::kvs::operations::{FragmentSelector, GetClip};
-use crate::kvs::{Call, ListedFragment, Request, SelectorType, StreamName, TimeRange, Timestamp};
+use crate::kvs::{
+    Call, ListedFragment, MediaFormat, Request, SelectorType, StreamName, TimeRange, Timestamp,
+};
+use crate::net::range;
 use crate::package::clip::{Format, MOST_FRAGMENTS};
 use crate::policy::{Denied, Permit, Policy};
 use http::header::{self, HeaderName, HeaderValue};
@@ -25,6 +29,9 @@ use std::time::Duration;
 /// The true range of a clip, `start/end` in RFC 3339: that of whole fragments, since frames between key
 /// frames cannot be decoded alone.
 const TRUE_RANGE: HeaderName = HeaderName::from_static("kvs-edge-range");
+
+/// KVS stops a clip at its 100th megabyte (docs/KVS.md 4.4), at the end of a fragment.
+const LONGEST_KVS_CLIP: u64 = 2 * CLIP_BYTES;
 
 /// Answers clips.
 pub(super) struct Clips {
@@ -73,15 +80,50 @@ impl Clips {
         record: &mut Record,
     ) -> Result<Reply, Error> {
         let clip = Clip { stream: permitted.stream(&self.archive).await?.clone(), call: call.clone() };
+        let (method, headers) = (&permitted.parts.method, &permitted.parts.headers);
+        if !self.archive.holds(&clip) {
+            if range::is_beyond(method, headers, LONGEST_KVS_CLIP) {
+                return Ok(reply::out_of_range());
+            }
+            if method == Method::HEAD {
+                return self.unseen_kvs_clip(permitted, &clip, name, record).await;
+            }
+        }
         let getting = self.archive.get(&clip, || permitted.on_behalf_of(record));
         let found = permitted.steps.time("cache", getting).await?;
         let cutting = self.archive.truncation(&clip, permitted.now, || permitted.on_behalf_of(record));
         let truncation = cutting.await;
         record.cache = found.outcome.as_str();
-        let (method, headers) = (&permitted.parts.method, &permitted.parts.headers);
-        let reply = reply::media(found, method, headers, Private::Immutable, permitted.now).await?;
+        let content_type = MediaFormat::Mp4.content_type();
+        let terms = MediaTerms { content_type, keep: ClientCache::Revalidated, tagged: false };
+        let reply = reply::media(found, method, headers, terms, permitted.now).await?;
         let name = file_name(name, call.selector.range, Format::Plain);
         Ok(reply.with(header::CONTENT_DISPOSITION, name).truncated(truncation.as_ref(), record))
+    }
+
+    /// The head of a clip that is not held. Its length is known to KVS alone, and only once it has made the
+    /// clip (RFC 9110 9.3.2: such headers may be left out).
+    async fn unseen_kvs_clip(
+        &self,
+        permitted: &Permitted,
+        clip: &Clip,
+        name: &StreamName,
+        record: &Record,
+    ) -> Result<Reply, Error> {
+        let FragmentSelector { kind: clock, range } = clip.call.selector;
+        let end = range.end.unwrap_or(permitted.now);
+        let on_behalf_of = || permitted.on_behalf_of(record);
+        let listing =
+            self.archive.footage(&clip.stream, clock, range.start..end, permitted.now, on_behalf_of);
+        if listing.await?.rows.is_empty() {
+            let near = Nearest { before: None, after: None };
+            return Err(Error::NoFootage(nothing(&clip.stream, clock, range.start..end, &near)));
+        }
+        let mut reply = Reply::empty(StatusCode::OK);
+        let content_type = HeaderValue::from_static(MediaFormat::Mp4.content_type());
+        reply.headers.insert(header::CONTENT_TYPE, content_type);
+        reply.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+        Ok(reply.with(header::CONTENT_DISPOSITION, file_name(name, range, Format::Plain)))
     }
 
     /// The same address with `end` filled in, so that ranges and resumes stay on one rendering.

@@ -10,12 +10,12 @@ use super::body::BodySource;
 use super::error::Error;
 use super::permitted::Permitted;
 use super::record::Record;
-use super::reply::{self, CACHE_STATUS, Private, Reply, cache_status};
+use super::reply::{self, CACHE_STATUS, ClientCache, Reply, cache_status};
 use crate::archive::{Archive, FoundPresentation, FoundSegment, Presented, PresentedRange, TextKind};
 use crate::cache::Outcome;
 use crate::kvs::{
-    Container, DiscontinuityMode, PackagedPart, PackagedResource, PlaybackMode, Resource, SessionParameters,
-    Timestamp,
+    Container, DiscontinuityMode, MediaFormat, PackagedPart, PackagedResource, PlaybackMode, Resource,
+    SessionParameters, Timestamp,
 };
 use crate::package::presentation::{DashOptions, Discontinuities, HlsOptions};
 use crate::playback::Packager;
@@ -136,8 +136,11 @@ impl PackagedPlayback {
         };
         let segment = segment.ok_or_else(gone)?;
         record.cache = segment.outcome.as_str();
-        let left = permitted.capability.as_ref().map(|capability| capability.left(permitted.now));
-        let keep = Private::Immutable.header(left.filter(|_| is_settled));
+        let keep = permitted
+            .capability
+            .as_ref()
+            .map_or(ClientCache::Revalidated, |capability| ClientCache::of(capability, permitted.now));
+        let keep = keep.header(is_settled.then_some(u64::MAX));
         Ok(self.reply(permitted, segment, packaged, keep))
     }
 
@@ -165,9 +168,10 @@ impl PackagedPlayback {
         let (method, asked) = (&permitted.parts.method, &permitted.parts.headers);
         let mut reply = Reply::empty(StatusCode::OK);
         let headers = &mut reply.headers;
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("video/mp4"));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MediaFormat::Mp4.content_type()));
         headers.insert(header::CACHE_CONTROL, keep);
-        headers.insert(CACHE_STATUS, cache_status(segment.outcome));
+        // It is made anew of a fragment that is held; it is not held itself.
+        headers.insert(CACHE_STATUS, cache_status(segment.outcome, false));
         let part = reply::select_part(&mut reply, (method, asked), &segment.etag, segment.length());
         let Some(part) = part else { return reply };
         if method != Method::HEAD {

@@ -7,13 +7,14 @@ use super::playback_url::PlaybackUrls;
 use super::query::Query;
 use super::read::PAGE_EXPIRES;
 use super::record::Record;
-use super::reply::{self, Private, Reply};
+use super::reply::{self, ClientCache, MediaTerms, Reply};
 use super::route::Page;
 use super::streams::{self, Streams};
 use crate::archive::{Archive, FragmentList, Image, PICTURE_SPAN, instant_shown};
 use crate::cache::Found;
 use crate::kvs::operations::{GetImages, ListFragments, ListStreams};
-use crate::kvs::{Call, StreamName};
+use crate::kvs::{Call, MediaFormat, StreamName};
+use crate::net::range;
 use http::StatusCode;
 use http::header::{self, HeaderName, HeaderValue};
 use serde_json::json;
@@ -21,6 +22,9 @@ use std::sync::Arc;
 
 /// The instant that a picture shows, in RFC 3339: rarely exactly the one that was asked for.
 const PICTURE_TIME: HeaderName = HeaderName::from_static("kvs-edge-image-time");
+
+/// No picture of GetImages is as long as this: 3,840 × 2,160 pixels of three bytes.
+const LONGEST_PICTURE: u64 = 3840 * 2160 * 3;
 
 /// Answers pages.
 pub(super) struct Pages {
@@ -82,7 +86,7 @@ impl Pages {
         let list = FragmentList { stream, selector, end: selector.range.end.unwrap_or(permitted.now) };
         let getting = self.archive.get(&list, || permitted.on_behalf_of(record));
         let found = permitted.steps.time("cache", getting).await?;
-        media(found, permitted, Private::AsKept(2), record).await
+        media(found, permitted, "application/json", record).await
     }
 
     async fn snapshot(
@@ -95,6 +99,9 @@ impl Pages {
         let query = Query::of(&permitted.parts);
         let (newest, max_age) = (query.text("at")?.is_none(), query.max_age()?);
         let image = Image::at_end(permitted.stream(&self.archive).await?, images, permitted.now);
+        if range::is_beyond(&permitted.parts.method, &permitted.parts.headers, LONGEST_PICTURE) {
+            return Ok(reply::out_of_range());
+        }
         let on_behalf_of = || permitted.on_behalf_of(record);
         let found = if newest {
             let getting = self.archive.newest_image(&image, max_age, permitted.now, on_behalf_of);
@@ -111,8 +118,7 @@ impl Pages {
             )));
         }
         let instant = instant_shown(&found);
-        let keep = if newest { Private::For(1) } else { Private::Immutable };
-        let mut reply = media(found, permitted, keep, record).await?;
+        let mut reply = media(found, permitted, MediaFormat::Jpeg.content_type(), record).await?;
         if let Some(instant) = instant
             && let Ok(value) = HeaderValue::from_str(&instant.to_string())
         {
@@ -139,10 +145,11 @@ impl Pages {
 async fn media(
     found: Found,
     permitted: &Permitted,
-    keep: Private,
+    content_type: &'static str,
     record: &mut Record,
 ) -> Result<Reply, Error> {
+    let terms = MediaTerms { content_type, keep: ClientCache::Revalidated, tagged: true };
     record.cache = found.outcome.as_str();
     let (method, headers) = (&permitted.parts.method, &permitted.parts.headers);
-    Ok(reply::media(found, method, headers, keep, permitted.now).await?)
+    Ok(reply::media(found, method, headers, terms, permitted.now).await?)
 }

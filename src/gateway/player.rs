@@ -11,7 +11,7 @@ use super::gzip;
 use super::packaged_playback::PackagedPlayback;
 use super::permitted::Permitted;
 use super::record::Record;
-use super::reply::{self, CACHE_STATUS, Private, Reply, cache_status_of_playlist};
+use super::reply::{self, CACHE_STATUS, ClientCache, MediaTerms, Reply, cache_status_of_playlist};
 use crate::kvs::{Request, Resource, SessionParameters};
 use crate::net::range;
 use crate::policy::Policy;
@@ -20,6 +20,9 @@ use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderValue};
 use std::sync::Arc;
 use std::time::Instant;
+
+/// KVS takes fragments of 50 MB at most (docs/KVS.md 6), and packaging adds little.
+const LONGEST_SEGMENT: u64 = 64 << 20;
 
 /// Answers requests for resources of a playback session.
 pub(super) struct Player {
@@ -81,10 +84,15 @@ impl Player {
             record.cache = playlist.outcome.as_str();
             return Ok(playlist_reply(playlist, resource, &permitted.parts.headers).await);
         }
+        if range::is_beyond(&permitted.parts.method, &permitted.parts.headers, LONGEST_SEGMENT) {
+            return Ok(reply::out_of_range());
+        }
         let found = self.sessions.segment(&key, resource, permitted.now, &permitted.steps).await?;
         record.cache = found.outcome.as_str();
         let (method, headers) = (&permitted.parts.method, &permitted.parts.headers);
-        let reply = reply::media(found, method, headers, Private::Immutable, permitted.now).await?;
+        let keep = ClientCache::of(capability, permitted.now);
+        let terms = MediaTerms { content_type: resource.content_type(), keep, tagged: false };
+        let reply = reply::media(found, method, headers, terms, permitted.now).await?;
         // Not before there is something to see: a refusal's bytes show nothing.
         record.viewing = Some(self.audit.viewing(capability, &self.sessions, key, resource, record));
         Ok(reply)
@@ -92,10 +100,7 @@ impl Player {
 }
 
 async fn playlist_reply(playlist: Playlist, resource: &Resource, asked: &HeaderMap) -> Reply {
-    let kind = match resource {
-        Resource::Manifest => "application/dash+xml",
-        _ => "application/vnd.apple.mpegurl",
-    };
+    let kind = resource.content_type();
     // Compressed once for all who take it.
     let packed = match playlist.packed.get() {
         _ if playlist.text.len() < gzip::LEAST || !gzip::takes_gzip(asked) => None,

@@ -1,7 +1,6 @@
 //! Answers: status, headers and where the body comes from; and the HTTP of cached media.
 //!
-//! Headers are set here from an allow-list of our own making; nothing that KVS sent is passed on but content
-//! types.
+//! Headers are set here from an allow-list of our own making; nothing that KVS sent is passed on.
 
 use super::body::{Body, BodySource};
 use super::record::Record;
@@ -10,6 +9,7 @@ use crate::cache::{Found, Outcome, Reading};
 use crate::kvs::Timestamp;
 use crate::net::body::Broken;
 use crate::net::range::{self, Selection};
+use crate::playback::OpenedCapability;
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, StatusCode};
@@ -116,28 +116,44 @@ impl Reply {
 
 /// How clients may keep a body that only its caller may see.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Private {
-    /// It never changes: as long as we keep it ourselves.
-    Immutable,
-    /// For so many seconds.
-    For(u64),
-    /// As long as we keep it ourselves; for so many seconds if we do not.
-    AsKept(u64),
+pub enum ClientCache {
+    /// Its address is the credential, for so many seconds more: who has the address may have the body.
+    Immutable(u64),
+    /// Its address is no credential, so a browser may be another person's by the time it is used again. Each
+    /// use is judged anew; 304 follows a decision.
+    Revalidated,
 }
 
-impl Private {
-    /// `Cache-Control` of a body that we keep for so many seconds more, or do not keep.
+impl ClientCache {
+    /// For what a capability opens. One that is bound to a client opens nothing by its address alone.
+    #[must_use]
+    pub fn of(capability: &OpenedCapability, now: Timestamp) -> Self {
+        match capability.bind {
+            None => Self::Immutable(capability.left(now)),
+            Some(_) => Self::Revalidated,
+        }
+    }
+
+    /// `Cache-Control` of a body that we keep for so many seconds more, or do not keep: it may still change
+    /// then, or the same could not be requested again.
     pub(super) fn header(self, left: Option<u64>) -> HeaderValue {
-        let (seconds, end) = match (self, left) {
-            (Self::Immutable, Some(left)) => (left, ", immutable"),
-            // It may still change, or is not kept: the same could not be requested again.
-            (Self::Immutable, None) => return HeaderValue::from_static("private, no-cache"),
-            (Self::AsKept(seconds), left) => (left.unwrap_or(seconds), ""),
-            (Self::For(seconds), _) => (seconds, ""),
+        let (Self::Immutable(address), Some(left)) = (self, left) else {
+            return HeaderValue::from_static("private, no-cache");
         };
-        let text = ["private, max-age=", &seconds.to_string(), end].concat();
+        let text = ["private, max-age=", &address.min(left).to_string(), ", immutable"].concat();
         HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HeaderValue::from_static("no-store"))
     }
+}
+
+/// What a body is, and how clients may keep it.
+#[derive(Clone, Copy, Debug)]
+pub struct MediaTerms {
+    /// From our own tables, whatever KVS says.
+    pub content_type: &'static str,
+    /// How clients may keep it.
+    pub keep: ClientCache,
+    /// It is small, or made here: worth waiting for, so that the first answer has an entity tag too.
+    pub tagged: bool,
 }
 
 /// Answers a GET or HEAD for cached media: conditional requests, one range, and what the cache did.
@@ -148,11 +164,14 @@ pub async fn media(
     found: Found,
     method: &Method,
     asked: &HeaderMap,
-    keep: Private,
+    terms: MediaTerms,
     now: Timestamp,
 ) -> Result<Reply, Broken> {
     let Found { outcome, entry: mut reading } = found;
-    let hash = matches!(outcome, Outcome::Hit(_) | Outcome::Stale) || is_conditional(asked);
+    if terms.tagged {
+        reading.known_length().await?;
+    }
+    let hash = terms.tagged || matches!(outcome, Outcome::Hit(_) | Outcome::Stale) || is_conditional(asked);
     let mut length = reading.length();
     // KVS renders a body that is not kept anew each time: ranges of two renderings do not fit together.
     let is_stable = reading.expires().is_some();
@@ -168,7 +187,7 @@ pub async fn media(
         selection = range::select(method, asked, tag(&reading, hash), length);
     }
     let mut reply = Reply::empty(StatusCode::OK);
-    describe(&mut reply.headers, &reading, outcome, keep, now);
+    describe(&mut reply.headers, &reading, outcome, terms, now);
     if is_stable && length.is_some() {
         reply.headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     }
@@ -211,11 +230,11 @@ pub async fn media(
     Ok(if method == Method::HEAD { reply.without_body() } else { reply })
 }
 
-fn describe(headers: &mut HeaderMap, reading: &Reading, outcome: Outcome, keep: Private, now: Timestamp) {
+fn describe(headers: &mut HeaderMap, reading: &Reading, outcome: Outcome, terms: MediaTerms, now: Timestamp) {
     let left = reading.expires().map(|expires| now.age(expires).as_secs());
-    headers.insert(header::CONTENT_TYPE, reading.head().content_type.clone());
-    headers.insert(header::CACHE_CONTROL, keep.header(left));
-    headers.insert(CACHE_STATUS, cache_status(outcome));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(terms.content_type));
+    headers.insert(header::CACHE_CONTROL, terms.keep.header(left));
+    headers.insert(CACHE_STATUS, cache_status(outcome, reading.is_stored()));
     headers.insert(header::AGE, reading.age(now).as_secs().into());
 }
 
@@ -229,16 +248,26 @@ fn is_conditional(asked: &HeaderMap) -> bool {
     [header::IF_NONE_MATCH, header::IF_MATCH, header::IF_RANGE].iter().any(|name| asked.contains_key(name))
 }
 
-/// RFC 9211 section 2.
+/// RFC 9211 section 2. `stored` is said once the body is whole and held: one that is still arriving may yet
+/// break, or turn out to be too large.
 #[must_use]
-pub fn cache_status(outcome: Outcome) -> HeaderValue {
+pub fn cache_status(outcome: Outcome, stored: bool) -> HeaderValue {
     HeaderValue::from_static(match outcome {
         Outcome::Hit(_) => "kvs-edge; hit",
-        Outcome::Miss => "kvs-edge; fwd=uri-miss; stored",
+        Outcome::Miss if stored => "kvs-edge; fwd=uri-miss; stored",
+        Outcome::Miss => "kvs-edge; fwd=uri-miss",
         Outcome::Collapsed => "kvs-edge; fwd=uri-miss; collapsed",
         Outcome::Stale => "kvs-edge; hit; detail=stale",
         Outcome::Bypass => "kvs-edge; fwd=bypass",
     })
+}
+
+/// 416 for a range that no body of this kind reaches, so that none was fetched. Without `Content-Range`,
+/// since the length is not known.
+#[must_use]
+pub fn out_of_range() -> Reply {
+    let reply = Reply::empty(StatusCode::RANGE_NOT_SATISFIABLE);
+    reply.with(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))
 }
 
 /// Says which part of how many bytes is sent (RFC 9110 section 14.4).
@@ -254,8 +283,8 @@ fn content_range(headers: &mut HeaderMap, part: &str, length: Option<u64>) {
 pub fn cache_status_of_playlist(outcome: Outcome) -> HeaderValue {
     HeaderValue::from_static(match outcome {
         Outcome::Hit(_) => "kvs-edge; hit",
-        Outcome::Miss | Outcome::Bypass => "kvs-edge; fwd=miss; stored",
-        Outcome::Collapsed => "kvs-edge; fwd=miss; collapsed",
+        Outcome::Miss | Outcome::Bypass => "kvs-edge; fwd=uri-miss; stored",
+        Outcome::Collapsed => "kvs-edge; fwd=uri-miss; collapsed",
         Outcome::Stale => "kvs-edge; hit; detail=stale",
     })
 }

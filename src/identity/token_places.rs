@@ -15,7 +15,7 @@
 use super::config::Config;
 use super::error::{Error, Reason};
 use http::header::{AUTHORIZATION, COOKIE, HeaderName};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
 use std::fmt;
 
 /// What authenticates a request.
@@ -103,6 +103,7 @@ impl fmt::Display for TokenPlace<'_> {
 pub struct TokenPlaces {
     headers: Vec<(HeaderName, String)>,
     cookie: Option<String>,
+    vary: HeaderValue,
     limit: usize,
 }
 
@@ -117,8 +118,16 @@ impl TokenPlaces {
         Self {
             headers: config.headers.iter().filter_map(header).collect(),
             cookie: config.cookie.clone(),
+            vary: vary(&config.headers),
             limit: config.max_token.as_usize(),
         }
+    }
+
+    /// `Vary` of an answer that a token was needed for: a browser that reuses what it holds without asking,
+    /// as it does on the way back through its history, does so for the same token only.
+    #[must_use]
+    pub fn vary(&self) -> &HeaderValue {
+        &self.vary
     }
 
     /// The one credential of a request.
@@ -203,6 +212,12 @@ impl TokenPlaces {
 }
 
 /// False if a page of another site may have made the browser send this.
+fn vary(headers: &[String]) -> HeaderValue {
+    let own = ["authorization", "cookie", "x-amz-security-token"].map(str::to_owned);
+    let names: Vec<String> = own.into_iter().chain(headers.iter().map(|name| name.to_lowercase())).collect();
+    HeaderValue::from_str(&names.join(", ")).unwrap_or(HeaderValue::from_static("*"))
+}
+
 fn is_same_site(method: &Method, headers: &HeaderMap) -> bool {
     let mut sites = headers.get_all("sec-fetch-site").iter();
     method == Method::GET
@@ -279,7 +294,6 @@ impl<'a> Found<'a> {
 mod tests {
     use super::*;
     use crate::setting::ByteSize;
-    use http::HeaderValue;
     use proptest::prelude::*;
 
     fn sources() -> TokenPlaces {

@@ -63,6 +63,15 @@ pub fn is_known(headers: &HeaderMap, etag: &str) -> bool {
     names(headers.get_all(IF_NONE_MATCH), Some(etag), Comparison::Weak)
 }
 
+/// Whether the range of a request lies behind the end of every body of at most `longest` bytes, so that no
+/// body need be fetched to say so. A condition on another version makes it no range at all.
+#[must_use]
+pub fn is_beyond(method: &Method, headers: &HeaderMap, longest: u64) -> bool {
+    method == Method::GET
+        && !headers.contains_key(IF_RANGE)
+        && range(headers, Some(longest)) == Selection::Unsatisfiable
+}
+
 fn range(headers: &HeaderMap, length: Option<u64>) -> Selection {
     let mut values = headers.get_all(RANGE).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return Selection::Whole };

@@ -12,11 +12,18 @@ export async function launch() {
 }
 
 // On a machine with more to do than it can, Chromium has been seen to take twenty seconds to its first word.
-const start = () => chromium.launch({
+const start = () => chromium.launch(options);
+
+/** A browser that keeps what it holds in a folder, as a person's browser does; closing it gives the folder back. */
+export async function launchProfile(folder) {
+  try { return await chromium.launchPersistentContext(folder, options); } catch { return chromium.launchPersistentContext(folder, options); }
+}
+
+const options = {
   timeout: 120_000,
   executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
   args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--autoplay-policy=no-user-gesture-required'],
-});
+};
 
 /** axe-core's source, to be run inside a page. */
 export const axeSource = () => require('node:fs').readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8');
