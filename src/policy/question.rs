@@ -177,13 +177,16 @@ fn signed(time: Timestamp) -> i64 {
     i64::try_from(time.millis()).unwrap_or(i64::MAX)
 }
 
-/// A fragment of a playback session that its session need not contain: LIVE sessions and server-time ranges
-/// say which fragments they show, so a number from elsewhere is judged by its own time as well.
+/// A fragment of a playback session that its session need not contain: a number whose own time is not in the
+/// range that was judged is judged by that time as well.
 ///
 /// KVS gives any fragment of a stream to the holder of a session token, so a viewer of LIVE with yesterday's
-/// numbers would otherwise fetch yesterday's footage. Numbers of another structure are left to the session.
+/// numbers would otherwise fetch yesterday's footage, and one of yesterday today's. The time in a number is
+/// the server's. Footage that a range by the producer's clock shows reaches the server later than it was
+/// made: what reached it after the end of the range must be permitted by that time too, since nothing says
+/// that it was made inside. Numbers of another structure are left to the session.
 pub(super) fn stray(request: &Request, now: Timestamp) -> Option<Footage> {
-    use crate::kvs::{Protocol, SelectorType};
+    use crate::kvs::Protocol;
     let Request::Playback { session, resource, .. } = request else { return None };
     let number = match resource {
         // DASH numbers are positions in the session.
@@ -193,13 +196,9 @@ pub(super) fn stray(request: &Request, now: Timestamp) -> Option<Footage> {
         _ => return None,
     };
     let time = number.server_time(now)?;
-    let inside = match (session.mode, session.selector, session.range()) {
-        (PlaybackMode::Live, _, _) | (_, _, None) => time >= now.minus(LIVE_REACH),
-        (_, SelectorType::Server, Some(range)) => {
-            time >= range.start.minus(SLACK) && range.end.is_none_or(|end| time <= end.plus(SLACK))
-        }
-        // Footage reaches the server after it was made: at once or, buffered, much later.
-        (_, SelectorType::Producer, Some(range)) => time >= range.start.minus(SLACK),
+    let inside = match (session.mode, session.range()) {
+        (PlaybackMode::Live, _) | (_, None) => time >= now.minus(LIVE_REACH),
+        (_, Some(range)) => time >= range.start && range.end.is_none_or(|end| time <= end),
     };
     (!inside).then_some(Footage::Range(TimeRange { start: time, end: Some(time) }))
 }
@@ -218,10 +217,9 @@ pub fn named_by_number(request: &Request, now: Timestamp) -> Option<TimeRange> {
     }
 }
 
-/// A live window of 10 fragments of 20 s, seen by a player that lags or was paused for a while.
-const LIVE_REACH: Duration = Duration::from_secs(15 * 60);
-/// A fragment is at most 20 s long and the last one is kept whole; clocks differ.
-const SLACK: Duration = Duration::from_secs(120);
+/// LIVE permits what a live window may list, by whatever number it is asked for: 10 fragments of 20 s, for a
+/// player that lags by a hundred seconds. Ranges have no such slack.
+const LIVE_REACH: Duration = Duration::from_secs(5 * 60);
 
 impl StreamFacts {
     /// Fills what is not known with what a stream without tags would have, for a stream that does not exist.

@@ -302,6 +302,55 @@ async fn conditions_on_time_hold_for_clips_images_lists_sessions_fragments_and_p
     assert_eq!(edge.http.get(&stray, &[]).await.status, 403);
 }
 
+/// KVS gives any fragment of a stream to the holder of a session's token, so numbers from outside of the range
+/// that was judged are judged by their own time, at both ends and to the second.
+#[tokio::test]
+async fn numbers_from_outside_of_a_session_s_range_are_judged_by_their_own_time() {
+    let policies = r#"
+        @id("all") permit (principal in Group::"investigators", action, resource);
+        @id("past") permit (principal in Group::"past", action, resource) when { context.end_age >= 600 };
+        @id("lately") permit (principal in Group::"lately", action, resource) when { context.start_age <= 600 };
+    "#;
+    let setup = Setup { policies: policies.to_owned(), ..Setup::default() };
+    let edge = setup.setting("PLAYBACK__ARCHIVE", "kvs").start().await;
+    let now = kvs_edge::kvs::Timestamp::from(kvs_edge::base::clock::now()).millis() / 1000;
+    let number = async |age: u64| {
+        let list = format!("/streams/cam-1/fragments?start={}&end={}", now - age - 10, now - age);
+        let listed = edge.get(&list, edge.alice()).await.json();
+        listed["fragments"][0]["number"].as_str().unwrap().to_owned()
+    };
+    for (group, range, ages) in [
+        // What is newer than policy allows: 1 s of it, and all of it; as far as the range reaches; older.
+        ("past", (900, 601), [(570, true), (60, true), (20, true), (700, false), (1200, false)]),
+        // What is older than policy allows: within two minutes of the range, and long ago.
+        ("lately", (590, 300), [(640, true), (700, true), (3000, true), (400, false), (200, false)]),
+    ] {
+        for clock in ["server", "producer"] {
+            let token = edge.token("carl", &[group]);
+            let page = format!(
+                "/streams/cam-1/vod.m3u8?clock={clock}&start={}&end={}",
+                now - range.0,
+                now - range.1
+            );
+            let master = edge.play(&page, &token).await;
+            let folder = master.rsplit_once('/').unwrap().0.to_owned();
+            assert_eq!(edge.http.get(&master, &[]).await.status, 200, "{page}");
+            let list = format!("{folder}/getHLSMediaPlaylist.m3u8?TrackNumber=1");
+            let text = edge.http.get(&list, &[]).await.text();
+            let own = text.lines().filter(|line| line.starts_with("getMP4Media")).nth(3).unwrap();
+            assert_eq!(edge.http.get(&format!("{folder}/{own}"), &[]).await.status, 200, "{clock} {own}");
+            for (age, is_denied) in ages {
+                let number = number(age).await;
+                let stray = format!("{folder}/getMP4MediaFragment.mp4?FragmentNumber={number}&TrackNumber=1");
+                let answer = edge.http.get(&stray, &[]).await;
+                // What policy permits, the session need not have.
+                let what = format!("{group} {clock} {age}: {} {}", answer.status, answer.text());
+                assert_eq!(answer.status == 403, is_denied, "{what}");
+            }
+        }
+    }
+}
+
 /// A stream's tags decide, end to end: asked of KVS only because a policy reads them, once for everybody, and
 /// where KVS cannot tell, nobody gets in by that policy.
 #[tokio::test]
