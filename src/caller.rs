@@ -44,6 +44,10 @@ pub enum Attribute {
     Texts(BTreeSet<String>),
 }
 
+/// Names the key that verified a caller's token: the beginning of a digest of it, the same in every replica.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct SigningKey(pub [u8; 8]);
+
 impl Caller {
     /// A unique name: subjects are unique within their issuer only, so the `alice` of two issuers are two
     /// principals. What counts, queues or shares by user uses this; logs show [`Caller::subject`]. Allocates

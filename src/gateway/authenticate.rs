@@ -7,7 +7,7 @@ use super::record::Record;
 use super::route::Route;
 use crate::identity::{Credential, Identity, TokenPlaces};
 use crate::kvs::Timestamp;
-use crate::playback::{self, Binding, Keys, OpenedCapabilities};
+use crate::playback::{self, Bind, Binding, Keys, OpenedCapabilities};
 use crate::policy::Policy;
 use http::header;
 use http::request::Parts;
@@ -19,6 +19,8 @@ pub(super) struct Authenticator {
     pub(super) sources: TokenPlaces,
     pub(super) keys: Arc<Keys>,
     pub(super) opened: OpenedCapabilities,
+    /// `playback.bind`.
+    pub(super) bind: Bind,
     pub(super) policy: Arc<Policy>,
     pub(super) audit: Audit,
 }
@@ -50,7 +52,8 @@ impl Authenticator {
     async fn verify(&self, parts: &Parts, now: Timestamp) -> Result<Authenticated, Error> {
         match self.sources.credential(&parts.method, &parts.headers, false)? {
             Credential::Token(token) => {
-                Ok(Authenticated::Token(self.identity.verify_sent(token, now).await?))
+                let (caller, key) = self.identity.verify_sent(token, now).await?;
+                Ok(Authenticated::Token(caller, key))
             }
             // Given only for a path with a capability.
             Credential::Capability => Err(Error::Bug("a capability where the path has none")),
@@ -61,8 +64,12 @@ impl Authenticator {
     fn open(&self, capability: &str, parts: &Parts, record: &mut Record) -> Result<Authenticated, Error> {
         self.sources.credential(&parts.method, &parts.headers, true)?;
         let opened = self.opened.open(&self.keys, capability, record.at).map_err(Error::Capability)?;
+        if !self.identity.trusts(&opened.caller.issuer, opened.key) {
+            self.audit.capability_refused(&opened, self.policy.version(), record);
+            return Err(Error::Capability(playback::Error::Withdrawn));
+        }
         let holds = |bind: &Binding| bind.holds(record.client, cookie(parts, BINDING_COOKIE));
-        if !opened.bind.as_ref().is_none_or(holds) {
+        if !self.bind.is_met_by(opened.bind.as_ref()) || !opened.bind.as_ref().is_none_or(holds) {
             self.audit.capability_refused(&opened, self.policy.version(), record);
             return Err(Error::Unbound);
         }

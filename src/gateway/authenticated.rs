@@ -1,13 +1,13 @@
 //! The caller of a request: the owner of a token, or the holder of a playback capability.
 
-use crate::caller::Caller;
+use crate::caller::{Caller, SigningKey};
 use crate::playback::OpenedCapability;
 use std::sync::Arc;
 
 /// A caller, and the credential that it was found by.
 pub(super) enum Authenticated {
     /// A verified token.
-    Token(Arc<Caller>),
+    Token(Arc<Caller>, SigningKey),
     /// A capability, which also says what may be played.
     Capability(Arc<OpenedCapability>),
 }
@@ -16,7 +16,7 @@ impl Authenticated {
     /// The caller.
     pub(super) fn caller(&self) -> &Arc<Caller> {
         match self {
-            Self::Token(caller) => caller,
+            Self::Token(caller, _) => caller,
             Self::Capability(capability) => &capability.caller,
         }
     }

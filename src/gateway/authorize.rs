@@ -72,12 +72,12 @@ impl Authorizer {
         if allowance.bounds_bytes() {
             record.allowance = Some(allowance.clone());
         }
-        let capability = match authenticated {
-            Authenticated::Capability(capability) => Some(capability),
-            Authenticated::Token(_) => None,
+        let (capability, key) = match authenticated {
+            Authenticated::Capability(capability) => (Some(capability), None),
+            Authenticated::Token(_, key) => (None, Some(key)),
         };
         let (now, steps, described) = (record.at, record.steps(), OnceLock::new());
-        Ok(Permitted { permit, capability, located, context, parts, now, allowance, steps, described })
+        Ok(Permitted { permit, capability, key, located, context, parts, now, allowance, steps, described })
     }
 
     /// Finds the account that serves the stream; one that none serves is refused, and audited.

@@ -60,7 +60,7 @@ use authenticate::Authenticator;
 use authorize::Authorizer;
 use clips::Clips;
 use error::Error;
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, header};
 use packaged_playback::PackagedPlayback;
 use pages::Pages;
 use playback_url::PlaybackUrls;
@@ -127,7 +127,7 @@ impl Gateway {
         let GatewayParts { policy, keys, archive, sessions, upstream, public_url, audit, .. } = parts;
         let streams =
             Streams { archive: archive.clone(), policy: policy.clone(), upstream: upstream.clone() };
-        let live_window = parts.playback.live_window;
+        let (live_window, bind) = (parts.playback.live_window, parts.playback.bind);
         let packaged = Arc::new(PackagedPlayback {
             archive: archive.clone(),
             policy: policy.clone(),
@@ -154,6 +154,7 @@ impl Gateway {
                 sources: parts.sources,
                 keys: keys.clone(),
                 opened: OpenedCapabilities::default(),
+                bind,
                 policy: policy.clone(),
                 audit: audit.clone(),
             },
@@ -212,7 +213,10 @@ impl Gateway {
         let permitted = self.authorizer.authorize(caller, request, parts, record).await?;
         match route {
             Route::Api(_) => self.api.answer(&permitted, record).await,
-            Route::Page(page) => self.pages.answer(page, &permitted, record).await,
+            Route::Page(page) => {
+                let reply = self.pages.answer(page, &permitted, record).await?;
+                Ok(reply.with(header::VARY, self.authenticator.sources.vary().clone()))
+            }
             Route::Playback { .. } => self.player.answer(&permitted, record).await,
             Route::Console(_) => Err(Error::Bug("the console is answered before a caller is known")),
         }

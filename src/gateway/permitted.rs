@@ -4,7 +4,7 @@ use super::error::Error;
 use super::limits::Allowance;
 use super::record::Record;
 use crate::archive::{Archive, Stream};
-use crate::caller::Caller;
+use crate::caller::{Caller, SigningKey};
 use crate::kvs::{Call, Request, StreamRef, Timestamp};
 use crate::playback::OpenedCapability;
 use crate::policy::{Permit, RequestContext};
@@ -19,6 +19,8 @@ pub(super) struct Permitted {
     pub(super) permit: Permit,
     /// The capability that the caller showed, on a playback path.
     pub(super) capability: Option<Arc<OpenedCapability>>,
+    /// The key that verified the caller's token, if one was shown.
+    pub(super) key: Option<SigningKey>,
     /// Where the stream is served from; none for a list of streams.
     pub(super) located: Option<Located>,
     /// What policy judged by besides the caller and the request.

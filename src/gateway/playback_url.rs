@@ -7,7 +7,7 @@ use super::permitted::Permitted;
 use super::record::Record;
 use super::reply::Reply;
 use crate::archive::Archive;
-use crate::kvs::{Protocol, SessionParameters};
+use crate::kvs::{Protocol, Request, Resource, SessionParameters};
 use crate::playback::{self, Bind, Binding, Keys, Statement};
 use crate::policy::Policy;
 use crate::sessions::{SessionKey, Sessions};
@@ -15,6 +15,8 @@ use http::header::{self, HeaderValue};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// A URL that ends earlier would be over before a player has asked for anything.
+const SHORTEST: Duration = Duration::from_secs(1);
 /// Some players and proxies take no longer path segments.
 const LONGEST_CAPABILITY: usize = 1023;
 /// The paths on which browsers send the binding cookie.
@@ -55,6 +57,12 @@ impl PlaybackUrls {
         expires: u32,
         record: &Record,
     ) -> Result<PlaybackUrl, Error> {
+        let caller = permitted.caller();
+        let asked = Duration::from_secs(u64::from(expires));
+        let ends = playback::lifetime(permitted.now, asked, caller.expires, &self.config);
+        if ends < permitted.now.plus(SHORTEST) {
+            return Err(Error::DeadUrl(ends));
+        }
         let stream = permitted.stream_reference(&self.archive).await?;
         let key = SessionKey::new(
             permitted.located()?.entry.clone(),
@@ -66,24 +74,37 @@ impl PlaybackUrls {
         if self.packaged.present(permitted, session, record).await?.is_none() {
             permitted.steps.time("session", self.sessions.open(&key, permitted.now)).await?;
         }
-        let caller = permitted.caller();
         let (bind, cookie) = self.binding(permitted, record);
-        let asked = Duration::from_secs(u64::from(expires));
         let statement = Statement {
             caller: caller.as_ref().clone(),
             stream,
             session: session.clone(),
             issued: permitted.now,
-            expires: playback::lifetime(permitted.now, asked, caller.expires, &self.config),
+            expires: ends,
             bind,
             policies: None,
+            key: permitted.key,
         };
         let capability = self.seal(statement)?;
+        self.check(&capability, permitted)?;
         let file = match session.protocol {
             Protocol::Hls => "getHLSMasterPlaylist.m3u8",
             Protocol::Dash => "getDASHManifest.mpd",
         };
         Ok(PlaybackUrl { path: format!("/{}/v1/{capability}/{file}", session.protocol.as_str()), cookie })
+    }
+
+    /// A capability is given out only if it opens, and if policy permits by it what its first request asks.
+    fn check(&self, capability: &str, permitted: &Permitted) -> Result<(), Error> {
+        let Statement { caller, stream, session, .. } =
+            self.keys.open(capability, permitted.now).map_err(Error::Capability)?;
+        let resource = match session.protocol {
+            Protocol::Hls => Resource::MasterPlaylist,
+            Protocol::Dash => Resource::Manifest,
+        };
+        let first = Request::Playback { stream, session: session.into(), resource };
+        self.policy.permit(Arc::new(caller), first, &permitted.context)?;
+        Ok(())
     }
 
     /// What a request must show besides the capability, and the cookie that a browser shows it by.

@@ -9,6 +9,7 @@
 //! does not have, is verified with aws-lc directly.
 
 use super::algorithm::{Algorithm, Family};
+use crate::caller::SigningKey;
 use crate::kvs::strict;
 use crate::setting::Secret;
 use aws_lc_rs::digest;
@@ -38,6 +39,7 @@ pub(crate) struct KeySet {
 struct VerificationKey {
     algorithm: Algorithm,
     check: Check,
+    name: SigningKey,
 }
 
 enum Check {
@@ -97,7 +99,7 @@ impl KeySet {
                 continue;
             };
             let check = Check::Library(name, DecodingKey::from_secret(secret.expose()));
-            keys.push(VerificationKey { algorithm, check });
+            keys.push(VerificationKey { algorithm, check, name: name_of(&[secret.expose()]) });
         }
         Ok(Self { by_kid: HashMap::from([(None, keys)]), digest: sha256(secret.expose()) })
     }
@@ -107,16 +109,17 @@ impl KeySet {
         self.fitting(kid, algorithm, missing_kid).next().is_some()
     }
 
-    /// Whether a fitting key made this signature, which is base64url without padding.
-    pub fn verify(
+    /// The fitting key that made this signature, which is base64url without padding.
+    pub fn signer(
         &self,
         kid: Option<&str>,
         algorithm: Algorithm,
         missing_kid: bool,
         signed: &[u8],
         signature: &str,
-    ) -> bool {
-        self.fitting(kid, algorithm, missing_kid).any(|key| match &key.check {
+    ) -> Option<SigningKey> {
+        let mut fitting = self.fitting(kid, algorithm, missing_kid);
+        let signer = fitting.find(|key| match &key.check {
             Check::Library(name, key) => {
                 jsonwebtoken::crypto::verify(signature, signed, key, *name).unwrap_or(false)
             }
@@ -124,7 +127,13 @@ impl KeySet {
                 let signature = URL_SAFE_NO_PAD.decode(signature);
                 signature.is_ok_and(|signature| public.verify_sig(signed, &signature).is_ok())
             }
-        })
+        });
+        signer.map(|key| key.name)
+    }
+
+    /// Whether this key is one of them.
+    pub fn holds(&self, name: SigningKey) -> bool {
+        self.by_kid.values().flatten().any(|key| key.name == name)
     }
 
     /// Whether the other set has the same keys.
@@ -162,6 +171,13 @@ fn fingerprint(list: &[Value]) -> [u8; 32] {
     sha256(lines.join("\n").as_bytes())
 }
 
+/// The name of a key with these numbers.
+fn name_of(numbers: &[&[u8]]) -> SigningKey {
+    let mut name = [0; 8];
+    name.copy_from_slice(&sha256(&numbers.concat())[..8]);
+    SigningKey(name)
+}
+
 fn sha256(text: &[u8]) -> [u8; 32] {
     let hash = digest::digest(&digest::SHA256, text);
     let mut bytes = [0; 32];
@@ -191,8 +207,8 @@ fn read_key(jwk: &Value, allowed: &[Algorithm]) -> Result<Vec<VerificationKey>, 
     let candidates = allowed.iter().copied().filter(|a| named.is_none_or(|named| named == *a));
     let mut keys = Vec::new();
     for algorithm in candidates {
-        if let Some(check) = read_public(jwk, algorithm)? {
-            keys.push(VerificationKey { algorithm, check });
+        if let Some((check, name)) = read_public(jwk, algorithm)? {
+            keys.push(VerificationKey { algorithm, check, name });
         }
     }
     if keys.is_empty() { Err("it fits none of the issuer's `algorithms`".into()) } else { Ok(keys) }
@@ -200,7 +216,10 @@ fn read_key(jwk: &Value, allowed: &[Algorithm]) -> Result<Vec<VerificationKey>, 
 
 /// The public key if it is of the algorithm's kind. Its numbers are checked here, since jsonwebtoken looks at
 /// them only when it verifies.
-fn read_public(jwk: &Map<String, Value>, algorithm: Algorithm) -> Result<Option<Check>, String> {
+fn read_public(
+    jwk: &Map<String, Value>,
+    algorithm: Algorithm,
+) -> Result<Option<(Check, SigningKey)>, String> {
     let member = |name: &str| -> Result<Vec<u8>, String> {
         let text = jwk.get(name).and_then(Value::as_str).ok_or_else(|| format!("no `{name}`"))?;
         URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|_| format!("`{name}` is not base64url"))
@@ -239,7 +258,7 @@ fn read_public(jwk: &Map<String, Value>, algorithm: Algorithm) -> Result<Option<
             }
             let point = parse(how, &[&[4], &x[..], &y[..]].concat())?;
             if algorithm.in_jsonwebtoken().is_none() {
-                return Ok(Some(Check::P521(point)));
+                return Ok(Some((Check::P521(point), name_of(&[&x, &y]))));
             }
             vec![("x", x), ("y", y)]
         }
@@ -252,7 +271,8 @@ fn read_public(jwk: &Map<String, Value>, algorithm: Algorithm) -> Result<Option<
     };
     let Some(name) = algorithm.in_jsonwebtoken() else { return Ok(None) };
     let key = of_jwk(jwk, &members).map_err(|_| "its numbers are no key")?;
-    Ok(Some(Check::Library(name, key)))
+    let numbers: Vec<&[u8]> = members.iter().map(|(_, number)| number.as_slice()).collect();
+    Ok(Some((Check::Library(name, key), name_of(&numbers))))
 }
 
 /// Puts the kind, the curve and the numbers that were checked into jsonwebtoken's hands, and no other member.
@@ -288,13 +308,16 @@ mod tests {
             for &algorithm in key.algorithms() {
                 let signature = key.signature(algorithm, b"message").unwrap();
                 let kid = key.kid();
-                assert!(all.verify(Some(kid), algorithm, false, b"message", &signature), "{algorithm}");
-                assert!(!all.verify(Some(kid), algorithm, false, b"massage", &signature));
-                assert!(!all.verify(Some("other"), algorithm, false, b"message", &signature));
-                assert!(!all.verify(None, algorithm, false, b"message", &signature));
+                assert!(
+                    all.signer(Some(kid), algorithm, false, b"message", &signature).is_some(),
+                    "{algorithm}"
+                );
+                assert!(all.signer(Some(kid), algorithm, false, b"massage", &signature).is_none());
+                assert!(all.signer(Some("other"), algorithm, false, b"message", &signature).is_none());
+                assert!(all.signer(None, algorithm, false, b"message", &signature).is_none());
                 for other in ALL.iter().filter(|a| **a != algorithm) {
                     assert!(
-                        !all.verify(Some(kid), *other, false, b"message", &signature),
+                        all.signer(Some(kid), *other, false, b"message", &signature).is_none(),
                         "{algorithm} as {other}"
                     );
                 }

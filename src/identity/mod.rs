@@ -32,7 +32,7 @@ pub use token_places::{Credential, Token, TokenPlace, TokenPlaces};
 
 use crate::base::digest::Digest;
 use crate::base::file_watch::FileWatch;
-use crate::caller::Caller;
+use crate::caller::{Caller, SigningKey};
 use crate::kvs::Timestamp;
 use crate::setting::Mistake;
 use jwks::{Current, KeyStore};
@@ -183,13 +183,28 @@ impl Identity {
     ///
     /// # Errors
     /// As [`Identity::verify`] and [`Token::text`].
-    pub async fn verify_sent(&self, token: Token<'_>, now: Timestamp) -> Result<Arc<Caller>, Error> {
+    pub async fn verify_sent(
+        &self,
+        token: Token<'_>,
+        now: Timestamp,
+    ) -> Result<(Arc<Caller>, SigningKey), Error> {
         let digest = self.verified.digest(token.bytes());
         let known = match self.known(&digest)? {
             Some(known) if !known.padded || token.may_be_padded() => known,
             _ => self.learn(token.text()?, digest, now).await?,
         };
-        known.admit(now)
+        Ok((known.admit(now)?, known.key))
+    }
+
+    /// Whether what was made with a token of this issuer, signed by this key, still counts: both are still
+    /// trusted. While an issuer's keys cannot be had, nothing says that one of them is gone.
+    #[must_use]
+    pub fn trusts(&self, issuer: &str, key: Option<SigningKey>) -> bool {
+        let Some(store) = self.issuers.iter().find(|store| store.config().issuer == issuer) else {
+            return false;
+        };
+        let holds = |key| store.usable().map_or(true, |current| current.keys.holds(key));
+        key.is_none_or(holds)
     }
 
     /// A token that was verified before and still counts.
@@ -230,23 +245,21 @@ impl Identity {
         let kid = token.kid.as_deref();
         let signed = |current: &Current| {
             let missing_kid = rules.allow_missing_kid;
-            current.keys.verify(kid, token.algorithm, missing_kid, token.signed, token.signature)
+            current.keys.signer(kid, token.algorithm, missing_kid, token.signed, token.signature)
         };
-        let mut good = signed(&current);
-        if !good && kid.is_none() && self.issuers[issuer].is_read() {
+        let mut signer = signed(&current);
+        if signer.is_none() && kid.is_none() && self.issuers[issuer].is_read() {
             // The token names no key, so a wrong signature is the only sign of a new one.
             claims::check(&token, rules, now)?;
             self.issuers[issuer].read_again().await;
             current = usable(&self.issuers[issuer])?;
-            good = signed(&current);
+            signer = signed(&current);
         }
-        if !good {
-            return Err(Error::refused(Reason::Signature, ""));
-        }
+        let Some(key) = signer else { return Err(Error::refused(Reason::Signature, "")) };
         let window = claims::check(&token, rules, now)?;
         let caller = Arc::new(claims::caller(&token.claims, rules)?);
         let issuer = self.issuers[issuer].clone();
-        Ok(VerifiedToken { caller, window, padded, issuer, generation: current.generation })
+        Ok(VerifiedToken { caller, key, window, padded, issuer, generation: current.generation })
     }
 
     fn issuer_of(&self, token: &Unverified<'_>) -> Result<usize, Error> {

@@ -8,7 +8,7 @@ use super::claims::Window;
 use super::error::Error;
 use super::jwks::KeyStore;
 use crate::base::digest::{Digest, DigestState, Digester};
-use crate::caller::Caller;
+use crate::caller::{Caller, SigningKey};
 use crate::kvs::Timestamp;
 use quick_cache::UnitWeighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
@@ -20,6 +20,8 @@ const CAPACITY: usize = 10_000;
 /// A verified token.
 pub(super) struct VerifiedToken {
     pub caller: Arc<Caller>,
+    /// The key that verified it.
+    pub key: SigningKey,
     pub window: Window,
     /// Its segments are padded: it counts only in a header that an access proxy sets.
     pub padded: bool,

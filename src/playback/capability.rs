@@ -5,7 +5,7 @@
 
 use super::compact::{FieldReader, FieldWriter};
 use super::error::Error;
-use crate::caller::{Attribute, Caller};
+use crate::caller::{Attribute, Caller, SigningKey};
 use crate::kvs::{
     Container, DiscontinuityMode, PlaybackMode, Protocol, SelectorType, SessionParameters, StreamArn,
     StreamName, StreamRef, Timestamp,
@@ -32,6 +32,9 @@ pub struct Statement {
     /// The version of the policies that were in force, if `caller` holds only the groups that those name:
     /// others may name, or forbid, a group that was left out.
     pub policies: Option<Arc<str>>,
+    /// The issuer's key that verified the caller's token: the capability ends when it is trusted no more.
+    /// None in capabilities of versions that did not write it.
+    pub key: Option<SigningKey>,
 }
 
 /// What ties a capability to the client that it was made for.
@@ -64,8 +67,10 @@ impl Binding {
     }
 }
 
-/// The first byte: how the rest is written.
+/// The first byte: how the rest is written. Without a signing key.
 const FORM: u8 = 1;
+/// The same, with the signing key behind it.
+const KEYED: u8 = 2;
 
 /// Most ARNs begin so.
 const ARN_START: &str = "arn:aws:kinesisvideo:";
@@ -73,7 +78,10 @@ const ARN_START: &str = "arn:aws:kinesisvideo:";
 impl Statement {
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let mut to = FieldWriter::default();
-        to.byte(FORM);
+        to.byte(if self.key.is_some() { KEYED } else { FORM });
+        if let Some(SigningKey(key)) = &self.key {
+            to.bytes(key);
+        }
         to.number(self.issued.millis());
         to.number(self.expires.millis());
         write_binding(&mut to, self.bind.as_ref());
@@ -103,9 +111,14 @@ impl Statement {
 
     pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         let mut from = FieldReader(bytes);
-        if from.byte()? != FORM {
-            return FieldReader::broken();
-        }
+        let key = match from.byte()? {
+            FORM => None,
+            KEYED => match from.bytes()?.try_into() {
+                Ok(key) => Some(SigningKey(key)),
+                Err(_) => return FieldReader::broken(),
+            },
+            _ => return FieldReader::broken(),
+        };
         let issued = Timestamp::from_millis(from.number()?);
         let expires = Timestamp::from_millis(from.number()?);
         let bind = read_binding(&mut from)?;
@@ -123,7 +136,7 @@ impl Statement {
         // Written only where it is needed, so that all others stay as they were.
         let policies = if from.end().is_ok() { None } else { Some(from.text()?.into()) };
         from.end()?;
-        Ok(Self { caller, stream, session, issued, expires, bind, policies })
+        Ok(Self { caller, stream, session, issued, expires, bind, policies, key })
     }
 }
 
@@ -354,8 +367,9 @@ pub(super) mod tests {
             any::<[u8; 16]>().prop_map(Binding::Cookie),
         ]);
         let policies = proptest::option::of("[0-9a-f]{12}");
-        (caller, stream, session, time(), time(), bind, policies).prop_map(
-            |(caller, stream, session, issued, expires, bind, policies)| Statement {
+        let key = proptest::option::of(any::<[u8; 8]>().prop_map(SigningKey));
+        (caller, stream, session, time(), time(), bind, policies, key).prop_map(
+            |(caller, stream, session, issued, expires, bind, policies, key)| Statement {
                 caller,
                 stream,
                 session,
@@ -363,6 +377,7 @@ pub(super) mod tests {
                 expires,
                 bind,
                 policies: policies.map(Into::into),
+                key,
             },
         )
     }

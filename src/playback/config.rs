@@ -1,5 +1,6 @@
 //! The `[playback]` section, and how long a capability lives.
 
+use super::capability::Binding;
 use crate::kvs::Timestamp;
 use crate::kvs::bounds::{LIVE_WINDOW_MAX, LIVE_WINDOW_MIN};
 use crate::setting::{Mistake, SecretSource, Span};
@@ -90,6 +91,18 @@ pub enum Bind {
     Address,
     /// Only with the cookie that was set when it was requested: browsers only.
     Cookie,
+}
+
+impl Bind {
+    /// Whether a capability that is bound so is bound as the setting demands now.
+    #[must_use]
+    pub fn is_met_by(self, bound: Option<&Binding>) -> bool {
+        match self {
+            Self::None => true,
+            Self::Address => matches!(bound, Some(Binding::Address(_))),
+            Self::Cookie => matches!(bound, Some(Binding::Cookie(_))),
+        }
+    }
 }
 
 /// Until when a capability made `now` may live.

@@ -10,7 +10,7 @@ use super::error::Error;
 use super::keys::Keys;
 use crate::base::digest::{Digest, DigestState, Digester};
 use crate::base::hex;
-use crate::caller::Caller;
+use crate::caller::{Caller, SigningKey};
 use crate::kvs::{SessionParameters, StreamRef, Timestamp};
 use aws_lc_rs::digest;
 use quick_cache::UnitWeighter;
@@ -36,6 +36,8 @@ pub struct OpenedCapability {
     pub bind: Option<Binding>,
     /// The policies that it was made under, if it is good under no others.
     pub policies: Option<Arc<str>>,
+    /// The issuer's key that verified the caller's token, where it is known.
+    pub key: Option<SigningKey>,
 }
 
 /// The capabilities that were opened lately.
@@ -87,7 +89,7 @@ impl OpenedCapability {
     }
 
     fn new(statement: Statement, capability: &str) -> Self {
-        let Statement { caller, stream, session, issued, expires, bind, policies } = statement;
+        let Statement { caller, stream, session, issued, expires, bind, policies, key } = statement;
         let mut name = [0; 8];
         name.copy_from_slice(&digest::digest(&digest::SHA256, capability.as_bytes()).as_ref()[..8]);
         Self {
@@ -100,6 +102,7 @@ impl OpenedCapability {
             expires,
             bind,
             policies,
+            key,
         }
     }
 }
@@ -138,6 +141,7 @@ mod tests {
             expires: Timestamp::from_millis(9_000),
             bind: None,
             policies: None,
+            key: None,
         }
     }
 
