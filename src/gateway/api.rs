@@ -12,7 +12,7 @@ use crate::archive::{Archive, Clip, JsonAnswer, MATROSKA};
 use crate::kvs::operations::{GetClip, GetImages, GetMediaForFragmentList, ListFragments, ListStreams};
 use crate::kvs::{Call, MediaFormat, SelectorType, SessionParameters, TimeRange};
 use crate::playback::Keys;
-use crate::upstream::{self, Located, Upstream};
+use crate::upstream::{self, Upstream};
 use http::header::HeaderValue;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -42,7 +42,7 @@ impl Api {
     /// KVS's, or ours.
     pub(super) async fn answer(&self, permitted: &Permitted, record: &mut Record) -> Result<Reply, Error> {
         match permitted.call()? {
-            Call::GetDataEndpoint(_) => self.data_endpoint(permitted.located()?).await,
+            Call::GetDataEndpoint(_) => self.data_endpoint(permitted).await,
             Call::ListStreams(list) => self.streams(permitted, list).await,
             Call::DescribeStream(_) => self.description(permitted, record).await,
             Call::ListFragments(_) | Call::GetImages(_) => self.page(permitted, record).await,
@@ -61,8 +61,9 @@ impl Api {
 
     /// Our own address. A stream that KVS is known not to have is refused, so that a misspelt name shows at
     /// the first step. Whatever else keeps KVS from saying so is no reason to refuse.
-    async fn data_endpoint(&self, located: &Located) -> Result<Reply, Error> {
-        match tokio::time::timeout(KNOWN_WITHIN, self.upstream.describe(located)).await {
+    async fn data_endpoint(&self, permitted: &Permitted) -> Result<Reply, Error> {
+        let describing = self.upstream.describe(permitted.located()?, || permitted.caller().principal());
+        match tokio::time::timeout(KNOWN_WITHIN, describing).await {
             Ok(Err(upstream::Error::Kvs(fault))) if fault.status == 404 => {
                 Err(upstream::Error::Kvs(fault).into())
             }

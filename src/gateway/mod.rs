@@ -228,9 +228,7 @@ impl Gateway {
         Prewarm {
             upstream: self.api.upstream.clone(),
             archive: self.pages.archive.clone(),
-            sessions: self.player.sessions.clone(),
             packaged: self.player.packaged.clone(),
-            live_window: self.player.live_window,
         }
     }
 

@@ -64,7 +64,7 @@ impl Permitted {
         if let Some(stream) = self.described.get() {
             return Ok(stream);
         }
-        let stream = archive.describe(self.located()?).await?;
+        let stream = archive.describe(self.located()?, || self.caller().principal()).await?;
         Ok(self.described.get_or_init(|| stream))
     }
 

@@ -10,7 +10,7 @@ use crate::archive::Archive;
 use crate::kvs::{Protocol, Request, Resource, SessionParameters};
 use crate::playback::{self, Bind, Binding, Keys, Statement};
 use crate::policy::Policy;
-use crate::sessions::{SessionKey, Sessions};
+use crate::sessions::{SessionKey, Sessions, Visit};
 use http::header::{self, HeaderValue};
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,7 +72,8 @@ impl PlaybackUrls {
             self.config.live_window,
         );
         if self.packaged.present(permitted, session, record).await?.is_none() {
-            permitted.steps.time("session", self.sessions.open(&key, permitted.now)).await?;
+            let visit = Visit { caller: permitted.caller(), now: permitted.now };
+            permitted.steps.time("session", self.sessions.open(&key, visit)).await?;
         }
         let (bind, cookie) = self.binding(permitted, record);
         let statement = Statement {

@@ -1,9 +1,8 @@
-//! Footage fetched ahead of its viewers: the fragments of a range, of which clips and playlists are made, or
-//! what a playback session of a range will ask for.
+//! Footage fetched ahead of its viewers: the fragments of a range, of which clips, playlists and segments are
+//! made.
 //!
-//! Few jobs run at a time and each fetches a few objects at a time, under the same quotas as callers. A purge
-//! of the stream cancels its jobs. Operators begin them on their own listener; there is no caller, so nothing
-//! is given out.
+//! Few jobs run at a time, under the same quotas as callers. A purge of the stream cancels its jobs.
+//! Operators begin them on their own listener; there is no caller, so nothing is given out.
 
 use super::packaged_playback::PackagedPlayback;
 use super::query::Query;
@@ -14,14 +13,13 @@ use crate::base::clock;
 use crate::base::task::spawn_self_ending;
 use crate::kvs::operations::GetClip;
 use crate::kvs::{Call, Protocol, SelectorType, StreamArn, StreamName, StreamRef, TimeRange, Timestamp};
-use crate::sessions::{SessionKey, Sessions};
 use crate::upstream::{Located, OnBehalfOf, Upstream};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Semaphore;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::AbortHandle;
 
 /// How many run at once; the rest wait.
 const AT_ONCE: usize = 2;
@@ -29,8 +27,6 @@ const AT_ONCE: usize = 2;
 const QUEUE: usize = 64;
 /// How many that have ended are remembered.
 const REMEMBERED: usize = 64;
-/// How many objects of one are fetched at once.
-const ABREAST: usize = 4;
 /// A job that misses more fragments ends: its footage is passing its retention.
 const MOST_FAILED: u64 = 64;
 /// The principal whose turn it takes under KVS's quotas.
@@ -85,9 +81,7 @@ impl Default for Warming {
 pub struct Prewarm {
     pub(super) upstream: Upstream,
     pub(super) archive: Archive,
-    pub(super) sessions: Sessions,
     pub(super) packaged: Arc<PackagedPlayback>,
-    pub(super) live_window: u16,
 }
 
 impl Warming {
@@ -129,7 +123,16 @@ impl Warming {
                 Call::GetClip(GetClip { selector, .. }) => {
                     with.footage(&located, (selector.kind, selector.range), &running, now).await
                 }
-                call => with.session(&located, &call, &running, now).await,
+                call => match call.session().and_then(|session| with.packaged.packages(session)) {
+                    Some(PresentedRange { clock, range, .. }) => {
+                        with.footage(&located, (clock, range), &running, now).await
+                    }
+                    // A session is let go without viewers, and what it gave is of no use to the next one.
+                    None => {
+                        Err("this range is played from a session of KVS: nothing can be fetched ahead"
+                            .to_owned())
+                    }
+                },
             };
             running.enter(match ended {
                 Ok(()) => JobState::Done,
@@ -256,7 +259,7 @@ impl Prewarm {
     ) -> Result<(), String> {
         let problem = |error: archive::Error| error.to_string();
         let everybody = OnBehalfOf::everybody(PRINCIPAL);
-        let stream = self.archive.describe(located).await.map_err(problem)?;
+        let stream = self.archive.describe(located, || PRINCIPAL.into()).await.map_err(problem)?;
         let range = range.start..range.end.unwrap_or(now);
         let granted = || Ok(everybody.clone());
         let listed = self.archive.footage(&stream, clock, range, now, granted).await;
@@ -274,41 +277,6 @@ impl Prewarm {
                 }
                 Err(failure) => return Err(problem(Failure::into_error(failure))),
             });
-        }
-        Ok(())
-    }
-
-    /// Fetches what a player of the session is sent, or what that is packaged from, a few objects at a time.
-    async fn session(
-        &self,
-        located: &Located,
-        call: &Call,
-        job: &Arc<Job>,
-        now: Timestamp,
-    ) -> Result<(), String> {
-        let session = call.session().ok_or("it is no session")?.clone();
-        if let Some(PresentedRange { clock, range, .. }) = self.packaged.packages(&session) {
-            return self.footage(located, (clock, range), job, now).await;
-        }
-        let stream = self.archive.describe(located).await.map_err(|error| error.to_string())?;
-        let stream = StreamRef::Arn(stream.arn().clone());
-        let key = SessionKey::new(located.entry.clone(), stream, session, now, self.live_window);
-        let resources = self.sessions.resources(&key, now).await.map_err(|error| error.to_string())?;
-        job.objects.store(resources.len() as u64, Ordering::Relaxed);
-        let mut fetching = JoinSet::new();
-        for resource in resources {
-            if fetching.len() >= ABREAST
-                && let Some(Ok(outcome)) = fetching.join_next().await
-            {
-                job.fetched(outcome);
-            }
-            let (sessions, key) = (self.sessions.clone(), key.clone());
-            fetching.spawn(async move {
-                sessions.warm(&key, &resource, now).await.map_err(|error| error.to_string())
-            });
-        }
-        while let Some(outcome) = fetching.join_next().await {
-            job.fetched(outcome.unwrap_or_else(|broken| Err(broken.to_string())));
         }
         Ok(())
     }

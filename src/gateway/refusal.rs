@@ -32,6 +32,8 @@ fn response(status: StatusCode, kind: &str, message: impl Into<String>) -> Error
 
 /// How long facts that could not be learnt are not asked for again.
 const UNKNOWN_FOR: Duration = Duration::from_secs(5);
+/// When a playback session may be free: its viewers have gone after this time (`sessions.viewer_timeout`).
+const VIEWERS_GONE: Duration = Duration::from_secs(30);
 /// Too many requests in a word that every SDK retries by itself (`docs/THREATS.md`, "AWS SDKs as clients").
 const THROTTLED: &str = "ThrottlingException";
 const INVALID: &str = "InvalidArgumentException";
@@ -208,7 +210,18 @@ fn of_session(error: &sessions::Error) -> ErrorResponse {
             retry_after: Some(Duration::from_secs(2)),
             ..response(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, error.to_string())
         },
-        E::Full => response(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, error.to_string()),
+        E::Crowded(retry_after) => ErrorResponse {
+            retry_after: Some(*retry_after),
+            ..response(StatusCode::TOO_MANY_REQUESTS, THROTTLED, error.to_string())
+        },
+        E::Full => ErrorResponse {
+            retry_after: Some(VIEWERS_GONE),
+            ..response(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, error.to_string())
+        },
+        E::MostPerCaller(_) => ErrorResponse {
+            retry_after: Some(VIEWERS_GONE),
+            ..response(StatusCode::TOO_MANY_REQUESTS, THROTTLED, error.to_string())
+        },
         E::UnusablePlaylist(_) | E::Rewrite(_) | E::Upstream(_) | E::Broken(_) => response(
             StatusCode::BAD_GATEWAY,
             FAILURE,

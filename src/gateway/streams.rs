@@ -84,7 +84,8 @@ impl Streams {
         permitted: &Permitted,
         name: &StreamName,
     ) -> Result<Value, Error> {
-        let description = self.upstream.describe(permitted.located()?).await?;
+        let description =
+            self.upstream.describe(permitted.located()?, || permitted.caller().principal()).await?;
         let members = json!({
             "Status": description.status,
             "DataRetentionInHours": description.retention_hours,

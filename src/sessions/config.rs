@@ -16,6 +16,8 @@ pub struct Config {
     pub patience: Span,
     /// Upstream sessions at most, including the several that a long range or many viewers of footage take.
     pub most: usize,
+    /// Upstream sessions that one caller may have opened at a time, whoever watches them.
+    pub most_per_caller: usize,
     /// Fragments fetched per track ahead of requests, 0 to 5.
     pub prefetch: u8,
     /// A file that holds how far live streams have come, so that players notice nothing of a restart even
@@ -32,6 +34,7 @@ impl Default for Config {
             // hls.js gives up on a playlist after three failures in three seconds (docs/THREATS.md).
             patience: Span::seconds(2),
             most: 10_000,
+            most_per_caller: 256,
             prefetch: 2,
             state: None,
         }
@@ -73,6 +76,10 @@ impl Config {
         if self.most == 0 {
             mistakes.push(Mistake::at("sessions.most", "0 allows no playback: write a number such as 10000"));
         }
+        if self.most_per_caller == 0 {
+            let problem = "0 allows no playback: write a number such as 256";
+            mistakes.push(Mistake::at("sessions.most_per_caller", problem));
+        }
         mistakes
     }
 }
@@ -95,10 +102,11 @@ mod tests {
     #[test]
     fn settings_out_of_bounds_say_what_to_write() {
         assert_eq!(Config::default().check(), []);
-        let config: Config = toml::from_str("idle = '1s'\nprefetch = 9\nmost = 0").unwrap();
+        let config: Config =
+            toml::from_str("idle = '1s'\nprefetch = 9\nmost = 0\nmost_per_caller = 0").unwrap();
         let places: Vec<_> =
             config.check().into_iter().map(|mistake| format!("{:?}", mistake.place)).collect();
-        assert_eq!(places.len(), 3, "{places:?}");
+        assert_eq!(places.len(), 4, "{places:?}");
         assert!(toml::from_str::<Config>("window = 1").is_err());
         for (state, fine) in
             [("/", false), ("/no/such/folder/sessions.json", false), ("/tmp/sessions.json", true)]

@@ -2,13 +2,15 @@
 //! sessions.
 
 use super::config::Config;
-use super::error::Error;
 use super::kvs::SessionSource;
 use super::metrics::Metrics;
+use super::places::Places;
+use crate::base::fair_slots::FairSlots;
+use crate::base::room::Room;
 use crate::cache::Cache;
 use crate::cache::freshness::Rules;
 use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What all sessions of a pool use.
 pub(super) struct Context {
@@ -18,9 +20,20 @@ pub(super) struct Context {
     pub(super) rules: Rules,
     pub(super) config: Config,
     pub(super) metrics: Metrics,
-    /// One permit for each upstream session that may be open (`sessions.most`).
-    open_sessions: Arc<Semaphore>,
+    /// Where long playlists are kept, and what can be made of them.
+    pub(super) room: Room,
+    /// Playlists that may be joined of many at a time, by their days.
+    pub(super) joined_days: Arc<FairSlots>,
+    /// One for each upstream session that may be open.
+    pub(super) places: Places,
+    /// Sessions that were made so far.
+    numbered: AtomicU64,
 }
+
+/// Days of footage whose playlists are joined at a time, in all and for one caller. A day of two-second
+/// fragments takes some 30 MB meanwhile.
+const JOINED_DAYS: u32 = 6;
+const JOINED_DAYS_OF_ONE: u32 = 3;
 
 impl Context {
     pub(super) fn new(
@@ -29,13 +42,16 @@ impl Context {
         rules: Rules,
         config: Config,
         metrics: Metrics,
+        room: Room,
     ) -> Self {
-        let open_sessions = Arc::new(Semaphore::new(config.most.min(Semaphore::MAX_PERMITS)));
-        Self { source, cache, rules, config, metrics, open_sessions }
+        let places = Places::new(config.most, config.most_per_caller);
+        let joined_days = FairSlots::new(JOINED_DAYS, JOINED_DAYS_OF_ONE);
+        let numbered = AtomicU64::new(0);
+        Self { source, cache, rules, config, metrics, room, joined_days, places, numbered }
     }
 
-    /// The right to hold one upstream session open; dropping it gives it back.
-    pub(super) fn admit_session(&self) -> Result<OwnedSemaphorePermit, Error> {
-        self.open_sessions.clone().try_acquire_owned().map_err(|_| Error::Full)
+    /// A number that no other session of this process has.
+    pub(super) fn next_number(&self) -> u64 {
+        self.numbered.fetch_add(1, Ordering::Relaxed)
     }
 }

@@ -34,8 +34,18 @@ pub enum Error {
     #[error("KVS ends its playback sessions as soon as they are opened")]
     EndsAtOnce,
     /// `sessions.most` upstream sessions are open.
-    #[error("too many playback sessions are open")]
+    #[error("too many playback sessions are open; try again later")]
     Full,
+    /// Too many long ranges are being joined, by this caller or by all. It holds the
+    /// time after which to come again.
+    #[error("too many long ranges are being prepared for playback")]
+    Crowded(Duration),
+    /// The caller has `sessions.most_per_caller` upstream sessions that are watched or being opened.
+    #[error(
+        "you have {0} playback sessions, which is all that one caller may have: close players that are \
+             not needed"
+    )]
+    MostPerCaller(usize),
 }
 
 /// What a failure says about the upstream session.
@@ -77,6 +87,15 @@ impl Error {
                 _ => Effect::Transient,
             },
             _ => Effect::Transient,
+        }
+    }
+
+    /// Whether the failure concerns the caller that met it, and another caller may succeed.
+    pub(super) fn is_of_caller(&self) -> bool {
+        match self {
+            Self::Full | Self::Crowded(_) | Self::MostPerCaller(_) => true,
+            Self::Upstream(error) => matches!(**error, upstream::Error::Busy { .. }),
+            _ => false,
         }
     }
 

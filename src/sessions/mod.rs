@@ -21,11 +21,14 @@ mod kvs;
 mod metrics;
 mod numbering;
 mod packaged;
+mod places;
 mod pool;
+mod recent_failures;
 mod saved_state;
 mod session;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod viewers;
 
 pub use config::Config;
@@ -33,18 +36,19 @@ pub use error::Error;
 pub use key::{SessionKey, ViewerId, WHOLE_RANGE};
 pub use metrics::Metrics;
 pub use session::cached_playlist::Playlist;
+pub use turn::Visit;
 pub use viewers::SessionInfo;
 
+use crate::base::room::Room;
 use crate::cache::freshness::Rules;
 use crate::cache::{self, Cache, Found};
-use crate::kvs::{Protocol, Resource, Timestamp};
+use crate::kvs::Resource;
 use crate::telemetry::spans::Steps;
 use crate::upstream::Upstream;
 use context::Context;
 use error::SegmentRefusal;
 use pool::Pool;
 use session::{Location, UpstreamSession};
-use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Playback sessions of KVS, shared by their viewers. Clones are the same sessions; when the last is dropped,
@@ -57,7 +61,8 @@ pub struct Sessions(Arc<Pool>);
 const ATTEMPTS: u32 = 3;
 
 impl Sessions {
-    /// No sessions yet. They are opened through `upstream`, and their media goes into `cache`.
+    /// No sessions yet. They are opened through `upstream`, and their media goes into `cache`, and their long
+    /// playlists into `room`.
     #[must_use]
     pub fn new(
         upstream: Upstream,
@@ -65,9 +70,10 @@ impl Sessions {
         cache_config: &cache::Config,
         config: Config,
         metrics: Metrics,
+        room: Room,
     ) -> Self {
         let rules = Rules::new(cache_config, None);
-        Self::over(Context::new(Arc::new(upstream), cache, rules, config, metrics))
+        Self::over(Context::new(Arc::new(upstream), cache, rules, config, metrics, room))
     }
 
     fn over(context: Context) -> Self {
@@ -84,9 +90,9 @@ impl Sessions {
         key: &SessionKey,
         resource: &Resource,
         viewer: ViewerId,
-        now: Timestamp,
+        visit: Visit<'_>,
     ) -> Result<Playlist, Error> {
-        let session = self.0.session(key, now)?;
+        let session = self.0.session(key, visit).await?;
         session.note_viewer(viewer, 0);
         session.playlist(resource).await
     }
@@ -100,10 +106,10 @@ impl Sessions {
         &self,
         key: &SessionKey,
         resource: &Resource,
-        now: Timestamp,
+        visit: Visit<'_>,
         steps: &Steps,
     ) -> Result<Found, Error> {
-        let mut at = self.locate(key, resource, now).await?;
+        let mut at = self.locate(key, resource, visit).await?;
         for _ in 1..ATTEMPTS {
             let getting = session::get_segment(&self.0.context, &key.stream, &at, steps);
             let error = match steps.time("cache", getting).await {
@@ -112,7 +118,7 @@ impl Sessions {
             };
             let why = error.segment_refusal().ok_or(error)?;
             // Another session may have it, by another name.
-            at = Box::pin(self.relocate(key, resource, &at.session, why, now)).await?;
+            at = Box::pin(self.relocate(key, resource, &at.session, why, visit)).await?;
         }
         let getting = session::get_segment(&self.0.context, &key.stream, &at, steps);
         Ok(steps.time("cache", getting).await?)
@@ -122,35 +128,8 @@ impl Sessions {
     ///
     /// # Errors
     /// [`Error`], if none can be opened.
-    pub async fn open(&self, key: &SessionKey, now: Timestamp) -> Result<(), Error> {
-        self.0.session(key, now)?.open_any().await
-    }
-
-    /// Everything that a player of this HLS session would fetch besides playlists, each resource once, in
-    /// order.
-    ///
-    /// # Errors
-    /// [`Error`], if a playlist cannot be loaded. Manifests of DASH are not supported.
-    pub async fn resources(&self, key: &SessionKey, now: Timestamp) -> Result<Vec<Resource>, Error> {
-        if key.parameters.protocol != Protocol::Hls {
-            return Err(Error::UnusablePlaylist("what a session lists is only known of HLS"));
-        }
-        let session = self.0.session(key, now)?;
-        let (mut resources, mut seen) = (Vec::new(), HashSet::new());
-        for playlist in session.listed(&Resource::MasterPlaylist).await?.iter() {
-            let listed = session.listed(playlist).await?;
-            resources.extend(listed.iter().filter(|resource| seen.insert((*resource).clone())).cloned());
-        }
-        Ok(resources)
-    }
-
-    /// Makes sure that a segment is in the cache, and gives the number of bytes that were fetched for it.
-    ///
-    /// # Errors
-    /// [`Error`], if it cannot be fetched.
-    pub async fn warm(&self, key: &SessionKey, resource: &Resource, now: Timestamp) -> Result<u64, Error> {
-        let at = self.0.session(key, now)?.locate(resource).await?;
-        Ok(session::warm_segment(&self.0.context, &key.stream, &at).await?)
+    pub async fn open(&self, key: &SessionKey, visit: Visit<'_>) -> Result<(), Error> {
+        self.0.session(key, visit).await?.open_any().await
     }
 
     /// Notes a viewer of footage that is packaged here, without a session at KVS.
@@ -175,8 +154,13 @@ impl Sessions {
     }
 
     /// Where a published address leads.
-    async fn locate(&self, key: &SessionKey, resource: &Resource, now: Timestamp) -> Result<Location, Error> {
-        let session = self.0.session(key, now)?;
+    async fn locate(
+        &self,
+        key: &SessionKey,
+        resource: &Resource,
+        visit: Visit<'_>,
+    ) -> Result<Location, Error> {
+        let session = self.0.session(key, visit).await?;
         let at = session.locate(resource).await?;
         session.fetch_following(resource);
         Ok(at)
@@ -190,8 +174,8 @@ impl Sessions {
         resource: &Resource,
         lost: &Arc<UpstreamSession>,
         why: SegmentRefusal,
-        now: Timestamp,
+        visit: Visit<'_>,
     ) -> Result<Location, Error> {
-        self.0.session(key, now)?.relocate(resource, lost, why).await
+        self.0.session(key, visit).await?.relocate(resource, lost, why).await
     }
 }

@@ -1,14 +1,21 @@
-//! All shared sessions: found by key, made on demand, kept while there are viewers, closed afterwards.
+//! All shared sessions: found by key, opened on demand, kept while there are viewers, closed afterwards.
+//!
+//! A session is held from the moment that it is open: a key whose session cannot be opened takes no room.
 
 use super::context::Context;
 use super::error::Error;
 use super::key::{SessionKey, ViewerId};
 use super::packaged::PackagedViewers;
+use super::places::Holder;
+use super::recent_failures::RecentFailures;
 use super::saved_state::{self, SavedStreams};
 use super::session::{SharedSession, lock};
+use super::turn::{Turn, Visit};
 use super::viewers::SessionInfo;
 use crate::base::clock;
+use crate::base::single_flight::SingleFlight;
 use crate::base::task::spawn_self_ending;
+use crate::caller::Caller;
 use crate::kvs::Timestamp;
 use std::collections::HashMap;
 use std::path::Path;
@@ -19,16 +26,29 @@ use tokio::time::Instant;
 /// All shared sessions. When the last handle is dropped, its tasks end.
 pub(super) struct Pool {
     pub(super) context: Arc<Context>,
-    sessions: Mutex<HashMap<SessionKey, Arc<SharedSession>, foldhash::fast::RandomState>>,
+    sessions: Mutex<HashMap<SessionKey, HeldSession, foldhash::fast::RandomState>>,
+    /// Sessions that are being opened for the first time.
+    openings: SingleFlight<SessionKey, Result<Arc<SharedSession>, Error>>,
+    failed: Mutex<RecentFailures>,
     saved: Mutex<SavedStreams>,
     /// Who watches what needs no session.
     packaged: PackagedViewers,
+}
+
+struct HeldSession {
+    session: Arc<SharedSession>,
+    /// Whose place it takes.
+    opened_by: Arc<str>,
 }
 
 /// Viewers are counted, idle sessions let go, and the state saved this often.
 const ROUND: Duration = Duration::from_secs(5);
 /// A renewal that failed is tried again after this time.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How often a request waits for an opening that another caller began, before that one's failure is its own.
+const ATTEMPTS: u32 = 3;
+/// When there is no place left, this part of all sessions is let go at once, as far as they have no viewers.
+const PART_LET_GO: usize = 64;
 
 impl Pool {
     pub(super) fn new(context: Context) -> Arc<Self> {
@@ -37,38 +57,81 @@ impl Pool {
         let is_saved = saved.path().is_some();
         let (context, sessions) = (Arc::new(context), Mutex::default());
         let packaged = PackagedViewers::default();
-        let pool = Arc::new(Self { context, sessions, saved: Mutex::new(saved), packaged });
+        let (openings, failed) = (SingleFlight::default(), Mutex::default());
+        let saved = Mutex::new(saved);
+        let pool = Arc::new(Self { context, sessions, openings, failed, saved, packaged });
+        let holder = Arc::downgrade(&pool);
+        pool.context.places.held_by(holder);
         if is_saved {
             spawn_self_ending(save_regularly(Arc::downgrade(&pool)));
         }
         pool
     }
 
-    /// The shared session of a key, made if there is none. Counts as a request.
-    pub(super) fn session(
+    /// The shared session of a key, opened if there is none. Counts as a request. Concurrent requests share
+    /// one opening.
+    ///
+    /// # Errors
+    /// [`Error`], if it cannot be opened; then nothing of it is held.
+    pub(super) async fn session(
         self: &Arc<Self>,
         key: &SessionKey,
+        visit: Visit<'_>,
+    ) -> Result<Arc<SharedSession>, Error> {
+        let mut attempts = 1;
+        loop {
+            if let Some(session) = self.existing(key) {
+                session.touch(visit);
+                return Ok(session);
+            }
+            if let Some(error) = lock(&self.failed).get(key, Instant::now()) {
+                return Err(error);
+            }
+            let open = || self.clone().open(key.clone(), visit.caller.clone(), visit.now);
+            // Runs to its end even if the request that began it is dropped. It does not panic.
+            let opening = self.openings.start(key.clone(), open);
+            let is_joined = opening.joined();
+            match opening.result().await.unwrap_or(Err(Error::Gone)) {
+                Ok(session) => {
+                    session.touch(visit);
+                    return Ok(session);
+                }
+                // What the caller that began it may not have, this one may.
+                Err(error) if is_joined && error.is_of_caller() && attempts < ATTEMPTS => attempts += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn open(
+        self: Arc<Self>,
+        key: SessionKey,
+        caller: Caller,
         now: Timestamp,
     ) -> Result<Arc<SharedSession>, Error> {
-        let mut sessions = lock(&self.sessions);
-        if let Some(session) = sessions.get(key) {
-            session.touch(now);
-            return Ok(session.clone());
+        // Another opening may have ended since the request looked.
+        if let Some(session) = self.existing(&key) {
+            return Ok(session);
         }
-        // Each has at least one upstream session, or is about to open it.
-        if sessions.len() >= self.context.config.most {
-            return Err(Error::Full);
+        let saved = lock(&self.saved).get(&key, now);
+        let turn = Turn::new(&caller, self.context.next_number());
+        let opened_by = turn.principal();
+        let session = SharedSession::new(key.clone(), self.context.clone(), saved, turn, now);
+        if let Err(error) = session.open_any().await {
+            if !error.is_of_caller() {
+                lock(&self.failed).insert(key, error.clone(), Instant::now());
+            }
+            return Err(error);
         }
-        let saved = lock(&self.saved).get(key, now);
-        let session = SharedSession::new(key.clone(), self.context.clone(), saved, now);
-        sessions.insert(key.clone(), session.clone());
-        spawn_self_ending(keep_up(Arc::downgrade(&session), Arc::downgrade(self)));
+        let held = HeldSession { session: session.clone(), opened_by };
+        lock(&self.sessions).insert(key, held);
+        spawn_self_ending(keep_up(Arc::downgrade(&session), Arc::downgrade(&self)));
         Ok(session)
     }
 
     /// The shared session of a key, if there is one.
     pub(super) fn existing(&self, key: &SessionKey) -> Option<Arc<SharedSession>> {
-        lock(&self.sessions).get(key).cloned()
+        lock(&self.sessions).get(key).map(|held| held.session.clone())
     }
 
     /// Notes a request for footage that is packaged here.
@@ -101,7 +164,7 @@ impl Pool {
     }
 
     fn all(&self) -> Vec<Arc<SharedSession>> {
-        lock(&self.sessions).values().cloned().collect()
+        lock(&self.sessions).values().map(|held| held.session.clone()).collect()
     }
 
     /// Writes what the next process needs to `sessions.state`, if that is set.
@@ -134,15 +197,48 @@ impl Pool {
         if session.idle() < self.context.config.idle.0 {
             return false;
         }
-        sessions.remove(&session.key);
+        // It may have made room for others, and another one may have been opened for its key since.
+        if sessions.get(&session.key).is_some_and(|held| std::ptr::eq(&*held.session, session)) {
+            sessions.remove(&session.key);
+        }
         drop(sessions);
-        // A player that was paused may come back.
+        self.save_released(session);
+        true
+    }
+
+    /// A player that was paused may come back.
+    fn save_released(&self, session: &SharedSession) {
         if let Some(stream) = session.saved() {
             let mut saved = lock(&self.saved);
             saved.put(&session.key, stream);
             saved.prune(Timestamp::from(clock::now()));
         }
-        true
+    }
+}
+
+impl Holder for Pool {
+    fn let_go_unwatched(&self, opened_by: Option<&str>) {
+        let released = {
+            let mut sessions = lock(&self.sessions);
+            let of_these = |held: &&HeldSession| opened_by.is_none_or(|by| by == &*held.opened_by);
+            // One that is in use would keep its place.
+            let is_free = |held: &&HeldSession| Arc::strong_count(&held.session) == 1;
+            let unwatched = sessions
+                .values()
+                .filter(of_these)
+                .filter(is_free)
+                .filter_map(|held| Some((held.session.unwatched_since()?, held.session.clone())));
+            let mut unwatched: Vec<_> = unwatched.collect();
+            unwatched.sort_unstable_by_key(|(since, _)| *since);
+            unwatched.truncate(if opened_by.is_some() { 1 } else { sessions.len() / PART_LET_GO + 1 });
+            for (_, session) in &unwatched {
+                sessions.remove(&session.key);
+            }
+            unwatched
+        };
+        for (_, session) in released {
+            self.save_released(&session);
+        }
     }
 }
 

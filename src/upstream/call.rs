@@ -54,7 +54,9 @@ impl UpstreamState {
         let mut tries = Attempts::default();
         let mut attempts = 0;
         let mut endpoint = match &request.destination {
-            Destination::Data { api, stream, .. } => Some(self.endpoint(entry, *api, stream).await?),
+            Destination::Data { api, stream, .. } => {
+                Some(self.endpoint(entry, *api, stream, &request.principal).await?)
+            }
             _ => None,
         };
         loop {
@@ -89,7 +91,9 @@ impl UpstreamState {
                     else {
                         return Err(error(failure));
                     };
-                    let Some(new) = self.revalidate(entry, *api, stream, old, sure).await else {
+                    let Some(new) =
+                        self.revalidate(entry, (*api, stream), &request.principal, old, sure).await
+                    else {
                         return Err(error(failure));
                     };
                     endpoint = Some(new);
@@ -167,35 +171,38 @@ impl UpstreamState {
         entry: &Arc<AwsEntry>,
         api: ApiName,
         stream: &StreamRef,
+        principal: &Arc<str>,
     ) -> Result<Arc<Endpoint>, Error> {
         let key = EndpointKey { entry: entry.name.clone(), stream: stream.name().clone(), api };
-        self.endpoints.find(&key, || self.endpoint_lookup(entry, api, stream)).await
+        self.endpoints.find(&key, || self.endpoint_lookup(entry, api, stream, principal)).await
     }
 
     async fn revalidate(
         self: &Arc<Self>,
         entry: &Arc<AwsEntry>,
-        api: ApiName,
-        stream: &StreamRef,
+        (api, stream): (ApiName, &StreamRef),
+        principal: &Arc<str>,
         old: &Arc<Endpoint>,
         sure: bool,
     ) -> Option<Arc<Endpoint>> {
         let key = EndpointKey { entry: entry.name.clone(), stream: stream.name().clone(), api };
-        self.endpoints.revalidate(&key, old, sure, || self.endpoint_lookup(entry, api, stream)).await
+        let lookup = || self.endpoint_lookup(entry, api, stream, principal);
+        self.endpoints.revalidate(&key, old, sure, lookup).await
     }
 
-    /// GetDataEndpoint, as work for a single flight.
+    /// GetDataEndpoint, as work for a single flight. Its answer serves all callers, but the one that needs it
+    /// first waits for its own turn.
     fn endpoint_lookup(
         self: &Arc<Self>,
         entry: &Arc<AwsEntry>,
         api: ApiName,
         stream: &StreamRef,
+        principal: &Arc<str>,
     ) -> EndpointLookup {
-        let (this, entry) = (Arc::clone(self), Arc::clone(entry));
+        let (this, entry, principal) = (Arc::clone(self), Arc::clone(entry), principal.clone());
         let call = Call::GetDataEndpoint(GetDataEndpoint { stream: stream.clone(), api });
         Box::pin(async move {
-            // Under no principal: the answer serves all of them.
-            let request = KvsRequest::of_call(&this.config, &call, "");
+            let request = KvsRequest::of_call(&this.config, &call, &principal);
             let answer = this.ask(&entry, &request).await?;
             let json = json(answer).await?;
             let url = json.get("DataEndpoint").and_then(|url| url.as_str());

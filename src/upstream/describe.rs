@@ -24,16 +24,21 @@ fn overdrawn<V: Send + 'static>() -> Work<Result<V, Error>> {
 }
 
 impl Upstream {
-    /// What a stream is, requested once for all callers.
+    /// What a stream is, requested once for all callers. `principal` is called only if KVS must be: it takes
+    /// the turn under the quotas.
     ///
     /// # Errors
     /// KVS's, when nothing is remembered.
-    pub async fn describe(&self, located: &Located) -> Result<Arc<Description>, Error> {
+    pub async fn describe(
+        &self,
+        located: &Located,
+        principal: impl FnOnce() -> Arc<str>,
+    ) -> Result<Arc<Description>, Error> {
         let inner = &self.0;
         let entry = self.entry(located)?;
         let key = (entry.name.clone(), located.stream.clone());
         let validity = Validity { ttl: inner.config.describe_ttl.0, grace: None, keeps_trouble: false };
-        let work = || inner.clone().describe(entry, &located.stream, "");
+        let work = || inner.clone().describe(entry, &located.stream, &principal());
         inner.descriptions.streams.get(key, validity, work).await
     }
 

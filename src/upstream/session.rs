@@ -84,7 +84,8 @@ impl SessionUrl {
 }
 
 impl Upstream {
-    /// Opens a session that lives for `expires` (300 s to 43,200 s; bounds are enforced here).
+    /// Opens a session that lives for `expires` (300 s to 43,200 s; bounds are enforced here). `principal`
+    /// takes the turn under the quotas of KVS.
     ///
     /// # Errors
     /// As [`Upstream::call`]; [`Error::BrokenAnswer`] if KVS names a host that it may not.
@@ -93,7 +94,7 @@ impl Upstream {
         located: &Located,
         parameters: &SessionParameters,
         expires: Duration,
-        priority: &str,
+        principal: &Arc<str>,
     ) -> Result<SessionUrl, Error> {
         let seconds = u32::try_from(expires.as_secs()).unwrap_or(u32::MAX);
         let expires = seconds.clamp(SESSION_SECONDS_MIN, SESSION_SECONDS_MAX);
@@ -112,7 +113,7 @@ impl Upstream {
         };
         // Before asking: KVS counts from when it makes the session.
         let end = Timestamp::from(clock::now()).plus(Duration::from_secs(expires.into()));
-        let json = json(self.call(located, &call, &OnBehalfOf::everybody(priority)).await?).await?;
+        let json = json(self.call(located, &call, &OnBehalfOf::everybody(principal.clone())).await?).await?;
         let url = json.get(member).and_then(|url| url.as_str());
         let (origin, token) = url
             .and_then(|url| read(url, path))
@@ -121,7 +122,8 @@ impl Upstream {
         Ok(SessionUrl::new(origin, &token, end))
     }
 
-    /// Fetches a resource of a session. `max_fragments` is the session's own, which a playlist is charged by.
+    /// Fetches a resource of a session. `max_fragments` is the session's own, which a playlist is charged by;
+    /// `principal` takes the turn.
     ///
     /// # Errors
     /// [`Error::SessionExpired`] on 401 and 403, [`Error::NoData`] on 404, else as [`Upstream::call`].
@@ -131,6 +133,7 @@ impl Upstream {
         session: &SessionUrl,
         resource: &Resource,
         max_fragments: u16,
+        principal: &Arc<str>,
     ) -> Result<Answer, Error> {
         let entry = self.entry(located)?;
         let config = &self.0.config;
@@ -146,8 +149,7 @@ impl Upstream {
             limits: config.limits(config.first_byte, whole),
             expects: resource.media().map_or(Expects::Text, Expects::Media),
             cost: Cost::of_resource(resource, max_fragments, &session.id),
-            // The viewers of a session share it, so sessions take turns, not viewers.
-            principal: session.id.clone(),
+            principal: principal.clone(),
         };
         self.0.ask(entry, &request).await.map_err(|error| match error {
             Error::Kvs(fault) if matches!(fault.status, 401 | 403) => Error::SessionExpired,

@@ -165,7 +165,7 @@ async fn every_call_is_answered_with_a_signature_that_kvs_takes() {
     let media = asked(&upstream, &fragments(&numbers[..3])).await.unwrap();
     assert!(media.starts_with(&[0x1A, 0x45, 0xDF, 0xA3]));
     let located = upstream.locate(&camera()).unwrap();
-    assert_eq!(upstream.describe(&located).await.unwrap().arn.account(), "123456789012");
+    assert_eq!(upstream.describe(&located, || "test".into()).await.unwrap().arn.account(), "123456789012");
     upstream.tags(&located, || Some(OnBehalfOf::everybody("stream facts"))).await.unwrap();
     let streams =
         Call::read(Operation::ListStreams, b"{}", Timestamp::from(kvs_edge::base::clock::now())).unwrap();

@@ -117,7 +117,8 @@ impl SegmentFetch {
     async fn fetch(self) -> Result<Fetched, upstream::Error> {
         let spare = self.spare_session();
         let url = spare.as_ref().map_or(&self.at.session.url, |spare| &spare.url);
-        let fetching = self.context.source.fetch(&self.stream, url, &self.at.resource, 1);
+        let principal = self.at.session.turn.principal();
+        let fetching = self.context.source.fetch(&self.stream, url, &self.at.resource, 1, &principal);
         let answer = self.steps.time(spans::UPSTREAM, fetching).await?;
         let answer = match self.shift {
             Shift::Ticks(0) => answer,
@@ -150,8 +151,9 @@ impl SegmentFetch {
 
 /// Opens another session for the same footage. If that fails, the sessions that are open must do.
 async fn open_spare(context: Arc<Context>, stream: StreamRef, session: Arc<UpstreamSession>) {
-    let Ok(admitted) = context.admit_session() else { return };
-    if let Ok(url) = context.source.open(&stream, &session.parameters).await {
-        session.spares.add(SpareSession { url, _admitted: admitted });
+    let Ok(place) = context.places.take_for_crowd() else { return };
+    let principal = session.turn.principal();
+    if let Ok(url) = context.source.open(&stream, &session.parameters, &principal).await {
+        session.spares.add(SpareSession { url, _place: place });
     }
 }

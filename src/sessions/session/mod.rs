@@ -16,6 +16,6 @@ mod state;
 mod timing;
 mod upstream_session;
 
-pub(super) use media::{get as get_segment, warm as warm_segment};
+pub(super) use media::get as get_segment;
 pub(super) use shared::{SharedSession, lock};
 pub(super) use upstream_session::{Location, UpstreamSession};

@@ -7,10 +7,11 @@ use super::upstream_session::UpstreamSession;
 use crate::kvs::SessionParameters;
 use crate::sessions::error::Error;
 use crate::sessions::numbering::Generation;
+use crate::sessions::places::Place;
 use crate::upstream::SessionUrl;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OnceCell, OwnedSemaphorePermit};
+use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout};
 
 /// Why a session is opened.
@@ -86,7 +87,7 @@ impl SharedSession {
         other_than: Option<Generation>,
         why: Why,
     ) -> Result<Arc<UpstreamSession>, Error> {
-        let (parameters, is_admitted) = {
+        let (parameters, has_place) = {
             let state = lock(&self.state);
             if let Some(session) = state.usable(other_than) {
                 return Ok(session);
@@ -101,11 +102,12 @@ impl SharedSession {
             }
             (self.key.upstream(state.reached(&self.key), state.now()), state.active.is_some())
         };
-        let admitted = if is_admitted { None } else { Some(self.context.admit_session()?) };
+        let principal = self.turn.principal();
+        let place = if has_place { None } else { Some(self.context.places.take(&principal)?) };
         let asked = Instant::now();
-        let opening = self.context.source.open(&self.key.stream, &parameters);
+        let opening = self.context.source.open(&self.key.stream, &parameters, &principal);
         let error = match timeout(OPENING, opening).await {
-            Ok(Ok(url)) => return Ok(self.install(url, parameters, asked, why, admitted)),
+            Ok(Ok(url)) => return Ok(self.install(url, parameters, asked, why, place)),
             Ok(Err(error)) => Error::from(error),
             Err(_) => Error::Slow(OPENING),
         };
@@ -122,7 +124,7 @@ impl SharedSession {
         parameters: SessionParameters,
         asked: Instant,
         why: Why,
-        admitted: Option<OwnedSemaphorePermit>,
+        place: Option<Place>,
     ) -> Arc<UpstreamSession> {
         let metrics = &self.context.metrics;
         let mut state = lock(&self.state);
@@ -131,6 +133,7 @@ impl SharedSession {
         let session = Arc::new(UpstreamSession {
             url,
             parameters,
+            turn: self.turn.clone(),
             spares: SpareSessions::new(asked),
             delay: OnceCell::new(),
             generation: state.generation,
@@ -139,8 +142,8 @@ impl SharedSession {
         });
         state.failed = None;
         state.absent.forget();
-        if let Some(admitted) = admitted {
-            state.active = Some((metrics.active(self.key.parameters.protocol), admitted));
+        if let Some(place) = place {
+            state.active = Some((metrics.active(self.key.parameters.protocol), place));
         }
         if let Some(before) = state.current.replace(session.clone()) {
             state.replaced += 1;

@@ -16,6 +16,7 @@ use crate::sessions::hls::long_vod::{Plan, Range};
 use crate::sessions::key::{SessionKey, ViewerId};
 use crate::sessions::numbering::Generation;
 use crate::sessions::saved_state::SavedStream;
+use crate::sessions::turn::{Turn, Visit};
 use crate::sessions::viewers::{SessionInfo, Viewers};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,6 +28,7 @@ use tokio::time::Instant;
 pub(in crate::sessions) struct SharedSession {
     pub(in crate::sessions) key: SessionKey,
     pub(super) context: Arc<Context>,
+    pub(super) turn: Turn,
     pub(super) state: Mutex<SessionState>,
     /// The opening of a session that is under way.
     pub(super) openings: SingleFlight<(), Result<Arc<UpstreamSession>, Error>>,
@@ -55,6 +57,7 @@ impl SharedSession {
         key: SessionKey,
         context: Arc<Context>,
         saved: Option<SavedStream>,
+        turn: Turn,
         now: Timestamp,
     ) -> Arc<Self> {
         let state = SessionState::new(&key, context.config.prefetch, saved, now);
@@ -62,6 +65,7 @@ impl SharedSession {
         Arc::new(Self {
             key,
             context,
+            turn,
             state: Mutex::new(state),
             openings: SingleFlight::default(),
             probes: SingleFlight::default(),
@@ -74,17 +78,25 @@ impl SharedSession {
         })
     }
 
-    /// Notes a request, and the time that it came with.
-    pub(in crate::sessions) fn touch(&self, now: Timestamp) {
+    /// Notes a request.
+    pub(in crate::sessions) fn touch(&self, visit: Visit<'_>) {
+        self.turn.note(visit.caller);
         let mut state = lock(&self.state);
         let instant = Instant::now();
-        state.clock = (now, instant);
+        state.clock = (visit.now, instant);
         state.touched = instant;
     }
 
     /// Time since the last request.
     pub(in crate::sessions) fn idle(&self) -> Duration {
         lock(&self.state).touched.elapsed()
+    }
+
+    /// When the last request came, if there are no viewers.
+    pub(in crate::sessions) fn unwatched_since(&self) -> Option<Instant> {
+        self.forget_idle_viewers();
+        let is_unwatched = lock(&self.viewers).count() == 0;
+        is_unwatched.then(|| lock(&self.state).touched)
     }
 
     /// Notes a request by `viewer`, or media bytes that were sent to it.

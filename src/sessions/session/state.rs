@@ -8,11 +8,11 @@ use crate::sessions::error::Error;
 use crate::sessions::key::SessionKey;
 use crate::sessions::metrics::GaugeGuard;
 use crate::sessions::numbering::{self, Generation};
+use crate::sessions::places::Place;
 use crate::sessions::saved_state::SavedStream;
 use crate::sessions::{dash, hls};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 /// What a shared session remembers between requests.
@@ -36,7 +36,7 @@ pub(super) struct SessionState {
     pub(super) touched: Instant,
     pub(super) replaced: u32,
     /// Held from the first opening on: its place in the metric and among `sessions.most`.
-    pub(super) active: Option<(GaugeGuard, OwnedSemaphorePermit)>,
+    pub(super) active: Option<(GaugeGuard, Place)>,
 }
 
 impl SessionState {

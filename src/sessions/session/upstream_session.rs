@@ -4,10 +4,12 @@
 use super::spare_sessions::SpareSessions;
 use crate::kvs::{Resource, SessionParameters};
 use crate::sessions::numbering::Generation;
+use crate::sessions::places::Place;
+use crate::sessions::turn::Turn;
 use crate::upstream::SessionUrl;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OnceCell, OwnedSemaphorePermit};
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 /// An open upstream session.
@@ -15,6 +17,8 @@ pub(in crate::sessions) struct UpstreamSession {
     pub(in crate::sessions) url: SessionUrl,
     /// What it was opened with.
     pub(in crate::sessions) parameters: SessionParameters,
+    /// Whose turn its requests take.
+    pub(in crate::sessions) turn: Turn,
     /// Other sessions for the same footage.
     pub(in crate::sessions) spares: SpareSessions<SpareSession>,
     /// By how much its media is delayed onto the timeline of live HLS, once that is known. `None` inside the
@@ -29,7 +33,7 @@ pub(in crate::sessions) struct UpstreamSession {
 /// Another session for the same footage. It counts towards `sessions.most` for as long as it is held.
 pub(in crate::sessions) struct SpareSession {
     pub(super) url: SessionUrl,
-    pub(super) _admitted: OwnedSemaphorePermit,
+    pub(super) _place: Place,
 }
 
 /// Where a published address leads.

@@ -15,7 +15,7 @@ async fn what_is_kept_of_sessions_for_a_restart_does_not_grow_when_sessions_stat
     for n in 0..30 {
         let mut key = key(PlaybackMode::LiveReplay, Protocol::Hls);
         key.began = Some(Timestamp::from_millis(kvs::EPOCH + n * 1000));
-        sessions.playlist(&key, &LIVE, ViewerId::of("one"), kvs.now()).await.unwrap();
+        sessions.playlist(&key, &LIVE, ViewerId::of("one"), kvs.visit()).await.unwrap();
         tokio::time::sleep(80 * SECOND).await;
         assert_eq!(sessions.list(), []);
     }
@@ -27,7 +27,7 @@ async fn sessions_most_counts_the_upstream_sessions_of_a_long_range() {
     for (most, fits) in [(2, false), (3, true)] {
         let kvs = FakeKvs::new(HALF_A_DAY);
         let sessions = sessions(&kvs, Config { most, ..Config::default() }, &prometheus::Registry::new());
-        let load = async || sessions.playlist(&three_days(), &LIVE, ViewerId::of("one"), kvs.now()).await;
+        let load = async || sessions.playlist(&three_days(), &LIVE, ViewerId::of("one"), kvs.visit()).await;
         let loaded = load().await;
         assert_eq!(loaded.is_ok(), fits);
         assert!(kvs.opens() <= 3);
@@ -35,9 +35,9 @@ async fn sessions_most_counts_the_upstream_sessions_of_a_long_range() {
             assert!(matches!(loaded, Err(Error::Full)));
             // What was opened for it is free for others again.
             tokio::time::sleep(SECOND).await;
-            assert!(sessions.open(&key(PlaybackMode::Live, Protocol::Hls), kvs.now()).await.is_ok());
+            assert!(sessions.open(&key(PlaybackMode::Live, Protocol::Hls), kvs.visit()).await.is_ok());
         } else {
-            let other = sessions.open(&key(PlaybackMode::Live, Protocol::Hls), kvs.now()).await;
+            let other = sessions.open(&key(PlaybackMode::Live, Protocol::Hls), kvs.visit()).await;
             assert!(matches!(other, Err(Error::Full)));
         }
     }
@@ -55,10 +55,10 @@ async fn sessions_most_counts_spare_sessions() {
             let mut crowd = JoinSet::new();
             for n in first..first + 40 {
                 let number = FragmentNumber::parse(&n.to_string()).unwrap();
-                let (sessions, key, now) = (sessions.clone(), key.clone(), kvs.now());
+                let (sessions, key, visit) = (sessions.clone(), key.clone(), kvs.visit());
                 crowd.spawn(async move {
                     let fragment = Resource::TsFragment { number };
-                    sessions.segment(&key, &fragment, now, &Steps::default()).await.map(drop)
+                    sessions.segment(&key, &fragment, visit, &Steps::default()).await.map(drop)
                 });
             }
             assert!(crowd.join_all().await.iter().all(Result::is_ok));
@@ -78,20 +78,4 @@ async fn prewarming_is_not_quadratic() {
     assert_eq!(playlist.resources.len(), 57_600);
     // Comparing each with all before it takes minutes.
     assert!(start.elapsed() < 20 * SECOND, "{:?}", start.elapsed());
-}
-
-#[tokio::test(start_paused = true)]
-async fn everything_that_a_player_would_fetch_is_listed_once_and_warmed() {
-    let edge = Edge::start(HALF_A_DAY);
-    let key = three_days();
-    let resources = edge.sessions.resources(&key, edge.kvs.now()).await.unwrap();
-    assert_eq!(resources.len(), 2 + 2 * 144 - 1, "two init segments, and fragments on two days");
-    let mut bytes = 0;
-    for resource in &resources {
-        bytes += edge.sessions.warm(&key, resource, edge.kvs.now()).await.unwrap();
-    }
-    assert_eq!(lock(&edge.kvs.fetched).len(), 2 * 144 - 1, "each once");
-    assert!(bytes > 0);
-    assert_eq!(edge.sessions.warm(&key, &resources[5], edge.kvs.now()).await.unwrap(), 0);
-    assert_eq!(edge.sessions.list()[0].viewers, 0, "warming is not watching");
 }

@@ -2,10 +2,12 @@
 
 use crate::kvs::{PlaybackMode, Protocol, Resource, SessionParameters, StreamRef, Timestamp};
 use crate::net::body::whole;
+use crate::sessions::Visit;
 use crate::sessions::key::tests::key;
 use crate::sessions::kvs::SessionSource;
 use crate::sessions::numbering::tests::fragment;
 use crate::sessions::session::lock;
+use crate::sessions::tests::ALICE;
 use crate::upstream::{Answer, Error, SessionUrl};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -29,6 +31,8 @@ pub(super) struct FakeKvs {
     opened: Mutex<Vec<Instant>>,
     /// Fragments that were fetched: the session and the resource.
     pub(super) fetched: Mutex<Vec<String>>,
+    /// Whose turn each request took.
+    pub(super) principals: Mutex<Vec<Arc<str>>>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -55,11 +59,17 @@ impl FakeKvs {
             asked: Mutex::default(),
             opened: Mutex::default(),
             fetched: Mutex::default(),
+            principals: Mutex::default(),
         })
     }
 
     pub(super) fn now(&self) -> Timestamp {
         Timestamp::from_millis(EPOCH).plus(self.start.elapsed())
+    }
+
+    /// A request of the only caller.
+    pub(super) fn visit(&self) -> Visit<'static> {
+        Visit { caller: &ALICE, now: self.now() }
     }
 
     pub(super) fn fault(&self, change: impl FnOnce(&mut Faults)) {
@@ -133,7 +143,13 @@ pub(super) struct FakeSource(pub(super) Arc<FakeKvs>);
 
 #[async_trait]
 impl SessionSource for FakeSource {
-    async fn open(&self, _: &StreamRef, parameters: &SessionParameters) -> Result<SessionUrl, Error> {
+    async fn open(
+        &self,
+        _: &StreamRef,
+        parameters: &SessionParameters,
+        principal: &Arc<str>,
+    ) -> Result<SessionUrl, Error> {
+        lock(&self.0.principals).push(principal.clone());
         self.0.faulty().await?;
         let number = self.0.opens.fetch_add(1, Ordering::SeqCst) + 1;
         lock(&self.0.asked).push(parameters.clone());
@@ -147,8 +163,10 @@ impl SessionSource for FakeSource {
         session: &SessionUrl,
         resource: &Resource,
         _: u16,
+        principal: &Arc<str>,
     ) -> Result<Answer, Error> {
         let kvs = &self.0;
+        lock(&kvs.principals).push(principal.clone());
         if resource.is_playlist() {
             kvs.loads.fetch_add(1, Ordering::SeqCst);
         }

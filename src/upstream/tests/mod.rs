@@ -251,7 +251,7 @@ async fn streams_are_described_once_and_remembered_while_kvs_is_down() {
         upstream_with(&kvs, Config { describe_ttl: Span(Duration::from_millis(50)), ..quick() }).await;
     let located = upstream.locate(&stream("cam-1")).unwrap();
     assert_eq!(located.account, None);
-    assert_eq!(upstream.describe(&located).await.unwrap().arn.as_str(), arn);
+    assert_eq!(upstream.describe(&located, || "alice".into()).await.unwrap().arn.as_str(), arn);
     assert_eq!(
         upstream.locate(&stream("cam-1")).unwrap().account.as_deref(),
         Some("111122223333"),
@@ -261,11 +261,11 @@ async fn streams_are_described_once_and_remembered_while_kvs_is_down() {
         upstream.tags(&located, || Some(OnBehalfOf::everybody("stream facts"))).await.unwrap().len(),
         2
     );
-    upstream.describe(&located).await.unwrap();
+    upstream.describe(&located, || "alice".into()).await.unwrap();
     assert_eq!(kvs.seen("/describeStream").len(), 1);
     kvs.usually("/describeStream", fault(500, "InternalFailure"));
     tokio::time::sleep(Duration::from_millis(60)).await;
-    assert_eq!(upstream.describe(&located).await.unwrap().retention_hours, 24);
+    assert_eq!(upstream.describe(&located, || "alice".into()).await.unwrap().retention_hours, 24);
 }
 
 #[tokio::test]

@@ -11,8 +11,10 @@ async fn opened(kvs: &Kvs) -> (Upstream, Located, SessionUrl) {
     let located = upstream.locate(&stream("cam-1")).unwrap();
     let live = call(Operation::GetHlsStreamingSessionUrl, r#"{"StreamName":"cam-1"}"#);
     let parameters = live.session().unwrap();
-    let session =
-        upstream.open_session(&located, parameters, Duration::from_secs(43_200), "alice").await.unwrap();
+    let session = upstream
+        .open_session(&located, parameters, Duration::from_secs(43_200), &"alice".into())
+        .await
+        .unwrap();
     (upstream, located, session)
 }
 
@@ -33,7 +35,7 @@ async fn a_session_is_opened_and_its_resources_fetched_unsigned() {
     );
     let number = FragmentNumber::parse("91343852333185057105875891022195998207386831087").unwrap();
     let resource = Resource::Mp4Fragment { protocol: crate::kvs::Protocol::Hls, number, track: 1 };
-    let answer = upstream.fetch(&located, &session, &resource, 5).await.unwrap();
+    let answer = upstream.fetch(&located, &session, &resource, 5, &"alice".into()).await.unwrap();
     assert_eq!(answer.bytes(100).await.unwrap(), "\0\0\0\x10moof and more");
     let seen = kvs.seen(path).remove(0);
     assert!(seen.path.contains("&SessionToken=CiTOKEN_-~&TrackNumber=1"), "{}", seen.path);
@@ -55,7 +57,8 @@ async fn an_expired_session_and_an_empty_one_are_told_apart() {
             wrong_host(),
         ],
     );
-    let fetch = || upstream.fetch(&located, &session, &Resource::MasterPlaylist, 5);
+    let alice = "alice".into();
+    let fetch = || upstream.fetch(&located, &session, &Resource::MasterPlaylist, 5, &alice);
     assert!(matches!(fetch().await, Err(Error::SessionExpired)));
     assert!(matches!(fetch().await, Err(Error::NoData(_))));
     assert!(matches!(fetch().await, Err(Error::BrokenAnswer(_))));
@@ -69,7 +72,8 @@ async fn a_session_on_a_forbidden_host_is_refused() {
     let url = "https://evil.example/hls/v1/getHLSMasterPlaylist.m3u8?SessionToken=a";
     kvs.usually("/getHLSStreamingSessionURL", ok(format!(r#"{{"HLSStreamingSessionURL":"{url}"}}"#)));
     let live = call(Operation::GetHlsStreamingSessionUrl, r#"{"StreamName":"cam-1"}"#);
-    let opened =
-        upstream.open_session(&located, live.session().unwrap(), Duration::from_secs(1), "alice").await;
+    let opened = upstream
+        .open_session(&located, live.session().unwrap(), Duration::from_secs(1), &"alice".into())
+        .await;
     assert!(matches!(opened, Err(Error::BrokenAnswer(_))));
 }

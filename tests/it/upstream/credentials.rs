@@ -15,7 +15,7 @@ async fn child() {
     let entry = EntryConfig { endpoint_url: Some(url), ..EntryConfig::new("main", "eu-west-1") };
     let upstream = upstream(entry, Config::default()).await;
     let located = upstream.locate(&camera()).unwrap();
-    match upstream.describe(&located).await {
+    match upstream.describe(&located, || "test".into()).await {
         Ok(description) => println!("described {}", description.arn.name()),
         Err(error) => println!("failed: {error}; {:?}", upstream.problems()),
     }

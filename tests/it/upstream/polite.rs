@@ -65,7 +65,7 @@ async fn sessions_keep_to_their_own_rates_and_expire_as_told() {
     let live = read(Operation::GetHlsStreamingSessionUrl, "");
     let parameters = live.session().unwrap();
     let session =
-        upstream.open_session(&located, parameters, Duration::from_secs(300), "alice").await.unwrap();
+        upstream.open_session(&located, parameters, Duration::from_secs(300), &"alice".into()).await.unwrap();
     let resources = [
         Resource::MasterPlaylist,
         Resource::MediaPlaylist { track: 1 },
@@ -80,7 +80,7 @@ async fn sessions_keep_to_their_own_rates_and_expire_as_told() {
             tokio::spawn(async move {
                 let mut got = 0;
                 while Instant::now() < end {
-                    match upstream.fetch(&located, &session, &resource, 5).await {
+                    match upstream.fetch(&located, &session, &resource, 5, &"alice".into()).await {
                         Ok(answer) => {
                             answer.bytes(10 << 20).await.unwrap();
                             got += 1;
@@ -105,6 +105,6 @@ async fn sessions_keep_to_their_own_rates_and_expire_as_told() {
     println!("answers per player: {got:?}");
     assert!(got.iter().all(|n| *n > 0), "{got:?}");
     operator(&kvs, "DELETE", "sessions", "").await;
-    let gone = upstream.fetch(&located, &session, &resources[1], 5).await.unwrap_err();
+    let gone = upstream.fetch(&located, &session, &resources[1], 5, &"alice".into()).await.unwrap_err();
     assert!(matches!(gone, Error::SessionExpired), "{gone}");
 }
