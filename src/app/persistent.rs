@@ -6,6 +6,7 @@
 //! opened anew only when its settings change. New ones are prepared beside those in force, and replace them
 //! only when the whole reload has succeeded ([`Persistent::adopt`]).
 
+use crate::base::room::Room;
 use crate::config::Config;
 use crate::gateway::labels::StreamLabel;
 use crate::gateway::{self, Audit};
@@ -34,6 +35,8 @@ pub struct Persistent {
     pub batches: archive::Batches,
     /// What is remembered of packaged footage.
     pub packaging: archive::Packaging,
+    /// Playlists, presentations and the like, which can be made again.
+    pub room: Room,
     /// Prefetches that operators started.
     pub warming: gateway::Warming,
     /// The rates that callers use.
@@ -101,13 +104,15 @@ impl Persistent {
         let label: StreamLabel = Arc::new(move |name| labels.label(name));
         let registry = registries.own();
         let gateway = gateway::Metrics::register(registry, label.clone())?;
+        let room = Room::default();
         Ok(Self {
             listener: net::listener::Metrics::register(registry, &gateway.rejected())?,
             gateway,
             identity: identity::Metrics::register(registry)?,
             cache: cache::Cache::open(&config.cache, cache::Metrics::register(registry)?)?,
             batches: archive::Batches::default(),
-            packaging: archive::Packaging::new(archive::Metrics::register(registry)?),
+            packaging: archive::Packaging::new(archive::Metrics::register(registry)?, room.clone()),
+            room,
             warming: gateway::Warming::default(),
             callers: gateway::Callers::default(),
             tracer: Tracer::start(&config.trace, collector()?, registry)?,
@@ -160,8 +165,8 @@ impl Persistent {
             calls.sessions.save().await;
         }
         let (cache, metrics) = (self.cache.clone(), self.session_metrics.clone());
-        let sessions =
-            Sessions::new(upstream.clone(), cache, &config.cache, config.sessions.clone(), metrics);
+        let (settings, room) = (config.sessions.clone(), self.room.clone());
+        let sessions = Sessions::new(upstream.clone(), cache, &config.cache, settings, metrics, room);
         Ok(Calls { upstream, sessions, made_of: Arc::new(made_of) })
     }
 

@@ -6,6 +6,7 @@ use crate::net::body::Broken;
 use crate::package::Refusal;
 use crate::upstream;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Why there is no answer. Nothing was kept, and nothing was given out.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -16,6 +17,10 @@ pub enum Error {
     /// A body broke before its first byte was sent.
     #[error(transparent)]
     Broken(#[from] Broken),
+    /// Too much footage is being listed or written for players, by this caller or by all. It holds the time
+    /// after which to come again.
+    #[error("too much footage is being prepared for playback")]
+    Crowded(Duration),
     /// A stored fragment cannot be packaged.
     #[error("{place}: {refusal}")]
     Package {
@@ -27,6 +32,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the failure concerns the caller that met it, and another caller may succeed.
+    pub(super) fn is_of_caller(&self) -> bool {
+        match self {
+            Self::Crowded(_) => true,
+            Self::Upstream(error) => matches!(**error, upstream::Error::Busy { .. }),
+            _ => false,
+        }
+    }
+
     pub(super) fn refused(row: Option<&ListedFragment>, refusal: Refusal) -> Self {
         let place = row.map_or_else(
             || "the footage".to_owned(),

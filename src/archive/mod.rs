@@ -28,8 +28,7 @@ pub use fragments::{Batches, Failure, FoundFragment, FragmentReader, FragmentsAn
 pub use image::{Image, PICTURE_SPAN, STALEST_PICTURE, instant_shown};
 pub use object::{Object, Source};
 pub use packaging::{
-    FoundPresentation, FoundSegment, Metrics, PackagedClip, Packaging, PresentationText, Presented,
-    PresentedRange, TextKind,
+    FoundPresentation, FoundSegment, Metrics, PackagedClip, Packaging, Presented, PresentedRange, TextKind,
 };
 pub use remembered::{ListedStream, Truncation};
 pub use streams::StreamList;
@@ -113,12 +112,17 @@ impl Archive {
         }))
     }
 
-    /// What KVS says a stream is, from memory where that is fresh.
+    /// What KVS says a stream is, from memory where that is fresh. `principal` is called only if KVS must be:
+    /// it takes the turn under the quotas.
     ///
     /// # Errors
     /// KVS's, if it does not describe the stream.
-    pub async fn describe(&self, located: &Located) -> Result<Stream, Error> {
-        let description = self.0.upstream.describe(located).await?;
+    pub async fn describe(
+        &self,
+        located: &Located,
+        principal: impl FnOnce() -> Arc<str>,
+    ) -> Result<Stream, Error> {
+        let description = self.0.upstream.describe(located, principal).await?;
         Ok(Stream(Arc::new(Described {
             located: located.clone(),
             arn: description.arn.clone(),

@@ -16,8 +16,8 @@ use tokio::time::Instant;
 const CAMERAS: u64 = 10_000;
 /// Clips whose truncation is remembered.
 const CLIPS: u64 = 10_000;
-/// Rows that are held decoded: a day of one-second fragments. Each takes some 130 bytes.
-const DECODED_ROWS: u64 = 100_000;
+/// The most memory for rows that are held decoded: a day of one-second fragments and more.
+const DECODED: u64 = 16 << 20;
 
 /// When the newest picture of each camera was fetched last.
 pub(super) struct NewestImages(pub(super) moka::sync::Cache<Key, Timestamp>);
@@ -67,9 +67,12 @@ pub(super) struct DecodedHours(pub(super) moka::sync::Cache<Key, (HourVersion, R
 
 impl Default for DecodedHours {
     fn default() -> Self {
-        let weigh =
-            |_: &Key, (_, rows): &(HourVersion, Rows)| u32::try_from(rows.len() + 1).unwrap_or(u32::MAX);
-        Self(moka::sync::Cache::builder().max_capacity(DECODED_ROWS).weigher(weigh).build())
+        /// An entry without rows, with its key.
+        const ENTRY: usize = 512;
+        let weigh = |_: &Key, (_, rows): &(HourVersion, Rows)| {
+            u32::try_from(ENTRY + rows.len() * ListedFragment::WEIGHT).unwrap_or(u32::MAX)
+        };
+        Self(moka::sync::Cache::builder().max_capacity(DECODED).weigher(weigh).build())
     }
 }
 
@@ -140,5 +143,35 @@ impl StreamLists {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, EntryList>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kvs::{FragmentNumber, SelectorType};
+
+    fn row(n: u64) -> ListedFragment {
+        ListedFragment {
+            number: FragmentNumber::parse(&n.to_string()).unwrap(),
+            server: Timestamp::from_millis(n * 1000),
+            producer: Timestamp::from_millis(n * 1000),
+            length: Duration::from_secs(1),
+            size: 1000,
+        }
+    }
+
+    #[test]
+    fn decoded_hours_are_weighed_in_bytes() {
+        let hours = DecodedHours::default();
+        let rows: Rows = (0..3600).map(row).collect();
+        for hour in 0..100 {
+            let arn = StreamArn::parse("arn:aws:kinesisvideo:eu-west-1:123456789012:stream/cam-1/1").unwrap();
+            let key = Key::hour_index(&arn, SelectorType::Server, (hour, None), 1);
+            hours.0.insert(key, ((Timestamp::from_millis(hour), None), rows.clone()));
+        }
+        hours.0.run_pending_tasks();
+        let bytes = hours.0.entry_count() * 3600 * ListedFragment::WEIGHT as u64;
+        assert!(hours.0.entry_count() >= 20 && bytes <= DECODED, "{bytes}");
     }
 }

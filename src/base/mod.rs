@@ -3,8 +3,12 @@
 pub mod bucket;
 pub mod clock;
 pub mod digest;
+pub mod fair;
+pub mod fair_slots;
 pub mod file_watch;
 pub mod glob;
 pub mod hex;
+pub mod room;
 pub mod single_flight;
+pub mod stored_text;
 pub mod task;

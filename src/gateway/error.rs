@@ -99,6 +99,7 @@ impl From<archive::Error> for Error {
         match error {
             archive::Error::Upstream(error) => Self::Upstream(error),
             archive::Error::Broken(broken) => Self::Broken(broken),
+            archive::Error::Crowded(retry_after) => Self::Rate(Limited::long_ranges(retry_after)),
             error @ archive::Error::Package { refusal, .. } => Self::Package(error.to_string(), refusal),
         }
     }

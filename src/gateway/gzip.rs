@@ -3,17 +3,11 @@
 //!
 //! Two encodings of one text are two representations, each with a tag of its own (RFC 9110, 8.8.3.3).
 
-use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use http::HeaderMap;
 use http::header::ACCEPT_ENCODING;
-use std::io::Write as _;
 
 /// What fits in a packet anyway is sent as it is.
 pub const LEAST: usize = 1200;
-/// More than this is compressed on a thread of its own: it takes some milliseconds.
-const BLOCKING: usize = 64 << 10;
 
 /// Whether a client takes gzip (RFC 9110, 12.5.3). One that does not say gets none.
 pub fn takes_gzip(headers: &HeaderMap) -> bool {
@@ -33,20 +27,6 @@ pub fn takes_gzip(headers: &HeaderMap) -> bool {
     named.or(any).unwrap_or(false)
 }
 
-/// The text as gzip; `None` if that fails, which it does not.
-pub async fn gzip(text: Bytes) -> Option<Bytes> {
-    if text.len() <= BLOCKING {
-        return packed(&text);
-    }
-    tokio::task::spawn_blocking(move || packed(&text)).await.ok().flatten()
-}
-
-fn packed(text: &[u8]) -> Option<Bytes> {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(text.len() / 4), Compression::fast());
-    encoder.write_all(text).ok()?;
-    encoder.finish().ok().map(Bytes::from)
-}
-
 /// The tag of the gzip form of what has this tag.
 pub fn tag(etag: &str) -> String {
     format!("{}-gzip\"", etag.trim_end_matches('"'))
@@ -57,7 +37,6 @@ mod tests {
     use super::*;
     use http::HeaderValue;
     use proptest::prelude::*;
-    use std::io::Read as _;
 
     fn takes(lines: &[&str]) -> bool {
         let mut headers = HeaderMap::new();
@@ -95,14 +74,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn what_is_packed_is_unpacked(text in proptest::collection::vec(any::<u8>(), 0..5000)) {
-            let packed = packed(&text).unwrap();
-            let mut back = Vec::new();
-            flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut back).unwrap();
-            prop_assert_eq!(back, text);
-        }
-
         #[test]
         fn any_header_is_read_without_panic(line in "[ -~]{0,40}") { let _ = takes(&[&line]); }
     }

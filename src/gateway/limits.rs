@@ -73,6 +73,14 @@ pub struct Limited {
     pub retry_after: Duration,
 }
 
+impl Limited {
+    /// Too much footage is being prepared for playback at the same time.
+    #[must_use]
+    pub fn long_ranges(retry_after: Duration) -> Self {
+        Self { what: "hours of footage to prepare for playback at a time", retry_after }
+    }
+}
+
 /// What all callers took lately; outlives reloads.
 #[derive(Clone)]
 pub struct Callers(Arc<Accounts>, RandomState);

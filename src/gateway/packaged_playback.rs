@@ -87,6 +87,7 @@ impl PackagedPlayback {
     /// There is no such track.
     pub(super) async fn playlist(
         &self,
+        permitted: &Permitted,
         (found, outcome): (Arc<FoundPresentation>, Outcome),
         session: &SessionParameters,
         resource: &Resource,
@@ -99,16 +100,10 @@ impl PackagedPlayback {
             Resource::Manifest => TextKind::Manifest(dash_options(session)),
             _ => return Err(gone()),
         };
-        let text = found.text(kind).await?;
+        let principal = || permitted.caller().principal();
+        let text = self.archive.presentation_text(&found, kind, principal).await?;
         let (age, max_age) = (Duration::ZERO, Duration::ZERO);
-        Ok(Playlist {
-            text: text.text.clone(),
-            etag: text.etag.clone(),
-            packed: text.packed.clone(),
-            age,
-            max_age,
-            outcome,
-        })
+        Ok(Playlist { text, age, max_age, outcome })
     }
 
     /// A segment or an init segment: whole, or the part that was asked for.

@@ -15,7 +15,7 @@ use super::reply::{self, CACHE_STATUS, ClientCache, MediaTerms, Reply, cache_sta
 use crate::kvs::{Request, Resource, SessionParameters};
 use crate::net::range;
 use crate::policy::Policy;
-use crate::sessions::{self, Playlist, SessionKey, Sessions, ViewerId};
+use crate::sessions::{self, Playlist, SessionKey, Sessions, ViewerId, Visit};
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderValue};
 use std::sync::Arc;
@@ -70,7 +70,7 @@ impl Player {
                 }
                 (Some(found), _) => {
                     self.sessions.note_packaged(&key, viewer);
-                    let playlist = self.packaged.playlist(found, session, resource).await?;
+                    let playlist = self.packaged.playlist(permitted, found, session, resource).await?;
                     record.cache = playlist.outcome.as_str();
                     return Ok(playlist_reply(playlist, resource, &permitted.parts.headers).await);
                 }
@@ -78,8 +78,9 @@ impl Player {
                 (None, _) => {}
             }
         }
+        let visit = Visit { caller: permitted.caller(), now: permitted.now };
         if resource.is_playlist() {
-            let loading = self.sessions.playlist(&key, resource, viewer, permitted.now);
+            let loading = self.sessions.playlist(&key, resource, viewer, visit);
             let playlist = permitted.steps.time("playlist", loading).await?;
             record.cache = playlist.outcome.as_str();
             return Ok(playlist_reply(playlist, resource, &permitted.parts.headers).await);
@@ -87,7 +88,7 @@ impl Player {
         if range::is_beyond(&permitted.parts.method, &permitted.parts.headers, LONGEST_SEGMENT) {
             return Ok(reply::out_of_range());
         }
-        let found = self.sessions.segment(&key, resource, permitted.now, &permitted.steps).await?;
+        let found = self.sessions.segment(&key, resource, visit, &permitted.steps).await?;
         record.cache = found.outcome.as_str();
         let (method, headers) = (&permitted.parts.method, &permitted.parts.headers);
         let keep = ClientCache::of(capability, permitted.now);
@@ -101,22 +102,14 @@ impl Player {
 
 async fn playlist_reply(playlist: Playlist, resource: &Resource, asked: &HeaderMap) -> Reply {
     let kind = resource.content_type();
-    // Compressed once for all who take it.
-    let packed = match playlist.packed.get() {
-        _ if playlist.text.len() < gzip::LEAST || !gzip::takes_gzip(asked) => None,
-        Some(packed) => Some(packed.clone()),
-        None => {
-            let packed = gzip::gzip(playlist.text.clone()).await;
-            packed.map(|packed| playlist.packed.get_or_init(|| packed).clone())
-        }
-    };
-    let mut etag = playlist.etag.to_string();
-    let mut reply = match packed {
-        Some(packed) => {
-            etag = gzip::tag(&etag);
-            reply::text(packed, kind).with(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"))
-        }
-        None => reply::text(playlist.text, kind),
+    let text = &playlist.text;
+    let mut etag = text.etag().to_string();
+    let mut reply = if text.length() >= gzip::LEAST && gzip::takes_gzip(asked) {
+        etag = gzip::tag(&etag);
+        let packed = text.gzip().await;
+        reply::text(packed, kind).with(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"))
+    } else {
+        reply::stored_text(text, kind)
     };
     reply.headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
     reply.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));

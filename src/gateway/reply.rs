@@ -5,9 +5,10 @@
 use super::body::{Body, BodySource};
 use super::record::Record;
 use crate::archive::Truncation;
+use crate::base::stored_text::StoredText;
 use crate::cache::{Found, Outcome, Reading};
 use crate::kvs::Timestamp;
-use crate::net::body::Broken;
+use crate::net::body::{self, Broken};
 use crate::net::range::{self, Selection};
 use crate::playback::OpenedCapability;
 use bytes::Bytes;
@@ -305,6 +306,16 @@ pub fn text(bytes: Bytes, content_type: &'static str) -> Reply {
     let mut reply = Reply::empty(StatusCode::OK);
     reply.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     reply.source = BodySource::Whole(bytes);
+    reply
+}
+
+/// A text from memory, unpacked while it is sent if it is kept compressed.
+pub fn stored_text(stored: &StoredText, content_type: &'static str) -> Reply {
+    if let Some(plain) = stored.plain() {
+        return text(plain.clone(), content_type);
+    }
+    let mut reply = text(Bytes::new(), content_type);
+    reply.source = BodySource::Passing(body::in_pieces(stored.pieces(), stored.length() as u64));
     reply
 }
 

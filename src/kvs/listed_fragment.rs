@@ -19,6 +19,10 @@ pub struct ListedFragment {
 }
 
 impl ListedFragment {
+    /// Bytes of memory that one takes: itself, and the digits of its number with their counters, as allocators
+    /// round them up.
+    pub const WEIGHT: usize = size_of::<Self>() + 80;
+
     /// When it begins, on a clock.
     #[must_use]
     pub fn start(&self, clock: SelectorType) -> Timestamp {

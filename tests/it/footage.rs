@@ -1,8 +1,11 @@
 //! Footage as fragments: lists that are complete or an error, and fragments that are fetched once.
 
-use kvs_edge::archive::{self, Archive, Batches, Error, ListedFootage, Packaging, Stream};
+use kvs_edge::archive::{
+    self, Archive, Batches, Error, ListedFootage, Packaging, Presented, PresentedRange, Stream,
+};
+use kvs_edge::base::room::Room;
 use kvs_edge::cache::{self, Cache, DiskConfig};
-use kvs_edge::kvs::{ListedFragment, SelectorType, StreamName, StreamRef, Timestamp};
+use kvs_edge::kvs::{ListedFragment, SelectorType, StreamName, StreamRef, TimeRange, Timestamp};
 use kvs_edge::setting::{ByteSize, SecretSource, Span};
 use kvs_edge::upstream::{self, EntryConfig, OnBehalfOf, Upstream};
 use kvs_edge_emulator::{self as emulator, Emulator};
@@ -55,10 +58,10 @@ impl World {
         let metrics = upstream::Metrics::register(&registry, label).unwrap();
         let calls = Upstream::start(&[entry], &upstream::Config::default(), metrics).await.unwrap();
         let cache = Cache::open(&cache_config, cache::Metrics::register(&registry).unwrap()).unwrap();
-        let packaging = Packaging::new(archive::Metrics::register(&registry).unwrap());
+        let packaging = Packaging::new(archive::Metrics::register(&registry).unwrap(), Room::default());
         let archive = Archive::new(calls.clone(), cache.clone(), cache_config, Batches::default(), packaging);
         let located = calls.locate(&StreamRef::Name(StreamName::parse("cam-1").unwrap())).unwrap();
-        let stream = archive.describe(&located).await.unwrap();
+        let stream = archive.describe(&located, || "test".into()).await.unwrap();
         let now = Timestamp::from(kvs_edge::base::clock::now());
         Self { archive, cache, stream, emulator, http: Http::new(), now }
     }
@@ -356,4 +359,23 @@ async fn what_is_on_the_disk_needs_no_fetch_after_a_restart() {
     assert_eq!(second.read(&rows).await, bytes);
     assert_eq!(second.reached_by("ListFragments").await, 0);
     assert_eq!(second.reached_by("GetMediaForFragmentList").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ranges_with_the_same_fragments_share_one_presentation() {
+    let world = World::start().await;
+    let start = world.now.millis() / 1000 * 1000 - 3_600_000;
+    let mut found = Vec::new();
+    for n in 0..50 {
+        let end = Some(Timestamp::from_millis(start + 60_000));
+        let range = TimeRange { start: Timestamp::from_millis(start + n), end };
+        let range = PresentedRange { clock: Server, range, most: usize::MAX };
+        let nobody = || Ok::<_, Error>(OnBehalfOf::everybody("test"));
+        match world.archive.presentation(&world.stream, &range, world.now, nobody).await.unwrap() {
+            Presented::Found(presentation, _) => found.push(presentation),
+            _ => panic!("there is footage"),
+        }
+    }
+    found.dedup_by(|a, b| Arc::ptr_eq(a, b));
+    assert!(found.len() <= 2, "{} presentations of the same fragments", found.len());
 }

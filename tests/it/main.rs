@@ -17,6 +17,7 @@ mod bytes_counted;
 mod cli;
 mod conformance;
 mod console;
+mod crowding;
 mod crowds;
 mod dead_addresses;
 mod demo_clients;

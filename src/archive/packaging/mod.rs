@@ -6,12 +6,14 @@ pub mod metrics;
 mod pieces;
 mod presentation;
 mod presented;
+mod written;
 
 pub use clip::PackagedClip;
 pub use metrics::Metrics;
 use presented::Presentations;
-pub use presented::{FoundPresentation, FoundSegment, PresentationText, Presented, PresentedRange, TextKind};
+pub use presented::{FoundPresentation, FoundSegment, Presented, PresentedRange, TextKind};
 
+use crate::base::room::Room;
 use crate::kvs::StreamArn;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -38,15 +40,15 @@ pub struct Packaging {
 }
 
 impl Packaging {
-    /// With nothing remembered.
+    /// With nothing remembered; presentations are kept in `room`.
     #[must_use]
-    pub fn new(metrics: Metrics) -> Self {
+    pub fn new(metrics: Metrics, room: Room) -> Self {
         let slack = moka::sync::Cache::builder().max_capacity(STREAMS).time_to_live(REMEMBERED).build();
         let trailers = moka::sync::Cache::builder()
             .max_capacity(TRAILERS)
             .weigher(|_, bytes: &Bytes| u32::try_from(bytes.len()).unwrap_or(u32::MAX))
             .build();
-        Self { metrics, slack, trailers, presentations: Presentations::default() }
+        Self { metrics, slack, trailers, presentations: Presentations::new(room) }
     }
 
     /// Counts what is packaged.

@@ -7,7 +7,10 @@
 
 use super::metrics::ACCESS_DENIED;
 use super::pieces;
-use super::presented::{FoundPresentation, FoundSegment, PresentationKey, Presented, PresentedRange};
+use super::presented::PresentedRange;
+use super::presented::{
+    FootageKey, FoundPresentation, FoundRange, FoundSegment, PATIENCE, PresentationKey, Presented,
+};
 use crate::archive::{Archive, Error, Stream};
 use crate::cache::{Outcome, Tier};
 use crate::kvs::{ListedFragment, Protocol, SegmentAddress, Timestamp};
@@ -19,8 +22,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The most fragments of a presentation: a day of one second each, and half a day more. One of them takes
-/// half of the memory for all.
+/// The most fragments of a presentation: a day of one second each, and half a day more. It takes some 20 MB.
 const MOST_FRAGMENTS: usize = 130_000;
 /// So many fragments ahead of what a viewer asks for are looked after, and fetched if they are not here.
 const AHEAD: usize = 4;
@@ -40,31 +42,36 @@ impl Archive {
     ) -> Result<Presented, E> {
         let key = PresentationKey { stream: stream.arn().clone(), range: range.clone() };
         let memory = &self.0.packaging.presentations;
-        let held = memory.held.get(&key);
-        if let Some(held) = held.as_ref().filter(|held| held.is_fresh()) {
-            return Ok(Presented::Found(held.clone(), Outcome::Hit(Tier::Memory)));
+        if let Some(found) = memory.ranges.get(&key).filter(FoundRange::is_fresh)
+            && let Some(found) = memory.room.get(&found.presentation)
+        {
+            return Ok(Presented::Found(found, Outcome::Hit(Tier::Memory)));
         }
         if memory.refused.contains_key(&key) || memory.denied.contains_key(&key.stream) {
             return Ok(Presented::Refused);
         }
-        let (archive, stream, on_behalf_of, making) =
-            (self.clone(), stream.clone(), on_behalf_of()?, key.clone());
-        let flight = memory.making.run(key.clone(), move || async move {
-            let made = archive.present(&stream, &making.range, held, now, on_behalf_of).await?;
-            let held = &archive.0.packaging.presentations.held;
-            match &made {
-                Some(found) => held.insert(making, found.clone()),
-                None => held.invalidate(&making),
-            }
-            Ok(made)
-        });
-        let outcome = if flight.joined() { Outcome::Collapsed } else { Outcome::Miss };
-        match flight.result().await {
-            Ok(Ok(Some(found))) => Ok(Presented::Found(found, outcome)),
-            Ok(Ok(None)) => Ok(Presented::Nothing),
-            Ok(Err(error)) if self.is_refused(key, &error) => Ok(Presented::Refused),
-            Ok(Err(error)) => Err(error.into()),
-            Err(interrupted) => Err(Error::from(Broken::Cut(interrupted.to_string())).into()),
+        let on_behalf_of = on_behalf_of()?;
+        let mut is_second = false;
+        loop {
+            let (archive, stream, making) = (self.clone(), stream.clone(), key.clone());
+            let on_behalf_of = on_behalf_of.clone();
+            let flight = memory.making.run(key.clone(), move || async move {
+                archive.present(&stream, making, now, on_behalf_of).await
+            });
+            let is_joined = flight.joined();
+            let outcome = if is_joined { Outcome::Collapsed } else { Outcome::Miss };
+            return match flight.result().await {
+                Ok(Ok(Some(found))) => Ok(Presented::Found(found, outcome)),
+                Ok(Ok(None)) => Ok(Presented::Nothing),
+                // What the caller that began it must wait for, this one may not have to.
+                Ok(Err(error)) if is_joined && !is_second && error.is_of_caller() => {
+                    is_second = true;
+                    continue;
+                }
+                Ok(Err(error)) if self.is_refused(key, &error) => Ok(Presented::Refused),
+                Ok(Err(error)) => Err(error.into()),
+                Err(interrupted) => Err(Error::from(Broken::Cut(interrupted.to_string())).into()),
+            };
         }
     }
 
@@ -92,41 +99,53 @@ impl Archive {
         true
     }
 
-    /// Makes a presentation. `held` is kept if its footage has not changed.
+    /// Lists a range, and makes its presentation unless there is one of the same fragments.
     async fn present(
         &self,
         stream: &Stream,
-        range: &PresentedRange,
-        held: Option<Arc<FoundPresentation>>,
+        key: PresentationKey,
         now: Timestamp,
         on_behalf_of: OnBehalfOf,
     ) -> Result<Option<Arc<FoundPresentation>>, Error> {
         let listed = Instant::now();
+        let (range, memory) = (&key.range, &self.0.packaging.presentations);
         let end = range.range.end.unwrap_or(now);
         // Both ends belong to the range, and a fragment that began ahead of it does not (docs/KVS.md 4.1).
         let until = end.plus(Duration::from_millis(1));
+        let hours = range.range.start.age(end.min(now)).as_secs() / 3600 + 1;
+        let turn = memory.hours.take(
+            on_behalf_of.principal(),
+            u32::try_from(hours).unwrap_or(u32::MAX),
+            tokio::time::Instant::now() + PATIENCE,
+        );
+        let _turn = turn.await.map_err(Error::Crowded)?;
         let grant = on_behalf_of.clone();
         let granted = move || Ok::<_, Error>(grant);
         let footage = self.footage(stream, range.clock, range.range.start..until, now, granted).await?;
         let from = footage.rows.partition_point(|row| row.start(range.clock) < range.range.start);
         let inside = &footage.rows[from..];
         let rows = &inside[..inside.len().min(range.most)];
-        if rows.is_empty() {
+        let Some(footage_key) = FootageKey::of(&key.stream, range.clock, rows) else {
+            memory.ranges.invalidate(&key);
             return Ok(None);
-        }
+        };
         if rows.len() > MOST_FRAGMENTS {
             return Err(Error::refused(None, Refusal::TooLarge("fragments for one presentation")));
         }
         let may_change = end.plus(self.0.settings.settle.0) > now;
-        if let Some(held) = held.filter(|held| **held.presentation.rows() == *rows) {
-            held.is_listed(listed, may_change);
-            return Ok(Some(held));
-        }
-        let rows: Arc<[ListedFragment]> = rows.into();
-        let observed = self.observe(stream, &rows, on_behalf_of).await?;
-        let presentation = Presentation::new(rows.clone(), observed);
-        let presentation = presentation.map_err(|refusal| Error::refused(rows.first(), refusal))?;
-        Ok(Some(Arc::new(FoundPresentation::new(presentation, listed, may_change))))
+        let (presentation, found) = if let Some(held) = memory.of_rows(&footage_key, rows) {
+            held
+        } else {
+            let is_all = rows.len() == footage.rows.len();
+            let rows: Arc<[ListedFragment]> = if is_all { footage.rows.clone() } else { rows.into() };
+            let observed = self.observe(stream, &rows, on_behalf_of).await?;
+            let presentation = Presentation::new(rows.clone(), observed);
+            let presentation = presentation.map_err(|refusal| Error::refused(rows.first(), refusal))?;
+            let found = Arc::new(FoundPresentation::new(presentation));
+            (memory.hold(footage_key, &found), found)
+        };
+        memory.ranges.insert(key, FoundRange { presentation, listed, may_change });
+        Ok(Some(found))
     }
 
     /// Looks into the fragments at which settings may have changed.

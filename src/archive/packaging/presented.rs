@@ -1,32 +1,32 @@
 //! What is remembered of footage that is presented: presentations, and what was written of them.
 
 use crate::archive::Error;
-use crate::base::hex;
+use crate::base::fair_slots::FairSlots;
+use crate::base::room::{Kept, Room};
 use crate::base::single_flight::SingleFlight;
+use crate::base::stored_text::{HeldText, StoredText};
 use crate::cache::{Outcome, Tier};
-use crate::kvs::{ListedFragment, MediaKind, SegmentAddress, SelectorType, StreamArn, TimeRange};
-use crate::net::body::Broken;
+use crate::kvs::{
+    FragmentNumber, ListedFragment, MediaKind, SegmentAddress, SelectorType, StreamArn, TimeRange,
+};
 use crate::package::presentation::{DashOptions, HlsOptions, Presentation};
-use aws_lc_rs::digest;
 use bytes::Bytes;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The most memory for presentations and their playlists.
-const MEMORY: u64 = 64 << 20;
+/// So many ranges are remembered.
+const RANGES: u64 = 10_000;
 /// How long a presentation of settled footage is remembered: hours by the producer's clock may grow later.
 const SETTLED: Duration = Duration::from_secs(60);
 /// How long one is remembered that may still change.
 const UNSETTLED: Duration = Duration::from_secs(2);
-/// How long one is held without a request.
+/// How long a range is remembered without a request.
 const IDLE: Duration = Duration::from_secs(600);
-/// Playlists that are remembered of one presentation.
-const TEXTS: usize = 6;
-/// What a row takes in the playlists of a presentation, plain and compressed, in bytes.
+/// What the short playlists of a presentation take at most, plain and compressed, in bytes of each row.
 const ROW_IN_TEXTS: usize = 160;
-/// Playlists of more rows are written off the runtime.
-const QUICK: usize = 2_000;
+/// Presentations of more rows have long playlists, which are weighed on their own.
+const SHORT: usize = 4_000;
 /// So many streams and ranges are remembered that cannot be packaged.
 const REFUSED: u64 = 10_000;
 /// How long that is remembered before it is tried again.
@@ -46,7 +46,14 @@ pub struct PresentedRange {
 /// The presentations that were made lately. Clones share them.
 #[derive(Clone)]
 pub(super) struct Presentations {
-    pub(super) held: moka::sync::Cache<PresentationKey, Arc<FoundPresentation>>,
+    /// Where presentations and their long playlists are kept.
+    pub(super) room: Room,
+    /// What was found in ranges. Many ranges have the same fragments, and share one presentation.
+    pub(super) ranges: moka::sync::Cache<PresentationKey, FoundRange>,
+    /// The presentations by their fragments.
+    pub(super) by_footage: moka::sync::Cache<FootageKey, Kept<FoundPresentation>>,
+    /// Hours of footage that may be listed and written at a time.
+    pub(super) hours: Arc<FairSlots>,
     pub(super) making: Arc<SingleFlight<PresentationKey, Result<Option<Arc<FoundPresentation>>, Error>>>,
     /// Ranges that cannot be packaged.
     pub(super) refused: moka::sync::Cache<PresentationKey, ()>,
@@ -73,12 +80,31 @@ pub(super) struct PresentationKey {
     pub(super) range: PresentedRange,
 }
 
+/// What a range was found to have.
+#[derive(Clone)]
+pub(super) struct FoundRange {
+    pub(super) presentation: Kept<FoundPresentation>,
+    /// When its rows were listed, and whether they may still change.
+    pub(super) listed: Instant,
+    pub(super) may_change: bool,
+}
+
+/// Fragments that follow each other, by the first, the last and how many. Those between may change.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct FootageKey {
+    stream: StreamArn,
+    clock: SelectorType,
+    first: FragmentNumber,
+    last: FragmentNumber,
+    count: usize,
+}
+
 /// The presentation of a range, and what has been written of it.
 pub struct FoundPresentation {
     pub(super) presentation: Arc<Presentation>,
-    texts: Mutex<HashMap<TextKind, Arc<PresentationText>>>,
-    /// When its rows were listed, and whether they may still change.
-    listed: Mutex<(Instant, bool)>,
+    pub(super) texts: Mutex<HashMap<TextKind, HeldText>>,
+    /// One text is written at a time.
+    pub(super) writing: tokio::sync::Mutex<()>,
 }
 
 /// What can be written of a presentation.
@@ -92,16 +118,6 @@ pub enum TextKind {
     Manifest(DashOptions),
 }
 
-/// A playlist or manifest.
-pub struct PresentationText {
-    /// The same bytes for all viewers.
-    pub text: Bytes,
-    /// A strong entity tag with its quotation marks.
-    pub etag: Arc<str>,
-    /// Compressed by the first request that needs it.
-    pub packed: Arc<OnceLock<Bytes>>,
-}
-
 /// A segment, or an init segment.
 pub struct FoundSegment {
     /// Its bytes, shared with the cache.
@@ -112,29 +128,68 @@ pub struct FoundSegment {
     pub outcome: Outcome,
 }
 
-impl Default for Presentations {
-    fn default() -> Self {
-        let weight = |_: &PresentationKey, found: &Arc<FoundPresentation>| {
-            let texts = found.presentation.rows().len() * ROW_IN_TEXTS;
-            u32::try_from(found.presentation.weight() + texts).unwrap_or(u32::MAX)
-        };
-        let held = moka::sync::Cache::builder().max_capacity(MEMORY).weigher(weight).time_to_idle(IDLE);
+/// Hours of footage that are listed and written for players at a time, in all and for one caller. An hour of
+/// one-second fragments takes some 1 MB meanwhile, so that a caller may have three days under way, or many
+/// short ranges.
+const HOURS: u32 = 288;
+const HOURS_OF_ONE: u32 = 96;
+/// How long a request waits for other ranges to be listed.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+impl Presentations {
+    pub(super) fn new(room: Room) -> Self {
+        let ranges = moka::sync::Cache::builder().max_capacity(RANGES).time_to_idle(IDLE);
+        let by_footage = moka::sync::Cache::builder().max_capacity(RANGES).time_to_idle(IDLE);
         Self {
-            held: held.build(),
+            room,
+            ranges: ranges.build(),
+            by_footage: by_footage.build(),
+            hours: FairSlots::new(HOURS, HOURS_OF_ONE),
             making: Arc::default(),
             refused: moka::sync::Cache::builder().max_capacity(REFUSED).time_to_live(REFUSED_FOR).build(),
             denied: moka::sync::Cache::builder().max_capacity(REFUSED).time_to_live(REFUSED_FOR).build(),
             warned: moka::sync::Cache::builder().max_capacity(REFUSED).build(),
         }
     }
-}
 
-impl Presentations {
     /// Forgets a stream, by its ARN.
     pub(super) fn purge(&self, stream: &str) {
-        for (key, _) in self.held.iter().filter(|(key, _)| key.stream.as_str() == stream) {
-            self.held.invalidate(&*key);
+        for (key, found) in self.ranges.iter().filter(|(key, _)| key.stream.as_str() == stream) {
+            self.room.forget(&found.presentation);
+            self.ranges.invalidate(&*key);
         }
+    }
+
+    /// The presentation of exactly these rows, if it is held.
+    pub(super) fn of_rows(
+        &self,
+        key: &FootageKey,
+        rows: &[ListedFragment],
+    ) -> Option<(Kept<FoundPresentation>, Arc<FoundPresentation>)> {
+        let kept = self.by_footage.get(key)?;
+        let found = self.room.get(&kept)?;
+        (**found.presentation.rows() == *rows).then_some((kept, found))
+    }
+
+    /// Holds a presentation.
+    pub(super) fn hold(&self, key: FootageKey, found: &Arc<FoundPresentation>) -> Kept<FoundPresentation> {
+        let kept = self.room.keep(found.clone(), found.weight());
+        self.by_footage.insert(key, kept.clone());
+        kept
+    }
+}
+
+impl FoundRange {
+    pub(super) fn is_fresh(&self) -> bool {
+        self.listed.elapsed() < if self.may_change { UNSETTLED } else { SETTLED }
+    }
+}
+
+impl FootageKey {
+    /// The key of rows; `None` if there are none.
+    pub(super) fn of(stream: &StreamArn, clock: SelectorType, rows: &[ListedFragment]) -> Option<Self> {
+        let (first, last) = (rows.first()?.number.clone(), rows.last()?.number.clone());
+        Some(Self { stream: stream.clone(), clock, first, last, count: rows.len() })
     }
 }
 
@@ -147,14 +202,14 @@ impl FoundSegment {
 }
 
 impl FoundPresentation {
-    pub(super) fn new(presentation: Presentation, listed: Instant, may_change: bool) -> Self {
-        let (presentation, texts) = (Arc::new(presentation), Mutex::default());
-        Self { presentation, texts, listed: Mutex::new((listed, may_change)) }
+    pub(super) fn new(presentation: Presentation) -> Self {
+        let (texts, writing) = (Mutex::default(), tokio::sync::Mutex::default());
+        Self { presentation: Arc::new(presentation), texts, writing }
     }
 
-    /// Its footage was listed again, and is the same.
-    pub(super) fn is_listed(&self, listed: Instant, may_change: bool) {
-        *self.listed.lock().unwrap_or_else(PoisonError::into_inner) = (listed, may_change);
+    /// Bytes of memory that it takes, with its short playlists.
+    fn weight(&self) -> usize {
+        self.presentation.weight() + self.presentation.rows().len().min(SHORT) * ROW_IN_TEXTS
     }
 
     /// The row of the fragment that an address stands for, whatever the kind.
@@ -171,51 +226,14 @@ impl FoundPresentation {
         Some(FoundSegment { pieces: segment.bytes, etag: segment.etag, outcome })
     }
 
-    /// What is written of it, from memory or written now; `None` if it has no such track.
-    ///
-    /// # Errors
-    /// It could not be written.
-    pub async fn text(&self, kind: TextKind) -> Result<Arc<PresentationText>, Error> {
-        let texts = || self.texts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(text) = texts().get(&kind) {
-            return Ok(text.clone());
-        }
-        let presentation = self.presentation.clone();
-        let write = move || Arc::new(PresentationText::of(&presentation, kind));
-        let text = if self.presentation.rows().len() <= QUICK {
-            write()
-        } else {
-            let written = tokio::task::spawn_blocking(write).await;
-            written.map_err(|broken| Broken::Cut(broken.to_string()))?
-        };
-        let mut texts = texts();
-        if texts.len() >= TEXTS {
-            texts.clear();
-        }
-        Ok(texts.entry(kind).or_insert(text).clone())
+    /// What is written of it, if it is held.
+    pub(super) fn held(&self, kind: TextKind, room: &Room) -> Option<Arc<StoredText>> {
+        self.texts.lock().unwrap_or_else(PoisonError::into_inner).get(&kind)?.get(room)
     }
 
     /// The kind of media that a track of HLS has.
     #[must_use]
     pub fn kind(&self, track: u8) -> Option<MediaKind> {
         self.presentation.kind(track)
-    }
-
-    pub(super) fn is_fresh(&self) -> bool {
-        let (listed, may_change) = *self.listed.lock().unwrap_or_else(PoisonError::into_inner);
-        listed.elapsed() < if may_change { UNSETTLED } else { SETTLED }
-    }
-}
-
-impl PresentationText {
-    fn of(presentation: &Presentation, kind: TextKind) -> Self {
-        let text = match kind {
-            TextKind::Master => presentation.master_playlist(),
-            TextKind::Media(kind, options) => presentation.media_playlist(kind, options),
-            TextKind::Manifest(options) => presentation.manifest(options),
-        };
-        let digest = digest::digest(&digest::SHA256, text.as_bytes());
-        let etag = format!("\"{}\"", hex::encode(&digest.as_ref()[..16]));
-        Self { text: text.into(), etag: etag.into(), packed: Arc::default() }
     }
 }

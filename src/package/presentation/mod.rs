@@ -66,8 +66,8 @@ impl Presentation {
     /// How many bytes of memory it takes, without what is made of it.
     #[must_use]
     pub fn weight(&self) -> usize {
-        /// A row, its number's digits and their counters, and its place on the timeline.
-        const ROW: usize = size_of::<ListedFragment>() + 64 + size_of::<u64>();
+        /// A row, and its place on the timeline.
+        const ROW: usize = ListedFragment::WEIGHT + size_of::<u64>();
         size_of::<Self>() + self.rows.len() * ROW + self.groups.len() * 512
     }
 

@@ -80,15 +80,19 @@ impl Plan {
 }
 
 /// One playlist of all parts.
-pub(in crate::sessions) fn join(parts: &[(Range, MediaPlaylist)]) -> Result<MediaPlaylist, Unplayable> {
-    let listing =
-        || parts.iter().map(|(_, playlist)| playlist).filter(|playlist| !playlist.segments.is_empty());
-    let first = listing().next().ok_or(Unplayable::UnusablePlaylist("KVS's playlists list nothing"))?;
-    let target = listing().map(|playlist| playlist.target).max().unwrap_or(first.target);
-    let mut segments = Vec::new();
-    for (part, playlist) in listing().enumerate() {
-        for (at, segment) in playlist.segments.iter().enumerate() {
-            let mut segment = segment.clone();
+pub(in crate::sessions) fn join(parts: Vec<(Range, MediaPlaylist)>) -> Result<MediaPlaylist, Unplayable> {
+    let mut parts: Vec<MediaPlaylist> = parts.into_iter().map(|(_, playlist)| playlist).collect();
+    parts.retain(|playlist| !playlist.segments.is_empty());
+    let count: usize = parts.iter().map(|playlist| playlist.segments.len()).sum();
+    if count > MOST_JOINED {
+        return Err(Unplayable::TooLong(
+            "the range holds more than 100,000 fragments: ask for a shorter one",
+        ));
+    }
+    let target = parts.iter().map(|playlist| playlist.target).max().unwrap_or_default();
+    let mut segments = Vec::with_capacity(count);
+    for (part, playlist) in parts.iter_mut().enumerate() {
+        for (at, mut segment) in std::mem::take(&mut playlist.segments).into_iter().enumerate() {
             segment.discontinuity |= part > 0 && at == 0;
             segment.map = segment
                 .map
@@ -98,11 +102,7 @@ pub(in crate::sessions) fn join(parts: &[(Range, MediaPlaylist)]) -> Result<Medi
             segments.push(segment);
         }
     }
-    if segments.len() > MOST_JOINED {
-        return Err(Unplayable::TooLong(
-            "the range holds more than 100,000 fragments: ask for a shorter one",
-        ));
-    }
+    let first = parts.first().ok_or(Unplayable::UnusablePlaylist("KVS's playlists list nothing"))?;
     // Nothing was listed before, so discontinuities are counted from here.
     let mut joined = first.with(target, 0, 0, segments);
     joined.ended = true;
@@ -168,7 +168,7 @@ mod tests {
         let range = (at(0), at(2 * 86_400));
         let parts = load(range, 10);
         assert_eq!(parts.len(), 4, "two parts a day of 8,640 fragments");
-        let joined = join(&parts).unwrap();
+        let joined = join(parts.clone()).unwrap();
         assert_eq!(joined.segments.len(), 17_281);
         let discontinuities = joined.segments.iter().filter(|segment| segment.discontinuity).count();
         assert_eq!(discontinuities, 3);
@@ -193,9 +193,9 @@ mod tests {
         assert!(
             matches!(days((at(0), at(63 * 86_400))), Err(Unplayable::TooLong(bound)) if bound.contains("62 days"))
         );
-        let fragments = join(&load((at(0), at(100_100)), 1));
+        let fragments = join(load((at(0), at(100_100)), 1));
         assert!(matches!(fragments, Err(Unplayable::TooLong(bound)) if bound.contains("100,000")));
-        assert!(matches!(join(&[]), Err(Unplayable::UnusablePlaylist(_))));
+        assert!(matches!(join(Vec::new()), Err(Unplayable::UnusablePlaylist(_))));
         assert_eq!(days((at(5), at(0))), Ok(vec![]));
     }
 
@@ -204,7 +204,7 @@ mod tests {
         #[test]
         fn no_fragment_is_lost_or_twice(seconds in 0..250_000_u64, every in 15..300_u64) {
             let parts = load((at(0), at(seconds)), every);
-            let joined = join(&parts).unwrap();
+            let joined = join(parts.clone()).unwrap();
             let dates: Vec<_> = joined.segments.iter().map(|segment| segment.date.unwrap()).collect();
             let all: Vec<_> = (0..=seconds / every).map(|n| at(n * every)).collect();
             prop_assert_eq!(dates, all);

@@ -3,24 +3,20 @@
 //! It says whether it can answer at once or must be loaded, and what stands in when loading fails. There is
 //! no clock and no I/O here.
 
+use crate::base::room::Room;
+use crate::base::stored_text::{HeldText, StoredText};
 use crate::cache::{Outcome, Tier};
-use crate::kvs::Resource;
 use crate::sessions::error::{Effect, Error};
 use crate::sessions::numbering::Generation;
-use bytes::Bytes;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// A playlist or manifest for a viewer.
 #[derive(Clone, Debug)]
 pub struct Playlist {
-    /// The same bytes for all viewers.
-    pub text: Bytes,
-    /// A strong entity tag with its quotation marks.
-    pub etag: Arc<str>,
-    /// Compressed by the first request that needs it.
-    pub packed: Arc<OnceLock<Bytes>>,
+    /// The same for all viewers.
+    pub text: Arc<StoredText>,
     /// Time since KVS was asked for it.
     pub age: Duration,
     /// How long it counts as fresh from now on.
@@ -32,11 +28,7 @@ pub struct Playlist {
 /// A playlist as it was last loaded.
 #[derive(Clone)]
 pub(super) struct Published {
-    pub(super) text: Bytes,
-    pub(super) etag: Arc<str>,
-    pub(super) packed: Arc<OnceLock<Bytes>>,
-    /// What it lists, each resource once, in order. Empty for manifests.
-    pub(super) listed: Arc<[Resource]>,
+    pub(super) text: HeldText,
     /// When KVS was asked.
     pub(super) asked: Instant,
     /// `EXT-X-TARGETDURATION` or the like.
@@ -47,9 +39,10 @@ pub(super) struct Published {
 }
 
 /// One playlist.
-#[derive(Default)]
 pub(in crate::sessions) struct CachedPlaylist {
     state: Mutex<PlaylistState>,
+    /// Where it is kept if it is long. If it had to make room there, it is loaded again.
+    room: Room,
 }
 
 #[derive(Default)]
@@ -87,6 +80,11 @@ pub(super) const PACE: Duration = Duration::from_secs(1);
 const FIXED: Duration = Duration::from_secs(60);
 
 impl CachedPlaylist {
+    /// One that has not been loaded.
+    pub(super) fn new(room: Room) -> Self {
+        Self { state: Mutex::default(), room }
+    }
+
     /// The answer, if no load is needed for it: the playlist is fresh, or its last load failed a moment ago.
     /// `generation` is that of the session in use, if there is one.
     pub(super) fn answer(
@@ -95,12 +93,14 @@ impl CachedPlaylist {
         now: Instant,
     ) -> Option<Result<Playlist, Error>> {
         let state = self.lock();
-        if let Some(last) = state.last.as_ref().filter(|last| last.is_fresh(generation, now)) {
-            return Some(Ok(last.shown(Outcome::Hit(Tier::Memory), now)));
+        if let Some(last) = state.last.as_ref().filter(|last| last.is_fresh(generation, now))
+            && let Some(playlist) = last.shown(&self.room, Outcome::Hit(Tier::Memory), now)
+        {
+            return Some(Ok(playlist));
         }
         let failed_lately =
             state.failure.is_some() && state.tried.is_some_and(|tried| now.duration_since(tried) < PACE);
-        failed_lately.then(|| state.stand_in(now))
+        failed_lately.then(|| state.stand_in(&self.room, now))
     }
 
     /// Notes that a load begins.
@@ -124,8 +124,11 @@ impl CachedPlaylist {
     pub(super) fn after_load(&self, outcome: Outcome, now: Instant) -> Result<Playlist, Error> {
         let state = self.lock();
         match &state.last {
-            Some(last) if state.failure.is_none() => Ok(last.shown(outcome, now)),
-            _ => state.stand_in(now),
+            Some(last) if state.failure.is_none() => {
+                // It had to make room at once: very much is being loaded.
+                last.shown(&self.room, outcome, now).ok_or(Error::Crowded(PACE))
+            }
+            _ => state.stand_in(&self.room, now),
         }
     }
 
@@ -134,12 +137,7 @@ impl CachedPlaylist {
         let state = self.lock();
         let how = state.failure.as_ref().map_or(StandsIn::ForAWhile, StandsIn::after);
         let last = state.last.as_ref().filter(|last| last.stands_in(how, now));
-        last.map(|last| last.shown(Outcome::Stale, now))
-    }
-
-    /// What the last good one lists.
-    pub(super) fn listed(&self) -> Arc<[Resource]> {
-        self.lock().last.as_ref().map(|last| last.listed.clone()).unwrap_or_default()
+        last.and_then(|last| last.shown(&self.room, Outcome::Stale, now))
     }
 
     fn lock(&self) -> MutexGuard<'_, PlaylistState> {
@@ -148,14 +146,10 @@ impl CachedPlaylist {
 }
 
 impl PlaylistState {
-    fn stand_in(&self, now: Instant) -> Result<Playlist, Error> {
+    fn stand_in(&self, room: &Room, now: Instant) -> Result<Playlist, Error> {
         let Some(failure) = &self.failure else { return Err(Error::Gone) };
-        match &self.last {
-            Some(last) if last.stands_in(StandsIn::after(failure), now) => {
-                Ok(last.shown(Outcome::Stale, now))
-            }
-            _ => Err(failure.clone()),
-        }
+        let last = self.last.as_ref().filter(|last| last.stands_in(StandsIn::after(failure), now));
+        last.and_then(|last| last.shown(room, Outcome::Stale, now)).ok_or_else(|| failure.clone())
     }
 }
 
@@ -176,11 +170,10 @@ impl Published {
         }
     }
 
-    fn shown(&self, outcome: Outcome, now: Instant) -> Playlist {
+    fn shown(&self, room: &Room, outcome: Outcome, now: Instant) -> Option<Playlist> {
         let age = now.duration_since(self.asked);
         let max_age = if self.fixed { FIXED } else { PACE.saturating_sub(age) };
-        let (etag, packed) = (self.etag.clone(), self.packed.clone());
-        Playlist { text: self.text.clone(), etag, packed, age, max_age, outcome }
+        Some(Playlist { text: self.text.get(room)?, age, max_age, outcome })
     }
 }
 
@@ -191,10 +184,7 @@ mod tests {
 
     fn published(asked: Instant, fixed: bool) -> Published {
         Published {
-            text: Bytes::from_static(b"x"),
-            etag: "\"x\"".into(),
-            packed: Arc::default(),
-            listed: Arc::default(),
+            text: HeldText::new(Arc::new(StoredText::new("x".to_owned())), &Room::default()),
             asked,
             target: Duration::from_secs(2),
             generation: 1,
@@ -204,7 +194,7 @@ mod tests {
 
     #[test]
     fn it_answers_while_it_is_fresh() {
-        let playlist = CachedPlaylist::default();
+        let playlist = CachedPlaylist::new(Room::default());
         let start = Instant::now();
         assert!(playlist.answer(None, start).is_none());
         playlist.begin(start);
@@ -224,7 +214,7 @@ mod tests {
         for (failure, seconds, good) in
             [(transient(), 7, true), (transient(), 8, false), (no_data(), 600, true), (permanent(), 1, false)]
         {
-            let playlist = CachedPlaylist::default();
+            let playlist = CachedPlaylist::new(Room::default());
             let start = Instant::now();
             playlist.finish(Ok(published(start, false)));
             let then = start + Duration::from_secs(seconds);
@@ -235,7 +225,8 @@ mod tests {
             assert_eq!(answer.is_ok(), good, "{failure} {seconds}");
             // KVS is not asked again at once.
             let Some(again) = playlist.answer(None, then) else { panic!("asked again") };
-            assert_eq!(again.map(|p| p.text).ok(), answer.as_ref().map(|p| p.text.clone()).ok());
+            let etag = |p: &Playlist| p.text.etag().clone();
+            assert_eq!(again.as_ref().map(etag).ok(), answer.as_ref().map(etag).ok());
             if let Ok(answer) = answer {
                 assert_eq!(answer.outcome, Outcome::Stale);
             }
@@ -244,7 +235,7 @@ mod tests {
 
     #[test]
     fn what_does_not_change_is_fresh_for_its_session() {
-        let playlist = CachedPlaylist::default();
+        let playlist = CachedPlaylist::new(Room::default());
         let start = Instant::now();
         playlist.finish(Ok(published(start, true)));
         let later = start + Duration::from_secs(9_999);

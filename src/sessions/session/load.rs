@@ -9,7 +9,7 @@ use super::media;
 use super::prefetch::FootageIndex;
 use super::shared::{SharedSession, lock};
 use super::upstream_session::UpstreamSession;
-use crate::base::hex;
+use crate::base::stored_text::{HeldText, StoredText};
 use crate::cache::Outcome;
 use crate::kvs::Resource;
 use crate::kvs::bounds::PLAYLIST_FRAGMENTS;
@@ -17,7 +17,6 @@ use crate::playback::{self, Rewritten};
 use crate::sessions::dash::manifest;
 use crate::sessions::error::{Effect, Error};
 use crate::upstream;
-use aws_lc_rs::digest;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
@@ -34,6 +33,8 @@ pub(super) const FETCHES: usize = 4;
 /// How long a manifest counts as listing when its own times are not read.
 const UNREAD_TARGET: Duration = Duration::from_secs(2);
 const FIXED_TARGET: Duration = Duration::from_secs(60);
+/// Longer playlists are stored off the runtime.
+const QUICK: usize = 64 << 10;
 
 impl SharedSession {
     /// A playlist or manifest: at once, or after one load for all requests that wait.
@@ -60,18 +61,10 @@ impl SharedSession {
         cached.after_load(outcome, Instant::now())
     }
 
-    /// What a playlist lists, loaded if need be.
-    pub(in crate::sessions) async fn listed(
-        self: &Arc<Self>,
-        resource: &Resource,
-    ) -> Result<Arc<[Resource]>, Error> {
-        self.playlist(resource).await?;
-        Ok(self.cached(resource).listed())
-    }
-
     fn cached(&self, resource: &Resource) -> Arc<CachedPlaylist> {
         let mut playlists = lock(&self.playlists);
-        playlists.entry(resource.clone()).or_default().clone()
+        let make = || Arc::new(CachedPlaylist::new(self.context.room.clone()));
+        playlists.entry(resource.clone()).or_insert_with(make).clone()
     }
 
     fn fresh(&self, cached: &CachedPlaylist) -> Option<Result<Playlist, Error>> {
@@ -96,7 +89,7 @@ impl SharedSession {
     pub(super) async fn fetch(self: &Arc<Self>, resource: &Resource) -> Result<Published, Error> {
         let (session, answer, asked) = self.fetch_from_any(resource).await?;
         self.learn(&session, resource, &answer).await?;
-        self.publish(&session, resource, answer, asked)
+        self.publish(&session, resource, answer, asked).await
     }
 
     /// What the upstream session answers for a playlist, and when it was asked; another one, if KVS has ended
@@ -137,7 +130,8 @@ impl SharedSession {
         let patience = if self.key.is_live() { LOADING } else { LOADING * 3 };
         let answering = async {
             let source = &self.context.source;
-            let answer = source.fetch(&self.key.stream, &session.url, resource, self.key.most()).await?;
+            let (stream, most, principal) = (&self.key.stream, self.key.most(), self.turn.principal());
+            let answer = source.fetch(stream, &session.url, resource, most, &principal).await?;
             answer.bytes(LONGEST).await.map_err(|broken| upstream::Error::BrokenAnswer(broken.to_string()))
         };
         let bytes = timeout(patience, answering).await.map_err(|_| Error::Slow(patience))??;
@@ -149,7 +143,7 @@ impl SharedSession {
     }
 
     /// Merges what a session lists with what players have seen, and plans what is fetched ahead.
-    fn publish(
+    async fn publish(
         self: &Arc<Self>,
         session: &UpstreamSession,
         resource: &Resource,
@@ -182,18 +176,21 @@ impl SharedSession {
             }
             (_, Rewritten::Playlist(answer)) => (answer.text, answer.resources, FIXED_TARGET, true),
         };
-        let published = Published {
-            etag: etag(&text),
-            text: text.into(),
-            packed: Arc::default(),
-            listed: listed.into(),
-            asked,
-            target,
-            generation: session.generation,
-            fixed,
-        };
-        self.plan_ahead(resource, &published);
-        Ok(published)
+        let text = self.store(text).await?;
+        self.plan_ahead(resource, &listed);
+        Ok(Published { text, asked, target, generation: session.generation, fixed })
+    }
+
+    /// Stores a playlist for its viewers. A long one is compressed off the runtime.
+    pub(super) async fn store(&self, text: String) -> Result<HeldText, Error> {
+        let is_short = text.len() <= QUICK;
+        let room = self.context.room.clone();
+        let store = move || HeldText::new(Arc::new(StoredText::new(text)), &room);
+        if is_short {
+            return Ok(store());
+        }
+        // It does not panic; the runtime may be shutting down.
+        tokio::task::spawn_blocking(store).await.map_err(|_| Error::Gone)
     }
 
     fn merge_manifest(
@@ -219,12 +216,13 @@ impl SharedSession {
 
     /// Plans what is fetched ahead after a playlist was published. What viewers will request of footage
     /// depends on where they are, so there it is only noted.
-    pub(super) fn plan_ahead(self: &Arc<Self>, resource: &Resource, published: &Published) {
+    pub(super) fn plan_ahead(self: &Arc<Self>, resource: &Resource, listed: &[Resource]) {
         if self.key.is_live() {
             let fragments = lock(&self.state).plan_live(resource);
             self.fetch_ahead(fragments);
         } else if let Resource::MediaPlaylist { track } = resource {
-            let footage = FootageIndex::new(published.listed.clone());
+            let footage = FootageIndex::new(listed);
+            let footage = footage.map(|footage| footage.kept_in(&self.context.room));
             lock(&self.state).prefetch.note_footage(*track, footage);
         }
     }
@@ -232,7 +230,7 @@ impl SharedSession {
     /// A viewer requests a fragment of footage: those that follow it will be next.
     pub(in crate::sessions) fn fetch_following(self: &Arc<Self>, fragment: &Resource) {
         if !self.key.is_live() {
-            let following = lock(&self.state).prefetch.plan_following(fragment);
+            let following = lock(&self.state).prefetch.plan_following(fragment, &self.context.room);
             self.fetch_ahead(following);
         }
     }
@@ -257,11 +255,4 @@ impl SharedSession {
             });
         }
     }
-}
-
-/// A strong entity tag: equal bytes have equal tags, on any replica.
-pub(super) fn etag(text: &str) -> Arc<str> {
-    let digest = digest::digest(&digest::SHA256, text.as_bytes());
-    let hex = hex::encode(&digest.as_ref()[..8]);
-    format!("\"{hex}\"").into()
 }

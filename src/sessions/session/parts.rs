@@ -2,7 +2,7 @@
 //! opens and loads them. Each part is a [`SharedSession`] of its own and counts towards `sessions.most`.
 
 use super::cached_playlist::Published;
-use super::load::{FETCHES, etag};
+use super::load::{FETCHES, LOADING};
 use super::shared::{SharedSession, lock};
 use super::upstream_session::Location;
 use crate::kvs::Resource;
@@ -37,7 +37,7 @@ impl SharedSession {
 
     fn part(&self, range: Range) -> Arc<Self> {
         let now = lock(&self.state).now();
-        let make = || Self::new(self.key.part(range), self.context.clone(), None, now);
+        let make = || Self::new(self.key.part(range), self.context.clone(), None, self.turn.clone(), now);
         lock(&self.parts).open.entry(range).or_insert_with(make).clone()
     }
 
@@ -72,26 +72,22 @@ impl SharedSession {
         let Resource::MediaPlaylist { .. } = resource else {
             return self.fetch_first(resource, days).await;
         };
+        let cost = u32::try_from(days.len()).unwrap_or(u32::MAX);
+        let principal = self.turn.principal();
+        let turn = self.context.joined_days.take(&principal, cost, asked + LOADING * 3);
+        let _turn = turn.await.map_err(Error::Crowded)?;
         let parts = self.fetch_each(resource, &days).await.inspect_err(|error| self.give_up_parts(error))?;
         if parts.is_empty() {
             // All parts say that there is nothing. The answer is what the first one says.
             return self.fetch_first(resource, days).await;
         }
-        let joined = long_vod::join(&parts)?;
-        lock(&self.parts).plan.get_or_insert_with(|| Arc::new(Plan::of(&parts)));
-        let text = joined.render(self.key.parameters.show_timestamps);
-        let published = Published {
-            etag: etag(&text),
-            text: text.into(),
-            packed: Arc::default(),
-            listed: joined.resources().into(),
-            asked,
-            target: Duration::from_secs(joined.target),
-            generation: 0,
-            fixed: true,
-        };
-        self.plan_ahead(resource, &published);
-        Ok(published)
+        let plan = Plan::of(&parts);
+        let joined = long_vod::join(parts)?;
+        lock(&self.parts).plan.get_or_insert_with(|| Arc::new(plan));
+        let text = self.store(joined.render(self.key.parameters.show_timestamps)).await?;
+        self.plan_ahead(resource, &joined.resources());
+        let target = Duration::from_secs(joined.target);
+        Ok(Published { text, asked, target, generation: 0, fixed: true })
     }
 
     async fn fetch_each(
@@ -166,7 +162,7 @@ impl SharedSession {
     /// other's sessions would otherwise hold all of them.
     fn give_up_parts(&self, error: &Error) {
         let mut parts = lock(&self.parts);
-        if matches!(error, Error::Full) && parts.plan.is_none() {
+        if matches!(error, Error::Full | Error::MostPerCaller(_)) && parts.plan.is_none() {
             parts.open.clear();
         }
     }

@@ -4,8 +4,8 @@
 //! those that follow the one just requested. Each once, a few at a time, and none without viewers. The
 //! fetching itself is in `load`; there is no I/O here.
 
-use crate::kvs::Resource;
-use std::cmp::Ordering;
+use crate::base::room::{Kept, Room};
+use crate::kvs::{FragmentNumber, Resource};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ pub(super) struct Prefetch {
     /// Planned lately.
     planned: VecDeque<Resource>,
     /// The fragments of footage, by track.
-    footage: BTreeMap<u8, FootageIndex>,
+    footage: BTreeMap<u8, Kept<FootageIndex>>,
 }
 
 const REMEMBERED: usize = 256;
@@ -33,18 +33,24 @@ impl Prefetch {
     }
 
     /// Notes what a track of footage lists.
-    pub(super) fn note_footage(&mut self, track: u8, footage: FootageIndex) {
-        self.footage.insert(track, footage);
+    pub(super) fn note_footage(&mut self, track: u8, footage: Option<Kept<FootageIndex>>) {
+        match footage {
+            Some(footage) => self.footage.insert(track, footage),
+            None => self.footage.remove(&track),
+        };
     }
 
-    /// A viewer requests this fragment of footage: which of those that follow it to fetch now.
-    pub(super) fn plan_following(&mut self, fragment: &Resource) -> Vec<Resource> {
+    /// A viewer requests this fragment of footage: which of those that follow it to fetch now. `room` has
+    /// the index.
+    pub(super) fn plan_following(&mut self, fragment: &Resource, room: &Room) -> Vec<Resource> {
         let track = match fragment {
             Resource::Mp4Fragment { track, .. } => *track,
             Resource::TsFragment { .. } => 1,
             _ => return Vec::new(),
         };
-        let Some(footage) = self.footage.get(&track) else { return Vec::new() };
+        let Some(footage) = self.footage.get(&track).and_then(|kept| room.get(kept)) else {
+            return Vec::new();
+        };
         let Some(next) = footage.after(fragment, self.ahead) else { return Vec::new() };
         self.remember(fragment.clone());
         self.not_yet_planned(next.into_iter())
@@ -66,48 +72,78 @@ impl Prefetch {
     }
 }
 
-/// What a track of footage lists, with an index by fragment number: a joined playlist has up to 100,000
-/// fragments, and each request for one looks here.
+/// The numbers of the fragments that a track of footage lists, with an index: a joined playlist has up to
+/// 100,000 fragments, and each request for one looks here. It takes some 50 bytes a fragment.
 pub(super) struct FootageIndex {
-    listed: Arc<[Resource]>,
-    /// Places in `listed`, sorted by fragment number.
+    /// All numbers in the order of the list, each padded on its left to `width`, so that their order as text
+    /// is that of numbers.
+    padded: String,
+    width: usize,
+    /// Places in the list, sorted by number.
     by_number: Vec<u32>,
 }
 
 impl FootageIndex {
-    pub(super) fn new(listed: Arc<[Resource]>) -> Self {
-        let places = 0..u32::try_from(listed.len()).unwrap_or(u32::MAX);
-        let mut by_number: Vec<u32> = places.filter(|place| is_fragment(at(&listed, *place))).collect();
-        by_number.sort_by(|a, b| compare(at(&listed, *a), at(&listed, *b)));
-        Self { listed, by_number }
+    /// The index of a list; `None` if it lists no fragments.
+    pub(super) fn new(listed: &[Resource]) -> Option<Self> {
+        let numbers = listed.iter().filter(|resource| is_fragment(resource));
+        let numbers = numbers.filter_map(Resource::fragment_number).map(FragmentNumber::as_str);
+        let width = numbers.clone().map(str::len).max()?;
+        let mut padded = String::with_capacity(width * listed.len());
+        numbers.for_each(|number| pad(&mut padded, number, width));
+        let count = u32::try_from(padded.len() / width).ok()?;
+        let mut index = Self { padded, width, by_number: Vec::new() };
+        let mut by_number: Vec<u32> = (0..count).collect();
+        by_number.sort_by(|a, b| index.padded(*a).cmp(&index.padded(*b)));
+        index.by_number = by_number;
+        Some(index)
+    }
+
+    /// Keeps it as long as there is room.
+    pub(super) fn kept_in(self, room: &Room) -> Kept<Self> {
+        let bytes = self.padded.capacity() + self.by_number.len() * size_of::<u32>();
+        room.keep(Arc::new(self), bytes)
+    }
+
+    fn padded(&self, place: u32) -> Option<&str> {
+        let start = place as usize * self.width;
+        self.padded.get(start..start + self.width)
     }
 
     /// The `most` fragments that follow this one; `None` if it is not listed.
     fn after(&self, fragment: &Resource, most: usize) -> Option<Vec<Resource>> {
-        let found = self.by_number.binary_search_by(|place| compare(at(&self.listed, *place), fragment));
-        let place = *self.by_number.get(found.ok()?)? as usize;
-        let following = self.listed.get(place + 1..)?.iter().filter(|resource| is_fragment(resource));
-        Some(following.take(most).cloned().collect())
+        let mut number = String::with_capacity(self.width);
+        pad(&mut number, fragment.fragment_number()?.as_str(), self.width);
+        let found = self.by_number.binary_search_by(|place| self.padded(*place).cmp(&Some(&number))).ok()?;
+        let place = *self.by_number.get(found)?;
+        let following = (place + 1..).map_while(|place| self.padded(place)).take(most);
+        Some(following.filter_map(|number| numbered(fragment, number.trim_start())).collect())
     }
 }
 
-fn at(listed: &[Resource], place: u32) -> &Resource {
-    &listed[place as usize]
+fn pad(to: &mut String, number: &str, width: usize) {
+    to.extend(std::iter::repeat_n(' ', width.saturating_sub(number.len())));
+    to.push_str(number);
+}
+
+/// The fragment of another number that is otherwise addressed as this one.
+fn numbered(fragment: &Resource, number: &str) -> Option<Resource> {
+    let number = FragmentNumber::parse(number).ok()?;
+    Some(match fragment {
+        Resource::Mp4Fragment { protocol, track, .. } => {
+            Resource::Mp4Fragment { protocol: *protocol, number, track: *track }
+        }
+        _ => Resource::TsFragment { number },
+    })
 }
 
 fn is_fragment(resource: &Resource) -> bool {
     matches!(resource, Resource::Mp4Fragment { .. } | Resource::TsFragment { .. })
 }
 
-/// By number. Only fragments of one playlist are compared, whose other members are equal.
-fn compare(a: &Resource, b: &Resource) -> Ordering {
-    a.fragment_number().cmp(&b.fragment_number())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kvs::FragmentNumber;
 
     fn fragments(numbers: std::ops::Range<u32>) -> Vec<Resource> {
         numbers
@@ -128,24 +164,25 @@ mod tests {
 
     #[test]
     fn footage_is_fetched_a_few_fragments_ahead() {
-        let mut prefetch = Prefetch::new(2);
-        let all = fragments(0..10);
-        assert_eq!(prefetch.plan_following(&all[0]), [], "nothing is known of the order yet");
-        prefetch.note_footage(1, FootageIndex::new(all.clone().into()));
-        assert_eq!(prefetch.plan_following(&all[3]), all[4..6]);
-        assert_eq!(prefetch.plan_following(&all[4]), all[6..7]);
-        assert_eq!(prefetch.plan_following(&all[9]), []);
-        assert_eq!(prefetch.plan_following(&all[8]), [], "requested already");
+        let (mut prefetch, room) = (Prefetch::new(2), Room::default());
+        let all = fragments(0..12);
+        assert_eq!(prefetch.plan_following(&all[0], &room), [], "nothing is known of the order yet");
+        prefetch.note_footage(1, FootageIndex::new(&all).map(|index| index.kept_in(&room)));
+        assert_eq!(prefetch.plan_following(&all[3], &room), all[4..6]);
+        assert_eq!(prefetch.plan_following(&all[4], &room), all[6..7]);
+        assert_eq!(prefetch.plan_following(&all[9], &room), all[10..12], "numbers of another length");
+        assert_eq!(prefetch.plan_following(&all[11], &room), []);
+        assert_eq!(prefetch.plan_following(&all[10], &room), [], "requested already");
     }
 
     #[test]
     fn a_hundred_thousand_fragments_are_not_scanned_for_each_request() {
         let all = fragments(0..100_000);
-        let mut prefetch = Prefetch::new(2);
-        prefetch.note_footage(1, FootageIndex::new(all.clone().into()));
+        let (mut prefetch, room) = (Prefetch::new(2), Room::default());
+        prefetch.note_footage(1, FootageIndex::new(&all).map(|index| index.kept_in(&room)));
         let start = std::time::Instant::now();
         for fragment in all.iter().step_by(10) {
-            prefetch.plan_following(fragment);
+            prefetch.plan_following(fragment, &room);
         }
         // A scan per request would make five hundred million comparisons here.
         assert!(start.elapsed() < std::time::Duration::from_secs(3), "{:?}", start.elapsed());

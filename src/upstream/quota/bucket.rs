@@ -5,8 +5,8 @@
 //! client that keeps to the rate. A request larger than the bucket may run it into debt once it is full.
 //! KVS accepts lists of 1,000 fragments at 500 points a second, so it does the same.
 
-use super::fair::Turns;
 use crate::base::bucket::{self, Rate};
+use crate::base::fair::Turns;
 use crate::base::task::spawn_self_ending;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -73,7 +73,7 @@ impl QuotaBucket {
         let turn = {
             let mut state = self.lock();
             let now = self.look(&mut state);
-            if state.turns.len() == 0 && self.missing(&mut state, cost, now).is_zero() {
+            if state.turns.is_empty() && self.missing(&mut state, cost, now).is_zero() {
                 self.spend(&mut state, cost, now);
                 return Ok(());
             }

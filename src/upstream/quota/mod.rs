@@ -7,20 +7,18 @@
 
 mod bucket;
 pub(super) mod cost;
-mod fair;
-mod slots;
 
 use super::account;
 use super::entry::AwsEntry;
 use super::error::Error;
 use super::metrics::Metrics;
 use super::request::KvsRequest;
+use crate::base::fair_slots::{FairSlots, HeldSlots};
 use crate::kvs::Call;
 use crate::kvs::operations::GetClip;
 use bucket::QuotaBucket;
 use bytes::Bytes;
 use cost::{Cost, RequestRate, SessionRate};
-use slots::{ConnectionSlot, ConnectionSlots};
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,7 +50,7 @@ struct StreamQuotas {
     tags: Arc<QuotaBucket>,
     hls: Arc<QuotaBucket>,
     dash: Arc<QuotaBucket>,
-    connections: Arc<ConnectionSlots>,
+    connections: Arc<FairSlots>,
 }
 
 /// What is counted per account and region.
@@ -74,8 +72,10 @@ struct SessionQuotas {
 }
 
 /// A place among the connections of a stream, if the call needs one; given back when dropped.
-pub(super) type Turn = Option<ConnectionSlot>;
+pub(super) type Turn = Option<HeldSlots>;
 
+/// What a stream has few of, in words.
+const CONNECTION: &str = "GetMediaForFragmentList connection";
 /// Buckets that were not used for so long are full, and are forgotten.
 const UNUSED: Duration = Duration::from_secs(600);
 const MOST: u64 = 100_000;
@@ -125,8 +125,8 @@ impl Quotas {
         let slot = match &request.stream {
             Some(stream) if request.cost.connection => {
                 let slots = &self.stream(entry, stream.as_str()).connections;
-                let busy = |retry_after| Error::Busy { retry_after, what: slots.what() };
-                Some(slots.take(&request.principal, deadline).await.map_err(busy)?)
+                let busy = |retry_after| Error::Busy { retry_after, what: CONNECTION };
+                Some(slots.take(&request.principal, 1, deadline).await.map_err(busy)?)
             }
             _ => None,
         };
@@ -236,7 +236,7 @@ impl StreamQuotas {
             tags: QuotaBucket::new("ListTagsForStream", quotas.describe_tps),
             hls: QuotaBucket::new("GetHLSStreamingSessionURL", quotas.session_url_tps),
             dash: QuotaBucket::new("GetDASHStreamingSessionURL", quotas.session_url_tps),
-            connections: ConnectionSlots::new("GetMediaForFragmentList connection", quotas.media_connections),
+            connections: FairSlots::new(quotas.media_connections, quotas.media_connections),
         }
     }
 

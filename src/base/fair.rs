@@ -9,8 +9,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// Waiters of many principals. Within a principal the order is that of arrival.
-pub(super) struct Turns<W> {
+/// Waiters of many principals: names of whoever has a share. Within a principal the order is that of arrival.
+pub struct Turns<W> {
     /// By tag, then by arrival.
     line: BTreeMap<(u64, u64), Waiting<W>>,
     principals: HashMap<Arc<str>, Principal>,
@@ -42,16 +42,26 @@ impl<W> Default for Turns<W> {
 }
 
 impl<W> Turns<W> {
-    pub(super) fn len(&self) -> usize {
+    /// How many wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
         self.line.len()
     }
 
+    /// Whether nobody waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.line.is_empty()
+    }
+
     /// How many waiters a principal has.
-    pub(super) fn of(&self, principal: &str) -> usize {
+    #[must_use]
+    pub fn of(&self, principal: &str) -> usize {
         self.principals.get(principal).map_or(0, |principal| principal.waiting)
     }
 
-    pub(super) fn push(&mut self, principal: &Arc<str>, cost: u32, waiter: W) {
+    /// Queues a waiter of a principal at this cost.
+    pub fn push(&mut self, principal: &Arc<str>, cost: u32, waiter: W) {
         if self.principals.len() >= MANY {
             let clock = self.clock;
             self.principals.retain(|_, principal| principal.waiting > 0 || principal.end > clock);
@@ -65,26 +75,45 @@ impl<W> Turns<W> {
     }
 
     /// The waiter whose turn is next, and its cost.
-    pub(super) fn peek(&self) -> Option<(&W, u32)> {
+    #[must_use]
+    pub fn peek(&self) -> Option<(&W, u32)> {
         self.line.first_key_value().map(|(_, next)| (&next.waiter, next.cost))
     }
 
     /// Takes the next one out.
-    pub(super) fn pop(&mut self) -> Option<(W, u32)> {
+    pub fn pop(&mut self) -> Option<(W, u32)> {
         let ((tag, _), next) = self.line.pop_first()?;
         self.clock = self.clock.max(tag);
         self.left(&next.principal);
         Some((next.waiter, next.cost))
     }
 
+    /// Takes out the next one whose principal `may_go` lets go, if its cost `fits`. Those before it keep
+    /// their place.
+    pub fn pop_of(
+        &mut self,
+        may_go: impl Fn(&Arc<str>, u32) -> bool,
+        fits: impl FnOnce(u32) -> bool,
+    ) -> Option<(Arc<str>, u32, W)> {
+        let (&place, next) = self.line.iter().find(|(_, next)| may_go(&next.principal, next.cost))?;
+        if !fits(next.cost) {
+            return None;
+        }
+        let next = self.line.remove(&place)?;
+        self.clock = self.clock.max(place.0);
+        self.left(&next.principal);
+        Some((next.principal, next.cost, next.waiter))
+    }
+
     /// The cost of all waiters before a request of this principal that arrives now.
-    pub(super) fn ahead(&self, principal: &str) -> u64 {
+    #[must_use]
+    pub fn ahead(&self, principal: &str) -> u64 {
         let tag = self.tag(principal);
         self.line.range(..=(tag, u64::MAX)).map(|(_, waiting)| u64::from(waiting.cost)).sum()
     }
 
     /// Forgets waiters that are not wanted any more.
-    pub(super) fn retain(&mut self, mut wanted: impl FnMut(&W) -> bool) {
+    pub fn retain(&mut self, mut wanted: impl FnMut(&W) -> bool) {
         let principals = &mut self.principals;
         self.line.retain(|_, waiting| {
             let keep = wanted(&waiting.waiter);
