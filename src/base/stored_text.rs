@@ -1,8 +1,8 @@
 //! Playlists and manifests in memory: each once for all readers, and long ones compressed only.
 //!
 //! A playlist of three days has some 6 MB and compresses to a tenth. Most clients take gzip, so only the
-//! compressed form is kept. For other clients it is unpacked piece by piece while it is sent. A long text that
-//! had to make room is written anew for the next request.
+//! compressed form is kept. For other clients it is unpacked piece by piece while it is sent. A long text
+//! that had to make room is written anew for the next request.
 
 use super::hex;
 use super::room::{Kept, Room};

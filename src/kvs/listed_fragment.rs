@@ -19,8 +19,8 @@ pub struct ListedFragment {
 }
 
 impl ListedFragment {
-    /// Bytes of memory that one takes: itself, and the digits of its number with their counters, as allocators
-    /// round them up.
+    /// Bytes of memory that one takes: itself, and the digits of its number with their counters, as
+    /// allocators round them up.
     pub const WEIGHT: usize = size_of::<Self>() + 80;
 
     /// When it begins, on a clock.

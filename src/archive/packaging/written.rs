@@ -1,5 +1,5 @@
-//! Playlists and manifests of presentations: written once for all viewers, and no more at a time than there is
-//! memory for.
+//! Playlists and manifests of presentations: written once for all viewers, and no more at a time than there
+//! is memory for.
 
 use super::presented::{FoundPresentation, PATIENCE, Presentations, TextKind};
 use crate::archive::{Archive, Error};
