@@ -18,7 +18,7 @@ use std::time::Duration;
 /// What is known of a body before its first byte.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Head {
-    /// Its `Content-Type`.
+    /// Its `Content-Type`; kept as it is, so it must be no slice of a larger buffer (`net::client` gives none).
     pub content_type: HeaderValue,
     /// Its length in bytes, if KVS announced one. A body that turns out to be longer or shorter is broken.
     pub length: Option<u64>,
@@ -158,11 +158,9 @@ impl Entry {
         Self { key, head, expires, pieces, ends, etag, own: None }
     }
 
-    /// Counts the entry against the budget: all of it, or only the bookkeeping if its pieces are `blocks`,
-    /// which count themselves.
-    pub(super) fn counted(mut self, reservation: &mut Reservation, blocks: bool) -> Self {
-        let own = if blocks { self.bookkeeping() } else { self.weight() };
-        self.own = Some(reservation.split(own));
+    /// Counts the entry against the budget. Its pieces are blocks, which count themselves.
+    pub(super) fn counted(mut self, reservation: &mut Reservation) -> Self {
+        self.own = Some(reservation.split(self.bookkeeping()));
         self
     }
 
@@ -203,7 +201,8 @@ impl Entry {
     }
 
     fn bookkeeping(&self) -> u64 {
-        (PER_ENTRY + self.head.note.as_deref().map_or(0, str::len)) as u64
+        let texts = self.head.content_type.len() + self.head.note.as_deref().map_or(0, str::len);
+        (PER_ENTRY + texts) as u64
     }
 }
 

@@ -266,7 +266,7 @@ impl Header {
         let pieces = self.read_blocks(file, 0..self.length, reservation)?;
         let entry =
             Entry::new(self.key, &self.head, Some(self.expires), pieces.into(), Some(self.etag.clone()));
-        Ok(entry.counted(reservation, true))
+        Ok(entry.counted(reservation))
     }
 
     /// Checks the whole body without keeping it.

@@ -2,8 +2,9 @@
 //!
 //! A chunk from the network is a slice of a read buffer of up to 400 KiB, shared with whatever arrived in
 //! the same read. Kept as it is, a 2 KB picture could pin two hundred times its size. So each chunk is
-//! copied once, after the readers have been given the original. A large body is hashed for its entity tag
-//! at the same time.
+//! copied once, after the readers have been given the original, whether the body will be stored or only be
+//! held for those who read it now. A large body that will be stored is hashed for its entity tag at the same
+//! time.
 
 use crate::cache::entry::LAZY;
 use crate::cache::memory::block::LARGEST;
@@ -16,7 +17,7 @@ use std::collections::VecDeque;
 pub(in crate::cache) struct Compactor {
     /// The body is held whole, as far as is known now.
     holds: bool,
-    /// It will be stored.
+    /// It will be stored, so that its entity tag is needed.
     kept: bool,
     /// So many pieces are.
     done: usize,
@@ -59,12 +60,12 @@ impl Compactor {
     /// Notes a chunk; true when there is a block's worth to copy.
     pub(in crate::cache) fn due(&mut self, size: usize) -> bool {
         self.pending += size;
-        self.holds && self.kept && self.pending >= LARGEST
+        self.holds && self.pending >= LARGEST
     }
 
     /// Whether there is something left to copy at the end of the body.
     pub(in crate::cache) fn due_at_end(&self) -> bool {
-        self.kept && self.pending > 0
+        self.pending > 0
     }
 
     /// What takes the place of the pieces that are not blocks yet: as many blocks as they fill, at the end
@@ -84,7 +85,9 @@ impl Compactor {
             self.pending -= block.len();
             self.done += 1;
             self.joined += block.len() as u64;
-            self.unhashed.push(block.clone());
+            if self.kept {
+                self.unhashed.push(block.clone());
+            }
             pieces.push(block);
         }
         if self.joined > LAZY {
@@ -96,7 +99,7 @@ impl Compactor {
 
     /// The SHA-256 of a body that is too large to be hashed on demand.
     pub(in crate::cache) fn digest(self) -> Option<Digest> {
-        (self.joined > LAZY).then(|| self.hashing.finish())
+        (self.kept && self.joined > LAZY).then(|| self.hashing.finish())
     }
 }
 

@@ -210,8 +210,7 @@ impl Fill {
         }
         let pieces: Vec<Bytes> = lock(&self.state).tail(0).into();
         let etag = compactor.digest().map(|digest| entity_tag(digest.as_ref()));
-        let entry = Entry::new(self.key, head, expires, pieces.into(), etag)
-            .counted(&mut reservation, expires.is_some());
+        let entry = Entry::new(self.key, head, expires, pieces.into(), etag).counted(&mut reservation);
         drop(reservation);
         self.become_whole(Arc::new(entry), |entry| tiers.store(entry));
         tiers.memory.settle();

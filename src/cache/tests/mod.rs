@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 mod disk;
 mod failing;
 mod keeping;
+mod resident;
 mod sharing;
 mod soak;
 

@@ -8,6 +8,8 @@
 //! others. Names are resolved for every new connection and idle ones are closed, so that DNS changes take
 //! effect.
 //!
+//! The headers of a response share no memory with the connection, so what is kept of them costs its own length.
+//!
 //! Signing, retries and quotas belong to `upstream`.
 
 mod connect;
@@ -22,7 +24,7 @@ use super::body::ByteStream;
 use bytes::{Bytes, BytesMut};
 use connect::{CheckedResolver, TimeLimited};
 use error::{chain, sort};
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector};
@@ -149,9 +151,23 @@ impl Client {
         match tokio::time::timeout(limit, self.pool.request(request.map(Full::new))).await {
             Err(_) => Err(Error::Late(limit)),
             Ok(Err(error)) => Err(sort(&error)),
-            Ok(Ok(response)) => Ok(response),
+            Ok(Ok(response)) => Ok(detached(response)),
         }
     }
+}
+
+/// The response with header values of its own. hyper's are slices of the buffer that the response was read
+/// into, which has up to 256 KiB and stays for as long as one of its slices is kept.
+fn detached(mut response: Response<Incoming>) -> Response<Incoming> {
+    for value in response.headers_mut().values_mut() {
+        if let Ok(mut own) = HeaderValue::from_bytes(value.as_bytes()) {
+            own.set_sensitive(value.is_sensitive());
+            *value = own;
+        }
+    }
+    // A reason phrase of the server's own words is a slice too.
+    response.extensions_mut().remove::<hyper::ext::ReasonPhrase>();
+    response
 }
 
 /// TLS 1.2 and later with the one crypto library of the tree.

@@ -169,3 +169,20 @@ async fn a_distrusted_name_never_leads_to_this_machine() {
         assert!(!is_local(other.parse().unwrap()), "{other}");
     }
 }
+
+/// hyper reads the head and the start of the body into one buffer, and its header values are slices of that.
+/// One that is kept would keep the whole buffer.
+#[tokio::test]
+async fn a_header_that_is_kept_does_not_keep_the_buffer_that_it_was_read_into() {
+    let head = "HTTP/1.1 200 OK\r\netag: \"1\"\r\ncontent-type: video/mp4\r\ncontent-length: 5\r\n\r\nhello";
+    let uri = server(vec![Write(head)]).await;
+    let mut response = client().send(get(uri), &limits()).await.unwrap();
+    let body = response.body_mut().frame().await.unwrap().unwrap().into_data().unwrap();
+    // What lies this far ahead of the body is the head as it was read.
+    let read = body.as_ptr().addr() - (head.len() - "hello".len())..body.as_ptr().addr();
+    assert_eq!(response.headers().len(), 3);
+    for (name, value) in response.headers() {
+        assert!(!read.contains(&value.as_bytes().as_ptr().addr()), "{name} is a slice of the buffer");
+    }
+    assert_eq!(response.headers()["content-type"], "video/mp4");
+}
