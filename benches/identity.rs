@@ -141,7 +141,7 @@ fn decisions() {
         issuer: ISSUER.into(),
         subject: "user-1".into(),
         token_id: None,
-        groups: ["guards", "night-shift", "berlin"].map(Arc::from).into(),
+        groups: ["guards", "night-shift", "berlin"].into(),
         attributes: std::collections::BTreeMap::default(),
         expires: now.plus(Duration::from_secs(3600)),
     });

@@ -4,10 +4,9 @@ use super::claim_map::{Claim, ClaimType};
 use super::config::IssuerConfig;
 use super::error::{Error, Reason, quoted};
 use super::token::{Unverified, is_media_type};
-use crate::caller::{Attribute, Caller};
+use crate::caller::{Attribute, Caller, TextSet};
 use crate::kvs::Timestamp;
 use serde_json::{Map, Value};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// When a token counts, leeway included.
@@ -112,10 +111,10 @@ pub(super) fn caller(claims: &Map<String, Value>, rules: &IssuerConfig) -> Resul
     let expires = instant(claims, "exp")?.unwrap_or(Timestamp::from_millis(0));
     // JSON pointers start at a value, and the claims are that value's members.
     let all = Value::Object(claims.clone());
-    let mut groups = BTreeSet::new();
-    if let Some(Attribute::Texts(names)) = attribute(&all, "groups", rules.claims.groups())? {
-        groups.extend(names.into_iter().map(Arc::from));
-    }
+    let groups = match attribute(&all, "groups", rules.claims.groups())? {
+        Some(Attribute::Texts(names)) => names,
+        _ => TextSet::default(),
+    };
     let mut attributes = std::collections::BTreeMap::new();
     for (name, claim) in rules.claims.attributes() {
         if let Some(value) = attribute(&all, name, claim)? {
@@ -168,12 +167,10 @@ fn attribute(all: &Value, name: &str, claim: &Claim) -> Result<Option<Attribute>
         (ClaimType::String, Value::String(text)) => Some(Attribute::Text(text.clone())),
         (ClaimType::Bool, Value::Bool(it)) => Some(Attribute::Bool(*it)),
         (ClaimType::Long, Value::Number(number)) => number.as_i64().map(Attribute::Long),
-        (ClaimType::Set, Value::String(one)) => Some(Attribute::Texts(BTreeSet::from([one.clone()]))),
-        (ClaimType::Set, Value::Array(items)) => items
-            .iter()
-            .map(|item| item.as_str().map(str::to_owned))
-            .collect::<Option<_>>()
-            .map(Attribute::Texts),
+        (ClaimType::Set, Value::String(one)) => Some(Attribute::Texts([one].into())),
+        (ClaimType::Set, Value::Array(items)) => {
+            items.iter().map(Value::as_str).collect::<Option<_>>().map(Attribute::Texts)
+        }
         _ => None,
     };
     read.map(Some)

@@ -2,7 +2,8 @@
 //! and a look-up instead of a signature. The token itself is not kept.
 //!
 //! An entry is right until `exp`, or until the issuer's keys change. `Identity` checks both at each look-up;
-//! the bound in this file only limits memory.
+//! the bound in this file only limits memory. It is a bound in bytes, because what a token claims may be a
+//! hundred bytes or ten thousand. Tokens that were used twice are not displaced by those that were used once.
 
 use super::claims::Window;
 use super::error::Error;
@@ -10,12 +11,26 @@ use super::jwks::KeyStore;
 use crate::base::digest::{Digest, DigestState, Digester};
 use crate::caller::{Caller, SigningKey};
 use crate::kvs::Timestamp;
-use quick_cache::UnitWeighter;
+use quick_cache::Weighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use std::sync::Arc;
 
-/// Entries; some 500 bytes each.
-const CAPACITY: usize = 10_000;
+/// Bytes of all entries: a token with few claims takes some 600, so there is room for 25,000 of those.
+const CAPACITY: u64 = 16 << 20;
+/// How many entries are usual, for the first allocation of the table.
+const USUAL: usize = 10_000;
+/// What an entry takes beside its caller: itself, its digest, and its place in the table.
+const PER_TOKEN: usize = 200;
+
+/// Weighs a token by what its caller takes.
+#[derive(Clone)]
+struct ByBytes;
+
+impl Weighter<Digest, Arc<VerifiedToken>> for ByBytes {
+    fn weight(&self, _: &Digest, token: &Arc<VerifiedToken>) -> u64 {
+        (token.caller.weight() + PER_TOKEN) as u64
+    }
+}
 
 /// A verified token.
 pub(super) struct VerifiedToken {
@@ -42,13 +57,13 @@ impl VerifiedToken {
 /// The verified tokens.
 pub(super) struct VerifiedTokens {
     digester: Digester,
-    tokens: Cache<Digest, Arc<VerifiedToken>, UnitWeighter, DigestState>,
+    tokens: Cache<Digest, Arc<VerifiedToken>, ByBytes, DigestState>,
 }
 
 impl VerifiedTokens {
     pub fn new() -> Self {
         let (digests, evictions) = (DigestState::default(), DefaultLifecycle::default());
-        let tokens = Cache::with(CAPACITY, CAPACITY as u64, UnitWeighter, digests, evictions);
+        let tokens = Cache::with(USUAL, CAPACITY, ByBytes, digests, evictions);
         Self { digester: Digester::default(), tokens }
     }
 
@@ -59,6 +74,12 @@ impl VerifiedTokens {
 
     pub fn get(&self, digest: &Digest) -> Option<Arc<VerifiedToken>> {
         self.tokens.get(digest)
+    }
+
+    /// Bytes of all entries.
+    #[cfg(test)]
+    pub fn weight(&self) -> u64 {
+        self.tokens.weight()
     }
 
     pub fn insert(&self, digest: Digest, token: Arc<VerifiedToken>) {

@@ -245,7 +245,7 @@ fn write_caller(to: &mut FieldWriter, caller: &Caller) {
         }
     }
     to.number(caller.expires.millis());
-    to.texts(caller.groups.iter().map(AsRef::as_ref));
+    to.texts(caller.groups.iter());
     to.number(caller.attributes.len() as u64);
     for (name, value) in &caller.attributes {
         to.text(name);
@@ -261,7 +261,7 @@ fn write_caller(to: &mut FieldWriter, caller: &Caller) {
             }
             Attribute::Texts(values) => {
                 to.byte(4);
-                to.texts(values.iter().map(String::as_str));
+                to.texts(values.iter());
             }
         }
     }
@@ -276,7 +276,7 @@ fn read_caller(from: &mut FieldReader<'_>) -> Result<Caller, Error> {
         _ => return FieldReader::broken(),
     };
     let expires = Timestamp::from_millis(from.number()?);
-    let groups = from.texts()?.into_iter().map(Arc::from).collect();
+    let groups = from.texts()?.into_iter().collect();
     let mut attributes = std::collections::BTreeMap::new();
     for _ in 0..from.length()? {
         let name = from.text()?;
@@ -303,7 +303,8 @@ pub(super) mod tests {
             any::<bool>().prop_map(Attribute::Bool),
             any::<i64>().prop_map(Attribute::Long),
             "\\PC{0,12}".prop_map(Attribute::Text),
-            proptest::collection::btree_set("[a-z]{0,8}", 0..4).prop_map(Attribute::Texts),
+            proptest::collection::btree_set("[a-z]{0,8}", 0..4)
+                .prop_map(|texts| Attribute::Texts(texts.into_iter().collect())),
         ];
         let caller = (
             "https://[a-z]{1,12}\\.example/",
@@ -317,7 +318,7 @@ pub(super) mod tests {
                 issuer: issuer.into(),
                 subject: subject.into(),
                 token_id: id.map(Into::into),
-                groups: groups.into_iter().map(Into::into).collect(),
+                groups: groups.into_iter().collect(),
                 attributes,
                 expires: Timestamp::from_millis(expires),
             });

@@ -364,12 +364,11 @@ mod tests {
             )
             .unwrap(),
         );
-        statement.caller.groups = (0..30_u64)
-            .map(|n| format!("{:08x}-0000-4000-8000-{:012x}", n * 0x0123_4567, n).into())
-            .collect();
+        statement.caller.groups =
+            (0..30_u64).map(|n| format!("{:08x}-0000-4000-8000-{:012x}", n * 0x0123_4567, n)).collect();
         let uuids = keys(&[ONE]).seal(&statement).len();
         statement.caller.groups =
-            (0..30).map(|n| format!("/departments/security/site-{n:02}/viewers").into()).collect();
+            (0..30).map(|n| format!("/departments/security/site-{n:02}/viewers")).collect();
         let paths = keys(&[ONE]).seal(&statement).len();
         assert!(uuids < 1024 && paths < 1024, "{uuids} {paths}");
     }

@@ -13,7 +13,7 @@ use crate::base::hex;
 use crate::caller::{Caller, SigningKey};
 use crate::kvs::{SessionParameters, StreamRef, Timestamp};
 use aws_lc_rs::digest;
-use quick_cache::UnitWeighter;
+use quick_cache::Weighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use std::sync::Arc;
 
@@ -43,16 +43,30 @@ pub struct OpenedCapability {
 /// The capabilities that were opened lately.
 pub struct OpenedCapabilities {
     digester: Digester,
-    opened: Cache<Digest, Arc<OpenedCapability>, UnitWeighter, DigestState>,
+    opened: Cache<Digest, Arc<OpenedCapability>, ByBytes, DigestState>,
 }
 
-/// Entries; some 1 KiB each.
-const CAPACITY: usize = 10_000;
+/// Bytes of all entries, some 1 KiB each. A capability is short, but the groups in it are packed.
+const CAPACITY: u64 = 16 << 20;
+/// How many entries are usual, for the first allocation of the table.
+const USUAL: usize = 10_000;
+/// What an entry takes beside its caller: itself, its stream and session, and its place in the table.
+const PER_CAPABILITY: usize = 700;
+
+/// Weighs a capability by what its caller takes.
+#[derive(Clone)]
+struct ByBytes;
+
+impl Weighter<Digest, Arc<OpenedCapability>> for ByBytes {
+    fn weight(&self, _: &Digest, opened: &Arc<OpenedCapability>) -> u64 {
+        (opened.caller.weight() + PER_CAPABILITY) as u64
+    }
+}
 
 impl Default for OpenedCapabilities {
     fn default() -> Self {
         let (digests, evictions) = (DigestState::default(), DefaultLifecycle::default());
-        let opened = Cache::with(CAPACITY, CAPACITY as u64, UnitWeighter, digests, evictions);
+        let opened = Cache::with(USUAL, CAPACITY, ByBytes, digests, evictions);
         Self { digester: Digester::default(), opened }
     }
 }
@@ -162,5 +176,21 @@ mod tests {
             let other = String::from_utf8(other).unwrap();
             assert!(opened.open(&keys, &other, at(2_000)).is_err(), "{place}");
         }
+    }
+
+    #[test]
+    fn opened_capabilities_are_bounded_in_bytes() {
+        let keys = Keys::load(&Config::default()).unwrap();
+        let opened = OpenedCapabilities::default();
+        let mut statement = statement();
+        // Groups that have a long beginning in common are short in a capability and long in memory.
+        let common = "g".repeat(300);
+        statement.caller.groups = (0..100).map(|number| format!("{common}{number}")).collect();
+        for number in 0..700 {
+            statement.caller.subject = number.to_string().into();
+            assert!(opened.open(&keys, &keys.seal(&statement), Timestamp::from_millis(2_000)).is_ok());
+            assert!(opened.opened.weight() <= CAPACITY);
+        }
+        assert!(opened.opened.weight() > CAPACITY / 4 * 3, "{}", opened.opened.weight());
     }
 }

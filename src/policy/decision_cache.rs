@@ -13,17 +13,33 @@ use super::syntax::{ContextReads, ReadAs};
 use crate::caller::Caller;
 use crate::kvs::{Operation, PlaybackMode};
 use quick_cache::sync::{Cache, DefaultLifecycle};
-use quick_cache::{Equivalent, UnitWeighter};
+use quick_cache::{Equivalent, Weighter};
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Some 1 KiB each: at most tens of MB, and room for the decisions of 1,000 viewers ten times over.
-const CAPACITY: usize = 20_000;
+/// Bytes of all decisions. With few claims and tags one takes some 1 KiB: room for the decisions of 1,000
+/// viewers thirty times over. A caller that several decisions share counts in each of them.
+const CAPACITY: u64 = 32 << 20;
+/// How many decisions are usual, for the first allocation of the table.
+const USUAL: usize = 20_000;
+/// What a decision takes beside its caller, its stream and its reasons.
+const PER_DECISION: usize = 400;
 
 /// The decisions of one set of policies. A decision stays right for as long as the policies are in force;
 /// those that were not asked for lately make room.
-pub(super) struct DecisionCache(Cache<DecisionKey, Judgement, UnitWeighter, foldhash::fast::RandomState>);
+pub(super) struct DecisionCache(Cache<DecisionKey, Judgement, ByBytes, foldhash::fast::RandomState>);
+
+/// Weighs a decision by what its key and its reasons take.
+#[derive(Clone)]
+struct ByBytes;
+
+impl Weighter<DecisionKey, Judgement> for ByBytes {
+    fn weight(&self, key: &DecisionKey, judgement: &Judgement) -> u64 {
+        let stream = key.stream.as_ref().map_or(0, StreamFacts::weight);
+        (key.caller.weight() + stream + judgement.weight() + PER_DECISION) as u64
+    }
+}
 
 /// The members of the context that are read, as far as the outcome depends on them. The issuer is part of the
 /// caller.
@@ -102,7 +118,7 @@ struct DecisionKey {
 impl DecisionCache {
     pub fn new() -> Self {
         let (hasher, evictions) = (foldhash::fast::RandomState::default(), DefaultLifecycle::default());
-        Self(Cache::with(CAPACITY, CAPACITY as u64, UnitWeighter, hasher, evictions))
+        Self(Cache::with(USUAL, CAPACITY, ByBytes, hasher, evictions))
     }
 
     /// The decision on this question, made by `decide` if it is not in the cache. An error is not kept.
@@ -179,7 +195,7 @@ impl Equivalent<DecisionKey> for KeyRef<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::caller::Attribute;
+    use crate::caller::{Attribute, TextSet};
     use crate::kvs::{StreamName, Timestamp};
     use crate::policy::Reason;
     use std::cell::Cell;
@@ -189,7 +205,7 @@ mod tests {
             issuer: "https://login.example.com/".into(),
             subject: "alice".into(),
             token_id: None,
-            groups: [Arc::from("guards")].into(),
+            groups: ["guards"].into(),
             attributes: [("clearance".to_owned(), Attribute::Long(1))].into(),
             expires: Timestamp::from_millis(1),
         }
@@ -225,8 +241,8 @@ mod tests {
         for other in [
             Caller { subject: "bob".into(), ..caller() },
             Caller { issuer: "https://other.example.net/".into(), ..caller() },
-            Caller { groups: [].into(), ..caller() },
-            Caller { groups: [Arc::from("guards"), Arc::from("more")].into(), ..caller() },
+            Caller { groups: TextSet::default(), ..caller() },
+            Caller { groups: ["guards", "more"].into(), ..caller() },
             Caller { attributes: [].into(), ..caller() },
             Caller { attributes: [("clearance".to_owned(), Attribute::Long(2))].into(), ..caller() },
         ] {
@@ -284,5 +300,21 @@ mod tests {
         assert!(
             decisions.get_or_decide(&failed, || Ok::<_, ()>(Judgement::Permitted(Arc::from([])))).is_ok()
         );
+    }
+
+    #[test]
+    fn decisions_are_bounded_in_bytes_whatever_callers_claim() {
+        let decisions = DecisionCache::new();
+        let stream = facts();
+        for number in 0..5000 {
+            let groups = (0..900).map(|group| format!("g{group}")).collect();
+            let caller = Arc::new(Caller { subject: number.to_string().into(), groups, ..caller() });
+            let about = About::Request(Operation::GetClip, NONE);
+            let key = KeyRef { caller: &caller, about, stream: Some(&stream) };
+            let decide = || Ok::<_, ()>(Judgement::Refused(Reason::NoPermit));
+            decisions.get_or_decide(&key, decide).unwrap();
+            assert!(decisions.0.weight() <= CAPACITY);
+        }
+        assert!(decisions.0.weight() > CAPACITY / 4 * 3, "{}", decisions.0.weight());
     }
 }

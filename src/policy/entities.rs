@@ -87,7 +87,7 @@ impl Terms {
         let groups = caller
             .groups
             .iter()
-            .map(|group| EntityUid::from_type_name_and_id(self.group.clone(), EntityId::new(&**group)))
+            .map(|group| EntityUid::from_type_name_and_id(self.group.clone(), EntityId::new(group)))
             .collect();
         let mut values = HashMap::new();
         for (name, kind) in &attributes.0 {
@@ -170,7 +170,7 @@ fn claim(name: &str, value: &Attribute, kind: AttributeType) -> Result<Restricte
     Ok(match (value, kind) {
         (Attribute::Text(text), AttributeType::String) => RestrictedExpression::new_string(text.clone()),
         (Attribute::Texts(texts), AttributeType::Set) => RestrictedExpression::new_set(
-            texts.iter().map(|text| RestrictedExpression::new_string(text.clone())),
+            texts.iter().map(|text| RestrictedExpression::new_string(text.to_owned())),
         ),
         (Attribute::Long(number), AttributeType::Long) => RestrictedExpression::new_long(*number),
         (Attribute::Bool(truth), AttributeType::Bool) => RestrictedExpression::new_bool(*truth),

@@ -116,6 +116,23 @@ pub(super) enum Judgement {
     Refused(Reason),
 }
 
+impl Judgement {
+    /// How much memory it takes, in bytes, beside the value itself.
+    pub(super) fn weight(&self) -> usize {
+        match self {
+            // The labels of policies are shared by all decisions.
+            Self::Permitted(by) | Self::Refused(Reason::Forbidden(by)) => size_of_val(&**by),
+            Self::Refused(Reason::Failed(errors)) => {
+                errors.iter().map(|error| error.len() + PER_ERROR).sum::<usize>()
+            }
+            Self::Refused(Reason::NoPermit | Reason::OtherStream | Reason::Unknown(_)) => 0,
+        }
+    }
+}
+
+/// The place of an error's text in its list, its counters, and what the allocator rounds up.
+const PER_ERROR: usize = 48;
+
 /// Why something was denied.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Reason {

@@ -64,6 +64,18 @@ pub struct StreamFacts {
     pub tags: Option<BTreeMap<String, String>>,
 }
 
+impl StreamFacts {
+    /// How much memory it takes, in bytes, beside the value itself.
+    pub(super) fn weight(&self) -> usize {
+        /// Two texts, their place in the map, and what the allocator rounds up.
+        const PER_TAG: usize = 112;
+        let text = |text: &Option<Arc<str>>| text.as_deref().map_or(0, str::len);
+        let tags = self.tags.iter().flatten().map(|(key, value)| key.len() + value.len() + PER_TAG);
+        let arn = self.arn.as_ref().map_or(0, |arn| arn.as_str().len());
+        self.name.as_str().len() + text(&self.account) + arn + tags.sum::<usize>()
+    }
+}
+
 impl Question {
     /// An action that shows no footage.
     #[must_use]

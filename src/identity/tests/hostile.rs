@@ -156,7 +156,7 @@ async fn honest_tokens_are_accepted() {
     let token = world.ec.sign(Algorithm::ES256, &rich).unwrap();
     let caller = world.identity.verify(&token, now()).await.unwrap();
     assert_eq!((&*caller.issuer, &*caller.subject, caller.token_id.as_deref()), (A, "ann", Some("j1")));
-    assert_eq!(caller.groups.iter().map(|g| &**g).collect::<Vec<_>>(), ["guards", "night"]);
+    assert_eq!(caller.groups.iter().collect::<Vec<_>>(), ["guards", "night"]);
     assert_eq!(
         serde_json::to_value(&caller.attributes).unwrap(),
         json!({ "active": true, "level": 3, "site": "berlin" })
@@ -433,4 +433,25 @@ fn a_good_token_with_any_one_byte_changed_is_refused() {
             }
         }
     }
+}
+
+/// Before there was a bound in bytes, 10,000 tokens of 8 KiB took 825 MB.
+#[tokio::test]
+async fn remembered_tokens_are_bounded_in_bytes() {
+    let world = World::new().await;
+    let groups: Vec<String> = (0..800).map(|number| format!("g{number}")).collect();
+    let mut token = claims();
+    token["groups"] = json!(groups);
+    let mut weights = Vec::new();
+    for number in 0..2600 {
+        token["jti"] = json!(number.to_string());
+        let signed = world.ec.sign(Algorithm::ES256, &token).unwrap();
+        let caller = world.identity.verify(&signed, now()).await.unwrap();
+        assert_eq!(caller.groups.len(), 800);
+        weights.push(world.identity.verified.weight());
+    }
+    // Each counts what it takes: its claims, not ten times as much.
+    assert!((6_500..8_000).contains(&weights[0]), "{}", weights[0]);
+    assert!(weights.iter().all(|weight| *weight <= 16 << 20), "{:?}", weights.last());
+    assert!(weights.last() > Some(&(12 << 20)), "{:?}", weights.last());
 }

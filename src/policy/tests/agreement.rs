@@ -108,7 +108,9 @@ fn any_caller() -> impl Strategy<Value = Caller> {
             let mut caller = Caller::clone(&caller(subject, &groups));
             caller.issuer = issuer.into();
             caller.attributes.extend(clearance.map(|n| ("clearance".to_owned(), Attribute::Long(n))));
-            caller.attributes.extend(sites.map(|set| ("sites".to_owned(), Attribute::Texts(set))));
+            caller
+                .attributes
+                .extend(sites.map(|set| ("sites".to_owned(), Attribute::Texts(set.into_iter().collect()))));
             caller
         })
 }

@@ -5,7 +5,6 @@ use super::harness::*;
 use crate::caller::{Attribute, Caller};
 use crate::kvs::{Call, Operation, Request, Timestamp};
 use crate::policy::{AttributeType, Attributes, Config, Policy, Question, RequestContext};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -225,7 +224,7 @@ fn nothing_younger_than_an_hour() {
 fn each_site_its_own_people() {
     let policy = recipe("Each site its own people, by claim and tag");
     assert!(policy.reads().tags);
-    let sites = || Attribute::Texts(BTreeSet::from(["berlin".to_owned(), "kiel".to_owned()]));
+    let sites = || Attribute::Texts(["berlin", "kiel"].into());
     let of = |tags: &[(&str, &str)]| given(&policy, "any").with("sites", sites()).tagged(tags);
     assert!(of(&[("site", "berlin")]).live("x-1"));
     assert!(!of(&[("site", "hamburg")]).live("x-1"));

@@ -41,7 +41,7 @@ pub fn caller(subject: &str, groups: &[&str]) -> Arc<Caller> {
         issuer: "https://login.example.com/".into(),
         subject: subject.into(),
         token_id: None,
-        groups: groups.iter().map(|group| Arc::from(*group)).collect(),
+        groups: groups.iter().collect(),
         attributes: Default::default(),
         expires: NOW.plus(Duration::from_secs(3600)),
     })

@@ -1,10 +1,15 @@
 //! The authenticated caller: made by `identity`, judged by `policy`, sealed into capabilities by `playback`.
 //!
 //! A `Caller` holds what a verified token says, but not the token. It has been authenticated, not authorized.
+//! It is remembered by several parts, which count what it weighs.
+
+mod text_set;
+
+pub use text_set::TextSet;
 
 use crate::kvs::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// An authenticated caller.
@@ -20,8 +25,8 @@ pub struct Caller {
     #[serde(rename = "j", skip_serializing_if = "Option::is_none", default)]
     pub token_id: Option<Arc<str>>,
     /// Groups by the issuer's claim map.
-    #[serde(rename = "g", skip_serializing_if = "BTreeSet::is_empty", default)]
-    pub groups: BTreeSet<Arc<str>>,
+    #[serde(rename = "g", skip_serializing_if = "TextSet::is_empty", default)]
+    pub groups: TextSet,
     /// Further attributes by the issuer's claim map.
     #[serde(rename = "a", skip_serializing_if = "BTreeMap::is_empty", default)]
     pub attributes: BTreeMap<String, Attribute>,
@@ -41,7 +46,7 @@ pub enum Attribute {
     /// Text.
     Text(String),
     /// A set of texts.
-    Texts(BTreeSet<String>),
+    Texts(TextSet),
 }
 
 /// Names the key that verified a caller's token: the beginning of a digest of it, the same in every replica.
@@ -49,6 +54,22 @@ pub enum Attribute {
 pub struct SigningKey(pub [u8; 8]);
 
 impl Caller {
+    /// How much memory it takes, in bytes, with what the allocator and the maps add.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let id = self.token_id.as_deref().map_or(0, str::len);
+        let names = self.issuer.len() + self.subject.len() + id + self.groups.heap_bytes();
+        let attribute = |(name, value): (&String, &Attribute)| {
+            let texts = match value {
+                Attribute::Bool(_) | Attribute::Long(_) => 0,
+                Attribute::Text(text) => text.len(),
+                Attribute::Texts(texts) => texts.heap_bytes(),
+            };
+            name.len() + texts + PER_ATTRIBUTE
+        };
+        names + self.attributes.iter().map(attribute).sum::<usize>() + PER_CALLER
+    }
+
     /// A unique name: subjects are unique within their issuer only, so the `alice` of two issuers are two
     /// principals. What counts, queues or shares by user uses this; logs show [`Caller::subject`]. Allocates
     /// at each call.
@@ -60,6 +81,11 @@ impl Caller {
     }
 }
 
+/// A `Caller`, the counters of its texts, and what the allocator rounds up.
+const PER_CALLER: usize = 320;
+/// A place in the map, and what the allocator rounds up.
+const PER_ATTRIBUTE: usize = 128;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,7 +96,7 @@ mod tests {
             issuer: issuer.into(),
             subject: subject.into(),
             token_id: None,
-            groups: BTreeSet::new(),
+            groups: TextSet::default(),
             attributes: BTreeMap::new(),
             expires: Timestamp::from_millis(1),
         }
@@ -81,7 +107,7 @@ mod tests {
         let alice = caller("https://login.example.com/", "alice");
         let renewed = Caller {
             token_id: Some("t2".into()),
-            groups: [Arc::from("guards")].into(),
+            groups: ["guards"].into(),
             expires: Timestamp::from_millis(2),
             ..alice.clone()
         };
