@@ -38,10 +38,24 @@ pub struct Description {
 pub type Tags = BTreeMap<String, String>;
 
 /// What is remembered of all streams.
-#[derive(Default)]
 pub(super) struct Descriptions {
     pub(super) streams: AnswerCache<Arc<Description>>,
     pub(super) tags: AnswerCache<Arc<Tags>>,
+}
+
+impl Default for Descriptions {
+    fn default() -> Self {
+        let texts = |description: &Arc<Description>| {
+            description.arn.as_str().len()
+                + description.status.len()
+                + description.media_type.as_deref().map_or(0, str::len)
+        };
+        let pairs = |tags: &Arc<Tags>| {
+            let pair = |(key, value): (&String, &String)| key.len() + value.len() + PER_TAG;
+            tags.iter().map(pair).sum()
+        };
+        Self { streams: AnswerCache::new(texts), tags: AnswerCache::new(pairs) }
+    }
 }
 
 /// Answers by entry and stream, each with its time, and the in_flight that fetch them.
@@ -70,21 +84,31 @@ pub(super) struct Validity {
     pub(super) keeps_trouble: bool,
 }
 
-const MOST: u64 = 100_000;
+/// Bytes of each of the two: descriptions of 80,000 streams, or tags of 10,000 that have fifty each.
+const MOST: u64 = 64 << 20;
+/// What an answer takes beside its texts: its key, itself, and its place in the cache.
+const PER_ANSWER: usize = 700;
+/// What a tag takes beside its texts.
+const PER_TAG: usize = 80;
 const UNUSED: Duration = Duration::from_secs(24 * 3600);
 /// How long "no" is remembered, and how long a failed renewal is not repeated.
 pub(super) const BRIEFLY: Duration = Duration::from_secs(5);
 /// How long after their time facts decide that cannot be renewed.
 pub(super) const GRACE: Duration = Duration::from_secs(60);
 
-impl<V: Clone + Send + Sync + 'static> Default for AnswerCache<V> {
-    fn default() -> Self {
-        let kept = moka::sync::Cache::builder().max_capacity(MOST).time_to_idle(UNUSED).build();
-        Self { kept, in_flight: SingleFlight::default() }
-    }
-}
-
 impl<V: Clone + Send + Sync + 'static> AnswerCache<V> {
+    /// A cache of answers of which each has so many bytes of text.
+    pub(super) fn new(texts: fn(&V) -> usize) -> Self {
+        let weigh = move |_: &StreamKey, kept: &KeptAnswer<V>| {
+            let error = |error: &Error| error.to_string().len();
+            let answer = kept.answer.as_ref().map_or_else(error, texts);
+            let trouble = kept.trouble.as_ref().map_or(0, |(why, _)| error(why));
+            u32::try_from(answer + trouble + PER_ANSWER).unwrap_or(u32::MAX)
+        };
+        let kept = moka::sync::Cache::builder().max_capacity(MOST).weigher(weigh).time_to_idle(UNUSED);
+        Self { kept: kept.build(), in_flight: SingleFlight::default() }
+    }
+
     pub(super) async fn get(
         &self,
         key: StreamKey,
@@ -135,7 +159,7 @@ mod tests {
     /// may.
     #[tokio::test(start_paused = true)]
     async fn facts_that_cannot_be_renewed_decide_for_a_minute_more_and_name_places_for_ever() {
-        let memory = AnswerCache::<u32>::default();
+        let memory = AnswerCache::<u32>::new(|_| 0);
         let key: StreamKey =
             ("main".into(), StreamRef::Name(crate::kvs::StreamName::parse("cam-1").unwrap()));
         let (ttl, asked) = (Duration::from_secs(300), Arc::new(std::sync::atomic::AtomicU32::new(0)));
@@ -165,5 +189,23 @@ mod tests {
         assert_eq!(get(None, down()).await, Some(1));
         tokio::time::sleep(BRIEFLY).await;
         assert_eq!(get(Some(GRACE), Ok(2)).await, Some(2));
+    }
+
+    #[tokio::test]
+    async fn what_is_remembered_of_streams_is_bounded_in_bytes() {
+        let memory = Descriptions::default();
+        // Fifty tags are the most that a stream has.
+        let tags: Tags = (0..50).map(|tag| (format!("{tag:0128}"), "v".repeat(256))).collect();
+        let tags = Arc::new(tags);
+        let validity = Validity { ttl: UNUSED, grace: None, keeps_trouble: false };
+        for number in 0..4000 {
+            let name = crate::kvs::StreamName::parse(&format!("cam-{number}")).unwrap();
+            let tags = Arc::clone(&tags);
+            let work = move || -> Work<Result<Arc<Tags>, Error>> { Box::pin(async move { Ok(tags) }) };
+            memory.tags.get(("main".into(), StreamRef::Name(name)), validity, work).await.unwrap();
+        }
+        memory.tags.kept.run_pending_tasks();
+        let weight = memory.tags.kept.weighted_size();
+        assert!((MOST / 2..=MOST).contains(&weight), "{weight}");
     }
 }
