@@ -5,10 +5,11 @@
 //! five DescribeStream a second and stream, whatever the number of callers. A failure is shared by those who
 //! waited for it, and not kept.
 
+use super::object::room;
 use super::{Archive, Error, Object, Source, Stream};
 use crate::base::clock;
 use crate::cache::freshness::{self, Kind};
-use crate::cache::{Fetched, Found, Head, Keep, Key, Outcome};
+use crate::cache::{Fetched, Found, Head, Keep, Key, Outcome, Share};
 use crate::kvs::{Call, Operation, StreamRef, Timestamp, answer};
 use crate::net::body::whole;
 use crate::upstream::{self, Located, OnBehalfOf};
@@ -18,15 +19,20 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long an answer is kept that may change.
 const BRIEFLY: Duration = Duration::from_secs(1);
 /// What the table keeps no longer than this counts as changing.
 const CHANGING: Duration = Duration::from_secs(2);
-/// The longest JSON answer that is read whole: 25 images of 6 MiB never come near it in practice.
-const LONGEST: usize = 160 << 20;
-/// Longer answers are parsed off the runtime's threads.
+/// The longest page of pictures: 25 of 6 MiB never come near it in practice.
+const LONGEST_IMAGES: usize = 160 << 20;
+/// The longest page of fragments: 1,000 of some 300 bytes.
+const LONGEST_LIST: usize = 4 << 20;
+/// The longest of other answers, which describe one stream.
+const LONGEST_DESCRIPTION: usize = 1 << 20;
+/// Longer answers are parsed and written off the runtime's threads.
 const PARSED_AT_ONCE: usize = 64 << 10;
 
 /// KVS's answer to one call.
@@ -39,8 +45,9 @@ pub struct JsonAnswer {
 
 /// An answer, and how it was come by.
 pub struct FoundAnswer {
-    /// KVS's JSON, page token included.
+    /// KVS's JSON, page token included. It counts against the cache's budget until it is dropped.
     pub body: Bytes,
+    share: Arc<Share>,
     /// How the look-up went.
     pub outcome: Outcome,
     /// Whether the footage has settled, so that the answer is kept for long.
@@ -58,6 +65,15 @@ impl JsonAnswer {
     #[must_use]
     pub fn page(stream: &Stream, call: Call) -> Self {
         Self { located: stream.located().clone(), stream: Some(stream.clone()), call }
+    }
+
+    /// How long its answer may be.
+    fn longest(&self) -> usize {
+        match &self.call {
+            Call::GetImages(_) => LONGEST_IMAGES,
+            Call::ListFragments(_) => LONGEST_LIST,
+            _ => LONGEST_DESCRIPTION,
+        }
     }
 
     /// Which row of the table of `cache::freshness` the answer belongs to, if any.
@@ -90,7 +106,7 @@ impl Object for JsonAnswer {
     }
 
     async fn fetch(self, from: Source) -> Result<Fetched, upstream::Error> {
-        let body = from.read(&self.call, LONGEST).await?;
+        let body = from.read(&self.call, self.longest()).await?;
         let body = known(self.call.operation(), body, from.upstream.own_host(&self.located)).await?;
         let now = Timestamp::from(clock::now());
         let kind = parse(&body, is_complete).await.and_then(|complete| self.kind(complete));
@@ -138,8 +154,13 @@ impl Archive {
         let rules = self.rules(asked.retention());
         let keep = asked.kind(true).map(|kind| freshness::keep(kind, StatusCode::OK, now, &rules));
         let Found { outcome, entry } = self.get(asked, on_behalf_of).await?;
-        let body = entry.collect(LONGEST as u64).await.map_err(Error::from)?;
-        Ok(FoundAnswer { body, outcome, settled: keep.is_some_and(is_lasting) })
+        let mut share = self.0.cache.share();
+        // Twice: with another token it is written anew.
+        let bytes = entry.length().unwrap_or(0) * 2;
+        room(&mut share, bytes).await.map_err(Error::from)?;
+        let body = entry.collect(asked.longest() as u64).await.map_err(Error::from)?;
+        let share = Arc::new(share);
+        Ok(FoundAnswer { body: share.hold(body), share, outcome, settled: keep.is_some_and(is_lasting) })
     }
 }
 
@@ -198,10 +219,13 @@ impl FoundAnswer {
 
     /// The same answer with another token in the place of KVS's. `token` is written as it is: base64 needs no
     /// escapes.
-    #[must_use]
-    pub fn with_token(&self, replaced: &NextToken, token: &str) -> Bytes {
-        let (before, after) = (&self.body[..replaced.place.start], &self.body[replaced.place.end..]);
-        [before, b"\"", token.as_bytes(), b"\"", after].concat().into()
+    pub async fn with_token(&self, replaced: NextToken, token: String) -> Bytes {
+        let (body, place) = (self.body.clone(), replaced.place);
+        let write = move || {
+            let (before, after) = (&body[..place.start], &body[place.end..]);
+            Bytes::from([before, b"\"", token.as_bytes(), b"\"", after].concat())
+        };
+        self.share.hold(off_runtime(self.body.len(), write).await.unwrap_or_default())
     }
 }
 
@@ -210,14 +234,22 @@ async fn parse<T: Send + 'static>(
     body: &Bytes,
     read: impl FnOnce(&AnswerPage<'_>, &str) -> T + Send + 'static,
 ) -> Option<T> {
-    let is_long = body.len() > PARSED_AT_ONCE;
-    let body = body.clone();
+    let (length, body) = (body.len(), body.clone());
     let parse = move || {
         let text = std::str::from_utf8(&body).ok()?;
         let page: AnswerPage<'_> = serde_json::from_str(text).ok()?;
         Some(read(&page, text))
     };
-    if is_long { tokio::task::spawn_blocking(parse).await.ok().flatten() } else { parse() }
+    off_runtime(length, parse).await.flatten()
+}
+
+/// Does work on so many bytes, off the runtime's threads if they are many. `None` while the runtime shuts
+/// down.
+async fn off_runtime<T: Send + 'static>(
+    bytes: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    if bytes > PARSED_AT_ONCE { tokio::task::spawn_blocking(work).await.ok() } else { Some(work()) }
 }
 
 #[cfg(test)]
@@ -226,7 +258,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn answer(body: &str) -> FoundAnswer {
-        FoundAnswer { body: body.to_owned().into(), outcome: Outcome::Miss, settled: true }
+        let metrics = crate::cache::Metrics::register(&prometheus::Registry::new()).unwrap();
+        let cache = crate::cache::Cache::open(&crate::cache::Config::default(), metrics).unwrap();
+        let (body, share) = (body.to_owned().into(), Arc::new(cache.share()));
+        FoundAnswer { body, share, outcome: Outcome::Miss, settled: true }
     }
 
     #[tokio::test]
@@ -235,7 +270,7 @@ mod tests {
         let token = page.next_token().await.unwrap().unwrap();
         assert_eq!(token.text, "a/b");
         let expected = r#"{"Fragments":[{"NextToken":"inner"}],"NextToken": "new" ,"x":1}"#;
-        assert_eq!(page.with_token(&token, "new"), expected.as_bytes());
+        assert_eq!(page.with_token(token, "new".to_owned()).await, expected.as_bytes());
         for none in [r#"{"NextToken":null}"#, r#"{"NextToken":7}"#, "{}"] {
             assert!(answer(none).next_token().await.unwrap().is_none(), "{none}");
         }
@@ -264,8 +299,9 @@ mod tests {
             let page: AnswerPage<'_> = serde_json::from_str(&text).unwrap();
             let token = next_token(&page, &text).unwrap();
             prop_assert_eq!(&token.text, &old);
-            let new: serde_json::Value =
-                serde_json::from_slice(&answer(&body).with_token(&token, "bmV3")).unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let written = runtime.block_on(async { answer(&body).with_token(token, "bmV3".to_owned()).await });
+            let new: serde_json::Value = serde_json::from_slice(&written).unwrap();
             prop_assert_eq!(new, serde_json::json!({"A": rest, "NextToken": "bmV3", "Z": rest}));
         }
     }

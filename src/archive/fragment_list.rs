@@ -1,18 +1,24 @@
 //! All fragments of a range: drained, sorted, without duplicates (`listing`), as our own JSON.
+//!
+//! The document is written while it is listed, piece by piece (`footage::RowPieces`): one of thirty days begins
+//! at once and takes no more memory than the cache has room for.
 
-use super::listing::drain;
+use super::footage::RowPieces;
 use super::{Object, Source, Stream};
 use crate::base::clock;
 use crate::cache::freshness::Kind;
 use crate::cache::{Fetched, Head, Key};
-use crate::kvs::bounds::FRAGMENTS_PAGE;
 use crate::kvs::operations::FragmentSelector;
 use crate::kvs::{ListedFragment, Timestamp};
-use crate::net::body::whole;
+use crate::net::body::{Broken, whole};
 use crate::upstream::{self, Located};
 use bytes::Bytes;
 use http::HeaderValue;
-use serde::{Deserialize, Serialize};
+use http_body::{Body, Frame};
+use http_body_util::BodyExt;
+use serde::Serialize;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 /// The list of a range.
@@ -26,25 +32,17 @@ pub struct FragmentList {
     pub end: Timestamp,
 }
 
-/// The document. Members stand in the order of their names.
-#[derive(Serialize, Deserialize)]
-struct Document {
-    end: String,
-    fragments: Vec<Row>,
-    start: String,
-    stream: String,
-}
-
-/// One fragment of the document.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub(super) struct Row {
+/// One fragment of the document. Members stand in the order of their names.
+#[derive(Serialize)]
+struct Row<'a> {
     /// `FragmentSizeInBytes`.
-    pub(super) bytes: u64,
+    bytes: u64,
     length_ms: u64,
-    number: String,
+    number: &'a str,
+    /// RFC 3339.
     producer_start: String,
     /// RFC 3339.
-    pub(super) server_start: String,
+    server_start: String,
 }
 
 impl Object for FragmentList {
@@ -61,33 +59,135 @@ impl Object for FragmentList {
     }
 
     async fn fetch(self, from: Source) -> Result<Fetched, upstream::Error> {
-        let FragmentSelector { kind, range } = self.selector;
-        let rows = drain(&from, self.selector, FRAGMENTS_PAGE).await?;
-        let document = Document {
-            end: self.end.to_string(),
-            fragments: rows.iter().map(row).collect(),
-            start: range.start.to_string(),
-            stream: from.located.stream.name().to_string(),
-        };
-        let body: Bytes = serde_json::to_vec(&document).unwrap_or_default().into();
+        // Before the call: what has not settled when it is listed may be incomplete.
         let now = Timestamp::from(clock::now());
-        let head = Head::new(HeaderValue::from_static("application/json"), Some(body.len() as u64), now);
+        let FragmentSelector { kind, range } = self.selector;
         let keep = from.keep(Kind::FragmentList { selector: kind, range }, now);
-        Ok(Fetched { head, keep, body: whole(body) })
+        let mut writer = DocumentWriter {
+            stream: from.located.stream.name().to_string(),
+            start: range.start,
+            end: self.end,
+            rows: RowPieces::new(from, &self.stream, self.selector, self.end, now),
+            place: Place::Head,
+        };
+        // A failure of the first piece is the answer; a later one breaks the body off.
+        let first = writer.step().await?.unwrap_or_default();
+        let json = HeaderValue::from_static("application/json");
+        let (length, body) = match writer.place {
+            Place::End => (Some(first.len() as u64), whole(first)),
+            Place::Head | Place::Rows { .. } => (None, Document::new(first, writer).boxed_unsync()),
+        };
+        Ok(Fetched { head: Head::new(json, length, now), keep, body })
     }
 }
 
-/// The rows of a document; none if it is not one of ours.
-pub(super) fn rows(document: &[u8]) -> Option<Vec<Row>> {
-    serde_json::from_slice::<Document>(document).ok().map(|document| document.fragments)
+/// What writes a document.
+struct DocumentWriter {
+    rows: RowPieces,
+    stream: String,
+    start: Timestamp,
+    end: Timestamp,
+    place: Place,
 }
 
-fn row(listed: &ListedFragment) -> Row {
-    Row {
+/// What of the document comes next.
+#[derive(Clone, Copy)]
+enum Place {
+    Head,
+    Rows { is_first: bool },
+    End,
+}
+
+/// A row takes some 190 bytes.
+const USUAL_ROW: usize = 200;
+
+impl DocumentWriter {
+    /// The next part of the document; never empty.
+    async fn step(&mut self) -> Result<Option<Bytes>, upstream::Error> {
+        let mut out = Vec::new();
+        let mut is_first = match self.place {
+            Place::Head => {
+                out.extend_from_slice(format!(r#"{{"end":"{}","fragments":["#, self.end).as_bytes());
+                true
+            }
+            Place::Rows { is_first } => is_first,
+            Place::End => return Ok(None),
+        };
+        if let Some(rows) = self.rows.next().await? {
+            out.reserve(rows.len() * USUAL_ROW);
+            for row in &rows {
+                if !std::mem::replace(&mut is_first, false) {
+                    out.push(b',');
+                }
+                write(&mut out, row);
+            }
+            // Readers and the cache see that a list without fragments is still being made.
+            if rows.is_empty() && !self.rows.is_done() {
+                out.push(b'\n');
+            }
+        }
+        self.place = Place::Rows { is_first };
+        if self.rows.is_done() {
+            let end = format!(r#"],"start":"{}","stream":"{}"}}"#, self.start, self.stream);
+            out.extend_from_slice(end.as_bytes());
+            self.place = Place::End;
+        }
+        Ok(Some(out.into()))
+    }
+}
+
+fn write(out: &mut Vec<u8>, listed: &ListedFragment) {
+    let row = Row {
         bytes: listed.size,
         length_ms: u64::try_from(listed.length.as_millis()).unwrap_or(u64::MAX),
-        number: listed.number.as_str().to_owned(),
+        number: listed.number.as_str(),
         producer_start: listed.producer.to_string(),
         server_start: listed.server.to_string(),
+    };
+    // Writing numbers and texts into memory cannot fail.
+    let _ = serde_json::to_writer(out, &row);
+}
+
+/// A document on its way.
+struct Document {
+    ready: Option<Bytes>,
+    next: Option<NextPart>,
+}
+
+type NextPart =
+    Pin<Box<dyn Future<Output = (Result<Option<Bytes>, upstream::Error>, DocumentWriter)> + Send>>;
+
+impl Document {
+    fn new(first: Bytes, writer: DocumentWriter) -> Self {
+        Self { ready: Some(first), next: Some(Self::step(writer)) }
+    }
+
+    fn step(mut writer: DocumentWriter) -> NextPart {
+        Box::pin(async move { (writer.step().await, writer) })
+    }
+}
+
+impl Body for Document {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if let Some(first) = self.ready.take() {
+            return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
+        let Some(next) = &mut self.next else { return Poll::Ready(None) };
+        let (part, writer) = ready!(next.as_mut().poll(cx));
+        self.next = None;
+        Poll::Ready(match part {
+            Ok(None) => None,
+            Ok(Some(part)) => {
+                self.next = Some(Self::step(writer));
+                Some(Ok(Frame::data(part)))
+            }
+            Err(error) => Some(Err(Broken::Cut(format!("the list of fragments broke off: {error}")))),
+        })
     }
 }

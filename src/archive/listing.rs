@@ -14,11 +14,12 @@ use std::time::Duration;
 
 /// The longest page of ListFragments: 1,000 rows of some 300 bytes.
 const LONGEST_PAGE: usize = 4 << 20;
-/// Pages of one list: two weeks of one-second fragments. A list that does not end before is no list of KVS's.
-const MOST_PAGES: usize = 1_500;
+/// Rows that are held at a time, in some 13 MB: an hour has at most 18,000 (docs/KVS.md 5.7), a day of
+/// one-second fragments 86,400.
+const MOST_ROWS: usize = 100_000;
 
 /// Follows NextToken to the end, in pages of at most `page` rows. Each page costs `page` metadata points,
-/// however few rows it has.
+/// however few rows it has. `None`: there are more rows than are held at a time.
 ///
 /// # Errors
 /// A call fails, or a row cannot be read: part of a list is never taken for the whole.
@@ -26,7 +27,7 @@ pub(super) async fn drain(
     from: &Source,
     selector: FragmentSelector,
     page: u16,
-) -> Result<Vec<ListedFragment>, upstream::Error> {
+) -> Result<Option<Vec<ListedFragment>>, upstream::Error> {
     let mut list = ListFragments {
         stream: from.located.stream.clone(),
         selector: Some(selector),
@@ -34,12 +35,16 @@ pub(super) async fn drain(
         next_token: None,
     };
     let mut rows: Vec<ListedFragment> = Vec::new();
-    let mut pages = Pages::at_most(MOST_PAGES);
+    // Pages may be empty, but not so many of them.
+    let mut pages = Pages::at_most(MOST_ROWS);
     loop {
         let body = from.read(&Call::ListFragments(list.clone()), LONGEST_PAGE).await?;
         list.next_token = pages.after(&read(&body, &mut rows)?)?;
+        if rows.len() > MOST_ROWS {
+            return Ok(None);
+        }
         if list.next_token.is_none() {
-            return Ok(sorted(rows, selector.kind));
+            return Ok(Some(sorted(rows, selector.kind)));
         }
     }
 }

@@ -164,7 +164,7 @@ impl Archive {
 
     fn source(&self, object: &impl Object, on_behalf_of: OnBehalfOf) -> Source {
         Source {
-            upstream: self.0.upstream.clone(),
+            archive: self.clone(),
             located: object.located().clone(),
             rules: self.rules(object.retention()),
             on_behalf_of,

@@ -7,6 +7,7 @@ use crate::cache::Key;
 use crate::kvs::{ListedFragment, StreamArn, StreamName, Timestamp};
 use crate::upstream;
 use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -47,12 +48,17 @@ pub struct Truncation {
 }
 
 /// What is known of clips that are kept: looked up once per clip, not at each request.
-pub(super) struct Truncations(pub(super) moka::sync::Cache<Key, Option<Truncation>>);
+pub(super) struct Truncations {
+    pub(super) known: moka::sync::Cache<Key, Option<Truncation>>,
+    /// Lists being counted: the fragments that a clip shows, and how it is cut. `None`: not to be had.
+    pub(super) counts: SingleFlight<Key, Option<(u32, Option<Truncation>)>>,
+}
 
 impl Truncations {
     /// For clips that are kept for so long.
     pub(super) fn new(max_age: Duration) -> Self {
-        Self(moka::sync::Cache::builder().max_capacity(CLIPS).time_to_live(max_age).build())
+        let known = moka::sync::Cache::builder().max_capacity(CLIPS).time_to_live(max_age).build();
+        Self { known, counts: SingleFlight::default() }
     }
 }
 
@@ -83,17 +89,25 @@ pub struct ListedStream {
     pub name: StreamName,
     /// Its ARN.
     pub arn: StreamArn,
-    /// KVS's own members, without what no model has.
-    pub members: Value,
+    /// KVS's own members, without what no model has: text, because an account may have a hundred thousand
+    /// streams, and values take five times as much.
+    pub members: Box<RawValue>,
 }
 
 impl ListedStream {
-    pub(super) fn read(members: &Value) -> Option<Self> {
-        let members = crate::kvs::answer::known_stream(members, &[])?;
+    pub(super) fn read(members: &RawValue) -> Option<Self> {
+        let members = serde_json::from_str(members.get()).ok()?;
+        let members = crate::kvs::answer::known_stream(&members, &[])?;
         let text = |name: &str| members.get(name)?.as_str();
         let name = StreamName::parse(text("StreamName")?).ok()?;
         let arn = StreamArn::parse(text("StreamARN")?).ok()?;
-        Some(Self { name, arn, members })
+        Some(Self { name, arn, members: to_raw_value(&members).ok()? })
+    }
+
+    /// KVS's own members, read.
+    #[must_use]
+    pub fn members(&self) -> Value {
+        serde_json::from_str(self.members.get()).unwrap_or_default()
     }
 }
 

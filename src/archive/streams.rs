@@ -11,7 +11,9 @@ use crate::kvs::operations::ListStreams;
 use crate::kvs::{Call, StreamRef};
 use crate::upstream::pages::Pages;
 use crate::upstream::{self, OnBehalfOf, Upstream};
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -26,6 +28,8 @@ const PATIENCE_AFTER_FAILURE: Duration = Duration::from_millis(250);
 const TAGS_AT_ONCE: usize = 16;
 /// The longest page of KVS: 10,000 streams of some 600 bytes.
 const LONGEST_PAGE: usize = 16 << 20;
+/// The longest list of an account: 100,000 streams of some 600 bytes.
+const LONGEST_ACCOUNT: usize = 64 << 20;
 /// Pages of one account: 100,000 streams at ten a page.
 const MOST_PAGES: usize = 10_000;
 /// The principal whose turn it takes under KVS's quotas.
@@ -161,21 +165,41 @@ async fn list(upstream: &Upstream, entry: &Arc<str>) -> Result<Vec<ListedStream>
     let mut streams: Vec<ListedStream> = Vec::new();
     let mut call = ListStreams { max_results: Some(STREAMS_PAGE), ..ListStreams::default() };
     let mut pages = Pages::at_most(MOST_PAGES);
+    let mut bytes = 0;
     loop {
         let answer = upstream.call_entry(entry, &Call::ListStreams(call.clone()), &everybody).await?;
         let body = answer.bytes(LONGEST_PAGE).await.map_err(|error| broken(&error.to_string()))?;
-        let json: Value = serde_json::from_slice(&body).map_err(|_| broken("did not answer with JSON"))?;
-        let page =
-            json.get("StreamInfoList").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        streams.extend(page.iter().filter_map(ListedStream::read).filter(|stream| {
+        bytes += body.len();
+        if bytes > LONGEST_ACCOUNT {
+            return Err(broken("gives more than an account can have"));
+        }
+        // Some ten thousand rows take a while: off the runtime's threads.
+        let reading = tokio::task::spawn_blocking(move || page(&body)).await;
+        let (listed, next) = reading.ok().flatten().ok_or_else(|| broken("did not answer with JSON"))?;
+        streams.extend(listed.into_iter().filter(|stream| {
             let located = upstream.locate(&StreamRef::Name(stream.name.clone()));
             located.is_ok_and(|located| located.entry == *entry)
         }));
-        call.next_token = pages.after(&json)?;
+        call.next_token = pages.after(&json!({"NextToken": next}))?;
         if call.next_token.is_none() {
             return Ok(streams);
         }
     }
+}
+
+#[derive(Deserialize)]
+struct StreamsPage<'a> {
+    #[serde(borrow, rename = "StreamInfoList", default)]
+    streams: Option<Vec<&'a RawValue>>,
+    #[serde(rename = "NextToken", default)]
+    next: Option<String>,
+}
+
+/// The streams of a page, and what leads to the next one.
+fn page(body: &[u8]) -> Option<(Vec<ListedStream>, Option<String>)> {
+    let page: StreamsPage<'_> = serde_json::from_slice(body).ok()?;
+    let streams = page.streams.unwrap_or_default();
+    Some((streams.into_iter().filter_map(ListedStream::read).collect(), page.next))
 }
 
 /// Fetches the tags of all streams that are not known, some at a time.

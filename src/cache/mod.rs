@@ -8,6 +8,7 @@
 //! - `fill` brings bodies in: one task per key, whose state its readers share.
 //! - `memory` holds whole bodies in blocks; each block counts against the budget until its last slice is
 //!   dropped.
+//! - `share` is room in the same budget for what requests hold besides.
 //! - `disk` is the tier below memory; `tiers` puts all of it together.
 
 mod config;
@@ -19,6 +20,7 @@ mod key;
 mod memory;
 mod metrics;
 mod reader;
+mod share;
 mod sync;
 mod tiers;
 
@@ -27,6 +29,7 @@ pub use entry::{Fetched, Head, Keep, Outcome, Tier};
 pub use key::{Key, Picture};
 pub use metrics::Metrics;
 pub use reader::{Reader, Reading};
+pub use share::Share;
 
 use crate::base::task::spawn_self_ending;
 use crate::net::body::Broken;

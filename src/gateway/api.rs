@@ -14,7 +14,9 @@ use crate::kvs::{Call, MediaFormat, SelectorType, SessionParameters, TimeRange};
 use crate::playback::Keys;
 use crate::upstream::{self, Upstream};
 use http::header::HeaderValue;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
+use serde_json::value::RawValue;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,8 +76,11 @@ impl Api {
     async fn streams(&self, permitted: &Permitted, list: &ListStreams) -> Result<Reply, Error> {
         let size = list.max_results.map_or(API_PAGE, usize::from);
         let page = self.streams.page(permitted, list, size).await?;
-        let streams: Vec<&Value> = page.streams.iter().map(|(stream, _)| &stream.members).collect();
-        Ok(Reply::json(&json!({ "StreamInfoList": streams, "NextToken": page.next })))
+        let streams = page.streams.iter().map(|(stream, _)| &*stream.members).collect();
+        let answer = StreamsAnswer { streams, next: page.next };
+        let body =
+            serde_json::to_vec(&answer).map_err(|_| Error::Bug("a list of streams cannot be written"))?;
+        Ok(Reply::api(JSON, BodySource::Whole(body.into())))
     }
 
     async fn description(&self, permitted: &Permitted, record: &mut Record) -> Result<Reply, Error> {
@@ -98,7 +103,7 @@ impl Api {
         let body = match (answer.next_token().await?, footage_of(call)) {
             (Some(token), Some((kind, range))) => {
                 let sealed = next_token::seal(&self.keys, permitted.located()?, kind, range, &token.text);
-                answer.with_token(&token, &sealed)
+                answer.with_token(token, sealed).await
             }
             _ => answer.body.clone(),
         };
@@ -147,6 +152,15 @@ impl Api {
         let reply = Reply::json(&json!({ member: format!("{}{}", self.public_url, url.path) }));
         Ok(self.playback_urls.with_cookie(reply, &url))
     }
+}
+
+/// The answer of ListStreams. Members of streams are passed on as KVS wrote them.
+#[derive(Serialize)]
+struct StreamsAnswer<'a> {
+    #[serde(rename = "StreamInfoList")]
+    streams: Vec<&'a RawValue>,
+    #[serde(rename = "NextToken")]
+    next: Option<String>,
 }
 
 /// The footage that a page token continues.

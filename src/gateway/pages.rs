@@ -68,7 +68,7 @@ impl Pages {
         let page = self.streams.page(permitted, list, size).await?;
         let mut shown = Vec::with_capacity(page.streams.len());
         for (stream, facts) in page.streams {
-            shown.push(self.streams.describe(permitted, facts, &stream.members));
+            shown.push(self.streams.describe(permitted, facts, &stream.members()));
             // Each takes some decisions: other requests get a turn in between.
             tokio::task::yield_now().await;
         }

@@ -184,6 +184,10 @@ fn of_upstream(error: &upstream::Error) -> ErrorResponse {
         E::NoData(_) | E::SessionExpired => {
             response(StatusCode::NOT_FOUND, NOT_FOUND, "there is no media for this at the moment")
         }
+        E::NoRoom(_) => ErrorResponse {
+            retry_after: Some(Duration::from_secs(1)),
+            ..unavailable("kvs-edge is short of memory for large answers; try again later")
+        },
         E::CircuitOpen { retry_after } => ErrorResponse {
             retry_after: Some(*retry_after),
             ..unavailable("Kinesis Video Streams is not answering; try again later")

@@ -208,14 +208,14 @@ fn last_shown(token: &str) -> Option<(StreamName, StreamArn)> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use serde_json::Value;
+    use serde_json::value::RawValue;
 
     fn listed(name: &str) -> Arc<ListedStream> {
         let arn = format!("arn:aws:kinesisvideo:eu-west-1:1:stream/{name}/1");
         Arc::new(ListedStream {
             name: StreamName::parse(name).unwrap(),
             arn: StreamArn::parse(&arn).unwrap(),
-            members: Value::Null,
+            members: RawValue::NULL.to_owned(),
         })
     }
 

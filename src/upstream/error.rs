@@ -39,6 +39,9 @@ pub enum Error {
         /// Which quota.
         what: &'static str,
     },
+    /// Nothing is wrong with KVS: the answer has no room in memory beside others that are on their way.
+    #[error("there is no room for an answer of {0} bytes at the moment")]
+    NoRoom(u64),
     /// KVS did not answer in time.
     #[error("KVS did not answer within {0:?}")]
     Timeout(Duration),
@@ -63,12 +66,21 @@ impl Error {
         matches!(self, Self::Busy { .. } | Self::CircuitOpen { .. })
     }
 
+    /// When the call can be made again, if only its turn under KVS's quotas did not come.
+    #[must_use]
+    pub fn next_turn(&self) -> Option<Duration> {
+        match self {
+            Self::Busy { retry_after, .. } | Self::Throttled { retry_after, .. } => Some(*retry_after),
+            _ => None,
+        }
+    }
+
     /// True if KVS itself is in trouble or out of reach, so that something older is better than nothing.
     #[must_use]
     pub fn is_outage(&self) -> bool {
         match self {
             Self::Kvs(fault) => fault.is_trouble() || fault.is_throttle() || fault.is_refusal(),
-            Self::NotServed(_) | Self::SessionExpired | Self::NoData(_) => false,
+            Self::NotServed(_) | Self::SessionExpired | Self::NoData(_) | Self::NoRoom(_) => false,
             _ => true,
         }
     }

@@ -31,6 +31,7 @@ mod hot_reload;
 mod image;
 mod limits;
 mod media_cache;
+mod memory;
 mod one_timeline;
 mod packaged_clips;
 mod pages;

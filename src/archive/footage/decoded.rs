@@ -9,6 +9,7 @@ use super::select::without_duplicates;
 use crate::archive::remembered::{HourVersion, Rows};
 use crate::archive::{Archive, Error, Object};
 use crate::cache::{Key, Reading};
+use crate::kvs::ListedFragment;
 use crate::upstream::{self, OnBehalfOf};
 use std::sync::Arc;
 
@@ -40,6 +41,18 @@ impl Archive {
         self.decode_hour(hour, hour.key(), version, &encoded)
     }
 
+    /// All rows of an hour as KVS lists them, those that a later upload has replaced included. They are not
+    /// kept decoded: a list of many days would displace what players use.
+    pub(super) async fn whole_hour(
+        &self,
+        hour: &HourIndex,
+        on_behalf_of: OnBehalfOf,
+    ) -> Result<Vec<ListedFragment>, Error> {
+        let found = self.get(hour, || Ok::<_, Error>(on_behalf_of)).await?;
+        let encoded = found.entry.collect(LONGEST).await?;
+        decode(&encoded, hour.clock).ok_or_else(not_ours)
+    }
+
     fn decode_hour(
         &self,
         hour: &HourIndex,
@@ -47,12 +60,15 @@ impl Archive {
         version: HourVersion,
         encoded: &[u8],
     ) -> Result<Rows, Error> {
-        let not_ours = || upstream::Error::BrokenAnswer("an hour index cannot be decoded".to_owned());
         let rows = decode(encoded, hour.clock).ok_or_else(not_ours)?;
         let rows: Rows = without_duplicates(rows, hour.clock).into();
         self.0.decoded_hours.0.insert(key, (version, Arc::clone(&rows)));
         Ok(rows)
     }
+}
+
+fn not_ours() -> Error {
+    upstream::Error::BrokenAnswer("an hour index cannot be decoded".to_owned()).into()
 }
 
 fn version(entry: &Reading) -> HourVersion {

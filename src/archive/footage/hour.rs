@@ -27,7 +27,7 @@ const PARTS: u8 = 12;
 /// The list of all fragments that begin in one clock hour, or in a part of it: until an hour has settled its
 /// parts are listed apart, so that what has settled of it is not listed again.
 #[derive(Clone)]
-pub(super) struct HourIndex {
+pub(in crate::archive) struct HourIndex {
     pub(super) stream: Stream,
     pub(super) clock: SelectorType,
     /// Hours since 1970.
@@ -99,6 +99,8 @@ impl Object for HourIndex {
         let range = TimeRange { start: self.start(), end: Some(end) };
         let selector = FragmentSelector { kind: self.clock, range };
         let rows = drain(&from, selector, page(self.start().age(end))).await?;
+        let rows =
+            rows.ok_or_else(|| upstream::Error::BrokenAnswer("an hour has too many fragments".into()))?;
         let body = encode(&rows);
         let head =
             Head::new(HeaderValue::from_static("application/octet-stream"), Some(body.len() as u64), now);

@@ -7,6 +7,7 @@
 mod decoded;
 mod encoding;
 mod hour;
+mod pieces;
 mod select;
 
 use super::remembered::Rows;
@@ -15,6 +16,8 @@ use crate::kvs::{ListedFragment, SelectorType, Timestamp};
 use crate::net::body::Broken;
 use crate::upstream::OnBehalfOf;
 use hour::HourIndex;
+pub(in crate::archive) use pieces::RowPieces;
+use pieces::settled_or_split;
 use select::{LONGEST, covering};
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -85,7 +88,8 @@ impl Archive {
             (first.hour..=last.hour).map(|hour| HourIndex { hour, ..first.clone() }).collect();
         let listed = range.start.minus(LONGEST)..range.end;
         let settle = self.0.settings.settle.0;
-        let pieces = |hours: Vec<HourIndex>| pieces(hours, &listed, now, settle);
+        let pieces =
+            |hours: Vec<HourIndex>| settled_or_split(hours, &listed, now, settle).collect::<Vec<_>>();
         let mut access = Access::Open(on_behalf_of);
         let mut lists = self.hours(pieces(hours), &mut access).await?;
         // The fragment that covers the start may begin in the hour before.
@@ -183,25 +187,6 @@ impl Archive {
         }
         lists.into_iter().map(|rows| rows.ok_or_else(|| interrupted().into())).collect()
     }
-}
-
-/// What of these hours must be listed for a range: hours that have settled as a whole, of others on the
-/// server's clock the parts that the range touches.
-fn pieces(
-    hours: Vec<HourIndex>,
-    range: &Range<Timestamp>,
-    now: Timestamp,
-    settle: Duration,
-) -> Vec<HourIndex> {
-    let touches = |part: &HourIndex| part.start() < range.end && part.end() > range.start;
-    let split = hours.into_iter().flat_map(|hour| {
-        if hour.clock == SelectorType::Producer || hour.has_settled(now, settle) {
-            vec![hour]
-        } else {
-            hour.parts().filter(touches).collect()
-        }
-    });
-    split.filter(|hour| hour.can_have_rows(now)).collect()
 }
 
 fn interrupted() -> Error {

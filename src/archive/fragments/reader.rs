@@ -250,12 +250,7 @@ impl FragmentReader {
 
 /// How long to wait if a call was refused because KVS's quotas left no turn for it.
 fn no_turn(error: &upstream::Error) -> Option<Duration> {
-    match error {
-        upstream::Error::Busy { retry_after, .. } | upstream::Error::Throttled { retry_after, .. } => {
-            Some((*retry_after).clamp(SHORTEST_WAIT, LONGEST_WAIT))
-        }
-        _ => None,
-    }
+    Some(error.next_turn()?.clamp(SHORTEST_WAIT, LONGEST_WAIT))
 }
 
 /// What fragments are fetched with.
