@@ -9,11 +9,11 @@ use super::object::room;
 use super::{Archive, Error, Object, Source, Stream};
 use crate::base::clock;
 use crate::cache::freshness::{self, Kind};
-use crate::cache::{Fetched, Found, Head, Keep, Key, Outcome, Share};
+use crate::cache::{Fetched, Found, Head, Keep, Key, Outcome, Reading};
 use crate::kvs::{Call, Operation, StreamRef, Timestamp, answer};
-use crate::net::body::whole;
+use crate::net::body::{Broken, ByteStream, in_pieces, whole};
 use crate::upstream::{self, Located, OnBehalfOf};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -32,7 +32,7 @@ const LONGEST_IMAGES: usize = 160 << 20;
 const LONGEST_LIST: usize = 4 << 20;
 /// The longest of other answers, which describe one stream.
 const LONGEST_DESCRIPTION: usize = 1 << 20;
-/// Longer answers are parsed and written off the runtime's threads.
+/// Longer answers are parsed off the runtime's threads.
 const PARSED_AT_ONCE: usize = 64 << 10;
 
 /// KVS's answer to one call.
@@ -47,7 +47,6 @@ pub struct JsonAnswer {
 pub struct FoundAnswer {
     /// KVS's JSON, page token included. It counts against the cache's budget until it is dropped.
     pub body: Bytes,
-    share: Arc<Share>,
     /// How the look-up went.
     pub outcome: Outcome,
     /// Whether the footage has settled, so that the answer is kept for long.
@@ -154,13 +153,33 @@ impl Archive {
         let rules = self.rules(asked.retention());
         let keep = asked.kind(true).map(|kind| freshness::keep(kind, StatusCode::OK, now, &rules));
         let Found { outcome, entry } = self.get(asked, on_behalf_of).await?;
+        let body = self.in_one_piece(entry, asked.longest() as u64).await?;
+        Ok(FoundAnswer { body, outcome, settled: keep.is_some_and(is_lasting) })
+    }
+
+    /// The whole of an answer, counted against the cache's budget. One that has just arrived in one piece is
+    /// counted already and is not copied, so that nothing that holds an answer waits for more room.
+    async fn in_one_piece(&self, entry: Reading, limit: u64) -> Result<Bytes, Error> {
+        let length = entry.length().unwrap_or(0);
+        let mut reader = entry.body(None);
+        let first = reader.next().await.transpose()?.unwrap_or_default();
+        if first.len() as u64 == length {
+            return Ok(first);
+        }
         let mut share = self.0.cache.share();
-        // Twice: with another token it is written anew.
-        let bytes = entry.length().unwrap_or(0) * 2;
-        room(&mut share, bytes).await.map_err(Error::from)?;
-        let body = entry.collect(asked.longest() as u64).await.map_err(Error::from)?;
-        let share = Arc::new(share);
-        Ok(FoundAnswer { body: share.hold(body), share, outcome, settled: keep.is_some_and(is_lasting) })
+        room(&mut share, length.max(first.len() as u64)).await?;
+        let mut whole = BytesMut::with_capacity(usize::try_from(length.min(limit)).unwrap_or(0));
+        whole.extend_from_slice(&first);
+        while let Some(chunk) = reader.next().await {
+            let chunk = chunk?;
+            let size = (whole.len() + chunk.len()) as u64;
+            if size > limit {
+                return Err(Broken::Refused(format!("the body is longer than {limit} bytes")).into());
+            }
+            room(&mut share, size).await?;
+            whole.extend_from_slice(&chunk);
+        }
+        Ok(Arc::new(share).hold(whole.freeze()))
     }
 }
 
@@ -219,13 +238,12 @@ impl FoundAnswer {
 
     /// The same answer with another token in the place of KVS's. `token` is written as it is: base64 needs no
     /// escapes.
-    pub async fn with_token(&self, replaced: NextToken, token: String) -> Bytes {
-        let (body, place) = (self.body.clone(), replaced.place);
-        let write = move || {
-            let (before, after) = (&body[..place.start], &body[place.end..]);
-            Bytes::from([before, b"\"", token.as_bytes(), b"\"", after].concat())
-        };
-        self.share.hold(off_runtime(self.body.len(), write).await.unwrap_or_default())
+    pub fn with_token(&self, replaced: &NextToken, token: &str) -> ByteStream {
+        let (before, after) =
+            (self.body.slice(..replaced.place.start), self.body.slice(replaced.place.end..));
+        let token = Bytes::from(format!("\"{token}\""));
+        let length = before.len() + token.len() + after.len();
+        in_pieces([before, token, after].into_iter(), length as u64)
     }
 }
 
@@ -234,34 +252,24 @@ async fn parse<T: Send + 'static>(
     body: &Bytes,
     read: impl FnOnce(&AnswerPage<'_>, &str) -> T + Send + 'static,
 ) -> Option<T> {
-    let (length, body) = (body.len(), body.clone());
+    let is_long = body.len() > PARSED_AT_ONCE;
+    let body = body.clone();
     let parse = move || {
         let text = std::str::from_utf8(&body).ok()?;
         let page: AnswerPage<'_> = serde_json::from_str(text).ok()?;
         Some(read(&page, text))
     };
-    off_runtime(length, parse).await.flatten()
-}
-
-/// Does work on so many bytes, off the runtime's threads if they are many. `None` while the runtime shuts
-/// down.
-async fn off_runtime<T: Send + 'static>(
-    bytes: usize,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Option<T> {
-    if bytes > PARSED_AT_ONCE { tokio::task::spawn_blocking(work).await.ok() } else { Some(work()) }
+    if is_long { tokio::task::spawn_blocking(parse).await.ok().flatten() } else { parse() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http_body_util::BodyExt;
     use proptest::prelude::*;
 
     fn answer(body: &str) -> FoundAnswer {
-        let metrics = crate::cache::Metrics::register(&prometheus::Registry::new()).unwrap();
-        let cache = crate::cache::Cache::open(&crate::cache::Config::default(), metrics).unwrap();
-        let (body, share) = (body.to_owned().into(), Arc::new(cache.share()));
-        FoundAnswer { body, share, outcome: Outcome::Miss, settled: true }
+        FoundAnswer { body: body.to_owned().into(), outcome: Outcome::Miss, settled: true }
     }
 
     #[tokio::test]
@@ -270,7 +278,8 @@ mod tests {
         let token = page.next_token().await.unwrap().unwrap();
         assert_eq!(token.text, "a/b");
         let expected = r#"{"Fragments":[{"NextToken":"inner"}],"NextToken": "new" ,"x":1}"#;
-        assert_eq!(page.with_token(token, "new".to_owned()).await, expected.as_bytes());
+        let written = page.with_token(&token, "new").collect().await.unwrap().to_bytes();
+        assert_eq!(written, expected.as_bytes());
         for none in [r#"{"NextToken":null}"#, r#"{"NextToken":7}"#, "{}"] {
             assert!(answer(none).next_token().await.unwrap().is_none(), "{none}");
         }
@@ -299,8 +308,9 @@ mod tests {
             let page: AnswerPage<'_> = serde_json::from_str(&text).unwrap();
             let token = next_token(&page, &text).unwrap();
             prop_assert_eq!(&token.text, &old);
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let written = runtime.block_on(async { answer(&body).with_token(token, "bmV3".to_owned()).await });
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let writing = answer(&body).with_token(&token, "bmV3").collect();
+            let written = runtime.block_on(writing).unwrap().to_bytes();
             let new: serde_json::Value = serde_json::from_slice(&written).unwrap();
             prop_assert_eq!(new, serde_json::json!({"A": rest, "NextToken": "bmV3", "Z": rest}));
         }

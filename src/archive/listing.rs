@@ -17,6 +17,8 @@ const LONGEST_PAGE: usize = 4 << 20;
 /// Rows that are held at a time, in some 13 MB: an hour has at most 18,000 (docs/KVS.md 5.7), a day of
 /// one-second fragments 86,400.
 const MOST_ROWS: usize = 100_000;
+/// Pages of one list, of which KVS may fill few. A list that does not end before is no list of KVS's.
+const MOST_PAGES: usize = 1_500;
 
 /// Follows NextToken to the end, in pages of at most `page` rows. Each page costs `page` metadata points,
 /// however few rows it has. `None`: there are more rows than are held at a time.
@@ -35,8 +37,7 @@ pub(super) async fn drain(
         next_token: None,
     };
     let mut rows: Vec<ListedFragment> = Vec::new();
-    // Pages may be empty, but not so many of them.
-    let mut pages = Pages::at_most(MOST_ROWS);
+    let mut pages = Pages::at_most(MOST_PAGES);
     loop {
         let body = from.read(&Call::ListFragments(list.clone()), LONGEST_PAGE).await?;
         list.next_token = pages.after(&read(&body, &mut rows)?)?;

@@ -4,10 +4,12 @@
 use crate::base::clock;
 use crate::base::single_flight::SingleFlight;
 use crate::cache::Key;
-use crate::kvs::{ListedFragment, StreamArn, StreamName, Timestamp};
+use crate::kvs::{ListedFragment, StreamArn, StreamName, Timestamp, answer};
 use crate::upstream;
+use serde::Deserialize;
 use serde_json::Value;
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -96,12 +98,11 @@ pub struct ListedStream {
 
 impl ListedStream {
     pub(super) fn read(members: &RawValue) -> Option<Self> {
-        let members = serde_json::from_str(members.get()).ok()?;
-        let members = crate::kvs::answer::known_stream(&members, &[])?;
-        let text = |name: &str| members.get(name)?.as_str();
-        let name = StreamName::parse(text("StreamName")?).ok()?;
-        let arn = StreamArn::parse(text("StreamARN")?).ok()?;
-        Some(Self { name, arn, members: to_raw_value(&members).ok()? })
+        let members = answer::known_stream(members, &[])?;
+        let row: StreamRow<'_> = serde_json::from_str(members.get()).ok()?;
+        let name = StreamName::parse(&row.name).ok()?;
+        let arn = StreamArn::parse(&row.arn).ok()?;
+        Some(Self { name, arn, members })
     }
 
     /// KVS's own members, read.
@@ -109,6 +110,15 @@ impl ListedStream {
     pub fn members(&self) -> Value {
         serde_json::from_str(self.members.get()).unwrap_or_default()
     }
+}
+
+/// The members that say which stream it is.
+#[derive(Deserialize)]
+struct StreamRow<'a> {
+    #[serde(borrow, rename = "StreamName")]
+    name: Cow<'a, str>,
+    #[serde(borrow, rename = "StreamARN")]
+    arn: Cow<'a, str>,
 }
 
 /// What is known of each `[[aws]]` entry.

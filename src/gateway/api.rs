@@ -103,11 +103,11 @@ impl Api {
         let body = match (answer.next_token().await?, footage_of(call)) {
             (Some(token), Some((kind, range))) => {
                 let sealed = next_token::seal(&self.keys, permitted.located()?, kind, range, &token.text);
-                answer.with_token(token, sealed).await
+                BodySource::Passing(answer.with_token(&token, &sealed))
             }
-            _ => answer.body.clone(),
+            _ => BodySource::Whole(answer.body.clone()),
         };
-        let reply = Reply::api(JSON, BodySource::Whole(body));
+        let reply = Reply::api(JSON, body);
         Ok(if answer.settled {
             reply.with(CACHE_STATUS, cache_status(answer.outcome, answer.settled))
         } else {

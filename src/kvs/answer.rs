@@ -91,10 +91,10 @@ pub fn known(operation: Operation, answer: &str, secrets: &[&str]) -> Result<Str
 
 /// A stream as ListStreams shows it, without what no model has; `None` if it is not one.
 #[must_use]
-pub fn known_stream(members: &Value, secrets: &[&str]) -> Option<Value> {
+pub fn known_stream(members: &RawValue, secrets: &[&str]) -> Option<Box<RawValue>> {
     let mut writer = Writer { out: String::new(), secrets };
-    writer.object(&members.to_string(), STREAM).ok()?;
-    serde_json::from_str(&writer.out).ok()
+    writer.object(members.get(), STREAM).ok()?;
+    RawValue::from_string(writer.out).ok()
 }
 
 /// It has another shape.

@@ -97,7 +97,8 @@ impl RowPieces {
 
     /// The rows of a piece; `None` if it has too many, in which case its halves are next.
     async fn list(&mut self, piece: &Piece) -> Result<Option<Vec<ListedFragment>>, upstream::Error> {
-        for tries in 1.. {
+        let mut tries = 0;
+        loop {
             let listed = match piece {
                 Piece::Hour(hour) => self.hour(hour).await.map(Some),
                 Piece::Slice(start, end) => self.slice(*start, *end).await,
@@ -105,12 +106,12 @@ impl RowPieces {
             let Some(wait) = listed.as_ref().err().and_then(upstream::Error::next_turn) else {
                 return listed;
             };
+            tries += 1;
             if !self.has_begun || tries == TRIES {
                 return listed;
             }
             tokio::time::sleep(wait.clamp(Duration::from_millis(100), Duration::from_secs(5))).await;
         }
-        Ok(None)
     }
 
     async fn hour(&self, hour: &HourIndex) -> Result<Vec<ListedFragment>, upstream::Error> {
