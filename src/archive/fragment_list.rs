@@ -1,10 +1,10 @@
 //! All fragments of a range: drained, sorted, without duplicates (`listing`), as our own JSON.
 //!
-//! The document is written while it is listed, piece by piece (`footage::RowPieces`): one of thirty days begins
-//! at once and takes no more memory than the cache has room for.
+//! The document is written while it is listed, piece by piece (`footage::RowPieces`): one of thirty days
+//! begins at once and takes no more memory than the cache has room for.
 
 use super::footage::RowPieces;
-use super::{Object, Source, Stream};
+use super::{Archive, Object, Source, Stream};
 use crate::base::clock;
 use crate::cache::freshness::Kind;
 use crate::cache::{Fetched, Head, Key};
@@ -24,6 +24,8 @@ use std::time::Duration;
 /// The list of a range.
 #[derive(Clone)]
 pub struct FragmentList {
+    /// Where the lists of hours are.
+    pub archive: Archive,
     /// Of which stream.
     pub stream: Stream,
     /// Which footage, on which clock.
@@ -67,7 +69,7 @@ impl Object for FragmentList {
             stream: from.located.stream.name().to_string(),
             start: range.start,
             end: self.end,
-            rows: RowPieces::new(from, &self.stream, self.selector, self.end, now),
+            rows: RowPieces::new(self.archive, from, &self.stream, self.selector, self.end, now),
             place: Place::Head,
         };
         // A failure of the first piece is the answer; a later one breaks the body off.

@@ -164,7 +164,8 @@ impl Archive {
 
     fn source(&self, object: &impl Object, on_behalf_of: OnBehalfOf) -> Source {
         Source {
-            archive: self.clone(),
+            upstream: self.0.upstream.clone(),
+            cache: self.0.cache.clone(),
             located: object.located().clone(),
             rules: self.rules(object.retention()),
             on_behalf_of,

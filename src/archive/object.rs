@@ -1,10 +1,9 @@
 //! What can be asked of the archive, and what fetching it needs.
 
-use super::Archive;
 use crate::cache::freshness::{self, Kind, Rules};
-use crate::cache::{Fetched, Keep, Key, Share};
+use crate::cache::{Cache, Fetched, Keep, Key, Share};
 use crate::kvs::{Call, Timestamp};
-use crate::upstream::{self, Answer, Located, OnBehalfOf};
+use crate::upstream::{self, Answer, Located, OnBehalfOf, Upstream};
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use http_body_util::BodyExt;
@@ -30,7 +29,8 @@ pub trait Object: Clone + Send + Sync + 'static {
 /// The way to KVS for one fetch.
 #[derive(Clone)]
 pub struct Source {
-    pub(super) archive: Archive,
+    pub(super) upstream: Upstream,
+    pub(super) cache: Cache,
     pub(super) located: Located,
     pub(super) rules: Rules,
     pub(super) on_behalf_of: OnBehalfOf,
@@ -40,16 +40,16 @@ impl Source {
     /// Makes a call about the stream; its points are charged to the account that the fetch is made for.
     ///
     /// # Errors
-    /// As [`upstream::Upstream::call`].
+    /// As [`Upstream::call`].
     pub async fn call(&self, call: &Call) -> Result<Answer, upstream::Error> {
-        self.archive.0.upstream.call(&self.located, call, &self.on_behalf_of).await
+        self.upstream.call(&self.located, call, &self.on_behalf_of).await
     }
 
     /// Makes a call and reads the whole answer, at most `bound` bytes of it. They count against the cache's
     /// budget for as long as they are held.
     ///
     /// # Errors
-    /// As [`upstream::Upstream::call`]; [`upstream::Error::BrokenAnswer`] if the body breaks or is longer,
+    /// As [`Upstream::call`]; [`upstream::Error::BrokenAnswer`] if the body breaks or is longer,
     /// [`upstream::Error::NoRoom`] if the budget has no room for it.
     pub async fn read(&self, call: &Call, bound: usize) -> Result<Bytes, upstream::Error> {
         let broken = |why: String| upstream::Error::BrokenAnswer(why);
@@ -58,7 +58,7 @@ impl Source {
         if length.is_some_and(is_longer) {
             return Err(broken(format!("it is larger than {bound} bytes")));
         }
-        let mut share = self.archive.0.cache.share();
+        let mut share = self.cache.share();
         let announced = length.unwrap_or(0);
         room(&mut share, announced).await?;
         let mut whole = BytesMut::with_capacity(usize::try_from(announced).unwrap_or(0));
@@ -105,7 +105,7 @@ pub(super) async fn room(share: &mut Share, bytes: u64) -> Result<(), upstream::
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::{Cache, Config, Metrics};
+    use crate::cache::{Config, Metrics};
     use crate::setting::ByteSize;
 
     #[tokio::test(start_paused = true)]

@@ -40,11 +40,9 @@ impl Archive {
             return known;
         }
         let from = self.source(clip, on_behalf_of().ok()?);
-        let counting = self
-            .0
-            .truncations
-            .counts
-            .run(key, || count(RowPieces::new(from, &clip.stream, clip.call.selector, end, now)));
+        let counting = self.0.truncations.counts.run(key, || {
+            count(RowPieces::new(self.clone(), from, &clip.stream, clip.call.selector, end, now))
+        });
         let (shown, truncation) = counting.result().await.ok()??;
         self.0.upstream.settle_clip(clip.stream.located(), &clip.call, shown);
         // Footage that has not settled may have more fragments the next time.

@@ -18,7 +18,7 @@ use std::time::Duration;
 /// What is known of a body before its first byte.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Head {
-    /// Its `Content-Type`; kept as it is, so it must be no slice of a larger buffer (`net::client` gives none).
+    /// Its `Content-Type`, kept as it is: no slice of a larger buffer, of which `net::client` gives none.
     pub content_type: HeaderValue,
     /// Its length in bytes, if KVS announced one. A body that turns out to be longer or shorter is broken.
     pub length: Option<u64>,

@@ -83,7 +83,8 @@ impl Pages {
     ) -> Result<Reply, Error> {
         let selector = list.selector.ok_or(Error::Bug("a page of fragments without a range"))?;
         let stream = permitted.stream(&self.archive).await?.clone();
-        let list = FragmentList { stream, selector, end: selector.range.end.unwrap_or(permitted.now) };
+        let (archive, end) = (self.archive.clone(), selector.range.end.unwrap_or(permitted.now));
+        let list = FragmentList { archive, stream, selector, end };
         let getting = self.archive.get(&list, || permitted.on_behalf_of(record));
         let found = permitted.steps.time("cache", getting).await?;
         media(found, permitted, "application/json", record).await

@@ -24,9 +24,9 @@ const PER_TOKEN: usize = 200;
 
 /// Weighs a token by what its caller takes.
 #[derive(Clone)]
-struct ByBytes;
+struct TokenWeigher;
 
-impl Weighter<Digest, Arc<VerifiedToken>> for ByBytes {
+impl Weighter<Digest, Arc<VerifiedToken>> for TokenWeigher {
     fn weight(&self, _: &Digest, token: &Arc<VerifiedToken>) -> u64 {
         (token.caller.weight() + PER_TOKEN) as u64
     }
@@ -57,13 +57,13 @@ impl VerifiedToken {
 /// The verified tokens.
 pub(super) struct VerifiedTokens {
     digester: Digester,
-    tokens: Cache<Digest, Arc<VerifiedToken>, ByBytes, DigestState>,
+    tokens: Cache<Digest, Arc<VerifiedToken>, TokenWeigher, DigestState>,
 }
 
 impl VerifiedTokens {
     pub fn new() -> Self {
         let (digests, evictions) = (DigestState::default(), DefaultLifecycle::default());
-        let tokens = Cache::with(USUAL, CAPACITY, ByBytes, digests, evictions);
+        let tokens = Cache::with(USUAL, CAPACITY, TokenWeigher, digests, evictions);
         Self { digester: Digester::default(), tokens }
     }
 

@@ -43,7 +43,7 @@ pub struct OpenedCapability {
 /// The capabilities that were opened lately.
 pub struct OpenedCapabilities {
     digester: Digester,
-    opened: Cache<Digest, Arc<OpenedCapability>, ByBytes, DigestState>,
+    opened: Cache<Digest, Arc<OpenedCapability>, CapabilityWeigher, DigestState>,
 }
 
 /// Bytes of all entries, some 1 KiB each. A capability is short, but the groups in it are packed.
@@ -55,9 +55,9 @@ const PER_CAPABILITY: usize = 700;
 
 /// Weighs a capability by what its caller takes.
 #[derive(Clone)]
-struct ByBytes;
+struct CapabilityWeigher;
 
-impl Weighter<Digest, Arc<OpenedCapability>> for ByBytes {
+impl Weighter<Digest, Arc<OpenedCapability>> for CapabilityWeigher {
     fn weight(&self, _: &Digest, opened: &Arc<OpenedCapability>) -> u64 {
         (opened.caller.weight() + PER_CAPABILITY) as u64
     }
@@ -66,7 +66,7 @@ impl Weighter<Digest, Arc<OpenedCapability>> for ByBytes {
 impl Default for OpenedCapabilities {
     fn default() -> Self {
         let (digests, evictions) = (DigestState::default(), DefaultLifecycle::default());
-        let opened = Cache::with(USUAL, CAPACITY, ByBytes, digests, evictions);
+        let opened = Cache::with(USUAL, CAPACITY, CapabilityWeigher, digests, evictions);
         Self { digester: Digester::default(), opened }
     }
 }

@@ -28,13 +28,13 @@ const PER_DECISION: usize = 400;
 
 /// The decisions of one set of policies. A decision stays right for as long as the policies are in force;
 /// those that were not asked for lately make room.
-pub(super) struct DecisionCache(Cache<DecisionKey, Judgement, ByBytes, foldhash::fast::RandomState>);
+pub(super) struct DecisionCache(Cache<DecisionKey, Judgement, DecisionWeigher, foldhash::fast::RandomState>);
 
 /// Weighs a decision by what its key and its reasons take.
 #[derive(Clone)]
-struct ByBytes;
+struct DecisionWeigher;
 
-impl Weighter<DecisionKey, Judgement> for ByBytes {
+impl Weighter<DecisionKey, Judgement> for DecisionWeigher {
     fn weight(&self, key: &DecisionKey, judgement: &Judgement) -> u64 {
         let stream = key.stream.as_ref().map_or(0, StreamFacts::weight);
         (key.caller.weight() + stream + judgement.weight() + PER_DECISION) as u64
@@ -118,7 +118,7 @@ struct DecisionKey {
 impl DecisionCache {
     pub fn new() -> Self {
         let (hasher, evictions) = (foldhash::fast::RandomState::default(), DefaultLifecycle::default());
-        Self(Cache::with(USUAL, CAPACITY, ByBytes, hasher, evictions))
+        Self(Cache::with(USUAL, CAPACITY, DecisionWeigher, hasher, evictions))
     }
 
     /// The decision on this question, made by `decide` if it is not in the cache. An error is not kept.

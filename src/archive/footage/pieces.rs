@@ -8,7 +8,7 @@
 
 use super::hour::HourIndex;
 use crate::archive::listing::drain;
-use crate::archive::{Error, Source, Stream};
+use crate::archive::{Archive, Error, Source, Stream};
 use crate::kvs::bounds::FRAGMENTS_PAGE;
 use crate::kvs::operations::FragmentSelector;
 use crate::kvs::{ListedFragment, SelectorType, TimeRange, Timestamp};
@@ -30,6 +30,7 @@ const TRIES: u32 = 5;
 
 /// The rows of a range that have not been listed yet.
 pub(in crate::archive) struct RowPieces {
+    archive: Archive,
     from: Source,
     clock: SelectorType,
     start: Timestamp,
@@ -51,6 +52,7 @@ enum Piece {
 impl RowPieces {
     /// The rows that begin from `selector`'s start to `end`, both included, as of `now`.
     pub(in crate::archive) fn new(
+        archive: Archive,
         from: Source,
         stream: &Stream,
         selector: FragmentSelector,
@@ -72,7 +74,7 @@ impl RowPieces {
         } else {
             slices(start, end).map(|(start, end)| Piece::Slice(start, end)).collect()
         };
-        Self { from, clock, start, end, oldest, left, has_begun: false }
+        Self { archive, from, clock, start, end, oldest, left, has_begun: false }
     }
 
     /// Whether all pieces have been listed.
@@ -115,7 +117,7 @@ impl RowPieces {
     }
 
     async fn hour(&self, hour: &HourIndex) -> Result<Vec<ListedFragment>, upstream::Error> {
-        let listing = self.from.archive.whole_hour(hour, self.from.on_behalf_of.clone());
+        let listing = self.archive.whole_hour(hour, self.from.on_behalf_of.clone());
         listing.await.map_err(|error| match error {
             Error::Upstream(error) => Arc::unwrap_or_clone(error),
             other => upstream::Error::BrokenAnswer(other.to_string()),

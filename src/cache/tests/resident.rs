@@ -1,5 +1,5 @@
-//! A full cache against the memory of the process, with bodies that arrive over real connections: what is kept
-//! must not be a slice of a buffer that the network was read into.
+//! A full cache against the memory of the process, with bodies that arrive over real connections: what is
+//! kept must not be a slice of a buffer that the network was read into.
 
 use super::{bench, pattern};
 use crate::base::clock;

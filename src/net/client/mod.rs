@@ -8,7 +8,8 @@
 //! others. Names are resolved for every new connection and idle ones are closed, so that DNS changes take
 //! effect.
 //!
-//! The headers of a response share no memory with the connection, so what is kept of them costs its own length.
+//! The headers of a response share no memory with the connection, so what is kept of them costs its own
+//! length.
 //!
 //! Signing, retries and quotas belong to `upstream`.
 
