@@ -8,7 +8,6 @@ use super::leak;
 use super::operation::Operation;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
-use serde_json::Value;
 use serde_json::value::RawValue;
 use std::fmt;
 
@@ -233,6 +232,7 @@ struct Name<'a>(#[serde(borrow)] std::borrow::Cow<'a, str>);
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use serde_json::Value;
 
     #[test]
     fn known_members_stay_to_the_byte_and_unknown_ones_go() {

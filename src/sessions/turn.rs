@@ -67,7 +67,7 @@ pub(super) mod tests {
             issuer: "https://idp".into(),
             subject: subject.into(),
             token_id: None,
-            groups: [].into(),
+            groups: crate::caller::TextSet::default(),
             attributes: [].into(),
             expires: Timestamp::from_millis(0),
         }
