@@ -251,9 +251,9 @@ impl Policy {
         self.ask(self.policies_of(operation), caller, operation, question, context)
     }
 
-    /// May the caller learn an endpoint, which is our own address? SDKs request it before every call, so
-    /// callers that may make that call in some context may have it, besides those that may call
-    /// GetDataEndpoint itself.
+    /// May the caller learn an endpoint, which is our own address? SDKs request it before every call, and old
+    /// ones with another `APIName` than that of the call they make. So callers that may make any call about
+    /// the stream in some context may have it, besides those that may call GetDataEndpoint itself.
     fn judge_endpoint(
         &self,
         caller: &Arc<Caller>,
@@ -261,13 +261,23 @@ impl Policy {
         context: &RequestContext,
     ) -> Result<Judgement, NotExpressible> {
         let operation = Operation::GetDataEndpoint;
-        let own = self.ask(self.policies_of(operation), caller, operation, question, context)?;
-        match (&own, question.endpoint_of.and_then(operation_behind)) {
-            (Judgement::Refused(Reason::NoPermit), Some(behind)) => {
-                self.ask(&self.reach, caller, behind, question, context)
-            }
-            _ => Ok(own),
+        let mut refused = self.ask(self.policies_of(operation), caller, operation, question, context)?;
+        if !matches!(refused, Judgement::Refused(Reason::NoPermit)) {
+            return Ok(refused);
         }
+        // The API that is asked for comes first: nearly always it decides.
+        let asked = question.endpoint_of.and_then(operation_behind);
+        let others =
+            Operation::ALL.into_iter().filter(|other| is_about_a_stream(*other) && Some(*other) != asked);
+        for behind in asked.into_iter().chain(others) {
+            match self.ask(&self.reach, caller, behind, question, context)? {
+                permitted @ Judgement::Permitted(_) => return Ok(permitted),
+                // The fact may permit it once it is known.
+                unknown @ Judgement::Refused(Reason::Unknown(_)) => refused = unknown,
+                Judgement::Refused(_) => {}
+            }
+        }
+        Ok(refused)
     }
 
     pub(super) fn policies_of(&self, operation: Operation) -> &ActionPolicies {
@@ -366,6 +376,11 @@ impl Policy {
 /// The operation that an API name stands for, if kvs-edge answers it.
 fn operation_behind(api: ApiName) -> Option<Operation> {
     Operation::ALL.into_iter().find(|operation| operation.api_name() == Some(api))
+}
+
+/// Whether an operation is about one stream, and GetDataEndpoint may lead to it.
+fn is_about_a_stream(operation: Operation) -> bool {
+    !matches!(operation, Operation::GetDataEndpoint | Operation::ListStreams)
 }
 
 fn label(statement: &Statement) -> Arc<str> {

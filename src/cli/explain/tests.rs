@@ -130,13 +130,16 @@ fn tags_are_said_or_not_known() {
 }
 
 #[test]
-fn endpoints_follow_the_call_behind_them() {
+fn endpoints_are_for_those_who_may_do_anything_with_the_stream() {
     let asks = |more: &str| {
         explained(ALICE, &format!("--action GetDataEndpoint --stream lobby-1 --untagged{more}")).unwrap()
     };
-    assert!(asks(" --api-name GET_IMAGES").starts_with("PERMIT"));
-    assert!(asks(" --api-name GET_CLIP").starts_with("DENY"));
-    assert!(asks("").starts_with("DENY"));
+    for api in ["", " --api-name GET_IMAGES", " --api-name GET_CLIP", " --api-name PUT_MEDIA"] {
+        assert!(asks(api).starts_with("PERMIT"), "{api}");
+    }
+    let nobody = r#"{"sub":"mallory","groups":[]}"#;
+    let refused = explained(nobody, "--action GetDataEndpoint --stream lobby-1 --untagged").unwrap();
+    assert!(refused.starts_with("DENY"), "{refused}");
 }
 
 #[test]

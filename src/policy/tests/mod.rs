@@ -188,7 +188,7 @@ fn a_policy_that_reads_a_fact_is_not_decided_without_it() {
 }
 
 #[test]
-fn endpoints_are_for_those_who_may_use_them() {
+fn endpoints_are_for_those_who_may_do_anything_with_the_stream() {
     let policy = policy(
         r#"permit (principal in Group::"guards", action in Action::"View", resource in StreamSet::"lobby") when { context.mode == "ON_DEMAND" && context.end_age >= 3600 };
            permit (principal in Group::"clerks", action == Action::"GetDataEndpoint", resource);
@@ -198,13 +198,15 @@ fn endpoints_are_for_those_who_may_use_them() {
     for (who, group, api, stream, expected) in [
         ("alice", "guards", "GET_HLS_STREAMING_SESSION_URL", "lobby-1", true),
         ("alice", "guards", "LIST_FRAGMENTS", "lobby-1", true),
-        ("alice", "guards", "GET_CLIP", "lobby-1", false),
-        ("alice", "guards", "PUT_MEDIA", "lobby-1", false),
+        ("alice", "guards", "GET_CLIP", "lobby-1", true),
+        ("alice", "guards", "PUT_MEDIA", "lobby-1", true),
         ("alice", "guards", "LIST_FRAGMENTS", "vault-1", false),
         ("alice", "others", "LIST_FRAGMENTS", "lobby-1", false),
+        ("alice", "others", "PUT_MEDIA", "lobby-1", false),
+        ("eve", "guards", "GET_CLIP", "lobby-1", false),
         ("alice", "clerks", "GET_CLIP", "vault-1", true),
         ("eve", "guards", "LIST_FRAGMENTS", "lobby-1", false),
-        ("mallory", "guards", "LIST_FRAGMENTS", "lobby-1", false),
+        ("mallory", "guards", "LIST_FRAGMENTS", "lobby-1", true),
         ("mallory", "guards", "GET_IMAGES", "lobby-1", true),
     ] {
         let allowed = permits(&policy, &caller(who, &[group]), endpoint(api)(stream), stream);
