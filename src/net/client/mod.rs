@@ -4,6 +4,8 @@
 //! bytes, and of the whole exchange. A body that ends early, stalls or has no marked end is an error, never a
 //! shorter body (law 4). Redirects are not followed, and plain HTTP is used only where it is allowed.
 //!
+//! Every request carries the same `User-Agent`, whoever made it.
+//!
 //! HTTP/1.1 only: KVS speaks nothing else, and one connection per transfer keeps a slow one from delaying
 //! others. Names are resolved for every new connection and idle ones are closed, so that DNS changes take
 //! effect.
@@ -25,7 +27,7 @@ use super::body::ByteStream;
 use bytes::{Bytes, BytesMut};
 use connect::{CheckedResolver, TimeLimited};
 use error::{chain, sort};
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_rustls::{ConfigBuilderExt, HttpsConnector};
@@ -38,6 +40,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use timed_body::TimedBody;
 use tokio::time::Instant;
+
+/// What every outgoing request carries: some firewalls refuse requests without it.
+const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("kvs-edge/", env!("CARGO_PKG_VERSION")));
 
 /// A pool of connections. Clones share it.
 #[derive(Clone)]
@@ -142,13 +147,15 @@ impl Client {
         tokio::time::timeout(limits.whole, exchange).await.unwrap_or(Err(Error::Late(limits.whole)))
     }
 
-    async fn head(&self, request: Request<Bytes>, limit: Duration) -> Result<Response<Incoming>, Error> {
+    async fn head(&self, mut request: Request<Bytes>, limit: Duration) -> Result<Response<Incoming>, Error> {
         match request.uri().scheme_str() {
             Some("https") => {}
             Some("http") if self.allow_http => {}
             Some("http") => return Err(Error::Refused("plain http is not allowed here")),
             _ => return Err(Error::Refused("only absolute http and https addresses can be called")),
         }
+        // Replaces that of AWS's SDK, which SigV4 leaves out of what it signs.
+        request.headers_mut().insert(header::USER_AGENT, USER_AGENT);
         match tokio::time::timeout(limit, self.pool.request(request.map(Full::new))).await {
             Err(_) => Err(Error::Late(limit)),
             Ok(Err(error)) => Err(sort(&error)),

@@ -186,3 +186,24 @@ async fn a_header_that_is_kept_does_not_keep_the_buffer_that_it_was_read_into() 
     }
     assert_eq!(response.headers()["content-type"], "video/mp4");
 }
+
+#[tokio::test]
+async fn every_request_says_that_it_comes_from_kvs_edge() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let uri: http::Uri = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+    for own in [None, Some("aws-sdk-rust/1.3")] {
+        let mut request = get(uri.clone());
+        if let Some(own) = own {
+            request.headers_mut().insert(header::USER_AGENT, HeaderValue::from_static(own));
+        }
+        let asking = tokio::spawn(async move { client().fetch(request, 1 << 10, &Limits::default()).await });
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut head = vec![0; 4096];
+        let length = socket.read(&mut head).await.unwrap();
+        let head = String::from_utf8_lossy(&head[..length]).to_lowercase();
+        let wanted = format!("user-agent: kvs-edge/{}\r\n", env!("CARGO_PKG_VERSION"));
+        assert!(head.contains(&wanted) && head.matches("user-agent").count() == 1, "{head}");
+        socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+        asking.await.unwrap().unwrap();
+    }
+}
