@@ -9,6 +9,7 @@ pub mod file_watch;
 pub mod glob;
 pub mod hex;
 pub mod room;
+pub mod process_owner;
 pub mod single_flight;
 pub mod stored_text;
 pub mod task;

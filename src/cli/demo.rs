@@ -4,13 +4,15 @@
 
 use crate::app;
 use crate::base::clock;
+use crate::base::process_owner::{OTHERS_WRITE, ProcessOwner};
 use crate::net::client::{Client, Limits, Options};
 use anyhow::{Context, bail};
 use kvs_edge_emulator::{self as emulator, issuer};
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -34,7 +36,8 @@ pub struct DemoArgs {
     /// The address of the emulator; another port if it is in use
     #[arg(long, default_value = "127.0.0.1:4567")]
     emulator: SocketAddr,
-    /// The folder for keys, tokens and the configuration
+    /// The folder for keys, tokens and the configuration; without it kvs-edge-demo in $XDG_RUNTIME_DIR, or in
+    /// the folder of temporary files
     #[arg(long, value_name = "FOLDER")]
     folder: Option<PathBuf>,
     /// Accept fault plans at the emulator, from loopback only
@@ -68,7 +71,7 @@ async fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     say("starting the emulator");
     let emulator = start_emulator(args).await?;
     say("making keys and tokens");
-    let folder = args.folder.clone().unwrap_or_else(|| std::env::temp_dir().join("kvs-edge-demo"));
+    let folder = args.folder.clone().unwrap_or_else(usual_folder);
     prepare(&folder)?;
     say("starting the gateway");
     let admin = free_or_any(args.admin);
@@ -127,25 +130,34 @@ fn free_or_any(wanted: SocketAddr) -> SocketAddr {
     }
 }
 
+/// In the folder of this user's session, where no other user may write, if there is one.
+fn usual_folder() -> PathBuf {
+    let session = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let session = session.filter(|folder| folder.is_absolute() && folder.is_dir());
+    session.unwrap_or_else(std::env::temp_dir).join("kvs-edge-demo")
+}
+
 /// Writes the files of the demo. Existing keys are kept, so that tokens and playback URLs stay valid.
 fn prepare(folder: &Path) -> anyhow::Result<()> {
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.with_context(|| format!("cannot make {}", folder.display()))?;
-    fs::create_dir_all(folder.join("policies"))?;
-    fs::write(folder.join("demo.toml"), CONFIG)?;
-    fs::write(folder.join("policies/demo.cedar"), POLICIES)?;
+    own_folder(folder)?;
+    own_folder(&folder.join("policies"))?;
+    plain(&folder.join("demo.toml"), CONFIG)?;
+    plain(&folder.join("policies/demo.cedar"), POLICIES)?;
     let defaults = emulator::Config::default();
     secret(&folder.join("aws-access-key"), &defaults.access_key)?;
     secret(&folder.join("aws-secret-key"), &defaults.secret_key)?;
     let playback_key = folder.join("playback-key");
-    if !playback_key.exists() {
+    if !kept(&playback_key)? {
         let mut random = [0; 32];
         aws_lc_rs::rand::fill(&mut random).map_err(|_| anyhow::anyhow!("the system gives no randomness"))?;
         use base64::Engine as _;
         secret(&playback_key, &base64::engine::general_purpose::STANDARD.encode(random))?;
     }
+    // What it loads must be as safe as what is written here.
+    kept(&folder.join(issuer::KEY_FILE))?;
+    kept(&folder.join(issuer::JWKS_FILE))?;
     let issuer = issuer::Issuer::load_or_create(folder)?;
-    fs::write(folder.join("jwks.json"), issuer.jwks())?;
+    plain(&folder.join(issuer::JWKS_FILE), &issuer.jwks())?;
     for (name, groups, _) in USERS {
         let claims = issuer::Claims {
             issuer: ISSUER.to_owned(),
@@ -160,13 +172,62 @@ fn prepare(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Makes a folder for this user alone, or accepts one that is there: in one that others may write to, or own,
+/// they could have put links and keys of theirs, and read the keys and tokens that are written.
+fn own_folder(folder: &Path) -> anyhow::Result<()> {
+    let shown = folder.display();
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.with_context(|| format!("cannot make {shown}"))?;
+    let about = fs::symlink_metadata(folder).with_context(|| format!("cannot look at {shown}"))?;
+    if !about.is_dir() {
+        bail!("{shown} is a link or no folder: name another one with --folder");
+    }
+    refuse_others(folder, &about)
+}
+
+fn refuse_others(path: &Path, about: &fs::Metadata) -> anyhow::Result<()> {
+    let shown = path.display();
+    if about.uid() != ProcessOwner::of_this_process()?.user {
+        bail!("{shown} belongs to another user: name another folder with --folder");
+    }
+    if about.mode() & OTHERS_WRITE != 0 {
+        bail!("others may write to {shown}: chmod go-w it, or name another folder with --folder");
+    }
+    Ok(())
+}
+
+/// Whether a file of an earlier demo is there that may be used again.
+fn kept(path: &Path) -> anyhow::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("cannot look at {}", path.display())),
+        Ok(about) if !about.is_file() => bail!("{} is a link or no file: remove it", path.display()),
+        Ok(about) => refuse_others(path, &about).map(|()| true),
+    }
+}
+
 /// Writes a file that only its owner can read. It ends without a line break, because SDKs send tokens as
 /// read.
 fn secret(path: &Path, text: &str) -> anyhow::Result<()> {
+    write_new(path, text, 0o600)
+}
+
+/// Writes a file that may be read by all who may enter the folder.
+fn plain(path: &Path, text: &str) -> anyhow::Result<()> {
+    write_new(path, text, 0o644)
+}
+
+/// Replaces a file. A link in its place is replaced, not followed, and so is the mode that it had.
+fn write_new(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
     use std::io::Write;
+    let failed = || format!("cannot write {}", path.display());
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error).with_context(failed),
+        _ => {}
+    }
     let mut options = fs::OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
+    let mut file = options.write(true).create_new(true).mode(mode).open(path).with_context(failed)?;
+    file.write_all(text.as_bytes()).with_context(failed)
 }
 
 /// Requests cam-1 as a player does until a playlist is there, and gives the playback URL.
@@ -200,8 +261,8 @@ fn write_snippets(folder: &Path, public: SocketAddr) -> anyhow::Result<()> {
          export AWS_DEFAULT_REGION=eu-west-1\n",
         folder.display()
     );
-    fs::write(folder.join("env.sh"), environment)?;
-    fs::write(folder.join("clip.py"), CLIP_SCRIPT)?;
+    plain(&folder.join("env.sh"), &environment)?;
+    plain(&folder.join("clip.py"), CLIP_SCRIPT)?;
     Ok(())
 }
 
@@ -271,4 +332,63 @@ See the bytes that it served
 "#,
         seconds = took.as_secs_f64()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    fn mode(path: &Path) -> u32 {
+        fs::symlink_metadata(path).unwrap().mode() & 0o777
+    }
+
+    #[test]
+    fn the_folder_is_ours_alone_and_its_keys_stay() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("demo");
+        prepare(&folder).unwrap();
+        assert_eq!(mode(&folder), 0o700);
+        assert_eq!(mode(&folder.join("policies")), 0o700);
+        for secret in ["playback-key", "alice.jwt", "aws-secret-key", "issuer.pem"] {
+            assert_eq!(mode(&folder.join(secret)), 0o600, "{secret}");
+        }
+        let key = fs::read_to_string(folder.join("playback-key")).unwrap();
+        prepare(&folder).unwrap();
+        assert_eq!(fs::read_to_string(folder.join("playback-key")).unwrap(), key);
+    }
+
+    #[test]
+    fn a_folder_that_others_write_to_and_links_are_refused() {
+        let parent = tempfile::tempdir().unwrap();
+        let (real, link) = (parent.path().join("real"), parent.path().join("link"));
+        fs::create_dir(&real).unwrap();
+        symlink(&real, &link).unwrap();
+        let refused = prepare(&link).unwrap_err().to_string();
+        assert!(refused.contains("is a link"), "{refused}");
+        for open in [0o770, 0o707, 0o1777] {
+            fs::set_permissions(&real, fs::Permissions::from_mode(open)).unwrap();
+            let refused = prepare(&real).unwrap_err().to_string();
+            assert!(refused.contains("others may write"), "{refused}");
+        }
+        assert_eq!(fs::read_dir(&real).unwrap().count(), 0, "nothing was written");
+        fs::set_permissions(&real, fs::Permissions::from_mode(0o755)).unwrap();
+        prepare(&real).unwrap();
+        // Links in the folder: those of files that are written are replaced, one in place of a key is refused.
+        let elsewhere = parent.path().join("elsewhere");
+        fs::write(&elsewhere, "untouched").unwrap();
+        fs::remove_file(real.join("bob.jwt")).unwrap();
+        symlink(&elsewhere, real.join("bob.jwt")).unwrap();
+        prepare(&real).unwrap();
+        assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "untouched");
+        for key in ["playback-key", "issuer.pem", "jwks.json"] {
+            let kept = fs::read(real.join(key)).unwrap();
+            fs::remove_file(real.join(key)).unwrap();
+            symlink(&elsewhere, real.join(key)).unwrap();
+            let refused = prepare(&real).unwrap_err().to_string();
+            assert!(refused.contains("is a link"), "{key}: {refused}");
+            fs::remove_file(real.join(key)).unwrap();
+            fs::write(real.join(key), kept).unwrap();
+        }
+    }
 }

@@ -11,6 +11,7 @@ use super::config::{Config, Target};
 use super::event::{Decision, Event};
 use super::repeats::{DecisionCount, Repeats};
 use crate::base::clock;
+use crate::base::process_owner::ProcessOwner;
 use crate::kvs::Timestamp;
 use crate::telemetry::line_writer::{
     AppendedFile, Deferred, LineWriter, OnFailure, Options, Output, StreamOutput,
@@ -18,6 +19,7 @@ use crate::telemetry::line_writer::{
 use std::cell::RefCell;
 use std::fs::OpenOptions;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -76,18 +78,23 @@ impl Sink {
         }
     }
 
-    /// Checks whether the sink could be opened, and leaves nothing behind.
+    /// Checks whether the sink could be opened, and writes nothing: a file that is not there yet is not made.
     ///
     /// # Errors
-    /// As for `open`.
+    /// As for `open`, as far as the mode of its folder shows.
     pub fn try_out(config: &Config) -> io::Result<()> {
         let Target::File(path) = &config.to else { return Ok(()) };
-        match OpenOptions::new().append(true).create_new(true).open(path) {
-            Ok(_) => std::fs::remove_file(path),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                OpenOptions::new().append(true).open(path).map(drop)
+        match OpenOptions::new().append(true).open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+                let about = std::fs::metadata(folder.unwrap_or(Path::new(".")))?;
+                if !about.is_dir() {
+                    return Err(io::ErrorKind::NotADirectory.into());
+                }
+                let may = ProcessOwner::of_this_process()?.may_write(&about);
+                if may { Ok(()) } else { Err(io::ErrorKind::PermissionDenied.into()) }
             }
-            Err(error) => Err(error),
+            other => other.map(drop),
         }
     }
 
