@@ -71,6 +71,38 @@ impl Serialize for Network {
     }
 }
 
+/// A peer whose word about the client counts, as it is written in the settings: a network, or `unix`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TrustedProxy {
+    /// Whoever may connect to a Unix socket of the listener.
+    Unix,
+    /// Peers in this network.
+    Network(Network),
+}
+
+impl<'de> Deserialize<'de> for TrustedProxy {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        if text == UNIX {
+            return Ok(Self::Unix);
+        }
+        let network = Network::parse(&text);
+        network.map(Self::Network).map_err(|how| D::Error::custom(format!("`{text}`: {how}, or {UNIX}")))
+    }
+}
+
+impl Serialize for TrustedProxy {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Unix => to.serialize_str(UNIX),
+            Self::Network(network) => network.serialize(to),
+        }
+    }
+}
+
+/// How peers on Unix sockets are written.
+const UNIX: &str = "unix";
+
 /// Which header the trusted proxies set. One only: a proxy passes on the other kind as the client wrote it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -88,6 +120,7 @@ pub enum Header {
 #[derive(Clone, Debug, Default)]
 pub struct Trust {
     networks: Vec<Network>,
+    unix: bool,
     header: Header,
 }
 
@@ -95,10 +128,21 @@ pub struct Trust {
 const MOST_HOPS: usize = 32;
 
 impl Trust {
-    /// Trusts `header` when it comes from one of `networks`.
+    /// Trusts `header` when it comes from one of `proxies`.
     #[must_use]
-    pub fn new(networks: Vec<Network>, header: Header) -> Self {
-        Self { networks, header }
+    pub fn new(proxies: &[TrustedProxy], header: Header) -> Self {
+        let network = |proxy: &TrustedProxy| match proxy {
+            TrustedProxy::Network(network) => Some(*network),
+            TrustedProxy::Unix => None,
+        };
+        let unix = proxies.contains(&TrustedProxy::Unix);
+        Self { networks: proxies.iter().filter_map(network).collect(), unix, header }
+    }
+
+    /// Whether peers on Unix sockets are trusted proxies.
+    #[must_use]
+    pub fn trusts_unix(&self) -> bool {
+        self.unix
     }
 
     /// Whether this address is a trusted proxy.
@@ -160,8 +204,29 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn network(text: &str) -> TrustedProxy {
+        TrustedProxy::Network(Network::parse(text).unwrap())
+    }
+
+    #[test]
+    fn peers_on_unix_sockets_are_trusted_where_they_are_named() {
+        #[derive(Deserialize, Serialize)]
+        struct Section {
+            proxies: Vec<TrustedProxy>,
+        }
+        let section: Section = toml::from_str("proxies = ['10.0.0.0/8', 'unix']").unwrap();
+        assert_eq!(section.proxies, [network("10.0.0.0/8"), TrustedProxy::Unix]);
+        assert_eq!(toml::to_string(&section).unwrap(), "proxies = [\"10.0.0.0/8\", \"unix\"]\n");
+        let trust = Trust::new(&section.proxies, Header::default());
+        assert!(trust.trusts_unix() && trust.trusts([10, 1, 1, 1].into()));
+        assert!(!Trust::new(&section.proxies[..1], Header::default()).trusts_unix());
+        let error = toml::from_str::<Section>("proxies = ['Unix']").err().unwrap();
+        assert!(error.message().contains("or unix"), "{error}");
+    }
+
     fn client(header: Header, trusted: &[&str], lines: &[(&'static str, &str)]) -> String {
-        let trust = Trust::new(trusted.iter().map(|n| Network::parse(n).unwrap()).collect(), header);
+        let proxies: Vec<_> = trusted.iter().map(|n| network(n)).collect();
+        let trust = Trust::new(&proxies, header);
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
             headers.append(*name, value.parse().unwrap());
@@ -229,7 +294,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_header_makes_it_panic_or_trust_a_stranger(line in "[ -~]{0,80}") {
-            let trust = Trust::new(vec![Network::parse("10.0.0.0/8").unwrap()], Header::Forwarded);
+            let trust = Trust::new(&[network("10.0.0.0/8")], Header::Forwarded);
             let mut headers = HeaderMap::new();
             headers.append("forwarded", line.parse().unwrap());
             let _ = trust.client("10.0.0.1".parse().unwrap(), &headers);

@@ -16,3 +16,4 @@ pub mod range;
 pub mod request_body;
 pub mod request_checks;
 pub mod tls;
+pub mod tls_tickets;

@@ -2,11 +2,15 @@
 //! client certificates when wanted.
 //!
 //! [`load`] reads everything and gives a whole new server configuration, or says what is wrong; `app` watches
-//! the files and swaps the result. rustls' defaults hold: TLS 1.2 and 1.3, no renegotiation, no early data.
+//! the files and swaps the result, with tickets of the secrets that replicas share ([`super::tls_tickets`]). rustls' defaults hold: TLS 1.2 and 1.3, no renegotiation, no early data.
 
 use super::certificate::Certificate;
+use super::tls_tickets::{TicketSecret, Tickets};
 use crate::kvs::Timestamp;
+use crate::setting::Span;
 use arc_swap::ArcSwap;
+use aws_lc_rs::digest;
+use http::HeaderValue;
 use prometheus::{Gauge, Registry};
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
@@ -28,9 +32,17 @@ pub struct Config {
     /// When set, clients must show a certificate signed by one of these, PEM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_ca: Option<PathBuf>,
+    /// For how long browsers that were here call this host by HTTPS only (`Strict-Transport-Security`, RFC
+    /// 6797); `0s` is not at all. Applies to all ports of the host.
+    #[serde(default = "a_year")]
+    pub hsts: Span,
     /// More certificates; each is used for the names in it, the first one for all others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub more: Vec<Pair>,
+}
+
+fn a_year() -> Span {
+    Span::seconds(365 * 24 * 3600)
 }
 
 /// One more certificate with its key.
@@ -49,6 +61,14 @@ impl Config {
         for path in self.paths() {
             *path = folder.join(&*path);
         }
+    }
+
+    /// The value of `Strict-Transport-Security`, if it is sent.
+    #[must_use]
+    pub fn hsts(&self) -> Option<HeaderValue> {
+        let seconds = self.hsts.0.as_secs();
+        let value = (seconds > 0).then(|| HeaderValue::from_str(&format!("max-age={seconds}")));
+        value.and_then(Result::ok)
     }
 
     /// Every file to watch.
@@ -71,6 +91,22 @@ pub struct LoadedTls {
     pub config: Arc<rustls::ServerConfig>,
     /// When the first of the certificates expires.
     pub expires: Timestamp,
+    /// A digest of the certificates that a client's must be signed by.
+    clients: [u8; 32],
+}
+
+impl LoadedTls {
+    /// The same, whose sessions are resumed by tickets of these secrets. Without any, up to 256 sessions are
+    /// remembered by this process alone.
+    #[must_use]
+    pub fn with_tickets(mut self, secrets: Vec<TicketSecret>) -> Self {
+        if !secrets.is_empty() {
+            let mut config = rustls::ServerConfig::clone(&self.config);
+            config.ticketer = Arc::new(Tickets::new(secrets, self.clients));
+            self.config = Arc::new(config);
+        }
+        self
+    }
 }
 
 /// Why the files cannot be used.
@@ -108,18 +144,22 @@ pub fn load(config: &Config) -> Result<LoadedTls, Error> {
 
     let builder = rustls::ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()?;
+    let mut clients = [0; 32];
     let builder = match &config.client_ca {
         None => builder.with_no_client_auth(),
         Some(file) => {
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(file)?), provider)
-                .build()
-                .map_err(|e| Error::file(file, e.to_string()))?;
+            let chain = chain(file)?;
+            clients = digest_of(&chain);
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots(file, chain)?), provider)
+                    .build()
+                    .map_err(|e| Error::file(file, e.to_string()))?;
             builder.with_client_cert_verifier(verifier)
         }
     };
     let mut server = builder.with_cert_resolver(Arc::new(ByName { first, more }));
     server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(LoadedTls { config: Arc::new(server), expires })
+    Ok(LoadedTls { config: Arc::new(server), expires, clients })
 }
 
 /// The certificates in force. Their expiry is `kvs_edge_tls_certificate_expiry_timestamp_seconds`, 0 without
@@ -165,9 +205,21 @@ impl Certificates {
     }
 }
 
-fn roots(file: &Path) -> Result<RootCertStore, Error> {
+/// Of certificates in their order.
+fn digest_of(chain: &[CertificateDer<'_>]) -> [u8; 32] {
+    let mut digest = digest::Context::new(&digest::SHA256);
+    for certificate in chain {
+        digest.update(&(certificate.len() as u64).to_be_bytes());
+        digest.update(certificate);
+    }
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest.finish().as_ref());
+    bytes
+}
+
+fn roots(file: &Path, chain: Vec<CertificateDer<'static>>) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
-    for certificate in chain(file)? {
+    for certificate in chain {
         roots.add(certificate).map_err(|e| Error::file(file, e.to_string()))?;
     }
     Ok(roots)
@@ -256,6 +308,7 @@ mod tests {
             certificate: "one.crt".into(),
             key: "one.key".into(),
             client_ca: None,
+            hsts: a_year(),
             more: vec![two.clone()],
         };
         config.resolve(folder.path());
@@ -272,10 +325,21 @@ mod tests {
     }
 
     #[test]
+    fn browsers_are_told_to_stay_with_https_unless_that_is_turned_off() {
+        let read = |more: &str| -> Option<HeaderValue> {
+            let config: Config = toml::from_str(&format!("certificate = 'c'\nkey = 'k'\n{more}")).unwrap();
+            config.hsts()
+        };
+        assert_eq!(read("").unwrap(), "max-age=31536000");
+        assert_eq!(read("hsts = '1d'").unwrap(), "max-age=86400");
+        assert_eq!(read("hsts = '0s'"), None);
+    }
+
+    #[test]
     fn renewal_tells_the_new_end_and_cannot_turn_tls_on() {
         let folder = tempfile::tempdir().unwrap();
         let Pair { certificate, key } = write(folder.path(), "one", &["one.example"]);
-        let config = Config { certificate, key, client_ca: None, more: vec![] };
+        let config = Config { certificate, key, client_ca: None, hsts: a_year(), more: vec![] };
         let load = || Some(load(&config).unwrap());
         let certificates = Certificates::register(&Registry::new(), load()).unwrap();
         let before = certificates.current().unwrap().load_full();
@@ -296,7 +360,8 @@ mod tests {
         std::fs::write(&empty, "").unwrap();
         let fails = |certificate: &Path, key: &Path, ca: Option<&Path>| {
             let (certificate, key) = (certificate.to_owned(), key.to_owned());
-            let config = Config { certificate, key, client_ca: ca.map(Path::to_owned), more: vec![] };
+            let config =
+                Config { certificate, key, client_ca: ca.map(Path::to_owned), hsts: a_year(), more: vec![] };
             load(&config).map(|_| ()).unwrap_err().to_string()
         };
         assert!(fails(&one.certificate, &two.key, None).contains("does not belong"));
@@ -306,3 +371,7 @@ mod tests {
         assert!(fails(&one.certificate, &one.key, Some(&empty)).contains("empty"));
     }
 }
+
+#[cfg(test)]
+#[path = "tests/tls_resumption.rs"]
+mod resumption;

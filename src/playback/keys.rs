@@ -28,6 +28,7 @@ struct CapabilityKey {
     id: [u8; ID_LEN],
     aead: LessSafeKey,
     cookies: hmac::Key,
+    tickets: Zeroizing<[u8; 32]>,
 }
 
 const ID_LEN: usize = 4;
@@ -72,6 +73,13 @@ impl Keys {
     #[must_use]
     pub fn temporary(&self) -> bool {
         self.temporary
+    }
+
+    /// A secret per key for something else that replicas share: the tickets of TLS sessions. Nothing of a
+    /// capability can be learnt from it.
+    #[must_use]
+    pub fn ticket_secrets(&self) -> Vec<Zeroizing<[u8; 32]>> {
+        self.keys.iter().map(|key| key.tickets.clone()).collect()
     }
 
     /// Seals a statement into one path segment of `[A-Za-z0-9_-]`.
@@ -202,10 +210,12 @@ impl CapabilityKey {
         let root = Salt::new(HKDF_SHA256, b"kvs-edge playback").extract(material);
         let mut key = Zeroizing::new([0; 32]);
         let (mut id, mut cookies) = ([0; 32], Zeroizing::new([0; 32]));
-        let outs: [(&[u8], &mut [u8; 32]); 3] = [
+        let mut tickets = Zeroizing::new([0; 32]);
+        let outs: [(&[u8], &mut [u8; 32]); 4] = [
             (PURPOSE, &mut key),
             (b"kvs-edge capability key id", &mut id),
             (b"kvs-edge binding cookie", &mut cookies),
+            (b"kvs-edge tls tickets", &mut tickets),
         ];
         for (purpose, out) in outs {
             root.expand(&[purpose], HKDF_SHA256)
@@ -216,7 +226,7 @@ impl CapabilityKey {
         let mut short = [0; ID_LEN];
         short.copy_from_slice(&id[..ID_LEN]);
         let cookies = hmac::Key::new(hmac::HMAC_SHA256, cookies.as_ref());
-        Self { id: short, aead: LessSafeKey::new(aead), cookies }
+        Self { id: short, aead: LessSafeKey::new(aead), cookies, tickets }
     }
 }
 
@@ -302,6 +312,14 @@ mod tests {
         assert_eq!(both.binding_cookie("alice", Some(&value)), value, "her players go on");
         assert_ne!(new.binding_cookie("alice", Some(&value)), value);
         assert_eq!(value.len(), 43);
+    }
+
+    #[test]
+    fn replicas_derive_the_same_secrets_for_tickets_in_the_order_of_their_keys() {
+        let (one, both) = (keys(&[ONE]).ticket_secrets(), keys(&[TWO, ONE]).ticket_secrets());
+        assert_eq!(one, keys(&[ONE]).ticket_secrets());
+        assert_eq!((both.len(), &both[1]), (2, &one[0]));
+        assert_ne!(both[0], both[1]);
     }
 
     #[test]

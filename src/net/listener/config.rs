@@ -1,6 +1,6 @@
 //! `[server]`: addresses, public URL, TLS, trusted proxies, drain.
 
-use crate::net::forwarded::{Header, Network, Trust};
+use crate::net::forwarded::{Header, Trust, TrustedProxy};
 use crate::net::tls;
 use crate::setting::{Mistake, Span};
 use serde::de::Error as _;
@@ -20,8 +20,8 @@ pub struct ServerConfig {
     pub public_url: String,
     /// TLS, on TCP addresses. Without it the listener speaks plain HTTP.
     pub tls: Option<tls::Config>,
-    /// Proxies that are trusted to give the client's address.
-    pub trusted_proxies: Vec<Network>,
+    /// Proxies that are trusted to give the client's address: networks, and `unix` for peers on Unix sockets.
+    pub trusted_proxies: Vec<TrustedProxy>,
     /// The header in which they give it.
     pub forwarded: Header,
     /// Whether connections of trusted proxies begin with a PROXY protocol header, version 1 or 2. Others are
@@ -67,7 +67,7 @@ impl ServerConfig {
     /// Which proxies are trusted to give the client's address.
     #[must_use]
     pub fn trust(&self) -> Trust {
-        Trust::new(self.trusted_proxies.clone(), self.forwarded)
+        Trust::new(&self.trusted_proxies, self.forwarded)
     }
 
     /// All mistakes, each at its key. Files are not opened here.
@@ -127,7 +127,7 @@ fn is_origin(text: &str) -> bool {
 pub enum ListenAddress {
     /// `host:port`; port 0 is any free port.
     Tcp(String),
-    /// A Unix socket. Its peers are trusted proxies, because access to the file is controlled by its mode.
+    /// A Unix socket, which its owner and group may connect to (mode 0660).
     Unix(PathBuf),
     /// Every socket that systemd passes.
     Systemd,
@@ -209,7 +209,7 @@ mod tests {
         let config: ServerConfig = toml::from_str(
             "listen = '0.0.0.0:8443'\npublic_url = 'https://video.example.com'\n\
              tls = { certificate = 'tls.crt', key = 'tls.key', client_ca = 'ca.crt' }\n\
-             trusted_proxies = ['10.0.0.0/8']\ncors_origins = ['https://app.example.com']\n\
+             trusted_proxies = ['10.0.0.0/8', 'unix']\ncors_origins = ['https://app.example.com']\n\
              drain_grace = '5s'\ndrain_timeout = '30s'",
         )
         .unwrap();

@@ -10,6 +10,8 @@ use super::peer::{ConnectionInfo, Http, Peer};
 use super::protocol::{serve_http1, serve_http2};
 use super::request::answer;
 use super::socket::Socket;
+use crate::base::clock;
+use crate::kvs::Timestamp;
 use crate::net::certificate::Certificate;
 use crate::net::chunk_list::ChunkList;
 use crate::net::proxy_protocol;
@@ -62,7 +64,10 @@ async fn identify<H, F, B>(
 {
     let options = &shared.options;
     let mut address = peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip().to_canonical());
-    let mut trusted = peer.is_none() || options.trust.trusts(address);
+    let mut trusted = match peer {
+        Some(_) => options.trust.trusts(address),
+        None => options.trust.trusts_unix(),
+    };
     if options.proxy_protocol {
         let header = if trusted { proxy_protocol::read(&mut socket).await.ok() } else { None };
         match header {
@@ -75,7 +80,9 @@ async fn identify<H, F, B>(
             None => return options.metrics.reject(Rejection::ProxyProtocol),
         }
     }
-    if !trusted && !slot.count_address(address) {
+    // Peers on a Unix socket have no address to be counted by.
+    let counted = !trusted && (peer.is_some() || options.proxy_protocol);
+    if counted && !slot.count_address(address) {
         return;
     }
     let mut info = ConnectionInfo {
@@ -94,7 +101,9 @@ async fn identify<H, F, B>(
             // Boxed: a connection without TLS should not hold the memory that a handshake takes.
             match Box::pin(acceptor.accept(socket)).await {
                 Ok(stream) => {
-                    note_tls(&mut info, &stream);
+                    if !note_tls(&mut info, &stream, Timestamp::from(clock::now())) {
+                        return options.metrics.reject(Rejection::Handshake);
+                    }
                     Box::pin(serve_http(shared, state, stream, info)).await;
                 }
                 Err(_) => options.metrics.reject(Rejection::Handshake),
@@ -103,13 +112,17 @@ async fn identify<H, F, B>(
     }
 }
 
-/// Notes what the TLS handshake says about the peer.
-fn note_tls(info: &mut ConnectionInfo, stream: &TlsStream<Socket>) {
+/// Notes what the TLS handshake says about the peer. False if its certificate has expired: a resumed session
+/// has that of its first handshake, which may be long ago.
+fn note_tls(info: &mut ConnectionInfo, stream: &TlsStream<Socket>, now: Timestamp) -> bool {
     let session = stream.get_ref().1;
     info.tls = session.protocol_version().and_then(|version| version.as_str());
     info.http = if session.alpn_protocol() == Some(b"h2") { Http::Two } else { Http::One };
     let first = session.peer_certificates().and_then(|chain| chain.first());
-    info.certificate_subject = first.and_then(|der| Certificate::read(der)).map(|c| c.subject.into());
+    let certificate = first.and_then(|der| Certificate::read(der));
+    let valid = certificate.as_ref().is_none_or(|certificate| now <= certificate.expires);
+    info.certificate_subject = certificate.map(|certificate| certificate.subject.into());
+    valid
 }
 
 /// Detects the HTTP version and serves it.

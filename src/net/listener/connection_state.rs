@@ -86,6 +86,9 @@ pub(super) struct ConnectionState {
     parked: AtomicBool,
     waker: Mutex<Option<Waker>>,
     refused: AtomicBool,
+    /// HTTP/1: request heads that have come, and whether the body of the last one is incomplete.
+    heads: AtomicU32,
+    body_open: AtomicBool,
 }
 
 /// The state at one moment.
@@ -127,6 +130,8 @@ impl ConnectionState {
             parked: AtomicBool::new(false),
             waker: Mutex::new(None),
             refused: AtomicBool::new(false),
+            heads: AtomicU32::new(0),
+            body_open: AtomicBool::new(false),
         }
     }
 
@@ -164,6 +169,17 @@ impl ConnectionState {
         if partial != noted {
             self.head_since.store(if partial { self.clock.now() } else { 0 }, Relaxed);
         }
+    }
+
+    /// Notes how many heads have come on this HTTP/1 connection, and whether the last one's body is incomplete.
+    pub(super) fn framed(&self, heads: u32, body_open: bool) {
+        self.heads.store(heads, Relaxed);
+        self.body_open.store(body_open, Relaxed);
+    }
+
+    /// Whether a part of this HTTP/1 request's body has not come yet. If a later request has begun, it has.
+    pub(super) fn awaits_body(&self, request: u32) -> bool {
+        self.body_open.load(Relaxed) && self.heads.load(Relaxed) == request
     }
 
     pub(super) fn wrote(&self, bytes: usize) {

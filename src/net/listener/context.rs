@@ -6,6 +6,7 @@ use super::metrics::Metrics;
 use crate::net::forwarded::Trust;
 use crate::net::request_checks;
 use arc_swap::ArcSwap;
+use http::HeaderValue;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use std::sync::Arc;
@@ -17,6 +18,8 @@ pub struct ListenerOptions {
     pub limits: Limits,
     /// For TLS; swap it to change certificates. Unix sockets never speak TLS.
     pub tls: Option<Arc<ArcSwap<rustls::ServerConfig>>>,
+    /// `Strict-Transport-Security` of responses over TLS.
+    pub hsts: Option<HeaderValue>,
     /// Which proxies are trusted to give the client's address.
     pub trust: Arc<Trust>,
     /// Whether connections of trusted proxies begin with a PROXY protocol header; all others are refused
@@ -30,7 +33,8 @@ impl ListenerOptions {
     /// Plain HTTP with these limits, no trusted proxies, and metrics that are not shown.
     #[must_use]
     pub fn plain(limits: Limits) -> Self {
-        Self { limits, tls: None, trust: Arc::default(), proxy_protocol: false, metrics: Metrics::unseen() }
+        let (tls, hsts, trust) = (None, None, Arc::default());
+        Self { limits, tls, hsts, trust, proxy_protocol: false, metrics: Metrics::unseen() }
     }
 }
 

@@ -31,6 +31,7 @@ pub(super) struct FramingCheck {
     lengths: u8,
     codings: u8,
     length: u64,
+    heads: u32,
 }
 
 /// The longest line start that is looked at: a name that matters, a colon, spaces and the longest number.
@@ -66,6 +67,7 @@ impl FramingCheck {
             lengths: 0,
             codings: 0,
             length: 0,
+            heads: 0,
         }
     }
 
@@ -77,6 +79,16 @@ impl FramingCheck {
     /// Whether a request has begun and is not complete.
     pub(super) fn in_request(&self) -> bool {
         self.at != Position::Between
+    }
+
+    /// How many heads are complete.
+    pub(super) fn heads(&self) -> u32 {
+        self.heads
+    }
+
+    /// Whether a head is complete and its body is not.
+    pub(super) fn in_body(&self) -> bool {
+        matches!(self.at, Position::Body(_) | Position::ChunkSize | Position::Chunk(_) | Position::Trailers)
     }
 
     /// Checks the next bytes of the connection. At an error, the line break that completes the line is
@@ -168,6 +180,7 @@ impl FramingCheck {
                 if self.lengths + self.codings > 1 {
                     return Err(FramingError);
                 }
+                self.heads = self.heads.wrapping_add(1);
                 self.at = match (self.codings, self.length) {
                     (0, 0) => Position::Between,
                     (0, length) => Position::Body(length),

@@ -16,6 +16,9 @@ pub(super) const AHEAD: usize = 24;
 /// After refused input: ends the head that hyper is reading, so that it parses it.
 const END_OF_HEAD: &[u8] = b"\r\n\r\n";
 
+/// How much is read and dropped after the last response.
+const MOST_DROPPED: u32 = 1 << 20;
+
 /// A socket whose input is checked and whose progress is noted.
 pub(super) struct MonitoredSocket<T> {
     socket: T,
@@ -30,6 +33,8 @@ pub(super) struct MonitoredSocket<T> {
     /// The peer has closed its side.
     ended: bool,
     half_closed: bool,
+    /// Bytes that were read and dropped since then.
+    dropped: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -61,6 +66,7 @@ impl<T> MonitoredSocket<T> {
             refusal: RejectedInput::None,
             ended: false,
             half_closed: false,
+            dropped: 0,
         }
     }
 
@@ -79,6 +85,7 @@ impl<T> MonitoredSocket<T> {
             self.state.refuse();
         }
         self.state.head_partial(framing.in_head());
+        self.state.framed(framing.heads(), framing.in_body());
     }
 }
 
@@ -168,8 +175,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for MonitoredSocket<T> {
     }
 
     /// Half closes. After refused input, or in the middle of a request, reads on until the peer closes too,
-    /// for two seconds at most: closing with unread bytes would reset the connection, and the response would
-    /// be lost.
+    /// for two seconds and a mebibyte at most: closing with unread bytes would reset the connection, and the
+    /// response would be lost.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if !this.half_closed {
@@ -185,7 +192,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for MonitoredSocket<T> {
         loop {
             let mut into = ReadBuf::new(&mut scratch);
             match ready!(Pin::new(&mut this.socket).poll_read(context, &mut into)) {
-                Ok(()) if !into.filled().is_empty() => {}
+                Ok(()) if !into.filled().is_empty() && this.dropped < MOST_DROPPED => {
+                    this.dropped += into.filled().len() as u32; // at most 4,096
+                }
                 _ => return Poll::Ready(Ok(())),
             }
         }

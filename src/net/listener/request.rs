@@ -1,4 +1,7 @@
 //! One request of a connection: checked, handled, answered.
+//!
+//! A response that is made before the request's body has come is the last one of an HTTP/1 connection: where
+//! the next request begins is known only when the rest of the body has come, which nobody reads.
 
 use super::connection_state::{ConnectionState, Instruction};
 use super::context::ListenerContext;
@@ -37,6 +40,8 @@ where
         state.instruct(Instruction::LastRequest);
     }
     last |= shared.table.is_closing() || state.instruction() != Instruction::Continue;
+    // A chunked body can be complete in hyper's buffer and still unread.
+    let is_chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
     let answering = match request_checks::check(&request, &shared.sizes) {
         Ok(()) if shared.table.memory_is_short() => Err(EarlyResponse::Overload),
         Ok(()) => {
@@ -51,14 +56,19 @@ where
         shared.options.metrics.reject(refusal.reason());
         last = true;
     }
-    let says_last = last && connection.http == Http::One;
+    let (state, is_http1) = (state.clone(), connection.http == Http::One);
+    let hsts = shared.options.hsts.clone().filter(|_| connection.tls.is_some());
     async move {
         let mut response = match answering {
             Ok(future) => future.await.map(Content::Handler),
             Err(refusal) => refusal.response().map(|bytes| Content::Own(Some(bytes))),
         };
-        if says_last {
+        let unread = state.awaits_body(count) || is_chunked && response.status().is_client_error();
+        if is_http1 && (last || unread) {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        if let Some(hsts) = hsts {
+            response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, hsts);
         }
         Ok(response.map(|content| TrackedBody::new(content, in_progress)))
     }

@@ -1,9 +1,11 @@
 //! Listening sockets: TCP and Unix, bound here or passed by systemd, and the connections they accept.
 
 use super::config::ListenAddress;
+use std::fs::{DirBuilder, Permissions};
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -117,16 +119,47 @@ async fn bind_tcp(address: &str) -> io::Result<TcpListener> {
     Err(last)
 }
 
+/// Owner and group may connect, nobody else.
+const UNIX_MODE: u32 = 0o660;
+
 async fn bind_unix(path: PathBuf) -> io::Result<ListeningSocket> {
-    match UnixListener::bind(&path) {
-        Err(e) if e.kind() == io::ErrorKind::AddrInUse && UnixStream::connect(&path).await.is_err() => {
-            // No process listens: the file was left by one that was killed.
-            std::fs::remove_file(&path)?;
-            let listener = UnixListener::bind(&path)?;
-            Ok(ListeningSocket::Unix(listener, Some(OwnPath(path))))
-        }
-        other => other.map(|listener| ListeningSocket::Unix(listener, Some(OwnPath(path)))),
+    if UnixStream::connect(&path).await.is_ok() {
+        return Err(io::ErrorKind::AddrInUse.into());
     }
+    // Only the file of a socket is replaced: one without a listener was left by a process that was killed.
+    let left = std::fs::symlink_metadata(&path);
+    if left.is_ok_and(|left| !left.file_type().is_socket()) {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the file is there and is no socket"));
+    }
+    // A new socket has the mode that the umask leaves. It is bound in a folder that only this user may enter,
+    // so that nobody connects before it has its own.
+    let folder = private_folder(&path)?;
+    let draft = folder.join("s");
+    let placed = UnixListener::bind(&draft).and_then(|listener| {
+        std::fs::set_permissions(&draft, Permissions::from_mode(UNIX_MODE))?;
+        std::fs::rename(&draft, &path)?;
+        Ok(listener)
+    });
+    if placed.is_err() {
+        // There may be no file yet.
+        let _ = std::fs::remove_file(&draft);
+    }
+    std::fs::remove_dir(&folder)?;
+    Ok(ListeningSocket::Unix(placed?, Some(OwnPath(path))))
+}
+
+/// A new folder beside `path` for this user alone. Its name is short, because the kernel takes paths of
+/// sockets of up to 107 bytes.
+fn private_folder(path: &Path) -> io::Result<PathBuf> {
+    let beside = path.parent().unwrap_or(Path::new("."));
+    for n in 0..100_u32 {
+        let folder = beside.join(format!(".{:x}{n}", std::process::id()));
+        match DirBuilder::new().mode(0o700).create(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => return made.map(|()| folder),
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::AlreadyExists, "its folder is full of folders that were left"))
 }
 
 fn handed_over() -> io::Result<Vec<ListeningSocket>> {
@@ -209,8 +242,25 @@ mod tests {
         let refused = bind(std::slice::from_ref(&taken)).await.err().unwrap().to_string();
         assert!(refused.starts_with(&format!("cannot listen at {taken}: ")), "{refused}");
         assert!(bind(&[ListenAddress::Unix(path.clone())]).await.is_err(), "somebody is behind it");
+        let about = std::fs::symlink_metadata(&path).unwrap();
+        assert_eq!(about.permissions().mode() & 0o777, 0o660);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left there");
         drop(bound);
         assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_no_socket_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notes");
+        std::fs::write(&path, "mine").unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        for place in [&path, &link] {
+            let refused = bind(&[ListenAddress::Unix(place.clone())]).await.err().unwrap().to_string();
+            assert!(refused.contains("no socket"), "{refused}");
+        }
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! How a listener ends.
 
 use super::*;
+use crate::net::forwarded::{Trust, TrustedProxy};
 
 #[tokio::test]
 async fn in_the_grace_work_is_taken_and_then_connections_go() {
@@ -72,17 +73,27 @@ async fn dropping_the_listener_cuts_everybody() {
 async fn a_unix_socket_serves_too() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("edge.sock");
-    let bound = bind(&[ListenAddress::Unix(path.clone())]).await.unwrap();
-    let (_drain, signal) = drain::channel();
-    let handler = |request, peer| handle(Limits::default(), request, peer);
-    let serving = tokio::spawn(serve(bound, ListenerOptions::plain(Limits::default()), handler, signal));
-    let mut stream = tokio::net::UnixStream::connect(&path).await.unwrap();
-    stream
-        .write_all(b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 203.0.113.7\r\nConnection: close\r\n\r\n")
-        .await
-        .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.ends_with("203.0.113.7 One None None"), "{answer}");
-    serving.abort();
+    for (trusted, client) in [(&[][..], "127.0.0.1"), (&[TrustedProxy::Unix][..], "203.0.113.7")] {
+        let bound = bind(&[ListenAddress::Unix(path.clone())]).await.unwrap();
+        let (_drain, signal) = drain::channel();
+        let handler = |request, peer| handle(Limits::default(), request, peer);
+        let trust = Arc::new(Trust::new(trusted, Header::XForwardedFor));
+        // Peers have no address by which they could be counted.
+        let limits = Limits { connections_per_address: 1, ..Limits::default() };
+        let options = ListenerOptions { trust, ..ListenerOptions::plain(limits) };
+        let serving = tokio::spawn(serve(bound, options, handler, signal));
+        let _held = tokio::net::UnixStream::connect(&path).await.unwrap();
+        let mut stream = tokio::net::UnixStream::connect(&path).await.unwrap();
+        stream
+            .write_all(
+                b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 203.0.113.7\r\nConnection: close\r\n\r\n",
+            )
+            .await
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with(&format!("{client} One None None")), "{answer}");
+        serving.abort();
+        let _ = serving.await; // its file is gone then
+    }
 }

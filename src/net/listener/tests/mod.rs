@@ -1,6 +1,7 @@
 //! The listener over real sockets, spoken to byte by byte.
 
 mod drains;
+mod early_answers;
 mod http2;
 mod limits;
 mod odd_requests;

@@ -1,11 +1,12 @@
 //! Proxies in front: whose word counts.
 
 use super::*;
-use crate::net::forwarded::Trust;
+use crate::net::forwarded::{Trust, TrustedProxy};
 
 fn options(networks: &[&str], proxy_protocol: bool) -> ListenerOptions {
-    let networks = networks.iter().map(|text| Network::parse(text).unwrap()).collect();
-    let trust = Arc::new(Trust::new(networks, Header::XForwardedFor));
+    let proxies: Vec<_> =
+        networks.iter().map(|text| TrustedProxy::Network(Network::parse(text).unwrap())).collect();
+    let trust = Arc::new(Trust::new(&proxies, Header::XForwardedFor));
     let limits = Limits { connections_per_address: 1, ..Limits::default() };
     ListenerOptions { trust, proxy_protocol, ..ListenerOptions::plain(limits) }
 }

@@ -10,7 +10,10 @@ use tempfile::TempDir;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// A certificate for each name, signed by itself, and a CA with one client.
+/// How long the brief client certificate is valid.
+const BRIEF: Duration = Duration::from_secs(8);
+
+/// A certificate for each name, signed by itself, and a CA with two clients.
 struct Files {
     folder: TempDir,
 }
@@ -25,12 +28,16 @@ impl Files {
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         std::fs::write(files.path("ca.crt"), params.self_signed(&authority).unwrap().pem()).unwrap();
         let issuer = rcgen::Issuer::new(params, authority);
-        let key = rcgen::KeyPair::generate().unwrap();
-        let mut client = rcgen::CertificateParams::new(vec![]).unwrap();
-        client.distinguished_name = rcgen::DistinguishedName::new();
-        client.distinguished_name.push(rcgen::DnType::CommonName, "probe");
-        std::fs::write(files.path("client.crt"), client.signed_by(&key, &issuer).unwrap().pem()).unwrap();
-        std::fs::write(files.path("client.key"), key.serialize_pem()).unwrap();
+        for (name, expires) in [("client", None), ("brief", Some(std::time::SystemTime::now() + BRIEF))] {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let mut client = rcgen::CertificateParams::new(vec![]).unwrap();
+            client.distinguished_name = rcgen::DistinguishedName::new();
+            client.distinguished_name.push(rcgen::DnType::CommonName, "probe");
+            client.not_after = expires.map_or(client.not_after, Into::into);
+            let certificate = client.signed_by(&key, &issuer).unwrap().pem();
+            std::fs::write(files.path(&format!("{name}.crt")), certificate).unwrap();
+            std::fs::write(files.path(&format!("{name}.key")), key.serialize_pem()).unwrap();
+        }
         files
     }
 
@@ -75,6 +82,17 @@ async fn connect(
     protocol: &[u8],
     identity: Option<(&Path, &Path)>,
 ) -> std::io::Result<TlsStream<TcpStream>> {
+    let config = client(files, file, protocol, identity);
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    TlsConnector::from(config).connect(name, edge.connect().await).await
+}
+
+fn client(
+    files: &Files,
+    file: &str,
+    protocol: &[u8],
+    identity: Option<(&Path, &Path)>,
+) -> Arc<rustls::ClientConfig> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(files.certificate(file)).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -89,8 +107,7 @@ async fn connect(
         }
     };
     config.alpn_protocols = vec![protocol.to_vec()];
-    let name = ServerName::try_from(name.to_owned()).unwrap();
-    TlsConnector::from(Arc::new(config)).connect(name, edge.connect().await).await
+    Arc::new(config)
 }
 
 async fn ask(mut stream: TlsStream<TcpStream>) -> String {
@@ -150,6 +167,51 @@ async fn clients_show_a_certificate_when_asked_to() {
         }
     }
     edge.until(|m| m.rejections(Rejection::Handshake) == 2).await;
+}
+
+#[tokio::test]
+async fn browsers_are_told_to_stay_with_https_over_tls_only() {
+    let files = Files::new();
+    let swap = Arc::new(ArcSwap::new(tls::load(&files.config(false)).unwrap().config));
+    let hsts = files.config(false).hsts();
+    let plain = ListenerOptions { hsts: hsts.clone(), ..ListenerOptions::plain(quick()) };
+    let plain = Edge::with(plain).await;
+    let secure = ListenerOptions { tls: Some(swap), hsts, ..ListenerOptions::plain(quick()) };
+    let secure = Edge::with(secure).await;
+    let stream = connect(&secure, &files, "one.example.crt", "one.example", b"http/1.1", None).await.unwrap();
+    assert!(ask(stream).await.contains("strict-transport-security: max-age=31536000\r\n"));
+    let mut stream =
+        connect(&secure, &files, "one.example.crt", "one.example", b"http/1.1", None).await.unwrap();
+    stream.write_all(b"TRACE / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let mut refusal = vec![0; 1024];
+    let length = stream.read(&mut refusal).await.unwrap();
+    let refusal = String::from_utf8_lossy(&refusal[..length]).into_owned();
+    assert!(refusal.contains("501") && refusal.contains("strict-transport-security"), "{refusal}");
+    assert!(!plain.exchange(GET_LAST).await.contains("strict-transport-security"));
+}
+
+#[tokio::test]
+async fn a_client_certificate_that_has_expired_meanwhile_is_refused() {
+    let files = Files::new();
+    let secret = crate::net::tls_tickets::TicketSecret::new(zeroize::Zeroizing::new([7; 32]));
+    let loaded = tls::load(&files.config(true)).unwrap().with_tickets(vec![secret]);
+    let swap = Arc::new(ArcSwap::new(loaded.config));
+    let edge = Edge::with(ListenerOptions { tls: Some(swap), ..ListenerOptions::plain(quick()) }).await;
+    let (certificate, key) = (files.path("brief.crt"), files.path("brief.key"));
+    let config = client(&files, "one.example.crt", b"http/1.1", Some((&*certificate, &*key)));
+    let connect = async || {
+        let name = ServerName::try_from("one.example").unwrap();
+        TlsConnector::from(config.clone()).connect(name, edge.connect().await).await.unwrap()
+    };
+    assert!(ask(connect().await).await.contains("CN=probe"));
+    let resumed = connect().await;
+    assert_eq!(resumed.get_ref().1.handshake_kind(), Some(rustls::HandshakeKind::Resumed));
+    assert!(ask(resumed).await.contains("CN=probe"), "it is valid still, and known");
+    tokio::time::sleep(BRIEF).await;
+    let resumed = connect().await;
+    assert_eq!(resumed.get_ref().1.handshake_kind(), Some(rustls::HandshakeKind::Resumed));
+    assert_eq!(ask(resumed).await, "");
+    edge.rejects(Rejection::Handshake).await;
 }
 
 #[tokio::test]
