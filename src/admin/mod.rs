@@ -4,6 +4,7 @@
 //! access to it. What it shows and does is implemented by `app`, as an [`Admin`].
 
 mod config;
+mod hosts;
 mod operations;
 mod pages;
 
@@ -13,19 +14,28 @@ pub use operations::Admin;
 use crate::net::drain::{self, Phase, Signal};
 use crate::net::listener::{self, Bound, Limits, ListenerOptions};
 use crate::setting::{ByteSize, Span};
+use hosts::Hosts;
 use std::sync::Arc;
 
 /// Serves operators until the drain is over. Unlike the public listener it serves while connections drain,
 /// when `/readyz` and `/metrics` are needed most.
-pub async fn serve<A: Admin>(bound: Bound, admin: Arc<A>, mut program: Signal) {
+///
+/// Run it on a runtime of its own: what operators look at goes through everything that there is, such as all
+/// series of metrics, and must neither hold up clients nor wait for them.
+pub async fn serve<A: Admin>(bound: Bound, config: &Config, admin: Arc<A>, mut program: Signal) {
+    let hosts = Arc::new(Hosts::of(config));
     // A drain of its own, which goes from running to ended without the phases between.
     let (own_drain, signal) = drain::channel();
     let answering = listener::serve(
         bound,
         ListenerOptions::plain(limits()),
-        move |request, _| {
-            let admin = admin.clone();
-            async move { pages::answer(&*admin, request).await }
+        move |request, peer| {
+            let (admin, hosts) = (admin.clone(), hosts.clone());
+            async move {
+                // No web page reaches a Unix socket, and names mean nothing there.
+                let hosts = peer.connection.socket.map(|_| &*hosts);
+                pages::answer(&*admin, hosts, request).await
+            }
         },
         signal,
     );

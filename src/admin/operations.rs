@@ -2,11 +2,14 @@
 
 use prometheus::proto::MetricFamily;
 use std::future::Future;
+use std::time::Duration;
 
 /// What the assembled program shows and does.
 pub trait Admin: Send + Sync + 'static {
     /// What keeps the process from being ready; empty if it is. KVS being down is no reason.
     fn readiness(&self) -> Vec<String>;
+    /// For how long clients have not been served, if that is too long: then only a restart helps.
+    fn stalled(&self) -> Option<Duration>;
     /// Every metric.
     fn gather(&self) -> Vec<MetricFamily>;
     /// The open sessions with their viewers, without secrets.

@@ -1,5 +1,6 @@
 //! The pages of the admin listener.
 
+use super::hosts::Hosts;
 use super::operations::Admin;
 use crate::telemetry::metrics;
 use bytes::Bytes;
@@ -38,14 +39,26 @@ const PAGES: [(&str, Page, &str); 9] = [
 /// The longest request body.
 const MOST: usize = 64 << 10;
 
-pub(super) async fn answer<A, B>(admin: &A, request: Request<B>) -> Response<Full<Bytes>>
+/// `hosts`: the names that are served, if the request came to an address that names lead to.
+pub(super) async fn answer<A, B>(
+    admin: &A,
+    hosts: Option<&Hosts>,
+    request: Request<B>,
+) -> Response<Full<Bytes>>
 where
     A: Admin,
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let head_only = request.method() == Method::HEAD;
-    let mut response = match route(request.method(), request.uri().path(), request.headers()) {
+    let route = match hosts {
+        Some(hosts) if !hosts.serves(host_of(&request)) => Err(problem(
+            StatusCode::MISDIRECTED_REQUEST,
+            "this name is not served here: use an address, or add the name to admin.hosts",
+        )),
+        _ => route(request.method(), request.uri().path(), request.headers()),
+    };
+    let mut response = match route {
         Ok(page) => show(admin, page, request).await,
         Err(refused) => refused,
     };
@@ -57,6 +70,13 @@ where
         *response.body_mut() = Full::default();
     }
     response
+}
+
+/// The host that a request names. The listener has checked that its header and its URL agree.
+fn host_of<B>(request: &Request<B>) -> Option<&str> {
+    let of_url = request.uri().authority().map(|authority| authority.as_str());
+    // A value that is no text is no name that is served.
+    of_url.or_else(|| request.headers().get(header::HOST).map(|host| host.to_str().unwrap_or_default()))
 }
 
 fn route(method: &Method, path: &str, headers: &HeaderMap) -> Result<Page, Response<Full<Bytes>>> {
@@ -89,7 +109,13 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     match page {
-        Page::Health => typed("text/plain; charset=utf-8", "alive\n".to_owned()),
+        Page::Health => match admin.stalled() {
+            None => typed("text/plain; charset=utf-8", "alive\n".to_owned()),
+            Some(since) => {
+                let text = format!("clients have not been served for {} s", since.as_secs());
+                problem(StatusCode::SERVICE_UNAVAILABLE, &text)
+            }
+        },
         Page::Readiness => {
             let problems = admin.readiness();
             let status = if problems.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
@@ -169,15 +195,25 @@ fn typed(content_type: &'static str, body: String) -> Response<Full<Bytes>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::Config;
     use prometheus::proto::MetricFamily;
+    use std::time::Duration;
 
     struct Fake {
         problems: Vec<String>,
+        stalled: Option<Duration>,
+    }
+
+    fn fake() -> Fake {
+        Fake { problems: vec![], stalled: None }
     }
 
     impl Admin for Fake {
         fn readiness(&self) -> Vec<String> {
             self.problems.clone()
+        }
+        fn stalled(&self) -> Option<Duration> {
+            self.stalled
         }
         fn gather(&self) -> Vec<MetricFamily> {
             metrics::Registries::new().unwrap().gather()
@@ -208,7 +244,7 @@ mod tests {
 
     async fn ask(method: &str, path: &str, body: &'static str) -> (StatusCode, String, HeaderMap) {
         let request = Request::builder().method(method).uri(path).body(Full::from(body)).unwrap();
-        let (parts, body) = answer(&Fake { problems: vec![] }, request).await.into_parts();
+        let (parts, body) = answer(&fake(), None, request).await.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         (parts.status, String::from_utf8(body.to_vec()).unwrap(), parts.headers)
     }
@@ -264,12 +300,38 @@ mod tests {
     #[tokio::test]
     async fn unready_says_why_and_pages_of_the_web_change_nothing() {
         let request = Request::get("/readyz").body(Full::<Bytes>::default()).unwrap();
-        let response = answer(&Fake { problems: vec!["draining".to_owned()] }, request).await;
+        let response = answer(&Fake { problems: vec!["draining".to_owned()], ..fake() }, None, request).await;
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         let request = Request::post("/reload")
             .header("origin", "https://evil.example")
             .body(Full::<Bytes>::default())
             .unwrap();
-        assert_eq!(answer(&Fake { problems: vec![] }, request).await.status(), StatusCode::FORBIDDEN);
+        assert_eq!(answer(&fake(), None, request).await.status(), StatusCode::FORBIDDEN);
+    }
+
+    #[tokio::test]
+    async fn a_stalled_program_is_not_alive() {
+        let stalled = Fake { stalled: Some(Duration::from_secs(31)), ..fake() };
+        let request = Request::get("/healthz").body(Full::<Bytes>::default()).unwrap();
+        assert_eq!(answer(&stalled, None, request).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+
+    #[tokio::test]
+    async fn only_known_names_are_served_and_the_refusal_says_what_to_do() {
+        let hosts = Hosts::of(&Config { hosts: vec!["edge".to_owned()], ..Config::default() });
+        for (uri, host, expected) in [
+            ("/config", "127.0.0.1:9090", StatusCode::OK),
+            ("/config", "edge:9090", StatusCode::OK),
+            ("/config", "evil.example:9090", StatusCode::MISDIRECTED_REQUEST),
+            ("/healthz", "evil.example", StatusCode::MISDIRECTED_REQUEST),
+            ("http://evil.example/config", "evil.example", StatusCode::MISDIRECTED_REQUEST),
+        ] {
+            let request = Request::get(uri).header("host", host).body(Full::<Bytes>::default()).unwrap();
+            let response = answer(&fake(), Some(&hosts), request).await;
+            assert_eq!(response.status(), expected, "{uri} {host}");
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            let text = String::from_utf8(body.to_vec()).unwrap();
+            assert_eq!(text.contains("admin.hosts"), expected != StatusCode::OK, "{text}");
+        }
     }
 }

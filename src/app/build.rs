@@ -6,6 +6,7 @@ use crate::config::{Config, ConfigSource, InvalidConfig};
 use crate::gateway::{self, Console, ConsoleFile, Cors, Gateway, Recorder};
 use crate::identity::{self, Identity, TokenPlaces};
 use crate::net::client::Limits;
+use crate::net::tls_tickets::TicketSecret;
 use crate::playback::Keys;
 use crate::policy::{AttributeType, Attributes, Policy};
 use crate::setting::Mistake;
@@ -31,6 +32,8 @@ pub struct Built {
     pub gateway: Gateway,
     /// What it shares with the generation after it.
     pub prepared: Prepared,
+    /// What the tickets of TLS sessions are sealed with, the same in all replicas.
+    pub ticket_secrets: Vec<TicketSecret>,
 }
 
 /// Builds a gateway beside the one in force, which a failure leaves as it is.
@@ -66,6 +69,7 @@ pub async fn gateway(
         return Err(wrong(faults.0));
     };
     let Calls { upstream, sessions, .. } = prepared.calls.clone();
+    let ticket_secrets = keys.ticket_secrets().into_iter().map(TicketSecret::new).collect();
     let (cache, batches) = (persistent.cache.clone(), persistent.batches.clone());
     let packaging = persistent.packaging.clone();
     let gateway = Gateway::new(gateway::GatewayParts {
@@ -90,7 +94,7 @@ pub async fn gateway(
         rates: Arc::new(config.rates.clone()),
         callers: persistent.callers.clone(),
     });
-    Ok(Built { gateway, prepared })
+    Ok(Built { gateway, prepared, ticket_secrets })
 }
 
 async fn identity_of(
@@ -215,8 +219,10 @@ pub async fn check(source: &ConfigSource, online: bool) -> Result<String, Invali
     let mut config = Config::load(source)?;
     let log = audit::Sink::try_out(&config.log.audit)
         .map_err(|problem| source.locate(&[Mistake::at("log.audit", problem.to_string())]));
-    // A dry run writes nothing: the file may be the audit log of a running process.
+    // A dry run writes nothing, and makes no folder and no lock: the audit log and the cache's folder may be
+    // those of a running process.
     config.log.audit.to = audit::Target::Stdout;
+    config.cache.disk = None;
     let persistent = Persistent::new(&config)
         .map_err(|error| InvalidConfig { lines: vec![format!("cannot set up: {error:#}")] })?;
     let certificates = tls(&config, source).map(drop);

@@ -1,6 +1,7 @@
 //! Ends the program in order: readiness fails at once, new work is accepted for a while, connections end as
 //! they become idle, and what is held in memory is written.
 
+use super::admin_thread::Ended;
 use super::program::App;
 use super::signals::stop_signal;
 use crate::base::clock;
@@ -11,6 +12,8 @@ use tokio::task::JoinSet;
 
 /// How long the end of the process waits for the disk tier, which is never more than 32 MiB behind.
 const DISK_DEADLINE: Duration = Duration::from_secs(5);
+/// How long the end of the process waits for the admin listener to close its connections.
+const ADMIN_DEADLINE: Duration = Duration::from_secs(2);
 /// How long the end of the process waits for the audit log.
 const AUDIT_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -18,7 +21,8 @@ const AUDIT_DEADLINE: Duration = Duration::from_secs(2);
 pub(super) struct Serving {
     pub(super) drain: Drain,
     pub(super) listeners: JoinSet<()>,
-    pub(super) operators: JoinSet<()>,
+    pub(super) operators: Ended,
+    pub(super) housekeeping: JoinSet<()>,
 }
 
 impl Serving {
@@ -26,7 +30,7 @@ impl Serving {
     pub(super) async fn end(self, app: &App) {
         let server = app.config().server.clone();
         tracing::info!(grace = %server.drain_grace, timeout = %server.drain_timeout, "draining");
-        let Self { drain, mut listeners, mut operators } = self;
+        let Self { drain, mut listeners, operators, mut housekeeping } = self;
         let gone = async { while listeners.join_next().await.is_some() {} };
         tokio::select! {
             () = drain.run(server.drain_grace.0, server.drain_timeout.0, stop_signal()) => {}
@@ -35,7 +39,9 @@ impl Serving {
         // Operators are answered until the last client has gone.
         drain.advance(Phase::Ended);
         listeners.shutdown().await;
-        operators.shutdown().await;
+        housekeeping.shutdown().await;
+        // The thread ends by itself; an error is that it has.
+        let _ = tokio::time::timeout(ADMIN_DEADLINE, operators).await;
         save(app).await;
         tracing::info!("ended");
     }

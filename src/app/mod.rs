@@ -1,7 +1,9 @@
 //! Builds the parts from the settings and runs them: build, run, drain, in that order.
 
+mod admin_thread;
 mod build;
 mod drain;
+mod heartbeat;
 #[cfg(test)]
 #[path = "tests/metrics_document.rs"]
 mod metrics_document;
@@ -19,18 +21,20 @@ pub use build::policy;
 pub use program::App;
 pub use run::{Running, until_stopped};
 
-use crate::admin;
 use crate::base::clock;
 use crate::config::{Config, ConfigSource, InvalidConfig};
 use crate::identity::Identity;
 use crate::kvs::Timestamp;
+use crate::net;
 use crate::net::drain::channel;
 use crate::net::listener;
 use crate::net::tls::Certificates;
 use crate::telemetry;
+use admin_thread::AdminThread;
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use build::{Built, Purpose};
+use heartbeat::Heartbeat;
 use persistent::Persistent;
 use reload_metrics::Reloads;
 use std::sync::Arc;
@@ -61,13 +65,15 @@ pub async fn start(source: ConfigSource, logging: Logging) -> anyhow::Result<Run
     if let Some(log) = &log {
         log.register(persistent.registries.own())?;
     }
-    let Built { gateway, prepared } = build::gateway(&config, &source, &persistent, Purpose::Start).await?;
+    let built = build::gateway(&config, &source, &persistent, Purpose::Start).await?;
+    let Built { gateway, prepared, ticket_secrets } = built;
     persistent.adopt(prepared);
-    let certificates = Certificates::register(persistent.registries.own(), build::tls(&config, &source)?)?;
+    let tls = build::tls(&config, &source)?.map(|tls| tls.with_tickets(ticket_secrets));
+    let certificates = Certificates::register(persistent.registries.own(), tls)?;
     let public = listener::bind(&config.server.listen).await.context("server.listen")?;
-    let operators = listener::bind(&config.admin.places()).await.context("admin.listen")?;
+    let operators = AdminThread::listen(&config.admin).await.context("admin.listen")?;
     let (drain, signal) = channel();
-    let (addresses, admin_addresses) = (public.addresses(), operators.addresses());
+    let (addresses, admin_addresses) = (public.addresses(), operators.addresses.clone());
     let app = Arc::new(App {
         reloads: Reloads::register(persistent.registries.own(), Timestamp::from(clock::now()))?,
         gateway: ArcSwap::from_pointee(gateway),
@@ -78,11 +84,13 @@ pub async fn start(source: ConfigSource, logging: Logging) -> anyhow::Result<Run
         source,
         persistent,
         draining: signal.clone(),
+        heartbeat: Heartbeat::new(),
     });
     let mut listeners = JoinSet::new();
     let options = listener::ListenerOptions {
         limits: config.limits.clone().with_room_for(config.identity.max_token),
         tls: app.certificates.current(),
+        hsts: config.server.tls.as_ref().and_then(net::tls::Config::hsts),
         trust: Arc::new(config.server.trust()),
         proxy_protocol: config.server.proxy_protocol,
         metrics: app.persistent.listener.clone(),
@@ -97,13 +105,15 @@ pub async fn start(source: ConfigSource, logging: Logging) -> anyhow::Result<Run
         },
         signal.clone(),
     ));
-    let mut operating = JoinSet::new();
-    operating.spawn(admin::serve(operators, app.clone(), signal));
-    operating.spawn(run::end_idle_viewings(app.clone()));
+    let operators = operators.serve(app.clone(), signal);
+    let mut housekeeping = JoinSet::new();
+    housekeeping.spawn(run::end_idle_viewings(app.clone()));
+    let beating = app.clone();
+    housekeeping.spawn(async move { beating.heartbeat.run().await });
     tracing::info!(listen = ?addresses, admin = ?admin_addresses, "serving");
     systemd::ready("serving");
     let admin = admin_addresses;
-    let serving = drain::Serving { drain, listeners, operators: operating };
+    let serving = drain::Serving { drain, listeners, operators, housekeeping };
     Ok(Running { addresses, admin, app, files, serving, log })
 }
 

@@ -7,12 +7,16 @@ pub fn changed(started: &Config, now: &Config) -> Vec<&'static str> {
     // Only these of `[server]` belong to the listener; a reload applies the others.
     let listens = |config: &Config| {
         let server = &config.server;
-        (server.listen.clone(), server.tls.is_some(), server.trusted_proxies.clone())
+        let hsts = server.tls.as_ref().map(|tls| tls.hsts);
+        (server.listen.clone(), hsts, server.trusted_proxies.clone())
     };
     let proxies = |config: &Config| (config.server.forwarded, config.server.proxy_protocol);
     let looks = |config: &Config| (config.log.format, config.log.hash_users);
     [
-        ("server.listen, server.trusted_proxies, or TLS turned on or off", listens(started) != listens(now)),
+        (
+            "server.listen, server.trusted_proxies, server.tls.hsts, or TLS turned on or off",
+            listens(started) != listens(now),
+        ),
         ("server.forwarded or server.proxy_protocol", proxies(started) != proxies(now)),
         ("limits", started.limits != now.limits),
         ("admin", started.admin != now.admin),

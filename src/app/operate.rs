@@ -1,16 +1,14 @@
 //! What the admin listener shows of the running program and does to it.
 
 use super::program::App;
-use crate::admin::Admin;
 use crate::kvs::StreamArn;
 use crate::net::drain::Phase;
-use prometheus::proto::MetricFamily;
 use serde_json::Value;
 
-impl Admin for App {
+impl App {
     /// KVS being down is no reason: a fleet that fails its health checks together with KVS serves nothing
     /// from its cache.
-    fn readiness(&self) -> Vec<String> {
+    pub(super) fn readiness(&self) -> Vec<String> {
         let gateway = self.gateway();
         let mut problems = gateway.identity().problems();
         problems.extend(gateway.upstream().problems());
@@ -21,19 +19,15 @@ impl Admin for App {
         problems
     }
 
-    fn gather(&self) -> Vec<MetricFamily> {
-        self.persistent.registries.gather()
-    }
-
-    fn sessions(&self) -> Value {
+    pub(super) fn sessions(&self) -> Value {
         serde_json::to_value(self.gateway().sessions().list()).unwrap_or_default()
     }
 
-    fn config(&self) -> String {
+    pub(super) fn shown_config(&self) -> String {
         self.config().to_toml().unwrap_or_else(|error| format!("# cannot be shown: {error}\n"))
     }
 
-    async fn purge(&self, stream: &str) -> Result<usize, String> {
+    pub(super) async fn purge(&self, stream: &str) -> Result<usize, String> {
         let arn = StreamArn::parse(stream).map_err(|problem| format!("stream {problem}"))?;
         self.persistent.warming.cancel(arn.name());
         // First what is being fetched, so that it is not stored after the purge.
@@ -42,15 +36,7 @@ impl Admin for App {
         Ok(self.persistent.cache.purge(stream).await)
     }
 
-    async fn reload(&self) -> Result<(), String> {
-        self.reload().await
-    }
-
-    async fn warm(&self, request: Value) -> Result<Value, String> {
-        self.persistent.warming.begin(self.gateway().prewarm(), &request)
-    }
-
-    fn warming(&self) -> Value {
-        self.persistent.warming.show()
+    pub(super) fn warm(&self, request: &Value) -> Result<Value, String> {
+        self.persistent.warming.begin(self.gateway().prewarm(), request)
     }
 }

@@ -1,5 +1,6 @@
 //! The program while it runs: what is in force, and what outlives it.
 
+use super::heartbeat::Heartbeat;
 use super::persistent::Persistent;
 use super::reload_metrics::Reloads;
 use crate::config::{Config, ConfigSource};
@@ -22,6 +23,7 @@ pub struct App {
     /// The settings at the start, for those that only a restart can change.
     pub(super) started: Config,
     pub(super) draining: Signal,
+    pub(super) heartbeat: Heartbeat,
 }
 
 impl App {
