@@ -8,7 +8,6 @@
 
 use crate::base::room::Room;
 use crate::config::Config;
-use crate::gateway::labels::StreamLabel;
 use crate::gateway::{self, Audit};
 use crate::net::client::{Client, Limits, Options};
 use crate::sessions::Sessions;
@@ -100,10 +99,9 @@ impl Persistent {
     /// A metric is registered twice, or the cache cannot be opened.
     pub fn new(config: &Config) -> anyhow::Result<Self> {
         let registries = Registries::new()?;
-        let labels = Arc::new(StreamLabels::new(config.metrics.max_streams));
-        let label: StreamLabel = Arc::new(move |name| labels.label(name));
+        let labels = StreamLabels::new(config.metrics.max_streams);
         let registry = registries.own();
-        let gateway = gateway::Metrics::register(registry, label.clone())?;
+        let gateway = gateway::Metrics::register(registry, labels.clone())?;
         let room = Room::default();
         Ok(Self {
             listener: net::listener::Metrics::register(registry, &gateway.rejected())?,
@@ -116,8 +114,10 @@ impl Persistent {
             warming: gateway::Warming::default(),
             callers: gateway::Callers::default(),
             tracer: Tracer::start(&config.trace, collector()?, registry)?,
-            upstream_metrics: upstream::Metrics::register(registry, label.clone())?,
-            session_metrics: sessions::Metrics::register(registry, move |name| label(name).to_string())?,
+            upstream_metrics: upstream::Metrics::register(registry, labels.clone())?,
+            session_metrics: sessions::Metrics::register(registry, move |name| {
+                labels.label(name).to_string()
+            })?,
             calls: Mutex::new(None),
             audit: Mutex::new(None),
             watch: Arc::new(audit::Viewings::new()),

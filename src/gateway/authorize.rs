@@ -64,7 +64,7 @@ impl Authorizer {
             // footage.
             return Err(absent.into());
         }
-        record.allowed();
+        record.allowed(matches!(authenticated, Authenticated::Capability(_)));
         record.step("authorize");
         if allowance.bounds_requests() {
             allowance.admit(Instant::now())?;

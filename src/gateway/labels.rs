@@ -1,7 +1,6 @@
 //! The values of the gateway's metric labels, all known ahead but the names of streams.
 
 use crate::kvs::{Operation, Resource};
-use std::sync::Arc;
 
 /// Value of the `api` label for the console's files.
 pub const CONSOLE: &str = "Console";
@@ -11,13 +10,11 @@ pub const OTHER: &str = "Other";
 pub const NO_CACHE: &str = "none";
 /// All values of the `cache` label.
 pub const CACHE_WORDS: [&str; 6] = ["hit", "miss", "collapsed", "stale", "bypass", NO_CACHE];
-/// Value of the `stream` label before any stream is known, and for all beyond `metrics.max_streams`.
+/// Value of the `stream` label where no stream is known to exist, where it is not permitted, and for all beyond
+/// `metrics.max_streams`.
 pub const NO_STREAM: &str = "_other";
 
 /// All values of the `api` label.
 pub fn apis() -> impl Iterator<Item = &'static str> {
     Operation::ALL.map(Operation::name).into_iter().chain(Resource::NAMES).chain([CONSOLE, OTHER])
 }
-
-/// Maps a stream name to the label under which it counts, so that the number of series stays bounded.
-pub type StreamLabel = Arc<dyn Fn(&str) -> Arc<str> + Send + Sync>;

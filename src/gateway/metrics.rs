@@ -1,7 +1,8 @@
 //! The gateway's own numbers: what was asked, how it was answered, and each byte that left (docs/METRICS.md).
 
-use super::labels::{CACHE_WORDS, NO_CACHE, NO_STREAM, StreamLabel, apis};
+use super::labels::{CACHE_WORDS, NO_CACHE, NO_STREAM, apis};
 use super::series::Series;
+use crate::telemetry::metrics::StreamLabels;
 use crate::{identity, policy};
 use prometheus::{
     HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, exponential_buckets,
@@ -42,7 +43,7 @@ impl Metrics {
     ///
     /// # Errors
     /// A family of the same name is registered already.
-    pub fn register(registry: &Registry, stream_label: StreamLabel) -> Result<Self, prometheus::Error> {
+    pub fn register(registry: &Registry, labels: StreamLabels) -> Result<Self, prometheus::Error> {
         let counter = |opts: Opts, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
             let family = IntCounterVec::new(opts, labels)?;
             registry.register(Box::new(family.clone()))?;
@@ -94,7 +95,7 @@ impl Metrics {
             ),
             &["reason"],
         )?;
-        let series = Series::new(&requests, &first_byte, &transfer, &outgoing_bytes, stream_label);
+        let series = Series::new(&requests, &first_byte, &transfer, &outgoing_bytes, labels);
         let allowed = decisions.with_label_values(&["allow", "permitted"]);
         let metrics = Self(Arc::new(Families {
             outgoing_bytes,
@@ -144,9 +145,7 @@ mod tests {
     #[test]
     fn what_is_counted_is_what_prometheus_reads_and_streams_beyond_the_bound_share_one_label() {
         let registry = prometheus::Registry::new();
-        let label: StreamLabel =
-            Arc::new(|name| if name == "cam-1" { name.into() } else { NO_STREAM.into() });
-        let metrics = Metrics::register(&registry, label).unwrap();
+        let metrics = Metrics::register(&registry, StreamLabels::new(1)).unwrap();
         let at = metrics.series.index("GetClip", "hit").unwrap();
         for (stream, bytes) in [("cam-1", 1), ("cam-2", 10), ("cam-3", 100), ("cam-1", 1000)] {
             metrics.series.sent(at, stream, bytes);

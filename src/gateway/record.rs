@@ -53,6 +53,10 @@ pub struct Record {
     pub error_type: Option<String>,
     /// The reason in our own words; for the log only.
     pub reason: Option<String>,
+    /// Whether policy permits what is asked.
+    permitted: bool,
+    /// Whether a successful answer shows that there is such a stream.
+    shows_existence: bool,
     /// What the cache did.
     pub cache: &'static str,
     /// What the calls to KVS came to, if there were any.
@@ -103,6 +107,8 @@ impl Record {
             status: 0,
             error_type: None,
             reason: None,
+            permitted: false,
+            shows_existence: true,
             cache: NO_CACHE,
             calls: OnceLock::new(),
             logged: true,
@@ -130,9 +136,26 @@ impl Record {
         self.calls.get().map_or(0, |calls| calls.attempts())
     }
 
-    /// Counts a permitted request.
-    pub fn allowed(&self) {
+    /// Counts a permitted request. Its stream exists if it came `by_capability`: those are made for streams
+    /// that play.
+    pub fn allowed(&mut self, by_capability: bool) {
         self.metrics.allowed.inc();
+        self.permitted = true;
+        if let (true, Some(stream)) = (by_capability, &self.stream) {
+            self.metrics.series.exists(stream.as_str());
+        }
+    }
+
+    /// Notes that the answer is good and yet does not show whether there is such a stream.
+    pub fn existence_is_open(&mut self) {
+        self.shows_existence = false;
+    }
+
+    /// The stream that bytes count for: any caller could use up the labels with names that are refused or
+    /// that no stream has.
+    fn counted_stream(&self) -> &str {
+        let exists = self.permitted && self.shows_existence && self.status < 400;
+        self.stream.as_ref().filter(|_| exists).map_or(NO_STREAM, StreamName::as_str)
     }
 
     /// Notes the trace that the request is part of, and its spans if it is sampled.
@@ -235,8 +258,7 @@ impl Record {
         let (metrics, series) = (&self.metrics, &self.metrics.series);
         let Some(at) = series.index(self.api, self.cache) else { return };
         if self.bytes > 0 {
-            let stream = self.stream.as_ref().map_or(NO_STREAM, StreamName::as_str);
-            series.sent(at, stream, self.bytes);
+            series.sent(at, self.counted_stream(), self.bytes);
             series.transfer(at).observe(first.elapsed().as_secs_f64());
         }
         match series.requests(at, self.status) {

@@ -4,7 +4,8 @@
 //! Every value of `api` and `cache` is known ahead, so their series are an array. Streams are not; theirs are
 //! looked up in a map that is copied when a new one comes, which readers never wait for.
 
-use super::labels::{CACHE_WORDS, NO_STREAM, StreamLabel, apis};
+use super::labels::{CACHE_WORDS, NO_STREAM, apis};
+use crate::telemetry::metrics::StreamLabels;
 use arc_swap::ArcSwap;
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec};
 use std::collections::HashMap;
@@ -15,7 +16,7 @@ pub struct Series {
     apis: Vec<ApiSeries>,
     streams: ArcSwap<StreamMap>,
     outgoing_bytes: IntCounterVec,
-    stream_label: StreamLabel,
+    labels: StreamLabels,
 }
 
 struct ApiSeries {
@@ -54,7 +55,7 @@ impl Series {
         first_byte: &HistogramVec,
         transfer: &HistogramVec,
         outgoing_bytes: &IntCounterVec,
-        stream_label: StreamLabel,
+        labels: StreamLabels,
     ) -> Self {
         let cache = |api: &str, cache: &str| CacheSeries {
             first_byte: first_byte.with_label_values(&[api, cache]),
@@ -68,12 +69,7 @@ impl Series {
         let apis: Vec<ApiSeries> = apis.collect();
         let none: Arc<str> = NO_STREAM.into();
         let streams = StreamMap::from_iter([(none.clone(), Arc::new(StreamSeries::new(none, apis.len())))]);
-        Self {
-            apis,
-            streams: ArcSwap::from_pointee(streams),
-            outgoing_bytes: outgoing_bytes.clone(),
-            stream_label,
-        }
+        Self { apis, streams: ArcSwap::from_pointee(streams), outgoing_bytes: outgoing_bytes.clone(), labels }
     }
 
     /// Where a request counts; `None` for words that are not in the lists, which no request has.
@@ -99,7 +95,14 @@ impl Series {
         &self.apis[at.api].transfer
     }
 
-    /// Counts body bytes of a stream.
+    /// Notes that a stream exists, so that it gets a label while there is room.
+    pub fn exists(&self, stream: &str) {
+        if !self.streams.load().contains_key(stream) {
+            self.new_stream(stream);
+        }
+    }
+
+    /// Counts body bytes of a stream that exists and that the caller may have, or of none of these.
     pub fn sent(&self, at: SeriesIndex, stream: &str, bytes: u64) {
         let known = self.streams.load();
         match known.get(stream) {
@@ -124,7 +127,7 @@ impl Series {
 
     /// The series of a stream that has none yet. The number of labels is bounded, so the map is.
     fn new_stream(&self, name: &str) -> Arc<StreamSeries> {
-        let label = (self.stream_label)(name);
+        let label = self.labels.label_of_existing(name);
         if let Some(known) = self.streams.load().get(&label) {
             return known.clone();
         }

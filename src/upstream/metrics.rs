@@ -2,7 +2,7 @@
 //! exists at 0.
 
 use crate::kvs::{Operation, Resource};
-use crate::telemetry::metrics::OTHER_STREAM;
+use crate::telemetry::metrics::{OTHER_STREAM, StreamLabels};
 use prometheus::core::Collector;
 use prometheus::{
     GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
@@ -27,7 +27,7 @@ struct UpstreamSeries {
     lookups: IntCounterVec,
     expiry: GaugeVec,
     apis: HashMap<&'static str, Api>,
-    label: StreamLabel,
+    labels: StreamLabels,
 }
 
 struct Api {
@@ -35,15 +35,12 @@ struct Api {
     throttled: IntCounter,
 }
 
-/// Turns a stream's name into its label. The labels are bounded in number, and the same in all parts.
-pub type StreamLabel = Arc<dyn Fn(&str) -> Arc<str> + Send + Sync>;
-
 impl Metrics {
-    /// Registers everything.
+    /// Registers everything. `labels` are the same in all parts.
     ///
     /// # Errors
     /// A name that is taken already.
-    pub fn register(registry: &Registry, label: StreamLabel) -> Result<Self, prometheus::Error> {
+    pub fn register(registry: &Registry, labels: StreamLabels) -> Result<Self, prometheus::Error> {
         fn added<C: Collector + Clone + 'static>(r: &Registry, metric: C) -> Result<C, prometheus::Error> {
             r.register(Box::new(metric.clone()))?;
             Ok(metric)
@@ -121,7 +118,7 @@ impl Metrics {
             retries,
             lookups,
             apis,
-            label,
+            labels,
         })))
     }
 
@@ -130,9 +127,9 @@ impl Metrics {
         Operation::ALL.into_iter().map(Operation::name).chain(Resource::NAMES).chain([LIST_TAGS])
     }
 
-    /// Bytes of an answer; a call of no stream counts as `_other`.
+    /// Bytes of a good answer, which shows that there is such a stream; a call of no stream counts as `_other`.
     pub(super) fn bytes(&self, api: &str, stream: Option<&str>) -> IntCounter {
-        let label = stream.map(|stream| (self.0.label)(stream));
+        let label = stream.map(|stream| self.0.labels.label_of_existing(stream));
         self.0.bytes.with_label_values(&[api, label.as_deref().unwrap_or(OTHER_STREAM)])
     }
 
@@ -158,7 +155,7 @@ impl Metrics {
     }
 
     pub(super) fn points(&self, stream: &str, kind: &str) -> IntCounter {
-        self.0.points.with_label_values(&[&*(self.0.label)(stream), kind])
+        self.0.points.with_label_values(&[&*self.0.labels.label(stream), kind])
     }
 
     /// Sets the source of the utilisation of each stream's points, which is read whenever metrics are.
@@ -171,7 +168,7 @@ impl Metrics {
                 values.with_label_values(&[OTHER_STREAM, kind]).set(0.0);
             }
             ask(&|stream, kind, ratio| {
-                let gauge = values.with_label_values(&[&*(inner.label)(stream), kind]);
+                let gauge = values.with_label_values(&[&*inner.labels.label(stream), kind]);
                 gauge.set(gauge.get().max(ratio)); // several streams may share a label
             });
         }));
@@ -227,8 +224,8 @@ impl Collector for OnScrape {
     }
 }
 
-/// For tests: every stream is its own label.
+/// For tests: room for every stream.
 #[cfg(test)]
 pub(super) fn for_tests(registry: &Registry) -> Metrics {
-    Metrics::register(registry, Arc::new(|name: &str| Arc::from(name))).expect("a fresh registry")
+    Metrics::register(registry, StreamLabels::new(usize::MAX)).expect("a fresh registry")
 }

@@ -37,7 +37,7 @@ pub use client::{Located, Upstream, points};
 pub use config::Config;
 pub use descriptions::{Description, Tags};
 pub use error::Error;
-pub use metrics::{Metrics, StreamLabel};
+pub use metrics::Metrics;
 pub use mkv::{Chunk, Chunks, InBand};
 pub use session::{SessionToken, SessionUrl};
 

@@ -7,11 +7,11 @@ use kvs_edge::base::room::Room;
 use kvs_edge::cache::{self, Cache, DiskConfig};
 use kvs_edge::kvs::{ListedFragment, SelectorType, StreamName, StreamRef, TimeRange, Timestamp};
 use kvs_edge::setting::{ByteSize, SecretSource, Span};
+use kvs_edge::telemetry::metrics::StreamLabels;
 use kvs_edge::upstream::{self, EntryConfig, OnBehalfOf, Upstream};
 use kvs_edge_emulator::{self as emulator, Emulator};
 use serde_json::{Value, json};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::harness::Http;
@@ -54,8 +54,7 @@ impl World {
             ..EntryConfig::new("main", "eu-west-1")
         };
         let registry = prometheus::Registry::new();
-        let label: upstream::StreamLabel = Arc::new(|name| name.into());
-        let metrics = upstream::Metrics::register(&registry, label).unwrap();
+        let metrics = upstream::Metrics::register(&registry, StreamLabels::new(1_000)).unwrap();
         let calls = Upstream::start(&[entry], &upstream::Config::default(), metrics).await.unwrap();
         let cache = Cache::open(&cache_config, cache::Metrics::register(&registry).unwrap()).unwrap();
         let packaging = Packaging::new(archive::Metrics::register(&registry).unwrap(), Room::default());

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use kvs_edge::kvs::{Call, Operation, StreamName, StreamRef, Timestamp};
 use kvs_edge::net::client::{Client, Limits, Options};
 use kvs_edge::setting::{SecretSource, Span};
+use kvs_edge::telemetry::metrics::StreamLabels;
 use kvs_edge::upstream::{Config, EntryConfig, Error, Metrics, OnBehalfOf, Upstream};
 use kvs_edge_emulator::{self as emulator, Emulator};
 use std::sync::{Arc, LazyLock};
@@ -44,8 +45,7 @@ pub fn entry(url: &str) -> EntryConfig {
 }
 
 pub async fn upstream(entry: EntryConfig, config: Config) -> Upstream {
-    let metrics =
-        Metrics::register(&prometheus::Registry::new(), Arc::new(|name: &str| Arc::from(name))).unwrap();
+    let metrics = Metrics::register(&prometheus::Registry::new(), StreamLabels::new(1_000)).unwrap();
     Upstream::start(&[entry], &config, metrics).await.unwrap()
 }
 
