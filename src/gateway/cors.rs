@@ -49,6 +49,19 @@ impl Cors {
         asking.next().filter(|_| asking.next().is_none()).cloned()
     }
 
+    /// `Cross-Origin-Resource-Policy`: which pages may embed an answer without reading it, such as a picture.
+    /// Browsers name no origin when they ask for that. So while no other origin is configured, only our own
+    /// pages may; then pages of the same site too, and a playback URL, which is its own credential, may be
+    /// embedded by any.
+    #[must_use]
+    pub fn resource_policy(&self, by_capability: bool) -> HeaderValue {
+        HeaderValue::from_static(match (self.origins.is_empty(), by_capability) {
+            (true, _) => "same-origin",
+            (false, false) => "same-site",
+            (false, true) => "cross-origin",
+        })
+    }
+
     /// Adds to an answer what the request's origin needs to read it.
     pub fn apply(&self, origin: Option<&HeaderValue>, answer: &mut HeaderMap, preflight: bool) {
         if self.origins.is_empty() {
@@ -84,6 +97,17 @@ mod tests {
         let mut answer = HeaderMap::new();
         cors.apply(cors.origin(&asked).as_ref(), &mut answer, preflight);
         answer
+    }
+
+    #[test]
+    fn pages_of_others_embed_nothing_unless_origins_are_configured() {
+        let (none, some) = (Cors::new(&[]), Cors::new(&["https://app.example.com".to_owned()]));
+        assert_eq!(
+            (none.resource_policy(false), none.resource_policy(true)),
+            ("same-origin".parse().unwrap(), "same-origin".parse().unwrap())
+        );
+        assert_eq!(some.resource_policy(false), "same-site");
+        assert_eq!(some.resource_policy(true), "cross-origin");
     }
 
     #[test]

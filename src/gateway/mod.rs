@@ -60,7 +60,8 @@ use authenticate::Authenticator;
 use authorize::Authorizer;
 use clips::Clips;
 use error::Error;
-use http::{Method, StatusCode, header};
+use http::header::{self, HeaderName};
+use http::{Method, StatusCode};
 use packaged_playback::PackagedPlayback;
 use pages::Pages;
 use playback_url::PlaybackUrls;
@@ -119,6 +120,9 @@ pub struct GatewayParts {
     /// What callers took.
     pub callers: Callers,
 }
+
+/// Which pages may embed an answer.
+const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
 impl Gateway {
     /// A gateway of these parts.
@@ -186,6 +190,7 @@ impl Gateway {
         let preflight = Cors::is_preflight(request.method(), request.headers());
         let origin = self.cors.origin(request.headers());
         let head_only = request.method() == Method::HEAD;
+        let embedding = self.cors.resource_policy(Route::is_by_capability(request.uri().path()));
         let reply = if preflight {
             Reply::empty(StatusCode::NO_CONTENT)
         } else {
@@ -196,6 +201,7 @@ impl Gateway {
         };
         let mut reply = if head_only { reply.without_body() } else { reply };
         self.cors.apply(origin.as_ref(), &mut reply.headers, preflight);
+        reply.headers.entry(CROSS_ORIGIN_RESOURCE_POLICY).or_insert(embedding);
         reply.into_response(record)
     }
 

@@ -90,6 +90,8 @@ fn calls() -> String {
 }
 
 const READ: &str = "GET, HEAD";
+const HLS: &str = "/hls/v1/";
+const DASH: &str = "/dash/v1/";
 
 impl<'a> Route<'a> {
     /// Reads a method and a path.
@@ -112,11 +114,17 @@ impl<'a> Route<'a> {
         }
     }
 
+    /// Whether a path has a capability in it, which alone decides on the request.
+    #[must_use]
+    pub fn is_by_capability(path: &str) -> bool {
+        path.starts_with(HLS) || path.starts_with(DASH)
+    }
+
     fn readable(path: &'a str) -> Result<Self, NoRoute> {
-        if let Some(rest) = path.strip_prefix("/hls/v1/") {
+        if let Some(rest) = path.strip_prefix(HLS) {
             return playback(Protocol::Hls, rest);
         }
-        if let Some(rest) = path.strip_prefix("/dash/v1/") {
+        if let Some(rest) = path.strip_prefix(DASH) {
             return playback(Protocol::Dash, rest);
         }
         if path == "/streams" || path == "/streams/" {
