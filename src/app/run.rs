@@ -57,6 +57,8 @@ pub(super) async fn end_idle_viewings(app: Arc<App>) {
         tokio::time::sleep(SWEEP).await;
         let (audit, now) = (app.gateway().audit().clone(), Timestamp::from(clock::now()));
         // The sink counts what cannot be written. A viewing that is over is no request to refuse.
-        audit.watch.sweep(now, |event| drop(audit.sink.write(event, now)));
+        let sweeping = move || audit.watch.sweep(now, |event| drop(audit.sink.write(event, now)));
+        // A panic there has been logged, and the next sweep does what is left.
+        let _ = tokio::task::spawn_blocking(sweeping).await;
     }
 }

@@ -105,6 +105,11 @@ impl ListedStream {
         Some(Self { name, arn, members })
     }
 
+    /// Lists are in the order of names.
+    pub(super) fn order(&self) -> (&StreamName, &StreamArn) {
+        (&self.name, &self.arn)
+    }
+
     /// KVS's own members, read.
     #[must_use]
     pub fn members(&self) -> Value {
@@ -125,6 +130,8 @@ struct StreamRow<'a> {
 #[derive(Default)]
 pub(super) struct StreamLists {
     entries: Mutex<HashMap<Arc<str>, EntryList>>,
+    /// The lists of several entries that were merged last, and the result.
+    merged: Mutex<Option<(Vec<Streams>, Streams)>>,
     pub(super) flights: SingleFlight<Arc<str>, Listing>,
 }
 
@@ -138,20 +145,31 @@ pub(super) struct EntryList {
 }
 
 impl StreamLists {
+    /// The lists of all entries as one, if they have been merged before.
+    pub(super) fn merged(&self, lists: &[Streams]) -> Option<Streams> {
+        let merged = self.merged.lock().unwrap_or_else(PoisonError::into_inner);
+        let (of, result) = merged.as_ref()?;
+        let same = of.len() == lists.len() && of.iter().zip(lists).all(|(a, b)| Arc::ptr_eq(a, b));
+        same.then(|| Arc::clone(result))
+    }
+
+    /// Remembers one list for these.
+    pub(super) fn remember_merged(&self, lists: Vec<Streams>, result: &Streams) {
+        let merged = Some((lists, Arc::clone(result)));
+        let before =
+            std::mem::replace(&mut *self.merged.lock().unwrap_or_else(PoisonError::into_inner), merged);
+        drop(before); // outside the lock: it may be long
+    }
+
     pub(super) fn known(&self, entry: &Arc<str>) -> EntryList {
         self.lock().get(entry).cloned().unwrap_or_default()
     }
 
-    pub(super) fn store(
-        &self,
-        entry: &Arc<str>,
-        listed: Result<Vec<ListedStream>, upstream::Error>,
-    ) -> Listing {
+    pub(super) fn store(&self, entry: &Arc<str>, listed: Result<Streams, upstream::Error>) -> Listing {
         let mut entries = self.lock();
         let known = entries.entry(Arc::clone(entry)).or_default();
         match listed {
             Ok(streams) => {
-                let streams: Streams = Arc::new(streams.into_iter().map(Arc::new).collect());
                 known.good = Some((Arc::clone(&streams), Timestamp::from(clock::now()), Instant::now()));
                 known.failed = None;
                 Ok(streams)

@@ -3,6 +3,9 @@
 //! KVS allows 50 ListStreams calls a second per account and gives as few as ten streams per page, so every
 //! caller's list is cut from lists that are at most a few seconds old. Each `[[aws]]` entry has a list of its
 //! own: one that does not answer keeps its last good list and a note, and the others are served.
+//!
+//! A list may have 100,000 streams. It is read, sorted and merged on threads that may block, once per refresh,
+//! and requests share the result.
 
 use super::remembered::{ListedStream, Listing, Streams};
 use super::{Archive, Error};
@@ -24,6 +27,8 @@ const FRESH: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long it waits for one that failed recently, if there are others.
 const PATIENCE_AFTER_FAILURE: Duration = Duration::from_millis(250);
+/// So many streams are looked at before other requests get a turn.
+const YIELD_EVERY: usize = 32;
 /// Of how many streams the tags are fetched at a time, if policies read them.
 const TAGS_AT_ONCE: usize = 16;
 /// The longest page of KVS: 10,000 streams of some 600 bytes.
@@ -38,8 +43,8 @@ const PRINCIPAL: &str = "stream lists";
 /// The streams of all entries, by name and ARN, and what is wrong with the list.
 #[derive(Clone, Default)]
 pub struct StreamList {
-    /// The streams.
-    pub streams: Vec<Arc<ListedStream>>,
+    /// The streams, in the order of name and ARN.
+    pub streams: Arc<Vec<Arc<ListedStream>>>,
     /// One sentence for each `[[aws]]` entry that could not be listed just now.
     pub notes: Vec<String>,
 }
@@ -58,7 +63,7 @@ impl Archive {
     /// No entry can be listed, and no earlier list of any is known.
     pub async fn streams(&self, tags: bool) -> Result<StreamList, Error> {
         let mut all = StreamList::default();
-        let (mut failure, mut listed) = (None, 0);
+        let (mut failure, mut lists) = (None, Vec::new());
         let mut entries = JoinSet::new();
         for entry in self.0.upstream.entries() {
             let (archive, entry) = (self.clone(), Arc::clone(entry));
@@ -67,8 +72,7 @@ impl Archive {
         while let Some(entry) = entries.join_next().await {
             match entry.unwrap_or_else(|_| Err(interrupted())) {
                 Ok(EntryStreams { streams, note }) => {
-                    listed += 1;
-                    all.streams.extend(streams.iter().cloned());
+                    lists.push(streams);
                     all.notes.extend(note);
                 }
                 Err((error, note)) => {
@@ -77,13 +81,31 @@ impl Archive {
                 }
             }
         }
-        if let (Some(error), 0) = (failure, listed) {
+        if let (Some(error), true) = (failure, lists.is_empty()) {
             return Err(Error::Upstream(error));
         }
-        all.streams.sort_by(|a, b| (&a.name, &a.arn).cmp(&(&b.name, &b.arn)));
-        all.streams.dedup_by(|a, b| a.arn == b.arn);
+        all.streams = self.merged(lists).await?;
         all.notes.sort();
         Ok(all)
+    }
+
+    /// The lists of all entries as one.
+    async fn merged(&self, mut lists: Vec<Streams>) -> Result<Streams, Error> {
+        if lists.len() < 2 {
+            return Ok(lists.pop().unwrap_or_default());
+        }
+        // They come in the order in which entries answered.
+        lists.sort_by_key(|list| Arc::as_ptr(list) as usize);
+        if let Some(merged) = self.0.streams.merged(&lists) {
+            return Ok(merged);
+        }
+        let parts = lists.clone();
+        let merging = tokio::task::spawn_blocking(move || {
+            Arc::new(sorted(parts.iter().flat_map(|list| list.iter().cloned())))
+        });
+        let merged = merging.await.map_err(|_| Error::Upstream(interrupted().0))?;
+        self.0.streams.remember_merged(lists, &merged);
+        Ok(merged)
     }
 
     async fn entry_list(
@@ -128,7 +150,7 @@ impl Archive {
                 if let Ok(streams) = &listed
                     && tags
                 {
-                    fetch_tags(&archive.0.upstream, streams).await;
+                    fetch_tags(&archive.0.upstream, Arc::clone(streams)).await;
                 }
                 archive.0.streams.store(&entry, listed)
             }
@@ -158,11 +180,19 @@ fn interrupted() -> (Arc<upstream::Error>, String) {
     (Arc::new(error), "an [[aws]] entry cannot be listed now: its streams are missing".to_owned())
 }
 
+/// In order, without duplicates.
+fn sorted(streams: impl Iterator<Item = Arc<ListedStream>>) -> Vec<Arc<ListedStream>> {
+    let mut streams: Vec<_> = streams.collect();
+    streams.sort_by(|a, b| a.order().cmp(&b.order()));
+    streams.dedup_by(|a, b| a.arn == b.arn);
+    streams
+}
+
 /// Follows the pages of an entry's list; what the entry does not serve is left out.
-async fn list(upstream: &Upstream, entry: &Arc<str>) -> Result<Vec<ListedStream>, upstream::Error> {
+async fn list(upstream: &Upstream, entry: &Arc<str>) -> Result<Streams, upstream::Error> {
     let broken = |why: &str| upstream::Error::BrokenAnswer(format!("ListStreams {why}"));
     let everybody = OnBehalfOf::everybody(PRINCIPAL);
-    let mut streams: Vec<ListedStream> = Vec::new();
+    let mut streams: Vec<Arc<ListedStream>> = Vec::new();
     let mut call = ListStreams { max_results: Some(STREAMS_PAGE), ..ListStreams::default() };
     let mut pages = Pages::at_most(MOST_PAGES);
     let mut bytes = 0;
@@ -173,16 +203,17 @@ async fn list(upstream: &Upstream, entry: &Arc<str>) -> Result<Vec<ListedStream>
         if bytes > LONGEST_ACCOUNT {
             return Err(broken("gives more than an account can have"));
         }
-        // Some ten thousand rows take a while: off the runtime's threads.
-        let reading = tokio::task::spawn_blocking(move || page(&body)).await;
-        let (listed, next) = reading.ok().flatten().ok_or_else(|| broken("did not answer with JSON"))?;
-        streams.extend(listed.into_iter().filter(|stream| {
-            let located = upstream.locate(&StreamRef::Name(stream.name.clone()));
-            located.is_ok_and(|located| located.entry == *entry)
-        }));
+        let (upstream, of) = (upstream.clone(), Arc::clone(entry));
+        let reading = tokio::task::spawn_blocking(move || read_page(&upstream, &of, &body));
+        let (page, next) = reading
+            .await
+            .map_err(|_| broken("was interrupted"))?
+            .ok_or_else(|| broken("did not answer with JSON"))?;
+        streams.extend(page);
         call.next_token = pages.after(&json!({"NextToken": next}))?;
         if call.next_token.is_none() {
-            return Ok(streams);
+            let sorting = tokio::task::spawn_blocking(move || sorted(streams.into_iter()));
+            return sorting.await.map(Arc::new).map_err(|_| broken("was interrupted"));
         }
     }
 }
@@ -195,17 +226,31 @@ struct StreamsPage<'a> {
     next: Option<String>,
 }
 
-/// The streams of a page, and what leads to the next one.
-fn page(body: &[u8]) -> Option<(Vec<ListedStream>, Option<String>)> {
+/// The streams of a page that the entry serves, and what leads to the next page. Blocks: a page may have
+/// 16 MiB.
+fn read_page(
+    upstream: &Upstream,
+    entry: &Arc<str>,
+    body: &[u8],
+) -> Option<(Vec<Arc<ListedStream>>, Option<String>)> {
     let page: StreamsPage<'_> = serde_json::from_slice(body).ok()?;
-    let streams = page.streams.unwrap_or_default();
-    Some((streams.into_iter().filter_map(ListedStream::read).collect(), page.next))
+    let is_served = |stream: &ListedStream| {
+        let located = upstream.locate(&StreamRef::Name(stream.name.clone()));
+        located.is_ok_and(|located| located.entry == *entry)
+    };
+    let streams = page.streams.unwrap_or_default().into_iter();
+    let served = streams.filter_map(ListedStream::read).filter(is_served).map(Arc::new);
+    Some((served.collect(), page.next))
 }
 
 /// Fetches the tags of all streams that are not known, some at a time.
-async fn fetch_tags(upstream: &Upstream, streams: &[ListedStream]) {
+async fn fetch_tags(upstream: &Upstream, streams: Streams) {
     let mut under_way = JoinSet::new();
-    for stream in streams {
+    for (n, stream) in streams.iter().enumerate() {
+        if n % YIELD_EVERY == YIELD_EVERY - 1 {
+            // Tags that are known take no time to wait for.
+            tokio::task::yield_now().await;
+        }
         let Ok(located) = upstream.locate(&StreamRef::Arn(stream.arn.clone())) else { continue };
         if under_way.len() == TAGS_AT_ONCE {
             under_way.join_next().await;

@@ -7,16 +7,14 @@ use super::permitted::Permitted;
 use super::playback_url::PlaybackUrls;
 use super::record::Record;
 use super::reply::{CACHE_STATUS, Reply, cache_status, cache_status_of_parts};
-use super::streams::{API_PAGE, Streams};
+use super::streams::{API_PAGE, Streams, page_of};
 use crate::archive::{Archive, Clip, JsonAnswer, MATROSKA};
 use crate::kvs::operations::{GetClip, GetImages, GetMediaForFragmentList, ListFragments, ListStreams};
 use crate::kvs::{Call, MediaFormat, SelectorType, SessionParameters, TimeRange};
 use crate::playback::Keys;
 use crate::upstream::{self, Upstream};
 use http::header::HeaderValue;
-use serde::Serialize;
 use serde_json::json;
-use serde_json::value::RawValue;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,7 +42,7 @@ impl Api {
     /// KVS's, or ours.
     pub(super) async fn answer(&self, permitted: &Permitted, record: &mut Record) -> Result<Reply, Error> {
         match permitted.call()? {
-            Call::GetDataEndpoint(_) => self.data_endpoint(permitted).await,
+            Call::GetDataEndpoint(_) => self.data_endpoint(permitted, record).await,
             Call::ListStreams(list) => self.streams(permitted, list).await,
             Call::DescribeStream(_) => self.description(permitted, record).await,
             Call::ListFragments(_) | Call::GetImages(_) => self.page(permitted, record).await,
@@ -63,24 +61,26 @@ impl Api {
 
     /// Our own address. A stream that KVS is known not to have is refused, so that a misspelt name shows at
     /// the first step. Whatever else keeps KVS from saying so is no reason to refuse.
-    async fn data_endpoint(&self, permitted: &Permitted) -> Result<Reply, Error> {
+    async fn data_endpoint(&self, permitted: &Permitted, record: &mut Record) -> Result<Reply, Error> {
         let describing = self.upstream.describe(permitted.located()?, || permitted.caller().principal());
         match tokio::time::timeout(KNOWN_WITHIN, describing).await {
             Ok(Err(upstream::Error::Kvs(fault))) if fault.status == 404 => {
                 Err(upstream::Error::Kvs(fault).into())
             }
-            _ => Ok(Reply::json(&json!({ "DataEndpoint": &*self.public_url }))),
+            described => {
+                if !matches!(described, Ok(Ok(_))) {
+                    record.existence_is_open();
+                }
+                Ok(Reply::json(&json!({ "DataEndpoint": &*self.public_url })))
+            }
         }
     }
 
     async fn streams(&self, permitted: &Permitted, list: &ListStreams) -> Result<Reply, Error> {
         let size = list.max_results.map_or(API_PAGE, usize::from);
         let page = self.streams.page(permitted, list, size).await?;
-        let streams = page.streams.iter().map(|(stream, _)| &*stream.members).collect();
-        let answer = StreamsAnswer { streams, next: page.next };
-        let body =
-            serde_json::to_vec(&answer).map_err(|_| Error::Bug("a list of streams cannot be written"))?;
-        Ok(Reply::api(JSON, BodySource::Whole(body.into())))
+        let members = page.streams.iter().map(|(stream, _)| &*stream.members);
+        page_of("StreamInfoList", members, &json!({ "NextToken": page.next })).await
     }
 
     async fn description(&self, permitted: &Permitted, record: &mut Record) -> Result<Reply, Error> {
@@ -152,15 +152,6 @@ impl Api {
         let reply = Reply::json(&json!({ member: format!("{}{}", self.public_url, url.path) }));
         Ok(self.playback_urls.with_cookie(reply, &url))
     }
-}
-
-/// The answer of ListStreams. Members of streams are passed on as KVS wrote them.
-#[derive(Serialize)]
-struct StreamsAnswer<'a> {
-    #[serde(rename = "StreamInfoList")]
-    streams: Vec<&'a RawValue>,
-    #[serde(rename = "NextToken")]
-    next: Option<String>,
 }
 
 /// The footage that a page token continues.

@@ -72,7 +72,7 @@ impl Pages {
             // Each takes some decisions: other requests get a turn in between.
             tokio::task::yield_now().await;
         }
-        Ok(Reply::json(&json!({ "streams": shown, "next": page.next, "notes": page.notes })))
+        streams::page_of("streams", shown.iter(), &json!({ "next": page.next, "notes": page.notes })).await
     }
 
     async fn fragments(

@@ -4,8 +4,10 @@
 //! but the last name shown. Deciding yields to other requests now and then, so that 10,000 streams hold up no
 //! worker.
 
+use super::body::BodySource;
 use super::error::Error;
 use super::permitted::Permitted;
+use super::reply::Reply;
 use crate::archive::{Archive, ListedStream, StreamList};
 use crate::kvs::operations::ListStreams;
 use crate::kvs::{Operation, PlaybackMode, StreamArn, StreamName, StreamRef, TimeRange, Timestamp};
@@ -13,6 +15,8 @@ use crate::policy::{Footage, Policy, Question, RequestContext, StreamFacts};
 use crate::upstream::{OnBehalfOf, Upstream};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use http::header::HeaderValue;
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -158,6 +162,31 @@ impl Streams {
             tags,
         }
     }
+}
+
+/// An object with these streams as the member `name`, and other members after it. The text of a long list is
+/// written with turns for other requests in between.
+pub(super) async fn page_of<'a, T: Serialize + ?Sized + 'a>(
+    name: &str,
+    streams: impl Iterator<Item = &'a T>,
+    others: &Value,
+) -> Result<Reply, Error> {
+    let mut text = format!("{{\"{name}\":[").into_bytes();
+    for (written, stream) in streams.enumerate() {
+        if written > 0 {
+            text.push(b',');
+        }
+        if written % YIELD_EVERY == YIELD_EVERY - 1 {
+            tokio::task::yield_now().await;
+        }
+        serde_json::to_writer(&mut text, stream).map_err(|_| Error::Bug("a value is not written as JSON"))?;
+    }
+    text.push(b']');
+    for (name, value) in others.as_object().into_iter().flatten() {
+        text.extend_from_slice(format!(",{}:{value}", Value::from(name.as_str())).as_bytes());
+    }
+    text.push(b'}');
+    Ok(Reply::api(HeaderValue::from_static("application/json"), BodySource::Whole(text.into())))
 }
 
 /// What stands for all that an operation may be asked: the present, and a second of the archive, of now, of

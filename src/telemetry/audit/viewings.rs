@@ -164,16 +164,15 @@ impl Viewings {
         locked(&self.refused).remove(refusal);
     }
 
-    /// Ends the viewings without a request for a while; call it every few seconds.
+    /// Ends the viewings without a request for a while; call it every few seconds, on a thread that may block.
     pub fn sweep(&self, now: Timestamp, mut write: impl FnMut(&Event<'_>)) {
         locked(&self.refused).retain(|_, told| told.age(now) < MINUTE);
-        self.open().retain(|_, viewing| {
-            let stays = viewing.under_way > 0 || viewing.seen.age(now) < GONE;
-            if !stays {
-                write(&Event::PlaybackEnd(viewing.playback(&viewing.all, viewing.started, viewing.seen)));
-            }
-            stays
-        });
+        let gone = |viewing: &OpenViewing| viewing.under_way == 0 && viewing.seen.age(now) >= GONE;
+        // Entries are written when players are no longer held up.
+        let ended: Vec<_> = self.open().extract_if(|_, viewing| gone(viewing)).collect();
+        for (_, viewing) in &ended {
+            write(&Event::PlaybackEnd(viewing.playback(&viewing.all, viewing.started, viewing.seen)));
+        }
     }
 
     /// Ends all viewings, when the process stops.
