@@ -82,6 +82,45 @@ async fn check_is_quiet_about_a_good_file_and_exact_about_a_bad_one() {
 }
 
 #[tokio::test]
+async fn check_writes_nothing() {
+    let folder = good_folder().await;
+    let file = folder.path().join("edge.toml");
+    let text = format!(
+        "{GOOD}[log]\naudit = \"file:audit.log\"\n[sessions]\nstate = \"sessions.json\"\n\
+         [cache.disk]\npath = \"media\"\nsize = \"1GiB\"\n"
+    );
+    fs::write(&file, text).unwrap();
+    let listed = || {
+        let entries = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap());
+        let mut names: Vec<_> = entries.map(|entry| entry.file_name()).collect();
+        names.sort();
+        (names, fs::metadata(folder.path()).unwrap().modified().unwrap())
+    };
+    let before = listed();
+    let good = kvs_edge(&["check", "--config", file.to_str().unwrap()]).await;
+    assert_eq!(good.status.code(), Some(0), "{}", words(&good));
+    assert_eq!(listed(), before, "no file, no folder and no lock, not even for a moment");
+}
+
+#[tokio::test]
+async fn a_level_of_the_log_that_is_no_level_is_refused() {
+    let folder = good_folder().await;
+    let file = folder.path().join("edge.toml");
+    for (level, problem) in [
+        ("inof", "`inof` is no level"),
+        ("info,kvs_egde=debug", "nothing logs as `kvs_egde`"),
+        ("info,access=loud", "`loud` is no level"),
+    ] {
+        fs::write(&file, format!("{GOOD}[log]\nlevel = \"{level}\"\n")).unwrap();
+        for command in ["check", "serve"] {
+            let bad = kvs_edge(&[command, "--config", file.to_str().unwrap()]).await;
+            assert_eq!(bad.status.code(), Some(2), "{command} {level}");
+            assert!(words(&bad).contains(problem), "{command} {level}: {}", words(&bad));
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_is_wrong_in_several_parts_is_told_at_once() {
     let folder = good_folder().await;
     let file = folder.path().join("edge.toml");

@@ -42,6 +42,7 @@ mod rust_sdk;
 mod sdk_clients;
 mod settled;
 mod shared_browser;
+mod shared_bounds;
 mod stream_lists;
 mod traces;
 mod upstream;
