@@ -11,7 +11,7 @@ pub struct Config {
     /// Where the admin listener is: `host:port` or `unix:PATH`. Use loopback unless something else protects
     /// it.
     pub listen: ListenAddress,
-    /// Names under which it is called, besides `localhost`, the name in `listen`, and every address. A request
+    /// Names that it is called by, besides `localhost`, the name in `listen`, and every address. A request
     /// with another `Host` is refused, so that no web page reaches it by a name of its own.
     pub hosts: Vec<String>,
 }

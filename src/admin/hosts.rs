@@ -1,8 +1,8 @@
 //! Which `Host` the admin listener is called by.
 //!
 //! A web page can make its own name resolve to a loopback address, and then its scripts may read what is
-//! answered there (DNS rebinding). Such a request still names the page's host, so only known names are served.
-//! An address in `Host` is no name that anybody could have pointed here.
+//! answered there (DNS rebinding). Such a request still names the page's host, so only known names are
+//! served. An address in `Host` is no name that anybody could have pointed here.
 
 use super::Config;
 use crate::net::listener::ListenAddress;

@@ -4,8 +4,8 @@
 //! caller's list is cut from lists that are at most a few seconds old. Each `[[aws]]` entry has a list of its
 //! own: one that does not answer keeps its last good list and a note, and the others are served.
 //!
-//! A list may have 100,000 streams. It is read, sorted and merged on threads that may block, once per refresh,
-//! and requests share the result.
+//! A list may have 100,000 streams. It is read, sorted and merged on threads that may block, once per
+//! refresh, and requests share the result.
 
 use super::remembered::{ListedStream, Listing, Streams};
 use super::{Archive, Error};

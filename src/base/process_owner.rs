@@ -38,8 +38,8 @@ impl ProcessOwner {
         Some(Self { user: *users.get(1)?, groups })
     }
 
-    /// Whether the mode of a file or folder lets this owner write. A file system that is mounted read-only, and
-    /// access control lists, are not seen.
+    /// Whether the mode of a file or folder lets this owner write. A file system that is mounted read-only,
+    /// and access control lists, are not seen.
     #[must_use]
     pub fn may_write(&self, about: &Metadata) -> bool {
         self.user == 0 || self.permits(about.uid(), about.gid(), about.mode())

@@ -374,7 +374,7 @@ mod tests {
         assert_eq!(fs::read_dir(&real).unwrap().count(), 0, "nothing was written");
         fs::set_permissions(&real, fs::Permissions::from_mode(0o755)).unwrap();
         prepare(&real).unwrap();
-        // Links in the folder: those of files that are written are replaced, one in place of a key is refused.
+        // Links in the folder: one in place of a file that is written is replaced, one of a key is refused.
         let elsewhere = parent.path().join("elsewhere");
         fs::write(&elsewhere, "untouched").unwrap();
         fs::remove_file(real.join("bob.jwt")).unwrap();

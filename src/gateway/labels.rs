@@ -10,8 +10,8 @@ pub const OTHER: &str = "Other";
 pub const NO_CACHE: &str = "none";
 /// All values of the `cache` label.
 pub const CACHE_WORDS: [&str; 6] = ["hit", "miss", "collapsed", "stale", "bypass", NO_CACHE];
-/// Value of the `stream` label where no stream is known to exist, where it is not permitted, and for all beyond
-/// `metrics.max_streams`.
+/// Value of the `stream` label where no stream is known to exist, where it is not permitted, and for all
+/// beyond `metrics.max_streams`.
 pub const NO_STREAM: &str = "_other";
 
 /// All values of the `api` label.

@@ -2,7 +2,8 @@
 //! client certificates when wanted.
 //!
 //! [`load`] reads everything and gives a whole new server configuration, or says what is wrong; `app` watches
-//! the files and swaps the result, with tickets of the secrets that replicas share ([`super::tls_tickets`]). rustls' defaults hold: TLS 1.2 and 1.3, no renegotiation, no early data.
+//! the files and swaps the result, with tickets of the secrets that replicas share ([`super::tls_tickets`]).
+//! rustls' defaults hold: TLS 1.2 and 1.3, no renegotiation, no early data.
 
 use super::certificate::Certificate;
 use super::tls_tickets::{TicketSecret, Tickets};

@@ -2,10 +2,10 @@
 //! a full handshake, at any replica that has the same secrets.
 //!
 //! The server keeps nothing per client: a ticket is the session, sealed. Its key is derived by HKDF from a
-//! secret that replicas share, for a window of time, so keys change without being distributed. The certificates
-//! that clients must be signed by are part of the derivation, because a resumed session has the client
-//! certificate of its first handshake and it is not verified again: a ticket that was made under other rules
-//! does not open.
+//! secret that replicas share, for a window of time, so keys change without being distributed. The
+//! certificates that a client's must be signed by are part of the derivation, because a resumed session has
+//! the client certificate of its first handshake and it is not verified again: a ticket that was made under
+//! other rules does not open.
 //!
 //! AES-256-GCM-SIV by `aws-lc-rs`, which stays safe should two replicas draw the same nonce. The wire form is
 //! id of the secret | time of issue | nonce | ciphertext and tag; the first two are authenticated.

@@ -127,7 +127,7 @@ impl Metrics {
         Operation::ALL.into_iter().map(Operation::name).chain(Resource::NAMES).chain([LIST_TAGS])
     }
 
-    /// Bytes of a good answer, which shows that there is such a stream; a call of no stream counts as `_other`.
+    /// Bytes of a good answer, which shows that the stream exists; a call of no stream counts as `_other`.
     pub(super) fn bytes(&self, api: &str, stream: Option<&str>) -> IntCounter {
         let label = stream.map(|stream| self.0.labels.label_of_existing(stream));
         self.0.bytes.with_label_values(&[api, label.as_deref().unwrap_or(OTHER_STREAM)])

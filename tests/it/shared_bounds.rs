@@ -1,5 +1,5 @@
-//! What one caller or one operator does costs nobody else: labels of metrics, connections after an early answer,
-//! and health checks beside long lists.
+//! What one caller or one operator does costs nobody else: labels of metrics, connections after an early
+//! answer, and health checks beside long lists.
 
 use crate::harness::{Edge, Setup, python_with};
 use serde_json::{Value, json};

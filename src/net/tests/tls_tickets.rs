@@ -1,3 +1,5 @@
+//! Tickets: how long they open, where, and what does not.
+
 use super::*;
 use proptest::prelude::*;
 

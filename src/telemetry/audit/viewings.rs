@@ -164,7 +164,7 @@ impl Viewings {
         locked(&self.refused).remove(refusal);
     }
 
-    /// Ends the viewings without a request for a while; call it every few seconds, on a thread that may block.
+    /// Ends the viewings without a request for a while; call it every few seconds. It may block.
     pub fn sweep(&self, now: Timestamp, mut write: impl FnMut(&Event<'_>)) {
         locked(&self.refused).retain(|_, told| told.age(now) < MINUTE);
         let gone = |viewing: &OpenViewing| viewing.under_way == 0 && viewing.seen.age(now) >= GONE;

@@ -8,7 +8,7 @@ use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
 /// What writes to the log: crates, and of kvs-edge also its parts and the target of access lines.
 const TARGETS: [&str; 12] = [
-    "kvs_edge",
+    OWN,
     "kvs_edge_emulator",
     ACCESS,
     "aws_config",
@@ -21,9 +21,11 @@ const TARGETS: [&str; 12] = [
     "h2",
     "hyper_util",
 ];
+/// The crate of the program.
+const OWN: &str = "kvs_edge";
 /// The target of access lines.
 const ACCESS: &str = "access";
-/// The parts of kvs-edge, which follow `kvs_edge::` in a target.
+/// The parts of kvs-edge, which follow its crate in a target.
 const PARTS: [&str; 20] = [
     "admin",
     "app",
@@ -92,8 +94,8 @@ impl Config {
     #[must_use]
     pub fn check(&self) -> Vec<Mistake> {
         let how = "write a level (off, error, warn, info, debug, trace), or levels by target such as \
-                   info,kvs_edge::upstream=debug";
-        let unknown = self.level.split(',').find_map(|directive| unknown_word(directive));
+                   info,kvs_edge=debug";
+        let unknown = self.level.split(',').find_map(unknown_word);
         let problem = unknown.or_else(|| filter(&self.level).err().map(|error| error.to_string()));
         let problem = problem.map(|problem| format!("`{}`: {problem}: {how}", self.level));
         problem.map(|problem| Mistake::at("log.level", problem)).into_iter().collect()
@@ -102,8 +104,8 @@ impl Config {
 
 /// What is wrong with one directive, a level or `target=level`.
 ///
-/// `EnvFilter` takes an unknown word for the name of a target, and then logs hardly anything without an error.
-/// Its directives about spans are refused too, because lines are written without spans.
+/// `EnvFilter` takes an unknown word for the name of a target, and then logs hardly anything, without an
+/// error. Its directives about spans are refused too, because lines are written without spans.
 fn unknown_word(directive: &str) -> Option<String> {
     let Some((target, level)) = directive.split_once('=') else {
         return (!is_level(directive)).then(|| format!("`{directive}` is no level"));
@@ -120,9 +122,9 @@ fn is_level(word: &str) -> bool {
 
 fn is_target(target: &str) -> bool {
     let mut path = target.split("::");
-    let known = path.next().is_some_and(|name| TARGETS.contains(&name));
-    let own_part = !target.starts_with("kvs_edge::") || path.next().is_some_and(|part| PARTS.contains(&part));
-    known && own_part
+    let name = path.next().unwrap_or_default();
+    let part = path.next();
+    TARGETS.contains(&name) && (name != OWN || part.is_none_or(|part| PARTS.contains(&part)))
 }
 
 /// The filter that a level stands for; targets without one log at `info`.
@@ -134,6 +136,11 @@ pub(super) fn filter(level: &str) -> Result<EnvFilter, tracing_subscriber::filte
 mod tests {
     use super::*;
 
+    /// The target of a part.
+    fn part(name: &str) -> String {
+        [OWN, name].join("::")
+    }
+
     #[test]
     fn levels_are_checked_and_say_how() {
         assert_eq!(Config::default().check(), []);
@@ -144,7 +151,7 @@ mod tests {
             ("debgu,access=off", "`debgu` is no level"),
             ("info,access=loud", "`loud` is no level"),
             ("info,kvs_egde=debug", "nothing logs as `kvs_egde`"),
-            ("info,kvs_edge::upstrem=debug", "nothing logs as `kvs_edge::upstrem`"),
+            (&format!("info,{}=debug", part("upstrem")), &format!("nothing logs as `{}`", part("upstrem"))),
             ("info,kvs_edge", "`kvs_edge` is no level"),
             ("info,[request]=debug", "nothing logs as `[request]`"),
             ("info,kvs_edge[a{b=c}]=debug", "is no level"),
@@ -154,8 +161,8 @@ mod tests {
             assert!(mistakes[0].problem.contains(problem), "{level}: {mistakes:?}");
             assert!(mistakes[0].problem.contains("write a level"), "{mistakes:?}");
         }
-        for level in ["off", "WARN", "info,access=off", "info,kvs_edge=debug,kvs_edge::upstream::call=trace"]
-        {
+        let by_part = format!("info,kvs_edge=debug,{}::call=trace", part("upstream"));
+        for level in ["off", "WARN", "info,access=off", &by_part] {
             let good = Config { level: level.to_owned(), ..Config::default() };
             assert_eq!(good.check(), [], "{level}");
         }
