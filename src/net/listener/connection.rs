@@ -4,8 +4,9 @@ use super::connection_state::{ConnectionState, Instruction, Stage};
 use super::connection_table::ConnectionSlot;
 use super::context::ListenerContext;
 use super::http1_framing::FramingCheck;
+use super::http2_paths::PathCheck;
 use super::metrics::Rejection;
-use super::monitored_socket::{AHEAD, MonitoredSocket};
+use super::monitored_socket::{AHEAD, InputCheck, MonitoredSocket};
 use super::peer::{ConnectionInfo, Http, Peer};
 use super::protocol::{serve_http1, serve_http2};
 use super::request::answer;
@@ -150,8 +151,11 @@ async fn serve_http<T, H, F, B>(
     }
     let http = info.http;
     let info = Arc::new(info);
-    let framing = (http == Http::One).then(FramingCheck::new);
-    let monitored = MonitoredSocket::new(io, &ahead[..taken], framing, state.clone());
+    let check = match http {
+        Http::One => InputCheck::Framing(FramingCheck::new()),
+        Http::Two => InputCheck::Paths(Box::new(PathCheck::new(shared.longest_block()))),
+    };
+    let monitored = MonitoredSocket::new(io, &ahead[..taken], check, state.clone());
     let builders = shared.clone();
     let state_of_request = state.clone();
     let info_of_request = info.clone();

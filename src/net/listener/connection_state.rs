@@ -89,7 +89,13 @@ pub(super) struct ConnectionState {
     /// HTTP/1: request heads that have come, and whether the body of the last one is incomplete.
     heads: AtomicU32,
     body_open: AtomicBool,
+    /// HTTP/2: the paths of requests that had a fragment, which h2 has cut off, until they are refused.
+    cut_paths: Mutex<Vec<Box<[u8]>>>,
+    has_cut_paths: AtomicBool,
 }
+
+/// Requests with a fragment that may wait on one connection to be refused; with more it ends.
+const MOST_CUT_PATHS: usize = 200;
 
 /// The state at one moment.
 #[derive(Clone, Copy, Debug)]
@@ -132,6 +138,8 @@ impl ConnectionState {
             refused: AtomicBool::new(false),
             heads: AtomicU32::new(0),
             body_open: AtomicBool::new(false),
+            cut_paths: Mutex::new(Vec::new()),
+            has_cut_paths: AtomicBool::new(false),
         }
     }
 
@@ -171,7 +179,7 @@ impl ConnectionState {
         }
     }
 
-    /// Notes how many heads have come on this HTTP/1 connection, and whether the last one's body is incomplete.
+    /// Notes how many heads have come on this HTTP/1 connection, and whether the last body is incomplete.
     pub(super) fn framed(&self, heads: u32, body_open: bool) {
         self.heads.store(heads, Relaxed);
         self.body_open.store(body_open, Relaxed);
@@ -180,6 +188,28 @@ impl ConnectionState {
     /// Whether a part of this HTTP/1 request's body has not come yet. If a later request has begun, it has.
     pub(super) fn awaits_body(&self, request: u32) -> bool {
         self.body_open.load(Relaxed) && self.heads.load(Relaxed) == request
+    }
+
+    /// Notes that a request came with a fragment behind this path.
+    pub(super) fn note_cut_path(&self, path: Box<[u8]>) {
+        let mut cut = self.cut_paths.lock().unwrap_or_else(PoisonError::into_inner);
+        if cut.len() < MOST_CUT_PATHS {
+            cut.push(path);
+        } else {
+            self.instruct(Instruction::Close);
+        }
+        self.has_cut_paths.store(true, Relaxed);
+    }
+
+    /// Whether a request with this path came with a fragment; each is found once.
+    pub(super) fn take_cut_path(&self, path: &[u8]) -> bool {
+        if !self.has_cut_paths.load(Relaxed) {
+            return false;
+        }
+        let mut cut = self.cut_paths.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = cut.iter().position(|known| **known == *path).map(|at| cut.swap_remove(at));
+        self.has_cut_paths.store(!cut.is_empty(), Relaxed);
+        found.is_some()
     }
 
     pub(super) fn wrote(&self, bytes: usize) {

@@ -66,6 +66,14 @@ impl<H> ListenerContext<H> {
     }
 }
 
+impl<H> ListenerContext<H> {
+    /// The longest encoded header block of HTTP/2: no longer than twice the bound of its text, since the
+    /// longest codes of ordinary text have 13 bits.
+    pub(super) fn longest_block(&self) -> usize {
+        self.options.limits.header_block.as_usize().saturating_mul(2)
+    }
+}
+
 /// hyper's own head timeout is off: the table of connections enforces it with all other times, without a
 /// timer per request.
 fn http1(limits: &Limits) -> http1::Builder {

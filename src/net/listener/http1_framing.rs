@@ -9,6 +9,7 @@
 //!   folded lines.
 //! - By hyper: a space before the colon, folded lines, NUL and other control characters, a bare CR, signed or
 //!   listed lengths, HTTP/0.9, `Transfer-Encoding` in HTTP/1.0, malformed chunks.
+//! - In HTTP/2, a fragment in the path: by `http2_paths`.
 //! - By [`crate::net::request_checks`]: methods, target, `Host`, `Upgrade`, `Expect`, names with `_`, sizes
 //!   of single headers.
 //! - By hyper and h2, with the listener's limits: block size, header count, connection headers in HTTP/2,

@@ -1,9 +1,10 @@
-//! The socket as hyper sees it. Bytes that were read to detect the protocol come first, HTTP/1 bytes pass the
-//! [`FramingCheck`], progress is noted in the [`ConnectionState`], and a peer that was refused can read the
-//! response before the connection closes.
+//! The socket as hyper sees it. Bytes that were read to detect the protocol come first, bytes pass the
+//! [`InputCheck`] of their protocol, progress is noted in the [`ConnectionState`], and a peer that was
+//! refused can read the response before the connection closes.
 
-use super::connection_state::{ConnectionState, Stage};
+use super::connection_state::{ConnectionState, Instruction, Stage};
 use super::http1_framing::FramingCheck;
+use super::http2_paths::PathCheck;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,8 +24,7 @@ const MOST_DROPPED: u32 = 1 << 20;
 pub(super) struct MonitoredSocket<T> {
     socket: T,
     state: Arc<ConnectionState>,
-    /// Only for HTTP/1.
-    framing: Option<FramingCheck>,
+    check: InputCheck,
     ahead: [u8; AHEAD],
     /// The part of `ahead` that hyper has not read yet.
     ahead_from: u8,
@@ -37,6 +37,21 @@ pub(super) struct MonitoredSocket<T> {
     dropped: u32,
 }
 
+/// What the bytes of a connection are checked for.
+pub(super) enum InputCheck {
+    /// HTTP/1.
+    Framing(FramingCheck),
+    /// HTTP/2.
+    Paths(Box<PathCheck>),
+}
+
+impl InputCheck {
+    /// Whether an HTTP/1 request has begun and is not complete.
+    fn in_request(&self) -> bool {
+        matches!(self, Self::Framing(framing) if framing.in_request())
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum RejectedInput {
     None,
@@ -47,19 +62,14 @@ enum RejectedInput {
 }
 
 impl<T> MonitoredSocket<T> {
-    pub(super) fn new(
-        socket: T,
-        ahead: &[u8],
-        framing: Option<FramingCheck>,
-        state: Arc<ConnectionState>,
-    ) -> Self {
+    pub(super) fn new(socket: T, ahead: &[u8], check: InputCheck, state: Arc<ConnectionState>) -> Self {
         let mut kept = [0; AHEAD];
         let taken = ahead.len().min(AHEAD);
         kept[..taken].copy_from_slice(&ahead[..taken]);
         Self {
             socket,
             state,
-            framing,
+            check,
             ahead: kept,
             ahead_from: 0,
             ahead_to: taken as u8,
@@ -72,14 +82,22 @@ impl<T> MonitoredSocket<T> {
 
     /// Whether the connection is between two requests and none was refused.
     pub(super) fn is_idle(&self) -> bool {
-        self.refusal == RejectedInput::None
-            && !self.ended
-            && !self.framing.as_ref().is_some_and(FramingCheck::in_request)
+        self.refusal == RejectedInput::None && !self.ended && !self.check.in_request()
     }
 
     /// Checks bytes that just arrived in `fresh`.
     fn inspect(&mut self, fresh: &mut [u8]) {
-        let Some(framing) = &mut self.framing else { return };
+        let framing = match &mut self.check {
+            InputCheck::Framing(framing) => framing,
+            InputCheck::Paths(paths) => {
+                let state = &self.state;
+                if paths.pass(fresh, |path| state.note_cut_path(path)).is_err() {
+                    // h2 refuses the same, or reads what is no longer checked.
+                    state.instruct(Instruction::LastRequest);
+                }
+                return;
+            }
+        };
         if framing.pass(fresh).is_err() {
             self.refusal = RejectedInput::Pending;
             self.state.refuse();
@@ -182,7 +200,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for MonitoredSocket<T> {
         if !this.half_closed {
             ready!(Pin::new(&mut this.socket).poll_shutdown(context))?;
             this.half_closed = true;
-            let unread = this.framing.as_ref().is_some_and(FramingCheck::in_request) || this.state.refused();
+            let unread = this.check.in_request() || this.state.refused();
             if this.ended || !unread {
                 return Poll::Ready(Ok(()));
             }

@@ -9,7 +9,7 @@ use super::early_response::EarlyResponse;
 use super::peer::{ConnectionInfo, Http, Peer};
 use super::response_body::{Content, RequestInProgress, TrackedBody};
 use crate::net::chunk_list::ChunkList;
-use crate::net::request_checks;
+use crate::net::request_checks::{self, Violation};
 use http::{HeaderValue, Method, Request, Response, header};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -42,7 +42,11 @@ where
     last |= shared.table.is_closing() || state.instruction() != Instruction::Continue;
     // A chunked body can be complete in hyper's buffer and still unread.
     let is_chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
-    let answering = match request_checks::check(&request, &shared.sizes) {
+    let target = request.uri().path_and_query().map_or("", |target| target.as_str());
+    let had_fragment = connection.http == Http::Two && state.take_cut_path(target.as_bytes());
+    let checked =
+        if had_fragment { Err(Violation::Target) } else { request_checks::check(&request, &shared.sizes) };
+    let answering = match checked {
         Ok(()) if shared.table.memory_is_short() => Err(EarlyResponse::Overload),
         Ok(()) => {
             let peer = Peer::of(connection, request.headers());

@@ -30,6 +30,48 @@ async fn requests_are_answered_and_odd_ones_refused() {
     assert_eq!(get(&mut send, "/").await.unwrap().status(), 200, "the connection goes on");
 }
 
+/// Header blocks by hand: h2's client would cut the fragment off itself.
+fn request_with(stream: u8, path: &str) -> Vec<u8> {
+    // GET, http, authority `a`, and the path as a literal that is not indexed.
+    let block = [&[0x82, 0x86, 0x01, 1, b'a', 0x04, path.len() as u8][..], path.as_bytes()].concat();
+    [&[0, 0, block.len() as u8, 1, 0x5, 0, 0, 0, stream][..], &block].concat()
+}
+
+/// The statuses of responses, as h2 writes them: indexed, as those of the static table.
+async fn statuses(socket: &mut TcpStream, wanted: usize) -> Vec<u16> {
+    let mut statuses = Vec::new();
+    while statuses.len() < wanted {
+        let mut head = [0; 9];
+        socket.read_exact(&mut head).await.unwrap();
+        let mut payload = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
+        socket.read_exact(&mut payload).await.unwrap();
+        if head[3] == 1 {
+            statuses.push(match payload.iter().find(|byte| **byte & 0xe0 != 0x20) {
+                Some(0x88) => 200,
+                Some(0x8c) => 400,
+                other => panic!("{other:?}"),
+            });
+        }
+    }
+    statuses
+}
+
+#[tokio::test]
+async fn a_path_with_a_fragment_is_refused_as_in_http1() {
+    let edge = Edge::start(Limits::default()).await;
+    let mut socket = edge.connect().await;
+    socket.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    let (mut seen, mut stream) = (Vec::new(), 1);
+    for path in ["/", "/#f", "/", "/a?b=c#d", "/#", "/a?b=c"] {
+        socket.write_all(&request_with(stream, path)).await.unwrap();
+        seen.extend(statuses(&mut socket, 1).await);
+        stream += 2;
+    }
+    assert_eq!(seen, [200, 400, 200, 400, 400, 200]);
+    assert_eq!(edge.metrics.rejections(Rejection::Strict), 3);
+    assert!(edge.exchange(b"GET /#f HTTP/1.1\r\nHost: a\r\n\r\n").await.starts_with("HTTP/1.1 400"));
+}
+
 #[tokio::test]
 async fn a_header_block_has_its_bound() {
     let edge = Edge::start(Limits::default()).await;
