@@ -33,7 +33,7 @@ def with_http_client():
             answer = connection.getresponse()
             answer.read()
             early += answer.status == 401
-            connection.request("GET", "/streams", headers=good)
+            connection.request("GET", "/streams/cam-1", headers=good)
             answer = connection.getresponse()
             answer.read()
             answered += answer.status == 200
@@ -49,7 +49,7 @@ def with_urllib3():
     for _ in range(rounds):
         try:
             early += pool.request("POST", "/getClip", body=body).status == 401
-            answered += pool.request("GET", "/streams", headers=good).status == 200
+            answered += pool.request("GET", "/streams/cam-1", headers=good).status == 200
         except urllib3.exceptions.HTTPError as error:
             print(f"{type(error).__name__}: {error}", file=sys.stderr)
     return {"early": early, "good": answered}
