@@ -12,6 +12,7 @@ use kvs_edge::upstream::{self, EntryConfig, OnBehalfOf, Upstream};
 use kvs_edge_emulator::{self as emulator, Emulator};
 use serde_json::{Value, json};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::harness::Http;
