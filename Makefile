@@ -1,6 +1,6 @@
 # `make demo` and `make test` install what they need and are quick the second time.
 SHELL := /bin/bash
-.PHONY: demo test lint fmt check
+.PHONY: demo test lint fmt check attack
 
 # Everything runs from this checkout; nothing is installed outside target/ but Debian packages.
 VENV := target/venv
@@ -29,3 +29,12 @@ check: test ## the same, plus fuzz targets, the cache's shared state under a mod
 	cargo run --quiet --target-dir target/model --manifest-path tests/model/Cargo.toml
 	scripts/fuzz 60
 	cargo deny --all-features check bans licenses sources
+
+# Each attack for so many seconds alone, then all together beside 50 players and 10 downloads.
+ATTACK_SECONDS ?= 20
+ATTACK_TOGETHER ?= 600
+
+attack: ## hostile clients of every kind beside ordinary users; prints a table and fails on a breach
+	@scripts/tools test
+	ATTACK_SECONDS=$(ATTACK_SECONDS) ATTACK_TOGETHER=$(ATTACK_TOGETHER) \
+	  cargo test --test attack -- --nocapture
