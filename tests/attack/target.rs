@@ -188,6 +188,15 @@ stream_sets = {{ lobby = ["cam-1"] }}
 keys = ["file:playback-key"]
 [cache]
 memory = "{CACHE_MIB}MiB"
+# Gateway, KVS, users and attackers share one machine here: a KVS that is slow for want of a processor is no fault.
+[upstream]
+first_byte = "40s"
+api_deadline = "50s"
+playlist_deadline = "50s"
+queue_wait = "20s"
+breaker_failures = 1000
+[sessions]
+patience = "40s"
 [log]
 format = "text"
 audit = "file:audit.log"
