@@ -142,6 +142,7 @@ fn decisions() {
         subject: "user-1".into(),
         token_id: None,
         groups: ["guards", "night-shift", "berlin"].into(),
+        groups_withheld: false,
         attributes: std::collections::BTreeMap::default(),
         expires: now.plus(Duration::from_secs(3600)),
     });

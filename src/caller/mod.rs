@@ -27,6 +27,9 @@ pub struct Caller {
     /// Groups by the issuer's claim map.
     #[serde(rename = "g", skip_serializing_if = "TextSet::is_empty", default)]
     pub groups: TextSet,
+    /// The issuer says that the caller is in groups which the token does not list (Entra's overage).
+    #[serde(rename = "w", skip_serializing_if = "std::ops::Not::not", default)]
+    pub groups_withheld: bool,
     /// Further attributes by the issuer's claim map.
     #[serde(rename = "a", skip_serializing_if = "BTreeMap::is_empty", default)]
     pub attributes: BTreeMap<String, Attribute>,
@@ -47,6 +50,10 @@ pub enum Attribute {
     Text(String),
     /// A set of texts.
     Texts(TextSet),
+    /// An IP address or network, with the length of its prefix: `10.0.0.0/8`.
+    Ip(String),
+    /// An instant.
+    Datetime(Timestamp),
 }
 
 /// Names the key that verified a caller's token: the beginning of a digest of it, the same in every replica.
@@ -61,8 +68,8 @@ impl Caller {
         let names = self.issuer.len() + self.subject.len() + id + self.groups.heap_bytes();
         let attribute = |(name, value): (&String, &Attribute)| {
             let texts = match value {
-                Attribute::Bool(_) | Attribute::Long(_) => 0,
-                Attribute::Text(text) => text.len(),
+                Attribute::Bool(_) | Attribute::Long(_) | Attribute::Datetime(_) => 0,
+                Attribute::Text(text) | Attribute::Ip(text) => text.len(),
                 Attribute::Texts(texts) => texts.heap_bytes(),
             };
             name.len() + texts + PER_ATTRIBUTE
@@ -97,6 +104,7 @@ mod tests {
             subject: subject.into(),
             token_id: None,
             groups: TextSet::default(),
+            groups_withheld: false,
             attributes: BTreeMap::new(),
             expires: Timestamp::from_millis(1),
         }

@@ -251,6 +251,7 @@ mod tests {
             subject: subject.into(),
             token_id: None,
             groups: Default::default(),
+            groups_withheld: false,
             attributes: Default::default(),
             expires: Timestamp::from_millis(0),
         })

@@ -263,6 +263,14 @@ fn write_caller(to: &mut FieldWriter, caller: &Caller) {
                 to.byte(4);
                 to.texts(values.iter());
             }
+            Attribute::Ip(value) => {
+                to.byte(5);
+                to.text(value);
+            }
+            Attribute::Datetime(value) => {
+                to.byte(6);
+                to.number(value.millis());
+            }
         }
     }
 }
@@ -285,11 +293,13 @@ fn read_caller(from: &mut FieldReader<'_>) -> Result<Caller, Error> {
             2 => Attribute::Long(from.number()?.cast_signed()),
             3 => Attribute::Text(from.text()?),
             4 => Attribute::Texts(from.texts()?.into_iter().collect()),
+            5 => Attribute::Ip(from.text()?),
+            6 => Attribute::Datetime(Timestamp::from_millis(from.number()?)),
             _ => return FieldReader::broken(),
         };
         attributes.insert(name, value);
     }
-    Ok(Caller { issuer, subject, token_id, groups, attributes, expires })
+    Ok(Caller { issuer, subject, token_id, groups, groups_withheld: false, attributes, expires })
 }
 
 #[cfg(test)]
@@ -305,6 +315,8 @@ pub(super) mod tests {
             "\\PC{0,12}".prop_map(Attribute::Text),
             proptest::collection::btree_set("[a-z]{0,8}", 0..4)
                 .prop_map(|texts| Attribute::Texts(texts.into_iter().collect())),
+            "10\\.[0-9]{1,2}\\.0\\.0/16".prop_map(Attribute::Ip),
+            (0..4_000_000_000_000_u64).prop_map(|at| Attribute::Datetime(Timestamp::from_millis(at))),
         ];
         let caller = (
             "https://[a-z]{1,12}\\.example/",
@@ -319,6 +331,7 @@ pub(super) mod tests {
                 subject: subject.into(),
                 token_id: id.map(Into::into),
                 groups: groups.into_iter().collect(),
+                groups_withheld: false,
                 attributes,
                 expires: Timestamp::from_millis(expires),
             });

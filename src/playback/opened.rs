@@ -133,6 +133,7 @@ mod tests {
             subject: "alice".into(),
             token_id: None,
             groups: Default::default(),
+            groups_withheld: false,
             attributes: Default::default(),
             expires: Timestamp::from_millis(0),
         };

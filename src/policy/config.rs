@@ -136,6 +136,10 @@ pub enum AttributeType {
     Long,
     /// `Bool`.
     Bool,
+    /// `ipaddr`.
+    Ip,
+    /// `datetime`.
+    Datetime,
 }
 
 impl AttributeType {
@@ -145,6 +149,8 @@ impl AttributeType {
             Self::Set => "Set<String>",
             Self::Long => "Long",
             Self::Bool => "Bool",
+            Self::Ip => "ipaddr",
+            Self::Datetime => "datetime",
         }
     }
 }

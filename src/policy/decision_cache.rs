@@ -206,6 +206,7 @@ mod tests {
             subject: "alice".into(),
             token_id: None,
             groups: ["guards"].into(),
+            groups_withheld: false,
             attributes: [("clearance".to_owned(), Attribute::Long(1))].into(),
             expires: Timestamp::from_millis(1),
         }

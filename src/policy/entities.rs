@@ -174,6 +174,10 @@ fn claim(name: &str, value: &Attribute, kind: AttributeType) -> Result<Restricte
         ),
         (Attribute::Long(number), AttributeType::Long) => RestrictedExpression::new_long(*number),
         (Attribute::Bool(truth), AttributeType::Bool) => RestrictedExpression::new_bool(*truth),
+        (Attribute::Ip(network), AttributeType::Ip) => RestrictedExpression::new_ip(network),
+        (Attribute::Datetime(at), AttributeType::Datetime) => {
+            RestrictedExpression::new_datetime(at.to_string())
+        }
         // A capability made before a reload may hold the claim in its former type. Without the claim, a
         // `forbid` that reads it would not apply.
         _ => {

@@ -185,6 +185,8 @@ impl Policy {
                 Attribute::Long(number) => number.to_string(),
                 Attribute::Text(text) => quoted(text),
                 Attribute::Texts(texts) => list(&mut texts.iter().map(|text| quoted(text))),
+                Attribute::Ip(network) => format!("ip({network:?})"),
+                Attribute::Datetime(at) => format!("datetime(\"{at}\")"),
             });
             facts.insert(format!("principal.{name}"), value.unwrap_or_else(|| "absent".into()));
         }

@@ -97,13 +97,20 @@ impl Denied {
     }
 }
 
+/// Nothing else tells a member of very many groups why none of them counts.
+const GROUPS_WITHHELD: &str = " (your token lists none of your groups, because you are in too many: ask for \
+    groups or roles that are assigned to this application)";
+
 impl fmt::Display for Denied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "not authorized to perform kinesisvideo:{}", self.operation())?;
-        match self.0.request.stream() {
-            Some(stream) => write!(f, " on stream {}", stream.name()),
-            None => Ok(()),
+        if let Some(stream) = self.0.request.stream() {
+            write!(f, " on stream {}", stream.name())?;
         }
+        if self.0.caller.groups_withheld {
+            f.write_str(GROUPS_WITHHELD)?;
+        }
+        Ok(())
     }
 }
 

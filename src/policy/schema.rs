@@ -57,6 +57,8 @@ mod tests {
                 ("cost-center", AttributeType::Long),
                 ("sites", AttributeType::Set),
                 ("in", AttributeType::Bool),
+                ("network", AttributeType::Ip),
+                ("until", AttributeType::Datetime),
             ]
             .map(|(name, kind)| (name.to_owned(), kind))
             .into(),

@@ -42,6 +42,7 @@ pub fn caller(subject: &str, groups: &[&str]) -> Arc<Caller> {
         subject: subject.into(),
         token_id: None,
         groups: groups.iter().collect(),
+        groups_withheld: false,
         attributes: Default::default(),
         expires: NOW.plus(Duration::from_secs(3600)),
     })

@@ -260,6 +260,7 @@ mod tests {
             subject: "alice\n{\"event\":\"decision\"}".into(),
             token_id: Some("t-1".into()),
             groups: Default::default(),
+            groups_withheld: false,
             attributes: Default::default(),
             expires: Timestamp::from_millis(0),
         }

@@ -234,6 +234,7 @@ mod tests {
             subject: "alice".into(),
             token_id: None,
             groups: Default::default(),
+            groups_withheld: false,
             attributes: Default::default(),
             expires: at(3600),
         };
