@@ -93,7 +93,7 @@ pub fn jwt(data: &[u8]) -> bool {
 #[must_use]
 pub fn jwks(data: &[u8]) -> bool {
     const ALLOWED: [Algorithm; 4] = [Algorithm::RS256, Algorithm::PS256, Algorithm::ES256, Algorithm::EdDSA];
-    let Ok(keys) = KeySet::from_jwks(data, &ALLOWED) else { return false };
+    let Ok(keys) = KeySet::from_jwks(data, &ALLOWED, "sig") else { return false };
     for algorithm in ALLOWED {
         assert!(
             keys.signer(None, algorithm, true, b"signed", &"B".repeat(86)).is_none(),

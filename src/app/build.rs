@@ -1,11 +1,11 @@
 //! Builds a gateway from the settings; and the same without serving, for `check`.
 
-use super::persistent::{Calls, Persistent, Prepared, key_client};
+use super::persistent::{Calls, Persistent, Prepared, key_client, key_client_trusting};
 use crate::archive::Archive;
 use crate::config::{Config, ConfigSource, InvalidConfig};
 use crate::gateway::{self, Console, ConsoleFile, Cors, Gateway, Recorder};
 use crate::identity::{self, Identity, TokenPlaces};
-use crate::net::client::Limits;
+use crate::net::client::{Client, Limits};
 use crate::net::tls_tickets::TicketSecret;
 use crate::playback::Keys;
 use crate::policy::{AttributeType, Attributes, Policy};
@@ -13,7 +13,10 @@ use crate::setting::Mistake;
 use crate::telemetry::audit;
 use crate::{console, net};
 use http::header::{self, HeaderName, HeaderValue};
-use std::sync::Arc;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a gateway is built for.
 #[derive(Clone, Copy)]
@@ -49,7 +52,7 @@ pub async fn gateway(
     let wrong = |mistakes: Vec<Mistake>| source.locate(&mistakes);
     let mut faults = Faults::default();
     let policy = faults.of(Policy::load(&config.policy, &attributes(config)));
-    for warning in policy.iter().flat_map(Policy::warnings) {
+    for warning in policy.iter().flat_map(Policy::warnings).chain(&identity::warnings(&config.issuer)) {
         tracing::warn!("{}", source.locate(std::slice::from_ref(warning)));
     }
     let keys = faults.of(Keys::load(&config.playback));
@@ -134,9 +137,13 @@ fn attributes(config: &Config) -> Attributes {
     let mapped = config.issuer.iter().flat_map(|issuer| issuer.claims.attributes());
     let kind = |kind| match kind {
         identity::ClaimType::String => AttributeType::String,
-        identity::ClaimType::Set => AttributeType::Set,
+        identity::ClaimType::Set | identity::ClaimType::Words | identity::ClaimType::Keys => {
+            AttributeType::Set
+        }
         identity::ClaimType::Long => AttributeType::Long,
         identity::ClaimType::Bool => AttributeType::Bool,
+        identity::ClaimType::Ip => AttributeType::Ip,
+        identity::ClaimType::Datetime => AttributeType::Datetime,
     };
     Attributes(mapped.map(|(name, claim)| (name.to_owned(), kind(claim.kind))).collect())
 }
@@ -154,12 +161,44 @@ pub async fn identity(config: &Config, source: &ConfigSource) -> Result<Arc<Iden
 
 fn key_fetch(source: &ConfigSource) -> Result<identity::Fetch, InvalidConfig> {
     let client = key_client().map_err(|e| source.locate(&[Mistake::at("issuer", e.to_string())]))?;
+    let private = PrivateClients::default();
     Ok(Arc::new(move |request| {
-        let client = client.clone();
+        let client = match request.extensions().get::<identity::TrustedRoots>() {
+            Some(roots) => private.trusting(roots),
+            None => Ok(client.clone()),
+        };
         Box::pin(async move {
-            client.fetch(request, 1 << 20, &Limits::default()).await.map_err(|error| error.to_string())
+            let response = client?.fetch(request, 1 << 20, &Limits::default()).await;
+            response.map_err(|error| error.to_string())
         })
     }))
+}
+
+/// Clients for issuers with certificates of their own, by these; made anew when the certificates change.
+#[derive(Default)]
+struct PrivateClients(Mutex<HashMap<Arc<[u8]>, Client>>);
+
+impl PrivateClients {
+    fn trusting(&self, roots: &identity::TrustedRoots) -> Result<Client, String> {
+        /// More than there are issuers with a file of their own.
+        const MOST: usize = 64;
+        let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&roots.0) {
+            return Ok(client.clone());
+        }
+        let mut store = rustls::RootCertStore::empty();
+        let found = CertificateDer::pem_slice_iter(&roots.0).filter_map(Result::ok);
+        let (added, _ignored) = store.add_parsable_certificates(found);
+        if added == 0 {
+            return Err("ca: no certificate in PEM".to_owned());
+        }
+        let client = key_client_trusting(store).map_err(|error| error.to_string())?;
+        if clients.len() >= MOST {
+            clients.clear();
+        }
+        clients.insert(roots.0.clone(), client.clone());
+        Ok(client)
+    }
 }
 
 /// What the console needs before sign-in.
@@ -171,7 +210,7 @@ fn console_settings(config: &Config) -> serde_json::Value {
 /// How to sign in with an issuer, if a client is registered there.
 fn sign_in(issuer: &identity::IssuerConfig) -> Option<serde_json::Value> {
     let client_id = issuer.client_id.as_deref()?;
-    Some(serde_json::json!({ "issuer": issuer.issuer, "client_id": client_id, "scope": "openid" }))
+    Some(serde_json::json!({ "issuer": issuer.name(), "client_id": client_id, "scope": "openid" }))
 }
 
 /// The other origins that the console calls: the issuers of sign-ins.
@@ -180,7 +219,7 @@ fn sign_in_urls(config: &Config) -> Vec<String> {
         .issuer
         .iter()
         .filter(|issuer| issuer.client_id.is_some())
-        .map(|issuer| issuer.issuer.clone())
+        .map(|issuer| issuer.name().to_owned())
         .collect()
 }
 
@@ -211,7 +250,8 @@ pub fn tls(config: &Config, source: &ConfigSource) -> Result<Option<net::tls::Lo
     loaded.map(Some).map_err(|error| source.locate(&[Mistake::at("server.tls", error.to_string())]))
 }
 
-/// Builds everything once and drops it. Issuers and AWS get requests only if `online`.
+/// Builds everything once and drops it. Issuers and AWS get requests only if `online`. What is allowed and
+/// probably not meant follows the summary, one line each.
 ///
 /// # Errors
 /// Every mistake, each with its position.
@@ -253,6 +293,9 @@ pub async fn check(source: &ConfigSource, online: bool) -> Result<String, Invali
             return Err(InvalidConfig { lines: problems });
         }
         summary.push_str("; keys, credentials and KVS answer");
+    }
+    for warning in gateway.policy().warnings().iter().chain(&identity::warnings(&config.issuer)) {
+        summary.push_str(&format!("\nwarning: {}", source.locate(std::slice::from_ref(warning))));
     }
     Ok(summary)
 }

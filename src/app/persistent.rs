@@ -191,6 +191,14 @@ pub fn key_client() -> Result<Client, net::client::Error> {
     Client::new(Options { allow_http: true, ..Options::default() })
 }
 
+/// As [`key_client`], trusting these certificates alone.
+///
+/// # Errors
+/// TLS cannot be set up.
+pub fn key_client_trusting(roots: rustls::RootCertStore) -> Result<Client, net::client::Error> {
+    Client::with_roots(Options { allow_http: true, ..Options::default() }, roots)
+}
+
 /// Sends spans to their collector. The exporter calls it from a thread of its own, and the client needs the
 /// runtime.
 fn collector() -> Result<spans::Post, net::client::Error> {

@@ -69,6 +69,7 @@ impl Config {
         self.server.resolve(folder);
         self.aws.iter_mut().for_each(|entry| entry.resolve(folder));
         self.issuer.iter_mut().for_each(|issuer| issuer.resolve(folder));
+        identity::IssuerConfig::complete(&mut self.issuer);
         self.policy.resolve(folder);
         self.playback.resolve(folder);
         self.sessions.resolve(folder);
@@ -91,6 +92,7 @@ impl Config {
             mistakes.push(Mistake::at("issuer", how));
         }
         identity::IssuerConfig::check_all(&self.issuer, &mut mistakes);
+        identity::IssuerConfig::check_places(&self.issuer, &self.identity, &mut mistakes);
         self.identity.check(&mut mistakes);
         mistakes.extend(self.policy.check());
         mistakes.extend(self.playback.check());

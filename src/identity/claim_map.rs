@@ -1,27 +1,31 @@
 //! Which claim becomes what: JSON pointers to the subject, the groups and any named attributes.
 //!
 //! `subject` and `groups` are always there; other names are attributes that policies can read. A claim that
-//! is absent or null is no attribute. A claim of another type than configured refuses the token: a policy
-//! that forbids by an attribute must not be evaded by sending it in another shape.
+//! is absent or null is no attribute. A claim of another type than configured is left out with a warning,
+//! so that one odd claim of an issuer locks nobody out; a policy that forbids by an attribute needs
+//! `required = true` there, which refuses such a token.
 
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{MapAccess, Visitor};
+use super::one_or_many::OneOrMany;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::collections::BTreeMap;
 use std::fmt;
 
 /// The claim map of an issuer, by attribute name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ClaimMap(BTreeMap<String, Claim>);
 
 /// Where an attribute is in the token, and its type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// A JSON pointer (RFC 6901), such as `/groups` or `/realm_access/roles`. In a claim's name `/` is
-    /// written `~1` and `~` is written `~0`.
-    pub pointer: String,
+    /// JSON pointers (RFC 6901), such as `/groups` or `/realm_access/roles`; the first whose claim is there
+    /// and not empty counts. In a claim's name `/` is written `~1` and `~` is written `~0`.
+    pub pointers: OneOrMany<String>,
     /// What the claim must be.
     pub kind: ClaimType,
+    /// Refuse a token that has no such claim, or one of another type.
+    pub required: bool,
 }
 
 /// The type of a claim.
@@ -32,51 +36,86 @@ pub enum ClaimType {
     String,
     /// A set of texts: an array of strings, or one string, which stands for itself.
     Set,
+    /// A set of texts: one string with spaces between them, such as OAuth's `scope`.
+    Words,
+    /// A set of texts: the names of an object's members.
+    Keys,
     /// A whole number.
     Long,
     /// `true` or `false`.
     Bool,
+    /// An IP address or network, such as `10.0.0.0/8`.
+    Ip,
+    /// An instant: RFC 3339, or a number of seconds since 1970.
+    Datetime,
 }
 
-impl Default for ClaimMap {
-    fn default() -> Self {
-        Self::completed(BTreeMap::new())
+impl ClaimType {
+    /// Its name in the settings.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::String => "string",
+            Self::Set => "set",
+            Self::Words => "words",
+            Self::Keys => "keys",
+            Self::Long => "long",
+            Self::Bool => "bool",
+            Self::Ip => "ip",
+            Self::Datetime => "datetime",
+        }
+    }
+
+    /// Whether policies see the same type.
+    pub(super) fn reads_as(self, other: Self) -> bool {
+        let plain = |kind| if matches!(kind, Self::Words | Self::Keys) { Self::Set } else { kind };
+        plain(self) == plain(other)
+    }
+
+    const fn is_set(self) -> bool {
+        matches!(self, Self::Set | Self::Words | Self::Keys)
     }
 }
 
 impl ClaimMap {
-    fn completed(mut map: BTreeMap<String, Claim>) -> Self {
-        let claim = |pointer: &str, kind| Claim { pointer: pointer.into(), kind };
-        map.entry("subject".into()).or_insert_with(|| claim("/sub", ClaimType::String));
-        map.entry("groups".into()).or_insert_with(|| claim("/groups", ClaimType::Set));
-        Self(map)
+    /// Adds subject and groups where the settings leave them out.
+    pub(super) fn complete(&mut self, groups: &str) {
+        let claim = |pointer: &str, kind| Claim { pointers: pointer.into(), kind, required: false };
+        self.0.entry("subject".into()).or_insert_with(|| claim("/sub", ClaimType::String));
+        self.0.entry("groups".into()).or_insert_with(|| claim(groups, ClaimType::Set));
     }
 
     /// Where the subject is.
-    pub(super) fn subject(&self) -> &Claim {
-        &self.0["subject"]
+    pub(super) fn subject(&self) -> Option<&Claim> {
+        self.0.get("subject")
     }
 
     /// Where the groups are.
-    pub(super) fn groups(&self) -> &Claim {
-        &self.0["groups"]
+    pub(super) fn groups(&self) -> Option<&Claim> {
+        self.0.get("groups")
+    }
+
+    /// All, by name.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&str, &Claim)> {
+        self.0.iter().map(|(name, claim)| (name.as_str(), claim))
     }
 
     /// The attributes beside subject and groups, with where and what they are.
     pub fn attributes(&self) -> impl Iterator<Item = (&str, &Claim)> {
-        self.0.iter().map(|(name, claim)| (name.as_str(), claim)).filter(|(name, _)| !is_fixed(name))
+        self.all().filter(|(name, _)| !is_fixed(name))
     }
 
     /// What is wrong, by name.
     pub(super) fn faults(&self) -> Vec<(String, String)> {
         let problem = |name: &str, claim: &Claim| -> Option<String> {
-            if !claim.pointer.starts_with('/') {
+            let pointers = claim.pointers.as_slice();
+            if pointers.is_empty() || !pointers.iter().all(|pointer| pointer.starts_with('/')) {
                 return Some("write a JSON pointer, such as \"/email\" or \"/realm_access/roles\"".into());
             }
             match (name, claim.kind) {
-                ("subject", ClaimType::String) | ("groups", ClaimType::Set) => None,
+                ("subject", ClaimType::String) => None,
                 ("subject", _) => Some("the subject is a string; leave `type` out".into()),
-                ("groups", _) => Some("the groups are a set; leave `type` out".into()),
+                ("groups", kind) if kind.is_set() => None,
+                ("groups", _) => Some("groups are a set: write \"set\", \"words\" or \"keys\"".into()),
                 _ if is_identifier(name) => None,
                 _ => Some("policies cannot read this name; use letters, digits and _".into()),
             }
@@ -104,7 +143,7 @@ impl<'de> Deserialize<'de> for ClaimMap {
         {
             groups.kind = ClaimType::Set;
         }
-        Ok(Self::completed(map))
+        Ok(Self(map))
     }
 }
 
@@ -112,37 +151,54 @@ impl<'de> Deserialize<'de> for ClaimMap {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Long {
-    pointer: String,
-    #[serde(rename = "type")]
+    pointer: OneOrMany<String>,
+    #[serde(rename = "type", default = "text")]
     kind: ClaimType,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    required: bool,
+}
+
+const fn text() -> ClaimType {
+    ClaimType::String
 }
 
 impl Serialize for Claim {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        Long { pointer: self.pointer.clone(), kind: self.kind }.serialize(to)
+        let Self { pointers, kind, required } = self.clone();
+        Long { pointer: pointers, kind, required }.serialize(to)
     }
 }
 
 impl<'de> Deserialize<'de> for Claim {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Either;
-        impl<'de> Visitor<'de> for Either {
-            type Value = Claim;
+        from.deserialize_any(ClaimVisitor)
+    }
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("\"/pointer\" or { pointer = \"/pointer\", type = \"string\" }")
-            }
+/// The forms in which a claim is written.
+struct ClaimVisitor;
 
-            fn visit_str<E: de::Error>(self, pointer: &str) -> Result<Claim, E> {
-                Ok(Claim { pointer: pointer.to_owned(), kind: ClaimType::String })
-            }
+impl<'de> Visitor<'de> for ClaimVisitor {
+    type Value = Claim;
 
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Claim, A::Error> {
-                let long = Long::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(Claim { pointer: long.pointer, kind: long.kind })
-            }
-        }
-        from.deserialize_any(Either)
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "\"/pointer\", [\"/first\", \"/second\"] or { pointer = \"/pointer\", type = \"string\" }",
+        )
+    }
+
+    fn visit_str<E: de::Error>(self, pointer: &str) -> Result<Claim, E> {
+        Ok(Claim { pointers: pointer.into(), kind: ClaimType::String, required: false })
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Claim, A::Error> {
+        let pointers: Vec<String> = Vec::deserialize(SeqAccessDeserializer::new(list))?;
+        Ok(Claim { pointers: pointers.into(), kind: ClaimType::String, required: false })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Claim, A::Error> {
+        let Long { pointer, kind, required } = Long::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(Claim { pointers: pointer, kind, required })
     }
 }
 
@@ -156,12 +212,21 @@ mod tests {
 
     #[test]
     fn short_and_long_forms_are_read() {
-        let map = read("groups = '/g'\nsite = '/site'\nlevel = { pointer = '/a/b', type = 'long' }").unwrap();
-        assert_eq!(map.subject().pointer, "/sub");
-        assert_eq!(map.groups(), &Claim { pointer: "/g".into(), kind: ClaimType::Set });
+        let mut map =
+            read("groups = '/g'\nsite = '/site'\nlevel = { pointer = '/a/b', type = 'long' }").unwrap();
+        map.complete("/groups");
+        assert_eq!(map.subject().unwrap().pointers.as_slice(), ["/sub"]);
+        let groups = Claim { pointers: "/g".into(), kind: ClaimType::Set, required: false };
+        assert_eq!(map.groups(), Some(&groups));
         let attributes: Vec<_> = map.attributes().map(|(name, claim)| (name, claim.kind)).collect();
         assert_eq!(attributes, [("level", ClaimType::Long), ("site", ClaimType::String)]);
         assert_eq!(map.faults(), []);
+        assert_eq!(read(&toml::to_string(&map).unwrap()).unwrap(), map);
+        let map =
+            read("subject = ['/email', '/sub']\nrole = { pointer = '/r', type = 'keys', required = true }");
+        let map = map.unwrap();
+        assert_eq!(map.subject().unwrap().pointers.as_slice(), ["/email", "/sub"]);
+        assert!(map.attributes().all(|(_, claim)| claim.required));
         assert_eq!(read(&toml::to_string(&map).unwrap()).unwrap(), map);
     }
 
@@ -170,9 +235,15 @@ mod tests {
         assert!(read("site = { pointer = '/a', kind = 'long' }").is_err());
         assert!(read("site = { pointer = '/a', type = 'int' }").is_err());
         assert!(read("site = 1").unwrap_err().message().contains("pointer"));
-        for bad in
-            ["site = 'email'", "subject = { pointer = '/a', type = 'set' }", "'a b' = '/a'", "'1' = '/a'"]
-        {
+        for bad in [
+            "site = 'email'",
+            "site = []",
+            "subject = ['/email', 'sub']",
+            "subject = { pointer = '/a', type = 'set' }",
+            "groups = { pointer = '/a', type = 'long' }",
+            "'a b' = '/a'",
+            "'1' = '/a'",
+        ] {
             assert_eq!(read(bad).unwrap().faults().len(), 1, "{bad}");
         }
     }

@@ -1,13 +1,13 @@
-//! What a token must claim, and what its claims make of the caller. Pure: the clock is handed in.
+//! What a token must claim. Pure: the clock is handed in. What its claims make of the caller is in
+//! `claimed_caller`.
 
-use super::claim_map::{Claim, ClaimType};
-use super::config::IssuerConfig;
 use super::error::{Error, Reason, quoted};
+use super::issuer_config::IssuerConfig;
+use super::issuer_kind::IssuerKind;
+use super::one_or_many::OneOrMany;
 use super::token::{Unverified, is_media_type};
-use crate::caller::{Attribute, Caller, TextSet};
 use crate::kvs::Timestamp;
-use serde_json::{Map, Value};
-use std::sync::Arc;
+use serde_json::Value;
 
 /// When a token counts, leeway included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,18 @@ pub(super) fn check(token: &Unverified<'_>, rules: &IssuerConfig, now: Timestamp
     if !rules.types.iter().any(|accepted| is_media_type(typ, accepted)) {
         return Err(Error::refused(Reason::Type, quoted(typ)));
     }
-    check_audience(claims.get("aud"), &rules.audience)?;
+    check_audience(claims, rules)?;
+    let window = check_times(claims, rules, now)?;
+    if !rules.allow_bound && claims.get("cnf").is_some_and(|bound| !bound.is_null()) {
+        return Err(Error::refused(Reason::Bound, "`cnf`"));
+    }
+    if let Some((pointer, wanted)) = rules.require.broken_by(claims) {
+        return Err(Error::refused(Reason::Require, format!("`{pointer}` must be {wanted}")));
+    }
+    Ok(window)
+}
+
+fn check_times(claims: &Value, rules: &IssuerConfig, now: Timestamp) -> Result<Window, Error> {
     let leeway = rules.leeway.0;
     let expires = instant(claims, "exp")?.ok_or_else(|| Error::refused(Reason::Unbounded, "no `exp`"))?;
     let not_before = instant(claims, "nbf")?;
@@ -61,118 +72,59 @@ pub(super) fn check(token: &Unverified<'_>, rules: &IssuerConfig, now: Timestamp
     Ok(window)
 }
 
-fn check_audience(found: Option<&Value>, accepted: &[String]) -> Result<(), Error> {
-    let found: Vec<&str> = match found {
-        Some(Value::String(one)) => vec![one],
-        Some(Value::Array(several)) => several
-            .iter()
-            .map(Value::as_str)
-            .collect::<Option<_>>()
-            .ok_or_else(|| Error::refused(Reason::Audience, "`aud` holds what is not text"))?,
-        Some(_) => return Err(Error::refused(Reason::Audience, "`aud` is neither text nor a list of texts")),
-        None => return Err(Error::refused(Reason::Audience, "no `aud`")),
-    };
-    if found.iter().any(|name| accepted.iter().any(|accepted| accepted == name)) {
+/// Whether the token names one of the issuer's audiences; also chooses between two entries of one issuer.
+pub(super) fn check_audience(claims: &Value, rules: &IssuerConfig) -> Result<(), Error> {
+    if !rules.kind.has_audience() {
         return Ok(());
     }
-    Err(Error::refused(
-        Reason::Audience,
-        found.iter().take(4).map(|a| quoted(a)).collect::<Vec<_>>().join(", "),
-    ))
+    let (pointer, found) = audience(claims, rules)?;
+    let refused = |detail: String| Err(Error::refused(Reason::Audience, detail));
+    let found: Vec<&str> = match found {
+        Some(Value::String(one)) => vec![one],
+        Some(Value::Array(several)) => match several.iter().map(Value::as_str).collect() {
+            Some(texts) => texts,
+            None => return refused(format!("`{pointer}` holds what is not text")),
+        },
+        Some(_) => return refused(format!("`{pointer}` is neither text nor a list of texts")),
+        None => return refused(format!("no `{pointer}`")),
+    };
+    if found.iter().any(|name| rules.audience.iter().any(|accepted| accepted == name)) {
+        return Ok(());
+    }
+    refused(found.iter().take(4).map(|a| quoted(a)).collect::<Vec<_>>().join(", "))
+}
+
+/// The claim that names the audience, and where it is.
+pub(super) fn audience<'a>(
+    claims: &'a Value,
+    rules: &'a IssuerConfig,
+) -> Result<(&'a str, Option<&'a Value>), Error> {
+    let first = |pointers: &'a [String]| {
+        let there = pointers
+            .iter()
+            .find_map(|p| Some((p.as_str(), Some(claims.pointer(p).filter(|v| !v.is_null())?))));
+        there.unwrap_or((pointers.first().map_or("/aud", String::as_str), None))
+    };
+    if let Some(pointers) = rules.audience_claim.as_ref().map(OneOrMany::as_slice) {
+        return Ok(first(pointers));
+    }
+    // Cognito: "Understanding user pool JSON web tokens". A client's id is in `aud` of ID tokens and in
+    // `client_id` of access tokens; neither is looked at in the other.
+    match (rules.kind, claims.get("token_use").and_then(Value::as_str)) {
+        (IssuerKind::Cognito, Some("access")) => Ok(("/client_id", claims.get("client_id"))),
+        (IssuerKind::Cognito, Some("id")) => Ok(("/aud", claims.get("aud"))),
+        (IssuerKind::Cognito, _) => {
+            Err(Error::refused(Reason::Audience, "`token_use` is neither \"id\" nor \"access\""))
+        }
+        _ => Ok(("/aud", claims.get("aud"))),
+    }
 }
 
 /// A NumericDate (RFC 7519 2): seconds, with or without decimals.
-fn instant(claims: &Map<String, Value>, name: &str) -> Result<Option<Timestamp>, Error> {
+pub(super) fn instant(claims: &Value, name: &str) -> Result<Option<Timestamp>, Error> {
     let Some(value) = claims.get(name) else { return Ok(None) };
     let time = value.as_f64().and_then(|seconds| Timestamp::from_seconds(seconds).ok());
     time.map(Some).ok_or_else(|| {
         Error::refused(Reason::Malformed, format!("`{name}` is not a number of seconds since 1970"))
     })
-}
-
-impl IssuerConfig {
-    /// The caller that these claims would make, were they in a token: for explaining decisions, not for
-    /// making any.
-    ///
-    /// # Errors
-    /// What a real token with these claims would be refused for.
-    pub fn imagine(&self, claims: &Value, now: Timestamp) -> Result<Caller, Error> {
-        let Value::Object(claims) = claims else {
-            return Err(Error::refused(Reason::Malformed, "the claims are no JSON object"));
-        };
-        let caller = caller(claims, self)?;
-        let expires = if claims.contains_key("exp") { caller.expires } else { now.plus(self.max_lifetime.0) };
-        Ok(Caller { expires, ..caller })
-    }
-}
-
-/// The caller that a verified token names.
-pub(super) fn caller(claims: &Map<String, Value>, rules: &IssuerConfig) -> Result<Caller, Error> {
-    let expires = instant(claims, "exp")?.unwrap_or(Timestamp::from_millis(0));
-    // JSON pointers start at a value, and the claims are that value's members.
-    let all = Value::Object(claims.clone());
-    let groups = match attribute(&all, "groups", rules.claims.groups())? {
-        Some(Attribute::Texts(names)) => names,
-        _ => TextSet::default(),
-    };
-    let mut attributes = std::collections::BTreeMap::new();
-    for (name, claim) in rules.claims.attributes() {
-        if let Some(value) = attribute(&all, name, claim)? {
-            attributes.insert(name.to_owned(), value);
-        }
-    }
-    Ok(Caller {
-        issuer: Arc::from(rules.issuer.as_str()),
-        subject: subject(&all, rules.claims.subject())?,
-        token_id: token_id(claims)?,
-        groups,
-        attributes,
-        expires,
-    })
-}
-
-/// The longest subject and `jti`, in bytes: they go into every audit line.
-const LONGEST_NAME: usize = 512;
-
-fn subject(all: &Value, claim: &Claim) -> Result<Arc<str>, Error> {
-    let refused = |detail: String| Err(Error::refused(Reason::Subject, detail));
-    match all.pointer(&claim.pointer) {
-        Some(Value::String(name)) if is_name(name) => Ok(Arc::from(name.as_str())),
-        Some(Value::String(_)) => {
-            refused(format!("`{}` is empty, long, or has control characters", claim.pointer))
-        }
-        Some(_) => refused(format!("`{}` is not text", claim.pointer)),
-        None => refused(format!("no `{}`", claim.pointer)),
-    }
-}
-
-fn token_id(claims: &Map<String, Value>) -> Result<Option<Arc<str>>, Error> {
-    match claims.get("jti") {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(id)) if is_name(id) => Ok(Some(Arc::from(id.as_str()))),
-        Some(_) => Err(Error::refused(Reason::Malformed, "`jti` is not a short text")),
-    }
-}
-
-fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.len() <= LONGEST_NAME && !name.chars().any(char::is_control)
-}
-
-fn attribute(all: &Value, name: &str, claim: &Claim) -> Result<Option<Attribute>, Error> {
-    let value = match all.pointer(&claim.pointer) {
-        None | Some(Value::Null) => return Ok(None),
-        Some(value) => value,
-    };
-    let read = match (claim.kind, value) {
-        (ClaimType::String, Value::String(text)) => Some(Attribute::Text(text.clone())),
-        (ClaimType::Bool, Value::Bool(it)) => Some(Attribute::Bool(*it)),
-        (ClaimType::Long, Value::Number(number)) => number.as_i64().map(Attribute::Long),
-        (ClaimType::Set, Value::String(one)) => Some(Attribute::Texts([one].into())),
-        (ClaimType::Set, Value::Array(items)) => {
-            items.iter().map(Value::as_str).collect::<Option<_>>().map(Attribute::Texts)
-        }
-        _ => None,
-    };
-    read.map(Some)
-        .ok_or_else(|| Error::refused(Reason::Claim, format!("`{}`, mapped to `{name}`", claim.pointer)))
 }

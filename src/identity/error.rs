@@ -122,6 +122,10 @@ reasons! {
     Type = "type", "the token is of another type";
     /// `iss` is absent or not one of the configured issuers.
     Issuer = "issuer", "the token is from an unknown issuer";
+    /// It arrived where tokens of its issuer do not count.
+    Place = "place", "tokens of this issuer do not count in this place of a request";
+    /// The `signer` in the header is none of the configured load balancers.
+    Signer = "signer", "the token was signed by another load balancer";
     /// `alg` is none, unknown, or not allowed for this issuer.
     Algorithm = "algorithm", "the token's algorithm is not allowed";
     /// No key of this issuer has the token's `kid` and fits its algorithm.
@@ -142,8 +146,12 @@ reasons! {
     Lifetime = "lifetime", "the token lives too long";
     /// No usable subject where the claim map points.
     Subject = "subject", "the token names no subject";
-    /// A mapped claim is of another type than configured.
-    Claim = "claim", "a claim has the wrong type";
+    /// A mapped claim that is required is absent, or of another type than configured.
+    Claim = "claim", "a required claim is missing or has the wrong type";
+    /// A claim is not as `require` says.
+    Require = "require", "the token lacks a claim that its issuer's tokens must have here";
+    /// `cnf`: the token counts only together with a key that is not checked here.
+    Bound = "bound", "the token is bound to a key, which is not checked here";
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Where an issuer's keys come from, and how they stay current: a file, an address, or OIDC discovery.
+//! Where an issuer's keys come from, and how they stay current: a file, an address, OIDC discovery, or one
+//! address for each key.
 //!
 //! One task per issuer does all the reading, so two reads never overlap. It reads every `refresh`, at least
 //! twice within `stale_max`, sooner after a failure, when the watched file changes, and when a token names a
@@ -7,33 +8,23 @@
 //! refused at once. Good keys stay until other good keys have been read: a failing, empty, oversized or
 //! garbled answer changes nothing but the age (`docs/THREATS.md`, "JWT").
 
-use super::config::IssuerConfig;
+use super::discovery;
+use super::issuer_config::IssuerConfig;
 use super::jwks_source::JwksSource;
+use super::key_document::{Access, Fetch};
 use super::keys::{KeySet, LONGEST};
 use super::metrics::{IssuerMetrics, Read};
+use super::pem_keys::{self, PemKeys};
 use crate::base::file_watch::FileWatch;
-use crate::kvs::strict;
 use arc_swap::ArcSwapOption;
-use bytes::Bytes;
-use http::header::{ACCEPT, ETAG, HeaderValue, IF_NONE_MATCH};
-use http::{Request, Response, StatusCode, Uri};
-use serde_json::{Map, Value};
-use std::future::Future;
+use http::header::{ETAG, HeaderValue};
+use http::{StatusCode, Uri};
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
-
-/// Fetches one document. It follows no redirects and reads no body beyond 1 MiB; an error is a sentence for
-/// the log.
-pub type Fetch = Arc<
-    dyn Fn(Request<Bytes>) -> Pin<Box<dyn Future<Output = Result<Response<Bytes>, String>> + Send>>
-        + Send
-        + Sync,
->;
 
 /// Between two reads that unknown keys cause. The promise is 15 s as the issuer's server sees it; the rest is
 /// for the time that a request travels.
@@ -42,8 +33,6 @@ pub(super) const COOLDOWN: Duration = Duration::from_millis(15_500);
 const WAIT: Duration = Duration::from_secs(5);
 /// How many requests wait at once, so that a server that hangs does not collect them without bound.
 const MOST_WAITING: usize = 1000;
-/// How long one document may take.
-const DEADLINE: Duration = Duration::from_secs(10);
 /// After a failure: at first, and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// Why there are no keys at first.
@@ -91,6 +80,8 @@ struct ReadState {
     failures: u32,
     /// Where discovery said last that the keys are.
     jwks_uri: Option<Uri>,
+    /// Keys that are published one by one.
+    pems: PemKeys,
 }
 
 impl KeyStore {
@@ -115,6 +106,11 @@ impl KeyStore {
         self.config.secret.is_none()
     }
 
+    /// Whether each key is read alone, when a token names it. Until then there is none, which is no fault.
+    pub fn is_read_by_kid(&self) -> bool {
+        self.config.kind.has_signer()
+    }
+
     /// The keys.
     ///
     /// # Errors
@@ -137,7 +133,8 @@ impl KeyStore {
     }
 
     fn check_age(&self, current: &Current) -> Result<(), String> {
-        if self.is_read() {
+        // Keys that are read one by one are dropped one by one.
+        if self.is_read() && !self.is_read_by_kid() {
             let age = current.read.elapsed();
             if age > self.config.stale_max.0 {
                 return Err(self.because(&format!("they were last read {} s ago", age.as_secs())));
@@ -155,7 +152,10 @@ impl KeyStore {
 
     /// For a token that names an unknown key: waits for a read in progress, or causes one if the cooldown
     /// allows.
-    pub async fn read_again(&self) {
+    pub async fn read_again(&self, kid: Option<&str>) {
+        if self.is_read_by_kid() && !kid.is_some_and(|kid| self.state().pems.want(kid)) {
+            return;
+        }
         if self.reads.receiver_count() > MOST_WAITING {
             return;
         }
@@ -178,6 +178,12 @@ impl KeyStore {
         let _ = timeout(WAIT, reads.changed()).await;
     }
 
+    /// Whether it is sure that there is no key of this name. Without a list that is so only if the issuer's
+    /// server said it.
+    pub fn is_unknown(&self, kid: Option<&str>) -> bool {
+        !self.is_read_by_kid() || !kid.is_some_and(|kid| self.state().pems.want(kid))
+    }
+
     /// Waits for the first read, good or bad.
     pub async fn first_read(&self) {
         let mut reads = self.reads.subscribe();
@@ -198,6 +204,7 @@ impl KeyStore {
         ours.problem.clone_from(&theirs.problem);
         ours.failures = theirs.failures;
         ours.jwks_uri.clone_from(&theirs.jwks_uri);
+        ours.pems.inherit(&theirs.pems);
     }
 
     /// Puts keys in place.
@@ -297,13 +304,13 @@ impl KeyStore {
             match (&result, &state.problem) {
                 (Err(problem), Some(old)) if problem == old => {}
                 (Err(problem), _) => {
-                    tracing::warn!(issuer = self.config.issuer, "cannot read the issuer's keys: {problem}");
+                    tracing::warn!(issuer = self.config.name(), "cannot read the issuer's keys: {problem}");
                 }
                 (Ok(Read::Changed), _) => {
-                    tracing::info!(issuer = self.config.issuer, "the issuer's keys changed")
+                    tracing::info!(issuer = self.config.name(), "the issuer's keys changed")
                 }
                 (Ok(_), Some(_)) => {
-                    tracing::info!(issuer = self.config.issuer, "the issuer's keys can be read again")
+                    tracing::info!(issuer = self.config.name(), "the issuer's keys can be read again")
                 }
                 (Ok(_), None) => {}
             }
@@ -316,31 +323,34 @@ impl KeyStore {
     }
 
     async fn read(&self, fetch: &Fetch) -> Result<Read, String> {
-        match &self.config.jwks {
-            Some(JwksSource::File(path)) => {
-                let (path, config) = (path.clone(), self.config.clone());
-                let keys = tokio::task::spawn_blocking(move || parse_file(&path, &config))
-                    .await
-                    .map_err(|e| e.to_string())??;
-                Ok(self.set(keys, None))
+        if let Some(JwksSource::File(path)) = &self.config.jwks {
+            let (path, config) = (path.clone(), self.config.clone());
+            let keys = tokio::task::spawn_blocking(move || parse_file(&path, &config))
+                .await
+                .map_err(|e| e.to_string())??;
+            return Ok(self.set(keys, None));
+        }
+        let access = Access::of(&self.config).await?;
+        match (&self.config.key_url, &self.config.jwks) {
+            (Some(JwksSource::Url(base)), _) if self.is_read_by_kid() => {
+                self.read_pems(fetch, &access, base).await
             }
-            Some(JwksSource::Url(url)) => self.read_url(fetch, url).await,
-            None => {
-                let url = self.discover(fetch).await?;
-                self.read_url(fetch, &url).await
+            (_, Some(JwksSource::Url(url))) => self.read_url(fetch, &access, url).await,
+            _ => {
+                let url = self.discover(fetch, &access).await?;
+                self.read_url(fetch, &access, &url).await
             }
         }
     }
 
-    async fn read_url(&self, fetch: &Fetch, url: &Uri) -> Result<Read, String> {
+    async fn read_url(&self, fetch: &Fetch, access: &Access, url: &Uri) -> Result<Read, String> {
         let old = self.current.load_full();
         let known = old.as_ref().and_then(|old| old.tag.as_ref()).filter(|tag| tag.url == *url);
-        let response = get(fetch, url, known.map(|tag| tag.etag.clone())).await?;
+        let response = access.get(fetch, url, known.map(|tag| tag.etag.clone())).await?;
         match (response.status(), &old) {
             (StatusCode::OK, _) => {
                 let etag = response.headers().get(ETAG).cloned();
-                let keys = KeySet::from_jwks(response.body(), &self.config.algorithms)
-                    .map_err(|why| format!("{url}: {why}"))?;
+                let keys = parse(response.body(), &self.config).map_err(|why| format!("{url}: {why}"))?;
                 Ok(self.set(keys, etag.map(|etag| Tag { url: url.clone(), etag })))
             }
             (StatusCode::NOT_MODIFIED, Some(old)) if known.is_some() => {
@@ -352,45 +362,62 @@ impl KeyStore {
         }
     }
 
+    /// Reads the keys that are known, again, and those that tokens have named meanwhile.
+    async fn read_pems(&self, fetch: &Fetch, access: &Access, base: &Uri) -> Result<Read, String> {
+        let kids = self.state().pems.take_names(self.period());
+        let mut problem = None;
+        for kid in kids {
+            let url = format!("{}/{kid}", base.to_string().trim_end_matches('/'));
+            let url: Uri = url.parse().map_err(|_| format!("{url} is not a valid URL"))?;
+            let response = access.get(fetch, &url, None).await;
+            let read = response.and_then(|response| match response.status() {
+                StatusCode::OK => {
+                    pem_keys::read_pem(response.body()).map(Some).map_err(|why| format!("{url}: {why}"))
+                }
+                // S3, where some of these keys are, forbids what it does not have.
+                StatusCode::NOT_FOUND | StatusCode::FORBIDDEN => Ok(None),
+                status => Err(format!("{url} answered {status}")),
+            });
+            let pems = &mut self.state().pems;
+            match read {
+                Ok(Some(jwk)) => pems.keep(kid, jwk),
+                Ok(None) => pems.miss(kid),
+                Err(why) => problem = Some(why),
+            }
+        }
+        let keys = {
+            let mut state = self.state();
+            let usable = state.pems.usable(self.config.stale_max.0);
+            state.missed |= state.pems.is_waited_for();
+            KeySet::from_public_keys(&usable, &self.config.algorithms)
+        };
+        let outcome = self.set(keys, None);
+        problem.map_or(Ok(outcome), Err)
+    }
+
     /// Where the keys are. Discovery runs before each read, since an issuer may move its keys and leave the
     /// old ones in place. While it fails, the last known address is used.
-    async fn discover(&self, fetch: &Fetch) -> Result<Uri, String> {
-        let address =
-            format!("{}/.well-known/openid-configuration", self.config.issuer.trim_end_matches('/'));
-        let address: Uri = address.parse().map_err(|_| format!("{address} is not a valid URL"))?;
-        let problem = match get(fetch, &address, None).await {
-            Ok(response) if response.status() == StatusCode::OK => match strict::object(response.body()) {
-                Ok(document) if response.body().len() <= LONGEST => {
-                    let url = self.discovered(&address, &document)?;
-                    self.state().jwks_uri = Some(url.clone());
-                    return Ok(url);
+    async fn discover(&self, fetch: &Fetch, access: &Access) -> Result<Uri, String> {
+        let address = discovery::address(&self.config)?;
+        let problem = match access.get(fetch, &address, None).await {
+            Ok(response) if response.status() == StatusCode::OK => {
+                match discovery::jwks_uri(response.body(), &address, &self.config) {
+                    Ok(url) => {
+                        self.state().jwks_uri = Some(url.clone());
+                        return Ok(url);
+                    }
+                    Err(problem) => problem,
                 }
-                _ => format!("{address} is no discovery document"),
-            },
+            }
             Ok(response) => format!("{address} answered {}", response.status()),
             Err(problem) => problem,
         };
         let known = self.state().jwks_uri.clone();
         if known.is_some() {
-            tracing::warn!(issuer = self.config.issuer, "reading the keys where they were last: {problem}");
+            let issuer = self.config.name();
+            tracing::warn!(issuer, "reading the keys where they were last: {problem}");
         }
         known.ok_or(problem)
-    }
-
-    /// OpenID Connect Discovery 1.0, section 4: the document must name this issuer exactly.
-    fn discovered(&self, address: &Uri, document: &Map<String, Value>) -> Result<Uri, String> {
-        let issuer = &self.config.issuer;
-        let text = |name: &str| document.get(name).and_then(serde_json::Value::as_str);
-        if text("issuer") != Some(issuer) {
-            return Err(format!("{address} is about another issuer"));
-        }
-        let url = text("jwks_uri").and_then(|url| match JwksSource::parse(url) {
-            Ok(JwksSource::Url(url)) => Some(url),
-            _ => None,
-        });
-        let url = url.ok_or_else(|| format!("{address} names no usable jwks_uri"))?;
-        self.config.may_fetch(&url).map_err(|why| format!("jwks_uri {url}: {why}"))?;
-        Ok(url)
     }
 
     fn state(&self) -> MutexGuard<'_, ReadState> {
@@ -412,18 +439,9 @@ fn parse_file(path: &Path, config: &IssuerConfig) -> Result<KeySet, String> {
     let file = std::fs::File::open(path).map_err(problem)?;
     let mut document = Vec::new();
     file.take(LONGEST as u64 + 1).read_to_end(&mut document).map_err(problem)?;
-    KeySet::from_jwks(&document, &config.algorithms).map_err(|why| format!("{}: {why}", path.display()))
+    parse(&document, config).map_err(|why| format!("{}: {why}", path.display()))
 }
 
-async fn get(fetch: &Fetch, url: &Uri, etag: Option<HeaderValue>) -> Result<Response<Bytes>, String> {
-    let mut request = Request::new(Bytes::new());
-    *request.uri_mut() = url.clone();
-    request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
-    if let Some(etag) = etag {
-        request.headers_mut().insert(IF_NONE_MATCH, etag);
-    }
-    match timeout(DEADLINE, fetch(request)).await {
-        Ok(answer) => answer.map_err(|why| format!("{url}: {why}")),
-        Err(_) => Err(format!("{url} did not answer within {} s", DEADLINE.as_secs())),
-    }
+fn parse(document: &[u8], config: &IssuerConfig) -> Result<KeySet, String> {
+    KeySet::from_jwks(document, &config.algorithms, config.kind.key_use())
 }

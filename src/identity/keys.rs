@@ -20,6 +20,8 @@ use aws_lc_rs::signature::{
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::DecodingKey;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 
@@ -50,38 +52,58 @@ enum Check {
 }
 
 impl KeySet {
-    /// Reads a JWKS document (RFC 7517 5).
+    /// Reads a JWKS document (RFC 7517 5) for keys whose `use` is this one, or `sig` where it says nothing. A
+    /// key that cannot be read, for whatever reason, is passed over.
     ///
     /// # Errors
     /// Says why it holds no usable key.
-    pub fn from_jwks(document: &[u8], allowed: &[Algorithm]) -> Result<Self, String> {
+    pub fn from_jwks(document: &[u8], allowed: &[Algorithm], key_use: &str) -> Result<Self, String> {
         if document.len() > LONGEST {
             return Err(format!("longer than {LONGEST} bytes"));
         }
-        let members = strict::object(document).map_err(|fault| fault.plain().to_owned())?;
-        let Some(Value::Array(list)) = members.get("keys") else {
-            return Err("no `keys` array: not a JWKS".into());
-        };
+        let list = raw_keys(document)?;
         if list.len() > MOST {
             return Err(format!("more than {MOST} keys"));
         }
-        let mut by_kid: HashMap<Option<String>, Vec<VerificationKey>> = HashMap::new();
-        let mut passed_over = Vec::new();
-        for (index, jwk) in list.iter().enumerate() {
-            let kid = jwk.get("kid").and_then(Value::as_str).map(str::to_owned);
-            match read_key(jwk, allowed) {
-                Ok(keys) => by_kid.entry(kid).or_default().extend(keys),
+        let (mut keys, mut passed_over) = (Vec::new(), Vec::new());
+        for (index, raw) in list.iter().enumerate() {
+            let read = strict::object(raw.get().as_bytes())
+                .map_err(|fault| fault.plain().to_owned())
+                .and_then(|jwk| Ok((read_kid(&jwk)?, read_key(&jwk, allowed, key_use)?, jwk)));
+            match read {
+                Ok(read) => keys.push(read),
                 Err(why) => passed_over.push(format!("key {}: {why}", index + 1)),
             }
         }
-        if by_kid.is_empty() {
+        if keys.is_empty() {
             let why = if passed_over.is_empty() { "`keys` is empty".into() } else { passed_over.join("; ") };
             return Err(format!("no usable key ({why})"));
         }
         for why in passed_over {
             tracing::debug!("passed over in a JWKS: {why}");
         }
-        Ok(Self { by_kid, digest: fingerprint(list) })
+        Ok(Self::of(keys))
+    }
+
+    /// Keys that are published one by one as PEM, by their `kid`. May be empty.
+    pub fn from_public_keys(keys: &[(String, Value)], allowed: &[Algorithm]) -> Self {
+        let read = |(kid, jwk): &(String, Value)| {
+            let jwk = jwk.as_object()?;
+            Some((Some(kid.clone()), read_key(jwk, allowed, "sig").ok()?, jwk.clone()))
+        };
+        Self::of(keys.iter().filter_map(read).collect())
+    }
+
+    fn of(keys: Vec<(Option<String>, Vec<VerificationKey>, Map<String, Value>)>) -> Self {
+        let mut lines: Vec<String> =
+            keys.iter().map(|(kid, _, jwk)| format!("{kid:?} {}", Value::Object(jwk.clone()))).collect();
+        lines.sort_unstable();
+        let mut by_kid: HashMap<Option<String>, Vec<VerificationKey>> = HashMap::new();
+        for (kid, read, _) in keys {
+            by_kid.entry(kid).or_default().extend(read);
+        }
+        // Whatever its order and formatting, so that only another key is a rotation.
+        Self { by_kid, digest: sha256(lines.join("\n").as_bytes()) }
     }
 
     /// A set of one key, the shared secret. Any `kid` fits it.
@@ -163,13 +185,29 @@ impl KeySet {
     }
 }
 
-/// The digest of the keys in a document, whatever its order and formatting, so that only another key is a
-/// rotation.
-fn fingerprint(list: &[Value]) -> [u8; 32] {
-    let mut lines: Vec<String> = list.iter().map(Value::to_string).collect();
-    lines.sort_unstable();
-    sha256(lines.join("\n").as_bytes())
+/// The keys of a document as they are written, so that one that is odd spoils no other. A byte order mark is
+/// skipped.
+fn raw_keys(document: &[u8]) -> Result<Vec<&RawValue>, String> {
+    #[derive(Deserialize)]
+    struct JwksDocument<'a> {
+        #[serde(borrow)]
+        keys: Option<&'a RawValue>,
+    }
+    let document = document.strip_prefix(BYTE_ORDER_MARK).unwrap_or(document);
+    if document.trim_ascii_start().first() != Some(&b'{') {
+        return Err("not JSON, or no object".into());
+    }
+    // serde's messages may quote the document.
+    let read: JwksDocument<'_> = serde_json::from_slice(document).map_err(|error| {
+        let twice = error.is_data() && error.to_string().starts_with("duplicate field");
+        if twice { "`keys` occurs twice" } else { "not JSON" }
+    })?;
+    let keys = read.keys.and_then(|keys| serde_json::from_str(keys.get()).ok());
+    keys.ok_or_else(|| "no `keys` array: not a JWKS".into())
 }
+
+/// RFC 8259 8.1: not to be written, and may be ignored.
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The name of a key with these numbers.
 fn name_of(numbers: &[&[u8]]) -> SigningKey {
@@ -185,22 +223,40 @@ fn sha256(text: &[u8]) -> [u8; 32] {
     bytes
 }
 
+/// A member that is there and not null.
+fn member<'a>(jwk: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    jwk.get(name).filter(|value| !value.is_null())
+}
+
+fn read_kid(jwk: &Map<String, Value>) -> Result<Option<String>, &'static str> {
+    match member(jwk, "kid") {
+        None => Ok(None),
+        Some(Value::String(kid)) => Ok(Some(kid.clone())),
+        Some(_) => Err("its `kid` is not text"),
+    }
+}
+
 /// One JWK, once for each allowed algorithm that it serves.
-fn read_key(jwk: &Value, allowed: &[Algorithm]) -> Result<Vec<VerificationKey>, String> {
-    let Value::Object(jwk) = jwk else { return Err("not an object".into()) };
-    if jwk.contains_key("d") || jwk.contains_key("k") {
+fn read_key(
+    jwk: &Map<String, Value>,
+    allowed: &[Algorithm],
+    key_use: &str,
+) -> Result<Vec<VerificationKey>, String> {
+    if member(jwk, "d").or_else(|| member(jwk, "k")).is_some() {
         return Err("it is published with its private half, so anybody can sign with it".into());
     }
-    if jwk.get("use").is_some_and(|it| it != "sig") {
-        return Err("it is not for signatures".into());
+    // Only SPIFFE demands that a key says what it is for.
+    let its_use = member(jwk, "use").map_or(Some("sig"), Value::as_str);
+    if its_use != Some(key_use) {
+        return Err("it is not for signatures of tokens".into());
     }
-    if let Some(operations) = jwk.get("key_ops")
+    if let Some(operations) = member(jwk, "key_ops")
         && !operations.as_array().is_some_and(|list| list.iter().any(|it| it == "verify"))
     {
         return Err("it is not for verifying".into());
     }
-    let named = match jwk.get("alg") {
-        None | Some(Value::Null) => None,
+    let named = match member(jwk, "alg") {
+        None => None,
         Some(Value::String(name)) => Some(Algorithm::parse(name).ok_or("its algorithm is not known here")?),
         Some(_) => return Err("its `alg` is not text".into()),
     };
@@ -220,7 +276,7 @@ fn read_public(
     jwk: &Map<String, Value>,
     algorithm: Algorithm,
 ) -> Result<Option<(Check, SigningKey)>, String> {
-    let member = |name: &str| -> Result<Vec<u8>, String> {
+    let number = |name: &str| -> Result<Vec<u8>, String> {
         let text = jwk.get(name).and_then(Value::as_str).ok_or_else(|| format!("no `{name}`"))?;
         URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|_| format!("`{name}` is not base64url"))
     };
@@ -232,7 +288,7 @@ fn read_public(
     let members: Vec<(&str, Vec<u8>)> = match (kind, algorithm.family()) {
         (Some("RSA"), Family::Rsa) => {
             let unsigned = |bytes: Vec<u8>| bytes[bytes.iter().take_while(|b| **b == 0).count()..].to_vec();
-            let (n, e) = (unsigned(member("n")?), unsigned(member("e")?));
+            let (n, e) = (unsigned(number("n")?), unsigned(number("e")?));
             // aws-lc would refuse such a key at each signature; it is reported once instead.
             let bits = n.len() * 8 - n.first().map_or(0, |b| b.leading_zeros() as usize);
             if !(2048..=8192).contains(&bits) {
@@ -252,7 +308,7 @@ fn read_public(
             if curve != Some(name) {
                 return Ok(None);
             }
-            let (x, y) = (member("x")?, member("y")?);
+            let (x, y) = (number("x")?, number("y")?);
             if x.len() != bytes || y.len() != bytes {
                 return Err(format!("`x` and `y` are not {bytes} bytes long"));
             }
@@ -263,7 +319,7 @@ fn read_public(
             vec![("x", x), ("y", y)]
         }
         (Some("OKP"), Family::Ed25519) if curve == Some("Ed25519") => {
-            let x = member("x")?;
+            let x = number("x")?;
             parse(&ED25519, &x)?;
             vec![("x", x)]
         }
@@ -297,7 +353,7 @@ mod tests {
     const ALL: &[Algorithm] = &Algorithm::ALL;
 
     fn set(keys: Vec<Value>) -> Result<KeySet, String> {
-        KeySet::from_jwks(json!({ "keys": keys }).to_string().as_bytes(), ALL)
+        KeySet::from_jwks(json!({ "keys": keys }).to_string().as_bytes(), ALL, "sig")
     }
 
     #[test]
@@ -360,6 +416,11 @@ mod tests {
             (r#"{"keys":[]}"#.into(), "empty"),
             (r#"{"keys":{}}"#.into(), "no `keys`"),
             ("<html>".into(), "not JSON"),
+            ("[[]]".into(), "no object"),
+            (r#"{"keys":[]} {}"#.into(), "not JSON"),
+            (json!({ "keys": null }).to_string(), "no `keys`"),
+            (with("kid", 7.into()), "`kid` is not text"),
+            (with("use", "jwt-svid".into()), "not for signatures"),
             (String::new(), "not JSON"),
             (format!(r#"{{"keys":[],"keys":[{good}]}}"#), "twice"),
             (json!({ "keys": [{ "kty": "oct", "k": "AAAA", "kid": "x" }] }).to_string(), "private half"),
@@ -374,11 +435,11 @@ mod tests {
             (with("y", good["x"].clone()), "no key"),
             (with("d", "AAAA".into()), "private half"),
         ] {
-            let error = KeySet::from_jwks(document.as_bytes(), ALL).err().unwrap_or_default();
+            let error = KeySet::from_jwks(document.as_bytes(), ALL, "sig").err().unwrap_or_default();
             assert!(error.contains(why), "{document}: {error}");
         }
         let huge = format!(r#"{{"keys":[{good}],"x":"{}"}}"#, "x".repeat(LONGEST));
-        assert!(KeySet::from_jwks(huge.as_bytes(), ALL).is_err());
+        assert!(KeySet::from_jwks(huge.as_bytes(), ALL, "sig").is_err());
     }
 
     #[test]
@@ -389,6 +450,49 @@ mod tests {
         let set = set(vec![short, json!({ "kty": "new", "kid": "n" }), json!(7), good.jwk()]).unwrap();
         assert!(set.has(Some(good.kid()), Algorithm::ES256, false));
         assert!(!set.has(Some("short"), Algorithm::RS256, false));
+    }
+
+    #[test]
+    fn one_odd_key_spoils_no_other() {
+        let good = SigningKey::generate(KeyKind::P256).unwrap();
+        let mut nulls = good.jwk();
+        for name in ["alg", "use", "key_ops", "x5c", "x5t", "d", "k"] {
+            nulls[name] = Value::Null;
+        }
+        let deep = format!("{}1{}", "{\"a\":".repeat(40), "}".repeat(40));
+        for odd in [
+            r#"{"kty":"EC","kty":"RSA"}"#.to_owned(),
+            deep,
+            "null".into(),
+            "7".into(),
+            "[]".into(),
+            json!({ "kty": "EC", "crv": "P-256", "kid": ["a"], "x": 1, "y": null }).to_string(),
+            json!({ "kty": "RSA", "n": "!!", "e": "AQAB" }).to_string(),
+            json!({ "kty": null }).to_string(),
+        ] {
+            let document = format!("\u{feff}{{\"keys\":[{odd},{nulls}],\"extra\":[[]]}}");
+            let set = KeySet::from_jwks(document.as_bytes(), ALL, "sig").unwrap();
+            assert!(set.has(Some(good.kid()), Algorithm::ES256, false), "{odd}");
+            assert!(!set.has(None, Algorithm::ES256, false));
+        }
+    }
+
+    #[test]
+    fn a_bundle_serves_the_keys_for_tokens_only() {
+        let (svid, x509) =
+            (SigningKey::generate(KeyKind::P256).unwrap(), SigningKey::generate(KeyKind::P256).unwrap());
+        let used = |key: &SigningKey, name: Option<&str>| {
+            let mut jwk = key.jwk();
+            jwk["use"] = name.into();
+            jwk
+        };
+        let unsaid = SigningKey::generate(KeyKind::P256).unwrap();
+        let keys = [used(&svid, Some("jwt-svid")), used(&x509, Some("x509-svid")), used(&unsaid, None)];
+        let bundle = json!({ "keys": keys, "spiffe_sequence": 1, "spiffe_refresh_hint": 300 }).to_string();
+        let set = KeySet::from_jwks(bundle.as_bytes(), ALL, "jwt-svid").unwrap();
+        assert!(set.has(Some(svid.kid()), Algorithm::ES256, false));
+        assert!(!set.has(Some(x509.kid()), Algorithm::ES256, false));
+        assert!(!set.has(Some(unsaid.kid()), Algorithm::ES256, false));
     }
 
     #[test]

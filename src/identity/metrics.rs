@@ -4,8 +4,8 @@
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{GaugeVec, IntCounter, IntCounterVec, Opts, Registry};
-use std::collections::BTreeMap;
+use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
 
@@ -13,7 +13,10 @@ use tokio::time::Instant;
 #[derive(Clone)]
 pub struct Metrics {
     reads: IntCounterVec,
+    available: IntGaugeVec,
     ages: Ages,
+    /// The issuers that have series.
+    issuers: Arc<Mutex<BTreeSet<String>>>,
 }
 
 /// How a read of a key document ended.
@@ -49,31 +52,54 @@ impl Metrics {
             ),
             &["issuer", "result"],
         )?;
+        let available = IntGaugeVec::new(
+            Opts::new(
+                "kvs_edge_issuer_keys_available",
+                "1 while tokens of the issuer can be verified, 0 while its keys are missing or too old.",
+            ),
+            &["issuer"],
+        )?;
         let ages = Ages::new()?;
         registry.register(Box::new(reads.clone()))?;
+        registry.register(Box::new(available.clone()))?;
         registry.register(Box::new(ages.clone()))?;
-        Ok(Self { reads, ages })
+        Ok(Self { reads, available, ages, issuers: Arc::default() })
     }
 
-    /// The series of one issuer, which begin at 0. The age of keys that were never read counts from here.
-    pub(super) fn issuer(&self, issuer: &str) -> IssuerMetrics {
+    /// The series of one issuer, which begin at 0. The age of keys that were never read counts from here;
+    /// keys that are read one by one have none.
+    pub(super) fn issuer(&self, issuer: &str, aged: bool) -> IssuerMetrics {
         let reads = Read::ALL.map(|result| self.reads.with_label_values(&[issuer, result.as_str()]));
-        self.ages.last().entry(issuer.to_owned()).or_insert_with(Instant::now);
+        self.issuers().insert(issuer.to_owned());
+        if aged {
+            self.ages.last().entry(issuer.to_owned()).or_insert_with(Instant::now);
+        }
         IssuerMetrics { reads, issuer: issuer.to_owned(), ages: self.ages.clone() }
+    }
+
+    /// Shows whether an issuer's keys can be used now.
+    pub(super) fn show_available(&self, issuer: &str, usable: bool) {
+        self.available.with_label_values(&[issuer]).set(i64::from(usable));
     }
 
     /// Drops the series of issuers that are no longer configured, or their age would raise alarms for ever.
     pub(super) fn keep_only(&self, issuers: &[&str]) {
         let gone = |name: &String| !issuers.contains(&name.as_str());
-        let names: Vec<String> = self.ages.last().keys().filter(|name| gone(name)).cloned().collect();
+        let names: Vec<String> = self.issuers().iter().filter(|name| gone(name)).cloned().collect();
         for name in names {
+            self.issuers().remove(&name);
             self.ages.last().remove(&name);
-            // Both fail only for series that are not there.
+            // These fail only for series that are not there.
+            let _ = self.available.remove_label_values(&[&name]);
             let _ = self.ages.gauge.remove_label_values(&[&name]);
             for result in Read::ALL {
                 let _ = self.reads.remove_label_values(&[&name, result.as_str()]);
             }
         }
+    }
+
+    fn issuers(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.issuers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

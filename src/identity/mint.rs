@@ -204,6 +204,15 @@ impl SigningKey {
         self.sign_as(algorithm, &header.to_string(), &claims.to_string())
     }
 
+    /// The signature of any message, in the form of RFC 7518.
+    ///
+    /// # Errors
+    /// `Unfit` if the key is of another kind.
+    pub fn sign_bytes(&self, algorithm: Algorithm, message: &[u8]) -> Result<Vec<u8>, Error> {
+        let signature = self.signature(algorithm, message)?;
+        URL_SAFE_NO_PAD.decode(signature).map_err(|_| Error::Failed("sign"))
+    }
+
     /// A signed token with exactly this header and payload, right or wrong.
     pub(super) fn sign_as(&self, algorithm: Algorithm, header: &str, payload: &str) -> Result<String, Error> {
         let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));

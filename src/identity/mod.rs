@@ -2,39 +2,63 @@
 //!
 //! `TokenPlaces::credential` finds it, `Identity::verify` makes a `Caller` of it. Verifying is a
 //! straight line:
-//! take the token apart (`token`), pick the issuer by its unverified `iss`, check that the algorithm is
-//! allowed, find the key (`keys`, kept current by `jwks`), check the signature, check the claims (`claims`),
+//! take the token apart (`token`), pick the issuer by its unverified `iss` (or signer, or trust domain), by
+//! where the token was, and by its audience, check that the algorithm is allowed, find the key (`keys`, kept
+//! current by `jwks`), check the signature, check the claims (`claims`), make the caller (`claimed_caller`),
 //! keep the result (`verified_tokens`). Before the signature is checked, a token can only be refused. What
 //! the caller may do is decided by policy.
 
 mod algorithm;
 mod claim_map;
+mod claim_report;
+mod claimed_caller;
 mod claims;
 mod config;
+mod discovery;
 mod error;
+mod issuer_checks;
+mod issuer_choice;
+mod issuer_config;
+mod issuer_kind;
+mod issuer_warnings;
 mod jwks;
 mod jwks_source;
+mod key_document;
 mod keys;
 mod metrics;
 pub mod mint;
+mod one_or_many;
+mod pem_keys;
+mod place;
+mod required_claims;
 mod token;
 mod token_places;
 mod verified_tokens;
 
 pub use algorithm::Algorithm;
 pub use claim_map::{Claim, ClaimMap, ClaimType};
-pub use config::{Config, IssuerConfig};
+pub use claim_report::ClaimLine;
+pub use config::Config;
 pub use error::{Error, Reason};
-pub use jwks::Fetch;
+pub use issuer_config::IssuerConfig;
+pub use issuer_kind::IssuerKind;
+pub use issuer_warnings::warnings;
 pub use jwks_source::JwksSource;
+pub use key_document::{Fetch, TrustedRoots};
 pub use metrics::Metrics;
+pub use one_or_many::OneOrMany;
+pub use place::Place;
+pub use required_claims::RequiredClaims;
 pub use token_places::{Credential, Token, TokenPlace, TokenPlaces};
 
 use crate::base::digest::Digest;
 use crate::base::file_watch::FileWatch;
 use crate::caller::{Caller, SigningKey};
 use crate::kvs::Timestamp;
-use crate::setting::Mistake;
+use crate::setting::{Mistake, SecretSource};
+use claim_report::NotedClaims;
+use claimed_caller::{Claimed, claimed};
+use issuer_choice::apart;
 use jwks::{Current, KeyStore};
 pub(crate) use keys::KeySet;
 use std::sync::Arc;
@@ -47,7 +71,10 @@ use verified_tokens::{VerifiedToken, VerifiedTokens};
 /// Verifies tokens of the configured issuers. Dropping it ends its tasks.
 pub struct Identity {
     issuers: Vec<Arc<KeyStore>>,
+    /// Whether tokens of some issuer count in certain places only.
+    places_matter: bool,
     verified: VerifiedTokens,
+    noted: NotedClaims,
     limit: usize,
     generation: Arc<AtomicU64>,
     fetch: Fetch,
@@ -113,12 +140,18 @@ impl Identity {
         previous: Option<&Self>,
     ) -> Result<(Self, Watches), Vec<Mistake>> {
         let generation = previous.map_or_else(Arc::default, |p| p.generation.clone());
+        let mut issuers = issuers.to_vec();
+        IssuerConfig::complete(&mut issuers);
         let (mut stores, mut mistakes, mut watches) = (Vec::new(), Vec::new(), Vec::new());
         for (index, issuer) in issuers.iter().enumerate() {
-            let store = KeyStore::new(issuer.clone(), generation.clone(), metrics.issuer(&issuer.issuer));
-            let same = |old: &&Arc<KeyStore>| old.config().issuer == issuer.issuer;
+            let aged = !issuer.kind.has_signer();
+            let store =
+                KeyStore::new(issuer.clone(), generation.clone(), metrics.issuer(issuer.name(), aged));
+            let same = |old: &&Arc<KeyStore>| old.config().has_keys_of(issuer);
             if let Some(old) = previous.and_then(|p| p.issuers.iter().find(same)) {
                 store.inherit(old);
+            } else if store.is_read_by_kid() {
+                store.set(KeySet::from_public_keys(&[], &[]), None);
             }
             let store = Arc::new(store);
             match local_keys(&store) {
@@ -133,8 +166,10 @@ impl Identity {
             return Err(mistakes);
         }
         let identity = Self {
+            places_matter: stores.iter().any(|store| !store.config().places.is_empty()),
             issuers: stores,
             verified: VerifiedTokens::new(),
+            noted: NotedClaims::default(),
             limit: config.max_token.as_usize(),
             generation,
             fetch,
@@ -161,19 +196,19 @@ impl Identity {
     /// Marks these settings as the ones in force: only their issuers have metric series.
     pub fn in_force(&self) {
         let read = self.issuers.iter().filter(|store| store.is_read());
-        self.metrics.keep_only(&read.map(|store| store.config().issuer.as_str()).collect::<Vec<_>>());
+        self.metrics.keep_only(&read.map(|store| store.config().name()).collect::<Vec<_>>());
     }
 
-    /// The caller that a token speaks for, as of `now`. A token that was verified before costs a digest and a
-    /// look-up.
+    /// The caller that a token speaks for, as of `now`, wherever it may have been in a request. A token that
+    /// was verified before costs a digest and a look-up.
     ///
     /// # Errors
     /// `TooLarge`, `Refused` with the rule that the token breaks, or `KeysUnavailable`.
     pub async fn verify(&self, token: &str, now: Timestamp) -> Result<Arc<Caller>, Error> {
         let digest = self.verified.digest(token.as_bytes());
-        let known = match self.known(&digest)? {
+        let known = match self.known(&digest, None)? {
             Some(known) => known,
-            None => self.learn(token, digest, now).await?,
+            None => self.learn(token, None, digest, now).await?,
         };
         known.admit(now)
     }
@@ -189,9 +224,10 @@ impl Identity {
         now: Timestamp,
     ) -> Result<(Arc<Caller>, SigningKey), Error> {
         let digest = self.verified.digest(token.bytes());
-        let known = match self.known(&digest)? {
-            Some(known) if !known.padded || token.may_be_padded() => known,
-            _ => self.learn(token.text()?, digest, now).await?,
+        let place = self.places_matter.then(|| Place::from(token.place()));
+        let known = match self.known(&digest, place.as_ref())? {
+            Some(known) => known,
+            None => self.learn(token.text()?, place, digest, now).await?,
         };
         Ok((known.admit(now)?, known.key))
     }
@@ -200,29 +236,43 @@ impl Identity {
     /// trusted. While an issuer's keys cannot be had, nothing says that one of them is gone.
     #[must_use]
     pub fn trusts(&self, issuer: &str, key: Option<SigningKey>) -> bool {
-        let Some(store) = self.issuers.iter().find(|store| store.config().issuer == issuer) else {
-            return false;
+        let mut stores = self.issuers.iter().filter(|store| store.config().name() == issuer).peekable();
+        // Keys that are read one by one are not all here, so that none can be said to be gone.
+        let holds = |store: &Arc<KeyStore>, key| {
+            store.is_read_by_kid() || store.usable().map_or(true, |current| current.keys.holds(key))
         };
-        let holds = |key| store.usable().map_or(true, |current| current.keys.holds(key));
-        key.is_none_or(holds)
+        match key {
+            None => stores.peek().is_some(),
+            Some(key) => stores.any(|store| holds(store, key)),
+        }
     }
 
     /// A token that was verified before and still counts.
-    fn known(&self, digest: &Digest) -> Result<Option<Arc<VerifiedToken>>, Error> {
+    fn known(&self, digest: &Digest, place: Option<&Place>) -> Result<Option<Arc<VerifiedToken>>, Error> {
         match self.verified.get(digest) {
-            Some(known) if self.holds(&known)? => Ok(Some(known)),
+            Some(known) if known.counts_at(place) && self.holds(&known)? => Ok(Some(known)),
             _ => Ok(None),
         }
     }
 
     /// Verifies a token and remembers that it was.
-    async fn learn(&self, token: &str, digest: Digest, now: Timestamp) -> Result<Arc<VerifiedToken>, Error> {
+    async fn learn(
+        &self,
+        token: &str,
+        place: Option<Place>,
+        digest: Digest,
+        now: Timestamp,
+    ) -> Result<Arc<VerifiedToken>, Error> {
         if token.len() > self.limit {
             return Err(Error::TooLarge { bytes: token.len(), limit: self.limit });
         }
+        let somewhere = place.is_some() || !self.places_matter;
         // In a box, so that the future of a look-up has no room for reading keys.
-        let known = Arc::new(Box::pin(self.examine(token, now)).await?);
-        self.verified.insert(digest, known.clone());
+        let known = Arc::new(Box::pin(self.examine(token, place, now)).await?);
+        // What counts in some place only must not be remembered as good everywhere.
+        if somewhere {
+            self.verified.insert(digest, known.clone());
+        }
         Ok(known)
     }
 
@@ -233,81 +283,74 @@ impl Identity {
     }
 
     /// Applies every rule, for a token that was not verified before.
-    async fn examine(&self, token: &str, now: Timestamp) -> Result<VerifiedToken, Error> {
-        let padded = token.contains('=');
-        let token = Unverified::parse(token)?;
-        let issuer = self.issuer_of(&token)?;
-        let rules = self.issuers[issuer].config();
+    async fn examine(
+        &self,
+        token: &str,
+        place: Option<Place>,
+        now: Timestamp,
+    ) -> Result<VerifiedToken, Error> {
+        let (token, store) = apart(&self.issuers, token, place.as_ref())?;
+        let rules = store.config();
         if !rules.algorithms.contains(&token.algorithm) {
             return Err(Error::refused(Reason::Algorithm, token.algorithm.as_str()));
         }
-        let mut current = self.keys_for(issuer, &token, now).await?;
+        let mut current = keys_for(store, &token, now).await?;
         let kid = token.kid.as_deref();
         let signed = |current: &Current| {
             let missing_kid = rules.allow_missing_kid;
             current.keys.signer(kid, token.algorithm, missing_kid, token.signed, token.signature)
         };
         let mut signer = signed(&current);
-        if signer.is_none() && kid.is_none() && self.issuers[issuer].is_read() {
+        if signer.is_none() && kid.is_none() && store.is_read() {
             // The token names no key, so a wrong signature is the only sign of a new one.
             claims::check(&token, rules, now)?;
-            self.issuers[issuer].read_again().await;
-            current = usable(&self.issuers[issuer])?;
+            store.read_again(None).await;
+            current = usable(store)?;
             signer = signed(&current);
         }
         let Some(key) = signer else { return Err(Error::refused(Reason::Signature, "")) };
         let window = claims::check(&token, rules, now)?;
-        let caller = Arc::new(claims::caller(&token.claims, rules)?);
-        let issuer = self.issuers[issuer].clone();
-        Ok(VerifiedToken { caller, key, window, padded, issuer, generation: current.generation })
+        let Claimed { caller, left_out } = claimed(&token.claims, rules)?;
+        self.noted.tell(rules.name(), &caller, &left_out);
+        let (caller, issuer) = (Arc::new(caller), store.clone());
+        Ok(VerifiedToken { caller, key, window, place, issuer, generation: current.generation })
     }
 
-    fn issuer_of(&self, token: &Unverified<'_>) -> Result<usize, Error> {
-        let Some(name) = token.issuer() else {
-            return Err(Error::refused(Reason::Issuer, "no `iss`, or not text"));
-        };
-        let found = self.issuers.iter().position(|store| store.config().issuer == name);
-        found.ok_or_else(|| Error::refused(Reason::Issuer, error::quoted(name)))
+    /// What becomes of each claim of a token, for explaining; whether the token is good is not looked at.
+    ///
+    /// # Errors
+    /// It cannot be taken apart, or is of no issuer.
+    pub fn report(&self, token: &str) -> Result<Vec<ClaimLine>, Error> {
+        let (token, store) = apart(&self.issuers, token, None)?;
+        Ok(store.config().report(&token.claims))
     }
 
-    /// Keys with one that fits the token. If none does, the issuer may have a new one, and its keys are read
-    /// again. A token that would be refused anyway causes no read.
-    async fn keys_for(
-        &self,
-        issuer: usize,
-        token: &Unverified<'_>,
-        now: Timestamp,
-    ) -> Result<Arc<Current>, Error> {
-        let store = &self.issuers[issuer];
-        let rules = store.config();
-        let kid = token.kid.as_deref();
-        let fits = |current: &Arc<Current>| current.keys.has(kid, token.algorithm, rules.allow_missing_kid);
-        if let Some(current) = store.usable().ok().filter(fits) {
-            return Ok(current);
+    /// Why kvs-edge cannot serve because of its issuers: none of them has keys, or one that is required has
+    /// none. What else is wrong with them is among the `problems`.
+    #[must_use]
+    pub fn unready(&self) -> Vec<String> {
+        let problem = |store: &Arc<KeyStore>| problem(store).filter(|_| store.config().required);
+        if self.issuers.iter().all(|store| store.usable().is_err()) {
+            return self.problems();
         }
-        claims::check(token, rules, now)?;
-        if store.is_read() && (kid.is_some() || rules.allow_missing_kid || store.usable().is_err()) {
-            // Twice, since a read in progress may have begun before the key was published.
-            for _ in 0..2 {
-                store.read_again().await;
-                if let Some(current) = store.usable().ok().filter(fits) {
-                    return Ok(current);
-                }
-            }
-        }
-        usable(store)?;
-        let detail = kid.map_or_else(|| "no `kid`".to_owned(), |kid| format!("`kid` {}", error::quoted(kid)));
-        Err(Error::refused(Reason::Key, detail))
+        self.issuers.iter().filter_map(problem).collect()
     }
 
-    /// The issuers whose tokens cannot be verified now and why, for `/readyz`.
+    /// Brings the metrics of keys up to date.
+    pub fn show_metrics(&self) {
+        let read = || self.issuers.iter().filter(|store| store.is_read());
+        for store in read() {
+            // Several entries of one issuer share the series: it is good if all are.
+            let name = store.config().name();
+            let usable = read().filter(|other| other.config().name() == name).all(|s| s.usable().is_ok());
+            self.metrics.show_available(name, usable);
+        }
+    }
+
+    /// The issuers whose tokens cannot be verified now and why.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
-        let problem = |store: &Arc<KeyStore>| {
-            let why = store.usable().err()?;
-            Some(format!("the keys of issuer {} are not available: {why}", store.config().issuer))
-        };
-        self.issuers.iter().filter_map(problem).collect()
+        self.issuers.iter().filter_map(|store| problem(store)).collect()
     }
 
     /// A number that grows whenever an issuer's keys change.
@@ -317,12 +360,44 @@ impl Identity {
     }
 }
 
+/// Keys with one that fits the token. If none does, the issuer may have a new one, and its keys are read
+/// again. A token that would be refused anyway causes no read.
+async fn keys_for(store: &KeyStore, token: &Unverified<'_>, now: Timestamp) -> Result<Arc<Current>, Error> {
+    let rules = store.config();
+    let kid = token.kid.as_deref();
+    let fits = |current: &Arc<Current>| current.keys.has(kid, token.algorithm, rules.allow_missing_kid);
+    if let Some(current) = store.usable().ok().filter(fits) {
+        return Ok(current);
+    }
+    claims::check(token, rules, now)?;
+    if store.is_read() && (kid.is_some() || rules.allow_missing_kid || store.usable().is_err()) {
+        // Twice, since a read in progress may have begun before the key was published.
+        for _ in 0..2 {
+            store.read_again(kid).await;
+            if let Some(current) = store.usable().ok().filter(fits) {
+                return Ok(current);
+            }
+        }
+    }
+    usable(store)?;
+    if !store.is_unknown(kid) {
+        return Err(unavailable(store)("the key of this token has not been read yet".into()));
+    }
+    let detail = kid.map_or_else(|| "no `kid`".to_owned(), |kid| format!("`kid` {}", error::quoted(kid)));
+    Err(Error::refused(Reason::Key, detail))
+}
+
+fn problem(store: &KeyStore) -> Option<String> {
+    let why = store.usable().err()?;
+    Some(format!("the keys of issuer {} are not available: {why}", store.config().name()))
+}
+
 fn usable(store: &KeyStore) -> Result<Arc<Current>, Error> {
     store.usable().map_err(unavailable(store))
 }
 
 fn unavailable(store: &KeyStore) -> impl FnOnce(String) -> Error {
-    |detail| Error::KeysUnavailable { issuer: store.config().issuer.clone(), detail }
+    |detail| Error::KeysUnavailable { issuer: store.config().name().to_owned(), detail }
 }
 
 /// One per issuer, in their order; `None` without a key file.
@@ -336,6 +411,9 @@ fn local_keys(store: &KeyStore) -> Result<Option<FileWatch>, (&'static str, Stri
         let secret = source.read().map_err(|problem| ("secret", problem))?;
         let keys = KeySet::from_secret(&secret, &config.algorithms).map_err(|problem| ("secret", problem))?;
         store.set(keys, None);
+    }
+    for (key, source) in [("ca", &config.ca), ("bearer", &config.bearer)] {
+        source.as_ref().map(SecretSource::read).transpose().map_err(|problem| (key, problem))?;
     }
     let Some(JwksSource::File(path)) = &config.jwks else { return Ok(None) };
     // Watched before it is read, so that no change is missed in between.

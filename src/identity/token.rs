@@ -13,7 +13,8 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde_json::{Map, Value};
 
 /// base64url: bits left over must be zero; padding may be absent, or complete as `X-Amzn-Oidc-Data` writes
-/// it. The signature covers the segments as written, so a token has one spelling.
+/// it, which the issuer's kind decides later. The signature covers the segments as written, so a token has
+/// one spelling.
 const BASE64URL: GeneralPurpose = GeneralPurpose::new(
     &alphabet::URL_SAFE,
     GeneralPurposeConfig::new()
@@ -26,7 +27,12 @@ pub(super) struct Unverified<'a> {
     pub algorithm: Algorithm,
     pub kid: Option<String>,
     pub typ: Option<String>,
-    pub claims: Map<String, Value>,
+    /// An object.
+    pub claims: Value,
+    /// The rest of the header. Load balancers put claims there.
+    pub header: Map<String, Value>,
+    /// Whether a segment is padded with `=`.
+    pub padded: bool,
     /// What the signature covers.
     pub signed: &'a [u8],
     /// Canonical base64url without padding.
@@ -53,16 +59,51 @@ impl<'a> Unverified<'a> {
         let signed = &token.as_bytes()[..header.len() + 1 + payload.len()];
         let mut header = object(header, "header")?;
         let algorithm = read_header(&header)?;
-        let claims = object(payload, "payload")?;
+        let claims = Value::Object(object(payload, "payload")?);
         decode(signature, "signature")?;
         let signature = signature.trim_end_matches('=');
         let (kid, typ) = (text(&mut header, "kid")?, text(&mut header, "typ")?);
-        Ok(Self { algorithm, kid, typ, claims, signed, signature })
+        let padded = token.contains('=');
+        Ok(Self { algorithm, kid, typ, claims, header, padded, signed, signature })
     }
 
     /// `iss`, which selects the issuer whose rules and keys apply.
     pub fn issuer(&self) -> Option<&str> {
         self.claims.get("iss")?.as_str()
+    }
+
+    /// The ARN in the header of a load balancer's token.
+    pub fn signer(&self) -> Option<&Value> {
+        self.header.get("signer")
+    }
+
+    /// Moves what a load balancer says in the header to where other issuers say it: `iss`, `exp`, and
+    /// `client` as the audience. The payload is what the load balancer was told of the user, so it decides
+    /// none of the three.
+    pub fn adopt_header(&mut self) -> Result<(), Error> {
+        let issuer = match self.header.get("iss") {
+            Some(issuer @ Value::String(_)) => issuer.clone(),
+            _ => return Err(Error::refused(Reason::Issuer, "no `iss` in the header, or not text")),
+        };
+        if self.claims.get("iss").is_some_and(|inner| *inner != issuer) {
+            return Err(Error::refused(Reason::Issuer, "the payload names another `iss` than the header"));
+        }
+        let expires = self.header.get("exp").cloned();
+        let expires = expires.ok_or_else(|| Error::refused(Reason::Unbounded, "no `exp` in the header"))?;
+        let Value::Object(claims) = &mut self.claims else { return malformed("the payload is no object") };
+        // Of two ends the earlier one counts.
+        match (claims.get("exp").map(Value::as_f64), expires.as_f64()) {
+            (Some(None), _) => return malformed("`exp` in the payload is no number"),
+            (Some(Some(inner)), Some(outer)) if inner < outer => {}
+            _ => drop(claims.insert("exp".into(), expires)),
+        }
+        claims.insert("iss".into(), issuer);
+        match self.header.get("client") {
+            Some(client @ Value::String(_)) => drop(claims.insert("aud".into(), client.clone())),
+            Some(_) => return Err(Error::refused(Reason::Audience, "`client` in the header is not text")),
+            None => drop(claims.remove("aud")),
+        }
+        Ok(())
     }
 }
 

@@ -14,6 +14,7 @@
 
 use super::config::Config;
 use super::error::{Error, Reason};
+use super::place::Place;
 use http::header::{AUTHORIZATION, COOKIE, HeaderName};
 use http::{HeaderMap, HeaderValue, Method};
 use std::fmt;
@@ -40,7 +41,7 @@ impl<'a> Token<'a> {
     }
 
     /// Whether its segments may be padded with `=`: that belongs only to what the load balancer sets.
-    pub(super) fn may_be_padded(self) -> bool {
+    fn may_be_padded(self) -> bool {
         matches!(self.place, TokenPlace::Header(_))
     }
 
@@ -94,6 +95,17 @@ impl fmt::Display for TokenPlace<'_> {
             Self::SecurityToken => f.write_str("X-Amz-Security-Token"),
             Self::Header(name) => f.write_str(name),
             Self::Cookie(name) => write!(f, "cookie {name}"),
+        }
+    }
+}
+
+impl From<TokenPlace<'_>> for Place {
+    fn from(found: TokenPlace<'_>) -> Self {
+        match found {
+            TokenPlace::Bearer => Self::Bearer,
+            TokenPlace::SecurityToken => Self::SecurityToken,
+            TokenPlace::Header(name) => Self::Header(name.to_owned()),
+            TokenPlace::Cookie(_) => Self::Cookie,
         }
     }
 }

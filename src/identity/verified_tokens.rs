@@ -8,6 +8,7 @@
 use super::claims::Window;
 use super::error::Error;
 use super::jwks::KeyStore;
+use super::place::Place;
 use crate::base::digest::{Digest, DigestState, Digester};
 use crate::caller::{Caller, SigningKey};
 use crate::kvs::Timestamp;
@@ -38,8 +39,8 @@ pub(super) struct VerifiedToken {
     /// The key that verified it.
     pub key: SigningKey,
     pub window: Window,
-    /// Its segments are padded: it counts only in a header that an access proxy sets.
-    pub padded: bool,
+    /// Where in a request it was verified, if the place made a difference; it counts only there.
+    pub place: Option<Place>,
     /// The issuer whose keys and settings verified it.
     pub issuer: Arc<KeyStore>,
     /// The generation of the keys that verified it.
@@ -47,6 +48,15 @@ pub(super) struct VerifiedToken {
 }
 
 impl VerifiedToken {
+    /// Whether it was verified for this place of a request; `None` is no place.
+    pub fn counts_at(&self, place: Option<&Place>) -> bool {
+        match (&self.place, place) {
+            (None, _) => true,
+            (Some(ours), Some(place)) => ours.is(place),
+            (Some(_), None) => false,
+        }
+    }
+
     /// Its caller, if it is valid at `now`.
     pub fn admit(&self, now: Timestamp) -> Result<Arc<Caller>, Error> {
         self.window.admit(now)?;

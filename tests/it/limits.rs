@@ -74,10 +74,13 @@ async fn the_defaults_hold() {
     let close = "Host: edge\r\nConnection: close\r\n";
     for (request, status) in [
         (format!("GET /{} HTTP/1.1\r\n{close}\r\n", long(8 << 10)), 414),
-        (format!("GET / HTTP/1.1\r\n{close}x: {}\r\n\r\n", long(16 << 10)), 431),
+        (format!("GET / HTTP/1.1\r\n{close}x: {}\r\n\r\n", long(17 << 10)), 431),
         (format!("GET / HTTP/1.1\r\n{close}{many}\r\n"), 431),
         (format!("GET / HTTP/1.1\r\n{close}{several}\r\n"), 431),
-        (format!("GET /streams HTTP/1.1\r\n{close}Authorization: Bearer {}\r\n\r\n", long(9 << 10)), 431),
+        (
+            format!("GET /streams HTTP/1.1\r\n{close}Authorization: Bearer {}\r\n\r\n", long((16 << 10) + 1)),
+            431,
+        ),
         (
             format!(
                 "POST /getClip HTTP/1.1\r\n{close}Authorization: Bearer {}\r\nContent-Length: {}\r\n\r\n{}",

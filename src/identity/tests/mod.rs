@@ -3,5 +3,7 @@
 use super::*;
 
 mod hostile;
+mod issuers;
+mod load_balancer;
 mod reloads;
 mod rotation;

@@ -308,6 +308,34 @@ async fn discovery_finds_the_keys_and_believes_only_the_right_issuer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn redirects_are_followed_within_the_origin_only_and_not_for_ever() {
+    let key = key();
+    let keys = json!({ "keys": [key.jwk()] }).to_string();
+    let target = Arc::new(Mutex::new("/v2/keys"));
+    let shown = target.clone();
+    let fetch: Fetch = Arc::new(move |request: Request<Bytes>| {
+        let moved =
+            |to: &str| Response::builder().status(307).header("location", to).body(Bytes::new()).unwrap();
+        let answer = match request.uri().to_string().as_str() {
+            "https://a.example.com/keys" => moved(*shown.lock().unwrap()),
+            "https://a.example.com/v2/keys" => Response::new(Bytes::from(keys.clone())),
+            "https://a.example.com/again" => moved("/again"),
+            other => panic!("{other} was asked"),
+        };
+        Box::pin(async move { Ok(answer) })
+    });
+    let (issuers, settings) = ([config("")], Config::default());
+    let start = || Identity::start(&issuers, &settings, fetch.clone(), metrics());
+    let identity = start().await.unwrap();
+    assert_eq!(word(&identity, &token(&key, "ann")).await, "accepted");
+    for (bad, why) in [("https://evil.example.com/keys", "another origin"), ("/again", "more than 3 times")] {
+        *target.lock().unwrap() = bad;
+        let identity = start().await.unwrap();
+        assert!(identity.problems()[0].contains(why), "{:?}", identity.problems());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn keys_that_may_not_grow_old_are_read_before_they_do() {
     let key = key();
     let server = Server::new(&[&key]);
