@@ -10,6 +10,8 @@ pub trait Admin: Send + Sync + 'static {
     fn readiness(&self) -> Vec<String>;
     /// For how long clients have not been served, if that is too long: then only a restart helps.
     fn stalled(&self) -> Option<Duration>;
+    /// What is wrong and no reason not to be ready: only some callers or streams are without service.
+    fn notes(&self) -> Vec<String>;
     /// Every metric.
     fn gather(&self) -> Vec<MetricFamily>;
     /// The open sessions with their viewers, without secrets.

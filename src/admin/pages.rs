@@ -119,7 +119,10 @@ where
         Page::Readiness => {
             let problems = admin.readiness();
             let status = if problems.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-            reply(status, json!({ "ready": problems.is_empty(), "problems": problems }))
+            reply(
+                status,
+                json!({ "ready": problems.is_empty(), "problems": problems, "notes": admin.notes() }),
+            )
         }
         Page::Metrics => typed(metrics::CONTENT_TYPE, metrics::text(&admin.gather())),
         Page::Sessions => reply(StatusCode::OK, admin.sessions()),
@@ -215,6 +218,9 @@ mod tests {
         fn stalled(&self) -> Option<Duration> {
             self.stalled
         }
+        fn notes(&self) -> Vec<String> {
+            vec!["one of two".to_owned()]
+        }
         fn gather(&self) -> Vec<MetricFamily> {
             metrics::Registries::new().unwrap().gather()
         }
@@ -253,7 +259,7 @@ mod tests {
     async fn every_page_answers() {
         for (path, expected) in [
             ("/healthz", "alive\n"),
-            ("/readyz", "{\"ready\":true,\"problems\":[]}\n"),
+            ("/readyz", "{\"ready\":true,\"problems\":[],\"notes\":[\"one of two\"]}\n"),
             ("/sessions", "[]\n"),
             ("/config", "[server]\n"),
         ] {

@@ -97,11 +97,16 @@ impl Admin for Operated {
         self.app.readiness()
     }
 
+    fn notes(&self) -> Vec<String> {
+        self.app.notes()
+    }
+
     fn stalled(&self) -> Option<Duration> {
         self.app.heartbeat.stalled()
     }
 
     fn gather(&self) -> Vec<MetricFamily> {
+        self.app.gateway().identity().show_metrics();
         self.app.persistent.registries.gather()
     }
 

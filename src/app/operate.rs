@@ -6,17 +6,28 @@ use crate::net::drain::Phase;
 use serde_json::Value;
 
 impl App {
-    /// KVS being down is no reason: a fleet that fails its health checks together with KVS serves nothing
+    /// One issuer or one AWS entry of several is no reason: only its own callers are without service. KVS
+    /// being down is none either: a fleet that fails its health checks together with KVS serves nothing
     /// from its cache.
     pub(super) fn readiness(&self) -> Vec<String> {
         let gateway = self.gateway();
-        let mut problems = gateway.identity().problems();
-        problems.extend(gateway.upstream().problems());
+        let mut problems = gateway.identity().unready();
+        problems.extend(gateway.upstream().unready());
         problems.extend(gateway.audit().sink.trouble().filter(|_| gateway.audit().sink.required()));
         if self.draining.phase() > Phase::Running {
             problems.push("draining".to_owned());
         }
         problems
+    }
+
+    /// What is wrong and no reason not to be ready.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let gateway = self.gateway();
+        let mut notes = gateway.identity().problems();
+        notes.extend(gateway.upstream().problems());
+        let unready = self.readiness();
+        notes.retain(|note| !unready.contains(note));
+        notes
     }
 
     pub(super) fn sessions(&self) -> Value {

@@ -222,7 +222,14 @@ impl Upstream {
         self.0.entries.iter().map(|entry| &entry.name)
     }
 
-    /// What keeps this part from being ready: entries without credentials.
+    /// What keeps this part from being ready: no entry has credentials.
+    #[must_use]
+    pub fn unready(&self) -> Vec<String> {
+        let problems = self.problems();
+        if problems.len() == self.0.entries.len() { problems } else { Vec::new() }
+    }
+
+    /// Entries without credentials, whose streams cannot be asked for.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         let problem = |entry: &Arc<AwsEntry>| {

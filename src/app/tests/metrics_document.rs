@@ -12,8 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 const DOCUMENT: &str = include_str!("../../../docs/METRICS.md");
 
 /// Families that appear with the first entry, issuer or scrape, or with the log, which tests do not set up.
-const LATER: [&str; 4] = [
+const LATER: [&str; 5] = [
     "kvs_edge_quota_utilization_ratio",
+    "kvs_edge_issuer_keys_available",
     "kvs_edge_jwks_age_seconds",
     "kvs_edge_jwks_refresh_total",
     "kvs_edge_credentials_expiry_timestamp_seconds",
