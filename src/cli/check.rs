@@ -8,7 +8,8 @@ use std::process::ExitCode;
 /// each fault
 #[derive(clap::Args)]
 #[command(after_help = "\
-Faults are printed one per line as file:line:column: key: problem.
+Faults are printed one per line as file:line:column: key: problem. What is allowed and probably not meant is
+printed behind the summary, as `warning: file:line:column: key: problem`.
 
 Examples:
   kvs-edge check --config kvs-edge.toml

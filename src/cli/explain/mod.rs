@@ -7,6 +7,7 @@ use crate::app;
 use crate::base::clock;
 use crate::caller::Caller;
 use crate::config::{Config, ConfigSource, InvalidConfig};
+use crate::identity::{ClaimLine, IssuerConfig};
 use crate::kvs::{ApiName, Operation, PlaybackMode, StreamArn, StreamName, StreamRef, TimeRange, Timestamp};
 use crate::policy::{ExplainedOutcome, Explanation, Footage, Policy, Question, RequestContext, StreamFacts};
 use crate::upstream::EntryConfig;
@@ -16,7 +17,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use text::ExplanationText;
+use text::{ClaimsText, ExplanationText};
 
 /// Say whether a caller may do something, which policies decide, and what is missing
 #[derive(clap::Args)]
@@ -103,13 +104,17 @@ fn explain(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let now = args.at.unwrap_or_else(|| Timestamp::from(clock::now()));
     // Policies are read first: trying out claims needs neither secrets nor key sets.
     let policy = app::policy(&config, &source)?;
-    let caller = match (&args.who.token, &args.who.claims) {
-        (Some(token), _) => verified(&config, &source, token, now)?,
+    let (caller, claims) = match (&args.who.token, &args.who.claims) {
+        (Some(token), _) => verified(&config, &source, token.trim(), now)?,
         (None, Some(path)) => imagined(&config, path, now)?,
         (None, None) => bail!("give --token or --claims"),
     };
     let explanation = args.explain(&config, &policy, &caller, now)?;
     print!("{}", ExplanationText(&explanation));
+    print!("\n{}", ClaimsText(&claims));
+    if caller.groups_withheld {
+        println!("\n{}", text::GROUPS_WITHHELD);
+    }
     Ok(ExitCode::from(u8::from(explanation.verdict != ExplainedOutcome::Permitted)))
 }
 
@@ -157,16 +162,24 @@ impl ExplainArgs {
     }
 }
 
-/// The caller that the gateway would authenticate.
+/// The caller that the gateway would authenticate, and what became of each claim. Of a token that is refused
+/// this is printed at once.
 fn verified(
     config: &Config,
     source: &ConfigSource,
     token: &str,
     now: Timestamp,
-) -> anyhow::Result<Arc<Caller>> {
+) -> anyhow::Result<(Arc<Caller>, Vec<ClaimLine>)> {
     super::setup::runtime()?.block_on(async {
         let identity = app::identity(config, source).await?;
-        Ok(identity.verify(token.trim(), now).await?)
+        let lines = identity.report(token)?;
+        match identity.verify(token, now).await {
+            Ok(caller) => Ok((caller, lines)),
+            Err(refused) => {
+                print!("{}", ClaimsText(&lines));
+                Err(refused.into())
+            }
+        }
     })
 }
 
@@ -204,15 +217,19 @@ fn default_mode(action: Operation, range: bool) -> Option<PlaybackMode> {
     session.then_some(if range { PlaybackMode::OnDemand } else { PlaybackMode::Live })
 }
 
-/// The caller that an issuer's claim map makes of these claims.
-fn imagined(config: &Config, path: &Path, now: Timestamp) -> anyhow::Result<Arc<Caller>> {
+/// The caller that an issuer's claim map makes of these claims, and what became of each.
+fn imagined(config: &Config, path: &Path, now: Timestamp) -> anyhow::Result<(Arc<Caller>, Vec<ClaimLine>)> {
     let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let claims: Value =
         serde_json::from_slice(&text).with_context(|| format!("{} is not JSON", path.display()))?;
     let named = claims.get("iss").and_then(Value::as_str);
-    let issuer = config.issuer.iter().find(|issuer| named.is_none_or(|name| name == issuer.issuer));
+    let called = |issuer: &&IssuerConfig| {
+        named.is_none_or(|name| issuer.issuer.as_slice().iter().any(|one| one == name))
+    };
+    let issuer = config.issuer.iter().find(called);
     let issuer = issuer.with_context(|| format!("no [[issuer]] is called {}", named.unwrap_or_default()))?;
-    Ok(Arc::new(issuer.imagine(&claims, now)?))
+    let caller = issuer.imagine(&claims, now)?;
+    Ok((Arc::new(caller), issuer.report(&claims)))
 }
 
 #[cfg(test)]

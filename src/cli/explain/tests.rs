@@ -60,9 +60,10 @@ fn explained(claims: &str, line: &str) -> anyhow::Result<String> {
     let config = Config::load(&source)?;
     let policy = app::policy(&config, &source)?;
     let now = args.at.unwrap();
-    let caller = imagined(&config, args.who.claims.as_ref().unwrap(), now)?;
+    let (caller, claims) = imagined(&config, args.who.claims.as_ref().unwrap(), now)?;
     let explanation = args.explain(&config, &policy, &caller, now)?;
-    Ok(ExplanationText(&explanation).to_string().replace(&format!("{path}/"), ""))
+    let text = format!("{}\n{}", ExplanationText(&explanation), ClaimsText(&claims));
+    Ok(text.replace(&format!("{path}/"), ""))
 }
 
 const ALICE: &str = r#"{"sub":"alice","groups":["guards"]}"#;
@@ -117,6 +118,21 @@ fn for_a_denial_the_nearest_permits_show_which_part_fails() {
     assert!(nearest.find("test#2").unwrap() < nearest.find("guards see").unwrap(), "{text}");
     has(&text, &["FAILS   principal.clearance >= 3\n            principal.clearance is 2\n"]);
     has(&text, &["action is Action::\"GetClip\" in Action::\"Download\""]);
+}
+
+#[test]
+fn what_became_of_each_claim_is_shown() {
+    let claims = r#"{"sub":"alice","groups":"guards","clearance":"3","amr":["pwd"],"exp":1799999999}"#;
+    let text = explained(claims, "--action GetClip --stream lobby-1").unwrap();
+    has(
+        &text,
+        &[
+            "/sub        \"alice\"\n                the subject\n",
+            "/clearance  \"3\"\n                LEFT OUT: principal.clearance, and not of the type long\n",
+            "/amr        [\"pwd\"]\n                not mapped\n",
+            "/aud        absent\n                the audience; accepted: kvs-edge\n",
+        ],
+    );
 }
 
 #[test]

@@ -1,7 +1,27 @@
 //! An explanation in words.
 
+use crate::identity::ClaimLine;
 use crate::policy::{ExplainedOutcome, Explanation, Nearest, PolicyPart, Reason};
 use std::fmt::{self, Write};
+
+/// What to do when Entra leaves the groups out.
+pub const GROUPS_WITHHELD: &str = "The token lists no groups because its owner is in too many (groups overage). \
+In Entra, assign groups to the application, or use app roles (docs/IDENTITY.md).";
+
+/// Prints what became of each claim.
+pub struct ClaimsText<'a>(pub &'a [ClaimLine]);
+
+impl fmt::Display for ClaimsText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "The claims, and what became of them:")?;
+        let width = self.0.iter().map(|line| line.pointer.len()).max().unwrap_or_default();
+        for ClaimLine { pointer, value, fate } in self.0 {
+            writeln!(f, "  {pointer:width$}  {}", value.as_deref().unwrap_or("absent"))?;
+            writeln!(f, "  {:width$}    {fate}", "")?;
+        }
+        Ok(())
+    }
+}
 
 /// Prints an explanation.
 pub struct ExplanationText<'a>(pub &'a Explanation);
