@@ -102,11 +102,7 @@ pub(super) fn in_trust_domain(claims: &Value, rules: &IssuerConfig) -> bool {
     rules.issuer.as_slice().iter().find_map(path).is_some_and(|path| !path.is_empty())
 }
 
-fn groups(
-    claims: &Value,
-    rules: &IssuerConfig,
-    left_out: &mut Vec<LeftOut>,
-) -> Result<TextSet, Error> {
+fn groups(claims: &Value, rules: &IssuerConfig, left_out: &mut Vec<LeftOut>) -> Result<TextSet, Error> {
     let Some(claim) = rules.claims.groups() else { return Ok(TextSet::default()) };
     let Some(Attribute::Texts(names)) = usable(claims, "groups", claim, left_out)? else {
         return Ok(TextSet::default());
@@ -192,13 +188,13 @@ pub(super) fn attribute(value: &Value, kind: ClaimType) -> Option<Attribute> {
         (ClaimType::Bool, Value::Bool(it)) => Some(Attribute::Bool(*it)),
         (ClaimType::Long, Value::Number(number)) => number.as_i64().map(Attribute::Long),
         (ClaimType::Set, Value::String(one)) => Some(Attribute::Texts([one].into())),
-        (ClaimType::Set, Value::Array(items)) => items.iter().map(Value::as_str).collect::<Option<_>>().map(Attribute::Texts),
-        (ClaimType::Words, Value::String(text)) => Some(Attribute::Texts(
-            text.split(' ').filter(|word| !word.is_empty()).collect(),
-        )),
-        (ClaimType::Keys, Value::Object(members)) => {
-            Some(Attribute::Texts(members.keys().collect()))
+        (ClaimType::Set, Value::Array(items)) => {
+            items.iter().map(Value::as_str).collect::<Option<_>>().map(Attribute::Texts)
         }
+        (ClaimType::Words, Value::String(text)) => {
+            Some(Attribute::Texts(text.split(' ').filter(|word| !word.is_empty()).collect()))
+        }
+        (ClaimType::Keys, Value::Object(members)) => Some(Attribute::Texts(members.keys().collect())),
         (ClaimType::Ip, Value::String(text)) => {
             Network::parse(text).ok().map(|net| Attribute::Ip(net.to_string()))
         }

@@ -68,6 +68,7 @@ pub(super) mod tests {
             subject: subject.into(),
             token_id: None,
             groups: crate::caller::TextSet::default(),
+            groups_withheld: false,
             attributes: [].into(),
             expires: Timestamp::from_millis(0),
         }

@@ -106,9 +106,11 @@ impl World {
         let value = if header == "authorization" { format!("Bearer {token}") } else { token.to_owned() };
         let headers = HeaderMap::from_iter([(HeaderName::from_static(header), value.parse().unwrap())]);
         match self.places.credential(&Method::GET, &headers, false)? {
-            Credential::Token(token) => {
-                self.identity.verify_sent(token, Timestamp::from_millis(NOW * 1000)).await.map(|(caller, _)| caller)
-            }
+            Credential::Token(token) => self
+                .identity
+                .verify_sent(token, Timestamp::from_millis(NOW * 1000))
+                .await
+                .map(|(caller, _)| caller),
             Credential::Capability => panic!("a token"),
         }
     }
