@@ -4,7 +4,7 @@ use super::config::Config;
 use super::issuer_config::IssuerConfig;
 use super::issuer_kind::IssuerKind;
 use super::jwks_source::JwksSource;
-use super::place::Place;
+use super::place::AcceptedPlace;
 use crate::setting::{Mistake, Span};
 use http::Uri;
 
@@ -31,10 +31,12 @@ impl IssuerConfig {
         for (index, one) in issuers.iter().enumerate() {
             for place in &one.places {
                 let problem = match place {
-                    Place::Header(name) if !settings.headers.iter().any(|h| h.eq_ignore_ascii_case(name)) => {
+                    AcceptedPlace::Header(name)
+                        if !settings.headers.iter().any(|h| h.eq_ignore_ascii_case(name)) =>
+                    {
                         format!("no token is read from the header {name}; add it to identity.headers")
                     }
-                    Place::Cookie if settings.cookie.is_none() => {
+                    AcceptedPlace::Cookie if settings.cookie.is_none() => {
                         "no token is read from a cookie; write identity.cookie".to_owned()
                     }
                     _ => continue,
@@ -138,7 +140,7 @@ impl IssuerConfig {
                 } else if places.windows(2).any(|pair| pair[0] != pair[1]) {
                     wrong("signer", "these are in several regions; write one [[issuer]] for each");
                 }
-                if self.places.iter().any(|place| !matches!(place, Place::Header(_))) {
+                if self.places.iter().any(|place| !matches!(place, AcceptedPlace::Header(_))) {
                     wrong("places", "only a header that the proxy sets can hold its tokens");
                 }
             }

@@ -6,7 +6,7 @@ use super::claims;
 use super::error::{Error, Reason, quoted};
 use super::issuer_kind::IssuerKind;
 use super::jwks::KeyStore;
-use super::place::Place;
+use super::place::AcceptedPlace;
 use super::token::Unverified;
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub(super) fn apart<'a, 'i>(
     issuers: &'i [Arc<KeyStore>],
     token: &'a str,
-    place: Option<&Place>,
+    place: Option<&AcceptedPlace>,
 ) -> Result<(Unverified<'a>, &'i Arc<KeyStore>), Error> {
     let mut token = Unverified::parse(token)?;
     let store = issuer_of(issuers, &mut token, place)?;
@@ -30,7 +30,7 @@ pub(super) fn apart<'a, 'i>(
 fn issuer_of<'i>(
     issuers: &'i [Arc<KeyStore>],
     token: &mut Unverified<'_>,
-    place: Option<&Place>,
+    place: Option<&AcceptedPlace>,
 ) -> Result<&'i Arc<KeyStore>, Error> {
     let signs = |store: &&Arc<KeyStore>| store.config().kind.has_signer();
     let called: Vec<&'i Arc<KeyStore>> = match token.signer() {
@@ -62,7 +62,7 @@ fn issuer_of<'i>(
     let here = |s: &&&Arc<KeyStore>| place.is_none_or(|place| s.config().counts_at(place));
     let mut counting = called.iter().filter(here);
     let (Some(one), more) = (counting.next(), counting.next().is_some()) else {
-        let place = place.map(Place::to_string).unwrap_or_default();
+        let place = place.map(AcceptedPlace::to_string).unwrap_or_default();
         return Err(Error::refused(Reason::Place, format!("{} in {place}", first.config().name())));
     };
     if !more {

@@ -5,7 +5,7 @@ use super::claim_map::ClaimMap;
 use super::issuer_kind::IssuerKind;
 use super::jwks_source::{JwksSource, is_loopback};
 use super::one_or_many::OneOrMany;
-use super::place::Place;
+use super::place::AcceptedPlace;
 use super::required_claims::RequiredClaims;
 use crate::setting::{SecretSource, Span};
 use http::Uri;
@@ -38,7 +38,7 @@ pub struct IssuerConfig {
     /// The only places where its tokens count: `bearer`, `security-token`, `cookie`, or one of
     /// `identity.headers`. Everywhere if empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub places: Vec<Place>,
+    pub places: Vec<AcceptedPlace>,
     /// Acceptable values of `alg`.
     #[serde(default)]
     pub algorithms: Vec<Algorithm>,
@@ -196,7 +196,7 @@ impl IssuerConfig {
     }
 
     /// Whether its tokens count in this place of a request.
-    pub(super) fn counts_at(&self, place: &Place) -> bool {
+    pub(super) fn counts_at(&self, place: &AcceptedPlace) -> bool {
         self.places.is_empty() || self.places.iter().any(|ours| ours.is(place))
     }
 

@@ -5,7 +5,7 @@
 //! the SPIFFE standards "JWT-SVID" and "SPIFFE Trust Domain and Bundle".
 
 use super::algorithm::Algorithm::{self, *};
-use super::place::Place;
+use super::place::AcceptedPlace;
 use serde::{Deserialize, Serialize};
 
 /// What an issuer is.
@@ -58,10 +58,10 @@ impl IssuerKind {
     }
 
     /// The only places where its tokens count; empty: everywhere.
-    pub(super) fn places(self) -> Vec<Place> {
+    pub(super) fn places(self) -> Vec<AcceptedPlace> {
         match self {
-            Self::Alb => vec![Place::Header("X-Amzn-Oidc-Data".into())],
-            Self::VerifiedAccess => vec![Place::Header("X-Amzn-Ava-User-Context".into())],
+            Self::Alb => vec![AcceptedPlace::Header("X-Amzn-Oidc-Data".into())],
+            Self::VerifiedAccess => vec![AcceptedPlace::Header("X-Amzn-Ava-User-Context".into())],
             _ => Vec::new(),
         }
     }

@@ -47,7 +47,7 @@ pub use jwks_source::JwksSource;
 pub use key_document::{Fetch, TrustedRoots};
 pub use metrics::Metrics;
 pub use one_or_many::OneOrMany;
-pub use place::Place;
+pub use place::AcceptedPlace;
 pub use required_claims::RequiredClaims;
 pub use token_places::{Credential, Token, TokenPlace, TokenPlaces};
 
@@ -224,7 +224,7 @@ impl Identity {
         now: Timestamp,
     ) -> Result<(Arc<Caller>, SigningKey), Error> {
         let digest = self.verified.digest(token.bytes());
-        let place = self.places_matter.then(|| Place::from(token.place()));
+        let place = self.places_matter.then(|| AcceptedPlace::from(token.place()));
         let known = match self.known(&digest, place.as_ref())? {
             Some(known) => known,
             None => self.learn(token.text()?, place, digest, now).await?,
@@ -248,7 +248,11 @@ impl Identity {
     }
 
     /// A token that was verified before and still counts.
-    fn known(&self, digest: &Digest, place: Option<&Place>) -> Result<Option<Arc<VerifiedToken>>, Error> {
+    fn known(
+        &self,
+        digest: &Digest,
+        place: Option<&AcceptedPlace>,
+    ) -> Result<Option<Arc<VerifiedToken>>, Error> {
         match self.verified.get(digest) {
             Some(known) if known.counts_at(place) && self.holds(&known)? => Ok(Some(known)),
             _ => Ok(None),
@@ -259,7 +263,7 @@ impl Identity {
     async fn learn(
         &self,
         token: &str,
-        place: Option<Place>,
+        place: Option<AcceptedPlace>,
         digest: Digest,
         now: Timestamp,
     ) -> Result<Arc<VerifiedToken>, Error> {
@@ -286,7 +290,7 @@ impl Identity {
     async fn examine(
         &self,
         token: &str,
-        place: Option<Place>,
+        place: Option<AcceptedPlace>,
         now: Timestamp,
     ) -> Result<VerifiedToken, Error> {
         let (token, store) = apart(&self.issuers, token, place.as_ref())?;

@@ -5,7 +5,7 @@ use std::fmt;
 
 /// A place where a token may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum AcceptedPlace {
     /// `Authorization: Bearer`.
     Bearer,
     /// `X-Amz-Security-Token`: the session token of an AWS SDK.
@@ -16,7 +16,7 @@ pub enum Place {
     Header(String),
 }
 
-impl Place {
+impl AcceptedPlace {
     fn parse(text: &str) -> Self {
         match text {
             "bearer" => Self::Bearer,
@@ -36,7 +36,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for AcceptedPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Bearer => "bearer",
@@ -47,13 +47,13 @@ impl fmt::Display for Place {
     }
 }
 
-impl Serialize for Place {
+impl Serialize for AcceptedPlace {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(self)
     }
 }
 
-impl<'de> Deserialize<'de> for Place {
+impl<'de> Deserialize<'de> for AcceptedPlace {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         Ok(Self::parse(&String::deserialize(from)?))
     }

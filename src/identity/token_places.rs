@@ -14,7 +14,7 @@
 
 use super::config::Config;
 use super::error::{Error, Reason};
-use super::place::Place;
+use super::place::AcceptedPlace;
 use http::header::{AUTHORIZATION, COOKIE, HeaderName};
 use http::{HeaderMap, HeaderValue, Method};
 use std::fmt;
@@ -99,7 +99,7 @@ impl fmt::Display for TokenPlace<'_> {
     }
 }
 
-impl From<TokenPlace<'_>> for Place {
+impl From<TokenPlace<'_>> for AcceptedPlace {
     fn from(found: TokenPlace<'_>) -> Self {
         match found {
             TokenPlace::Bearer => Self::Bearer,

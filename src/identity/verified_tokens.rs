@@ -8,7 +8,7 @@
 use super::claims::Window;
 use super::error::Error;
 use super::jwks::KeyStore;
-use super::place::Place;
+use super::place::AcceptedPlace;
 use crate::base::digest::{Digest, DigestState, Digester};
 use crate::caller::{Caller, SigningKey};
 use crate::kvs::Timestamp;
@@ -40,7 +40,7 @@ pub(super) struct VerifiedToken {
     pub key: SigningKey,
     pub window: Window,
     /// Where in a request it was verified, if the place made a difference; it counts only there.
-    pub place: Option<Place>,
+    pub place: Option<AcceptedPlace>,
     /// The issuer whose keys and settings verified it.
     pub issuer: Arc<KeyStore>,
     /// The generation of the keys that verified it.
@@ -49,7 +49,7 @@ pub(super) struct VerifiedToken {
 
 impl VerifiedToken {
     /// Whether it was verified for this place of a request; `None` is no place.
-    pub fn counts_at(&self, place: Option<&Place>) -> bool {
+    pub fn counts_at(&self, place: Option<&AcceptedPlace>) -> bool {
         match (&self.place, place) {
             (None, _) => true,
             (Some(ours), Some(place)) => ours.is(place),

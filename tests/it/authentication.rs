@@ -152,6 +152,7 @@ fn hostile(edge: &Edge) -> Vec<(String, String, &'static str)> {
         ("sub", json!(""), "names no subject"),
         ("sub", json!(7), "names no subject"),
         ("cnf", json!({"jkt": "A"}), "bound to a key"),
+        ("cnf", json!({"x5t#S256": "A"}), "bound to a key"),
     ] {
         let mut all = claims();
         all[name] = value;
