@@ -156,10 +156,10 @@ fn gzip(text: &[u8]) -> Bytes {
 
 /// A text that stays in memory if it is short, and as long as there is room if it is long.
 #[derive(Clone)]
-pub struct HeldText(Held);
+pub struct HeldText(StoredForm);
 
 #[derive(Clone)]
-enum Held {
+enum StoredForm {
     Short(Arc<StoredText>),
     Long(Kept<StoredText>),
 }
@@ -169,10 +169,10 @@ impl HeldText {
     #[must_use]
     pub fn new(text: Arc<StoredText>, room: &Room) -> Self {
         Self(if text.plain().is_some() {
-            Held::Short(text)
+            StoredForm::Short(text)
         } else {
             let weight = text.weight();
-            Held::Long(room.keep(text, weight))
+            StoredForm::Long(room.keep(text, weight))
         })
     }
 
@@ -180,8 +180,8 @@ impl HeldText {
     #[must_use]
     pub fn get(&self, room: &Room) -> Option<Arc<StoredText>> {
         match &self.0 {
-            Held::Short(text) => Some(text.clone()),
-            Held::Long(kept) => room.get(kept),
+            StoredForm::Short(text) => Some(text.clone()),
+            StoredForm::Long(kept) => room.get(kept),
         }
     }
 }

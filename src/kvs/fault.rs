@@ -165,9 +165,7 @@ fn own_words(kind: &str, said: &str) -> Option<&'static str> {
             "Kinesis Video Streams does not take these arguments; the log of kvs-edge has its reason"
         }
         "NoDataRetentionException" => "the stream retains no data, so that there is no footage of it",
-        "UnsupportedStreamMediaTypeException" => {
-            "the codecs of this footage are none that Kinesis Video Streams can give in this format"
-        }
+        "UnsupportedStreamMediaTypeException" => unsupported(said),
         "MissingCodecPrivateDataException" => {
             "a track of this footage has no codec private data, so that it cannot be played"
         }
@@ -189,6 +187,18 @@ fn own_words(kind: &str, said: &str) -> Option<&'static str> {
         }
         _ => return None,
     })
+}
+
+/// Which codec cannot be given, if KVS's sentence names one: the cure is a setting of the camera.
+fn unsupported(said: &str) -> &'static str {
+    let said = said.to_ascii_lowercase();
+    if ["g.711", "g711", "a_ms/acm", "alaw", "u-law", "pcm"].iter().any(|name| said.contains(name)) {
+        "the sound of this footage is G.711, which Kinesis Video Streams cannot give in this format"
+    } else if ["h.265", "h265", "hevc"].iter().any(|name| said.contains(name)) {
+        "the video of this footage is H.265, which Kinesis Video Streams cannot give in this format"
+    } else {
+        "the codecs of this footage are none that Kinesis Video Streams can give in this format"
+    }
 }
 
 /// The name of an exception: letters only, as all of AWS's are.
@@ -217,6 +227,17 @@ fn xml_message(body: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_codec_that_kvs_names_is_named_in_our_words() {
+        let read = |said: &str| {
+            let body = serde_json::json!({"Message": said}).to_string();
+            Fault::read(400, Some("UnsupportedStreamMediaTypeException"), None, body.as_bytes(), &[]).message
+        };
+        assert!(read("HLS sessions cannot have G.711.").contains("G.711"));
+        assert!(read("HLS sessions of MPEG_TS cannot have H.265.").contains("H.265"));
+        assert!(read("The codec ID is not usable").starts_with("the codecs of this footage"));
+    }
 
     #[test]
     fn every_shape_of_error_gives_its_name_and_message() {

@@ -37,7 +37,7 @@ pub fn scan(text: &str, secrets: &[&str]) -> Result<(), Leak> {
     let needles: Vec<String> = secrets.iter().flat_map(|secret| needles(secret)).collect();
     each_form(text, |form| {
         let lower = form.to_ascii_lowercase();
-        if lower.contains("sessiontoken") || lower.contains("x-amz-security-token") {
+        if lower.contains("sessiontoken") || has_value(&lower, "x-amz-security-token") {
             return Err(Leak::Parameter);
         }
         if needles.iter().any(|needle| lower.contains(needle.as_str())) {
@@ -45,6 +45,18 @@ pub fn scan(text: &str, secrets: &[&str]) -> Result<(), Leak> {
         }
         let names_host = UPSTREAM_HOSTS.iter().any(|part| lower.contains(part));
         if names_host { Err(Leak::Host) } else { Ok(()) }
+    })
+}
+
+/// Whether a parameter or header of this name stands there with a value. Its name alone is no secret: a
+/// client's own token has the same one.
+fn has_value(text: &str, name: &str) -> bool {
+    text.match_indices(name).any(|(at, _)| {
+        let behind = text[at + name.len()..].trim_start_matches(['"', ' ', '\\']);
+        let Some(value) = behind.strip_prefix(':') else { return behind.starts_with('=') };
+        let value = value.trim_start_matches(['"', ' ', '\\']);
+        let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/_=.~%-".contains(byte);
+        value.bytes().take_while(is_part).count() >= PIECE
     })
 }
 
@@ -176,6 +188,23 @@ fn escape(text: &str) -> Option<(char, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_name_of_a_header_is_no_secret_and_its_value_is() {
+        for fine in
+            ["the token in X-Amz-Security-Token is malformed", "X-Amz-Security-Token: it is malformed"]
+        {
+            assert_eq!(scan(fine, &[]), Ok(()), "{fine}");
+        }
+        for value in [
+            "https://h/?X-Amz-Security-Token=a",
+            "x-amz-security-token: IQoJb3JpZ2luX2VjEJr//////////wEaCWV1",
+            r#"{"X-Amz-Security-Token": "IQoJb3JpZ2luX2VjEJr//////////wEaCWV1"}"#,
+            "X-Amz-Security-Token%3DIQoJb3",
+        ] {
+            assert_eq!(scan(value, &[]), Err(Leak::Parameter), "{value}");
+        }
+    }
     use proptest::prelude::*;
 
     const TOKEN: &str = "CiA1fHk3bW9kZWw_-9aBcDeFgHiJkLmNoPqRsTuVwXyZ0123456789abcdefghijklmnop~";
