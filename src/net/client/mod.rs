@@ -18,10 +18,12 @@
 mod connect;
 mod error;
 mod options;
+mod proxy;
 mod timed_body;
 
 pub use error::Error;
 pub use options::{Limits, Options};
+pub use proxy::Proxies;
 
 use super::body::ByteStream;
 use bytes::{Bytes, BytesMut};
@@ -35,6 +37,7 @@ use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::GaiResolver;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use proxy::ProxyConnector;
 use rustls::{ClientConfig, RootCertStore};
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,12 +47,15 @@ use tokio::time::Instant;
 /// What every outgoing request carries: some firewalls refuse requests without it.
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("kvs-edge/", env!("CARGO_PKG_VERSION")));
 
+type Connector = TimeLimited<HttpsConnector<ProxyConnector<HttpConnector<CheckedResolver>>>>;
+
 /// A pool of connections. Clones share it.
 #[derive(Clone)]
 pub struct Client {
-    pool: legacy::Client<TimeLimited<HttpsConnector<HttpConnector<CheckedResolver>>>, Full<Bytes>>,
+    pool: legacy::Client<Connector, Full<Bytes>>,
     tls: ClientConfig,
-    allow_http: bool,
+    options: Options,
+    proxies: Proxies,
 }
 
 impl std::fmt::Debug for Client {
@@ -73,7 +79,7 @@ impl Client {
                 tls_versions()?.with_root_certificates(RootCertStore::empty())
             }
         };
-        Ok(Self::over(options, tls.with_no_client_auth()))
+        Ok(Self::over(options, tls.with_no_client_auth(), Proxies::default()))
     }
 
     /// Makes a pool that trusts exactly these roots.
@@ -81,16 +87,23 @@ impl Client {
     /// # Errors
     /// [`Error::Tls`] if TLS cannot be set up at all.
     pub fn with_roots(options: Options, roots: RootCertStore) -> Result<Self, Error> {
-        Ok(Self::over(options, tls_versions()?.with_root_certificates(roots).with_no_client_auth()))
+        let tls = tls_versions()?.with_root_certificates(roots).with_no_client_auth();
+        Ok(Self::over(options, tls, Proxies::default()))
     }
 
-    /// Another pool with the same trust; reading the system's certificates takes long.
+    /// Another pool with the same trust and proxies; reading the system's certificates takes long.
     #[must_use]
     pub fn sibling(&self, options: Options) -> Self {
-        Self::over(options, self.tls.clone())
+        Self::over(options, self.tls.clone(), self.proxies.clone())
     }
 
-    fn over(options: Options, tls: ClientConfig) -> Self {
+    /// The same through these proxies.
+    #[must_use]
+    pub fn through(self, proxies: Proxies) -> Self {
+        Self::over(self.options, self.tls, proxies)
+    }
+
+    fn over(options: Options, tls: ClientConfig, proxies: Proxies) -> Self {
         let mut tcp = HttpConnector::new_with_resolver(CheckedResolver {
             system: GaiResolver::new(),
             distrust: options.distrust,
@@ -101,7 +114,8 @@ impl Client {
         tcp.set_connect_timeout(Some(options.connect_timeout));
         let https = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls.clone());
         let https = if options.allow_http { https.https_or_http() } else { https.https_only() };
-        let inner = https.enable_http1().wrap_connector(tcp);
+        let inner =
+            https.enable_http1().wrap_connector(ProxyConnector { direct: tcp, proxies: proxies.clone() });
         let pool = legacy::Client::builder(TokioExecutor::new())
             .pool_idle_timeout(options.idle)
             .pool_max_idle_per_host(options.per_host)
@@ -109,7 +123,7 @@ impl Client {
             .timer(TokioTimer::new())
             .http1_max_buf_size(256 << 10)
             .build(TimeLimited { inner, limit: options.connect_timeout });
-        Self { pool, tls, allow_http: options.allow_http }
+        Self { pool, tls, options, proxies }
     }
 
     /// Sends a request with an absolute URI and waits for the response's head. Dropping the future, or later
@@ -150,12 +164,15 @@ impl Client {
     async fn head(&self, mut request: Request<Bytes>, limit: Duration) -> Result<Response<Incoming>, Error> {
         match request.uri().scheme_str() {
             Some("https") => {}
-            Some("http") if self.allow_http => {}
+            Some("http") if self.options.allow_http => {}
             Some("http") => return Err(Error::Refused("plain http is not allowed here")),
             _ => return Err(Error::Refused("only absolute http and https addresses can be called")),
         }
         // Replaces that of AWS's SDK, which SigV4 leaves out of what it signs.
         request.headers_mut().insert(header::USER_AGENT, USER_AGENT);
+        if let Some(authorization) = self.proxies.authorization(request.uri()) {
+            request.headers_mut().insert(header::PROXY_AUTHORIZATION, authorization);
+        }
         match tokio::time::timeout(limit, self.pool.request(request.map(Full::new))).await {
             Err(_) => Err(Error::Late(limit)),
             Ok(Err(error)) => Err(sort(&error)),
