@@ -72,7 +72,7 @@ pub struct Calls {
 #[derive(PartialEq)]
 struct MadeOf {
     aws: Vec<upstream::EntryConfig>,
-    /// Of the entries' keys, whose files can be replaced under their names.
+    /// Of the entries' keys and the certificates, whose files can be replaced under their names.
     secrets: Vec<Option<[u8; 32]>>,
     upstream: upstream::Config,
     sessions: sessions::Config,
@@ -84,7 +84,7 @@ impl MadeOf {
         let keys = config.aws.iter().flat_map(|entry| [&entry.access_key_id, &entry.secret_access_key]);
         Self {
             aws: config.aws.clone(),
-            secrets: keys.flatten().map(SecretSource::fingerprint).collect(),
+            secrets: keys.flatten().chain(&config.upstream.ca).map(SecretSource::fingerprint).collect(),
             upstream: config.upstream.clone(),
             sessions: config.sessions.clone(),
             live_window: config.playback.live_window,

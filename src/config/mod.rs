@@ -68,6 +68,7 @@ impl Config {
     fn resolve(&mut self, folder: &Path) {
         self.server.resolve(folder);
         self.aws.iter_mut().for_each(|entry| entry.resolve(folder));
+        self.upstream.resolve(folder);
         self.issuer.iter_mut().for_each(|issuer| issuer.resolve(folder));
         identity::IssuerConfig::complete(&mut self.issuer);
         self.policy.resolve(folder);
@@ -110,7 +111,7 @@ impl Config {
     pub fn files(&self) -> Vec<PathBuf> {
         let issuers = self.issuer.iter().filter_map(|issuer| issuer.secret.as_ref());
         let accounts = self.aws.iter().flat_map(|entry| [&entry.access_key_id, &entry.secret_access_key]);
-        let secrets = issuers.chain(accounts.flatten()).chain(&self.playback.keys);
+        let secrets = issuers.chain(accounts.flatten()).chain(&self.playback.keys).chain(&self.upstream.ca);
         let certificates = self.server.tls.as_ref().map(net::tls::Config::files).unwrap_or_default();
         secrets.filter_map(|secret| secret.file().map(Path::to_owned)).chain(certificates).collect()
     }

@@ -87,7 +87,8 @@ impl Pages {
         let list = FragmentList { archive, stream, selector, end };
         let getting = self.archive.get(&list, || permitted.on_behalf_of(record));
         let found = permitted.steps.time("cache", getting).await?;
-        media(found, permitted, "application/json", record).await
+        // A long list is sent while it is listed, so that its first answer has no entity tag.
+        media(found, permitted, ("application/json", false), record).await
     }
 
     async fn snapshot(
@@ -119,7 +120,8 @@ impl Pages {
             )));
         }
         let instant = instant_shown(&found);
-        let mut reply = media(found, permitted, MediaFormat::Jpeg.content_type(), record).await?;
+        let picture = (MediaFormat::Jpeg.content_type(), true);
+        let mut reply = media(found, permitted, picture, record).await?;
         if let Some(instant) = instant
             && let Ok(value) = HeaderValue::from_str(&instant.to_string())
         {
@@ -146,10 +148,10 @@ impl Pages {
 async fn media(
     found: Found,
     permitted: &Permitted,
-    content_type: &'static str,
+    (content_type, tagged): (&'static str, bool),
     record: &mut Record,
 ) -> Result<Reply, Error> {
-    let terms = MediaTerms { content_type, keep: ClientCache::Revalidated, tagged: true };
+    let terms = MediaTerms { content_type, keep: ClientCache::Revalidated, tagged };
     record.cache = found.outcome.as_str();
     let (method, headers) = (&permitted.parts.method, &permitted.parts.headers);
     Ok(reply::media(found, method, headers, terms, permitted.now).await?)

@@ -111,8 +111,7 @@ impl Upstream {
             // KVS's own names; an `endpoint_url` on loopback is the operator's choice.
             distrust: |name| name.contains(".kinesisvideo") || name.starts_with("kinesisvideo"),
         };
-        let client =
-            Client::new(options).map_err(|error| vec![Mistake::at("upstream", error.to_string())])?;
+        let client = client(options, config)?;
         let transport =
             transport(client.sibling(Options { allow_http: true, distrust: |_| false, ..options }));
         let mut ready = Vec::new();
@@ -263,6 +262,16 @@ impl Upstream {
         let found = self.0.entries.iter().find(|entry| entry.name == located.entry);
         found.ok_or_else(|| Error::NotServed(format!("there is no entry {}", located.entry)))
     }
+}
+
+/// The client that calls go out by.
+fn client(options: Options, config: &Config) -> Result<Client, Vec<Mistake>> {
+    let Some(ca) = &config.ca else {
+        return Client::new(options).map_err(|error| vec![Mistake::at("upstream", error.to_string())]);
+    };
+    let mistake = |problem: String| vec![Mistake::at("upstream.ca", problem)];
+    let pem = ca.read().map_err(mistake)?;
+    Client::trusting_also(options, pem.expose()).map_err(|error| mistake(error.to_string()))
 }
 
 /// Our client, for AWS's credential chain.

@@ -1,13 +1,18 @@
 //! `[upstream]`: how KVS is called.
 
 use crate::net::client::Limits;
-use crate::setting::{Mistake, Span};
+use crate::setting::{Mistake, SecretSource, Span};
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// `[upstream]`: how KVS is called. All of it has defaults that need no change.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// Certificates of a private authority in PEM, trusted beside the system's: of an endpoint, or of a proxy
+    /// that opens TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<SecretSource>,
     /// Bound on connecting, TLS included.
     pub connect_timeout: Span,
     /// Bound on the wait for the first byte of an answer.
@@ -49,6 +54,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            ca: None,
             connect_timeout: Span::seconds(3),
             first_byte: Span::seconds(10),
             clip_first_byte: Span::seconds(30),
@@ -75,6 +81,13 @@ impl Config {
     /// The bounds of one request.
     pub(super) fn limits(&self, first_byte: Span, whole: Span) -> Limits {
         Limits { first_byte: first_byte.0, between_bytes: self.between_bytes.0, whole: whole.0 }
+    }
+
+    /// Makes relative paths start at the configuration file's folder.
+    pub fn resolve(&mut self, folder: &Path) {
+        if let Some(ca) = &mut self.ca {
+            ca.resolve(folder);
+        }
     }
 
     /// Adds what is wrong with the section.

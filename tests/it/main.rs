@@ -22,6 +22,7 @@ mod crowds;
 mod dead_addresses;
 mod demo_clients;
 mod documents;
+mod egress;
 mod facts;
 mod first_light;
 mod floods;

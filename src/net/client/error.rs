@@ -31,6 +31,9 @@ pub enum Error {
     /// The system's root certificates cannot be used; only from [`Client::new`].
     #[error("TLS: {0}")]
     Tls(String),
+    /// The environment names a proxy that cannot be used; only from [`Client::new`].
+    #[error("{0}")]
+    Proxy(String),
 }
 
 /// Sorts hyper's errors by how far the exchange came.

@@ -23,7 +23,6 @@ mod timed_body;
 
 pub use error::Error;
 pub use options::{Limits, Options};
-pub use proxy::Proxies;
 
 use super::body::ByteStream;
 use bytes::{Bytes, BytesMut};
@@ -32,12 +31,14 @@ use error::{chain, sort};
 use http::{HeaderValue, Request, Response, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper_rustls::{ConfigBuilderExt, HttpsConnector};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::GaiResolver;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use proxy::ProxyConnector;
+use proxy::{Proxies, ProxyConnector};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,29 +67,38 @@ impl std::fmt::Debug for Client {
 
 impl Client {
     /// Makes a pool that trusts the system's root certificates (`SSL_CERT_FILE` and `SSL_CERT_DIR` are
-    /// honoured). Without any, plain HTTP still works where it is allowed, and every TLS handshake fails.
+    /// honoured) and goes through the proxies of the environment, see [`Proxies::of_environment`]. Without
+    /// any certificates, plain HTTP still works where it is allowed, and every TLS handshake fails.
     ///
     /// # Errors
-    /// [`Error::Tls`] if TLS cannot be set up at all.
+    /// [`Error::Tls`] if TLS cannot be set up at all, [`Error::Proxy`] if the environment names no proxy that
+    /// can be used.
     pub fn new(options: Options) -> Result<Self, Error> {
-        let tls = match tls_versions()?.with_native_roots() {
-            Ok(tls) => tls,
-            Err(error) => {
-                let consequence = "https fails until ca-certificates is installed";
-                tracing::warn!(%error, "no root certificates: {consequence}");
-                tls_versions()?.with_root_certificates(RootCertStore::empty())
-            }
-        };
-        Ok(Self::over(options, tls.with_no_client_auth(), Proxies::default()))
+        Self::with_roots(options, system_roots())
     }
 
-    /// Makes a pool that trusts exactly these roots.
+    /// The same, trusting these certificates, in PEM, beside the system's.
     ///
     /// # Errors
-    /// [`Error::Tls`] if TLS cannot be set up at all.
+    /// As [`Client::new`], and [`Error::Tls`] if there is no certificate in `pem`.
+    pub fn trusting_also(options: Options, pem: &[u8]) -> Result<Self, Error> {
+        let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
+        let certificates = certificates.map_err(|error| Error::Tls(error.to_string()))?;
+        let mut roots = system_roots();
+        if roots.add_parsable_certificates(certificates).0 == 0 {
+            return Err(Error::Tls("there is no certificate in PEM".to_owned()));
+        }
+        Self::with_roots(options, roots)
+    }
+
+    /// The same, trusting exactly these roots.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
     pub fn with_roots(options: Options, roots: RootCertStore) -> Result<Self, Error> {
+        let proxies = Proxies::of_environment(|name| std::env::var(name).ok()).map_err(Error::Proxy)?;
         let tls = tls_versions()?.with_root_certificates(roots).with_no_client_auth();
-        Ok(Self::over(options, tls, Proxies::default()))
+        Ok(Self::over(options, tls, proxies))
     }
 
     /// Another pool with the same trust and proxies; reading the system's certificates takes long.
@@ -98,8 +108,8 @@ impl Client {
     }
 
     /// The same through these proxies.
-    #[must_use]
-    pub fn through(self, proxies: Proxies) -> Self {
+    #[cfg(test)]
+    fn through(self, proxies: Proxies) -> Self {
         Self::over(self.options, self.tls, proxies)
     }
 
@@ -193,6 +203,18 @@ fn detached(mut response: Response<Incoming>) -> Response<Incoming> {
     // A reason phrase of the server's own words is a slice too.
     response.extensions_mut().remove::<hyper::ext::ReasonPhrase>();
     response
+}
+
+/// The root certificates of the system; none is a warning, since plain HTTP may be all that is needed.
+fn system_roots() -> RootCertStore {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        let consequence = "https fails until ca-certificates is installed";
+        tracing::warn!(errors = ?found.errors, "no root certificates: {consequence}");
+    }
+    roots
 }
 
 /// TLS 1.2 and later with the one crypto library of the tree.

@@ -18,7 +18,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Which addresses are reached through which proxy. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Proxies(Option<Arc<Matcher>>);
+pub(super) struct Proxies(Option<Arc<Matcher>>);
 
 /// The variables that name proxies, each with its other spelling.
 const VARIABLES: [[&str; 2]; 3] =
@@ -26,13 +26,13 @@ const VARIABLES: [[&str; 2]; 3] =
 const EXCEPT: [&str; 2] = ["NO_PROXY", "no_proxy"];
 
 impl Proxies {
-    /// The proxies of an environment: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, and `NO_PROXY` with the hosts,
-    /// domains and networks that are reached directly.
+    /// The proxies of an environment: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, and `NO_PROXY` with the
+    /// hosts, domains and networks that are reached directly.
     ///
     /// # Errors
     /// A value that is no address of an HTTP proxy, with the variable and what to write. The value is not
     /// shown; it may hold a password.
-    pub fn of_environment(variable: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
+    pub(super) fn of_environment(variable: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
         let value = |names: [&'static str; 2]| {
             let found = names.into_iter().find_map(|name| Some((name, variable(name)?)));
             found.filter(|(_, value)| !value.trim().is_empty())
