@@ -78,7 +78,8 @@ pub(super) type Turn = Option<HeldSlots>;
 const CONNECTION: &str = "GetMediaForFragmentList connection";
 /// Buckets that were not used for so long are full, and are forgotten.
 const UNUSED: Duration = Duration::from_secs(600);
-const MOST: u64 = 100_000;
+/// More streams than one process plays; the buckets of one take some 3 KB.
+const MOST: u64 = 20_000;
 /// The share of a call's time that may go by in waiting.
 const LEFT_FOR_WAITING: f64 = 0.8;
 /// How long after a clip was charged it may be settled; a bucket is full again long before.
