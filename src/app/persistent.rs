@@ -45,9 +45,12 @@ pub struct Persistent {
     upstream_metrics: upstream::Metrics,
     session_metrics: sessions::Metrics,
     calls: Mutex<Option<Calls>>,
-    audit: Mutex<Option<(audit::Config, Audit)>>,
+    audit: Mutex<Option<(AuditSettings, Audit)>>,
     watch: Arc<audit::Viewings>,
 }
+
+/// `[log] audit` and `audit_claims`.
+type AuditSettings = (audit::Config, Vec<String>);
 
 /// What a generation of the gateway needs that may outlive it: reused from the one before, or made anew.
 pub struct Prepared {
@@ -55,7 +58,7 @@ pub struct Prepared {
     pub calls: Calls,
     /// The audit log.
     pub audit: Audit,
-    audit_config: audit::Config,
+    audit_settings: AuditSettings,
 }
 
 /// The way to KVS and what was opened through it.
@@ -131,19 +134,19 @@ impl Persistent {
     /// # Errors
     /// The audit log cannot be opened, or an `[[aws]]` entry cannot be used.
     pub async fn prepare(&self, config: &Config, offline: bool) -> Result<Prepared, Vec<Mistake>> {
-        let audit_config = config.log.audit.clone();
+        let audit_settings = (config.log.audit.clone(), config.log.audit_claims.clone());
         let audit = self
-            .audit(&audit_config)
+            .audit(&audit_settings)
             .map_err(|problem| vec![Mistake::at("log.audit", problem.to_string())])?;
         let calls = self.calls(config, offline).await?;
-        Ok(Prepared { calls, audit, audit_config })
+        Ok(Prepared { calls, audit, audit_settings })
     }
 
     /// Puts what was prepared into force: the next generation reuses it.
     pub fn adopt(&self, prepared: Prepared) {
-        let Prepared { calls, audit, audit_config } = prepared;
+        let Prepared { calls, audit, audit_settings } = prepared;
         *self.calls.lock().unwrap_or_else(PoisonError::into_inner) = Some(calls);
-        *self.audit.lock().unwrap_or_else(PoisonError::into_inner) = Some((audit_config, audit));
+        *self.audit.lock().unwrap_or_else(PoisonError::into_inner) = Some((audit_settings, audit));
     }
 
     /// The calls for these settings: those in force, if nothing about them changed.
@@ -171,14 +174,14 @@ impl Persistent {
     }
 
     /// The audit log for these settings: the one in force, if they did not change.
-    fn audit(&self, config: &audit::Config) -> std::io::Result<Audit> {
+    fn audit(&self, settings: &AuditSettings) -> std::io::Result<Audit> {
         let current = self.audit.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some((made_of, audit)) = current
-            && made_of == *config
+            && made_of == *settings
         {
             return Ok(audit);
         }
-        Ok(Audit { sink: Arc::new(audit::Sink::open(config)?), watch: self.watch.clone() })
+        Ok(Audit { sink: Arc::new(audit::Sink::open(&settings.0, &settings.1)?), watch: self.watch.clone() })
     }
 }
 

@@ -101,7 +101,19 @@ impl Config {
         mistakes.extend(self.rates.check());
         mistakes.extend(self.trace.check());
         mistakes.extend(self.log.check());
+        self.check_audit_claims(&mut mistakes);
         mistakes
+    }
+
+    /// A claim that no issuer maps would never be shown.
+    fn check_audit_claims(&self, mistakes: &mut Vec<Mistake>) {
+        for (index, name) in self.log.audit_claims.iter().enumerate() {
+            let mut mapped = self.issuer.iter().flat_map(|issuer| issuer.claims.attributes());
+            if !mapped.any(|(attribute, _)| attribute == name) {
+                let how = format!("no issuer maps `{name}`; write {name} = \"/…\" in [issuer.claims]");
+                mistakes.push(Mistake::at(format!("log.audit_claims[{index}]"), how));
+            }
+        }
     }
 
     /// Every other file that the settings name and that can be replaced under its name. Policies are not
@@ -150,6 +162,17 @@ mod tests {
                 assert!(shown, "{section}.{key} is not explained in config/kvs-edge.toml");
             }
         }
+    }
+
+    #[test]
+    fn audit_claims_are_those_that_issuers_map() {
+        let text = "log.audit_claims = ['email', 'mail']\n[[issuer]]\nissuer = 'https://login.example.com/'\n\
+                    claims = { email = '/email' }";
+        let config: Config = toml::from_str(text).unwrap();
+        let mut mistakes = Vec::new();
+        config.check_audit_claims(&mut mistakes);
+        assert_eq!(mistakes.len(), 1);
+        assert!(mistakes[0].problem.contains("no issuer maps `mail`"), "{mistakes:?}");
     }
 
     #[test]

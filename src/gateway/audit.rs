@@ -9,7 +9,7 @@ use super::record::Record;
 use super::viewing::Viewing;
 use crate::kvs::{Operation, PackagedPart, PackagedResource, PlaybackMode, Request, Resource};
 use crate::playback::OpenedCapability;
-use crate::policy::{Denied, Permit, named_by_number};
+use crate::policy::{Denied, Permit, Severity, named_by_number};
 use crate::sessions::{SessionKey, Sessions, ViewerId};
 use crate::telemetry::audit::{
     Decision, Event, PlaybackRefusal, Receipt, Sink, StreamLocation, Viewer, Viewings,
@@ -73,18 +73,19 @@ impl Audit {
             return self.sink.ready().map(|()| Receipt::nothing()).map_err(|_| Error::Audit);
         }
         let against: Arc<[Arc<str>]>;
-        let (outcome, policies, request) = match judged {
-            Ok(permit) => (Ok(()), permit.decided_by(), permit.request()),
+        let (outcome, policies, request, severity) = match judged {
+            Ok(permit) => (Ok(()), permit.decided_by(), permit.request(), permit.severity()),
             Err(denied) => {
                 against = denied.reason().policies().into();
-                (Err(denied.reason().as_str()), &against, denied.request())
+                (Err(denied.reason().as_str()), &against, denied.request(), denied.severity())
             }
         };
+        let severity = severity.map(Severity::as_str);
         let range = record.range.or_else(|| named_by_number(request, record.at));
         let place =
             decided.located.map(|at| StreamLocation { region: &at.region, account: at.account.as_ref() });
         let line = line(decided, record, outcome, policies);
-        self.write(&Decision { range, place, ..line }, decided.by, record)
+        self.write(&Decision { range, place, severity, ..line }, decided.by, record)
     }
 
     /// Writes that a request names a stream which no account serves.
@@ -214,6 +215,7 @@ fn line<'a>(
         range: record.range,
         outcome,
         policies,
+        severity: None,
         policy_version: decided.policy_version,
         repeats: 1,
     }

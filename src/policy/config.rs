@@ -1,9 +1,11 @@
 //! The `[policy]` section, and the claims that policies may read.
 
+use super::local_time::Zone;
+use super::name_pattern::NamePattern;
 use crate::base::glob;
 use crate::setting::Mistake;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The `[policy]` section.
@@ -14,11 +16,21 @@ pub struct Config {
     pub files: Vec<String>,
     /// Named sets of streams: patterns of names with `*` and `?`, exact in letter case.
     pub stream_sets: BTreeMap<String, Vec<String>>,
+    /// How stream names are put together, such as `customer-{customer}-*`: policies read the named pieces as
+    /// `resource.part.customer`. A name has the pieces of the first pattern that fits.
+    pub stream_names: Vec<NamePattern>,
+    /// The time zone of `context.local`, by its IANA name.
+    pub time_zone: Zone,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { files: vec!["policies/*.cedar".into()], stream_sets: BTreeMap::new() }
+        Self {
+            files: vec!["policies/*.cedar".into()],
+            stream_sets: BTreeMap::new(),
+            stream_names: Vec::new(),
+            time_zone: Zone::utc(),
+        }
     }
 }
 
@@ -79,6 +91,16 @@ impl Config {
         found.sort();
         found.dedup();
         if mistakes.is_empty() { Ok(found) } else { Err(mistakes) }
+    }
+
+    /// The named pieces of a stream's name.
+    pub(super) fn parts_of<'a>(&'a self, stream: &'a str) -> Vec<(&'a str, &'a str)> {
+        self.stream_names.iter().find_map(|pattern| pattern.pieces(stream)).unwrap_or_default()
+    }
+
+    /// The names of all pieces, each once.
+    pub(super) fn part_names(&self) -> BTreeSet<&str> {
+        self.stream_names.iter().flat_map(NamePattern::names).collect()
     }
 
     /// The sets that a stream of this name belongs to.

@@ -1,14 +1,15 @@
 //! The decision: from a caller, a request and its context to a permit, or to the reason of a denial.
 
 use super::config::{Attributes, Config};
+use super::context_reads::ContextReads;
 use super::decision_cache::{About, DecisionCache, KeyRef};
 use super::entities::{NotExpressible, Terms};
 use super::load::{self, Loaded, Statement};
+use super::note::Note;
 use super::permit::{Denied, Judgement, Permit, Reason};
 use super::policy_set::ActionPolicies;
 use super::question::{self, Footage, Question, RequestContext};
 use super::reads::Reads;
-use super::syntax::ContextReads;
 use crate::base::hex;
 use crate::caller::Caller;
 use crate::kvs::{ApiName, Operation, PlaybackMode, Request, TimeRange, Timestamp};
@@ -34,6 +35,8 @@ pub struct Policy {
     outlook: ActionPolicies,
     /// `id (file:line)` of each policy.
     labels: HashMap<PolicyId, Arc<str>>,
+    /// What their authors say of them, by label; without those that say nothing.
+    notes: HashMap<Arc<str>, Note>,
     /// Whether a `forbid` names ListStreams itself.
     forbids_listing: bool,
     reads: Reads,
@@ -64,6 +67,12 @@ impl Policy {
             reach: ActionPolicies::reach(&loaded.statements, reads).map_err(|error| internal(&error))?,
             outlook: ActionPolicies::outlook(&loaded.statements).map_err(|error| internal(&error))?,
             labels: loaded.statements.iter().map(|s| (s.id().clone(), label(s))).collect(),
+            notes: loaded
+                .statements
+                .iter()
+                .filter(|s| s.note != Note::default())
+                .map(|s| (label(s), s.note.clone()))
+                .collect(),
             forbids_listing: loaded.statements.iter().any(|s| {
                 s.policy.effect() == Effect::Forbid && s.policy.entity_literals().contains(&listing)
             }),
@@ -158,8 +167,11 @@ impl Policy {
     ) -> Result<Permit, Denied> {
         let request = request.into();
         match self.judge_request(&caller, &request, context) {
-            Judgement::Permitted(by) => Ok(Permit::new(caller, request, by)),
-            Judgement::Refused(reason) => Err(Denied::new(caller, request, reason)),
+            Judgement::Permitted(by) => {
+                let (_, severity) = Note::all(self.notes_of(&by));
+                Ok(Permit::new(caller, request, by, severity))
+            }
+            Judgement::Refused(reason) => Err(self.denied(caller, request, reason)),
         }
     }
 
@@ -179,8 +191,17 @@ impl Policy {
         let question = Question { footage, ..Question::of(request, context.now) };
         match self.judge(caller, &question, context) {
             Judgement::Permitted(_) => Ok(()),
-            Judgement::Refused(reason) => Err(Denied::new(caller.clone(), Box::new(request.clone()), reason)),
+            Judgement::Refused(reason) => Err(self.denied(caller.clone(), Box::new(request.clone()), reason)),
         }
+    }
+
+    fn denied(&self, caller: Arc<Caller>, request: Box<Request>, reason: Reason) -> Denied {
+        let policies: Vec<Arc<str>> = reason.policies().to_vec();
+        Denied::new(caller, request, reason, self.notes_of(&policies))
+    }
+
+    fn notes_of<'a>(&'a self, labels: &'a [Arc<str>]) -> impl Iterator<Item = &'a Note> {
+        labels.iter().filter_map(|label| self.notes.get(label))
     }
 
     /// True if the caller may. For [`Operation::ListStreams`] with a stream in the context: may the caller
@@ -295,7 +316,9 @@ impl Policy {
         context: &RequestContext,
     ) -> Result<Judgement, NotExpressible> {
         let cedar = || self.ask_cedar(policies, caller, operation, question, context);
-        let Some(values) = policies.members.of_question(question, context) else { return cedar() };
+        let Some(values) = policies.members.of_question(question, context, &self.config.time_zone) else {
+            return cedar();
+        };
         let about =
             if policies.reach { About::Reach(operation, values) } else { About::Request(operation, values) };
         let key = KeyRef { caller, about, stream: context.stream.as_ref() };
@@ -355,7 +378,7 @@ impl Policy {
             self.terms.caller(caller, &self.attributes)?,
             operation,
             self.terms.stream(stream, &self.config)?,
-            self.terms.context(caller, question, context, reads)?,
+            self.terms.context(caller, question, context, reads, &self.config.time_zone)?,
         )
     }
 
@@ -400,6 +423,9 @@ fn version(config: &Config, loaded: &Loaded) -> String {
         patterns.iter().for_each(|pattern| part(pattern));
         part("");
     }
+    part(config.time_zone.name());
+    config.stream_names.iter().for_each(|pattern| part(pattern.as_str()));
+    part("");
     for (path, text) in &loaded.files {
         // The name, not the folder: replicas may keep the same policies in different places.
         part(&Path::new(path).file_name().map(|name| name.to_string_lossy()).unwrap_or_default());

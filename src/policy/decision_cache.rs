@@ -3,15 +3,18 @@
 //! Cedar's answer is a function of the policies, the three entities and the parts of the context that the
 //! policies read. The key is all of that except the policies, since each set of policies has a cache of its
 //! own. Keys are compared in full and never by a digest alone, so that no two callers can be confused. An age
-//! that policies only compare with numbers is in the key as far as that: which of them it has passed. Read in
-//! any other way it is there in whole seconds, so that Cedar is asked once a second. Where `context.now` is
-//! read it is asked each time.
+//! or an instant that policies only compare with constants is in the key as far as that: which of them it has
+//! passed. Read in any other way an age is there in whole seconds, so that Cedar is asked once a second, and
+//! for an instant (`now`, `start`, `end`) it is asked each time. The local hour, minute, weekday and date are
+//! values like others: that which is read is in the key, so that a decision ends with it, however clocks are
+//! changed.
 
+use super::context_reads::{ContextReads, ReadAs};
+use super::local_time::{LocalTime, Zone};
 use super::permit::Judgement;
 use super::question::{Question, RequestContext, StreamFacts};
-use super::syntax::{ContextReads, ReadAs};
 use crate::caller::Caller;
-use crate::kvs::{Operation, PlaybackMode};
+use crate::kvs::{Operation, PlaybackMode, Timestamp};
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{Equivalent, Weighter};
 use std::hash::{Hash, Hasher};
@@ -24,7 +27,7 @@ const CAPACITY: u64 = 32 << 20;
 /// How many decisions are usual, for the first allocation of the table.
 const USUAL: usize = 20_000;
 /// What a decision takes beside its caller, its stream and its reasons.
-const PER_DECISION: usize = 400;
+const PER_DECISION: usize = 520;
 
 /// The decisions of one set of policies. A decision stays right for as long as the policies are in force;
 /// those that were not asked for lately make room.
@@ -50,43 +53,82 @@ pub(super) struct ContextValues {
     end_age: Option<i64>,
     duration: Option<i64>,
     source_ip: Option<IpAddr>,
+    now: Option<i64>,
+    start: Option<i64>,
+    end: Option<i64>,
+    hour: Option<i64>,
+    minute: Option<i64>,
+    weekday: Option<i64>,
+    date: Option<i64>,
 }
 
 /// Which members of the context some policies read, and how, looked up by name once.
 pub(super) struct ReadMembers {
-    now: bool,
     mode: bool,
     source_ip: bool,
     start_age: Option<ReadAs>,
     end_age: Option<ReadAs>,
     duration: Option<ReadAs>,
+    now: Option<ReadAs>,
+    start: Option<ReadAs>,
+    end: Option<ReadAs>,
+    hour: Option<ReadAs>,
+    minute: Option<ReadAs>,
+    weekday: Option<ReadAs>,
+    date: Option<ReadAs>,
 }
 
 impl ReadMembers {
     pub fn of(reads: &ContextReads) -> Self {
+        let reading = |name| reads.reading(name).cloned();
         Self {
-            now: reads.holds("now"),
             mode: reads.holds("mode"),
             source_ip: reads.holds("source_ip"),
-            start_age: reads.reading("start_age").cloned(),
-            end_age: reads.reading("end_age").cloned(),
-            duration: reads.reading("duration").cloned(),
+            start_age: reading("start_age"),
+            end_age: reading("end_age"),
+            duration: reading("duration"),
+            now: reading("now"),
+            start: reading("start"),
+            end: reading("end"),
+            hour: reading("local.hour"),
+            minute: reading("local.minute"),
+            weekday: reading("local.weekday"),
+            date: reading("local.date"),
         }
     }
 
     /// The values that are read. `None` if they are never the same twice.
-    pub fn of_question(&self, question: &Question, context: &RequestContext) -> Option<ContextValues> {
-        if self.now {
+    pub fn of_question(
+        &self,
+        question: &Question,
+        context: &RequestContext,
+        zone: &Zone,
+    ) -> Option<ContextValues> {
+        if [&self.now, &self.start, &self.end].into_iter().flatten().any(|read| *read == ReadAs::Wholly) {
             return None;
         }
-        // Worked out only where one is read.
+        // Each of these is worked out only where it is read.
         let ages = || question.footage.ages(context.now);
+        let bounds = || question.footage.bounds(context.now);
+        let instant = |at: Timestamp| i64::try_from(at.millis()).unwrap_or(i64::MAX);
+        let calendar = [&self.hour, &self.minute, &self.weekday, &self.date];
+        let local = calendar.iter().any(|read| read.is_some()).then(|| zone.local(context.now));
+        let of_local = |reading: &Option<ReadAs>, value: fn(LocalTime) -> i64| {
+            reading.as_ref().zip(local).map(|(reading, local)| reading.of(value(local)))
+        };
         Some(ContextValues {
             mode: self.mode.then(|| question.mode()),
             start_age: self.start_age.as_ref().map(|reading| reading.of(ages().start)),
             end_age: self.end_age.as_ref().map(|reading| reading.of(ages().end)),
             duration: self.duration.as_ref().map(|reading| reading.of(ages().duration)),
             source_ip: self.source_ip.then(|| context.source_ip.to_canonical()),
+            now: self.now.as_ref().map(|reading| reading.of(instant(context.now))),
+            start: self.start.as_ref().map(|reading| reading.of(instant(bounds().0))),
+            end: self.end.as_ref().map(|reading| reading.of(instant(bounds().1))),
+            hour: of_local(&self.hour, |local| local.hour),
+            minute: of_local(&self.minute, |local| local.minute),
+            weekday: of_local(&self.weekday, |local| local.weekday),
+            date: of_local(&self.date, LocalTime::date_millis),
         })
     }
 }
@@ -217,8 +259,20 @@ mod tests {
         StreamFacts { name, region: "eu-west-1".into(), account: None, arn: None, tags: Some([].into()) }
     }
 
-    const NONE: ContextValues =
-        ContextValues { mode: None, start_age: None, end_age: None, duration: None, source_ip: None };
+    const NONE: ContextValues = ContextValues {
+        mode: None,
+        start_age: None,
+        end_age: None,
+        duration: None,
+        source_ip: None,
+        now: None,
+        start: None,
+        end: None,
+        hour: None,
+        minute: None,
+        weekday: None,
+        date: None,
+    };
 
     #[test]
     fn only_the_same_question_of_the_same_caller_is_remembered() {

@@ -4,10 +4,11 @@
 //! grow with streams or users. Identifiers are built from values, never by putting text together.
 
 use super::config::{AttributeType, Attributes, Config};
+use super::context_reads::ContextReads;
+use super::local_time::{LocalTime, Zone};
 use super::question::{Question, RequestContext, StreamFacts};
-use super::syntax::ContextReads;
 use crate::caller::{Attribute, Caller};
-use crate::kvs::Operation;
+use crate::kvs::{Operation, Timestamp};
 use cedar_policy::{
     Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression, Schema,
 };
@@ -109,6 +110,7 @@ impl Terms {
         let mut values = HashMap::from([
             ("name".to_owned(), text(stream.name.as_str())),
             ("region".to_owned(), text(&stream.region)),
+            ("part".to_owned(), self.parts(stream, config)?),
         ]);
         if let Some(account) = &stream.account {
             values.insert("account".into(), text(account));
@@ -124,6 +126,14 @@ impl Terms {
         Entity::new_with_tags(id, values, sets, tags).map_err(not_expressible)
     }
 
+    /// The named pieces of the stream's name.
+    fn parts(&self, stream: &StreamFacts, config: &Config) -> Result<RestrictedExpression, NotExpressible> {
+        let pieces = config.parts_of(stream.name.as_str()).into_iter();
+        let pieces =
+            pieces.map(|(name, piece)| (name.to_owned(), RestrictedExpression::new_string(piece.to_owned())));
+        RestrictedExpression::new_record(pieces).map_err(not_expressible)
+    }
+
     /// The members of `context` that conditions read, and no others: Cedar makes `ip` and `datetime` values
     /// from text only, with a parser and regular expressions, which costs more than the rest of a decision.
     pub fn context(
@@ -132,22 +142,31 @@ impl Terms {
         question: &Question,
         context: &RequestContext,
         reads: &ContextReads,
+        zone: &Zone,
     ) -> Result<Context, NotExpressible> {
         let text = |value: &str| RestrictedExpression::new_string(value.to_owned());
         let ages = question.footage.ages(context.now);
+        let (start, end) = question.footage.bounds(context.now);
+        let instant = |at: Timestamp| RestrictedExpression::new_datetime(at.to_string());
         // Behind a dual-stack listener an IPv4 client is `::ffff:a.b.c.d`; policies name it a.b.c.d.
         let address = || RestrictedExpression::new_ip(context.source_ip.to_canonical().to_string());
-        let members: [(&str, &dyn Fn() -> RestrictedExpression); 7] = [
+        let members: [(&str, &dyn Fn() -> RestrictedExpression); 9] = [
             ("mode", &|| text(question.mode().as_str())),
             ("start_age", &|| RestrictedExpression::new_long(ages.start)),
             ("end_age", &|| RestrictedExpression::new_long(ages.end)),
             ("duration", &|| RestrictedExpression::new_long(ages.duration)),
             ("source_ip", &address),
-            ("now", &|| RestrictedExpression::new_datetime(context.now.to_string())),
+            ("now", &|| instant(context.now)),
+            ("start", &|| instant(start)),
+            ("end", &|| instant(end)),
             ("issuer", &|| text(&caller.issuer)),
         ];
         let read = members.iter().filter(|(name, _)| reads.holds(name));
-        Context::from_pairs(read.map(|(name, value)| ((*name).to_owned(), value()))).map_err(not_expressible)
+        let mut read: Vec<_> = read.map(|(name, value)| ((*name).to_owned(), value())).collect();
+        if reads.holds("local") {
+            read.push(("local".to_owned(), local(zone.local(context.now))?));
+        }
+        Context::from_pairs(read).map_err(not_expressible)
     }
 
     /// Everything that Cedar needs to decide.
@@ -164,6 +183,19 @@ impl Terms {
         let entities = Entities::from_entities([caller, action, stream], None).map_err(not_expressible)?;
         Ok((request, entities))
     }
+}
+
+/// `context.local`.
+fn local(time: LocalTime) -> Result<RestrictedExpression, NotExpressible> {
+    let number = RestrictedExpression::new_long;
+    let members = [
+        ("hour", number(time.hour)),
+        ("minute", number(time.minute)),
+        ("weekday", number(time.weekday)),
+        ("date", RestrictedExpression::new_datetime(time.date())),
+    ];
+    RestrictedExpression::new_record(members.map(|(name, value)| (name.to_owned(), value)))
+        .map_err(not_expressible)
 }
 
 fn claim(name: &str, value: &Attribute, kind: AttributeType) -> Result<RestrictedExpression, NotExpressible> {

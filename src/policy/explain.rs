@@ -5,6 +5,7 @@
 //! own, so that an explanation cannot disagree with the decision. This is for the command line and is slower
 //! than a decision.
 
+use super::context_reads::ContextReads;
 use super::decide::Policy;
 use super::entities::NotExpressible;
 use super::load::Statement;
@@ -115,7 +116,7 @@ impl Policy {
     ) -> Result<Vec<Nearest>, NotExpressible> {
         let operation = judged_as(question.operation);
         // The whole context, since the parts of other operations' policies are evaluated too.
-        let all = syntax::ContextReads::All;
+        let all = ContextReads::All;
         let (request, entities) = self.put(caller, operation, question, context, &all)?;
         let permits = self.statements.iter().filter(|s| s.policy.effect() == Effect::Permit);
         let mut all: Vec<Nearest> = permits
@@ -157,6 +158,8 @@ impl Policy {
         let list =
             |items: &mut dyn Iterator<Item = String>| format!("[{}]", items.collect::<Vec<_>>().join(", "));
         let ages = question.footage.ages(context.now);
+        let (start, end) = question.footage.bounds(context.now);
+        let local = self.config.time_zone.local(context.now);
         let operation = judged_as(question.operation);
         let groups = ["View", "Download", "Describe"]
             .into_iter()
@@ -177,6 +180,19 @@ impl Policy {
             ("context.duration".to_owned(), ages.duration.to_string()),
             ("context.source_ip".to_owned(), format!("ip(\"{}\")", context.source_ip.to_canonical())),
             ("context.now".to_owned(), format!("datetime(\"{}\")", context.now)),
+            (
+                "context.local".to_owned(),
+                format!(
+                    "{{hour: {}, minute: {}, weekday: {}, date: datetime(\"{}\")}} in {}",
+                    local.hour,
+                    local.minute,
+                    local.weekday,
+                    local.date(),
+                    self.config.time_zone.name()
+                ),
+            ),
+            ("context.start".to_owned(), format!("datetime(\"{start}\")")),
+            ("context.end".to_owned(), format!("datetime(\"{end}\")")),
             ("context.issuer".to_owned(), quoted(&caller.issuer)),
         ]);
         for name in self.attributes.0.keys() {
@@ -196,6 +212,9 @@ impl Policy {
             let resource = within(format!("Stream::{:?}", stream.name.as_str()), sets);
             facts.insert("resource".into(), resource);
             facts.insert("resource.name".into(), quoted(stream.name.as_str()));
+            let parts = self.config.parts_of(stream.name.as_str());
+            let parts: Vec<_> = parts.iter().map(|(name, piece)| format!("{name}: {piece:?}")).collect();
+            facts.insert("resource.part".into(), format!("{{{}}}", parts.join(", ")));
             facts.insert("resource.region".into(), quoted(&stream.region));
             let account = stream.account.as_deref().map_or_else(unknown, quoted);
             facts.insert("resource.account".into(), account);

@@ -5,6 +5,7 @@
 //! does not exist are mistakes, since a `forbid` which never applies gives a false sense of safety.
 
 use super::config::{Attributes, Config};
+use super::note::Note;
 use super::{schema, syntax, text};
 use crate::setting::{Mistake, MistakePlace};
 use cedar_policy::{
@@ -40,6 +41,8 @@ pub(super) struct Statement {
     pub column: usize,
     /// As it is written, with its annotations.
     pub text: Arc<str>,
+    /// Its `@reason` and `@severity`.
+    pub note: Note,
 }
 
 impl Statement {
@@ -206,9 +209,10 @@ impl File<'_> {
         } else {
             policy.new_id(id)
         };
+        let note = Note::of(&policy).map_err(problem)?;
         let (line, column) = text::place(self.text, span.start);
-        let text = self.text[span].into();
-        Ok(Statement { policy, est, path: self.path.into(), line, column, text })
+        let text = self.text[span.clone()].into();
+        Ok(Statement { policy, est, path: self.path.into(), line, column, text, note })
     }
 
     /// What type-checks and is still a mistake or suspicious.

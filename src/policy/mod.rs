@@ -10,12 +10,16 @@
 //! names.
 
 mod config;
+mod context_reads;
 mod decide;
 mod decision_cache;
 mod entities;
 mod expiry;
 mod explain;
 mod load;
+mod local_time;
+mod name_pattern;
+mod note;
 mod permit;
 mod policy_set;
 mod question;
@@ -28,6 +32,9 @@ mod wording;
 pub use config::{AttributeType, Attributes, Config};
 pub use decide::Policy;
 pub use explain::{Cited, ExplainedOutcome, Explanation, Nearest, PolicyPart};
+pub use local_time::Zone;
+pub use name_pattern::NamePattern;
+pub use note::Severity;
 pub use permit::{Denied, Permit, Reason};
 pub use question::{Footage, Question, RequestContext, StreamFacts, named_by_number};
 pub use reads::Reads;

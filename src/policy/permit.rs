@@ -1,5 +1,6 @@
 //! The outcome of a decision: a permit that owns what it permits, or a denial with its reason.
 
+use super::note::{Note, Severity};
 use crate::caller::Caller;
 use crate::kvs::{Operation, Request, StreamRef};
 use std::fmt;
@@ -11,11 +12,17 @@ pub struct Permit {
     caller: Arc<Caller>,
     request: Box<Request>,
     decided_by: Arc<[Arc<str>]>,
+    severity: Option<Severity>,
 }
 
 impl Permit {
-    pub(super) fn new(caller: Arc<Caller>, request: Box<Request>, decided_by: Arc<[Arc<str>]>) -> Self {
-        Self { caller, request, decided_by }
+    pub(super) fn new(
+        caller: Arc<Caller>,
+        request: Box<Request>,
+        decided_by: Arc<[Arc<str>]>,
+        severity: Option<Severity>,
+    ) -> Self {
+        Self { caller, request, decided_by, severity }
     }
 
     /// The caller.
@@ -43,6 +50,12 @@ impl Permit {
         &self.decided_by
     }
 
+    /// The highest `@severity` of these policies, for the audit log.
+    #[must_use]
+    pub fn severity(&self) -> Option<Severity> {
+        self.severity
+    }
+
     /// Caller and request, for the step that uses the permit up.
     #[must_use]
     pub fn into_parts(self) -> (Arc<Caller>, Request) {
@@ -50,7 +63,8 @@ impl Permit {
     }
 }
 
-/// A denial. `Display` is for the client: it names action and stream, never a policy.
+/// A denial. `Display` is for the client: it names action and stream, and the `@reason` of the policies that
+/// forbid it, never a policy.
 #[derive(Debug)]
 pub struct Denied(Box<Denial>);
 
@@ -59,11 +73,21 @@ struct Denial {
     caller: Arc<Caller>,
     request: Box<Request>,
     reason: Reason,
+    /// `@reason` of the policies behind it.
+    told: Vec<Arc<str>>,
+    severity: Option<Severity>,
 }
 
 impl Denied {
-    pub(super) fn new(caller: Arc<Caller>, request: Box<Request>, reason: Reason) -> Self {
-        Self(Box::new(Denial { caller, request, reason }))
+    /// `notes`: the annotations of the policies behind it.
+    pub(super) fn new<'a>(
+        caller: Arc<Caller>,
+        request: Box<Request>,
+        reason: Reason,
+        notes: impl Iterator<Item = &'a Note>,
+    ) -> Self {
+        let (told, severity) = Note::all(notes);
+        Self(Box::new(Denial { caller, request, reason, told, severity }))
     }
 
     /// The caller.
@@ -82,6 +106,12 @@ impl Denied {
     #[must_use]
     pub fn operation(&self) -> Operation {
         self.0.request.operation()
+    }
+
+    /// The highest `@severity` of the policies behind it, for the audit log.
+    #[must_use]
+    pub fn severity(&self) -> Option<Severity> {
+        self.0.severity
     }
 
     /// The message with the reason and the names of policies: never for the client.
@@ -106,6 +136,9 @@ impl fmt::Display for Denied {
         write!(f, "not authorized to perform kinesisvideo:{}", self.operation())?;
         if let Some(stream) = self.0.request.stream() {
             write!(f, " on stream {}", stream.name())?;
+        }
+        if !self.0.told.is_empty() {
+            write!(f, ": {}", self.0.told.join("; "))?;
         }
         if self.0.caller.groups_withheld {
             f.write_str(GROUPS_WITHHELD)?;

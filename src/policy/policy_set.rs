@@ -1,10 +1,11 @@
 //! The policies that decide one kind of question, selected at load, with what they read.
 
+use super::context_reads::ContextReads;
 use super::decision_cache::ReadMembers;
 use super::entities::Terms;
 use super::load::Statement;
 use super::reads::Reads;
-use super::syntax::{self, ContextReads};
+use super::syntax;
 use crate::kvs::Operation;
 use cedar_policy::{ActionConstraint, Effect, Policy as Statute, PolicySet};
 use serde_json::Value;

@@ -147,26 +147,23 @@ impl Footage {
         }
     }
 
+    /// Its first and last instant, seen from `now`.
+    pub(super) fn bounds(self, now: Timestamp) -> (Timestamp, Timestamp) {
+        match self {
+            Self::Now => (now, now),
+            Self::Unknown => (Timestamp::from_millis(0), now),
+            // LIVE_REPLAY without an end catches up with the present.
+            Self::Range(range) => (range.start, range.end.unwrap_or_else(|| now.max(range.start))),
+        }
+    }
+
     /// How old it is and how long, seen from `now`.
     pub(super) fn ages(self, now: Timestamp) -> Ages {
-        match self {
-            Self::Now => Ages { start: 0, end: 0, duration: 0 },
-            Self::Unknown => {
-                let all = age(Timestamp::from_millis(0), now);
-                Ages { start: all, end: 0, duration: all }
-            }
-            Self::Range(range) => {
-                // LIVE_REPLAY without an end catches up with the present.
-                let end = range.end.unwrap_or_else(|| now.max(range.start));
-                let millis = signed(end) - signed(range.start);
-                Ages {
-                    start: age(range.start, now),
-                    end: age(end, now),
-                    // Upwards: 3600.5 s is more than an hour.
-                    duration: -(-millis).div_euclid(1000),
-                }
-            }
-        }
+        let (start, end) = self.bounds(now);
+        let millis = signed(end) - signed(start);
+        // Lengths are rounded upwards: 3600.5 s is more than an hour.
+        let duration = -(-millis).div_euclid(1000);
+        Ages { start: age(start, now), end: age(end, now), duration }
     }
 }
 

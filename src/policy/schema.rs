@@ -8,6 +8,7 @@ use cedar_policy::Schema;
 const TEXT: &str = include_str!("schema.cedarschema");
 const USER: &str = "entity User in [Group];";
 const STREAM_SET: &str = "entity StreamSet;";
+const PART: &str = "\"part\": {},";
 
 /// The schema and its text; the text is part of the policy version.
 pub(super) fn build(config: &Config, attributes: &Attributes) -> Result<(Schema, String), Vec<Mistake>> {
@@ -23,7 +24,10 @@ pub(super) fn build(config: &Config, attributes: &Attributes) -> Result<(Schema,
         0 => vec![r#""\u{0}""#.into()],
         _ => config.stream_sets.keys().map(|name| format!("{name:?}")).collect(),
     };
+    let pieces: Vec<String> =
+        config.part_names().into_iter().map(|name| format!("\"{name}\"?: String")).collect();
     let text = TEXT
+        .replace(PART, &format!("\"part\": {{ {} }},", pieces.join(", ")))
         .replace(USER, &format!("entity User in [Group] = {{\n{claims}}};"))
         .replace(STREAM_SET, &format!("entity StreamSet enum [{}];", names.join(", ")));
     match Schema::from_cedarschema_str(&text) {
@@ -48,9 +52,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_shipped_text_is_a_schema_and_both_lines_are_replaced() {
+    fn the_shipped_text_is_a_schema_and_its_lines_are_replaced() {
         assert_eq!(Schema::from_cedarschema_str(TEXT).unwrap().1.count(), 0);
-        let mut config = Config::default();
+        let mut config = Config {
+            stream_names: vec![crate::policy::NamePattern::parse("{customer}-{in}-*").unwrap()],
+            ..Config::default()
+        };
         let attributes = Attributes(
             [
                 ("department", AttributeType::String),
@@ -64,7 +71,7 @@ mod tests {
             .into(),
         );
         let (_, text) = build(&config, &attributes).unwrap();
-        assert!(!text.contains(USER) && !text.contains(STREAM_SET), "{text}");
+        assert!(!text.contains(USER) && !text.contains(STREAM_SET) && !text.contains(PART), "{text}");
         config.stream_sets.insert("say \"lobby\"\\".into(), vec!["*".into()]);
         build(&config, &attributes).unwrap();
         assert_eq!(

@@ -6,7 +6,6 @@
 use super::reads::Reads;
 use crate::kvs::PlaybackMode;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 
 /// Which facts about streams a policy reads.
 pub(super) fn reads(policy: &Value) -> Reads {
@@ -25,133 +24,13 @@ pub(super) fn reads(policy: &Value) -> Reads {
     reads
 }
 
-/// Which members of `context` some policies read. The others need not be given to Cedar, since they decide
-/// nothing.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum ContextReads {
-    /// The context is read as a whole, or in a way that is not understood here: it must be complete.
-    All,
-    /// These, by name.
-    Named(BTreeMap<String, ReadAs>),
-}
-
-/// How a member of `context` is read.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum ReadAs {
-    /// In a way that any change of the value may change the outcome.
-    Wholly,
-    /// Only by comparing it with these numbers, in order and each once: as long as none of them is reached or
-    /// passed, the outcome is the same.
-    Against(Vec<i64>),
-}
-
-impl ReadAs {
-    fn or(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Against(mut one), Self::Against(mut two)) => {
-                one.append(&mut two);
-                one.sort_unstable();
-                one.dedup();
-                Self::Against(one)
-            }
-            _ => Self::Wholly,
-        }
-    }
-
-    /// The number as far as it matters: itself, or where among the numbers that it is compared with.
-    pub fn of(&self, number: i64) -> i64 {
-        let Self::Against(numbers) = self else { return number };
-        let below = numbers.partition_point(|with| *with < number);
-        2 * below as i64 + i64::from(numbers.get(below) == Some(&number))
-    }
-}
-
-impl ContextReads {
-    /// What one policy reads.
-    pub fn of(policy: &Value) -> Self {
-        let mut named = BTreeMap::new();
-        if collect_reads(policy, &mut named) { Self::Named(named) } else { Self::All }
-    }
-
-    /// Nothing is read.
-    pub fn none() -> Self {
-        Self::Named(BTreeMap::new())
-    }
-
-    pub fn or(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Named(mut one), Self::Named(two)) => {
-                two.into_iter().for_each(|(name, reading)| add(&mut one, name, reading));
-                Self::Named(one)
-            }
-            _ => Self::All,
-        }
-    }
-
-    pub fn holds(&self, name: &str) -> bool {
-        self.reading(name).is_some()
-    }
-
-    /// How a member is read, if it is.
-    pub fn reading(&self, name: &str) -> Option<&ReadAs> {
-        match self {
-            Self::All => Some(&ReadAs::Wholly),
-            Self::Named(named) => named.get(name),
-        }
-    }
-}
-
-fn add(named: &mut BTreeMap<String, ReadAs>, name: String, reading: ReadAs) {
-    let reading = match named.remove(&name) {
-        Some(already) => already.or(reading),
-        None => reading,
-    };
-    named.insert(name, reading);
-}
-
-/// `context.start_age <= 86400`, either way round: the member and the number.
-fn compared(node: &Value) -> Option<(&str, i64)> {
-    let sides = ["<", "<=", ">", ">=", "==", "!="].iter().find_map(|operator| node.get(operator))?;
-    let (left, right) = (&sides["left"], &sides["right"]);
-    let member = |side: &Value| side.get(".").is_some_and(|inner| inner["left"] == json!({"Var": "context"}));
-    let (read, number) = if member(left) { (left, right) } else { (right, left) };
-    let attribute = read.get(".").filter(|_| member(read))?["attr"].as_str()?;
-    Some((attribute, number.get("Value")?.as_i64()?))
-}
-
-/// Collects the members of `context` that are read by name; false if it is read in another way.
-fn collect_reads(node: &Value, named: &mut BTreeMap<String, ReadAs>) -> bool {
-    let context = |node: &Value| node.get("Var").is_some_and(|name| name == "context");
-    if let Some((name, number)) = compared(node) {
-        add(named, name.to_owned(), ReadAs::Against(vec![number]));
-        return true;
-    }
-    if context(node) {
-        return false;
-    }
-    for operator in [".", "has"] {
-        if let Some(inner) = node.get(operator)
-            && inner.get("left").is_some_and(context)
-        {
-            let attribute = inner.get("attr").and_then(Value::as_str);
-            return attribute.map(|name| add(named, name.to_owned(), ReadAs::Wholly)).is_some();
-        }
-    }
-    match node {
-        Value::Array(list) => list.iter().all(|inner| collect_reads(inner, named)),
-        Value::Object(map) => map.values().all(|inner| collect_reads(inner, named)),
-        _ => true,
-    }
-}
-
-/// Makes `context has start_age` (and `end_age`, `duration`) ask whether footage of the archive is wanted:
-/// the design calls them absent for LIVE. They can still be read there, as 0, since Cedar's strict checking
-/// would otherwise refuse `context.mode == "LIVE" || context.start_age <= 86400`. True if something was
+/// Makes `context has start_age` (and the other members about footage) ask whether footage of the archive is
+/// wanted: the design calls them absent for LIVE. They can still be read there, as 0 or as the present, since
+/// Cedar's strict checking would otherwise refuse `context.mode == "LIVE" || context.start_age <= 86400`. True if something was
 /// changed.
 pub(super) fn ask_mode_instead(policy: &mut Value) -> bool {
     let absent_for_live = policy.get("has").is_some_and(|has| {
-        has["left"] == json!({"Var": "context"})
-            && ["start_age", "end_age", "duration"].iter().any(|name| has["attr"] == *name)
+        has["left"] == json!({"Var": "context"}) && OF_FOOTAGE.iter().any(|name| has["attr"] == *name)
     });
     if absent_for_live {
         let mode = json!({".": {"left": {"Var": "context"}, "attr": "mode"}});
@@ -166,6 +45,9 @@ pub(super) fn ask_mode_instead(policy: &mut Value) -> bool {
     }
     changed
 }
+
+/// The members of `context` that say which footage is wanted.
+const OF_FOOTAGE: [&str; 5] = ["start_age", "end_age", "duration", "start", "end"];
 
 /// Words that `context.mode` is compared with and that it never is.
 pub(super) fn impossible_modes(policy: &Value) -> Vec<String> {
@@ -193,15 +75,19 @@ pub(super) fn reads_context(policy: &Value) -> bool {
     found
 }
 
-/// True if any condition reads the clock; an attribute of that name counts whatever it is read from.
+/// True if any condition reads the clock, for which the start and the end of LIVE count too; an attribute of
+/// such a name counts whatever it is read from.
 pub(super) fn reads_clock(policy: &Value) -> bool {
     let mut found = false;
     walk(policy, &mut |node| {
         let read = node.get(".").and_then(|inner| inner.get("attr"));
-        found |= read.is_some_and(|name| name == "now");
+        found |= read.is_some_and(|name| CLOCK.iter().any(|clock| name == clock));
     });
     found
 }
+
+/// The members of `context` that advance by themselves, apart from ages.
+const CLOCK: [&str; 4] = ["now", "local", "start", "end"];
 
 /// The variables that an expression reads, with the attribute where only that is read.
 pub(super) fn attributes(node: &Value, found: &mut impl FnMut(&str, Option<&str>)) {
@@ -309,60 +195,6 @@ mod tests {
         assert_eq!(fact(r#"[true].contains(resource.getTag("site") == "a")"#), (true, false, false));
         assert_eq!(fact(r#"(if true then resource else resource).arn like "*""#), (false, true, false));
         assert_eq!(fact(r#"resource has account"#), (false, false, true));
-    }
-
-    #[test]
-    fn circumstances_are_found_however_they_are_read() {
-        let named = |text: &str| match ContextReads::of(&json(&format!(
-            "permit (principal in Group::\"now\", action, resource) when {{ {text} }};"
-        ))) {
-            ContextReads::All => "all".to_owned(),
-            ContextReads::Named(names) => names.into_keys().collect::<Vec<_>>().join(" "),
-        };
-        for (text, expected) in [
-            ("true", ""),
-            (r#"resource.name == "context.now" && principal.mode"#, ""),
-            (r#"context.mode == "LIVE" || context.start_age <= 5"#, "mode start_age"),
-            (r#"context["source_ip"].isInRange(ip("10.0.0.0/8"))"#, "source_ip"),
-            (r#"context has now && !(context has "issuer")"#, "issuer now"),
-            (r#"if context.duration > 1 then [context.end_age].contains(1) else true"#, "duration end_age"),
-            (r#"context == {mode: "LIVE"}"#, "all"),
-            ("[context].isEmpty()", "all"),
-            ("{it: context}.it.now < context.now", "all"),
-            ("(if true then context else context).now == context.now", "all"),
-            ("context has now.more", "all"),
-        ] {
-            let found = named(text);
-            // `has a.b` is `has a && a has b`: read by name as well.
-            assert!(
-                found == expected || (text.contains("has now.more") && found == "now"),
-                "{text}: {found}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_number_that_is_only_compared_matters_as_far_as_that() {
-        let reading = |text: &str| {
-            let policy = json(&format!("permit (principal, action, resource) when {{ {text} }};"));
-            ContextReads::of(&policy).reading("start_age").cloned()
-        };
-        let against = |numbers: &[i64]| Some(ReadAs::Against(numbers.to_vec()));
-        for (text, expected) in [
-            ("context.start_age <= 5", against(&[5])),
-            ("7 < context.start_age && context.start_age != 5", against(&[5, 7])),
-            (r#"context["start_age"] >= 0 || principal.x == context.end_age"#, against(&[0])),
-            ("context.start_age <= 5 && context.start_age < context.end_age", Some(ReadAs::Wholly)),
-            ("context.start_age + 1 <= 5", Some(ReadAs::Wholly)),
-            ("[5].contains(context.start_age)", Some(ReadAs::Wholly)),
-            ("context.start_age == principal.limit", Some(ReadAs::Wholly)),
-            ("context.end_age <= 5", None),
-        ] {
-            assert_eq!(reading(text), expected, "{text}");
-        }
-        let steps = |numbers: &[i64]| (0..=9).map(|n| against(numbers).unwrap().of(n)).collect::<Vec<_>>();
-        assert_eq!(steps(&[3, 6]), [0, 0, 0, 1, 2, 2, 3, 4, 4, 4]);
-        assert_eq!(ReadAs::Wholly.of(6), 6);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use super::harness::*;
 use crate::caller::{Attribute, Caller};
 use crate::kvs::{Operation, StreamArn};
-use crate::policy::{ExplainedOutcome, Policy, Question, Reads, Reason, RequestContext, schema};
+use crate::policy::{ExplainedOutcome, Footage, Policy, Question, Reads, Reason, RequestContext, schema};
 use cedar_policy::{Authorizer, Context, Decision, Entities, PolicySet, Request, Schema};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -20,7 +20,14 @@ const STREAMS: [&str; 4] = ["lobby-1", "lobby-2", "vault-1", "Lobby-1"];
 const ISSUERS: [&str; 2] = ["https://login.example.com/", "https://other.example.net/"];
 
 /// Conditions that type-check by themselves; what some lack is guarded.
-const CONDITIONS: [&str; 25] = [
+const CONDITIONS: [&str; 32] = [
+    "context.local.hour >= 22 || context.local.hour < 6",
+    "context.local.minute < 30 && context.local.weekday <= 5",
+    r#"context.local.date >= datetime("2026-01-02")"#,
+    r#"context.start >= datetime("2026-01-01T11:30:00+0100")"#,
+    r#"context.end <= datetime("2026-01-01T18:00:00Z")"#,
+    r#"context.end.durationSince(context.start) <= duration("20m")"#,
+    r#"resource.part has place && resource.part.place == "lobby""#,
     r#"context.mode == "LIVE""#,
     r#"context.mode != "ON_DEMAND""#,
     "context.start_age <= 3600",
@@ -201,12 +208,18 @@ fn independently(
     let entities = json!([
         {"uid": uid("User", &caller.subject), "attrs": attributes, "parents": caller.groups.iter().map(|g| uid("Group", g)).collect::<Vec<_>>()},
         {"uid": uid("Stream", facts.name.as_str()), "parents": sets, "tags": tags, "attrs": {
+            "part": {"place": facts.name.as_str().split('-').next().unwrap(), "number": facts.name.as_str().split('-').nth(1).unwrap()},
             "name": facts.name.as_str(), "region": &*facts.region, "account": facts.account.as_deref().unwrap(),
             "arn": facts.arn.as_ref().unwrap().as_str(),
             "tags": tags.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>(),
         }},
     ]);
     let now = context.now.millis() as i64;
+    let berlin = (now - NOW.millis() as i64) / 1000 + 3600;
+    let instant = |millis: i64| {
+        let text = crate::kvs::Timestamp::from_millis(millis as u64).to_string();
+        json!({"__extn": {"fn": "datetime", "arg": text}})
+    };
     let age = |seconds: u64| (now - (context.now.millis() as i64 - seconds as i64 * 1000)) / 1000;
     let (start, end) = asked.range.unwrap_or((0, 0));
     let context = json!({
@@ -214,6 +227,10 @@ fn independently(
         "source_ip": {"__extn": {"fn": "ip", "arg": context.source_ip.to_canonical().to_string()}},
         "now": {"__extn": {"fn": "datetime", "arg": context.now.to_string()}},
         "issuer": &*caller.issuer,
+        "start": instant(now - start as i64 * 1000), "end": instant(now - end as i64 * 1000),
+        // In winter, Berlin is an hour ahead; 2026 begins with a Thursday.
+        "local": {"hour": berlin / 3600 % 24, "minute": berlin / 60 % 60, "weekday": (3 + berlin / 86_400) % 7 + 1,
+            "date": instant(NOW.millis() as i64 + berlin / 86_400 * 86_400_000)},
     });
     let action = format!("Action::\"{}\"", asked.operation.name()).parse().unwrap();
     let context = Context::from_json_value(context, Some((schema, &action))).unwrap();
@@ -372,4 +389,73 @@ fn leaving_out_what_no_policy_reads_and_remembering_the_rest_changes_no_decision
     });
     same.unwrap();
     assert!(trimmed.get() > 100, "{trimmed:?}: this tries too little");
+}
+
+/// Conditions on the clock, the calendar and the footage's own times.
+const CLOCKS: [&str; 14] = [
+    "context.local.hour >= 22 || context.local.hour < 6",
+    "context.local.hour == 2 && context.local.minute >= 30",
+    "context.local.minute < 1",
+    "context.local.weekday >= 6",
+    "[6, 7].contains(context.local.weekday)",
+    r#"context.local.date == datetime("2026-03-29")"#,
+    r#"context.local.date < datetime("2026-10-26") && context.local.date != datetime("2026-03-29")"#,
+    r#"context.local.date.toDate() == datetime("2026-10-25")"#,
+    "context.local == context.local && context.local.hour > 1",
+    r#"context.now < datetime("2026-03-29T03:00:00+0200")"#,
+    r#"context.now.toTime() < duration("1h")"#,
+    r#"context.start >= datetime("2026-10-25T02:30:00+0200")"#,
+    r#"context.end <= datetime("2026-10-25T02:30:00+0100")"#,
+    r#"context has start && context.start != datetime("2026-03-29T00:00:00Z")"#,
+];
+
+/// Instants around the changes of clocks in Berlin and around midnights, at full minutes and beside them.
+fn about_a_change() -> impl Strategy<Value = u64> {
+    let changes =
+        ["2026-03-29T01:00:00Z", "2026-10-25T01:00:00Z", "2026-03-28T23:00:00Z", "2026-10-25T23:00:00Z"];
+    let millis = |at: &str| crate::kvs::Timestamp::parse(at).unwrap().millis();
+    let beside = prop_oneof![Just(0_i64), Just(-1), Just(1), -60_000..60_000_i64];
+    (prop::sample::select(changes.map(millis).to_vec()), -300..300_i64, beside)
+        .prop_map(|(change, minutes, beside)| change.saturating_add_signed(minutes * 60_000 + beside))
+}
+
+/// Decisions from the cache are those that Cedar makes, whatever clocks show, in whatever order times come.
+#[test]
+fn a_decision_from_the_cache_is_cedars_whatever_clocks_show() {
+    let condition = prop::collection::vec(prop::sample::select(&CLOCKS[..]), 1..3).prop_map(|terms| {
+        let terms: Vec<_> = terms.into_iter().map(|term| format!("({term})")).collect();
+        terms.join(" && ")
+    });
+    let policies = prop::collection::vec((prop::bool::weighted(0.2), condition), 1..4);
+    let times = prop::collection::vec((about_a_change(), prop::option::of((1..7200_u64, 0..7200_u64))), 60);
+    let (permitted, denied) = (Cell::new(0), Cell::new(0));
+    let config = ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() };
+    let agreed = TestRunner::new(config).run(&(policies, times), |(policies, times)| {
+        let effect = |forbid: bool| if forbid { "forbid" } else { "permit" };
+        let statement = |(forbid, when): &(bool, String)| {
+            format!("{} (principal, action, resource) when {{ {when} }};\n", effect(*forbid))
+        };
+        let text: String = policies.iter().map(statement).collect();
+        let Ok(policy) = load(&text) else { return Ok(()) };
+        let reference = load(&text).unwrap().with_whole_context();
+        let alice = caller("alice", &[]);
+        for (millis, range) in times {
+            let now = crate::kvs::Timestamp::from_millis(millis);
+            let context = RequestContext { now, ..context("lobby-1") };
+            let ago = |seconds| now.minus(std::time::Duration::from_secs(seconds));
+            let range = range.map(|(length, end)| crate::kvs::TimeRange {
+                start: ago(end + length),
+                end: (end > 60).then(|| ago(end)),
+            });
+            let footage = range.map_or(Footage::Now, Footage::Range);
+            let question = Question { footage, ..Question::about(Operation::GetClip) };
+            let expected = reference.allows(&alice, &question, &context);
+            prop_assert_eq!(policy.allows(&alice, &question, &context), expected, "{} {:?}", text, question);
+            let count = if expected { &permitted } else { &denied };
+            count.set(count.get() + 1);
+        }
+        Ok(())
+    });
+    agreed.unwrap();
+    assert!(permitted.get() > 200 && denied.get() > 200, "{permitted:?} {denied:?}: this tries too little");
 }

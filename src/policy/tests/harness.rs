@@ -5,7 +5,9 @@ use crate::kvs::{
     Call, Container, DiscontinuityMode, FragmentNumber, Operation, PlaybackMode, Protocol, Request, Resource,
     SelectorType, SessionParameters, StreamName, StreamRef, Timestamp,
 };
-use crate::policy::{AttributeType, Attributes, Config, Policy, RequestContext, StreamFacts};
+use crate::policy::{
+    AttributeType, Attributes, Config, NamePattern, Policy, RequestContext, StreamFacts, Zone,
+};
 use crate::setting::Mistake;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +18,12 @@ pub const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 pub fn config() -> Config {
     let sets = [("lobby", vec!["lobby-*"]), ("vault", vec!["vault-*"]), ("all", vec!["*"])];
     let stream_sets = sets.map(|(name, globs)| (name.into(), globs.into_iter().map(Into::into).collect()));
-    Config { files: vec![], stream_sets: stream_sets.into() }
+    Config {
+        files: vec![],
+        stream_sets: stream_sets.into(),
+        stream_names: vec![NamePattern::parse("{place}-{number}").unwrap()],
+        time_zone: Zone::named("Europe/Berlin").unwrap(),
+    }
 }
 
 pub fn load_with(text: &str, mut config: Config, attributes: &Attributes) -> Result<Policy, Vec<Mistake>> {

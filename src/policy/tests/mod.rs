@@ -335,3 +335,54 @@ fn addresses_and_times_are_what_policies_compare() {
     assert!(!at("11.1.2.3", "2026-01-01T22:00:00Z"));
     assert!(!at("::1", "2026-01-01T22:00:00Z"));
 }
+
+#[test]
+fn a_refusal_shows_the_reasons_of_policies_and_keeps_their_names_to_the_log() {
+    let policy = policy(
+        r#"permit (principal, action, resource in StreamSet::"all");
+           @id("vault") @reason("the vault is closed") @severity("medium")
+           forbid (principal, action, resource in StreamSet::"vault");
+           @id("eve") @reason("ask the security desk, +49 30 1234") @severity("high")
+           forbid (principal == User::"eve", action, resource);
+           @id("eve again") @reason("the vault is closed")
+           forbid (principal == User::"eve", action, resource in StreamSet::"vault");"#,
+    );
+    let refused = |subject: &str, stream: &str| {
+        policy.permit(caller(subject, &[]), live()(stream), &context(stream)).unwrap_err()
+    };
+    let said = "not authorized to perform kinesisvideo:GetHLSStreamingSessionURL on stream";
+    assert_eq!(refused("alice", "vault-1").to_string(), format!("{said} vault-1: the vault is closed"));
+    assert_eq!(refused("alice", "vault-1").severity(), Some(Severity::Medium));
+    let eve = refused("eve", "vault-1");
+    let both = "ask the security desk, +49 30 1234; the vault is closed";
+    assert_eq!(eve.to_string(), format!("{said} vault-1: {both}"));
+    assert_eq!(eve.severity(), Some(Severity::High));
+    assert!(eve.for_log().contains("forbidden by eve (test.cedar:4), eve again"), "{}", eve.for_log());
+    let permitted = policy.permit(caller("alice", &[]), live()("lobby-1"), &context("lobby-1")).unwrap();
+    assert_eq!(permitted.severity(), None);
+}
+
+#[test]
+fn a_permits_severity_is_in_the_permit_and_odd_annotations_are_mistakes() {
+    let glass = policy(r#"@severity("critical") permit (principal, action, resource);"#);
+    let permitted = glass.permit(caller("alice", &[]), live()("lobby-1"), &context("lobby-1")).unwrap();
+    assert_eq!(permitted.severity(), Some(Severity::Critical));
+    for (text, words) in [
+        (r#"@severity("urgent") permit (principal, action, resource);"#, r#"write "low", "medium""#),
+        (r#"@reason("so") permit (principal, action, resource);"#, "a permit refuses nobody"),
+        (r#"@reason(" ") forbid (principal, action, resource);"#, "a text of one line"),
+        (r#"@reason("a\nb") forbid (principal, action, resource);"#, "a text of one line"),
+    ] {
+        let mistakes = format!("{:?}", load(text).err().unwrap());
+        assert!(mistakes.contains(&words.replace('"', "\\\"")), "{text}: {mistakes}");
+    }
+}
+
+#[test]
+fn another_time_zone_and_other_name_patterns_are_another_version() {
+    let text = "permit (principal, action, resource);";
+    let version = |config: Config| load_with(text, config, &Attributes::default()).unwrap().version().clone();
+    let (plain, zone) = (config(), Zone::utc());
+    assert_ne!(version(plain.clone()), version(Config { time_zone: zone, ..plain.clone() }));
+    assert_ne!(version(plain.clone()), version(Config { stream_names: Vec::new(), ..plain }));
+}

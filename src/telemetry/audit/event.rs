@@ -3,8 +3,9 @@
 //! An entry holds no token, capability or KVS secret, because none of its fields can: they are names, times
 //! and counts.
 
-use crate::caller::Caller;
+use crate::caller::{Attribute, Caller};
 use crate::kvs::{PlaybackMode, StreamName, TimeRange, Timestamp};
+use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -47,6 +48,8 @@ pub struct Decision<'a> {
     pub outcome: Result<(), &'static str>,
     /// The policies that decided.
     pub policies: &'a Arc<[Arc<str>]>,
+    /// The highest `@severity` of them, in one word.
+    pub severity: Option<&'static str>,
     /// The version of the set of policies.
     pub policy_version: &'a Arc<str>,
     /// The number of equal decisions that the line stands for; it names the last of them. Shown from 2 on.
@@ -88,14 +91,15 @@ pub struct Playback<'a> {
 }
 
 impl Event<'_> {
-    /// Appends the line, with its line break. `time` is when it happened.
-    pub fn append(&self, time: Timestamp, lines: &mut Vec<u8>) {
+    /// Appends the line, with its line break. `time` is when it happened; `claims` are the attributes of
+    /// callers that lines show (`[log] audit_claims`).
+    pub fn append(&self, time: Timestamp, claims: &[String], lines: &mut Vec<u8>) {
         let time = Rfc3339(time);
         // Writing to memory does not fail, and neither does serializing texts and numbers.
         let _ = match self {
-            Self::Decision(decision) => serde_json::to_writer(&mut *lines, &decision.line(time)),
+            Self::Decision(decision) => serde_json::to_writer(&mut *lines, &decision.line(time, claims)),
             Self::PlaybackStart(playback) | Self::PlaybackMinute(playback) | Self::PlaybackEnd(playback) => {
-                serde_json::to_writer(&mut *lines, &playback.line(time, self.name()))
+                serde_json::to_writer(&mut *lines, &playback.line(time, self.name(), claims))
             }
             Self::Lost(count) => {
                 let line = LostLine { time, event: self.name(), lines: *count };
@@ -109,7 +113,7 @@ impl Event<'_> {
     #[cfg(test)]
     pub fn line(&self, time: Timestamp) -> String {
         let mut line = Vec::new();
-        self.append(time, &mut line);
+        self.append(time, &["email".to_owned(), "since".to_owned(), "none".to_owned()], &mut line);
         String::from_utf8(line).unwrap().trim_end().to_owned()
     }
 
@@ -146,6 +150,8 @@ struct DecisionLine<'a> {
     iss: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     jti: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    claims: Option<ShownClaims<'a>>,
     ip: IpAddr,
     action: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -162,9 +168,39 @@ struct DecisionLine<'a> {
     to: Option<Rfc3339>,
     #[serde(serialize_with = "texts")]
     policies: &'a [Arc<str>],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    severity: Option<&'static str>,
     policy_version: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     repeats: Option<u64>,
+}
+
+/// The configured ones of a caller's attributes.
+struct ShownClaims<'a> {
+    caller: &'a Caller,
+    names: &'a [String],
+}
+
+impl<'a> ShownClaims<'a> {
+    /// `None` if the caller has none of them.
+    fn of(caller: &'a Caller, names: &'a [String]) -> Option<Self> {
+        let any = names.iter().any(|name| caller.attributes.contains_key(name));
+        any.then_some(Self { caller, names })
+    }
+}
+
+impl Serialize for ShownClaims<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut map = to.serialize_map(None)?;
+        for name in self.names {
+            match self.caller.attributes.get(name) {
+                None => {}
+                Some(Attribute::Datetime(at)) => map.serialize_entry(name, &Rfc3339(*at))?,
+                Some(value) => map.serialize_entry(name, value)?,
+            }
+        }
+        map.end()
+    }
 }
 
 fn texts<S: Serializer>(texts: &[Arc<str>], to: S) -> Result<S::Ok, S::Error> {
@@ -172,7 +208,7 @@ fn texts<S: Serializer>(texts: &[Arc<str>], to: S) -> Result<S::Ok, S::Error> {
 }
 
 impl Decision<'_> {
-    fn line(&self, time: Rfc3339) -> DecisionLine<'_> {
+    fn line<'a>(&'a self, time: Rfc3339, claims: &'a [String]) -> DecisionLine<'a> {
         DecisionLine {
             time,
             event: "decision",
@@ -182,6 +218,7 @@ impl Decision<'_> {
             sub: &self.caller.subject,
             iss: &self.caller.issuer,
             jti: self.caller.token_id.as_deref(),
+            claims: ShownClaims::of(self.caller, claims),
             ip: self.source_ip.to_canonical(),
             action: self.action,
             stream: self.stream.map(StreamName::as_str),
@@ -191,6 +228,7 @@ impl Decision<'_> {
             from: self.range.map(|range| Rfc3339(range.start)),
             to: self.range.and_then(|range| range.end).map(Rfc3339),
             policies: self.policies,
+            severity: self.severity,
             policy_version: self.policy_version,
             repeats: (self.repeats > 1).then_some(self.repeats),
         }
@@ -207,6 +245,8 @@ struct PlaybackLine<'a> {
     iss: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     jti: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    claims: Option<ShownClaims<'a>>,
     ip: IpAddr,
     protocol: &'a str,
     stream: &'a str,
@@ -221,7 +261,7 @@ struct PlaybackLine<'a> {
 }
 
 impl Playback<'_> {
-    fn line(&self, time: Rfc3339, event: &'static str) -> PlaybackLine<'_> {
+    fn line<'a>(&'a self, time: Rfc3339, event: &'static str, claims: &'a [String]) -> PlaybackLine<'a> {
         PlaybackLine {
             time,
             event,
@@ -229,6 +269,7 @@ impl Playback<'_> {
             sub: &self.caller.subject,
             iss: &self.caller.issuer,
             jti: self.caller.token_id.as_deref(),
+            claims: ShownClaims::of(self.caller, claims),
             ip: self.source_ip.to_canonical(),
             protocol: self.protocol,
             stream: self.stream.as_str(),
@@ -261,7 +302,12 @@ mod tests {
             token_id: Some("t-1".into()),
             groups: Default::default(),
             groups_withheld: false,
-            attributes: Default::default(),
+            attributes: [
+                ("email".to_owned(), Attribute::Text("alice@example.com".into())),
+                ("since".to_owned(), Attribute::Datetime(Timestamp::from_millis(1_767_225_600_000))),
+                ("salary".to_owned(), Attribute::Long(1)),
+            ]
+            .into(),
             expires: Timestamp::from_millis(0),
         }
     }
@@ -284,6 +330,7 @@ mod tests {
             range: Some(TimeRange { start, end: Some(start) }),
             outcome: Err("no_permit"),
             policies: &[Arc::from("a (b.cedar:1)")].into(),
+            severity: Some("high"),
             policy_version: &"0123456789ab".into(),
             repeats: 1,
         };
@@ -302,7 +349,8 @@ mod tests {
                 "iss": "https://login.example.com/", "jti": "t-1", "ip": "10.0.0.1", "action": "GetClip",
                 "stream": "cam-1", "region": "eu-west-1", "account": "111122223333",
                 "from": "2026-01-01T00:00:00.000Z", "to": "2026-01-01T00:00:00.000Z",
-                "policies": ["a (b.cedar:1)"], "policy_version": "0123456789ab",
+                "claims": {"email": "alice@example.com", "since": "2026-01-01T00:00:00.000Z"},
+                "policies": ["a (b.cedar:1)"], "severity": "high", "policy_version": "0123456789ab",
             })
         );
     }

@@ -49,6 +49,7 @@ pub(super) struct Repeated {
     range: Option<TimeRange>,
     outcome: Result<(), &'static str>,
     policies: Arc<[Arc<str>]>,
+    severity: Option<&'static str>,
     policy_version: Arc<str>,
     /// Of the latest request.
     request_id: Arc<str>,
@@ -136,6 +137,7 @@ impl Repeated {
             range: decision.range,
             outcome: decision.outcome,
             policies: decision.policies.clone(),
+            severity: decision.severity,
             policy_version: decision.policy_version.clone(),
             request_id: decision.request_id.clone(),
             at,
@@ -180,6 +182,7 @@ impl Repeated {
             range: self.range,
             outcome: self.outcome,
             policies: &self.policies,
+            severity: self.severity,
             policy_version: &self.policy_version,
             repeats: self.unwritten,
         })
@@ -218,6 +221,7 @@ mod tests {
             range: None,
             outcome: Ok(()),
             policies: &[Arc::from("a (b.cedar:1)")].into(),
+            severity: None,
             policy_version: &"0123456789ab".into(),
             repeats: 1,
         };
@@ -228,7 +232,7 @@ mod tests {
     fn lines(required: bool, decisions: impl Iterator<Item = (&'static str, u64)>) -> Vec<Value> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit.log");
-        let sink = Sink::open(&Config { to: Target::File(path.clone()), required }).unwrap();
+        let sink = Sink::open(&Config { to: Target::File(path.clone()), required }, &[]).unwrap();
         let caller = caller();
         for (number, (camera, millis)) in (0..).zip(decisions) {
             decide(&sink, &caller, number, camera, millis);
@@ -286,7 +290,7 @@ mod tests {
     fn what_is_counted_is_written_within_two_seconds_though_nothing_follows() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit.log");
-        let sink = Sink::open(&Config { to: Target::File(path.clone()), required: false }).unwrap();
+        let sink = Sink::open(&Config { to: Target::File(path.clone()), required: false }, &[]).unwrap();
         let caller = caller();
         (0..15).for_each(|number| decide(&sink, &caller, number, "cam-1", number));
         let begun = std::time::Instant::now();

@@ -38,6 +38,8 @@ pub struct Sink {
     writer: LineWriter,
     repeats: Arc<Repeats>,
     required: bool,
+    /// The attributes of callers that entries show.
+    claims: Arc<[String]>,
 }
 
 /// The audit log cannot be written, and is required.
@@ -67,14 +69,14 @@ thread_local! {
 }
 
 impl Sink {
-    /// Opens the sink and starts its thread.
+    /// Opens the sink and starts its thread. Entries show these attributes of callers.
     ///
     /// # Errors
     /// The file cannot be opened for appending.
-    pub fn open(config: &Config) -> io::Result<Self> {
+    pub fn open(config: &Config, claims: &[String]) -> io::Result<Self> {
         match &config.to {
-            Target::Stdout => Self::start(StreamOutput(io::stdout()), config.required),
-            Target::File(path) => Self::start(AppendedFile::open(path)?, config.required),
+            Target::Stdout => Self::start(StreamOutput(io::stdout()), config.required, claims),
+            Target::File(path) => Self::start(AppendedFile::open(path)?, config.required, claims),
         }
     }
 
@@ -98,13 +100,13 @@ impl Sink {
         }
     }
 
-    fn start(output: impl Output + 'static, required: bool) -> io::Result<Self> {
-        let repeats = Arc::new(Repeats::new());
-        let counted = repeats.clone();
+    fn start(output: impl Output + 'static, required: bool, claims: &[String]) -> io::Result<Self> {
+        let (repeats, claims) = (Arc::new(Repeats::new()), Arc::<[String]>::from(claims));
+        let (counted, shown) = (repeats.clone(), claims.clone());
         let deferred: Deferred = Box::new(move |lines| {
             // First the flag: what is counted from now on is due another time.
             counted.take_pending();
-            counted.drain(|event, at| event.append(at, lines));
+            counted.drain(|event, at| event.append(at, &shown, lines));
         });
         let options = Options {
             thread: "audit",
@@ -115,7 +117,7 @@ impl Sink {
             on_failure: OnFailure::Retry(lost),
             deferred: Some(deferred),
         };
-        Ok(Self { writer: LineWriter::start(output, options)?, repeats, required })
+        Ok(Self { writer: LineWriter::start(output, options)?, repeats, required, claims })
     }
 
     /// Writes an entry, in the order of calls. Never waits.
@@ -126,7 +128,7 @@ impl Sink {
         self.ready()?;
         LINE.with_borrow_mut(|line| {
             line.clear();
-            event.append(time, line);
+            event.append(time, &self.claims, line);
             if self.required {
                 let written = self.writer.write_acknowledged(line).map_err(|_| Unavailable)?;
                 return Ok(Receipt(Some(written)));
@@ -209,7 +211,7 @@ impl Drop for Sink {
 /// The line that reports how many entries were lost.
 fn lost(count: u64) -> String {
     let mut line = Vec::new();
-    Event::Lost(count).append(Timestamp::from(clock::now()), &mut line);
+    Event::Lost(count).append(Timestamp::from(clock::now()), &[], &mut line);
     String::from_utf8(line).unwrap_or_default()
 }
 
@@ -249,7 +251,7 @@ mod tests {
     fn narrow(room: usize, required: bool) -> (Sink, Shared<Vec<u8>>, Shared<usize>) {
         let (kept, room) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(room)));
         let output = Narrow { kept: kept.clone(), room: room.clone() };
-        (Sink::start(StreamOutput(output), required).unwrap(), kept, room)
+        (Sink::start(StreamOutput(output), required, &[]).unwrap(), kept, room)
     }
 
     fn wait(condition: impl Fn() -> bool) {
@@ -289,7 +291,7 @@ mod tests {
             }
         }
         let (release, stuck) = std::sync::mpsc::channel();
-        let sink = Sink::start(Stuck(stuck), true).unwrap();
+        let sink = Sink::start(Stuck(stuck), true, &[]).unwrap();
         let first = sink.write(&Event::Lost(1), NOW).unwrap();
         assert!(sink.written(first).await.is_err(), "it is not waited for without end");
         wait(|| sink.ready().is_err());
@@ -335,7 +337,7 @@ mod tests {
     fn a_file_that_is_moved_away_is_followed_by_a_new_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit.log");
-        let sink = Sink::open(&Config { to: Target::File(path.clone()), required: true }).unwrap();
+        let sink = Sink::open(&Config { to: Target::File(path.clone()), required: true }, &[]).unwrap();
         drop(sink.write(&Event::Lost(1), NOW).unwrap());
         wait(|| std::fs::read_to_string(&path).unwrap().ends_with('\n'));
         std::fs::rename(&path, folder.path().join("audit.log.1")).unwrap();
@@ -344,7 +346,7 @@ mod tests {
             path.exists()
         });
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o640 & !umask());
-        assert!(Sink::open(&Config { to: Target::File(folder.path().into()), required: true }).is_err());
+        assert!(Sink::open(&Config { to: Target::File(folder.path().into()), required: true }, &[]).is_err());
     }
 
     #[test]

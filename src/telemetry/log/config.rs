@@ -75,12 +75,21 @@ pub struct Config {
     pub hash_users: bool,
     /// Where the audit log goes.
     pub audit: audit::Config,
+    /// Attributes of callers that audit entries show, by the names that `[issuer.claims]` gives them.
+    pub audit_claims: Vec<String>,
 }
 
 impl Default for Config {
     fn default() -> Self {
         let audit = audit::Config::default();
-        Self { format: Format::Json, level: "info".to_owned(), access: true, hash_users: false, audit }
+        Self {
+            format: Format::Json,
+            level: "info".to_owned(),
+            access: true,
+            hash_users: false,
+            audit,
+            audit_claims: Vec::new(),
+        }
     }
 }
 
