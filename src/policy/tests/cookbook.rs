@@ -4,7 +4,7 @@
 use super::harness::*;
 use crate::caller::{Attribute, Caller};
 use crate::kvs::{Call, Operation, Request, Timestamp};
-use crate::policy::{AttributeType, Attributes, Config, Policy, Question, RequestContext};
+use crate::policy::{AttributeType, Attributes, Config, Policy, Question, RequestContext, Severity, Zone};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +30,10 @@ fn documented_config() -> Config {
     struct File {
         policy: Config,
     }
-    toml::from_str::<File>(&blocks("Which camera: `Stream` in `StreamSet`", "toml")[0]).unwrap().policy
+    let parts = blocks("Which camera: `Stream` in `StreamSet`", "toml");
+    let read = |text: &str| toml::from_str::<File>(text).unwrap().policy;
+    let time_zone = Zone::named("Europe/Berlin").unwrap();
+    Config { stream_names: read(&parts[1]).stream_names, time_zone, ..read(&parts[0]) }
 }
 
 fn documented_claims() -> Attributes {
@@ -157,12 +160,159 @@ fn night_shift_by_hour() {
         ("2026-01-02T04:59:59.999Z", true),
         ("2026-01-02T05:00:00Z", false),
         ("2026-01-02T12:00:00Z", false),
+        ("2026-03-29T03:59:59Z", true),
+        ("2026-03-29T04:00:00Z", false),
+        ("2026-07-01T19:59:59Z", false),
+        ("2026-07-01T20:00:00Z", true),
+        ("2026-10-25T04:59:59Z", true),
+        ("2026-10-25T05:00:00Z", false),
     ] {
         let shift = given(&policy, "night-shift").at(time);
         assert_eq!((shift.live("lobby-1"), shift.describe("lobby-1")), (expected, expected), "{time}");
         assert!(!shift.clip("lobby-1", 60, 0));
         assert!(!given(&policy, "guards").at(time).live("lobby-1"));
     }
+}
+
+#[test]
+fn office_hours() {
+    let policy = recipe("Office hours, not on weekends and holidays");
+    for (time, expected) in [
+        ("2026-07-01T05:59:59Z", false),
+        ("2026-07-01T06:00:00Z", true),
+        ("2026-07-01T15:59:59Z", true),
+        ("2026-07-01T16:00:00Z", false),
+        ("2026-07-03T12:00:00Z", true),
+        ("2026-07-04T12:00:00Z", false),
+        ("2026-07-05T12:00:00Z", false),
+        ("2026-12-23T12:00:00Z", true),
+        ("2026-12-24T12:00:00Z", false),
+        ("2026-12-25T12:00:00Z", false),
+        ("2026-12-28T12:00:00Z", true),
+    ] {
+        assert_eq!(given(&policy, "reception").at(time).live("lobby-1"), expected, "{time}");
+    }
+    assert!(!given(&policy, "others").at("2026-07-01T12:00:00Z").live("lobby-1"));
+}
+
+#[test]
+fn each_customer_its_own_streams() {
+    let policy = recipe("Each customer its own streams, by name");
+    let acme = given(&policy, "customers").with("department", Attribute::Text("acme".into()));
+    assert!(acme.live("customer-acme-lobby-1") && acme.describe("customer-acme-x"));
+    for other in ["customer-acmes-1", "customer-globex-acme-1", "customer-acme", "acme-1", "customer-Acme-1"]
+    {
+        assert!(!acme.live(other), "{other}");
+    }
+    assert!(!given(&policy, "customers").live("customer-acme-lobby-1"), "no claim");
+}
+
+#[test]
+fn one_evening_for_the_police() {
+    let policy = recipe("The police get one evening of one camera");
+    let seconds = |at: &str| Timestamp::parse(at).unwrap().millis() / 1000;
+    let asks = |at: &str, stream: &str, start: &str, end: &str| {
+        let ago = |time: &str| seconds(at) - seconds(time);
+        let police = given(&policy, "police").at(at);
+        let both = (police.clip(stream, ago(start), ago(end)), police.hls(stream, ago(start), ago(end)));
+        assert_eq!(both.0, both.1);
+        both.0
+    };
+    let (april, from, to) = ("2026-04-02T08:00:00Z", "2026-03-28T17:00:00Z", "2026-03-28T22:00:00Z");
+    assert!(asks(april, "lobby-1", from, to));
+    assert!(asks("2026-04-30T21:59:59Z", "lobby-1", from, to));
+    assert!(!asks("2026-04-30T22:00:00Z", "lobby-1", from, to), "May in Berlin");
+    assert!(!asks(april, "lobby-1", "2026-03-28T16:59:59Z", to));
+    assert!(!asks(april, "lobby-1", from, "2026-03-28T22:00:01Z"));
+    assert!(!asks(april, "lobby-2", from, to));
+    let inside = given(&policy, "police").at("2026-03-28T20:00:00Z");
+    assert!(!inside.live("lobby-1"), "LIVE is not ON_DEMAND");
+    assert!(!inside.asks(fragment_list(&["12345"])("lobby-1")), "of unknown age");
+}
+
+#[test]
+fn downloads_need_a_second_factor() {
+    let policy = recipe("Downloads need a second factor");
+    let with = |ways: &[&str]| given(&policy, "staff").with("amr", Attribute::Texts(ways.iter().collect()));
+    assert!(with(&["pwd", "mfa"]).clip("berlin-1", 60, 0));
+    assert!(!with(&["pwd"]).clip("berlin-1", 60, 0) && with(&["pwd"]).live("berlin-1"));
+    assert!(!given(&policy, "staff").clip("berlin-1", 60, 0));
+    let (staff, bare) = (given(&policy, "staff"), caller("alice", &["staff"]));
+    let stream = RequestContext { stream: context("berlin-1").stream, ..staff.context };
+    let refused = policy.permit(bare, clip(60, 0)("berlin-1"), &stream).unwrap_err().to_string();
+    assert!(
+        refused.ends_with("stream berlin-1: sign in with a second factor to download footage"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn break_glass() {
+    let policy = recipe("Break glass");
+    let glass = given(&policy, "break-glass");
+    assert!(glass.clip("berlin-server-room", 300 * DAY, 299 * DAY) && glass.live("x-1"));
+    let permit = policy.permit(caller("alice", &["break-glass"]), live()("x-1"), &context("x-1")).unwrap();
+    assert_eq!(permit.severity(), Some(Severity::Critical));
+    assert!(!given(&policy, "staff").live("x-1"));
+}
+
+#[test]
+fn a_kiosk_from_its_own_network() {
+    let policy = recipe("A kiosk shows two cameras, from its own network");
+    let kiosk = |ip: &str, network: Option<&str>| {
+        let mut kiosk = given(&policy, "none").from(ip);
+        kiosk.caller.subject = "kiosk-lobby".into();
+        match network {
+            Some(network) => kiosk.with("network", Attribute::Ip(network.into())),
+            None => kiosk,
+        }
+    };
+    let at_home = kiosk("10.20.0.7", Some("10.20.0.0/24"));
+    assert!(at_home.live("lobby-1") && at_home.describe("lobby-1"));
+    assert!(!at_home.hls("lobby-1", 60, 0) && !at_home.clip("lobby-1", 60, 0) && !at_home.live("berlin-1"));
+    assert!(!kiosk("10.20.1.7", Some("10.20.0.0/24")).live("lobby-1"));
+    assert!(!kiosk("2001:db8::1", Some("10.20.0.0/24")).live("lobby-1"));
+    assert!(kiosk("2001:db8::1", Some("2001:db8::/32")).live("lobby-1"));
+    assert!(!kiosk("10.20.0.7", None).live("lobby-1"));
+    assert!(!given(&policy, "none").live("lobby-1"));
+}
+
+#[test]
+fn a_token_is_revoked_by_its_id() {
+    let policy = recipe("Revoke a token by its id");
+    let with = |id: &str| given(&policy, "any").with("jti", Attribute::Text(id.into()));
+    assert!(with("4711-0814").live("lobby-1") && given(&policy, "any").live("lobby-1"));
+    assert!(!with("4711-0815").live("lobby-1") && !with("4711-0816").describe("lobby-1"));
+}
+
+#[test]
+fn auditors_without_pictures() {
+    let policy = recipe("Auditors see what there is, without pictures");
+    let auditor = given(&policy, "auditors");
+    assert!(auditor.describe("lobby-1") && auditor.asks(endpoint("LIST_FRAGMENTS")("lobby-1")));
+    let list = Operation::ListFragments;
+    assert!(auditor.range(list, "FragmentSelector", "lobby-1", 300 * DAY, 0));
+    assert!(!auditor.live("lobby-1") && !auditor.hls("lobby-1", 60, 0) && !auditor.clip("lobby-1", 60, 0));
+    assert!(!auditor.asks(fragment_list(&[&fragment_number(60)])("lobby-1")));
+    assert!(!given(&policy, "others").range(list, "FragmentSelector", "lobby-1", 60, 0));
+}
+
+#[test]
+fn groups_by_tag() {
+    let policy = recipe("Groups by tag");
+    let member = || given(&policy, "any").with("sites", Attribute::Texts(["press", "shop"].into()));
+    assert!(member().tagged(&[("group", "press")]).live("x-1"));
+    assert!(!member().tagged(&[("group", "guards")]).live("x-1") && !member().tagged(&[]).live("x-1"));
+    assert!(!given(&policy, "press").tagged(&[("group", "press")]).live("x-1"), "no claim");
+}
+
+#[test]
+fn until_the_date_in_the_token() {
+    let policy = recipe("Until the date in the token");
+    let until = Attribute::Datetime(Timestamp::parse("2026-07-01T16:00:00Z").unwrap());
+    let visitor = |at: &str| given(&policy, "visitors").with("until", until.clone()).at(at).live("lobby-1");
+    assert!(visitor("2026-07-01T15:59:59Z") && !visitor("2026-07-01T16:00:00Z"));
+    assert!(!given(&policy, "visitors").live("lobby-1"), "no claim");
 }
 
 #[test]
@@ -256,7 +406,7 @@ fn every_recipe_is_tested() {
         assert!(own.contains(&format!("recipe({heading:?})")), "{heading}");
         assert_eq!(blocks(heading, "cedar").len(), 1, "{heading}");
     }
-    assert_eq!(headings.len(), 9);
+    assert_eq!(headings.len(), 19);
 }
 
 /// The policies that a configuration file in `config/` names, as it names them.
