@@ -10,6 +10,7 @@ pub use text_set::TextSet;
 use crate::kvs::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 /// An authenticated caller.
@@ -60,7 +61,43 @@ pub enum Attribute {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct SigningKey(pub [u8; 8]);
 
+/// What stands for the issuer of callers without a credential. No issuer can be configured under it.
+pub const ANONYMOUS_ISSUER: &str = "kvs-edge:anonymous";
+/// How policies call such a caller, and the group that it is in: `User::"anonymous"`, `Group::"anonymous"`.
+pub const ANONYMOUS: &str = "anonymous";
+
 impl Caller {
+    /// Whoever asks from this address without a credential. Its subject is the address, or for IPv6 the /64,
+    /// since one customer has all of it: what is counted by caller is counted by address.
+    #[must_use]
+    pub fn anonymous(address: IpAddr, expires: Timestamp) -> Self {
+        let subject = match address.to_canonical() {
+            IpAddr::V6(v6) => format!("{}/64", Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+            IpAddr::V4(v4) => v4.to_string(),
+        };
+        Self {
+            issuer: ANONYMOUS_ISSUER.into(),
+            subject: subject.into(),
+            token_id: None,
+            groups: [ANONYMOUS].into(),
+            groups_withheld: false,
+            attributes: BTreeMap::new(),
+            expires,
+        }
+    }
+
+    /// True for a caller without a credential.
+    #[must_use]
+    pub fn is_anonymous(&self) -> bool {
+        *self.issuer == *ANONYMOUS_ISSUER
+    }
+
+    /// The subject as policies see it: the same for all that are anonymous.
+    #[must_use]
+    pub fn policy_subject(&self) -> &str {
+        if self.is_anonymous() { ANONYMOUS } else { &self.subject }
+    }
+
     /// How much memory it takes, in bytes, with what the allocator and the maps add.
     #[must_use]
     pub fn weight(&self) -> usize {
@@ -123,6 +160,20 @@ mod tests {
         assert_ne!(alice.principal(), caller("https://other.example.net/", "alice").principal());
         // The choice of a subject must not move the border.
         assert_ne!(caller("https://a/", "b/alice").principal(), caller("https://a/b/", "alice").principal());
+    }
+
+    #[test]
+    fn anonymous_callers_are_told_apart_by_address_and_are_one_to_policies() {
+        let of = |address: &str| Caller::anonymous(address.parse().unwrap(), Timestamp::from_millis(1));
+        assert_ne!(of("192.0.2.1").principal(), of("192.0.2.2").principal());
+        assert_eq!(of("192.0.2.1").principal(), of("::ffff:192.0.2.1").principal());
+        assert_eq!(of("2001:db8::1").principal(), of("2001:db8::2:0:0:2").principal());
+        assert_ne!(of("2001:db8::1").principal(), of("2001:db8:0:1::1").principal());
+        assert_eq!(of("192.0.2.1").policy_subject(), of("2001:db8::1").policy_subject());
+        assert!(
+            of("192.0.2.1").is_anonymous()
+                && !caller("https://login.example.com/", "anonymous").is_anonymous()
+        );
     }
 
     proptest! {

@@ -5,13 +5,14 @@ use super::authenticated::Authenticated;
 use super::error::Error;
 use super::record::Record;
 use super::route::Route;
+use crate::caller::Caller;
 use crate::identity::{Credential, Identity, TokenPlaces};
-use crate::kvs::Timestamp;
 use crate::playback::{self, Bind, Binding, Keys, OpenedCapabilities};
 use crate::policy::Policy;
 use http::header;
 use http::request::Parts;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Verifies tokens and opens capabilities.
 pub(super) struct Authenticator {
@@ -28,6 +29,9 @@ pub(super) struct Authenticator {
 /// The cookie that ties capabilities to a browser (`playback.bind = "cookie"`).
 pub(super) const BINDING_COOKIE: &str = "kvs_edge_player";
 
+/// How long a playback URL of an anonymous caller may last, in place of the end of a token.
+const ANONYMOUS_FOR: Duration = Duration::from_secs(12 * 3600);
+
 impl Authenticator {
     /// Finds out who the caller of a route is.
     ///
@@ -41,7 +45,7 @@ impl Authenticator {
     ) -> Result<Authenticated, Error> {
         let authenticated = match route {
             Route::Playback { capability, .. } => self.open(capability, parts, record)?,
-            Route::Api(_) | Route::Page(_) | Route::Console(_) => self.verify(parts, record.at).await?,
+            Route::Api(_) | Route::Page(_) | Route::Console(_) => self.verify(parts, record).await?,
         };
         record.step("authenticate");
         record.caller = Some(authenticated.caller().clone());
@@ -49,11 +53,16 @@ impl Authenticator {
     }
 
     /// Verifies the one token of a request.
-    async fn verify(&self, parts: &Parts, now: Timestamp) -> Result<Authenticated, Error> {
+    async fn verify(&self, parts: &Parts, record: &Record) -> Result<Authenticated, Error> {
+        let now = record.at;
         match self.sources.credential(&parts.method, &parts.headers, false)? {
             Credential::Token(token) => {
                 let (caller, key) = self.identity.verify_sent(token, now).await?;
                 Ok(Authenticated::Token(caller, key))
+            }
+            Credential::Anonymous => {
+                let caller = Caller::anonymous(record.client, now.plus(ANONYMOUS_FOR));
+                Ok(Authenticated::Anonymous(Arc::new(caller)))
             }
             // Given only for a path with a capability.
             Credential::Capability => Err(Error::Bug("a capability where the path has none")),
@@ -64,7 +73,11 @@ impl Authenticator {
     fn open(&self, capability: &str, parts: &Parts, record: &mut Record) -> Result<Authenticated, Error> {
         self.sources.credential(&parts.method, &parts.headers, true)?;
         let opened = self.opened.open(&self.keys, capability, record.at).map_err(Error::Capability)?;
-        if !self.identity.trusts(&opened.caller.issuer, opened.key) {
+        let trusted = match opened.caller.is_anonymous() {
+            true => self.sources.allow_anonymous(),
+            false => self.identity.trusts(&opened.caller.issuer, opened.key),
+        };
+        if !trusted {
             self.audit.capability_refused(&opened, self.policy.version(), record);
             return Err(Error::Capability(playback::Error::Withdrawn));
         }

@@ -8,6 +8,8 @@ use std::sync::Arc;
 pub(super) enum Authenticated {
     /// A verified token.
     Token(Arc<Caller>, SigningKey),
+    /// No credential: what is permitted to everybody.
+    Anonymous(Arc<Caller>),
     /// A capability, which also says what may be played.
     Capability(Arc<OpenedCapability>),
 }
@@ -16,7 +18,7 @@ impl Authenticated {
     /// The caller.
     pub(super) fn caller(&self) -> &Arc<Caller> {
         match self {
-            Self::Token(caller, _) => caller,
+            Self::Token(caller, _) | Self::Anonymous(caller) => caller,
             Self::Capability(capability) => &capability.caller,
         }
     }

@@ -75,6 +75,7 @@ impl Authorizer {
         let (capability, key) = match authenticated {
             Authenticated::Capability(capability) => (Some(capability), None),
             Authenticated::Token(_, key) => (None, Some(key)),
+            Authenticated::Anonymous(_) => (None, None),
         };
         let (now, steps, described) = (record.at, record.steps(), OnceLock::new());
         Ok(Permitted { permit, capability, key, located, context, parts, now, allowance, steps, described })

@@ -54,6 +54,10 @@ impl Console {
             "/console/me" => {
                 let authenticated = authenticator.authenticate(&Route::Console(path), parts, record).await?;
                 let caller = authenticated.caller();
+                if caller.is_anonymous() {
+                    // The console asks this to learn whether somebody is signed in.
+                    return Err(Error::SignIn);
+                }
                 Ok(Reply::json(&json!({
                     "subject": &*caller.subject,
                     "issuer": &*caller.issuer,

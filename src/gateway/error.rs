@@ -18,6 +18,9 @@ pub enum Error {
     /// There is no credential, or none that is good.
     #[error(transparent)]
     Identity(#[from] identity::Error),
+    /// Anonymous callers have no place here.
+    #[error("sign in, or send a token")]
+    SignIn,
     /// The playback capability does not open, or is bound to another client.
     #[error("{0}")]
     Capability(playback::Error),

@@ -26,6 +26,8 @@ pub struct Config {
     /// Requests per second.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests: Option<u32>,
+    /// Requests per second of one address whose callers have no credential, where `requests` is not less.
+    pub anonymous_requests: u32,
     /// Body bytes per second.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<ByteSize>,
@@ -40,7 +42,14 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { requests: None, bytes: None, points: None, burst: Span::seconds(10), streams: 64 }
+        Self {
+            requests: None,
+            anonymous_requests: 50,
+            bytes: None,
+            points: None,
+            burst: Span::seconds(10),
+            streams: 64,
+        }
     }
 }
 
@@ -50,6 +59,7 @@ impl Config {
     pub fn check(&self) -> Vec<Mistake> {
         let rates = [
             ("requests", self.requests.map(u64::from)),
+            ("anonymous_requests", Some(self.anonymous_requests.into())),
             ("bytes", self.bytes.map(|size| size.0)),
             ("points", self.points.map(u64::from)),
             ("streams", Some(self.streams.into())),
@@ -152,7 +162,13 @@ impl Allowance {
     /// Whether requests may be refused for what came before them: otherwise [`Allowance::admit`] lets all in.
     #[must_use]
     pub fn bounds_requests(&self) -> bool {
-        self.config.requests.is_some() || self.config.bytes.is_some()
+        self.requests().is_some() || self.config.bytes.is_some()
+    }
+
+    /// Requests per second.
+    fn requests(&self) -> Option<u32> {
+        let of_address = self.caller.is_anonymous().then_some(self.config.anonymous_requests);
+        [self.config.requests, of_address].into_iter().flatten().min()
     }
 
     /// One more request.
@@ -168,7 +184,7 @@ impl Allowance {
             let wait = taken.bytes.wait(0, self.rate(per_second.0), now);
             limited("bytes", wait)?;
         }
-        if let Some(per_second) = self.config.requests {
+        if let Some(per_second) = self.requests() {
             let taken = taken.requests.take(1, self.rate(per_second.into()), now);
             limited("requests", taken.err().unwrap_or_default())?;
         }
@@ -313,12 +329,34 @@ mod tests {
         assert_eq!(Config::default().check(), []);
         let zero = Config {
             requests: Some(0),
+            anonymous_requests: 0,
             bytes: Some(ByteSize(0)),
             points: Some(0),
             burst: Span::seconds(0),
             streams: 0,
         };
-        assert_eq!(zero.check().len(), 5);
+        assert_eq!(zero.check().len(), 6);
+    }
+
+    #[test]
+    fn anonymous_callers_are_bounded_by_address() {
+        let (callers, start) = (Callers::default(), Instant::now());
+        let config = Config { anonymous_requests: 2, burst: Span::seconds(1), ..Config::default() };
+        let config = Arc::new(config);
+        let from = |address: &str| {
+            let caller = Caller::anonymous(address.parse().unwrap(), Timestamp::from_millis(0));
+            callers.of(&Arc::new(caller), &config)
+        };
+        for address in ["192.0.2.1", "::ffff:192.0.2.1"] {
+            assert_eq!(from(address).admit(start), Ok(()));
+        }
+        assert!(from("192.0.2.1").admit(start).is_err());
+        assert_eq!(from("192.0.2.2").admit(start), Ok(()));
+        assert!(!callers.of(&caller("alice"), &config).bounds_requests());
+        let both = Arc::new(Config { requests: Some(1), ..Config::clone(&config) });
+        let strict = callers
+            .of(&Arc::new(Caller::anonymous("192.0.2.3".parse().unwrap(), Timestamp::from_millis(0))), &both);
+        assert_eq!((strict.admit(start), strict.admit(start).is_err()), (Ok(()), true));
     }
 
     proptest! {

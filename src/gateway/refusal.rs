@@ -58,6 +58,7 @@ impl Error {
                 response(StatusCode::NOT_FOUND, "UnknownOperationException", no_route.to_string())
             }
             Self::Identity(error) => of_identity(error),
+            Self::SignIn => response(StatusCode::UNAUTHORIZED, NOT_AUTHORIZED, self.to_string()),
             Self::Capability(error) => of_capability(error),
             Self::DeadUrl(_) => response(StatusCode::UNAUTHORIZED, NOT_AUTHORIZED, self.to_string()),
             Self::LongCapability => response(StatusCode::BAD_REQUEST, INVALID, self.to_string()),
@@ -72,6 +73,11 @@ impl Error {
                     "what policy must know of the stream cannot be fetched at the moment; try again later";
                 let response = response(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, message);
                 ErrorResponse { retry_after: Some(UNKNOWN_FOR), ..response }
+            }
+            // Whoever signs in may be permitted more.
+            Self::Denied(denied) if denied.caller().is_anonymous() => {
+                let message = format!("without a token you are {denied}");
+                response(StatusCode::UNAUTHORIZED, NOT_AUTHORIZED, message)
             }
             Self::Denied(denied) => response(StatusCode::FORBIDDEN, NOT_AUTHORIZED, denied.to_string()),
             Self::Upstream(error) => of_upstream(error),
@@ -113,6 +119,7 @@ impl Error {
                 Some(("error", error.as_str()))
             }
             Self::Identity(error) => Some(("deny", error.as_str())),
+            Self::SignIn => Some(("deny", "missing")),
             Self::Capability(_) | Self::Unbound => Some(("deny", "capability")),
             Self::Denied(denied) => Some(("deny", denied.reason().as_str())),
             Self::Upstream(error) if matches!(**error, upstream::Error::NotServed(_)) => {

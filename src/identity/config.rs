@@ -17,11 +17,14 @@ pub struct Config {
     /// A cookie that holds a token, by its exact name. It counts for GET and HEAD, and for other methods only
     /// from kvs-edge's own pages, since a browser sends it along with what strangers' pages ask for.
     pub cookie: Option<String>,
+    /// Requests without any credential are those of `User::"anonymous"`, for whom only policies count that
+    /// permit something to it by name. A credential that is not good is refused as ever.
+    pub anonymous: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { max_token: ByteSize(16 << 10), headers: Vec::new(), cookie: None }
+        Self { max_token: ByteSize(16 << 10), headers: Vec::new(), cookie: None, anonymous: false }
     }
 }
 

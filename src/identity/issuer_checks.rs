@@ -5,6 +5,7 @@ use super::issuer_config::IssuerConfig;
 use super::issuer_kind::IssuerKind;
 use super::jwks_source::JwksSource;
 use super::place::AcceptedPlace;
+use crate::caller::ANONYMOUS_ISSUER;
 use crate::setting::{Mistake, Span};
 use http::Uri;
 
@@ -20,6 +21,9 @@ impl IssuerConfig {
                 let problem = "this issuer is configured above; the same one twice needs other `audience`s or \
                                other `places`";
                 wrong("issuer", problem.into());
+            }
+            if one.issuer.as_slice().iter().any(|name| name == ANONYMOUS_ISSUER) {
+                wrong("issuer", "this name stands for callers without a credential; write another".into());
             }
             one.check_types(&issuers[..index], &mut wrong);
             one.check_prefixes(&issuers[..index], &mut wrong);

@@ -25,6 +25,8 @@ pub enum Credential<'a> {
     Capability,
     /// By a token.
     Token(Token<'a>),
+    /// By nothing: there is no credential, and none is needed (`identity.anonymous`).
+    Anonymous,
 }
 
 /// A token as it arrived, not verified. Shows only where it came from.
@@ -117,6 +119,7 @@ pub struct TokenPlaces {
     cookie: Option<String>,
     vary: HeaderValue,
     limit: usize,
+    anonymous: bool,
 }
 
 static SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
@@ -132,6 +135,7 @@ impl TokenPlaces {
             cookie: config.cookie.clone(),
             vary: vary(&config.headers),
             limit: config.max_token.as_usize(),
+            anonymous: config.anonymous,
         }
     }
 
@@ -164,6 +168,9 @@ impl TokenPlaces {
                 self.automatic(name, value, &mut found);
             }
         }
+        if !capability_in_path && self.anonymous && found.first.is_none() {
+            return Ok(Credential::Anonymous);
+        }
         if !capability_in_path {
             return self.only(&found, signed, method, headers).map(Credential::Token);
         }
@@ -183,6 +190,12 @@ impl TokenPlaces {
         if let Some(cookie) = self.cookie.as_ref().filter(|_| *name == COOKIE) {
             found.cookies(value, cookie);
         }
+    }
+
+    /// Whether requests without a credential are answered, and capabilities that were made for them.
+    #[must_use]
+    pub fn allow_anonymous(&self) -> bool {
+        self.anonymous
     }
 
     /// Where a token may be, in words, for the message that one is missing.
@@ -313,6 +326,7 @@ mod tests {
             headers: vec!["X-Amzn-Oidc-Data".into(), "Cf-Access-Jwt-Assertion".into()],
             cookie: Some("CF_Authorization".into()),
             max_token: ByteSize(1024),
+            anonymous: false,
         })
     }
 
@@ -332,6 +346,7 @@ mod tests {
     fn told_by(method: &Method, list: &[(&str, &str)], capability: bool) -> String {
         match sources().credential(method, &headers(list), capability) {
             Ok(Credential::Capability) => "capability".into(),
+            Ok(Credential::Anonymous) => "anonymous".into(),
             Ok(Credential::Token(token)) => match token.text() {
                 Ok(text) => format!("{text} from {}", token.place()),
                 Err(e) => e.as_str().into(),
@@ -340,6 +355,31 @@ mod tests {
             Err(Error::Missing { hint }) => format!("missing: {hint}"),
             Err(e) => e.as_str().into(),
         }
+    }
+
+    #[test]
+    fn only_a_request_without_any_credential_is_anonymous() {
+        let places =
+            TokenPlaces::new(&Config { anonymous: true, cookie: Some("c".into()), ..Config::default() });
+        let found = |method: Method, list: &[(&str, &str)], capability| match places.credential(
+            &method,
+            &headers(list),
+            capability,
+        ) {
+            Ok(Credential::Anonymous) => "anonymous",
+            Ok(Credential::Capability) => "capability",
+            Ok(Credential::Token(_)) => "token",
+            Err(_) => "refused",
+        };
+        assert_eq!(found(Method::GET, &[("cookie", "d=1")], false), "anonymous");
+        assert_eq!(found(Method::POST, &[], false), "anonymous");
+        assert_eq!(found(Method::GET, &[], true), "capability");
+        assert_eq!(found(Method::GET, &[("authorization", "Bearer x")], false), "token");
+        assert_eq!(found(Method::GET, &[("authorization", "Bearer ")], false), "token");
+        assert_eq!(found(Method::POST, &[("cookie", "c=1")], false), "refused");
+        assert_eq!(found(Method::GET, &[("x-amz-security-token", "x")], false), "refused");
+        let two = [("authorization", "Bearer x"), ("cookie", "c=1")];
+        assert_eq!(found(Method::GET, &two, false), "refused");
     }
 
     const AWS: (&str, &str) =

@@ -7,7 +7,7 @@ use super::entities::{NotExpressible, Terms};
 use super::load::{self, Loaded, Statement};
 use super::note::Note;
 use super::permit::{Denied, Judgement, Permit, Reason};
-use super::policy_set::ActionPolicies;
+use super::policy_set::{ActionPolicies, Arranged, for_anonymous};
 use super::question::{self, Footage, Question, RequestContext};
 use super::reads::Reads;
 use crate::base::hex;
@@ -27,19 +27,18 @@ pub struct Policy {
     pub(super) terms: Terms,
     pub(super) authorizer: Authorizer,
     pub(super) statements: Vec<Statement>,
-    /// Per operation, in the order of [`Operation::ALL`], the policies whose scope includes it.
-    by_operation: Vec<ActionPolicies>,
-    /// Decides who may get an operation in some context or other.
-    reach: ActionPolicies,
-    /// Decides who may get an operation on a stream of this name if all other facts about it fit.
-    outlook: ActionPolicies,
+    /// All policies, for callers with a token.
+    all: Arranged,
+    /// Those that count for callers without a credential.
+    anonymous: Arranged,
+    /// Whether some stream may be described without a credential, so that there is a list to ask for.
+    anonymous_lists: bool,
     /// `id (file:line)` of each policy.
     labels: HashMap<PolicyId, Arc<str>>,
     /// What their authors say of them, by label; without those that say nothing.
     notes: HashMap<Arc<str>, Note>,
     /// Whether a `forbid` names ListStreams itself.
     forbids_listing: bool,
-    reads: Reads,
     version: Arc<str>,
     files: Vec<PathBuf>,
     warnings: Vec<Mistake>,
@@ -57,15 +56,17 @@ impl Policy {
         let loaded = load::load(config, attributes)?;
         let internal = |error: &dyn std::fmt::Display| vec![Mistake::at("policy", error.to_string())];
         let terms = Terms::new(&loaded.schema).map_err(|error| internal(&error))?;
-        let of = |operation| ActionPolicies::of(&loaded.statements, operation, &terms);
-        let by_operation = Operation::ALL.into_iter().map(of).collect::<Result<Vec<_>, _>>();
-        let by_operation = by_operation.map_err(|error| internal(&error))?;
-        let reads = by_operation.iter().fold(Reads::default(), |all, policies| all.or(policies.reads));
+        let arrange =
+            |statements: &[Statement]| Arranged::new(statements, &terms).map_err(|error| internal(&error));
+        let for_anonymous = for_anonymous(&loaded.statements, &terms);
+        let anonymous = arrange(&for_anonymous)?;
+        let described = &anonymous.of(Operation::DescribeStream).set;
+        let anonymous_lists = described.policies().any(|policy| policy.effect() == Effect::Permit);
         let listing = terms.action(Operation::ListStreams).uid();
         Ok(Self {
-            by_operation,
-            reach: ActionPolicies::reach(&loaded.statements, reads).map_err(|error| internal(&error))?,
-            outlook: ActionPolicies::outlook(&loaded.statements).map_err(|error| internal(&error))?,
+            all: arrange(&loaded.statements)?,
+            anonymous,
+            anonymous_lists,
             labels: loaded.statements.iter().map(|s| (s.id().clone(), label(s))).collect(),
             notes: loaded
                 .statements
@@ -77,7 +78,6 @@ impl Policy {
                 s.policy.effect() == Effect::Forbid && s.policy.entity_literals().contains(&listing)
             }),
             groups: named_groups(&loaded.statements, &terms),
-            reads,
             version: version(config, &loaded).into(),
             files: loaded.files.into_iter().map(|(path, _)| path).collect(),
             warnings: loaded.warnings,
@@ -99,7 +99,7 @@ impl Policy {
     /// Which facts about streams must be known to decide anything.
     #[must_use]
     pub fn reads(&self) -> Reads {
-        self.reads
+        self.all.reads
     }
 
     /// Which of them must be known to answer this operation. Descriptions also list what else the caller may
@@ -107,8 +107,8 @@ impl Policy {
     #[must_use]
     pub fn reads_for(&self, operation: Operation) -> Reads {
         match operation {
-            Operation::DescribeStream | Operation::ListStreams | Operation::GetDataEndpoint => self.reads,
-            operation => self.policies_of(operation).reads,
+            Operation::DescribeStream | Operation::ListStreams | Operation::GetDataEndpoint => self.all.reads,
+            operation => self.all.of(operation).reads,
         }
     }
 
@@ -216,8 +216,7 @@ impl Policy {
         match (request.stream(), &context.stream) {
             (Some(named), Some(facts)) if !facts.describe(named) => return other,
             (Some(_), None) => return other,
-            // Every authenticated caller may list; the answer is filtered.
-            (None, _) => return Judgement::Permitted(Arc::new([])),
+            (None, _) => return self.judge_list(caller),
             (Some(_), Some(_)) => {}
         }
         let question = Question::of(request, context.now);
@@ -239,10 +238,10 @@ impl Policy {
         context: &RequestContext,
     ) -> Judgement {
         let decided = match question.operation {
-            Operation::ListStreams if context.stream.is_none() => return Judgement::Permitted(Arc::new([])),
+            Operation::ListStreams if context.stream.is_none() => return self.judge_list(caller),
             Operation::ListStreams => self.judge_listing(caller, question, context),
             Operation::GetDataEndpoint => self.judge_endpoint(caller, question, context),
-            operation => self.ask(self.policies_of(operation), caller, operation, question, context),
+            operation => self.ask(self.arranged(caller).of(operation), caller, operation, question, context),
         };
         decided
             .unwrap_or_else(|error| Judgement::Refused(Reason::Failed(Arc::new([error.to_string().into()]))))
@@ -259,17 +258,18 @@ impl Policy {
             let operation = Operation::ListStreams;
             // A `forbid` that reads an unknown fact counts: no permit is needed here, so nothing else would
             // refuse.
-            let lacks = |stream| self.policies_of(operation).reads.missing(stream);
+            let lacks = |stream| self.arranged(caller).of(operation).reads.missing(stream);
             if let Some(fact) = context.stream.as_ref().and_then(lacks) {
                 return Ok(Judgement::Refused(Reason::Unknown(fact)));
             }
-            let listing = self.ask(self.policies_of(operation), caller, operation, question, context)?;
+            let listing =
+                self.ask(self.arranged(caller).of(operation), caller, operation, question, context)?;
             if matches!(&listing, Judgement::Refused(reason) if *reason != Reason::NoPermit) {
                 return Ok(listing);
             }
         }
         let operation = Operation::DescribeStream;
-        self.ask(self.policies_of(operation), caller, operation, question, context)
+        self.ask(self.arranged(caller).of(operation), caller, operation, question, context)
     }
 
     /// May the caller learn an endpoint, which is our own address? SDKs request it before every call, and old
@@ -282,7 +282,8 @@ impl Policy {
         context: &RequestContext,
     ) -> Result<Judgement, NotExpressible> {
         let operation = Operation::GetDataEndpoint;
-        let mut refused = self.ask(self.policies_of(operation), caller, operation, question, context)?;
+        let mut refused =
+            self.ask(self.arranged(caller).of(operation), caller, operation, question, context)?;
         if !matches!(refused, Judgement::Refused(Reason::NoPermit)) {
             return Ok(refused);
         }
@@ -291,7 +292,7 @@ impl Policy {
         let others =
             Operation::ALL.into_iter().filter(|other| is_about_a_stream(*other) && Some(*other) != asked);
         for behind in asked.into_iter().chain(others) {
-            match self.ask(&self.reach, caller, behind, question, context)? {
+            match self.ask(&self.arranged(caller).reach, caller, behind, question, context)? {
                 permitted @ Judgement::Permitted(_) => return Ok(permitted),
                 // The fact may permit it once it is known.
                 unknown @ Judgement::Refused(Reason::Unknown(_)) => refused = unknown,
@@ -301,9 +302,18 @@ impl Policy {
         Ok(refused)
     }
 
-    pub(super) fn policies_of(&self, operation: Operation) -> &ActionPolicies {
-        let index = Operation::ALL.iter().position(|known| *known == operation).unwrap_or_default();
-        &self.by_operation[index]
+    /// The policies that count for a caller.
+    pub(super) fn arranged(&self, caller: &Caller) -> &Arranged {
+        if caller.is_anonymous() { &self.anonymous } else { &self.all }
+    }
+
+    /// Whoever has a token may ask for lists, which show what may be described. Without one there must be
+    /// something that could be shown.
+    fn judge_list(&self, caller: &Caller) -> Judgement {
+        if caller.is_anonymous() && !self.anonymous_lists {
+            return Judgement::Refused(Reason::NoPermit);
+        }
+        Judgement::Permitted(Arc::new([]))
     }
 
     /// The decision of these policies, from the cache or by Cedar.
@@ -336,7 +346,8 @@ impl Policy {
     ) -> Result<Judgement, NotExpressible> {
         let Some(stream) = &context.stream else { return Ok(Judgement::Refused(Reason::OtherStream)) };
         if let Some(fact) = policies.reads.missing(stream) {
-            let outlook = self.ask_cedar(&self.outlook, caller, operation, question, context)?;
+            let outlook =
+                self.ask_cedar(&self.arranged(caller).outlook, caller, operation, question, context)?;
             let hopeless = matches!(outlook, Judgement::Refused(Reason::NoPermit | Reason::Forbidden(_)));
             return Ok(if hopeless { outlook } else { Judgement::Refused(Reason::Unknown(fact)) });
         }
@@ -385,9 +396,8 @@ impl Policy {
     /// Gives Cedar the whole context, read or not, and caches nothing: the reference that tests compare with.
     #[cfg(test)]
     pub(super) fn with_whole_context(mut self) -> Self {
-        for policies in self.by_operation.iter_mut().chain([&mut self.reach]) {
-            policies.read_everything();
-        }
+        self.all.read_everything();
+        self.anonymous.read_everything();
         self
     }
 

@@ -192,7 +192,7 @@ impl KeyRef<'_> {
 /// is the same caller.
 fn is_same(a: &Arc<Caller>, b: &Arc<Caller>) -> bool {
     Arc::ptr_eq(a, b)
-        || (a.subject == b.subject
+        || (a.policy_subject() == b.policy_subject()
             && a.issuer == b.issuer
             && a.groups == b.groups
             && a.attributes == b.attributes)
@@ -207,7 +207,7 @@ impl DecisionKey {
 impl Hash for KeyRef<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         // Enough to spread keys evenly; the comparison tells them apart.
-        self.caller.subject.hash(state);
+        self.caller.policy_subject().hash(state);
         self.caller.issuer.hash(state);
         self.about.hash(state);
         self.stream.map(|stream| &stream.name).hash(state);

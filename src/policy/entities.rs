@@ -7,7 +7,7 @@ use super::config::{AttributeType, Attributes, Config};
 use super::context_reads::ContextReads;
 use super::local_time::{LocalTime, Zone};
 use super::question::{Question, RequestContext, StreamFacts};
-use crate::caller::{Attribute, Caller};
+use crate::caller::{ANONYMOUS, Attribute, Caller};
 use crate::kvs::{Operation, Timestamp};
 use cedar_policy::{
     Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Request, RestrictedExpression, Schema,
@@ -70,6 +70,12 @@ impl Terms {
         *entity.type_name() == self.group
     }
 
+    /// Whether this is the caller without a credential, or its group.
+    pub fn is_anonymous(&self, entity: &EntityUid) -> bool {
+        let kind = entity.type_name();
+        (*kind == self.user || *kind == self.group) && entity.id().unescaped() == ANONYMOUS
+    }
+
     /// True if the operation's action is this one, or in this group of actions.
     pub fn is_in(&self, operation: Operation, group: &EntityUid) -> bool {
         let own = self.action(operation).uid();
@@ -84,7 +90,7 @@ impl Terms {
 
     /// The principal: its groups, and those of its claims that policies may read.
     pub fn caller(&self, caller: &Caller, attributes: &Attributes) -> Result<Entity, NotExpressible> {
-        let id = EntityUid::from_type_name_and_id(self.user.clone(), EntityId::new(&*caller.subject));
+        let id = EntityUid::from_type_name_and_id(self.user.clone(), EntityId::new(caller.policy_subject()));
         let groups = caller
             .groups
             .iter()

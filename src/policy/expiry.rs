@@ -28,7 +28,7 @@ impl Policy {
         question: &Question,
         context: &RequestContext,
     ) -> Option<Timestamp> {
-        let concerned = &self.policies_of(question.operation).set;
+        let concerned = &self.arranged(caller).of(question.operation).set;
         if !self.statements.iter().any(|s| concerned.policy(s.id()).is_some() && syntax::reads_clock(&s.est))
         {
             return None;

@@ -7,7 +7,7 @@ use super::load::Statement;
 use super::reads::Reads;
 use super::syntax;
 use crate::kvs::Operation;
-use cedar_policy::{ActionConstraint, Effect, Policy as Statute, PolicySet};
+use cedar_policy::{ActionConstraint, Effect, Policy as Statute, PolicySet, PrincipalConstraint};
 use serde_json::Value;
 
 /// Policies that decide together, and what they read of streams and of the context.
@@ -66,8 +66,60 @@ impl ActionPolicies {
     }
 }
 
+/// The policies that count for a kind of caller, arranged by what they decide.
+pub(super) struct Arranged {
+    /// In the order of [`Operation::ALL`], the policies whose scope includes the operation.
+    by_operation: Vec<ActionPolicies>,
+    /// Decides who may get an operation in some context or other.
+    pub reach: ActionPolicies,
+    /// Decides who may get an operation on a stream of this name if all other facts about it fit.
+    pub outlook: ActionPolicies,
+    /// What all of them read.
+    pub reads: Reads,
+}
+
+impl Arranged {
+    /// Arranges policies.
+    ///
+    /// # Errors
+    /// As [`ActionPolicies::of`].
+    pub fn new(statements: &[Statement], terms: &Terms) -> Result<Self, String> {
+        let of = |operation| ActionPolicies::of(statements, operation, terms);
+        let by_operation = Operation::ALL.into_iter().map(of).collect::<Result<Vec<_>, _>>()?;
+        let reads = by_operation.iter().fold(Reads::default(), |all, policies| all.or(policies.reads));
+        let reach = ActionPolicies::reach(statements, reads)?;
+        Ok(Self { by_operation, reach, outlook: ActionPolicies::outlook(statements)?, reads })
+    }
+
+    /// The policies that may decide on an operation.
+    pub fn of(&self, operation: Operation) -> &ActionPolicies {
+        let index = Operation::ALL.iter().position(|known| *known == operation).unwrap_or_default();
+        &self.by_operation[index]
+    }
+
+    /// As if the whole context were read: the reference that tests compare with.
+    #[cfg(test)]
+    pub fn read_everything(&mut self) {
+        for policies in self.by_operation.iter_mut().chain([&mut self.reach]) {
+            policies.read_everything();
+        }
+    }
+}
+
+/// What counts for callers without a credential: every `forbid`, and the permits whose scope names
+/// `User::"anonymous"` or `Group::"anonymous"`. A permit for everybody is one for everybody with a token.
+pub(super) fn for_anonymous(statements: &[Statement], terms: &Terms) -> Vec<Statement> {
+    let names_it = |policy: &Statute| match policy.principal_constraint() {
+        PrincipalConstraint::Eq(one) => terms.is_anonymous(&one),
+        PrincipalConstraint::In(group) | PrincipalConstraint::IsIn(_, group) => terms.is_anonymous(&group),
+        PrincipalConstraint::Any | PrincipalConstraint::Is(_) => false,
+    };
+    let counts = |s: &&Statement| s.policy.effect() == Effect::Forbid || names_it(&s.policy);
+    statements.iter().filter(counts).cloned().collect()
+}
+
 /// True unless the policy's scope rules this operation out. What is left out could not have applied.
-fn concerns(policy: &Statute, operation: Operation, terms: &Terms) -> bool {
+pub(super) fn concerns(policy: &Statute, operation: Operation, terms: &Terms) -> bool {
     match policy.action_constraint() {
         ActionConstraint::Any => true,
         ActionConstraint::Eq(only) => terms.is_in(operation, &only),

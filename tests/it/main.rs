@@ -40,6 +40,7 @@ mod packaged_clips;
 mod pages;
 mod planted;
 mod playback;
+mod policy_words;
 mod rates;
 mod rust_sdk;
 mod sdk_clients;

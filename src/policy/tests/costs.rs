@@ -37,7 +37,7 @@ fn costs() {
         let question = Question::of(&live()("lobby-1"), NOW);
         let operation = question.operation;
         let ask = |policy: &Policy| {
-            let book = policy.policies_of(operation);
+            let book = policy.arranged(&caller).of(operation);
             let judgement = policy.ask_cedar(book, &caller, operation, &question, &context);
             assert!(matches!(judgement, Ok(Judgement::Permitted(_))));
         };

@@ -7,8 +7,10 @@ mod explanations;
 mod harness;
 
 use super::*;
+use crate::caller::Caller;
 use crate::kvs::Operation;
 use harness::*;
+use std::sync::Arc;
 
 /// The example of the design, word for word.
 const DESIGN: &str = r#"permit (principal in Group::"guards", action in Action::"View", resource in StreamSet::"lobby")
@@ -385,4 +387,56 @@ fn another_time_zone_and_other_name_patterns_are_another_version() {
     let (plain, zone) = (config(), Zone::utc());
     assert_ne!(version(plain.clone()), version(Config { time_zone: zone, ..plain.clone() }));
     assert_ne!(version(plain.clone()), version(Config { stream_names: Vec::new(), ..plain }));
+}
+
+/// Whoever has no credential gets what policies permit to it by name, and nothing of what is for everybody.
+#[test]
+fn anonymous_callers_have_what_names_them() {
+    let policy = policy(
+        r#"permit (principal == User::"anonymous", action in [Action::"View", Action::"Describe"],
+                   resource in StreamSet::"lobby") when { context.mode == "LIVE" };
+           permit (principal in Group::"anonymous", action == Action::"GetImages", resource == Stream::"yard");
+           permit (principal, action, resource in StreamSet::"vault");
+           permit (principal is User, action, resource in StreamSet::"vault");
+           permit (principal in Group::"guards", action, resource) when { principal in Group::"anonymous" };
+           forbid (principal, action, resource == Stream::"lobby-9");"#,
+    );
+    let nobody = |address: &str| Arc::new(Caller::anonymous(address.parse().unwrap(), NOW));
+    let (one, two) = (nobody("192.0.2.1"), nobody("2001:db8::1"));
+    for caller in [&one, &two] {
+        assert!(permits(&policy, caller, live()("lobby-1"), "lobby-1"));
+        assert!(permits(&policy, caller, describe()("lobby-1"), "lobby-1"));
+        assert!(permits(&policy, caller, endpoint("GET_CLIP")("lobby-1"), "lobby-1"));
+        assert!(permits(&policy, caller, images(60, 0)("yard"), "yard"));
+        assert!(permits(
+            &policy,
+            caller,
+            playback(live_session(), crate::kvs::Resource::MasterPlaylist)("lobby-1"),
+            "lobby-1"
+        ));
+        for (ask, stream) in [
+            (on_demand(60, 0), "lobby-1"),
+            (clip(60, 0), "lobby-1"),
+            (live(), "vault-1"),
+            (describe(), "vault-1"),
+            (endpoint("GET_CLIP"), "vault-1"),
+            (live(), "lobby-9"),
+            (describe(), "yard"),
+        ] {
+            assert!(!permits(&policy, caller, ask(stream), stream), "{stream}");
+        }
+    }
+    let alice = caller("alice", &["guards"]);
+    assert!(permits(&policy, &alice, clip(60, 0)("vault-1"), "vault-1"));
+    assert!(!permits(&policy, &alice, live()("lobby-1"), "lobby-1"), "a token is not anonymous");
+}
+
+#[test]
+fn anonymous_callers_list_only_where_something_can_be_shown() {
+    let nobody = Arc::new(Caller::anonymous("192.0.2.1".parse().unwrap(), NOW));
+    let lists =
+        |text: &str| permits(&policy(text), &nobody, request(Operation::ListStreams, "{}"), "lobby-1");
+    assert!(!lists("permit (principal, action, resource);"));
+    assert!(!lists(r#"permit (principal == User::"anonymous", action in Action::"View", resource);"#));
+    assert!(lists(r#"permit (principal == User::"anonymous", action in Action::"Describe", resource);"#));
 }
