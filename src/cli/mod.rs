@@ -10,7 +10,9 @@ mod explain;
 mod print_config;
 mod serve;
 mod setup;
+mod stream_args;
 mod token;
+mod who_can_see;
 
 use crate::config::InvalidConfig;
 use clap::{Parser, Subcommand};
@@ -50,6 +52,7 @@ enum Command {
     Check(check::CheckArgs),
     PrintConfig(print_config::PrintConfigArgs),
     Explain(explain::ExplainArgs),
+    WhoCanSee(who_can_see::WhoCanSeeArgs),
     #[cfg(feature = "emulator")]
     Demo(demo::DemoArgs),
     #[cfg(feature = "emulator")]
@@ -66,6 +69,7 @@ pub fn run() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::PrintConfig(args) => print_config::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::WhoCanSee(args) => who_can_see::run(&args),
         #[cfg(feature = "emulator")]
         Command::Demo(args) => demo::run(&args),
         #[cfg(feature = "emulator")]

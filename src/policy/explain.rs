@@ -136,7 +136,8 @@ impl Policy {
         Ok(all)
     }
 
-    fn holds(&self, est: &Value, request: &Request, entities: &Entities) -> Result<bool, String> {
+    /// Whether a policy that stands alone permits, or why it cannot be evaluated.
+    pub(super) fn holds(&self, est: &Value, request: &Request, entities: &Entities) -> Result<bool, String> {
         let policy = Statute::from_json(None, est.clone()).map_err(|error| error.to_string())?;
         let set = PolicySet::from_policies([policy]).map_err(|error| error.to_string())?;
         let response = self.authorizer.is_authorized(request, &set, entities);
@@ -170,7 +171,7 @@ impl Policy {
             (
                 "principal".to_owned(),
                 within(
-                    format!("User::{:?}", &*caller.subject),
+                    format!("User::{:?}", caller.policy_subject()),
                     caller.groups.iter().map(|group| format!("Group::{group:?}")),
                 ),
             ),
@@ -251,12 +252,7 @@ fn cited(statement: &Statement) -> Cited {
 /// The parts of a policy, each with its text and as a policy that holds where the part does.
 fn parts(policy: &Value) -> Vec<(String, Value)> {
     let anything = json!({"op": "All"});
-    let mut bare = syntax::with_conditions(policy, &[]);
-    for slot in ["principal", "action", "resource"] {
-        bare[slot] = anything.clone();
-    }
-    bare["annotations"] = json!({});
-    bare["effect"] = "permit".into();
+    let bare = syntax::without_scope(policy);
     let mut parts = Vec::new();
     for slot in ["principal", "action", "resource"] {
         if policy[slot] != anything {

@@ -23,6 +23,7 @@ mod note;
 mod permit;
 mod policy_set;
 mod question;
+mod reach;
 mod reads;
 mod schema;
 mod syntax;
@@ -37,6 +38,7 @@ pub use name_pattern::NamePattern;
 pub use note::Severity;
 pub use permit::{Denied, Permit, Reason};
 pub use question::{Footage, Question, RequestContext, StreamFacts, named_by_number};
+pub use reach::{Grant, Party};
 pub use reads::Reads;
 
 #[cfg(test)]

@@ -164,6 +164,17 @@ pub(super) fn with_conditions(policy: &Value, pieces: &[ConditionPiece]) -> Valu
     policy
 }
 
+/// A permit for anything, with nothing of the policy but its form.
+pub(super) fn without_scope(policy: &Value) -> Value {
+    let mut bare = with_conditions(policy, &[]);
+    for slot in ["principal", "action", "resource"] {
+        bare[slot] = json!({"op": "All"});
+    }
+    bare["annotations"] = json!({});
+    bare["effect"] = "permit".into();
+    bare
+}
+
 fn walk(node: &Value, visit: &mut impl FnMut(&Value)) {
     visit(node);
     match node {

@@ -232,7 +232,17 @@ async fn a_token_of_our_own_making_opens_the_edge() {
 
 #[tokio::test]
 async fn every_command_has_help_with_an_example() {
-    for command in ["serve", "check", "print-config", "explain", "demo", "emulate", "token", "credentials"] {
+    for command in [
+        "serve",
+        "check",
+        "print-config",
+        "explain",
+        "who-can-see",
+        "demo",
+        "emulate",
+        "token",
+        "credentials",
+    ] {
         let help = kvs_edge(&[command, "--help"]).await;
         assert!(help.status.success());
         assert!(words(&help).contains("Example"), "{command}: {}", words(&help));

@@ -3,14 +3,14 @@
 mod text;
 
 use super::setup::ConfigFile;
+use super::stream_args::StreamArgs;
 use crate::app;
 use crate::base::clock;
 use crate::caller::Caller;
 use crate::config::{Config, ConfigSource, InvalidConfig};
 use crate::identity::{ClaimLine, IssuerConfig};
-use crate::kvs::{ApiName, Operation, PlaybackMode, StreamArn, StreamName, StreamRef, TimeRange, Timestamp};
-use crate::policy::{ExplainedOutcome, Explanation, Footage, Policy, Question, RequestContext, StreamFacts};
-use crate::upstream::EntryConfig;
+use crate::kvs::{ApiName, Operation, PlaybackMode, TimeRange, Timestamp};
+use crate::policy::{ExplainedOutcome, Explanation, Footage, Policy, Question, RequestContext};
 use anyhow::{Context, bail};
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr};
@@ -38,9 +38,8 @@ pub struct ExplainArgs {
     /// AWS's name of the action, such as GetClip or GetHLSStreamingSessionURL
     #[arg(long, value_parser = read_operation)]
     action: Operation,
-    /// The stream, by name or ARN
-    #[arg(long, value_parser = read_stream)]
-    stream: StreamRef,
+    #[command(flatten)]
+    about: StreamArgs,
     /// First instant of the footage: RFC 3339 or seconds since 1970
     #[arg(long, value_parser = Timestamp::parse)]
     start: Option<Timestamp>,
@@ -59,15 +58,6 @@ pub struct ExplainArgs {
     /// When it comes; now if not given
     #[arg(long, value_parser = Timestamp::parse)]
     at: Option<Timestamp>,
-    /// A tag of the stream; may be repeated
-    #[arg(long, value_name = "KEY=VALUE", value_parser = read_tag)]
-    tag: Vec<(String, String)>,
-    /// The stream has no tags; without this and --tag, they are not known
-    #[arg(long, conflicts_with = "tag")]
-    untagged: bool,
-    /// The stream's account
-    #[arg(long)]
-    account: Option<String>,
 }
 
 #[derive(clap::Args)]
@@ -126,7 +116,8 @@ impl ExplainArgs {
         caller: &Arc<Caller>,
         now: Timestamp,
     ) -> anyhow::Result<Explanation> {
-        let context = RequestContext { now, source_ip: self.source_ip, stream: Some(self.facts(config)?) };
+        let context =
+            RequestContext { now, source_ip: self.source_ip, stream: Some(self.about.facts(config)?) };
         Ok(policy.explain(caller, &self.question(now), &context))
     }
 
@@ -137,28 +128,6 @@ impl ExplainArgs {
         let range = self.start.map(|start| TimeRange { start, end });
         let footage = Footage::of(self.action, mode, range);
         Question { operation: self.action, endpoint_of: self.api_name, mode, footage }
-    }
-
-    fn named(&self) -> &str {
-        self.stream.arn().map_or(self.stream.name().as_str(), StreamArn::as_str)
-    }
-
-    /// What is known of the stream without a request to KVS.
-    fn facts(&self, config: &Config) -> anyhow::Result<StreamFacts> {
-        let (name, arn) = (self.stream.name(), self.stream.arn());
-        let entry = EntryConfig::serving(&config.aws, &self.stream);
-        let entry =
-            entry.with_context(|| format!("no [[aws]] entry serves {}: it is refused", self.named()))?;
-        let account = self.account.clone().or_else(|| entry.known_account().map(str::to_owned));
-        let account = account.or_else(|| arn.map(|arn| arn.account().to_owned()));
-        let known = self.untagged || !self.tag.is_empty();
-        Ok(StreamFacts {
-            name: name.clone(),
-            region: entry.region.as_str().into(),
-            account: account.map(Into::into),
-            arn: arn.cloned(),
-            tags: known.then(|| self.tag.iter().cloned().collect()),
-        })
     }
 }
 
@@ -188,14 +157,6 @@ fn read_operation(text: &str) -> Result<Operation, String> {
     Operation::from_name(text).ok_or_else(|| format!("the actions are {}", all()))
 }
 
-fn read_stream(text: &str) -> Result<StreamRef, &'static str> {
-    if text.starts_with("arn:") {
-        StreamArn::parse(text).map(StreamRef::Arn)
-    } else {
-        StreamName::parse(text).map(StreamRef::Name)
-    }
-}
-
 fn read_mode(text: &str) -> Result<PlaybackMode, &'static str> {
     let modes = [PlaybackMode::Live, PlaybackMode::LiveReplay, PlaybackMode::OnDemand];
     modes.into_iter().find(|mode| mode.as_str() == text).ok_or("the modes are LIVE, LIVE_REPLAY, ON_DEMAND")
@@ -204,10 +165,6 @@ fn read_mode(text: &str) -> Result<PlaybackMode, &'static str> {
 fn read_api(text: &str) -> Result<ApiName, String> {
     let all = || ApiName::ALL.map(ApiName::as_str).join(", ");
     ApiName::ALL.into_iter().find(|api| api.as_str() == text).ok_or_else(|| format!("the APIs are {}", all()))
-}
-
-fn read_tag(text: &str) -> Result<(String, String), &'static str> {
-    text.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned())).ok_or("write KEY=VALUE")
 }
 
 /// Session actions without a mode: LIVE without a range, ON_DEMAND with one.

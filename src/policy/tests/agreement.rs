@@ -5,7 +5,9 @@
 use super::harness::*;
 use crate::caller::{Attribute, Caller};
 use crate::kvs::{Operation, StreamArn};
-use crate::policy::{ExplainedOutcome, Footage, Policy, Question, Reads, Reason, RequestContext, schema};
+use crate::policy::{
+    ExplainedOutcome, Footage, Grant, Policy, Question, Reads, Reason, RequestContext, schema,
+};
 use cedar_policy::{Authorizer, Context, Decision, Entities, PolicySet, Request, Schema};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -312,6 +314,15 @@ fn agrees(
     let question = Question::of(&request, context.now);
     same(policy.allows(&caller, &question, context), "allows")?;
     same(policy.explain(&caller, &question, context).verdict == ExplainedOutcome::Permitted, "explain")?;
+    // Nobody who is permitted something is missing where it is listed who may see a stream.
+    let grants = policy.who_sees(context.stream.as_ref().unwrap()).map_err(|_| "who sees")?;
+    let gives = |grant: &Grant| {
+        let party = grant.parties.iter().any(|party| party.includes(&caller));
+        !grant.forbids && party && grant.operations.contains(&asked.operation)
+    };
+    if expected && !grants.iter().any(gives) {
+        return Err("who sees");
+    }
     // Playback of a session is what opening it is, remembered or not.
     if let crate::kvs::Request::Call(call) = &request
         && let Some(session) = call.session()
