@@ -312,7 +312,10 @@ pub fn reply(error: &Error, record: &mut Record) -> Reply {
         Error::NoRoute(NoRoute::Method { allow }) => {
             headers.insert(header::ALLOW, HeaderValue::from_static(allow));
         }
-        Error::Identity(identity::Error::Missing { .. }) => {
+        Error::Denied(_) if reply.status == StatusCode::UNAUTHORIZED => {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"kvs-edge\""));
+        }
+        Error::Identity(identity::Error::Missing { .. }) | Error::SignIn => {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"kvs-edge\""));
         }
         Error::Identity(identity::Error::Refused { .. }) | Error::DeadUrl(_) => {

@@ -4,20 +4,19 @@ use super::config::{Attributes, Config};
 use super::context_reads::ContextReads;
 use super::decision_cache::{About, DecisionCache, KeyRef};
 use super::entities::{NotExpressible, Terms};
-use super::load::{self, Loaded, Statement};
+use super::load::{self, Statement};
 use super::note::Note;
 use super::permit::{Denied, Judgement, Permit, Reason};
-use super::policy_set::{ActionPolicies, Arranged, for_anonymous};
+use super::policy_set::{ActionPolicies, Arranged, counts_for_anonymous};
 use super::question::{self, Footage, Question, RequestContext};
 use super::reads::Reads;
-use crate::base::hex;
+use super::version::version;
 use crate::caller::Caller;
 use crate::kvs::{ApiName, Operation, PlaybackMode, Request, TimeRange, Timestamp};
 use crate::setting::Mistake;
-use aws_lc_rs::digest;
 use cedar_policy::{Authorizer, Decision, Effect, Entities, PolicyId};
 use std::collections::{BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A set of policies in force. A reload makes another one.
@@ -58,7 +57,8 @@ impl Policy {
         let terms = Terms::new(&loaded.schema).map_err(|error| internal(&error))?;
         let arrange =
             |statements: &[Statement]| Arranged::new(statements, &terms).map_err(|error| internal(&error));
-        let for_anonymous = for_anonymous(&loaded.statements, &terms);
+        let counts = |s: &&Statement| counts_for_anonymous(s, &terms);
+        let for_anonymous: Vec<_> = loaded.statements.iter().filter(counts).cloned().collect();
         let anonymous = arrange(&for_anonymous)?;
         let described = &anonymous.of(Operation::DescribeStream).set;
         let anonymous_lists = described.policies().any(|policy| policy.effect() == Effect::Permit);
@@ -90,7 +90,7 @@ impl Policy {
         })
     }
 
-    /// Twelve characters that differ where policies, stream sets or claims differ.
+    /// Twelve characters that differ where policies, stream sets, name patterns, the time zone or claims differ.
     #[must_use]
     pub fn version(&self) -> &Arc<str> {
         &self.version
@@ -307,6 +307,11 @@ impl Policy {
         if caller.is_anonymous() { &self.anonymous } else { &self.all }
     }
 
+    /// Whether a policy counts for a caller.
+    pub(super) fn counts_for(&self, statement: &Statement, caller: &Caller) -> bool {
+        !caller.is_anonymous() || counts_for_anonymous(statement, &self.terms)
+    }
+
     /// Whoever has a token may ask for lists, which show what may be described. Without one there must be
     /// something that could be shown.
     fn judge_list(&self, caller: &Caller) -> Judgement {
@@ -419,29 +424,6 @@ fn is_about_a_stream(operation: Operation) -> bool {
 fn label(statement: &Statement) -> Arc<str> {
     let file = statement.path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
     format!("{} ({file}:{})", statement.name(), statement.line).into()
-}
-
-fn version(config: &Config, loaded: &Loaded) -> String {
-    let mut hash = digest::Context::new(&digest::SHA256);
-    let mut part = |text: &str| {
-        hash.update(&(text.len() as u64).to_be_bytes());
-        hash.update(text.as_bytes());
-    };
-    part(&loaded.schema_text);
-    for (name, patterns) in &config.stream_sets {
-        part(name);
-        patterns.iter().for_each(|pattern| part(pattern));
-        part("");
-    }
-    part(config.time_zone.name());
-    config.stream_names.iter().for_each(|pattern| part(pattern.as_str()));
-    part("");
-    for (path, text) in &loaded.files {
-        // The name, not the folder: replicas may keep the same policies in different places.
-        part(&Path::new(path).file_name().map(|name| name.to_string_lossy()).unwrap_or_default());
-        part(text);
-    }
-    hex::encode(&hash.finish().as_ref()[..6])
 }
 
 /// The groups that policies name, in scopes and in conditions.

@@ -118,7 +118,8 @@ impl Policy {
         // The whole context, since the parts of other operations' policies are evaluated too.
         let all = ContextReads::All;
         let (request, entities) = self.put(caller, operation, question, context, &all)?;
-        let permits = self.statements.iter().filter(|s| s.policy.effect() == Effect::Permit);
+        let counts = |s: &&Statement| s.policy.effect() == Effect::Permit && self.counts_for(s, caller);
+        let permits = self.statements.iter().filter(counts);
         let mut all: Vec<Nearest> = permits
             .map(|statement| Nearest {
                 policy: cited(statement),
@@ -201,7 +202,7 @@ impl Policy {
                 Attribute::Bool(truth) => truth.to_string(),
                 Attribute::Long(number) => number.to_string(),
                 Attribute::Text(text) => quoted(text),
-                Attribute::Texts(texts) => list(&mut texts.iter().map(|text| quoted(text))),
+                Attribute::Texts(texts) => list(&mut texts.iter().map(quoted)),
                 Attribute::Ip(network) => format!("ip({network:?})"),
                 Attribute::Datetime(at) => format!("datetime(\"{at}\")"),
             });

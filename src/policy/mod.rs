@@ -28,6 +28,7 @@ mod reads;
 mod schema;
 mod syntax;
 mod text;
+mod version;
 mod wording;
 
 pub use config::{AttributeType, Attributes, Config};

@@ -7,8 +7,8 @@ use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize, Serializer};
 use std::collections::BTreeSet;
 
-/// A pattern of stream names, such as `customer-{customer}-*`: text that stands as it is, `{name}` for a piece
-/// of at least one character, and at its end `*` for any text.
+/// A pattern of stream names, such as `customer-{customer}-*`: text that stands as it is, `{name}` for a
+/// piece of at least one character, and at its end `*` for any text.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NamePattern {
     written: String,

@@ -106,16 +106,17 @@ impl Arranged {
     }
 }
 
-/// What counts for callers without a credential: every `forbid`, and the permits whose scope names
-/// `User::"anonymous"` or `Group::"anonymous"`. A permit for everybody is one for everybody with a token.
-pub(super) fn for_anonymous(statements: &[Statement], terms: &Terms) -> Vec<Statement> {
-    let names_it = |policy: &Statute| match policy.principal_constraint() {
+/// Whether a policy counts for callers without a credential: every `forbid` does, and a permit whose scope
+/// names `User::"anonymous"` or `Group::"anonymous"`. A permit for everybody is one for everybody with a
+/// token.
+pub(super) fn counts_for_anonymous(statement: &Statement, terms: &Terms) -> bool {
+    let policy = &statement.policy;
+    let names_it = match policy.principal_constraint() {
         PrincipalConstraint::Eq(one) => terms.is_anonymous(&one),
         PrincipalConstraint::In(group) | PrincipalConstraint::IsIn(_, group) => terms.is_anonymous(&group),
         PrincipalConstraint::Any | PrincipalConstraint::Is(_) => false,
     };
-    let counts = |s: &&Statement| s.policy.effect() == Effect::Forbid || names_it(&s.policy);
-    statements.iter().filter(counts).cloned().collect()
+    names_it || policy.effect() == Effect::Forbid
 }
 
 /// True unless the policy's scope rules this operation out. What is left out could not have applied.

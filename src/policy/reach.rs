@@ -1,8 +1,8 @@
 //! Who may see a stream, as far as policies name groups and users: the question the other way round.
 //!
 //! What depends on the stream alone is evaluated by Cedar; what depends on the caller or the request is given
-//! as it is written and not tried. So a list holds everybody who may see the stream in some context, and maybe
-//! more; nobody who is permitted something is missing.
+//! as it is written and not tried. So a list holds everybody who may see the stream in some context, and
+//! maybe more; nobody who is permitted something is missing.
 
 use super::context_reads::ContextReads;
 use super::decide::Policy;

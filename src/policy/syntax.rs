@@ -26,8 +26,8 @@ pub(super) fn reads(policy: &Value) -> Reads {
 
 /// Makes `context has start_age` (and the other members about footage) ask whether footage of the archive is
 /// wanted: the design calls them absent for LIVE. They can still be read there, as 0 or as the present, since
-/// Cedar's strict checking would otherwise refuse `context.mode == "LIVE" || context.start_age <= 86400`. True if something was
-/// changed.
+/// Cedar's strict checking would otherwise refuse `context.mode == "LIVE" || context.start_age <= 86400`.
+/// True if something was changed.
 pub(super) fn ask_mode_instead(policy: &mut Value) -> bool {
     let absent_for_live = policy.get("has").is_some_and(|has| {
         has["left"] == json!({"Var": "context"}) && OF_FOOTAGE.iter().any(|name| has["attr"] == *name)

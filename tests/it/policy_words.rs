@@ -5,6 +5,7 @@ use crate::harness::program::binary;
 use crate::harness::{Answer, Edge, Setup, run};
 use serde_json::{Value, json};
 use std::fs;
+use tokio::process::Command;
 
 const POLICIES: &str = r#"
 @id("everybody with a token") permit (principal, action, resource in StreamSet::"all");
@@ -52,6 +53,7 @@ async fn without_a_credential_what_is_public_plays_and_nothing_else() {
     for path in ["/streams/cam-3/live.m3u8", "/streams/cam-1/snapshot.jpg", "/streams/cam-2/live.m3u8"] {
         let refused = bare(&edge, path).await;
         assert_eq!(refused.status, 401, "{path}: {}", refused.text());
+        assert!(refused.header("www-authenticate").is_some(), "{path}");
         assert!(refused.message().contains("without a token"), "{path}: {}", refused.message());
         let anybody = edge.get(path, edge.token("eve", &[])).await.status;
         assert_eq!(anybody == 403, path.contains("cam-2"), "{path}: {anybody}");
@@ -100,7 +102,8 @@ async fn anonymous_callers_are_bounded_by_address() {
 #[tokio::test]
 async fn a_refusal_says_why_and_severity_and_claims_are_written_down() {
     let setup = Setup { policies: POLICIES.into(), ..Setup::default() };
-    let setup = setup.setting("ISSUER__0__CLAIMS__LOGIN", "/sub").setting("LOG__AUDIT_CLAIMS", r#"["login"]"#);
+    let setup =
+        setup.setting("ISSUER__0__CLAIMS__LOGIN", "/sub").setting("LOG__AUDIT_CLAIMS", r#"["login"]"#);
     let edge = setup.start().await;
     let refused = edge.get("/streams/cam-2/live.m3u8", edge.alice()).await;
     assert_eq!(refused.status, 403);
@@ -117,7 +120,7 @@ async fn who_can_see_a_stream_is_told() {
     let edge = edge(true).await;
     let config = edge.path("edge.toml");
     let arguments = ["who-can-see", "--config", config.to_str().unwrap(), "--stream", "cam-1"];
-    let told = run(binary().args(arguments)).await;
+    let told = run(Command::new(binary()).args(arguments)).await;
     let text = String::from_utf8(told.stdout).unwrap();
     assert!(told.status.success(), "{text}");
     assert!(text.contains("User::\"anonymous\"\n  View, Describe\n"), "{text}");

@@ -69,6 +69,9 @@ struct Who {
     /// The claims of an imagined token, as JSON; `iss` chooses the issuer, the first one if it is missing
     #[arg(long, value_name = "FILE")]
     claims: Option<PathBuf>,
+    /// Nobody in particular: a request without a credential (identity.anonymous)
+    #[arg(long)]
+    anonymous: bool,
 }
 
 /// Explains.
@@ -97,11 +100,19 @@ fn explain(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let (caller, claims) = match (&args.who.token, &args.who.claims) {
         (Some(token), _) => verified(&config, &source, token.trim(), now)?,
         (None, Some(path)) => imagined(&config, path, now)?,
-        (None, None) => bail!("give --token or --claims"),
+        (None, None) if args.who.anonymous => {
+            if !config.identity.anonymous {
+                bail!("identity.anonymous is off: a request without a credential is 401");
+            }
+            (Arc::new(Caller::anonymous(args.source_ip, now)), Vec::new())
+        }
+        (None, None) => bail!("give --token, --claims or --anonymous"),
     };
     let explanation = args.explain(&config, &policy, &caller, now)?;
     print!("{}", ExplanationText(&explanation));
-    print!("\n{}", ClaimsText(&claims));
+    if !claims.is_empty() {
+        print!("\n{}", ClaimsText(&claims));
+    }
     if caller.groups_withheld {
         println!("\n{}", text::GROUPS_WITHHELD);
     }

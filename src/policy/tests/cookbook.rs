@@ -396,6 +396,16 @@ fn one_issuers_people_only() {
     assert!(!given(&policy, "viewers").of("https://partner.example.net/").hls("lobby-1", 60, 0));
 }
 
+#[test]
+fn the_public_lobby() {
+    let policy = recipe("Callers without a token");
+    let mut nobody = given(&policy, "any");
+    nobody.caller = Caller::anonymous("192.0.2.1".parse().unwrap(), NOW);
+    assert!(nobody.live("lobby-1") && nobody.describe("lobby-1"));
+    assert!(!nobody.hls("lobby-1", 60, 0) && !nobody.clip("lobby-1", 60, 0) && !nobody.live("berlin-1"));
+    assert!(!given(&policy, "any").live("lobby-1"));
+}
+
 /// Every recipe has a test above: a new one is noticed.
 #[test]
 fn every_recipe_is_tested() {
