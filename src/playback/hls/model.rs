@@ -39,8 +39,8 @@ pub struct MediaPlaylist {
 /// One segment.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Segment {
-    /// `EXT-X-DISCONTINUITY` precedes it.
-    pub discontinuity: bool,
+    /// How many `EXT-X-DISCONTINUITY` precede it. Each counts (RFC 8216, 4.3.3.3).
+    pub discontinuities: u64,
     /// The init segment in effect, whether or not its tag stands here.
     pub map: Option<Map>,
     /// `EXT-X-PROGRAM-DATE-TIME`.
@@ -98,7 +98,7 @@ impl MediaPlaylist {
         }
         line(format_args!("#EXT-X-TARGETDURATION:{}", self.target));
         line(format_args!("#EXT-X-MEDIA-SEQUENCE:{}", self.sequence));
-        if self.discontinuities > 0 || self.segments.iter().any(|segment| segment.discontinuity) {
+        if self.discontinuities > 0 || self.segments.iter().any(|segment| segment.discontinuities > 0) {
             line(format_args!("#EXT-X-DISCONTINUITY-SEQUENCE:{}", self.discontinuities));
         }
         for tag in self.header.iter().filter(|tag| !early(tag)) {
@@ -106,7 +106,7 @@ impl MediaPlaylist {
         }
         let mut map = None;
         for segment in &self.segments {
-            if segment.discontinuity {
+            for _ in 0..segment.discontinuities {
                 line(format_args!("#EXT-X-DISCONTINUITY"));
             }
             if segment.map.as_ref() != map {
@@ -184,7 +184,7 @@ impl ModelBuilder {
             "#EXT-X-MEDIA-SEQUENCE" => playlist.sequence = number()?,
             "#EXT-X-DISCONTINUITY-SEQUENCE" => playlist.discontinuities = number()?,
             "#EXT-X-ENDLIST" => playlist.ended = true,
-            "#EXT-X-DISCONTINUITY" => next.discontinuity = true,
+            "#EXT-X-DISCONTINUITY" => next.discontinuities += 1,
             "#EXT-X-MAP" => next.map = Some(Map::of(value, resource).ok_or(NOT_ONE)?),
             "#EXT-X-PROGRAM-DATE-TIME" if Timestamp::parse(value).is_ok() => {
                 next.date = Timestamp::parse(value).ok();
@@ -202,7 +202,7 @@ impl ModelBuilder {
                 let pending = std::mem::take(next);
                 next.map.clone_from(&pending.map);
                 playlist.segments.push(Segment {
-                    discontinuity: pending.discontinuity,
+                    discontinuities: pending.discontinuities,
                     map: pending.map,
                     date: pending.date,
                     millis: pending.millis.ok_or(NOT_ONE)?,
@@ -218,7 +218,7 @@ impl ModelBuilder {
 /// What has been read of the segment to come.
 #[derive(Default)]
 struct Pending {
-    discontinuity: bool,
+    discontinuities: u64,
     map: Option<Map>,
     date: Option<Timestamp>,
     millis: Option<u64>,
@@ -227,7 +227,7 @@ struct Pending {
 
 impl Pending {
     fn is_empty(&self) -> bool {
-        !self.discontinuity && self.map.is_none() && self.date.is_none() && self.lines.is_empty()
+        self.discontinuities == 0 && self.map.is_none() && self.date.is_none() && self.lines.is_empty()
     }
 }
 

@@ -1,12 +1,73 @@
-//! Decides whether a discontinuity stands ahead of a fragment, and counts it, from the fragments around.
+//! Counts the discontinuities ahead of a fragment, for one track.
+//!
+//! EXT-X-DISCONTINUITY-SEQUENCE plus the tags that a playlist lists up to a fragment are its count. A count may
+//! not change while the fragment is listed, and from one fragment to the next of a track it rises by the tags
+//! between them alone (RFC 8216, 4.3.3.3): hls.js refuses a playlist in which a known fragment has a higher count.
+//! Tracks should agree on the count of a fragment, because players find the times of a track by that of another.
+//!
+//! Tracks lack fragments, so the tags of one are not those of another. A track that lacks a fragment with a
+//! discontinuity has one more tag ahead of its next fragment. A track that has a tag which another track, loaded
+//! earlier, did not have keeps it, and is ahead of the other until that one's next new fragment.
 
 use super::mark::Mark;
 use crate::sessions::numbering;
 
-/// The count where each fragment has a discontinuity ahead of it. Fragments that were missed count too.
-pub(super) fn count_each(uncounted: Mark, before: Option<Mark>, after: Option<Mark>) -> Mark {
+/// The discontinuities of a fragment on one track.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Count {
+    /// Those up to and including the ones ahead of it.
+    pub(super) index: u64,
+    /// Tags that stand ahead of it.
+    pub(super) tags: u64,
+}
+
+/// What is known around a fragment that a track lists for the first time.
+pub(super) struct Around {
+    /// The fragment itself, if another track has it.
+    pub(super) known: Option<Mark>,
+    /// The nearest fragments before and after it on any track.
+    pub(super) before: Option<Mark>,
+    pub(super) after: Option<Mark>,
+}
+
+/// Tags that may stand ahead of one fragment. Whoever lacks more starts anew behind a jump of MEDIA-SEQUENCE.
+pub(super) const MOST_TAGS: u64 = 4;
+
+/// The count of a fragment that follows `last` on its track, whose index that is. `own`: this track itself has a
+/// discontinuity here. `always`: each fragment has one.
+pub(super) fn following(last: u64, own: bool, always: bool, around: &Around) -> Count {
+    let wanted = match (around.known, around.before) {
+        (Some(known), _) => known.index,
+        // The tag of this track is another one than that of the fragment which it lacks.
+        (None, Some(before)) if always => before.index + u64::from(own),
+        (None, Some(before)) => before.index,
+        (None, None) => 0,
+    };
+    let index = wanted.max(last + u64::from(own));
+    Count { index, tags: index - last }
+}
+
+/// The count of a fragment at which a track begins, or begins anew behind a jump of MEDIA-SEQUENCE. `least` is the
+/// index of what it listed before. `uncounted` is the mark without its count.
+pub(super) fn beginning(least: u64, uncounted: Mark, always: bool, around: &Around) -> Count {
+    let own = uncounted.tagged;
+    let (index, tagged) = match (around.known, around.before, around.after) {
+        (Some(known), ..) => (known.index, known.tagged),
+        (None, before, after) if always && own => (count_each(uncounted, before, after), true),
+        (None, Some(before), _) => (before.index + u64::from(own), own),
+        (None, None, Some(after)) => (after.index.saturating_sub(u64::from(after.tagged)), own),
+        (None, None, None) => {
+            (numbering::first_discontinuity(uncounted.sequence, always && own) + u64::from(own), own)
+        }
+    };
+    let tags = u64::from(own || tagged);
+    Count { index: index.max(least + u64::from(own)).max(tags), tags }
+}
+
+/// The index where each fragment has a discontinuity ahead of it. Fragments that were missed count too.
+fn count_each(uncounted: Mark, before: Option<Mark>, after: Option<Mark>) -> u64 {
     let here = |mark: &Mark| mark.generation == uncounted.generation;
-    let index = match (before, after) {
+    match (before, after) {
         (Some(before), _) if here(&before) => {
             before.index + uncounted.upstream.saturating_sub(before.upstream).max(1)
         }
@@ -16,35 +77,5 @@ pub(super) fn count_each(uncounted: Mark, before: Option<Mark>, after: Option<Ma
         (Some(before), _) => before.index + 1,
         (None, Some(after)) => after.index.saturating_sub(1),
         (None, None) => numbering::first_discontinuity(uncounted.sequence, true) + 1,
-    };
-    Mark { index, ..uncounted }
-}
-
-/// What separates a fragment from the one before it on a track.
-pub(super) struct Break {
-    /// Nothing was recorded for more than two target durations.
-    pub(super) gap: bool,
-    /// The init segment differs. That matters if the session differs too.
-    pub(super) init: bool,
-}
-
-/// The count where discontinuities are rare.
-pub(super) fn count_rare(uncounted: Mark, before: Option<Mark>, after: Option<Mark>, breaks: Break) -> Mark {
-    match (before, after) {
-        // Another track has continued without this fragment. The count of that track stands.
-        (Some(before), Some(_)) => Mark { tagged: false, index: before.index, ..uncounted },
-        (None, Some(after)) => {
-            Mark { tagged: false, index: after.index.saturating_sub(u64::from(after.tagged)), ..uncounted }
-        }
-        (None, None) => {
-            let first = numbering::first_discontinuity(uncounted.sequence, false);
-            Mark { index: first + u64::from(uncounted.tagged), ..uncounted }
-        }
-        (Some(before), None) => {
-            let continues = before.generation == uncounted.generation
-                || (before.shifted && uncounted.shifted && !breaks.init);
-            let tagged = uncounted.tagged || breaks.gap || !continues;
-            Mark { tagged, index: before.index + u64::from(tagged), ..uncounted }
-        }
     }
 }

@@ -93,7 +93,9 @@ pub(in crate::sessions) fn join(parts: Vec<(Range, MediaPlaylist)>) -> Result<Me
     let mut segments = Vec::with_capacity(count);
     for (part, playlist) in parts.iter_mut().enumerate() {
         for (at, mut segment) in std::mem::take(&mut playlist.segments).into_iter().enumerate() {
-            segment.discontinuity |= part > 0 && at == 0;
+            if part > 0 && at == 0 {
+                segment.discontinuities = segment.discontinuities.max(1);
+            }
             segment.map = segment
                 .map
                 .map(|map| address(part, map))
@@ -170,7 +172,7 @@ mod tests {
         assert_eq!(parts.len(), 4, "two parts a day of 8,640 fragments");
         let joined = join(parts.clone()).unwrap();
         assert_eq!(joined.segments.len(), 17_281);
-        let discontinuities = joined.segments.iter().filter(|segment| segment.discontinuity).count();
+        let discontinuities = joined.segments.iter().filter(|segment| segment.discontinuities > 0).count();
         assert_eq!(discontinuities, 3);
         let text = joined.render(false);
         assert!(text.ends_with("#EXT-X-ENDLIST\n") && text.contains("PLAYLIST-TYPE:VOD"));

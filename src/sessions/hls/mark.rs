@@ -19,9 +19,9 @@ pub(super) struct Mark {
     pub(super) upstream: u64,
     /// Its MEDIA-SEQUENCE on the track that first listed it.
     pub(super) sequence: u64,
-    /// A DISCONTINUITY stands ahead of it.
+    /// A DISCONTINUITY stands ahead of it, on the track that first listed it.
     pub(super) tagged: bool,
-    /// The number of discontinuities up to and including the one ahead of it.
+    /// The number of discontinuities up to and including those ahead of it, on the track that has most.
     pub(super) index: u64,
     /// Its times are shifted onto the one timeline.
     pub(super) shifted: bool,

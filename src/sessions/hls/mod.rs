@@ -14,5 +14,6 @@ pub(super) use timeline::Timeline;
 
 #[cfg(test)]
 mod tests {
+    mod hls_js;
     mod timeline;
 }

@@ -3,9 +3,10 @@
 //! MEDIA-SEQUENCE and the times of media follow from the fragments themselves. The number of discontinuities
 //! does not, and hls.js and video.js choose the timeline of a fragment by that count.
 
+use super::discontinuity::{Count, MOST_TAGS};
 use super::mark::{Mark, Position, REMEMBERED};
 use super::timeline::Timeline;
-use super::track_playlist::TrackPlaylist;
+use super::track_playlist::{Numbered, TrackPlaylist};
 use crate::kvs::{FragmentNumber, Protocol, Resource, Timestamp};
 use crate::sessions::numbering;
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,8 @@ use std::collections::{BTreeMap, VecDeque};
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::sessions) struct SavedTimeline {
+    /// TARGETDURATION, seconds.
+    target: u64,
     /// The fragments listed last, oldest first.
     marks: Vec<SavedMark>,
     tracks: BTreeMap<u8, SavedTrack>,
@@ -33,17 +36,19 @@ struct SavedMark {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SavedTrack {
-    target: u64,
     /// The number in the address of the init segment.
     init: Option<u32>,
-    /// MEDIA-SEQUENCE of each fragment listed. Tracks may differ in it.
-    listed: BTreeMap<String, u64>,
+    /// MEDIA-SEQUENCE of each fragment listed, its count of discontinuities, and how many of those stand ahead of it.
+    /// Tracks may differ in all three.
+    listed: BTreeMap<String, (u64, u64, u64)>,
 }
 
 /// More than any LIVE window.
 const MOST: usize = 64;
 /// No number of ours is larger, and sums stay in range.
 const LARGEST: u64 = 1 << 52;
+/// No fragment lasts longer than some 20 s.
+const LONGEST_TARGET: u64 = 60;
 
 impl Timeline {
     /// What the next process needs; `None` if it could recognise nothing of it.
@@ -69,17 +74,20 @@ impl Timeline {
                 _ => None,
             };
             // A track without requests since the last start is saved as it was resumed.
-            let listed = state.listed.iter().map(|listed| (&listed.position, listed.sequence));
-            let known = state.resumed.iter().map(|(position, sequence)| (position, *sequence));
+            let listed = state.listed.iter().map(|listed| (&listed.position, listed.numbered));
+            let known = state.resumed.iter().map(|(position, numbered)| (position, *numbered));
             let newest = listed.rev().chain(known.rev()).take(MOST);
-            let listed = newest.map(|(at, sequence)| (at.number.to_string(), sequence)).collect();
-            (*track, SavedTrack { target: state.target, init, listed })
+            let numbers = |(at, Numbered { sequence, count }): (&Position, Numbered)| {
+                (at.number.to_string(), (sequence, count.index, count.tags))
+            };
+            (*track, SavedTrack { init, listed: newest.map(numbers).collect() })
         });
-        (!marks.is_empty()).then(|| SavedTimeline { marks, tracks: tracks.collect() })
+        (!marks.is_empty()).then(|| SavedTimeline { target: self.target, marks, tracks: tracks.collect() })
     }
 
     /// Continues what an earlier process saved. Its sessions are unknown here: their generation is 0.
     pub(in crate::sessions) fn resume(&mut self, saved: &SavedTimeline, now: Timestamp) {
+        self.target = saved.target.min(LONGEST_TARGET);
         for mark in saved.marks.iter().take(REMEMBERED) {
             let Ok(number) = FragmentNumber::parse(&mark.number) else { continue };
             if !numbering::is_global(&number) || mark.sequence > LARGEST || mark.index > LARGEST {
@@ -96,13 +104,15 @@ impl Timeline {
                 track: *track,
                 sequence: Some(sequence),
             };
-            let number = |(number, sequence): (&String, &u64)| {
+            let number = |(number, &(sequence, index, tags)): (&String, &(u64, u64, u64))| {
                 let number = FragmentNumber::parse(number).ok().filter(numbering::is_global)?;
-                (*sequence <= LARGEST).then_some((Position { era: 0, number }, *sequence))
+                let numbered = Numbered { sequence, count: Count { index, tags } };
+                (sequence <= LARGEST && index <= LARGEST && tags <= index.min(MOST_TAGS))
+                    .then_some((Position { era: 0, number }, numbered))
             };
             let state = TrackPlaylist {
-                target: saved.target.min(LARGEST),
                 listed: VecDeque::new(),
+                last: None,
                 map: saved.init.map(init),
                 resumed: saved.listed.iter().take(REMEMBERED).filter_map(number).collect(),
                 upstream: (0, 0),

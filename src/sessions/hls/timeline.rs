@@ -3,8 +3,7 @@
 //! Players must not notice that upstream sessions end, begin anew, have gaps and fail. MEDIA-SEQUENCE never
 //! goes back: a fragment keeps the number that it was first given. Fragments are matched by their number,
 //! which is the same in every session, else by PROGRAM-DATE-TIME; else what is listed counts as new, with a
-//! discontinuity. EXT-X-DISCONTINUITY-SEQUENCE, which KVS leaves out, is maintained and is the same on all
-//! tracks: what stands ahead of a fragment is decided once per fragment.
+//! discontinuity. EXT-X-DISCONTINUITY-SEQUENCE, which KVS leaves out, is maintained: `discontinuity` counts.
 //!
 //! A discontinuity stands where KVS has one, and in two more places. The first is where the fragments of one
 //! session end and those of another begin, unless the times of both are shifted onto the one timeline that
@@ -18,23 +17,31 @@
 //! way it joins anew, at a MEDIA-SEQUENCE that it has not seen. Where each fragment has a discontinuity that
 //! is not done, since tracks would disagree on the count.
 //!
+//! TARGETDURATION must not change (RFC 8216, 6.2.1). It is that of the longest fragment that KVS lists when the
+//! first playlist is published, and stands for as long as the timeline does, over sessions and restarts; KVS is asked
+//! for more fragments than are listed, so that it is known. A list holds three target durations, since a server must
+//! not remove more (6.2.2), and at least `window` fragments.
+//!
 //! There is no I/O here: playlists in, playlists out. Numbers begin as `numbering` says.
 
-use super::discontinuity::{Break, count_each, count_rare};
+use super::discontinuity::{Around, MOST_TAGS, beginning, following};
 use super::init_segments::InitSegments;
 use super::mark::{Mark, Position, REMEMBERED};
 use super::offered::{Offered, after_last_absence, offered};
-use super::track_playlist::{Listed, TrackPlaylist};
+use super::track_playlist::{Last, Listed, Numbered, TrackPlaylist};
 use crate::kvs::{FragmentNumber, Resource, Timestamp};
-use crate::playback::hls::MediaPlaylist;
+use crate::playback::hls::{MediaPlaylist, Segment};
 use crate::playback::mp4;
+use crate::sessions::key::{LIVE_FRAGMENTS, UPSTREAM_LIVE_FRAGMENTS};
 use crate::sessions::numbering::{self, Generation};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One stream as its players see it, all tracks.
 pub(in crate::sessions) struct Timeline {
-    /// Fragments listed at most.
+    /// Fragments listed, as far as there are so many. More where they last less than three target durations.
     pub(super) window: usize,
+    /// TARGETDURATION, seconds; 0 until a playlist was published.
+    pub(super) target: u64,
     /// Each fragment has a DISCONTINUITY (`DiscontinuityMode::Always`).
     pub(super) always: bool,
     /// True for LIVE_REPLAY. LIVE never ends.
@@ -53,6 +60,7 @@ impl Timeline {
         let init_segments = InitSegments::default();
         Self {
             window: window.max(1),
+            target: 0,
             always,
             may_end,
             marks: BTreeMap::new(),
@@ -115,17 +123,20 @@ impl Timeline {
     ) -> Result<MediaPlaylist, &'static str> {
         let offered = offered(generation, playlist)?;
         let mut state = self.tracks.remove(&track).unwrap_or_else(|| TrackPlaylist::new(generation, now));
-        state.target = state.target.max(playlist.target);
-        let mut fresh = state.first_unseen(&offered, playlist, now, self.window);
+        if self.target == 0 && !offered.is_empty() {
+            self.target = playlist.target;
+        }
+        let newest = self.first_in_window(&offered);
+        let mut fresh = state.first_unseen(&offered, playlist, now, newest);
         let missed = state.may_have_missed(&offered);
         // With a discontinuity ahead of each fragment, one left out would make tracks disagree on the count.
         let drops_old_fragments = !self.may_end && !self.always;
-        let mut away =
-            drops_old_fragments && offered.get(fresh).is_some_and(|first| state.was_away(first, now));
+        let is_away = |first: &Offered<'_>| state.was_away(first, self.target, now);
+        let mut away = drops_old_fragments && offered.get(fresh).is_some_and(is_away);
         if away || (drops_old_fragments && state.listed.is_empty()) {
             // This way tracks agree, and a process that starts after a camera's absence lists no more than
             // the one before it.
-            let after_absence = after_last_absence(&offered, state.target);
+            let after_absence = after_last_absence(&offered, self.target);
             let known = || offered.iter().position(|offered| self.marks.contains_key(&offered.position));
             let begin = match away || self.marks.is_empty() {
                 true => after_absence,
@@ -136,32 +147,26 @@ impl Timeline {
             away |= self.resumed && begin > 0 && begin == after_absence;
             fresh = fresh.max(begin);
         }
+        // What is older than all that an earlier process listed last has no number.
+        let oldest = state.resumed.keys().next().filter(|_| state.listed.is_empty());
+        let listed_before =
+            |oldest: &Position| offered.iter().position(|offered| offered.position >= *oldest);
+        fresh = fresh.max(oldest.and_then(listed_before).unwrap_or(0));
         if let [first, .., last] | [first @ last] = &offered[fresh..] {
-            let sequence = self.next_sequence(&mut state, generation, first, missed, now);
+            let mut sequence = self.next_sequence(&mut state, generation, first, missed, now);
             if away {
                 state.listed.clear();
             }
             state.upstream = (generation, last.upstream);
             state.changed = now;
-            for (Offered { position, segment, upstream }, sequence) in offered[fresh..].iter().zip(sequence..)
-            {
-                let (tagged, shifted) = (segment.discontinuity, self.shifted.contains(&generation));
-                let uncounted = Mark { generation, upstream: *upstream, sequence, tagged, index: 0, shifted };
-                let gap = std::mem::take(&mut away) || state.is_gap(segment);
-                let mut segment = (*segment).clone();
-                segment.map = segment.map.map(|map| {
-                    let address = self.init_segments.address(generation, &map.resource, now);
-                    map.at(address)
-                });
-                let map = segment.map.as_ref().map(|map| map.resource.clone());
-                let same = state.map.is_none() || state.map == map;
-                state.map = map;
-                let mark = self.mark(position, uncounted, Break { gap, init: !same });
-                segment.discontinuity = mark.tagged;
-                state.listed.push_back(Listed { position: position.clone(), sequence, segment });
+            for offered in &offered[fresh..] {
+                let gap = std::mem::take(&mut away) || state.is_gap(offered, self.target);
+                sequence = self.list(&mut state, generation, offered, sequence, gap, now) + 1;
             }
         }
-        while state.listed.len() > self.window {
+        while state.listed.len() > self.window
+            && self.is_enough(state.listed.iter().skip(1).map(|l| &l.segment))
+        {
             state.listed.pop_front();
         }
         state.ended |= playlist.ended && self.may_end;
@@ -215,8 +220,16 @@ impl Timeline {
             let alone = numbering::first_sequence(&first.position.number, first.segment.date, now);
             // What an earlier process listed on this track keeps its number, and what comes after is higher.
             let floor = match state.resumed.range(..=&first.position).next_back() {
-                Some((position, sequence)) if *position == first.position => return *sequence,
-                before => before.map_or(0, |(_, sequence)| sequence + 1),
+                Some((position, numbered)) if *position == first.position => return numbered.sequence,
+                before => {
+                    // Numbers that an earlier process gave belong to no session of this one.
+                    let last = before.map(|(position, numbered)| {
+                        let shifted = self.marks.get(position).is_some_and(|mark| mark.shifted);
+                        Last { numbered: *numbered, generation: 0, shifted }
+                    });
+                    state.last = state.last.or(last);
+                    last.map_or(0, |last| last.numbered.sequence + 1)
+                }
             };
             let sequence = match self.marks.range(..=&first.position).next_back() {
                 None => alone,
@@ -229,7 +242,7 @@ impl Timeline {
             return sequence.max(floor);
         };
         if !missed {
-            return last.sequence + 1;
+            return last.numbered.sequence + 1;
         }
         // The number of fragments that were missed follows from KVS's count within one session.
         let (known, number) = state.upstream;
@@ -239,48 +252,126 @@ impl Timeline {
         let seen = self.marks.range(..=&first.position).next_back().map_or(0, |(position, mark)| {
             mark.sequence + numbering::distance(&position.number, &first.position.number)
         });
-        let sequence = seen.max(last.sequence + step);
-        if sequence > last.sequence + 1 {
+        let before = last.numbered.sequence;
+        let sequence = seen.max(before + step);
+        if sequence > before + 1 {
             state.listed.clear();
         }
         sequence
     }
 
-    /// Decides what stands ahead of a fragment, unless that was decided before. `uncounted` has everything
-    /// except the count.
-    fn mark(&mut self, position: &Position, uncounted: Mark, breaks: Break) -> Mark {
-        if let Some(mark) = self.marks.get(position) {
-            return *mark;
-        }
-        let before = self.marks.range(..position).next_back().map(|(_, mark)| *mark);
-        let after = self.marks.range(position..).next().map(|(_, mark)| *mark);
-        let mark = if self.always && uncounted.tagged {
-            count_each(uncounted, before, after)
-        } else {
-            count_rare(uncounted, before, after, breaks)
+    /// Lists a fragment with this MEDIA-SEQUENCE, or the one that it gives. `gap`: nothing was recorded ahead of it.
+    fn list(
+        &mut self,
+        state: &mut TrackPlaylist,
+        generation: Generation,
+        offered: &Offered<'_>,
+        mut sequence: u64,
+        gap: bool,
+        now: Timestamp,
+    ) -> u64 {
+        let Offered { position, segment, upstream } = offered;
+        let mut segment = (*segment).clone();
+        let around = self.around(position);
+        let here = (generation, self.shifted.contains(&generation));
+        // The media comes from the session that listed it first, and so does its init segment.
+        let (source, shifted) = around.known.map_or(here, |known| (known.generation, known.shifted));
+        let from_before = state.last.filter(|last| last.generation == source && source != generation);
+        segment.map = match (from_before, state.listed.back()) {
+            (Some(_), Some(before)) => before.segment.map.clone(),
+            _ => segment.map.map(|map| {
+                let address = self.init_segments.address(generation, &map.resource, now);
+                map.at(address)
+            }),
         };
-        self.marks.insert(position.clone(), mark);
-        mark
+        let map = segment.map.as_ref().map(|map| map.resource.clone());
+        // What an earlier process published of its own session, this one addresses anew.
+        let other_init = from_before.is_none() && state.map.is_some() && state.map != map;
+        state.map = map;
+        if let Some(resumed) = state.resumed.get(position).filter(|resumed| resumed.sequence > sequence) {
+            // An earlier process had missed fragments ahead of it.
+            state.listed.clear();
+            sequence = resumed.sequence;
+        }
+        let least = state.last.map_or(0, |last| last.numbered.count.index);
+        let follows = state.last.is_some_and(|last| last.numbered.sequence + 1 == sequence);
+        let previous = match (follows, state.last, around.before) {
+            (true, Some(last), _) => Some((last.generation, last.shifted)),
+            (_, _, before) => before.map(|before| (before.generation, before.shifted)),
+        };
+        let continues = previous.is_none_or(|previous| previous.0 == source || (previous.1 && shifted));
+        // What is ahead of a fragment behind a jump is known on the track that listed it first.
+        let breaks = (follows || around.known.is_none()) && (gap || !continues || other_init);
+        let own = segment.discontinuities > 0 || breaks;
+        let uncounted =
+            Mark { generation, upstream: *upstream, sequence, tagged: own, index: 0, shifted: here.1 };
+        let resumed = state.resumed.get(position).filter(|resumed| {
+            resumed.sequence == sequence && (!follows || resumed.count.index == least + resumed.count.tags)
+        });
+        let count = match resumed {
+            Some(resumed) => resumed.count,
+            None if follows => following(least, own, self.always, &around),
+            None => beginning(least, uncounted, self.always, &around),
+        };
+        let count = if resumed.is_none() && follows && count.tags > MOST_TAGS {
+            // It has missed so many that it begins anew.
+            state.listed.clear();
+            sequence += 1;
+            beginning(least, Mark { sequence, ..uncounted }, self.always, &around)
+        } else {
+            count
+        };
+        let mark = Mark { sequence, tagged: count.tags > 0, index: count.index, ..uncounted };
+        // Where a track is ahead, the others reach it at their next fragment.
+        let decided = self.marks.entry(position.clone()).or_insert(mark);
+        decided.index = decided.index.max(count.index);
+        segment.discontinuities = count.tags;
+        let numbered = Numbered { sequence, count };
+        state.last = Some(Last { numbered, generation: source, shifted });
+        state.listed.push_back(Listed { position: position.clone(), numbered, segment });
+        sequence
+    }
+
+    fn around(&self, position: &Position) -> Around {
+        let mark = |(_, mark): (&Position, &Mark)| *mark;
+        Around {
+            known: self.marks.get(position).copied(),
+            before: self.marks.range(..position).next_back().map(mark),
+            after: self.marks.range(position..).next().map(mark),
+        }
+    }
+
+    /// Index of the first fragment that a list of the newest ones holds.
+    fn first_in_window(&self, offered: &[Offered<'_>]) -> usize {
+        let mut first = offered.len().saturating_sub(self.window);
+        while first > 0 && !self.is_enough(offered[first..].iter().map(|offered| offered.segment)) {
+            first -= 1;
+        }
+        first
+    }
+
+    /// True if a list may be as short as this: three target durations (RFC 8216, 6.2.2), where whoever opened the
+    /// session did not ask for fewer.
+    fn is_enough<'a>(&self, rest: impl ExactSizeIterator<Item = &'a Segment>) -> bool {
+        let is_exact = self.may_end || self.window < usize::from(LIVE_FRAGMENTS);
+        is_exact
+            || rest.len() >= usize::from(UPSTREAM_LIVE_FRAGMENTS)
+            || rest.map(|segment| segment.millis).sum::<u64>() >= self.target * 3000
     }
 
     fn published(&self, state: &TrackPlaylist, playlist: &MediaPlaylist) -> MediaPlaylist {
-        let first = state.listed.front();
+        let first = state.listed.front().map(|first| first.numbered);
         let sequence = first.map_or(playlist.sequence, |first| first.sequence);
-        let discontinuities = first
-            .and_then(|first| self.marks.get(&first.position))
-            .map_or(0, |mark| mark.index.saturating_sub(u64::from(mark.tagged)));
+        let discontinuities = first.map_or(0, |first| first.count.index - first.count.tags);
         let segments = state.listed.iter().map(|listed| listed.segment.clone()).collect();
-        let mut published = playlist.with(state.target, sequence, discontinuities, segments);
+        let target = if self.target == 0 { playlist.target } else { self.target };
+        let mut published = playlist.with(target, sequence, discontinuities, segments);
         published.ended = state.ended;
         published
     }
 
     fn forget(&mut self) {
-        let listed = self.tracks.values().filter_map(|track| track.listed.front()).map(|l| &l.position).min();
-        let Some(oldest) = listed.cloned() else { return };
-        while self.marks.len() > self.window + REMEMBERED
-            && self.marks.first_key_value().is_some_and(|(first, _)| *first < oldest)
-        {
+        while self.marks.len() > self.window.max(usize::from(UPSTREAM_LIVE_FRAGMENTS)) + REMEMBERED {
             self.marks.pop_first();
         }
     }

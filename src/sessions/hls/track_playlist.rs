@@ -1,21 +1,22 @@
 //! The published playlist of one track, and how what a session lists compares with it.
 
+use super::discontinuity::Count;
 use super::mark::Position;
 use super::offered::{Offered, absence, is_absence};
 use crate::kvs::{Resource, Timestamp};
 use crate::playback::hls::{MediaPlaylist, Segment};
 use crate::sessions::numbering::Generation;
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
 
 /// The published playlist of one track.
 pub(super) struct TrackPlaylist {
-    pub(super) target: u64,
     pub(super) listed: VecDeque<Listed>,
+    /// The newest fragment that was ever listed.
+    pub(super) last: Option<Last>,
     /// The init segment of the last fragment listed, as published.
     pub(super) map: Option<Resource>,
     /// What an earlier process listed last, with the numbers it gave.
-    pub(super) resumed: BTreeMap<Position, u64>,
+    pub(super) resumed: BTreeMap<Position, Numbered>,
     /// The session of the last fragment listed, and the sequence number that KVS gave it there.
     pub(super) upstream: (Generation, u64),
     /// When a fragment was listed last.
@@ -26,16 +27,33 @@ pub(super) struct TrackPlaylist {
 /// A fragment in a published playlist.
 pub(super) struct Listed {
     pub(super) position: Position,
-    pub(super) sequence: u64,
+    pub(super) numbered: Numbered,
     pub(super) segment: Segment,
+}
+
+/// The numbers of a fragment on one track.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Numbered {
+    pub(super) sequence: u64,
+    pub(super) count: Count,
+}
+
+/// The newest fragment of a track, whether or not it is still listed.
+#[derive(Clone, Copy)]
+pub(super) struct Last {
+    pub(super) numbered: Numbered,
+    /// The session that its media comes from.
+    pub(super) generation: Generation,
+    /// Its times are shifted onto the one timeline.
+    pub(super) shifted: bool,
 }
 
 impl TrackPlaylist {
     /// A track that has listed nothing yet; `generation` is the first session that does.
     pub(super) fn new(generation: Generation, now: Timestamp) -> Self {
         Self {
-            target: 0,
             listed: VecDeque::new(),
+            last: None,
             map: None,
             resumed: BTreeMap::new(),
             upstream: (generation, 0),
@@ -44,21 +62,18 @@ impl TrackPlaylist {
         }
     }
 
-    /// True if the time between the last fragment listed and this one is longer than two target durations.
-    pub(super) fn is_gap(&self, segment: &Segment) -> bool {
-        let Some((last, date)) = self.listed.back().and_then(|l| Some((&l.segment, l.segment.date?))) else {
-            return false;
-        };
-        let end = date.plus(Duration::from_millis(last.millis));
-        segment.date.is_some_and(|start| end.age(start).as_millis() > absence(self.target))
+    /// True if nothing was recorded between the last fragment listed and this one for more than two target
+    /// durations.
+    pub(super) fn is_gap(&self, next: &Offered<'_>, target: u64) -> bool {
+        self.listed.back().is_some_and(|last| is_absence(&last.position, &last.segment, next, target))
     }
 
     /// True if the camera was away: nothing was recorded between what is listed and `first`, and nothing was
     /// listed, for more than two target durations.
-    pub(super) fn was_away(&self, first: &Offered<'_>, now: Timestamp) -> bool {
+    pub(super) fn was_away(&self, first: &Offered<'_>, target: u64, now: Timestamp) -> bool {
         let Some(last) = self.listed.back() else { return false };
-        is_absence(&last.position, &last.segment, first, self.target)
-            && self.changed.age(now).as_millis() > absence(self.target)
+        is_absence(&last.position, &last.segment, first, target)
+            && self.changed.age(now).as_millis() > absence(target)
     }
 
     /// True if fragments may have been listed meanwhile, between what is listed here and what is offered.
@@ -69,15 +84,14 @@ impl TrackPlaylist {
     }
 
     /// Index of the first offered fragment that comes after everything listed; the number of them if none
-    /// does.
+    /// does. `newest` is the index of the first that a list without anything before would hold.
     pub(super) fn first_unseen(
         &self,
         offered: &[Offered<'_>],
         playlist: &MediaPlaylist,
         now: Timestamp,
-        window: usize,
+        newest: usize,
     ) -> usize {
-        let newest = offered.len().saturating_sub(window);
         if self.ended {
             return offered.len();
         }
