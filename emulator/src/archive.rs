@@ -154,8 +154,8 @@ impl Archive {
         let (least, most) = self.lag_bounds();
         let (first, last) = match selector {
             Selector::Producer => {
-                let origin = self.producer_origin();
-                (from.saturating_add(origin), to.saturating_add(origin + OVERLAP_MILLIS))
+                let behind = self.producer_origin() as i64 - self.clock_ahead();
+                (from.saturating_add_signed(behind), to.saturating_add_signed(behind + OVERLAP_MILLIS as i64))
             }
             Selector::Server => (before(from, most), before(to, least)),
         };
@@ -193,7 +193,11 @@ impl Archive {
 
     /// The samples of a fragment.
     pub(super) fn footage(&self, fragment: &Fragment) -> Footage {
-        Footage::new(fragment.recording(), fragment.sound, &self.span(fragment))
+        let mut footage = Footage::new(fragment.recording(), fragment.sound, &self.span(fragment));
+        if self.lacks_sound(fragment) {
+            footage.audio.clear();
+        }
+        footage
     }
 
     fn span(&self, fragment: &Fragment) -> Span {
@@ -322,6 +326,16 @@ impl Archive {
         }
     }
 
+    /// How much the clock of the camera is ahead.
+    fn clock_ahead(&self) -> i64 {
+        self.producer.clock_ahead_seconds.saturating_mul(1000)
+    }
+
+    /// Whether a fragment has no frame of sound, though the stream has a track of it.
+    pub(super) fn lacks_sound(&self, fragment: &Fragment) -> bool {
+        self.producer.sound_missing && mix(self.seed.rotate_left(41) ^ fragment.slot).is_multiple_of(5)
+    }
+
     /// The fragment that the camera sent as it recorded this slot.
     fn live(&self, slot: u64) -> Option<Fragment> {
         let (start, end) = (self.slot_start(slot), self.slot_start(slot + 1));
@@ -353,6 +367,7 @@ impl Archive {
         let changes = self.changes(recorded);
         let early = if self.overlaps(slot) { OVERLAP_MILLIS } else { 0 };
         let producer = recorded.saturating_sub(self.producer_origin() + early);
+        let producer = producer.saturating_add_signed(self.clock_ahead());
         let silent = self.producer.sound_begins.is_some_and(|at| (recorded as f64) < at * 1000.0);
         Fragment {
             slot,

@@ -31,6 +31,11 @@ pub struct Producer {
     pub overlaps: bool,
     /// How many seconds after its recording a fragment is uploaded.
     pub upload_delay_seconds: u64,
+    /// How many seconds the camera's clock, and with it producer timestamps, is ahead of the time; behind it
+    /// if negative.
+    pub clock_ahead_seconds: i64,
+    /// Whether one fragment in five has no frame of sound. HLS does not list it on the track of sound.
+    pub sound_missing: bool,
     /// A PutMedia session ends after so many seconds and the next begins: the counter of fragment numbers
     /// jumps.
     pub run_seconds: Option<u64>,
@@ -112,6 +117,8 @@ impl Default for Producer {
             zero_length: false,
             overlaps: false,
             upload_delay_seconds: 0,
+            clock_ahead_seconds: 0,
+            sound_missing: false,
             run_seconds: None,
             settings_change: false,
         }

@@ -2,9 +2,10 @@
 
 use super::request::PlayerRequest;
 use crate::answer::{Answer, KvsError};
-use crate::archive::Fragment;
+use crate::archive::{Fragment, Selector};
 use crate::clock::{Millis, rfc3339};
 use crate::media::Track;
+use crate::number::FragmentNumber;
 use crate::session::{Discontinuity, Listing, Mode};
 use crate::stream::Stream;
 use std::fmt::Write as _;
@@ -54,7 +55,8 @@ pub(super) fn media(request: &PlayerRequest<'_>) -> Result<Answer, KvsError> {
 
 fn playlist(request: &PlayerRequest<'_>, track: Track, listing: &Listing) -> String {
     let parameters = &request.session.parameters;
-    let durations = Stream::durations(&listing.fragments, parameters.selector);
+    let (skipped, fragments) = request.on_track(track, listing);
+    let durations = Stream::durations(&fragments, parameters.selector);
     let on_demand = matches!(parameters.mode, Mode::OnDemand { .. });
     let longest = durations.iter().max().copied().unwrap_or_default();
     let version = if parameters.transport_stream { 3 } else { 7 };
@@ -63,16 +65,18 @@ fn playlist(request: &PlayerRequest<'_>, track: Track, listing: &Listing) -> Str
         out.push_str("#EXT-X-PLAYLIST-TYPE:VOD\n");
     }
     // As captured: ON_DEMAND counts from 1, LIVE from 0.
-    let sequence = listing.skipped + usize::from(on_demand);
+    let sequence = skipped + usize::from(on_demand);
     let _ = writeln!(out, "#EXT-X-TARGETDURATION:{}", longest.div_ceil(1000));
     let _ = writeln!(out, "#EXT-X-MEDIA-SEQUENCE:{sequence}");
     if !parameters.transport_stream {
         out.push_str("#EXT-X-INDEPENDENT-SEGMENTS\n");
     }
-    let mut before: Option<(&Fragment, Millis)> = None;
-    for (fragment, &duration) in listing.fragments.iter().zip(&durations) {
-        segment(&mut out, request, track, before, fragment, duration);
-        before = Some((fragment, duration));
+    // What a track lacks is no jump of the session.
+    let jumps = jumps(listing, parameters.selector);
+    let mut before: Option<&Fragment> = None;
+    for (fragment, &duration) in fragments.iter().zip(&durations) {
+        segment(&mut out, request, track, (before, jumps.contains(&fragment.number)), fragment, duration);
+        before = Some(fragment);
     }
     if listing.ended {
         // As captured in 2023: a discontinuity before the end.
@@ -84,22 +88,28 @@ fn playlist(request: &PlayerRequest<'_>, track: Track, listing: &Listing) -> Str
     out
 }
 
+/// The fragments that do not begin where the one listed ahead of them ends.
+fn jumps(listing: &Listing, selector: Selector) -> Vec<FragmentNumber> {
+    let durations = Stream::durations(&listing.fragments, selector);
+    let pairs = listing.fragments.windows(2).zip(durations);
+    let jumps = pairs.filter(|(pair, duration)| {
+        (pair[0].start(selector) + duration).abs_diff(pair[1].start(selector)) > TOLERANCE_MILLIS
+    });
+    jumps.map(|(pair, _)| pair[1].number).collect()
+}
+
 /// DISCONTINUITY, MAP, PROGRAM-DATE-TIME, EXTINF, URL: in this order.
 fn segment(
     out: &mut String,
     request: &PlayerRequest<'_>,
     track: Track,
-    before: Option<(&Fragment, Millis)>,
+    (before, jump): (Option<&Fragment>, bool),
     fragment: &Fragment,
     duration: Millis,
 ) {
     let parameters = &request.session.parameters;
     let (token, start) = (&request.session.token, fragment.start(parameters.selector));
-    let new_codec = before.is_some_and(|(before, _)| before.codec != fragment.codec);
-    let jump = before.is_some_and(|(before, duration)| {
-        let end = before.start(parameters.selector) + duration;
-        end.abs_diff(start) > TOLERANCE_MILLIS
-    });
+    let new_codec = before.is_some_and(|before| before.codec != fragment.codec);
     let discontinuity = match parameters.discontinuity {
         Discontinuity::Always => true,
         Discontinuity::AtJumps => jump || new_codec,

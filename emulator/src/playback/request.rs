@@ -34,6 +34,19 @@ impl PlayerRequest<'_> {
         Ok(listing)
     }
 
+    /// The fragments of a listing that have frames on a track, and how many of them precede the first listed
+    /// one.
+    pub(super) fn on_track(&self, track: Track, listing: &Listing) -> (usize, Vec<Fragment>) {
+        let is_muxed = self.session.parameters.transport_stream;
+        let has = |f: &&Fragment| is_muxed || track == Track::Video || !self.stream.archive.lacks_sound(f);
+        if !self.stream.archive.producer.sound_missing {
+            return (listing.skipped, listing.fragments.clone());
+        }
+        let before = self.session.fragments(self.stream, self.now);
+        let skipped = before.iter().take(listing.skipped).filter(has).count();
+        (skipped, listing.fragments.iter().filter(has).copied().collect())
+    }
+
     /// Whether the session has a track of sound.
     pub(super) fn has_audio(&self) -> bool {
         self.session.first.sound != SoundCodec::None

@@ -31,6 +31,33 @@ fn the_newest_fragments_are_those_that_have_arrived() {
 }
 
 #[test]
+fn a_clock_that_is_a_day_ahead_is_found_by_its_own_times() {
+    for ahead in [86_400, -86_400] {
+        let mut it = archive();
+        it.producer.clock_ahead_seconds = ahead;
+        let newest = it.newest(5, NOW);
+        let day = |f: &Fragment| f.producer as i64 - f.recorded as i64;
+        assert!(newest.iter().all(|f| day(f) == ahead * 1000 && f.server.abs_diff(f.recorded) < 1000));
+        let (from, to) = (newest[1].producer, newest[3].producer);
+        assert_eq!(it.range(Selector::Producer, from, to, NOW), newest[1..4]);
+    }
+}
+
+#[test]
+fn one_fragment_in_five_has_no_sound() {
+    let mut it = archive();
+    it.producer.sound_missing = true;
+    let newest = it.newest(500, NOW);
+    let silent = newest.iter().filter(|f| it.footage(f).audio.is_empty()).count();
+    assert!((60..140).contains(&silent), "{silent}");
+    assert!(
+        newest
+            .iter()
+            .all(|f| it.lacks_sound(f) == it.footage(f).audio.is_empty() && !it.footage(f).video.is_empty())
+    );
+}
+
+#[test]
 fn nothing_is_older_than_retention_or_birth() {
     let mut it = archive();
     let day = it.range(Selector::Server, 0, NOW, NOW);
