@@ -16,8 +16,12 @@ use http::HeaderValue;
 use serde::Deserialize;
 use std::time::Duration;
 
-/// How far back a picture is looked for: a fragment may last 20 s (docs/KVS.md 4.1).
-pub const PICTURE_SPAN: Duration = Duration::from_secs(24);
+/// How far back a picture is looked for at most: a fragment may last 20 s (docs/KVS.md 4.1), and until the
+/// newest one is complete the one ahead of it has the newest picture; both arrive some seconds late.
+pub const PICTURE_SPAN: Duration = Duration::from_secs(44);
+/// How far back a picture is looked for at first: of footage that is complete, one fragment; of the newest,
+/// two of 10 s.
+const SHORT_SPAN: Duration = Duration::from_secs(24);
 /// The greatest age of a newest picture that is shown while a newer one is fetched, unless the caller names
 /// one.
 pub const STALEST_PICTURE: Duration = Duration::from_secs(6);
@@ -96,12 +100,17 @@ impl Object for Image {
     }
 
     async fn fetch(mut self, from: Source) -> Result<Fetched, upstream::Error> {
-        // Of the range that was permitted, as much as has one picture.
-        let range = &mut self.call.range;
-        range.start = range.start.max(range.end.unwrap_or(self.at).minus(PICTURE_SPAN));
-        let body = from.read(&Call::GetImages(self.call.clone()), LONGEST_ANSWER).await?;
-        let found = last_picture(&body, self.call.range.end)?;
         let now = Timestamp::from(clock::now());
+        let end = self.call.range.end.unwrap_or(self.at);
+        let arn = self.stream.arn().clone();
+        // Only where the last fragment may not be complete can more than one be needed.
+        let is_recent = end.age(now) < PICTURE_SPAN;
+        let is_long = is_recent && from.long_fragments.holds(&arn);
+        let mut found = self.look(&from, end, if is_long { PICTURE_SPAN } else { SHORT_SPAN }).await?;
+        if found.is_none() && is_recent && !is_long {
+            found = self.look(&from, end, PICTURE_SPAN).await?;
+            from.long_fragments.note(arn);
+        }
         let keep = self.keep(&from, found.is_some(), now);
         let (instant, bytes) = found.unwrap_or((self.at, Bytes::new()));
         let mut head = Head::new(
@@ -111,6 +120,25 @@ impl Object for Image {
         );
         head.note = Some(instant.millis().to_string().into());
         Ok(Fetched { head, keep, body: whole(bytes) })
+    }
+}
+
+impl Image {
+    /// The last picture within `span` of `end`, as far as the range was permitted.
+    async fn look(
+        &mut self,
+        from: &Source,
+        end: Timestamp,
+        span: Duration,
+    ) -> Result<Option<(Timestamp, Bytes)>, upstream::Error> {
+        let mut call = self.call.clone();
+        call.range.start = call.range.start.max(end.minus(span));
+        if let Some(interval) = call.sampling_interval {
+            let pictures = span.as_millis() / u128::from(interval.max(1)) + 1;
+            call.max_results = u8::try_from(pictures).ok();
+        }
+        let body = from.read(&Call::GetImages(call), LONGEST_ANSWER).await?;
+        last_picture(&body, self.call.range.end)
     }
 }
 

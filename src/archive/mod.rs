@@ -37,7 +37,7 @@ use crate::cache::freshness::Rules;
 use crate::cache::{self, Cache, Found};
 use crate::kvs::StreamArn;
 use crate::upstream::{Located, OnBehalfOf, Upstream};
-use remembered::{DecodedHours, NewestImages, StreamLists, Truncations};
+use remembered::{DecodedHours, LongFragments, NewestImages, StreamLists, Truncations};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,6 +52,7 @@ struct ArchiveState {
     batches: Batches,
     packaging: Packaging,
     newest_images: NewestImages,
+    long_fragments: LongFragments,
     truncations: Truncations,
     decoded_hours: DecodedHours,
     streams: StreamLists,
@@ -106,6 +107,7 @@ impl Archive {
             batches,
             packaging,
             newest_images: NewestImages::default(),
+            long_fragments: LongFragments::default(),
             truncations,
             decoded_hours: DecodedHours::default(),
             streams: StreamLists::default(),
@@ -169,6 +171,7 @@ impl Archive {
             located: object.located().clone(),
             rules: self.rules(object.retention()),
             on_behalf_of,
+            long_fragments: self.0.long_fragments.clone(),
         }
     }
 

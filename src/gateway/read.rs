@@ -134,7 +134,7 @@ fn snapshot(stream: StreamRef, query: &Query<'_>, now: Timestamp) -> Result<GetI
         quality: None,
         width: query.number("width", 1, 3840)?,
         height: query.number("height", 1, 2160)?,
-        max_results: Some(13),
+        max_results: Some(23),
         next_token: None,
     };
     call.check()?;
@@ -172,6 +172,7 @@ fn play(
             (true, _) => 5,
             (false, _) => sessions::WHOLE_RANGE,
         },
+        ends_when_silent: live && protocol == Protocol::Hls && query.only("silence", "end")?,
     };
     let expires = PAGE_EXPIRES;
     Ok(match protocol {

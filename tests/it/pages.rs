@@ -23,6 +23,25 @@ async fn twenty_who_look_at_one_camera_cost_one_picture_per_interval() {
 }
 
 #[tokio::test]
+async fn the_newest_picture_is_found_while_a_long_fragment_is_on_its_way() {
+    let edge = Edge::start().await;
+    let now = Timestamp::from(kvs_edge::base::clock::now()).millis() as f64 / 1000.0;
+    let url = format!("{}/_emulator/streams/cam-1", edge.emulator.url());
+    // What is complete began some 33 s ago, as when a fragment of 20 s is followed by another one.
+    let gap = json!({"gap": {"from": now - 31.0, "to": now + 600.0}});
+    assert!(edge.http.post(&url, &[], gap.to_string()).await.status < 300);
+    let picture = edge.get("/streams/cam-1/snapshot.jpg?max_age=0", edge.alice()).await;
+    assert_eq!(picture.status, 200, "{}", picture.text());
+    let shown = Timestamp::parse(picture.header("kvs-edge-image-time").unwrap()).unwrap();
+    assert!((28.0..44.0).contains(&(now - shown.millis() as f64 / 1000.0)), "{shown}");
+    assert_eq!(edge.reached_by("GetImages").await, 2, "first where most cameras have it");
+    // From then on it is looked for there at once.
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    assert_eq!(edge.get("/streams/cam-1/snapshot.jpg?max_age=0", edge.alice()).await.status, 200);
+    assert_eq!(edge.reached_by("GetImages").await, 3);
+}
+
+#[tokio::test]
 async fn a_picture_of_an_instant_is_the_nearest_before_it_and_none_is_a_404_with_advice() {
     let edge = Edge::start().await;
     let at = Timestamp::from(kvs_edge::base::clock::now()).millis() / 1000 - 200;
