@@ -48,7 +48,9 @@ impl Pages {
         match (page, permitted.call()?) {
             (Page::Streams, Call::ListStreams(list)) => self.list(permitted, list).await,
             (Page::Stream(name), _) => {
-                let stream = self.streams.describe_one(permitted, &name).await?;
+                let reference = permitted.stream_reference(&self.archive).await?;
+                let live = self.playback_urls.live_window(permitted, &reference)?;
+                let stream = self.streams.describe_one(permitted, &name, live).await?;
                 Ok(Reply::json(&stream))
             }
             (Page::Fragments(_), Call::ListFragments(list)) => self.fragments(permitted, list, record).await,

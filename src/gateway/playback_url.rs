@@ -7,10 +7,10 @@ use super::permitted::Permitted;
 use super::record::Record;
 use super::reply::Reply;
 use crate::archive::Archive;
-use crate::kvs::{Protocol, Request, Resource, SessionParameters};
+use crate::kvs::{Protocol, Request, Resource, SessionParameters, StreamRef};
 use crate::playback::{self, Bind, Binding, Keys, Statement};
 use crate::policy::Policy;
-use crate::sessions::{SessionKey, Sessions, Visit};
+use crate::sessions::{LiveWindow, SessionKey, Sessions, Visit};
 use http::header::{self, HeaderValue};
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,6 +106,16 @@ impl PlaybackUrls {
         let first = Request::Playback { stream, session: session.into(), resource };
         self.policy.permit(Arc::new(caller), first, &permitted.context)?;
         Ok(())
+    }
+
+    /// What live HLS of a stream lists, if it has viewers here.
+    pub(super) fn live_window(
+        &self,
+        permitted: &Permitted,
+        stream: &StreamRef,
+    ) -> Result<Option<LiveWindow>, Error> {
+        let entry = &permitted.located()?.entry;
+        Ok(self.sessions.live_window(entry, stream, permitted.now))
     }
 
     /// What a request must show besides the capability, and the cookie that a browser shows it by.

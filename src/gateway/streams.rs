@@ -12,6 +12,7 @@ use crate::archive::{Archive, ListedStream, StreamList};
 use crate::kvs::operations::ListStreams;
 use crate::kvs::{Operation, PlaybackMode, StreamArn, StreamName, StreamRef, TimeRange, Timestamp};
 use crate::policy::{Footage, Policy, Question, RequestContext, StreamFacts};
+use crate::sessions::LiveWindow;
 use crate::upstream::{OnBehalfOf, Upstream};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -79,7 +80,8 @@ impl Streams {
         Ok(page)
     }
 
-    /// One stream: its description, what the caller may do with it now, and when that ends.
+    /// One stream: its description, what the caller may do with it now, when that ends, and what `live`
+    /// lists, if the caller may watch that.
     ///
     /// # Errors
     /// KVS's.
@@ -87,6 +89,7 @@ impl Streams {
         &self,
         permitted: &Permitted,
         name: &StreamName,
+        live: Option<LiveWindow>,
     ) -> Result<Value, Error> {
         let description =
             self.upstream.describe(permitted.located()?, || permitted.caller().principal()).await?;
@@ -107,7 +110,10 @@ impl Streams {
         let context = RequestContext { stream: Some(facts.clone()), ..permitted.context.clone() };
         let watch = Question::about(Operation::GetHlsStreamingSessionUrl);
         let ends = self.policy.ends(permitted.caller(), &watch, &context);
+        let watch_live = Question { mode: Some(PlaybackMode::Live), ..watch };
+        let live = live.filter(|_| self.policy.allows(permitted.caller(), &watch_live, &context));
         let mut shown = self.describe(permitted, facts, &members);
+        shown["live"] = live.map_or(Value::Null, shown_window);
         shown["ends"] = json!(ends.map(|time| time.to_string()));
         Ok(shown)
     }
@@ -187,6 +193,17 @@ pub(super) async fn page_of<'a, T: Serialize + ?Sized + 'a>(
     }
     text.push(b'}');
     Ok(Reply::api(HeaderValue::from_static("application/json"), BodySource::Whole(text.into())))
+}
+
+/// What the live list shows, as pages see it.
+fn shown_window(window: LiveWindow) -> Value {
+    let gap = window.gap.map(|(from, to)| json!({ "from": from.to_string(), "to": to.to_string() }));
+    json!({
+        "from": window.from.to_string(),
+        "to": window.to.to_string(),
+        "gap": gap,
+        "silent": window.silent,
+    })
 }
 
 /// What stands for all that an operation may be asked: the present, and a second of the archive, of now, of

@@ -118,6 +118,10 @@ pub struct SessionParameters {
     /// Fragments per playlist or manifest, 1..5000.
     #[serde(rename = "n")]
     pub max_fragments: u16,
+    /// Live HLS of kvs-edge only: a playlist ends (EXT-X-ENDLIST) while the camera is silent. KVS knows no
+    /// such thing.
+    #[serde(rename = "x", default)]
+    pub ends_when_silent: bool,
 }
 
 impl SessionParameters {

@@ -193,7 +193,8 @@ fn write_session(to: &mut FieldWriter, session: &SessionParameters) {
             | flag(session.show_timestamps, 3)
             | flag(session.show_numbers, 4)
             | flag(session.start.is_some(), 5)
-            | flag(session.end.is_some(), 6),
+            | flag(session.end.is_some(), 6)
+            | flag(session.ends_when_silent, 7),
     );
     to.byte(mode | discontinuity << 4);
     to.number(u64::from(session.max_fragments));
@@ -231,6 +232,7 @@ fn read_session(from: &mut FieldReader<'_>) -> Result<SessionParameters, Error> 
         show_timestamps: flag(3),
         show_numbers: flag(4),
         max_fragments,
+        ends_when_silent: flag(7),
     })
 }
 
@@ -372,6 +374,7 @@ pub(super) mod tests {
                         show_timestamps: show.0,
                         show_numbers: show.1,
                         max_fragments: n,
+                        ends_when_silent: show.0 && !show.1,
                     }
                 },
             );

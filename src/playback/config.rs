@@ -17,7 +17,7 @@ pub struct Config {
     pub keys: Vec<SecretSource>,
     /// The longest life of a capability, whatever the caller requests.
     pub max_ttl: Span,
-    /// Most fragments that a LIVE playlist lists, 3 to 10.
+    /// Most fragments that a caller may ask for in a LIVE playlist, 3 to 10.
     pub live_window: u16,
     /// True lets a capability live longer than the JWT that it was made with; policy still decides at each
     /// request.

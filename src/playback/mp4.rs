@@ -119,6 +119,38 @@ pub fn time(head: &[u8]) -> Result<u64, Error> {
     find(track, b"tfdt").and_then(read_time).map(|(time, _)| time).ok_or(NOT_ONE)
 }
 
+/// How long a fragment lasts, in ticks, by its head; `None` if that is not in it.
+#[must_use]
+pub fn length(head: &[u8]) -> Option<u64> {
+    let track = find(find(head, b"moof")?, b"traf")?;
+    let default = find(track, b"tfhd").and_then(default_duration);
+    let mut all = 0_u64;
+    for run in boxes(track).map_while(|found| found).filter(|found| &found.kind == b"trun") {
+        let word = |at: usize| Some(u32::from_be_bytes(run.body.get(at..at + 4)?.try_into().ok()?));
+        let (flags, count) = (word(0)?, word(4)?);
+        if flags & 0x100 == 0 {
+            all = all.checked_add(u64::from(count) * u64::from(default?))?;
+            continue;
+        }
+        // Ahead of the samples: an offset, the flags of the first. Of each: duration, size, flags, time of
+        // composition.
+        let begin = 8 + 4 * ((flags & 1) + (flags >> 2 & 1)) as usize;
+        let sample = 4 * (flags >> 8 & 0xf).count_ones() as usize;
+        for at in 0..usize::try_from(count).ok()? {
+            all = all.checked_add(u64::from(word(begin + at * sample)?))?;
+        }
+    }
+    (all > 0).then_some(all)
+}
+
+/// `tfhd`: the duration of samples that do not have their own.
+fn default_duration(body: &[u8]) -> Option<u32> {
+    let flags = u32::from_be_bytes(body.get(..4)?.try_into().ok()?);
+    // Ahead of it: the track, an offset of 64 bits, the index of the description.
+    let at = 8 + if flags & 1 == 0 { 0 } else { 8 } + if flags & 2 == 0 { 0 } else { 4 };
+    (flags & 8 != 0).then(|| Some(u32::from_be_bytes(body.get(at..at + 4)?.try_into().ok()?)))?
+}
+
 /// Twenty seconds at sixty frames take some 20 KB.
 const LARGEST_HEAD: usize = 4 << 20;
 const NOT_ONE: Error = Error::Malformed("KVS answered with a fragment whose times cannot be moved");
@@ -319,7 +351,32 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_length_of_a_fragment_is_that_of_its_samples() {
+        let head = |tfhd: &[u8], trun: &[u8]| {
+            make(b"moof", &make(b"traf", &[make(b"tfhd", tfhd), make(b"trun", trun)].concat()))
+        };
+        let words = |words: &[u32]| words.iter().flat_map(|word| word.to_be_bytes()).collect::<Vec<u8>>();
+        let track = words(&[0, 1]);
+        // Offset, flags of the first; of each duration, size, flags, composition.
+        let own = words(&[0x0000_0f05, 2, 99, 0, 1000, 7, 0, 0, 1024, 7, 0, 0]);
+        assert_eq!(length(&head(&track, &own)), Some(2024));
+        // The default, behind an offset of 64 bits and the index of the description.
+        let default = words(&[0x0000_000b, 1, 0, 0, 1, 640]);
+        assert_eq!(length(&head(&default, &words(&[0x0000_0201, 3, 99, 7, 7, 7]))), Some(1920));
+        for (tfhd, trun) in
+            [(&track, words(&[0x0000_0201, 3, 99])), (&track, words(&[0x0000_0100, 9, 1])), (&track, vec![1])]
+        {
+            assert_eq!(length(&head(tfhd, &trun)), None);
+        }
+    }
+
     proptest! {
+        #[test]
+        fn any_head_has_a_length_or_none(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+            let _ = length(&make(b"moof", &make(b"traf", &make(b"trun", &bytes))));
+        }
+
         #[test]
         fn times_move_and_samples_stay_where_their_offset_leads(
             time in 0..1_u64 << 32, long: bool, ticks in 0..1_u64 << 50,

@@ -150,6 +150,7 @@ mod tests {
                 discontinuity: DiscontinuityMode::Never,
                 show_timestamps: false,
                 show_numbers: false,
+                ends_when_silent: false,
                 max_fragments: 5,
             },
             issued: Timestamp::from_millis(1_000),

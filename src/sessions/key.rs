@@ -11,9 +11,9 @@ pub const WHOLE_RANGE: u16 = u16::MAX;
 
 /// Fragments of a live playlist if the caller does not say (docs/KVS.md 4.6).
 pub(super) const LIVE_FRAGMENTS: u16 = 5;
-/// Fragments that KVS lists of a live HLS session: the longest of them gives TARGETDURATION, and short ones fill a
-/// list of three target durations. They cost as many points a second (docs/KVS.md 6).
-pub(super) const UPSTREAM_LIVE_FRAGMENTS: u16 = 30;
+/// Fragments that KVS lists of a live HLS session: the longest of them gives TARGETDURATION, and short ones
+/// fill a list of three target durations. They cost as many points a second (docs/KVS.md 6).
+pub(super) const UPSTREAM_LIVE_FRAGMENTS: u16 = 60;
 
 /// Viewers with equal keys share an upstream session. No user is part of it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -160,6 +160,7 @@ pub(super) mod tests {
             show_timestamps: false,
             show_numbers: false,
             max_fragments: 5,
+            ends_when_silent: false,
         }
     }
 

@@ -18,6 +18,7 @@ mod error;
 mod hls;
 mod key;
 mod kvs;
+mod live_window;
 mod metrics;
 mod numbering;
 mod packaged;
@@ -34,6 +35,7 @@ mod viewers;
 pub use config::Config;
 pub use error::Error;
 pub use key::{SessionKey, ViewerId, WHOLE_RANGE};
+pub use live_window::LiveWindow;
 pub use metrics::Metrics;
 pub use session::cached_playlist::Playlist;
 pub use turn::Visit;
@@ -42,7 +44,7 @@ pub use viewers::SessionInfo;
 use crate::base::room::Room;
 use crate::cache::freshness::Rules;
 use crate::cache::{self, Cache, Found};
-use crate::kvs::Resource;
+use crate::kvs::{Resource, StreamRef, Timestamp};
 use crate::telemetry::spans::Steps;
 use crate::upstream::Upstream;
 use context::Context;
@@ -140,6 +142,12 @@ impl Sessions {
     /// Counts media bytes that were sent to a viewer.
     pub fn count_bytes(&self, key: &SessionKey, viewer: ViewerId, bytes: u64) {
         self.0.count_bytes(key, viewer, bytes);
+    }
+
+    /// What live HLS of a stream lists, if it has viewers here. `entry` is its `[[aws]]` entry.
+    #[must_use]
+    pub fn live_window(&self, entry: &str, stream: &StreamRef, now: Timestamp) -> Option<LiveWindow> {
+        self.0.live_window(entry, stream, now)
     }
 
     /// The sessions and how many watch each. It holds no secrets.

@@ -5,6 +5,7 @@
 use super::context::Context;
 use super::error::Error;
 use super::key::{SessionKey, ViewerId};
+use super::live_window::LiveWindow;
 use super::packaged::PackagedViewers;
 use super::places::Holder;
 use super::recent_failures::RecentFailures;
@@ -16,7 +17,7 @@ use crate::base::clock;
 use crate::base::single_flight::SingleFlight;
 use crate::base::task::spawn_self_ending;
 use crate::caller::Caller;
-use crate::kvs::Timestamp;
+use crate::kvs::{StreamRef, Timestamp};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, Weak};
@@ -155,6 +156,14 @@ impl Pool {
         list.extend(self.packaged.list());
         list.sort_by(|a, b| (&a.stream, a.mode, a.protocol).cmp(&(&b.stream, b.mode, b.protocol)));
         list
+    }
+
+    /// What live HLS of a stream lists, by the session that is furthest.
+    pub(super) fn live_window(&self, entry: &str, stream: &StreamRef, now: Timestamp) -> Option<LiveWindow> {
+        let is_of =
+            |session: &&Arc<SharedSession>| *session.key.entry == *entry && session.key.stream == *stream;
+        let all = self.all();
+        all.iter().filter(is_of).filter_map(|session| session.live_window(now)).max_by_key(|window| window.to)
     }
 
     /// How many streams are held for a restart.

@@ -31,6 +31,7 @@ impl GetDashStreamingSessionUrl {
             show_timestamps: from.choice("DisplayFragmentTimestamp", &switch)?.unwrap_or(false),
             show_numbers: from.choice("DisplayFragmentNumber", &switch)?.unwrap_or(false),
             max_fragments: max.unwrap_or(footage.default_results()),
+            ends_when_silent: false,
             mode: footage.mode,
             selector: footage.selector,
             start: footage.start,

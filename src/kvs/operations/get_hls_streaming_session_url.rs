@@ -41,6 +41,7 @@ impl GetHlsStreamingSessionUrl {
             show_timestamps: shown.unwrap_or(false),
             show_numbers: false,
             max_fragments: max.unwrap_or(footage.default_results()),
+            ends_when_silent: false,
             mode: footage.mode,
             selector: footage.selector,
             start: footage.start,

@@ -183,6 +183,7 @@ pub fn live_session() -> SessionParameters {
         show_timestamps: false,
         show_numbers: false,
         max_fragments: 5,
+        ends_when_silent: false,
     }
 }
 

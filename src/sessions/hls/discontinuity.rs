@@ -1,13 +1,14 @@
 //! Counts the discontinuities ahead of a fragment, for one track.
 //!
-//! EXT-X-DISCONTINUITY-SEQUENCE plus the tags that a playlist lists up to a fragment are its count. A count may
-//! not change while the fragment is listed, and from one fragment to the next of a track it rises by the tags
-//! between them alone (RFC 8216, 4.3.3.3): hls.js refuses a playlist in which a known fragment has a higher count.
-//! Tracks should agree on the count of a fragment, because players find the times of a track by that of another.
+//! EXT-X-DISCONTINUITY-SEQUENCE plus the tags that a playlist lists up to a fragment are its count. A count
+//! may not change while the fragment is listed, and from one fragment to the next of a track it rises by the
+//! tags between them alone (RFC 8216, 4.3.3.3): hls.js refuses a playlist in which a known fragment has a
+//! higher count. Tracks should agree on the count of a fragment, because players find the times of a track by
+//! that of another.
 //!
 //! Tracks lack fragments, so the tags of one are not those of another. A track that lacks a fragment with a
-//! discontinuity has one more tag ahead of its next fragment. A track that has a tag which another track, loaded
-//! earlier, did not have keeps it, and is ahead of the other until that one's next new fragment.
+//! discontinuity has one more tag ahead of its next fragment. A track that has a tag which another track,
+//! loaded earlier, did not have keeps it, and is ahead of the other until that one's next new fragment.
 
 use super::mark::Mark;
 use crate::sessions::numbering;
@@ -33,8 +34,8 @@ pub(super) struct Around {
 /// Tags that may stand ahead of one fragment. Whoever lacks more starts anew behind a jump of MEDIA-SEQUENCE.
 pub(super) const MOST_TAGS: u64 = 4;
 
-/// The count of a fragment that follows `last` on its track, whose index that is. `own`: this track itself has a
-/// discontinuity here. `always`: each fragment has one.
+/// The count of a fragment that follows `last` on its track, whose index that is. `own`: this track itself
+/// has a discontinuity here. `always`: each fragment has one.
 pub(super) fn following(last: u64, own: bool, always: bool, around: &Around) -> Count {
     let wanted = match (around.known, around.before) {
         (Some(known), _) => known.index,
@@ -47,8 +48,8 @@ pub(super) fn following(last: u64, own: bool, always: bool, around: &Around) -> 
     Count { index, tags: index - last }
 }
 
-/// The count of a fragment at which a track begins, or begins anew behind a jump of MEDIA-SEQUENCE. `least` is the
-/// index of what it listed before. `uncounted` is the mark without its count.
+/// The count of a fragment at which a track begins, or begins anew behind a jump of MEDIA-SEQUENCE. `least`
+/// is the index of what it listed before. `uncounted` is the mark without its count.
 pub(super) fn beginning(least: u64, uncounted: Mark, always: bool, around: &Around) -> Count {
     let own = uncounted.tagged;
     let (index, tagged) = match (around.known, around.before, around.after) {

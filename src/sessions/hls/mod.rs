@@ -4,11 +4,15 @@ mod discontinuity;
 mod init_segments;
 pub(super) mod long_vod;
 mod mark;
+mod media_times;
 mod offered;
 mod saved;
+mod shown;
 mod timeline;
 mod track_playlist;
+mod unread;
 
+pub(super) use media_times::{FragmentTime, Place};
 pub(super) use saved::SavedTimeline;
 pub(super) use timeline::Timeline;
 

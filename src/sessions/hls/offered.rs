@@ -1,7 +1,7 @@
 //! Fragments as an upstream session lists them, and the time that passed between two of them.
 
 use super::mark::Position;
-use crate::kvs::{FragmentNumber, Resource};
+use crate::kvs::{Resource, Timestamp};
 use crate::playback::hls::{MediaPlaylist, Segment};
 use crate::sessions::numbering::{self, Generation};
 use std::time::Duration;
@@ -43,11 +43,14 @@ pub(super) fn absence(target: u64) -> u128 {
 
 /// True if the camera recorded nothing for that long between these two.
 pub(super) fn is_absence(position: &Position, segment: &Segment, next: &Offered<'_>, target: u64) -> bool {
-    let began =
-        |number: &FragmentNumber, segment: &Segment| segment.date.or_else(|| numbering::server_time(number));
-    let began = (began(&position.number, segment), began(&next.position.number, next.segment));
-    let (Some(then), Some(next)) = began else { return false };
+    let times = (began(position, segment), began(&next.position, next.segment));
+    let (Some(then), Some(next)) = times else { return false };
     then.plus(Duration::from_millis(segment.millis)).age(next).as_millis() > absence(target)
+}
+
+/// When a fragment began, by its PROGRAM-DATE-TIME, else by its number.
+pub(super) fn began(position: &Position, segment: &Segment) -> Option<Timestamp> {
+    segment.date.or_else(|| numbering::server_time(&position.number))
 }
 
 /// Index of the first fragment after the last absence among these; 0 if there was none.

@@ -5,6 +5,7 @@
 
 use super::discontinuity::{Count, MOST_TAGS};
 use super::mark::{Mark, Position, REMEMBERED};
+use super::media_times::FragmentTime;
 use super::timeline::Timeline;
 use super::track_playlist::{Numbered, TrackPlaylist};
 use crate::kvs::{FragmentNumber, Protocol, Resource, Timestamp};
@@ -21,6 +22,8 @@ pub(in crate::sessions) struct SavedTimeline {
     /// The fragments listed last, oldest first.
     marks: Vec<SavedMark>,
     tracks: BTreeMap<u8, SavedTrack>,
+    /// When the newest fragments are presented: from, to, milliseconds since 1970.
+    times: BTreeMap<String, (u64, u64)>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -38,13 +41,15 @@ struct SavedMark {
 struct SavedTrack {
     /// The number in the address of the init segment.
     init: Option<u32>,
-    /// MEDIA-SEQUENCE of each fragment listed, its count of discontinuities, and how many of those stand ahead of it.
-    /// Tracks may differ in all three.
+    /// MEDIA-SEQUENCE of each fragment listed, its count of discontinuities, and how many of those stand
+    /// ahead of it. Tracks may differ in all three.
     listed: BTreeMap<String, (u64, u64, u64)>,
 }
 
 /// More than any LIVE window.
 const MOST: usize = 64;
+/// Fragments whose times are saved: the next one is placed behind them.
+const TIMES: usize = 8;
 /// No number of ours is larger, and sums stay in range.
 const LARGEST: u64 = 1 << 52;
 /// No fragment lasts longer than some 20 s.
@@ -82,7 +87,14 @@ impl Timeline {
             };
             (*track, SavedTrack { init, listed: newest.map(numbers).collect() })
         });
-        (!marks.is_empty()).then(|| SavedTimeline { target: self.target, marks, tracks: tracks.collect() })
+        let times =
+            self.media_times.newest(TIMES).map(|(number, time)| (number.to_string(), (time.start, time.end)));
+        (!marks.is_empty()).then(|| SavedTimeline {
+            target: self.target,
+            marks,
+            tracks: tracks.collect(),
+            times: times.collect(),
+        })
     }
 
     /// Continues what an earlier process saved. Its sessions are unknown here: their generation is 0.
@@ -97,6 +109,12 @@ impl Timeline {
             let mark = Mark { generation: 0, upstream: 0, sequence, tagged, index, shifted };
             self.marks.insert(Position { era: 0, number }, mark);
             self.resumed = true;
+        }
+        for (number, &(start, end)) in saved.times.iter().take(TIMES) {
+            let Ok(number) = FragmentNumber::parse(number) else { continue };
+            if start <= end && end <= LARGEST {
+                self.media_times.note(number, FragmentTime { start, end, generation: 0, delay: None });
+            }
         }
         for (track, saved) in &saved.tracks {
             let init = |sequence| Resource::InitSegment {

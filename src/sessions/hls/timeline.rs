@@ -17,16 +17,17 @@
 //! way it joins anew, at a MEDIA-SEQUENCE that it has not seen. Where each fragment has a discontinuity that
 //! is not done, since tracks would disagree on the count.
 //!
-//! TARGETDURATION must not change (RFC 8216, 6.2.1). It is that of the longest fragment that KVS lists when the
-//! first playlist is published, and stands for as long as the timeline does, over sessions and restarts; KVS is asked
-//! for more fragments than are listed, so that it is known. A list holds three target durations, since a server must
-//! not remove more (6.2.2), and at least `window` fragments.
+//! TARGETDURATION must not change (RFC 8216, 6.2.1). It is that of the longest fragment that KVS lists when
+//! the first playlist is published, and stands for as long as the timeline does, over sessions and restarts;
+//! KVS is asked for more fragments than are listed, so that it is known. A list holds three target durations,
+//! since a server must not remove more (6.2.2), and at least `window` fragments.
 //!
 //! There is no I/O here: playlists in, playlists out. Numbers begin as `numbering` says.
 
 use super::discontinuity::{Around, MOST_TAGS, beginning, following};
 use super::init_segments::InitSegments;
 use super::mark::{Mark, Position, REMEMBERED};
+use super::media_times::MediaTimes;
 use super::offered::{Offered, after_last_absence, offered};
 use super::track_playlist::{Last, Listed, Numbered, TrackPlaylist};
 use crate::kvs::{FragmentNumber, Resource, Timestamp};
@@ -49,6 +50,10 @@ pub(in crate::sessions) struct Timeline {
     pub(super) marks: BTreeMap<Position, Mark>,
     pub(super) tracks: BTreeMap<u8, TrackPlaylist>,
     pub(super) init_segments: InitSegments,
+    /// The end of what was recorded ahead of the last gap, and the beginning of what was recorded after it.
+    pub(super) gap: Option<(Timestamp, Timestamp)>,
+    /// When the media of each fragment is presented.
+    pub(in crate::sessions) media_times: MediaTimes,
     /// Sessions whose media is shifted onto the one timeline.
     pub(super) shifted: BTreeSet<Generation>,
     /// It continues what an earlier process saved.
@@ -66,6 +71,8 @@ impl Timeline {
             marks: BTreeMap::new(),
             tracks: BTreeMap::new(),
             init_segments,
+            gap: None,
+            media_times: MediaTimes::default(),
             shifted: BTreeSet::new(),
             resumed: false,
         }
@@ -126,6 +133,7 @@ impl Timeline {
         if self.target == 0 && !offered.is_empty() {
             self.target = playlist.target;
         }
+        self.note_gap(&offered);
         let newest = self.first_in_window(&offered);
         let mut fresh = state.first_unseen(&offered, playlist, now, newest);
         let missed = state.may_have_missed(&offered);
@@ -260,7 +268,8 @@ impl Timeline {
         sequence
     }
 
-    /// Lists a fragment with this MEDIA-SEQUENCE, or the one that it gives. `gap`: nothing was recorded ahead of it.
+    /// Lists a fragment with this MEDIA-SEQUENCE, or the one that it gives. `gap`: nothing was recorded ahead
+    /// of it.
     fn list(
         &mut self,
         state: &mut TrackPlaylist,
@@ -350,8 +359,8 @@ impl Timeline {
         first
     }
 
-    /// True if a list may be as short as this: three target durations (RFC 8216, 6.2.2), where whoever opened the
-    /// session did not ask for fewer.
+    /// True if a list may be as short as this: three target durations (RFC 8216, 6.2.2), where whoever opened
+    /// the session did not ask for fewer.
     fn is_enough<'a>(&self, rest: impl ExactSizeIterator<Item = &'a Segment>) -> bool {
         let is_exact = self.may_end || self.window < usize::from(LIVE_FRAGMENTS);
         is_exact

@@ -140,6 +140,11 @@ impl CachedPlaylist {
         last.and_then(|last| last.shown(&self.room, Outcome::Stale, now))
     }
 
+    /// The last good one, if it is still kept.
+    pub(super) fn last(&self) -> Option<Published> {
+        self.lock().last.clone()
+    }
+
     fn lock(&self) -> MutexGuard<'_, PlaylistState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

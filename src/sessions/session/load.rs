@@ -82,6 +82,12 @@ impl SharedSession {
             None => self.fetch(&resource).await,
             Some(range) => self.fetch_parts(&resource, range).await,
         };
+        let result = match result {
+            Err(failure) if self.key.parameters.ends_when_silent && failure.effect() == Effect::NoData => {
+                self.ended(&cached).await.ok_or(failure)
+            }
+            result => result,
+        };
         cached.finish(result);
     }
 
@@ -157,8 +163,12 @@ impl SharedSession {
                 let now = state.now();
                 let merged = state.hls.merge(*track, session.generation, &listed, now);
                 let merged = merged.map_err(Error::UnusablePlaylist)?;
-                let text = merged.render(self.key.parameters.show_timestamps);
-                (text, merged.resources(), Duration::from_secs(merged.target), merged.ended)
+                let (target, fixed) = (Duration::from_secs(merged.target), merged.ended);
+                let mut shown = merged;
+                shown.ended |= self.key.parameters.ends_when_silent
+                    && state.hls.window_shown(now).is_some_and(|window| window.silent);
+                let text = shown.render(self.key.parameters.show_timestamps);
+                (text, shown.resources(), target, fixed)
             }
             (_, Rewritten::Manifest(text)) if self.key.is_live() => {
                 let (text, target, ended) = self.merge_manifest(session, text)?;
@@ -191,6 +201,19 @@ impl SharedSession {
         }
         // It does not panic; the runtime may be shutting down.
         tokio::task::spawn_blocking(store).await.map_err(|_| Error::Gone)
+    }
+
+    /// The last playlist with an end: players that give up a list which stands still stop in good order.
+    async fn ended(&self, cached: &CachedPlaylist) -> Option<Published> {
+        const END: &str = "#EXT-X-ENDLIST";
+        let last = cached.last()?;
+        let stored = last.text.get(&self.context.room)?;
+        let text = std::str::from_utf8(stored.plain()?).ok()?.to_owned();
+        if text.trim_end().ends_with(END) {
+            return Some(Published { asked: Instant::now(), ..last });
+        }
+        let text = self.store(format!("{text}{END}\n")).await.ok()?;
+        Some(Published { text, asked: Instant::now(), ..last })
     }
 
     fn merge_manifest(

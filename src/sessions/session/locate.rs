@@ -30,6 +30,7 @@ impl SharedSession {
         if !self.key.is_live() || resource.is_playlist() {
             return Ok(Location::unshifted(self.session().await?, resource.clone()));
         }
+        self.find_time(resource).await;
         match self.known_location(resource, None) {
             Some(at) => Ok(at),
             None => self.locate_elsewhere(resource, None).await,
@@ -62,7 +63,7 @@ impl SharedSession {
             (Protocol::Hls, Resource::Mp4Fragment { number, track, .. }) => {
                 let found = at(state.hls.generation(number)?, resource.clone(), 0)?;
                 drop(state);
-                let shift = self.shift(&found.session, *track)?;
+                let shift = self.shift(&found.session, *track, number)?;
                 Some(Location { shift, ..found })
             }
             (Protocol::Hls, Resource::TsFragment { number }) => {
@@ -115,16 +116,16 @@ impl SharedSession {
     /// so what the session lists is loaded first.
     async fn locate_by_number(self: &Arc<Self>, resource: &Resource) -> Result<Location, Error> {
         let session = self.session().await?;
-        let Resource::Mp4Fragment { track, .. } = *resource else {
+        let Resource::Mp4Fragment { track, number, .. } = resource else {
             return Ok(Location::unshifted(session, resource.clone()));
         };
-        if let Some(shift) = self.shift(&session, track) {
+        if let Some(shift) = self.shift(&session, *track, number) {
             return Ok(Location { session, resource: resource.clone(), shift });
         }
-        Box::pin(self.fetch(&Resource::MediaPlaylist { track })).await?;
+        Box::pin(self.fetch(&Resource::MediaPlaylist { track: *track })).await?;
         let session = self.session().await?;
         // Nothing is passed on at a wrong time.
-        let shift = self.shift(&session, track).ok_or(Error::Gone)?;
+        let shift = self.shift(&session, *track, number).ok_or(Error::Gone)?;
         Ok(Location { session, resource: resource.clone(), shift })
     }
 

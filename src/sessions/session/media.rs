@@ -9,6 +9,7 @@ use crate::cache::{Fetched, FillError, Found, Head, Key};
 use crate::kvs::{PlaybackMode, Resource, StreamRef, Timestamp};
 use crate::playback::mp4;
 use crate::sessions::context::Context;
+use crate::sessions::hls::Place;
 use crate::telemetry::spans::{self, Steps};
 use crate::upstream;
 use http::{HeaderValue, StatusCode};
@@ -42,7 +43,7 @@ pub(in crate::sessions) async fn warm(
     context.cache.warm(cache_key(stream, at), fetch.repeatable()).await
 }
 
-/// A fragment, shifted so that it begins at the time that `anchor` names.
+/// A fragment, shifted to the place that `anchor` names.
 pub(super) async fn get_anchored(
     context: &Arc<Context>,
     stream: &StreamRef,
@@ -65,29 +66,51 @@ enum Shift {
     Anchored(Arc<Anchor>),
 }
 
-/// The time at which a fragment shall begin, and how much later than its own time that was found to be.
+/// Where a fragment is placed, and what was found when it was read.
 pub(super) struct Anchor {
-    begins: Timestamp,
+    place: Place,
     init: mp4::Init,
-    delay: OnceLock<Option<Duration>>,
+    /// How long it lasts if its media does not say.
+    millis: u64,
+    read: OnceLock<Option<PlacedFragment>>,
+}
+
+/// A fragment that was read: by how much it is delayed, and from when to when it is presented, in
+/// milliseconds since 1970.
+#[derive(Clone, Copy)]
+pub(super) struct PlacedFragment {
+    pub(super) delay: Duration,
+    pub(super) start: u64,
+    pub(super) end: u64,
 }
 
 impl Anchor {
-    pub(super) fn new(begins: Timestamp, init: mp4::Init) -> Arc<Self> {
-        Arc::new(Self { begins, init, delay: OnceLock::new() })
+    pub(super) fn new(place: Place, init: mp4::Init, millis: u64) -> Arc<Self> {
+        Arc::new(Self { place, init, millis, read: OnceLock::new() })
     }
 
-    /// The delay of the fragment that was fetched. `None` if none was, or if its times cannot be shifted
-    /// there.
-    pub(super) fn delay(&self) -> Option<Duration> {
-        self.delay.get().copied().flatten()
+    /// What was found. `None` if nothing was fetched, or if its times cannot be shifted there.
+    pub(super) fn read(&self) -> Option<PlacedFragment> {
+        self.read.get().copied().flatten()
     }
 
     /// Ticks to add for a fragment whose own time is `own`. A second attempt of the same fetch shifts by as
     /// much as the first.
-    fn ticks(&self, own: u64) -> u64 {
-        let delay = self.delay.get_or_init(|| self.init.delay(own, self.begins));
-        delay.map_or(0, |delay| self.init.ticks(delay))
+    fn ticks(&self, own: u64, length: Option<u64>) -> u64 {
+        let read = self.read.get_or_init(|| {
+            let rate = u128::from(self.init.timescale.max(1));
+            let millis =
+                |ticks: u64| u64::try_from((u128::from(ticks) * 1000 + rate / 2) / rate).unwrap_or(u64::MAX);
+            let lasts = length.map_or(self.millis, millis);
+            let begins = match self.place {
+                Place::BeginsAt(begins) => begins,
+                Place::EndsAt(end) => end.saturating_sub(lasts),
+            };
+            let delay = self.init.delay(own, Timestamp::from_millis(begins))?;
+            let start = millis(own.saturating_add(self.init.ticks(delay)));
+            Some(PlacedFragment { delay, start, end: start.saturating_add(lasts) })
+        });
+        read.map_or(0, |read| self.init.ticks(read.delay))
     }
 }
 
@@ -122,8 +145,10 @@ impl SegmentFetch {
         let answer = self.steps.time(spans::UPSTREAM, fetching).await?;
         let answer = match self.shift {
             Shift::Ticks(0) => answer,
-            Shift::Ticks(ticks) => shift_timestamps(answer, |_| ticks).await?,
-            Shift::Anchored(anchor) => shift_timestamps(answer, |own| anchor.ticks(own)).await?,
+            Shift::Ticks(ticks) => shift_timestamps(answer, |_, _| ticks).await?,
+            Shift::Anchored(anchor) => {
+                shift_timestamps(answer, |own, length| anchor.ticks(own, length)).await?
+            }
         };
         let now = Timestamp::from(clock::now());
         let kind = Kind::Media { session_ends: self.at.session.url.expires };

@@ -9,11 +9,12 @@ use super::cached_playlist::CachedPlaylist;
 use super::state::SessionState;
 use super::upstream_session::UpstreamSession;
 use crate::base::single_flight::SingleFlight;
-use crate::kvs::{Resource, Timestamp};
+use crate::kvs::{PlaybackMode, Resource, Timestamp};
 use crate::sessions::context::Context;
 use crate::sessions::error::Error;
 use crate::sessions::hls::long_vod::{Plan, Range};
 use crate::sessions::key::{SessionKey, ViewerId};
+use crate::sessions::live_window::LiveWindow;
 use crate::sessions::numbering::Generation;
 use crate::sessions::saved_state::SavedStream;
 use crate::sessions::turn::{Turn, Visit};
@@ -36,6 +37,8 @@ pub(in crate::sessions) struct SharedSession {
     pub(super) probes: SingleFlight<Generation, bool>,
     /// Loads of playlists that are under way.
     pub(super) loads: SingleFlight<Resource, ()>,
+    /// Held while fragments are read for their times.
+    pub(super) reading: tokio::sync::Mutex<()>,
     pub(super) playlists: Mutex<HashMap<Resource, Arc<CachedPlaylist>>>,
     pub(super) viewers: Mutex<Viewers>,
     /// Fetches ahead of requests; aborted when the last viewer has gone.
@@ -70,6 +73,7 @@ impl SharedSession {
             openings: SingleFlight::default(),
             probes: SingleFlight::default(),
             loads: SingleFlight::default(),
+            reading: tokio::sync::Mutex::default(),
             playlists: Mutex::default(),
             viewers: Mutex::new(viewers),
             fetching_ahead: Mutex::default(),
@@ -118,6 +122,12 @@ impl SharedSession {
         let state = lock(&self.state);
         let (hls, dash) = (state.hls.saved(), state.dash.saved());
         (hls.is_some() || dash.is_some()).then(|| SavedStream { at: state.clock.0, hls, dash })
+    }
+
+    /// What the live list shows; `None` if this is not live HLS, or nothing is listed yet.
+    pub(in crate::sessions) fn live_window(&self, now: Timestamp) -> Option<LiveWindow> {
+        let is_live = self.key.parameters.mode == PlaybackMode::Live;
+        lock(&self.state).hls.window_shown(now).filter(|_| is_live)
     }
 
     /// As the admin listener shows it.

@@ -13,13 +13,14 @@ use http_body_util::BodyExt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// The same answer with `by(t)` ticks added to its times, where `t` is the time that it begins with.
+/// The same answer with `by(t, l)` ticks added to its times, where `t` is the time that it begins with, and
+/// `l` how long it lasts, if its head says so.
 ///
 /// # Errors
 /// It broke before its head was complete, or is not a fragment whose times can be shifted.
 pub(super) async fn shift_timestamps(
     mut answer: Answer,
-    by: impl FnOnce(u64) -> u64,
+    by: impl FnOnce(u64, Option<u64>) -> u64,
 ) -> Result<Answer, Error> {
     let broken = |why: String| Error::BrokenAnswer(why);
     let mut held = BytesMut::new();
@@ -35,7 +36,8 @@ pub(super) async fn shift_timestamps(
     };
     let held = held.freeze();
     let own = mp4::time(&held[..end]).map_err(|error| broken(error.to_string()))?;
-    let head = mp4::moved(&held[..end], by(own)).map_err(|error| broken(error.to_string()))?;
+    let head = mp4::moved(&held[..end], by(own, mp4::length(&held[..end])))
+        .map_err(|error| broken(error.to_string()))?;
     // Times of 64 bits may take more room, and an index that cannot hold ours is left out.
     answer.length = answer.length.map(|length| length.saturating_sub(end as u64) + head.len() as u64);
     answer.body =

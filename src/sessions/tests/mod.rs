@@ -219,6 +219,27 @@ async fn a_silent_camera_keeps_its_playlist_and_comes_back_by_itself() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_playlist_ends_while_the_camera_is_silent_if_that_was_asked_for() {
+    let edge = Edge::start(HALF_A_DAY);
+    let mut key = key(PlaybackMode::Live, Protocol::Hls);
+    key.parameters.ends_when_silent = true;
+    let live =
+        async || edge.sessions.playlist(&key, &LIVE, ViewerId::of("one"), edge.kvs.now()).await.unwrap();
+    let ends = |playlist: &Playlist| playlist.text.ends_with(b"#EXT-X-ENDLIST\n");
+    let before = live().await;
+    assert!(!ends(&before));
+    edge.kvs.fault(|faults| faults.silent = true);
+    tokio::time::sleep(SECOND).await;
+    for _ in 0..3 {
+        let playlist = live().await;
+        assert!(ends(&playlist) && sequence(&playlist) == sequence(&before) && playlist.etag != before.etag);
+        tokio::time::sleep(SECOND).await;
+    }
+    edge.kvs.fault(|faults| faults.silent = false);
+    assert!(!ends(&live().await), "it goes on when the camera does");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_slow_kvs_delays_a_viewer_two_seconds_at_most() {
     let edge = Edge::start(HALF_A_DAY);
     edge.live().await.unwrap();

@@ -1,5 +1,5 @@
-//! A player with the rules by which hls.js merges one load of a playlist with the one before, over cameras whose
-//! tracks lack fragments.
+//! A player with the rules by which hls.js merges one load of a playlist with the one before, over cameras
+//! whose tracks lack fragments.
 
 use crate::kvs::{FragmentNumber, Timestamp};
 use crate::playback::hls::MediaPlaylist;
@@ -46,10 +46,10 @@ fn playlist(made: &[Made], from: usize, track: usize) -> MediaPlaylist {
 /// One listed fragment, as a player knows it: MEDIA-SEQUENCE, count of discontinuities, tags ahead, address.
 type Known = (u64, u64, u64, String);
 
-/// hls.js 1.7.4, `mergeDetails` and `mapFragmentIntersection` in src/utils/level-helper.ts, by its rules: known
-/// fragments are compared by MEDIA-SEQUENCE; a lower count than before is corrected from there on, then a different
-/// address or count is an error. Behind the last known fragment a lower count is corrected, too. Stricter here: no
-/// correction is needed, and where MEDIA-SEQUENCE continues, so do the counts.
+/// hls.js 1.7.4, `mergeDetails` and `mapFragmentIntersection` in src/utils/level-helper.ts, by its rules:
+/// known fragments are compared by MEDIA-SEQUENCE; a lower count than before is corrected from there on, then
+/// a different address or count is an error. Behind the last known fragment a lower count is corrected, too.
+/// Stricter here: no correction is needed, and where MEDIA-SEQUENCE continues, so do the counts.
 fn merge(old: &[Known], new: &MediaPlaylist) -> Result<Vec<Known>, String> {
     let mut count = new.discontinuities;
     let mut known: Vec<Known> = Vec::new();

@@ -346,6 +346,70 @@ fn numbers_that_are_positions_are_matched_by_time_or_by_length() {
     }
 }
 
+/// A live playlist of fragments of these lengths in milliseconds, one after the other; the first has this
+/// number.
+fn of_lengths(first: usize, lengths: &[u64]) -> MediaPlaylist {
+    let longest = lengths.iter().max().unwrap().div_ceil(1000);
+    let mut text = format!("#EXTM3U\n#EXT-X-TARGETDURATION:{longest}\n#EXT-X-MEDIA-SEQUENCE:{first}\n");
+    for (at, length) in lengths.iter().enumerate() {
+        let number = fragment((first + at) as u64, START + (first + at) as u64 * 500, 1);
+        text += &format!("#EXTINF:{},\ngetTSFragment.ts?FragmentNumber={number}\n", *length as f64 / 1000.0);
+    }
+    MediaPlaylist::parse(&text).unwrap()
+}
+
+#[test]
+fn the_target_duration_is_learned_once_and_a_list_holds_three_of_it() {
+    let mut lengths = vec![400; 40];
+    lengths[3] = 3_200;
+    let now = Timestamp::from_millis(START);
+    let mut timeline = Timeline::new(5, false, false);
+    let first = timeline.merge(1, 1, &of_lengths(0, &lengths), now).unwrap();
+    assert_eq!(
+        (first.target, first.segments.len()),
+        (4, 30),
+        "12 s, from fragments of which the longest is not listed"
+    );
+    let total =
+        |playlist: &MediaPlaylist| playlist.segments.iter().map(|segment| segment.millis).sum::<u64>();
+    // Neither what slides out of KVS's list nor a longer fragment nor another session or process changes it.
+    let mut from = 0;
+    for (generation, next) in [(1, 300), (1, 19_000), (2, 350), (2, 5_000)] {
+        lengths.push(next);
+        from += 1;
+        let playlist = timeline.merge(1, generation, &of_lengths(from, &lengths[from..]), now).unwrap();
+        assert_eq!(playlist.target, 4);
+        assert!(total(&playlist) >= 12_000 && playlist.segments.len() >= 5, "{}", playlist.render(false));
+    }
+    let mut next = Timeline::new(5, false, false);
+    next.resume(&timeline.saved().unwrap(), now);
+    assert_eq!(next.merge(1, 1, &of_lengths(40, &lengths[40..]), now).unwrap().target, 4);
+    // Whoever asks for fewer than KVS's default gets so many.
+    let few = Timeline::new(3, false, false).merge(1, 1, &of_lengths(0, &lengths), now).unwrap();
+    assert_eq!(few.segments.len(), 3);
+}
+
+#[test]
+fn pages_are_told_what_is_listed_and_where_the_gap_is() {
+    let mut camera = Camera::new();
+    camera.record(5);
+    let before = Timestamp::from_millis(camera.clock);
+    camera.pause(120);
+    let after = Timestamp::from_millis(camera.clock);
+    camera.record(2);
+    let mut timeline = Timeline::new(5, false, false);
+    let now = Timestamp::from_millis(camera.clock);
+    assert_eq!(timeline.window_shown(now), None);
+    let playlist = FakeSession::open(1, &camera, 7).playlist(&camera, 1, &PLAIN);
+    assert_eq!(timeline.merge(1, 1, &playlist, now).unwrap().segments.len(), 2);
+    let window = timeline.window_shown(now).unwrap();
+    assert_eq!(
+        (window.from, window.to, window.gap, window.silent),
+        (after, now, Some((before, after)), false)
+    );
+    assert!(timeline.window_shown(now.plus(std::time::Duration::from_millis(4001))).unwrap().silent);
+}
+
 #[derive(Clone, Debug)]
 enum CameraStep {
     Record(u64),
