@@ -15,7 +15,11 @@ export interface Stream {
   readonly retention_hours: number | null; readonly media_type?: string | null; readonly actions: readonly string[];
   /** When watching ends by policy within the next day; told by the page of one stream only. */
   readonly ends?: string | null;
+  /** What live lists, while somebody watches; told by the page of one stream only. It begins behind the last gap. */
+  readonly live?: LiveWindow | null;
 }
+/** Times are RFC 3339. `silent`: nothing has been recorded since `to` for a while. */
+export interface LiveWindow { readonly from: string; readonly to: string; readonly gap: { readonly from: string; readonly to: string } | null; readonly silent: boolean }
 /** One fragment: when it began at the server, how long it is (last frame minus first), how many bytes. Times in ms. */
 export interface Fragment { readonly number: string; readonly start: number; readonly length: number; readonly bytes: number }
 export interface Playlist { readonly url: string; readonly text: string }

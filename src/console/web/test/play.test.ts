@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { beginAt, mediaAt, readAttributes, readMaster, readPieces, wallAt } from '../src/play/master';
+import { beforeGap } from '../src/camera/live-window';
 import { isFine, liveness, silentSince, wordsOf, type State } from '../src/play/state';
 import { outcomeOf, Tally } from '../src/play/tally';
 import { backoff, diagnose, unplayable, worthAnotherTry } from '../src/play/trouble';
@@ -34,6 +35,16 @@ describe('playlists', () => {
     expect(beginAt(MEDIA, T + 60_500)).toContain('#EXT-X-START:TIME-OFFSET=4.000');
     expect(beginAt(MEDIA, T - 5)).toBe(MEDIA);
     expect(beginAt(MASTER, T + 60_500)).toBe(MASTER);
+  });
+});
+
+describe('live', () => {
+  it('tells where the rest is when it begins behind a gap', () => {
+    const live = { from: '2026-01-28T07:05:00.000Z', to: '2026-01-28T07:05:09.000Z', silent: false };
+    expect(beforeGap({ live: { ...live, gap: { from: '2026-01-28T07:00:00.000Z', to: live.from } } })).toBe(T - 10_000);
+    expect(beforeGap({ live: { ...live, gap: null } })).toBeUndefined();
+    expect(beforeGap({ live: null })).toBeUndefined();
+    expect(beforeGap({})).toBeUndefined();
   });
 });
 

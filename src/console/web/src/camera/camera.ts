@@ -26,8 +26,8 @@ import { Timeline, type Marks } from './timeline';
 const words = text.camera;
 /** An end of the permission that is nearer than this is worth a word in the bar, in ms. */
 const SOON = 15 * 60e3;
-/** How often the gateway is asked whether the permission still ends when it said, in ms. */
-const ASK_AGAIN = 60e3;
+/** How often the gateway is asked whether the permission still ends when it said, and what live lists, in ms. */
+const ASK_AGAIN = 20e3;
 /** A camera that is not there for this viewer, or does not answer, may be there later: how often it is tried, in ms. */
 const ASK_LATER = 10e3;
 type CameraAddress = Extract<Address, { view: 'camera' }>;
@@ -85,7 +85,7 @@ function build(session: Session, root: HTMLElement, pill: HTMLElement, ending: H
     position: () => deck.position(), live: () => deck.live, moving: () => deck.moving || deck.backwards !== 0, go, shift: (ms) => { const at = deck.position(); if (at !== undefined) go(at + ms); },
   }, marks, thumbnails, marked, address.at ?? address.from, ends);
   const clip = new ClipPanel(session, stream, recordings, marks, setMark, marked, ends);
-  const info = new Info(deck, stream, () => toggleInfo(false));
+  const info = new Info(deck, stream, () => toggleInfo(false), go);
   const toggleInfo = (open = info.root.hidden !== false) => {
     info.root.toggleAttribute('hidden', !open);
     mark(bar.infoButton, 'aria-expanded', String(open));

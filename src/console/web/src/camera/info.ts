@@ -10,6 +10,7 @@ import { iconButton } from '../widgets';
 import { text } from '../text';
 import { bytes, duration, moment } from '../words';
 import type { Deck } from './deck';
+import { beforeGap } from './live-window';
 
 const words = text.info;
 
@@ -22,11 +23,14 @@ export class Info {
   /** As the gateway last described it. */
   stream: Stream;
   private readonly onClose: () => void;
+  private readonly before: HTMLButtonElement;
 
-  constructor(deck: Deck, stream: Stream, onClose: () => void) {
+  /** `go` shows the archive at a time. */
+  constructor(deck: Deck, stream: Stream, onClose: () => void, go: (at: number) => void) {
     this.deck = deck;
     this.stream = stream;
     this.onClose = onClose;
+    this.before = h('button', { type: 'button', class: 'button small', hidden: true, on: { click: () => { const at = beforeGap(this.stream); if (at !== undefined) go(at); } } }, words.beforeGap);
     const list = (...names: string[]) => h('dl', {}, ...names.map((name) => {
       const value = h('dd', {}, words.notYet);
       this.rows.set(name, value);
@@ -37,7 +41,7 @@ export class Info {
       h('h3', {}, words.why), this.why,
       h('h3', {}, words.player), list(words.mode, words.codec, words.audio, words.resolution, words.frameRate, words.latency, words.age, words.buffer, words.dropped),
       h('h3', {}, words.network), list(words.cache), this.squares, list(words.firstByte, words.fragment, words.received, words.bitrate, words.firstPicture, words.reopened),
-      h('h3', {}, words.session), list(words.retention, words.mayDo, words.until));
+      h('h3', {}, words.session), list(words.live, words.gap, words.retention, words.mayDo, words.until), this.before);
     mark(this.root, 'tabindex', '-1');
   }
 
@@ -73,6 +77,13 @@ export class Info {
     put(words.mayDo, stream.actions.map((action) => text.actions[action] ?? action).join(', '));
     const ends = stream.ends ? moment(Date.parse(stream.ends), now(), preferences.zone) : undefined;
     put(words.until, ends ?? words.noEnd);
+    const { live } = stream;
+    const time = (at: string) => moment(Date.parse(at), now(), preferences.zone);
+    put(words.live, live ? (live.silent ? words.silent(time(live.to)) : words.since(time(live.from))) : undefined);
+    put(words.gap, live?.gap ? words.gapWords(time(live.gap.from), time(live.gap.to)) : undefined);
+    this.only(words.live, Boolean(live));
+    this.only(words.gap, Boolean(live?.gap));
+    mark(this.before, 'hidden', beforeGap(stream) === undefined || !stream.actions.includes('ListFragments'));
     const state = wordsOf(feed.state, now(), preferences.zone);
     say(this.why, [isFine(feed.state) ? words.fine : [state.title, state.detail].filter(Boolean).join('. '), feed.withoutSound, isFine(feed.state) && ends && words.ends(ends)].filter(Boolean).join(' '));
     this.drawSquares(tally.recent.map((fetched) => fetched.outcome));
