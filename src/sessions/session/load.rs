@@ -136,7 +136,8 @@ impl SharedSession {
         let patience = if self.key.is_live() { LOADING } else { LOADING * 3 };
         let answering = async {
             let source = &self.context.source;
-            let (stream, most, principal) = (&self.key.stream, session.parameters.max_fragments, self.turn.principal());
+            let (stream, most, principal) =
+                (&self.key.stream, session.parameters.max_fragments, self.turn.principal());
             let answer = source.fetch(stream, &session.url, resource, most, &principal).await?;
             answer.bytes(LONGEST).await.map_err(|broken| upstream::Error::BrokenAnswer(broken.to_string()))
         };
