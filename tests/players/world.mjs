@@ -21,7 +21,7 @@ export async function makeWorld({ port, settings = '', origin, environment = {} 
   const admin = `http://127.0.0.1:${port + 1}`;
   const emulator = `http://127.0.0.1:${port + 2}`;
   const log = openSync(join(folder, 'log'), 'a');
-  const run = (args, env = {}) => spawn(binary, args, { stdio: ['ignore', log, log], env: { ...process.env, ...env } });
+  const run = (args, env = {}, program = binary) => spawn(program, args, { stdio: ['ignore', log, log], env: { ...process.env, ...env } });
 
   // The demo makes keys, tokens, policies and a configuration; then it has done its part.
   const demo = run(['demo', '--listen', `127.0.0.1:${port}`, '--admin', `127.0.0.1:${port + 1}`, '--emulator', `127.0.0.1:${port + 2}`, '--folder', folder]);
@@ -36,7 +36,7 @@ export async function makeWorld({ port, settings = '', origin, environment = {} 
     KVS_EDGE__AWS__0__ENDPOINT_URL: `"${emulator}"`, ...(origin && { KVS_EDGE__SERVER__CORS_ORIGINS: `["${origin}"]` }), ...environment,
   };
   const parts = {
-    emulator: { start: () => run(['emulate', '--listen', `127.0.0.1:${port + 2}`, '--config', join(folder, 'emulator.toml'), '--allow-faults']), up: () => fetch(`${emulator}/_emulator/health`) },
+    emulator: { start: () => run(['emulate', '--listen', `127.0.0.1:${port + 2}`, '--config', join(folder, 'emulator.toml'), '--allow-faults'], {}, process.env.EMULATOR ?? binary), up: () => fetch(`${emulator}/_emulator/health`) },
     gateway: { start: () => run(['serve', '--config', join(folder, 'demo.toml')], env), up: () => fetch(`${admin}/readyz`) },
   };
   const children = {};

@@ -2,10 +2,9 @@
 
 use super::request::PlayerRequest;
 use crate::answer::{Answer, KvsError};
-use crate::archive::{Fragment, Selector};
+use crate::archive::Fragment;
 use crate::clock::{Millis, rfc3339};
 use crate::media::Track;
-use crate::number::FragmentNumber;
 use crate::session::{Discontinuity, Listing, Mode};
 use crate::stream::Stream;
 use std::fmt::Write as _;
@@ -71,12 +70,10 @@ fn playlist(request: &PlayerRequest<'_>, track: Track, listing: &Listing) -> Str
     if !parameters.transport_stream {
         out.push_str("#EXT-X-INDEPENDENT-SEGMENTS\n");
     }
-    // What a track lacks is no jump of the session.
-    let jumps = jumps(listing, parameters.selector);
-    let mut before: Option<&Fragment> = None;
+    let mut before: Option<(&Fragment, Millis)> = None;
     for (fragment, &duration) in fragments.iter().zip(&durations) {
-        segment(&mut out, request, track, (before, jumps.contains(&fragment.number)), fragment, duration);
-        before = Some(fragment);
+        segment(&mut out, request, track, before, fragment, duration);
+        before = Some((fragment, duration));
     }
     if listing.ended {
         // As captured in 2023: a discontinuity before the end.
@@ -88,28 +85,22 @@ fn playlist(request: &PlayerRequest<'_>, track: Track, listing: &Listing) -> Str
     out
 }
 
-/// The fragments that do not begin where the one listed ahead of them ends.
-fn jumps(listing: &Listing, selector: Selector) -> Vec<FragmentNumber> {
-    let durations = Stream::durations(&listing.fragments, selector);
-    let pairs = listing.fragments.windows(2).zip(durations);
-    let jumps = pairs.filter(|(pair, duration)| {
-        (pair[0].start(selector) + duration).abs_diff(pair[1].start(selector)) > TOLERANCE_MILLIS
-    });
-    jumps.map(|(pair, _)| pair[1].number).collect()
-}
-
 /// DISCONTINUITY, MAP, PROGRAM-DATE-TIME, EXTINF, URL: in this order.
 fn segment(
     out: &mut String,
     request: &PlayerRequest<'_>,
     track: Track,
-    (before, jump): (Option<&Fragment>, bool),
+    before: Option<(&Fragment, Millis)>,
     fragment: &Fragment,
     duration: Millis,
 ) {
     let parameters = &request.session.parameters;
     let (token, start) = (&request.session.token, fragment.start(parameters.selector));
-    let new_codec = before.is_some_and(|before| before.codec != fragment.codec);
+    let new_codec = before.is_some_and(|(before, _)| before.codec != fragment.codec);
+    let jump = before.is_some_and(|(before, duration)| {
+        let end = before.start(parameters.selector) + duration;
+        end.abs_diff(start) > TOLERANCE_MILLIS
+    });
     let discontinuity = match parameters.discontinuity {
         Discontinuity::Always => true,
         Discontinuity::AtJumps => jump || new_codec,
