@@ -146,10 +146,13 @@ impl Timeline {
             // the one before it.
             let after_absence = after_last_absence(&offered, self.target);
             let known = || offered.iter().position(|offered| self.marks.contains_key(&offered.position));
+            // Where another track begins behind it, so does this one.
+            let is_known =
+                |at: usize| offered.get(at).is_some_and(|offered| self.marks.contains_key(&offered.position));
             let begin = match away || self.marks.is_empty() {
                 true => after_absence,
                 // What an earlier process saved does not tell of an absence since.
-                false if self.resumed => known().unwrap_or(0).max(after_absence),
+                false if self.resumed || is_known(after_absence) => known().unwrap_or(0).max(after_absence),
                 false => known().unwrap_or(0),
             };
             away |= self.resumed && begin > 0 && begin == after_absence;
