@@ -322,7 +322,7 @@ impl Timeline {
         });
         let count = match resumed {
             Some(resumed) => resumed.count,
-            None if follows => following(least, own, self.always, &around),
+            None if follows => following(least, own, self.always || gap, &around),
             None => beginning(least, uncounted, self.always, &around),
         };
         let count = if resumed.is_none() && follows && count.tags > MOST_TAGS {

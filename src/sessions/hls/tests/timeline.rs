@@ -513,10 +513,11 @@ proptest! {
                 }
             }
         }
-        // Both tracks agree on the discontinuities ahead of each fragment.
+        // Both tracks agree on the discontinuities ahead of each fragment. Where one, loaded later, has one that the
+        // other did not list, it is ahead until the other's next fragment; see `discontinuity`.
         for (uri, (_, index)) in &players[0].seen {
             if let Some((_, other)) = players[1].seen.get(&uri.replace("TrackNumber=1", "TrackNumber=2")) {
-                prop_assert_eq!(index, other, "{}", uri);
+                prop_assert!(index.abs_diff(*other) <= u64::from(!always), "{} {} {}", uri, index, other);
             }
         }
     }
