@@ -18,10 +18,10 @@ use std::time::Duration;
 
 /// How far back a picture is looked for at most: a fragment may last 20 s (docs/KVS.md 4.1), and until the
 /// newest one is complete the one ahead of it has the newest picture; both arrive some seconds late.
-pub const PICTURE_SPAN: Duration = Duration::from_secs(44);
+pub const LONG_PICTURE_SPAN: Duration = Duration::from_secs(44);
 /// How far back a picture is looked for at first: of footage that is complete, one fragment; of the newest,
 /// two of 10 s.
-const SHORT_SPAN: Duration = Duration::from_secs(24);
+pub const PICTURE_SPAN: Duration = Duration::from_secs(24);
 /// The greatest age of a newest picture that is shown while a newer one is fetched, unless the caller names
 /// one.
 pub const STALEST_PICTURE: Duration = Duration::from_secs(6);
@@ -104,15 +104,16 @@ impl Object for Image {
         let end = self.call.range.end.unwrap_or(self.at);
         let arn = self.stream.arn().clone();
         // Only where the last fragment may not be complete can more than one be needed.
-        let is_recent = end.age(now) < PICTURE_SPAN;
+        let is_recent = end.age(now) < LONG_PICTURE_SPAN;
         let is_long = is_recent && from.long_fragments.holds(&arn);
-        let mut found = self.look(&from, end, if is_long { PICTURE_SPAN } else { SHORT_SPAN }).await?;
+        let mut found = self.look(&from, end, if is_long { LONG_PICTURE_SPAN } else { PICTURE_SPAN }).await?;
         if found.is_none() && is_recent && !is_long {
-            found = self.look(&from, end, PICTURE_SPAN).await?;
+            found = self.look(&from, end, LONG_PICTURE_SPAN).await?;
             from.long_fragments.note(arn);
         }
         let keep = self.keep(&from, found.is_some(), now);
-        let (instant, bytes) = found.unwrap_or((self.at, Bytes::new()));
+        let none = (self.looks_from(), Bytes::new());
+        let (instant, bytes) = found.unwrap_or(none);
         let mut head = Head::new(
             HeaderValue::from_static(MediaFormat::Jpeg.content_type()),
             Some(bytes.len() as u64),
@@ -124,6 +125,21 @@ impl Object for Image {
 }
 
 impl Image {
+    /// The beginning of what is looked through, as far as the range was permitted.
+    fn looks_from(&self) -> Timestamp {
+        self.call.range.start.max(self.at.minus(LONG_PICTURE_SPAN))
+    }
+
+    /// True if this may be shown to whoever asks for `self`: what was permitted begins there, so nothing
+    /// older is shown, whichever request had it fetched. That there is none holds for whoever may not look
+    /// further back than the request that found none did.
+    fn may_show(&self, found: &Found) -> bool {
+        match instant_shown(found) {
+            Some(shows) => shows >= self.call.range.start,
+            None => noted(found).is_none_or(|from| from <= self.looks_from().plus(STALEST_PICTURE)),
+        }
+    }
+
     /// The last picture within `span` of `end`, as far as the range was permitted.
     async fn look(
         &mut self,
@@ -164,9 +180,7 @@ impl Archive {
         let kept = stalest.max(interval * INTERVALS_KEPT);
         let tick = start_of_interval(now, interval);
         let wanted = asked.clone().newest_at(tick, kept);
-        // What was permitted begins there, so nothing older is shown, whichever request had it fetched.
-        let is_permitted =
-            |found: &Found| instant_shown(found).is_none_or(|shows| shows >= asked.call.range.start);
+        let is_permitted = |found: &Found| asked.may_show(found);
         if let Some(found) = self.0.cache.get(&wanted.key()).filter(is_permitted) {
             return Ok(found);
         }
@@ -210,8 +224,13 @@ impl Archive {
 /// The instant that a picture shows; `None` for "there is none".
 #[must_use]
 pub fn instant_shown(found: &Found) -> Option<Timestamp> {
-    let shows = found.entry.head().note.as_deref().and_then(|note| note.parse().ok());
-    shows.filter(|_| found.entry.length() != Some(0)).map(Timestamp::from_millis)
+    noted(found).filter(|_| found.entry.length() != Some(0))
+}
+
+/// The instant that a picture shows; of "there is none", since when.
+fn noted(found: &Found) -> Option<Timestamp> {
+    let millis = found.entry.head().note.as_deref().and_then(|note| note.parse().ok());
+    millis.map(Timestamp::from_millis)
 }
 
 /// The beginning of the interval that an instant lies in.

@@ -25,7 +25,7 @@ pub use error::Error;
 pub use footage::{ListedFootage, Nearest};
 pub use fragment_list::FragmentList;
 pub use fragments::{Batches, Failure, FoundFragment, FragmentReader, FragmentsAnswer, MATROSKA};
-pub use image::{Image, PICTURE_SPAN, STALEST_PICTURE, instant_shown};
+pub use image::{Image, LONG_PICTURE_SPAN, PICTURE_SPAN, STALEST_PICTURE, instant_shown};
 pub use object::{Object, Source};
 pub use packaging::{
     FoundPresentation, FoundSegment, Metrics, PackagedClip, Packaging, Presented, PresentedRange, TextKind,

@@ -10,15 +10,16 @@ use super::record::Record;
 use super::reply::{self, ClientCache, MediaTerms, Reply};
 use super::route::Page;
 use super::streams::{self, Streams};
-use crate::archive::{Archive, FragmentList, Image, PICTURE_SPAN, instant_shown};
+use crate::archive::{Archive, FragmentList, Image, LONG_PICTURE_SPAN, PICTURE_SPAN, instant_shown};
 use crate::cache::Found;
 use crate::kvs::operations::{GetImages, ListFragments, ListStreams};
-use crate::kvs::{Call, MediaFormat, StreamName};
+use crate::kvs::{Call, MediaFormat, Request, StreamName};
 use crate::net::range;
 use http::StatusCode;
 use http::header::{self, HeaderName, HeaderValue};
 use serde_json::json;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The instant that a picture shows, in RFC 3339: rarely exactly the one that was asked for.
 const PICTURE_TIME: HeaderName = HeaderName::from_static("kvs-edge-image-time");
@@ -102,7 +103,8 @@ impl Pages {
     ) -> Result<Reply, Error> {
         let query = Query::of(&permitted.parts);
         let (newest, max_age) = (query.text("at")?.is_none(), query.max_age()?);
-        let image = Image::at_end(permitted.stream(&self.archive).await?, images, permitted.now);
+        let (images, span) = self.pictures(permitted, images);
+        let image = Image::at_end(permitted.stream(&self.archive).await?, &images, permitted.now);
         if range::is_beyond(&permitted.parts.method, &permitted.parts.headers, LONGEST_PICTURE) {
             return Ok(reply::out_of_range());
         }
@@ -117,7 +119,7 @@ impl Pages {
             record.cache = found.outcome.as_str();
             return Err(Error::NoPicture(format!(
                 "{name} in the {} s up to {}; /streams/{name}/fragments lists what there is",
-                PICTURE_SPAN.as_secs(),
+                span.as_secs(),
                 image.at,
             )));
         }
@@ -130,6 +132,21 @@ impl Pages {
             reply.headers.insert(PICTURE_TIME, value);
         }
         Ok(reply)
+    }
+
+    /// The pictures of a snapshot, and how far back one is looked for: of a camera with long fragments the
+    /// newest one is further back than was permitted, and is shown to whoever may see that, too.
+    fn pictures(&self, permitted: &Permitted, images: &GetImages) -> (GetImages, Duration) {
+        let mut longer = images.clone();
+        let end = images.range.end.unwrap_or(permitted.now);
+        if end.age(permitted.now) < LONG_PICTURE_SPAN {
+            longer.range.start = longer.range.start.minus(LONG_PICTURE_SPAN - PICTURE_SPAN);
+            let request = Request::Call(Call::GetImages(longer.clone()));
+            if self.streams.policy.permit(permitted.caller().clone(), request, &permitted.context).is_ok() {
+                return (longer, LONG_PICTURE_SPAN);
+            }
+        }
+        (images.clone(), PICTURE_SPAN)
     }
 
     /// A stable address leads to a fresh playback URL.

@@ -134,7 +134,7 @@ fn snapshot(stream: StreamRef, query: &Query<'_>, now: Timestamp) -> Result<GetI
         quality: None,
         width: query.number("width", 1, 3840)?,
         height: query.number("height", 1, 2160)?,
-        max_results: Some(23),
+        max_results: Some(13),
         next_token: None,
     };
     call.check()?;

@@ -11,9 +11,6 @@ pub const WHOLE_RANGE: u16 = u16::MAX;
 
 /// Fragments of a live playlist if the caller does not say (docs/KVS.md 4.6).
 pub(super) const LIVE_FRAGMENTS: u16 = 5;
-/// Fragments that KVS lists of a live HLS session: the longest of them gives TARGETDURATION, and short ones
-/// fill a list of three target durations. They cost as many points a second (docs/KVS.md 6).
-pub(super) const UPSTREAM_LIVE_FRAGMENTS: u16 = 60;
 
 /// Viewers with equal keys share an upstream session. No user is part of it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -102,9 +99,6 @@ impl SessionKey {
     pub(super) fn upstream(&self, reached: Option<Timestamp>, now: Timestamp) -> SessionParameters {
         let mut parameters = self.parameters.clone();
         parameters.max_fragments = self.most();
-        if parameters.mode == PlaybackMode::Live && parameters.protocol == Protocol::Hls {
-            parameters.max_fragments = parameters.max_fragments.max(UPSTREAM_LIVE_FRAGMENTS);
-        }
         if self.is_live() {
             parameters.show_timestamps = true;
             parameters.show_numbers = parameters.protocol == Protocol::Dash;

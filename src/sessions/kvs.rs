@@ -1,9 +1,12 @@
-//! The two calls to KVS that playback sessions are made of. Tests put another source in their place.
+//! The calls to KVS that playback sessions are made of. Tests put another source in their place.
 
+use super::hls::Recent;
 use crate::kvs::bounds::SESSION_SECONDS_MAX;
-use crate::kvs::{Resource, SessionParameters, StreamRef};
-use crate::upstream::{Answer, Error, SessionUrl, Upstream};
+use crate::kvs::operations::{FragmentSelector, ListFragments};
+use crate::kvs::{Call, Resource, SessionParameters, StreamRef};
+use crate::upstream::{Answer, Error, OnBehalfOf, SessionUrl, Upstream};
 use async_trait::async_trait;
+use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +32,34 @@ pub(super) trait SessionSource: Send + Sync + 'static {
         max_fragments: u16,
         principal: &Arc<str>,
     ) -> Result<Answer, Error>;
+
+    /// Up to `most` of the fragments stored of a range, in no order. KVS charges a point for each of `most`.
+    async fn recent(
+        &self,
+        stream: &StreamRef,
+        selector: FragmentSelector,
+        most: u16,
+        principal: &Arc<str>,
+    ) -> Result<Vec<Recent>, Error>;
 }
+
+/// A page of ListFragments. Unknown members are ignored.
+#[derive(Deserialize)]
+struct Page {
+    #[serde(rename = "Fragments", default)]
+    fragments: Option<Vec<Row>>,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    #[serde(rename = "ServerTimestamp")]
+    server: f64,
+    #[serde(rename = "FragmentLengthInMilliseconds", default)]
+    length: f64,
+}
+
+/// A page of a hundred rows has some 30 KB.
+const LONGEST_PAGE: usize = 256 << 10;
 
 #[async_trait]
 impl SessionSource for Upstream {
@@ -54,5 +84,28 @@ impl SessionSource for Upstream {
     ) -> Result<Answer, Error> {
         let located = self.locate(stream)?;
         Upstream::fetch(self, &located, session, resource, max_fragments, principal).await
+    }
+
+    async fn recent(
+        &self,
+        stream: &StreamRef,
+        selector: FragmentSelector,
+        most: u16,
+        principal: &Arc<str>,
+    ) -> Result<Vec<Recent>, Error> {
+        let located = self.locate(stream)?;
+        let call = Call::ListFragments(ListFragments {
+            stream: stream.clone(),
+            selector: Some(selector),
+            max_results: Some(most),
+            next_token: None,
+        });
+        let answer = self.call(&located, &call, &OnBehalfOf::everybody(principal.clone())).await?;
+        let broken = |why: String| Error::BrokenAnswer(why);
+        let body = answer.bytes(LONGEST_PAGE).await.map_err(|why| broken(why.to_string()))?;
+        let page: Page = serde_json::from_slice(&body)
+            .map_err(|why| broken(format!("ListFragments gave no list of fragments: {why}")))?;
+        let millis = |row: Row| Recent { start: (row.server * 1000.0) as u64, length: row.length as u64 };
+        Ok(page.fragments.unwrap_or_default().into_iter().map(millis).collect())
     }
 }

@@ -416,6 +416,30 @@ async fn without_a_policy_that_reads_them_tags_are_not_asked_for_and_unknown_tag
     assert_eq!(edge.get("/streams/cam-2", edge.alice()).await.status, 200);
 }
 
+/// Most cameras have a picture in the last 24 s. A limit of age that permits those does not deny it because others
+/// need to be looked for further back, and shows nothing older.
+#[tokio::test]
+async fn a_limit_of_age_above_thirty_seconds_permits_the_newest_picture() {
+    let policies = r#"
+        permit (principal in Group::"investigators", action, resource);
+        permit (principal in Group::"lately", action, resource) when { context.start_age <= 35 };
+    "#;
+    let edge = Setup { policies: policies.to_owned(), ..Setup::default() }.start().await;
+    let carl = edge.token("carl", &["lately"]);
+    let snapshot = async |token: &str| edge.get("/streams/cam-1/snapshot.jpg", token).await.status;
+    assert_eq!(snapshot(&carl).await, 200);
+    // What is complete began more than 30 s ago.
+    let now = kvs_edge::kvs::Timestamp::from(kvs_edge::base::clock::now()).millis() as f64 / 1000.0;
+    let gap = json!({"gap": {"from": now - 31.5, "to": now + 600.0}});
+    let url = format!("{}/_emulator/streams/cam-2", edge.emulator.url());
+    assert!(edge.http.post(&url, &[], gap.to_string()).await.status < 300);
+    let other = async |token: &str| edge.get("/streams/cam-2/snapshot.jpg?max_age=0", token).await.status;
+    for _ in 0..2 {
+        assert_eq!(other(&carl).await, 404);
+        assert_eq!(other(edge.alice()).await, 200);
+    }
+}
+
 /// An old picture that others have just been shown is not for those who may see new ones only.
 #[tokio::test]
 async fn the_newest_picture_is_never_older_than_what_its_asker_may_see() {

@@ -65,6 +65,23 @@ pub struct Map {
 /// The text is no media playlist that could be kept continuous.
 const NOT_ONE: &str = "KVS answered with something that is not a media playlist";
 
+impl Segment {
+    /// The same with an EXTINF of `most` milliseconds, if it is longer.
+    #[must_use]
+    pub fn lasting(&self, most: u64) -> Self {
+        let mut segment = self.clone();
+        if segment.millis > most {
+            segment.millis = most;
+            let line = segment.lines.iter_mut().find(|line| line.starts_with("#EXTINF:"));
+            if let Some(line) = line {
+                let title = line.split_once(',').map_or("", |(_, title)| title);
+                *line = format!("#EXTINF:{}.{:03},{title}", most / 1000, most % 1000);
+            }
+        }
+        segment
+    }
+}
+
 impl MediaPlaylist {
     /// Every resource that it names, each once, in order.
     pub fn resources(&self) -> Vec<Resource> {
@@ -277,6 +294,10 @@ mod tests {
         assert_eq!((playlist.target, playlist.sequence, playlist.ended), (2, 1, true));
         let second = &playlist.segments[1];
         assert_eq!(second.millis, 1857);
+        let mut shorter = playlist.clone();
+        shorter.segments = playlist.segments.iter().map(|segment| segment.lasting(1499)).collect();
+        assert!(shorter.render(true).contains("#EXTINF:1.499,") && !shorter.render(true).contains("1.857"));
+        assert_eq!(second.lasting(1857), *second);
         assert_eq!(second.date.unwrap().to_string(), "2022-01-28T07:00:37.787Z");
         assert_eq!(second.map, playlist.segments[0].map, "an init segment stays in effect");
         assert!(!playlist.render(false).contains("DATE-TIME"));

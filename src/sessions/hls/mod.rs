@@ -8,12 +8,14 @@ mod media_times;
 mod offered;
 mod saved;
 mod shown;
+mod target_duration;
 mod timeline;
 mod track_playlist;
 mod unread;
 
 pub(super) use media_times::{FragmentTime, Place};
 pub(super) use saved::SavedTimeline;
+pub(super) use target_duration::Recent;
 pub(super) use timeline::Timeline;
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 use super::discontinuity::{Count, MOST_TAGS};
 use super::mark::{Mark, Position, REMEMBERED};
 use super::media_times::FragmentTime;
+use super::target_duration::TargetDuration;
 use super::timeline::Timeline;
 use super::track_playlist::{Numbered, TrackPlaylist};
 use crate::kvs::{FragmentNumber, Protocol, Resource, Timestamp};
@@ -90,7 +91,7 @@ impl Timeline {
         let times =
             self.media_times.newest(TIMES).map(|(number, time)| (number.to_string(), (time.start, time.end)));
         (!marks.is_empty()).then(|| SavedTimeline {
-            target: self.target,
+            target: self.target.seconds(),
             marks,
             tracks: tracks.collect(),
             times: times.collect(),
@@ -99,7 +100,7 @@ impl Timeline {
 
     /// Continues what an earlier process saved. Its sessions are unknown here: their generation is 0.
     pub(in crate::sessions) fn resume(&mut self, saved: &SavedTimeline, now: Timestamp) {
-        self.target = saved.target.min(LONGEST_TARGET);
+        self.target = TargetDuration::of(saved.target.min(LONGEST_TARGET));
         for mark in saved.marks.iter().take(REMEMBERED) {
             let Ok(number) = FragmentNumber::parse(&mark.number) else { continue };
             if !numbering::is_global(&number) || mark.sequence > LARGEST || mark.index > LARGEST {

@@ -13,13 +13,13 @@ impl Timeline {
         let (first, last) = (listed.front()?, listed.back()?);
         let from = began(&first.position, &first.segment)?;
         let to = began(&last.position, &last.segment)?.plus(Duration::from_millis(last.segment.millis));
-        let silent = to.age(now).as_millis() > absence(self.target);
+        let silent = to.age(now).as_millis() > absence(self.target.seconds());
         Some(LiveWindow { from, to, gap: self.gap, silent })
     }
 
     /// Notes the last gap among what a session lists.
     pub(super) fn note_gap(&mut self, offered: &[Offered<'_>]) {
-        let after = after_last_absence(offered, self.target);
+        let after = after_last_absence(offered, self.target.seconds());
         let Some([before, after]) = after.checked_sub(1).and_then(|before| offered.get(before..=after))
         else {
             return;

@@ -17,10 +17,9 @@
 //! way it joins anew, at a MEDIA-SEQUENCE that it has not seen. Where each fragment has a discontinuity that
 //! is not done, since tracks would disagree on the count.
 //!
-//! TARGETDURATION must not change (RFC 8216, 6.2.1). It is that of the longest fragment that KVS lists when
-//! the first playlist is published, and stands for as long as the timeline does, over sessions and restarts;
-//! KVS is asked for more fragments than are listed, so that it is known. A list holds three target durations,
-//! since a server must not remove more (6.2.2), and at least `window` fragments.
+//! TARGETDURATION must not change (RFC 8216, 6.2.1): `target_duration` says how it is found. A list holds
+//! three target durations, since a server must not remove more (6.2.2), as far as `LIVE_WINDOW_MAX` fragments
+//! do, and at least `window` fragments.
 //!
 //! There is no I/O here: playlists in, playlists out. Numbers begin as `numbering` says.
 
@@ -29,11 +28,13 @@ use super::init_segments::InitSegments;
 use super::mark::{Mark, Position, REMEMBERED};
 use super::media_times::MediaTimes;
 use super::offered::{Offered, after_last_absence, offered};
+use super::target_duration::{Recent, TargetDuration};
 use super::track_playlist::{Last, Listed, Numbered, TrackPlaylist};
+use crate::kvs::bounds::LIVE_WINDOW_MAX;
 use crate::kvs::{FragmentNumber, Resource, Timestamp};
-use crate::playback::hls::{MediaPlaylist, Segment};
+use crate::playback::hls::MediaPlaylist;
 use crate::playback::mp4;
-use crate::sessions::key::{LIVE_FRAGMENTS, UPSTREAM_LIVE_FRAGMENTS};
+use crate::sessions::key::LIVE_FRAGMENTS;
 use crate::sessions::numbering::{self, Generation};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,8 +42,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(in crate::sessions) struct Timeline {
     /// Fragments listed, as far as there are so many. More where they last less than three target durations.
     pub(super) window: usize,
-    /// TARGETDURATION, seconds; 0 until a playlist was published.
-    pub(super) target: u64,
+    pub(super) target: TargetDuration,
     /// Each fragment has a DISCONTINUITY (`DiscontinuityMode::Always`).
     pub(super) always: bool,
     /// True for LIVE_REPLAY. LIVE never ends.
@@ -65,7 +65,7 @@ impl Timeline {
         let init_segments = InitSegments::default();
         Self {
             window: window.max(1),
-            target: 0,
+            target: TargetDuration::default(),
             always,
             may_end,
             marks: BTreeMap::new(),
@@ -85,6 +85,16 @@ impl Timeline {
         while self.shifted.len() > REMEMBERED {
             self.shifted.pop_first();
         }
+    }
+
+    /// True if TARGETDURATION stands.
+    pub(in crate::sessions) fn target_is_known(&self) -> bool {
+        self.target.seconds() > 0
+    }
+
+    /// Notes how long fragments lasted of late, ahead of the first playlist.
+    pub(in crate::sessions) fn learn_target(&mut self, recent: Vec<Recent>) {
+        self.target.learn(recent);
     }
 
     /// Notes what an init segment of a session holds.
@@ -130,8 +140,8 @@ impl Timeline {
     ) -> Result<MediaPlaylist, &'static str> {
         let offered = offered(generation, playlist)?;
         let mut state = self.tracks.remove(&track).unwrap_or_else(|| TrackPlaylist::new(generation, now));
-        if self.target == 0 && !offered.is_empty() {
-            self.target = playlist.target;
+        if !offered.is_empty() {
+            self.target.begin(playlist.target);
         }
         self.note_gap(&offered);
         let newest = self.first_in_window(&offered);
@@ -139,12 +149,12 @@ impl Timeline {
         let missed = state.may_have_missed(&offered);
         // With a discontinuity ahead of each fragment, one left out would make tracks disagree on the count.
         let drops_old_fragments = !self.may_end && !self.always;
-        let is_away = |first: &Offered<'_>| state.was_away(first, self.target, now);
+        let is_away = |first: &Offered<'_>| state.was_away(first, self.target.seconds(), now);
         let mut away = drops_old_fragments && offered.get(fresh).is_some_and(is_away);
         if away || (drops_old_fragments && state.listed.is_empty()) {
             // This way tracks agree, and a process that starts after a camera's absence lists no more than
             // the one before it.
-            let after_absence = after_last_absence(&offered, self.target);
+            let after_absence = after_last_absence(&offered, self.target.seconds());
             let known = || offered.iter().position(|offered| self.marks.contains_key(&offered.position));
             // Where another track begins behind it, so does this one.
             let is_known =
@@ -171,12 +181,12 @@ impl Timeline {
             state.upstream = (generation, last.upstream);
             state.changed = now;
             for offered in &offered[fresh..] {
-                let gap = std::mem::take(&mut away) || state.is_gap(offered, self.target);
+                let gap = std::mem::take(&mut away) || state.is_gap(offered, self.target.seconds());
                 sequence = self.list(&mut state, generation, offered, sequence, gap, now) + 1;
             }
         }
         while state.listed.len() > self.window
-            && self.is_enough(state.listed.iter().skip(1).map(|l| &l.segment))
+            && self.is_enough(state.listed.iter().skip(1).map(|l| l.segment.millis.min(l.most_millis)))
         {
             state.listed.pop_front();
         }
@@ -338,9 +348,10 @@ impl Timeline {
         let decided = self.marks.entry(position.clone()).or_insert(mark);
         decided.index = decided.index.max(count.index);
         segment.discontinuities = count.tags;
+        let most_millis = self.target.hold(segment.millis);
         let numbered = Numbered { sequence, count };
         state.last = Some(Last { numbered, generation: source, shifted });
-        state.listed.push_back(Listed { position: position.clone(), numbered, segment });
+        state.listed.push_back(Listed { position: position.clone(), numbered, segment, most_millis });
         sequence
     }
 
@@ -356,34 +367,34 @@ impl Timeline {
     /// Index of the first fragment that a list of the newest ones holds.
     fn first_in_window(&self, offered: &[Offered<'_>]) -> usize {
         let mut first = offered.len().saturating_sub(self.window);
-        while first > 0 && !self.is_enough(offered[first..].iter().map(|offered| offered.segment)) {
+        while first > 0 && !self.is_enough(offered[first..].iter().map(|offered| offered.segment.millis)) {
             first -= 1;
         }
         first
     }
 
-    /// True if a list may be as short as this: three target durations (RFC 8216, 6.2.2), where whoever opened
+    /// True if a list may be as short as fragments of these milliseconds: three target durations (RFC 8216, 6.2.2), where whoever opened
     /// the session did not ask for fewer.
-    fn is_enough<'a>(&self, rest: impl ExactSizeIterator<Item = &'a Segment>) -> bool {
+    fn is_enough(&self, rest: impl ExactSizeIterator<Item = u64>) -> bool {
         let is_exact = self.may_end || self.window < usize::from(LIVE_FRAGMENTS);
         is_exact
-            || rest.len() >= usize::from(UPSTREAM_LIVE_FRAGMENTS)
-            || rest.map(|segment| segment.millis).sum::<u64>() >= self.target * 3000
+            || rest.len() >= usize::from(LIVE_WINDOW_MAX)
+            || rest.sum::<u64>() >= self.target.seconds() * 3000
     }
 
     fn published(&self, state: &TrackPlaylist, playlist: &MediaPlaylist) -> MediaPlaylist {
         let first = state.listed.front().map(|first| first.numbered);
         let sequence = first.map_or(playlist.sequence, |first| first.sequence);
         let discontinuities = first.map_or(0, |first| first.count.index - first.count.tags);
-        let segments = state.listed.iter().map(|listed| listed.segment.clone()).collect();
-        let target = if self.target == 0 { playlist.target } else { self.target };
+        let segments = state.listed.iter().map(Listed::published).collect();
+        let target = if state.listed.is_empty() { playlist.target } else { self.target.seconds() };
         let mut published = playlist.with(target, sequence, discontinuities, segments);
         published.ended = state.ended;
         published
     }
 
     fn forget(&mut self) {
-        while self.marks.len() > self.window.max(usize::from(UPSTREAM_LIVE_FRAGMENTS)) + REMEMBERED {
+        while self.marks.len() > self.window.max(usize::from(LIVE_WINDOW_MAX)) + REMEMBERED {
             self.marks.pop_first();
         }
     }

@@ -29,6 +29,15 @@ pub(super) struct Listed {
     pub(super) position: Position,
     pub(super) numbered: Numbered,
     pub(super) segment: Segment,
+    /// Its EXTINF is at most this, milliseconds.
+    pub(super) most_millis: u64,
+}
+
+impl Listed {
+    /// The segment as players get it.
+    pub(super) fn published(&self) -> Segment {
+        self.segment.lasting(self.most_millis)
+    }
 }
 
 /// The numbers of a fragment on one track.

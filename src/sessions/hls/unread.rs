@@ -1,12 +1,14 @@
 //! Which fragments are read for their times, and where they belong: `media_times`, for what a timeline lists.
 
+use super::mark::Position;
 use super::media_times::{Place, Step};
 use super::timeline::Timeline;
-use super::track_playlist::TrackPlaylist;
+use super::track_playlist::Listed;
 use crate::kvs::{FragmentNumber, Resource};
 use crate::playback::hls::{MediaPlaylist, Segment};
 use crate::playback::mp4;
 use crate::sessions::numbering::Generation;
+use std::collections::BTreeMap;
 
 /// A fragment whose media is read to find out its time.
 pub(in crate::sessions) struct UnreadFragment {
@@ -27,27 +29,29 @@ impl Timeline {
         if self.media_times.of(number).is_some() {
             return None;
         }
-        let lists =
-            |(_, state): &(&u8, &TrackPlaylist)| state.listed.iter().any(|l| l.position.number == *number);
-        // The first track that has the fragment gives the times of all.
-        let (track, state) = self.tracks.iter().find(lists)?;
-        let steps: Vec<Step<'_>> = state
-            .listed
-            .iter()
-            .map(|listed| Step {
+        // A track may lack a fragment that another one has. The first one that has it gives the times of all.
+        let mut all: BTreeMap<&Position, (u8, &Listed)> = BTreeMap::new();
+        for (track, state) in &self.tracks {
+            for listed in &state.listed {
+                all.entry(&listed.position).or_insert((*track, listed));
+            }
+        }
+        let steps: Vec<Step<'_>> = all
+            .values()
+            .map(|(_, listed)| Step {
                 number: &listed.position.number,
                 date: listed.segment.date,
                 tagged: listed.numbered.count.tags > 0,
             })
             .collect();
         let (at, place) = self.media_times.next_read(&steps, number)?;
-        let listed = &state.listed[at];
+        let (track, listed) = all.into_values().nth(at)?;
         let generation = self.marks.get(&listed.position)?.generation;
         Some(UnreadFragment {
             number: listed.position.number.clone(),
             resource: listed.segment.resource.clone(),
             generation,
-            init: self.init_segments.newest(generation, *track),
+            init: self.init_segments.newest(generation, track),
             place,
             millis: listed.segment.millis,
         })

@@ -4,7 +4,8 @@ use super::cached_playlist::PACE;
 use super::shared::{SharedSession, lock};
 use super::spare_sessions::SpareSessions;
 use super::upstream_session::UpstreamSession;
-use crate::kvs::SessionParameters;
+use crate::kvs::operations::FragmentSelector;
+use crate::kvs::{Protocol, SessionParameters, TimeRange};
 use crate::sessions::error::Error;
 use crate::sessions::numbering::Generation;
 use crate::sessions::places::Place;
@@ -27,6 +28,11 @@ enum Why {
 
 /// KVS opens a session in less time, or not at all.
 const OPENING: Duration = Duration::from_secs(10);
+/// How long the lengths of fragments may take to list.
+const LEARNING: Duration = Duration::from_secs(2);
+/// The time of which they are listed, and how many at most.
+const RECENT: Duration = Duration::from_secs(180);
+const MOST_RECENT: u16 = 100;
 /// Sessions that were replaced and are still remembered.
 const OLDER: usize = 4;
 /// The least and the longest time ahead of a session's end at which it is renewed.
@@ -106,7 +112,8 @@ impl SharedSession {
         let place = if has_place { None } else { Some(self.context.places.take(&principal)?) };
         let asked = Instant::now();
         let opening = self.context.source.open(&self.key.stream, &parameters, &principal);
-        let error = match timeout(OPENING, opening).await {
+        let (opened, ()) = tokio::join!(timeout(OPENING, opening), self.learn_target(&parameters));
+        let error = match opened {
             Ok(Ok(url)) => return Ok(self.install(url, parameters, asked, why, place)),
             Ok(Err(error)) => Error::from(error),
             Err(_) => Error::Slow(OPENING),
@@ -116,6 +123,31 @@ impl SharedSession {
         }
         lock(&self.state).failed = Some((Instant::now(), error.clone()));
         Err(error)
+    }
+
+    /// Finds out how long the camera's fragments last, ahead of the first playlist: more than KVS lists, and
+    /// at the cost of one call instead of a point for each at every load. Without that KVS's own list must
+    /// do.
+    async fn learn_target(&self, parameters: &SessionParameters) {
+        let is_known = lock(&self.state).hls.target_is_known();
+        if !self.key.is_live() || self.key.parameters.protocol != Protocol::Hls || is_known {
+            return;
+        }
+        let now = lock(&self.state).now();
+        let range = match parameters.start {
+            // A replay shows what comes after.
+            Some(start) => TimeRange { start, end: Some(now.min(start.plus(RECENT))) },
+            None => TimeRange { start: now.minus(RECENT), end: Some(now) },
+        };
+        if range.end.is_none_or(|end| end <= range.start) {
+            return;
+        }
+        let selector = FragmentSelector { kind: parameters.selector, range };
+        let principal = self.turn.principal();
+        let listing = self.context.source.recent(&self.key.stream, selector, MOST_RECENT, &principal);
+        if let Ok(Ok(recent)) = timeout(LEARNING, listing).await {
+            lock(&self.state).hls.learn_target(recent);
+        }
     }
 
     fn install(

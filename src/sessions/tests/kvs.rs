@@ -1,8 +1,10 @@
 //! A KVS with one camera, in memory, that fails as told. Time is tokio's, paused.
 
+use crate::kvs::operations::FragmentSelector;
 use crate::kvs::{PlaybackMode, Protocol, Resource, SessionParameters, StreamRef, Timestamp};
 use crate::net::body::whole;
 use crate::sessions::Visit;
+use crate::sessions::hls::Recent;
 use crate::sessions::key::tests::key;
 use crate::sessions::kvs::SessionSource;
 use crate::sessions::numbering::tests::fragment;
@@ -31,6 +33,8 @@ pub(super) struct FakeKvs {
     opened: Mutex<Vec<Instant>>,
     /// Fragments that were fetched: the session and the resource.
     pub(super) fetched: Mutex<Vec<String>>,
+    /// What was recorded of late; `None`: that cannot be listed.
+    pub(super) recent: Mutex<Option<Vec<Recent>>>,
     /// Whose turn each request took.
     pub(super) principals: Mutex<Vec<Arc<str>>>,
 }
@@ -60,6 +64,7 @@ impl FakeKvs {
             opened: Mutex::default(),
             fetched: Mutex::default(),
             principals: Mutex::default(),
+            recent: Mutex::default(),
         })
     }
 
@@ -188,6 +193,17 @@ impl SessionSource for FakeSource {
         };
         let (length, body) = (Some(body.len() as u64), whole(Bytes::from(body)));
         Ok(Answer { length, request_id: None, attempts: 1, body })
+    }
+
+    async fn recent(
+        &self,
+        _: &StreamRef,
+        selector: FragmentSelector,
+        most: u16,
+        _: &Arc<str>,
+    ) -> Result<Vec<Recent>, Error> {
+        assert!(most > 0 && selector.range.start < selector.range.end.unwrap());
+        lock(&self.0.recent).clone().ok_or_else(|| Error::Unreachable("no list".into()))
     }
 }
 

@@ -1,6 +1,7 @@
 //! One upstream session for any number of viewers, opened, renewed, let go.
 
 use super::error::Effect;
+use super::hls::Recent;
 use super::key::tests::key;
 use super::session::lock;
 use super::turn::tests::caller;
@@ -216,6 +217,18 @@ async fn a_silent_camera_keeps_its_playlist_and_comes_back_by_itself() {
     assert!(sequence(&playlist) > before);
     let text = shown(&playlist);
     assert!(text.contains("#EXT-X-DISCONTINUITY\n"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_target_duration_is_learned_at_opening_and_kvs_lists_no_more_than_the_window() {
+    for (recent, target) in [(None, 2), (Some(vec![Recent { start: 0, length: 9_000 }]), 9)] {
+        let edge = Edge::start(HALF_A_DAY);
+        *lock(&edge.kvs.recent) = recent;
+        let text = edge.live().await.unwrap().text;
+        let tag = format!("#EXT-X-TARGETDURATION:{target}\n");
+        assert!(std::str::from_utf8(text.plain().unwrap()).unwrap().contains(&tag));
+        assert_eq!(lock(&edge.kvs.asked)[0].max_fragments, 5);
+    }
 }
 
 #[tokio::test(start_paused = true)]
