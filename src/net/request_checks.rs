@@ -5,7 +5,7 @@
 //! refused earlier (`net::listener::http1_framing` lists what is refused where). Routes, methods per route
 //! and authentication belong to the gateway.
 
-use http::header::{CONTENT_LENGTH, EXPECT, HOST, UPGRADE};
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, HeaderName, UPGRADE};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
 
@@ -69,6 +69,16 @@ impl Violation {
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             _ => StatusCode::BAD_REQUEST,
         }
+    }
+}
+
+/// Takes out headers whose names have an underscore. A trusted proxy passes some on, or adds its own. Once
+/// dropped, none can be taken for the header with a hyphen.
+pub fn drop_underscores(headers: &mut HeaderMap) {
+    let has_underscore = |name: &&HeaderName| memchr::memchr(b'_', name.as_str().as_bytes()).is_some();
+    let names: Vec<HeaderName> = headers.keys().filter(has_underscore).cloned().collect();
+    for name in names {
+        headers.remove(name);
     }
 }
 
@@ -292,6 +302,18 @@ mod tests {
                 "{method} {target:.40} {headers:.40?}"
             );
         }
+    }
+
+    #[test]
+    fn headers_with_underscores_are_dropped_every_value_of_them() {
+        let mut headers = HeaderMap::new();
+        for name in ["x_forwarded_for", "x_forwarded_for", "x-forwarded-for", "_", "content_length", "host"] {
+            headers.append(name, HeaderValue::from_static("1"));
+        }
+        drop_underscores(&mut headers);
+        let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["host", "x-forwarded-for"]);
     }
 
     #[test]

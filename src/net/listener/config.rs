@@ -27,7 +27,8 @@ pub struct ServerConfig {
     /// Whether connections of trusted proxies begin with a PROXY protocol header, version 1 or 2. Others are
     /// refused.
     pub proxy_protocol: bool,
-    /// Origins of web pages that are allowed to call from a browser, exactly as browsers write them.
+    /// Origins of web pages that are allowed to call from a browser, exactly as browsers write them. `*` lets
+    /// any page read what a playback URL or a link opens, without cookies, and nothing else.
     pub cors_origins: Vec<String>,
     /// At the start of a drain, how long new work is still accepted while readiness already fails.
     pub drain_grace: Span,
@@ -86,9 +87,10 @@ impl ServerConfig {
             wrong("server.proxy_protocol", problem.to_owned());
         }
         for (n, origin) in self.cors_origins.iter().enumerate() {
-            if !is_origin(origin) {
-                let how = "an origin is scheme, host and port only, such as https://app.example.com, with \
-                           no `*` and no slash at the end";
+            if origin != "*" && !is_origin(origin) {
+                let how = "an origin is scheme, host and port only, such as https://app.example.com or \
+                           capacitor://localhost, with no slash at the end; \"*\" alone is any origin, for \
+                           playback URLs and links only";
                 wrong(&format!("server.cors_origins[{n}]"), format!("`{origin}`: {how}"));
             }
         }
@@ -116,10 +118,17 @@ fn public_url(text: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Scheme and host as browsers write them. Applications have schemes of their own (`capacitor://localhost`);
+/// pages of files have the origin `null`, which anybody can have.
 fn is_origin(text: &str) -> bool {
-    text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).is_some_and(|host| {
-        !host.is_empty() && host.parse::<http::uri::Authority>().is_ok() && !host.contains(['@', '*'])
-    })
+    let Some((scheme, host)) = text.split_once("://") else { return false };
+    let is_scheme = scheme.starts_with(|first: char| first.is_ascii_lowercase())
+        && scheme.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b));
+    is_scheme
+        && scheme != "file"
+        && !host.is_empty()
+        && host.parse::<http::uri::Authority>().is_ok()
+        && !host.contains(['@', '*'])
 }
 
 /// An address to listen on: `host:port`, `unix:PATH`, or `systemd` (sockets passed at start).
@@ -227,7 +236,7 @@ mod tests {
     fn mistakes_say_where_and_what_instead() {
         let config: ServerConfig = toml::from_str(
             "listen = []\npublic_url = 'video.example.com/'\nproxy_protocol = true\n\
-             cors_origins = ['*', 'https://app.example.com/']\ndrain_grace = '40s'",
+             cors_origins = ['https://*.example.com', 'https://app.example.com/']\ndrain_grace = '40s'",
         )
         .unwrap();
         let keys: Vec<_> = config.check().into_iter().map(|m| format!("{:?}", m.place)).collect();
@@ -240,5 +249,21 @@ mod tests {
             assert!(public_url(bad).is_err(), "{bad}");
         }
         assert_eq!(public_url("https://x.example/base"), Ok(()));
+        for good in ["https://a.example:8443", "capacitor://localhost", "chrome-extension://abcdef"] {
+            assert!(is_origin(good), "{good}");
+        }
+        for bad in [
+            "null",
+            "*",
+            "localhost",
+            "://x",
+            "HTTPS://a.example",
+            "file://",
+            "file://x",
+            "a b://x",
+            "https://u@x",
+        ] {
+            assert!(!is_origin(bad), "{bad}");
+        }
     }
 }

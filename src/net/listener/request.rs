@@ -22,7 +22,7 @@ pub(super) fn answer<H, F, B>(
     shared: &ListenerContext<H>,
     state: &Arc<ConnectionState>,
     connection: &Arc<ConnectionInfo>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<TrackedBody<B>>, Infallible>> + Send + 'static + use<H, F, B>
 where
     H: Fn(Request<Incoming>, Peer) -> F + Send + Sync + 'static,
@@ -44,6 +44,9 @@ where
     let is_chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
     let target = request.uri().path_and_query().map_or("", |target| target.as_str());
     let had_fragment = connection.http == Http::Two && state.take_cut_path(target.as_bytes());
+    if connection.trust.is_some() {
+        request_checks::drop_underscores(request.headers_mut());
+    }
     let checked =
         if had_fragment { Err(Violation::Target) } else { request_checks::check(&request, &shared.sizes) };
     let answering = match checked {

@@ -28,6 +28,17 @@ async fn trusted_proxies_are_believed_and_not_counted_as_one_client() {
 }
 
 #[tokio::test]
+async fn names_with_underscores_are_dropped_from_trusted_proxies_and_refused_from_others() {
+    let request = b"GET / HTTP/1.1\r\nHost: a\r\nX_Forwarded_For: 1.2.3.4\r\nx_user: a\r\nx_user: b\r\n\
+        X-Forwarded-For: 203.0.113.7\r\nConnection: close\r\n\r\n";
+    let edge = Edge::with(options(&["127.0.0.0/8"], false)).await;
+    assert!(edge.exchange(request).await.ends_with("203.0.113.7 One None None"));
+    let edge = Edge::with(options(&["10.0.0.0/8"], false)).await;
+    let answer = edge.exchange(request).await;
+    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("underscore"), "{answer}");
+}
+
+#[tokio::test]
 async fn the_proxy_protocol_says_whom_it_speaks_for() {
     let edge = Edge::with(options(&["127.0.0.0/8"], true)).await;
     let line = b"PROXY TCP4 198.51.100.9 10.0.0.1 5000 443\r\n";
