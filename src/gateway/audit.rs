@@ -7,8 +7,10 @@ use super::authenticated::Authenticated;
 use super::error::Error;
 use super::record::Record;
 use super::viewing::Viewing;
-use crate::kvs::{Operation, PackagedPart, PackagedResource, PlaybackMode, Request, Resource};
-use crate::playback::OpenedCapability;
+use crate::kvs::{
+    Operation, PackagedPart, PackagedResource, PlaybackMode, Request, Resource, SessionParameters,
+};
+use crate::playback::{LinkFile, OpenedCapability, Opens};
 use crate::policy::{Denied, Permit, Severity, named_by_number};
 use crate::sessions::{SessionKey, Sessions, ViewerId};
 use crate::telemetry::audit::{
@@ -43,8 +45,18 @@ impl Subject {
     }
 
     fn of_capability(capability: &OpenedCapability) -> Self {
-        let session = &capability.session;
-        Self { action: Operation::of_session(session.protocol).name(), mode: Some(session.mode) }
+        match &capability.opens {
+            Opens::Session(session) => {
+                Self { action: Operation::of_session(session.protocol).name(), mode: Some(session.mode) }
+            }
+            Opens::Link(link) => {
+                let operation = match link.file {
+                    LinkFile::Mp4Clip | LinkFile::MatroskaClip => Operation::GetClip,
+                    LinkFile::Snapshot => Operation::GetImages,
+                };
+                Self { action: operation.name(), mode: None }
+            }
+        }
     }
 }
 
@@ -68,7 +80,7 @@ impl Audit {
         decided: Decided<'_>,
         record: &Record,
     ) -> Result<Receipt, Error> {
-        if judged.is_ok() && matches!(decided.by, Authenticated::Capability(_)) {
+        if judged.is_ok() && decided.by.plays() {
             // Watching is written elsewhere, but nothing may be shown that could not be written.
             return self.sink.ready().map(|()| Receipt::nothing()).map_err(|_| Error::Audit);
         }
@@ -149,6 +161,7 @@ impl Audit {
     pub(super) fn watched(
         &self,
         capability: &OpenedCapability,
+        session: &SessionParameters,
         policy_version: &Arc<str>,
         record: &Record,
     ) -> Result<Receipt, Error> {
@@ -157,9 +170,9 @@ impl Audit {
             viewing: capability.viewing.clone(),
             caller: capability.caller.clone(),
             source_ip: record.client,
-            protocol: capability.session.protocol.as_str(),
+            protocol: session.protocol.as_str(),
             stream: stream.clone(),
-            mode: capability.session.mode,
+            mode: session.mode,
             policy_version: policy_version.clone(),
         };
         let write = |event: &Event<'_>| self.sink.write(event, record.at);

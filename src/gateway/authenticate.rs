@@ -36,7 +36,7 @@ impl Authenticator {
     /// Finds out who the caller of a route is.
     ///
     /// # Errors
-    /// There is no credential, there are two, or it is not good.
+    /// There is no credential, there are several and no order, or it is not good.
     pub(super) async fn authenticate(
         &self,
         route: &Route<'_>,
@@ -44,7 +44,9 @@ impl Authenticator {
         record: &mut Record,
     ) -> Result<Authenticated, Error> {
         let authenticated = match route {
-            Route::Playback { capability, .. } => self.open(capability, parts, record)?,
+            Route::Playback { capability, .. } | Route::Link { capability, .. } => {
+                self.open(capability, parts, record)?
+            }
             Route::Api(_) | Route::Page(_) | Route::Console(_) => self.verify(parts, record).await?,
         };
         record.step("authenticate");
@@ -52,10 +54,10 @@ impl Authenticator {
         Ok(authenticated)
     }
 
-    /// Verifies the one token of a request.
+    /// Verifies the token that decides on a request.
     async fn verify(&self, parts: &Parts, record: &Record) -> Result<Authenticated, Error> {
         let now = record.at;
-        match self.sources.credential(&parts.method, &parts.headers, false)? {
+        match self.sources.credential(&parts.method, &parts.headers)? {
             Credential::Token(token) => {
                 let (caller, key) = self.identity.verify_sent(token, now).await?;
                 Ok(Authenticated::Token(caller, key))
@@ -64,14 +66,12 @@ impl Authenticator {
                 let caller = Caller::anonymous(record.client, now.plus(ANONYMOUS_FOR));
                 Ok(Authenticated::Anonymous(Arc::new(caller)))
             }
-            // Given only for a path with a capability.
-            Credential::Capability => Err(Error::Bug("a capability where the path has none")),
         }
     }
 
-    /// Opens the capability of a playback path.
+    /// Opens the capability in a path. It decides alone: tokens beside it, which clients carry along from the
+    /// address that led here and which proxies add, are not looked at.
     fn open(&self, capability: &str, parts: &Parts, record: &mut Record) -> Result<Authenticated, Error> {
-        self.sources.credential(&parts.method, &parts.headers, true)?;
         let opened = self.opened.open(&self.keys, capability, record.at).map_err(Error::Capability)?;
         let trusted = match opened.caller.is_anonymous() {
             true => self.sources.allow_anonymous(),

@@ -8,7 +8,6 @@ use super::clip_options::{ClipMaker, ClipOptions};
 use super::error::Error;
 use super::permitted::Permitted;
 use super::playback_url::PlaybackUrls;
-use super::query::Query;
 use super::record::Record;
 use super::reply::{self, CACHE_STATUS, ClientCache, MediaTerms, Reply, cache_status_of_parts};
 use super::route::ClipFile;
@@ -37,7 +36,7 @@ const LONGEST_KVS_CLIP: u64 = 2 * CLIP_BYTES;
 pub(super) struct Clips {
     pub(super) archive: Archive,
     pub(super) policy: Arc<Policy>,
-    /// For the base path of our own addresses.
+    /// For our own addresses.
     pub(super) playback_urls: Arc<PlaybackUrls>,
 }
 
@@ -53,7 +52,7 @@ impl Clips {
         call: &GetClip,
         record: &mut Record,
     ) -> Result<Reply, Error> {
-        let options = ClipOptions::read(&Query::of(&permitted.parts), file)?;
+        let options = ClipOptions::read(&permitted.query(), file)?;
         match options.maker {
             ClipMaker::Kvs => self.kvs_clip(permitted, name, call, record).await,
             ClipMaker::Packaged(_) if !options.has_end => self.with_end(permitted),
@@ -128,10 +127,12 @@ impl Clips {
 
     /// The same address with `end` filled in, so that ranges and resumes stay on one rendering.
     fn with_end(&self, permitted: &Permitted) -> Result<Reply, Error> {
+        if permitted.capability.is_some() {
+            return Err(Error::Bug("a link to a clip without an end"));
+        }
         let uri = &permitted.parts.uri;
-        let (base, path, query) =
-            (self.playback_urls.base_path(), uri.path(), uri.query().unwrap_or_default());
-        let location = format!("{base}{path}?{query}&end={}", permitted.now);
+        let (path, query) = (uri.path(), uri.query().unwrap_or_default());
+        let location = self.playback_urls.absolute(&format!("{path}?{query}&end={}", permitted.now));
         let location = HeaderValue::from_str(&location);
         let location = location.map_err(|_| Error::Bug("a query that came in a header and fits in none"))?;
         let mut reply = Reply::empty(StatusCode::FOUND);

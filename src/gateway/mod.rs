@@ -18,6 +18,8 @@ mod error;
 mod gzip;
 pub mod labels;
 pub mod limits;
+mod link_target;
+mod links;
 pub mod metrics;
 mod next_token;
 mod packaged_playback;
@@ -59,6 +61,7 @@ use api::Api;
 use authenticate::Authenticator;
 use authorize::Authorizer;
 use clips::Clips;
+use cors::Access;
 use error::Error;
 use http::header::{self, HeaderName};
 use http::{Method, StatusCode};
@@ -68,7 +71,7 @@ use playback_url::PlaybackUrls;
 use player::Player;
 use read::Reader;
 use reply::Reply;
-use route::Route;
+use route::{Page, Route};
 use std::sync::Arc;
 use streams::Streams;
 
@@ -190,7 +193,7 @@ impl Gateway {
         let preflight = Cors::is_preflight(request.method(), request.headers());
         let origin = self.cors.origin(request.headers());
         let head_only = request.method() == Method::HEAD;
-        let embedding = self.cors.resource_policy(Route::is_by_capability(request.uri().path()));
+        let access = Access::of(request.uri().path());
         let reply = if preflight {
             Reply::empty(StatusCode::NO_CONTENT)
         } else {
@@ -200,8 +203,8 @@ impl Gateway {
             }
         };
         let mut reply = if head_only { reply.without_body() } else { reply };
-        self.cors.apply(origin.as_ref(), &mut reply.headers, preflight);
-        reply.headers.entry(CROSS_ORIGIN_RESOURCE_POLICY).or_insert(embedding);
+        self.cors.apply(origin.as_ref(), &mut reply.headers, access, preflight);
+        reply.headers.entry(CROSS_ORIGIN_RESOURCE_POLICY).or_insert(self.cors.resource_policy(access));
         reply.into_response(record)
     }
 
@@ -222,6 +225,11 @@ impl Gateway {
             Route::Page(page) => {
                 let reply = self.pages.answer(page, &permitted, record).await?;
                 Ok(reply.with(header::VARY, self.authenticator.sources.vary().clone()))
+            }
+            Route::Link { file, .. } => {
+                let name = permitted.request().stream().map(|stream| stream.name().clone());
+                let name = name.ok_or(Error::Bug("a link to no stream"))?;
+                self.pages.answer(Page::of_link(name, file), &permitted, record).await
             }
             Route::Playback { .. } => self.player.answer(&permitted, record).await,
             Route::Console(_) => Err(Error::Bug("the console is answered before a caller is known")),

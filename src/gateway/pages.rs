@@ -2,9 +2,9 @@
 
 use super::clips::Clips;
 use super::error::Error;
+use super::links;
 use super::permitted::Permitted;
 use super::playback_url::PlaybackUrls;
-use super::query::Query;
 use super::read::PAGE_EXPIRES;
 use super::record::Record;
 use super::reply::{self, ClientCache, MediaTerms, Reply};
@@ -15,8 +15,8 @@ use crate::cache::Found;
 use crate::kvs::operations::{GetImages, ListFragments, ListStreams};
 use crate::kvs::{Call, MediaFormat, Request, StreamName};
 use crate::net::range;
-use http::StatusCode;
 use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, StatusCode};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,6 +62,9 @@ impl Pages {
                 self.snapshot(permitted, &name, images, record).await
             }
             (Page::Play { .. }, call) => self.play(permitted, call, record).await,
+            (Page::Link(name), call) => {
+                links::answer(&self.playback_urls, &name, permitted, call, record).await
+            }
             _ => Err(Error::Bug("a page and the call that it stands for do not fit")),
         }
     }
@@ -101,7 +104,7 @@ impl Pages {
         images: &GetImages,
         record: &mut Record,
     ) -> Result<Reply, Error> {
-        let query = Query::of(&permitted.parts);
+        let query = permitted.query();
         let (newest, max_age) = (query.text("at")?.is_none(), query.max_age()?);
         let (images, span) = self.pictures(permitted, images);
         let image = Image::at_end(permitted.stream(&self.archive).await?, &images, permitted.now);
@@ -149,18 +152,35 @@ impl Pages {
         (images.clone(), PICTURE_SPAN)
     }
 
-    /// A stable address leads to a fresh playback URL.
+    /// A stable address leads to a fresh playback URL, or names it to a client that asks for JSON.
     async fn play(&self, permitted: &Permitted, call: &Call, record: &Record) -> Result<Reply, Error> {
         let session = call.session().ok_or(Error::Bug("a page of playback without a session"))?;
         let url = self.playback_urls.open(permitted, session, PAGE_EXPIRES, record).await?;
+        if takes_json(&permitted.parts.headers) {
+            return Ok(self.playback_urls.json(&url));
+        }
         let mut reply = Reply::empty(StatusCode::FOUND);
         reply.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        let location = format!("{}{}", self.playback_urls.base_path(), url.path);
+        let location = self.playback_urls.absolute(&url.path);
         if let Ok(location) = HeaderValue::from_str(&location) {
             reply.headers.insert(header::LOCATION, location);
         }
         Ok(self.playback_urls.with_cookie(reply, &url))
     }
+}
+
+/// Whether a client names JSON as what it takes (RFC 9110 12.5.1). One that takes anything is redirected.
+fn takes_json(asked: &HeaderMap) -> bool {
+    let lines = asked.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).any(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let is_json = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"));
+        let refused = |part: &str| {
+            let weight = part.strip_prefix("q=").or_else(|| part.strip_prefix("Q="));
+            weight.is_some_and(|q| q.bytes().all(|b| matches!(b, b'0' | b'.')))
+        };
+        is_json && !parts.any(refused)
+    })
 }
 
 /// A reply of media that the cache found, for the range and the conditions of the request.
@@ -174,4 +194,29 @@ async fn media(
     record.cache = found.outcome.as_str();
     let (method, headers) = (&permitted.parts.method, &permitted.parts.headers);
     Ok(reply::media(found, method, headers, terms, permitted.now).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_for_those_who_name_it() {
+        let asked = |lines: &[&'static str]| {
+            let lines = lines.iter().map(|line| (header::ACCEPT, HeaderValue::from_static(line)));
+            takes_json(&lines.collect())
+        };
+        for lines in [
+            &["application/json"][..],
+            &["text/html, Application/JSON;q=0.5"],
+            &["*/*", "application/json; charset=utf-8"],
+        ] {
+            assert!(asked(lines), "{lines:?}");
+        }
+        for lines in
+            [&[][..], &["*/*"], &["application/*"], &["application/json;q=0"], &["application/json5"]]
+        {
+            assert!(!asked(lines), "{lines:?}");
+        }
+    }
 }

@@ -2,11 +2,12 @@
 
 use super::error::Error;
 use super::limits::Allowance;
+use super::query::Query;
 use super::record::Record;
 use crate::archive::{Archive, Stream};
 use crate::caller::{Caller, SigningKey};
 use crate::kvs::{Call, Request, StreamRef, Timestamp};
-use crate::playback::OpenedCapability;
+use crate::playback::{OpenedCapability, Opens};
 use crate::policy::{Permit, RequestContext};
 use crate::telemetry::spans::Steps;
 use crate::upstream::{Located, OnBehalfOf};
@@ -51,6 +52,15 @@ impl Permitted {
         match self.request() {
             Request::Call(call) => Ok(call),
             Request::Playback { .. } => Err(Error::Bug("a playback resource where a call belongs")),
+        }
+    }
+
+    /// The query of the plain address that was judged: the one of the request, or the one that its link
+    /// holds.
+    pub(super) fn query(&self) -> Query<'_> {
+        match self.capability.as_ref().map(|capability| &capability.opens) {
+            Some(Opens::Link(link)) => Query::from(link.query.as_str()),
+            _ => Query::of(&self.parts),
         }
     }
 

@@ -1,17 +1,20 @@
-//! Playback URLs: the shared session is opened, and the way to it is sealed into a capability.
+//! URLs that are credentials by themselves. For playback the shared session is opened, and the way to it is
+//! sealed into a capability; a link seals a clip or a picture.
 
 use super::authenticate::{BINDING_COOKIE, cookie};
 use super::error::Error;
 use super::packaged_playback::PackagedPlayback;
 use super::permitted::Permitted;
+use super::read::read_link;
 use super::record::Record;
 use super::reply::Reply;
 use crate::archive::Archive;
-use crate::kvs::{Protocol, Request, Resource, SessionParameters, StreamRef};
-use crate::playback::{self, Bind, Binding, Keys, Statement};
+use crate::kvs::{Protocol, Request, Resource, SessionParameters, StreamRef, Timestamp};
+use crate::playback::{self, Bind, Binding, Keys, Link, Opens, Statement};
 use crate::policy::Policy;
 use crate::sessions::{LiveWindow, SessionKey, Sessions, Visit};
 use http::header::{self, HeaderValue};
+use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,8 +23,15 @@ const SHORTEST: Duration = Duration::from_secs(1);
 /// Some players and proxies take no longer path segments.
 const LONGEST_CAPABILITY: usize = 1023;
 /// The paths on which browsers send the binding cookie.
-const COOKIE_PATHS: [&str; 5] =
-    ["/hls/", "/dash/", "/streams/", "/getHLSStreamingSessionURL", "/getDASHStreamingSessionURL"];
+const COOKIE_PATHS: [&str; 7] = [
+    "/hls/",
+    "/dash/",
+    "/clip/",
+    "/image/",
+    "/streams/",
+    "/getHLSStreamingSessionURL",
+    "/getDASHStreamingSessionURL",
+];
 
 /// Makes playback URLs.
 pub(super) struct PlaybackUrls {
@@ -36,10 +46,12 @@ pub(super) struct PlaybackUrls {
     pub(super) public_url: Arc<str>,
 }
 
-/// The way to a playback session.
+/// The way to what a capability opens.
 pub(super) struct PlaybackUrl {
     /// Begins with a slash.
     pub(super) path: String,
+    /// When it opens nothing any more.
+    expires: Timestamp,
     /// The value of the binding cookie, if capabilities are bound to one.
     cookie: Option<String>,
 }
@@ -57,12 +69,7 @@ impl PlaybackUrls {
         expires: u32,
         record: &Record,
     ) -> Result<PlaybackUrl, Error> {
-        let caller = permitted.caller();
-        let asked = Duration::from_secs(u64::from(expires));
-        let ends = playback::lifetime(permitted.now, asked, caller.expires, &self.config);
-        if ends < permitted.now.plus(SHORTEST) {
-            return Err(Error::DeadUrl(ends));
-        }
+        let ends = self.end(permitted, expires)?;
         let stream = permitted.stream_reference(&self.archive).await?;
         let key = SessionKey::new(
             permitted.located()?.entry.clone(),
@@ -75,35 +82,81 @@ impl PlaybackUrls {
             let visit = Visit { caller: permitted.caller(), now: permitted.now };
             permitted.steps.time("session", self.sessions.open(&key, visit)).await?;
         }
+        let file = match session.protocol {
+            Protocol::Hls => "/getHLSMasterPlaylist.m3u8",
+            Protocol::Dash => "/getDASHManifest.mpd",
+        };
+        let opens = Opens::Session(Arc::new(session.clone()));
+        let (capability, cookie) = self.capability(permitted, stream, opens, ends, record)?;
+        let path = format!("/{}/v1/{capability}{file}", session.protocol.as_str());
+        Ok(PlaybackUrl { path, expires: ends, cookie })
+    }
+
+    /// Seals the way to a clip or a picture for `expires` seconds at most. Whether there is footage is not
+    /// looked at: it may still come, or go.
+    ///
+    /// # Errors
+    /// There is no such stream, or the caller's claims do not fit into a URL.
+    pub(super) async fn link(
+        &self,
+        permitted: &Permitted,
+        link: Link,
+        expires: u32,
+        record: &Record,
+    ) -> Result<PlaybackUrl, Error> {
+        let ends = self.end(permitted, expires)?;
+        let stream = StreamRef::Arn(permitted.stream(&self.archive).await?.arn().clone());
+        let file = link.file;
+        let (capability, cookie) = self.capability(permitted, stream, Opens::Link(link), ends, record)?;
+        let path = format!("{}{capability}/{}", file.folder(), file.name());
+        Ok(PlaybackUrl { path, expires: ends, cookie })
+    }
+
+    /// When a URL ends that is to last so many seconds: with the token, or `playback.max_ttl`, at the latest.
+    fn end(&self, permitted: &Permitted, seconds: u32) -> Result<Timestamp, Error> {
+        let asked = Duration::from_secs(u64::from(seconds));
+        let ends = playback::lifetime(permitted.now, asked, permitted.caller().expires, &self.config);
+        if ends < permitted.now.plus(SHORTEST) { Err(Error::DeadUrl(ends)) } else { Ok(ends) }
+    }
+
+    /// A capability of this caller, and the binding cookie that it needs.
+    fn capability(
+        &self,
+        permitted: &Permitted,
+        stream: StreamRef,
+        opens: Opens,
+        expires: Timestamp,
+        record: &Record,
+    ) -> Result<(String, Option<String>), Error> {
         let (bind, cookie) = self.binding(permitted, record);
-        let statement = Statement {
-            caller: caller.as_ref().clone(),
+        let capability = self.seal(Statement {
+            caller: permitted.caller().as_ref().clone(),
             stream,
-            session: session.clone(),
+            opens,
             issued: permitted.now,
-            expires: ends,
+            expires,
             bind,
             policies: None,
             key: permitted.key,
-        };
-        let capability = self.seal(statement)?;
+        })?;
         self.check(&capability, permitted)?;
-        let file = match session.protocol {
-            Protocol::Hls => "getHLSMasterPlaylist.m3u8",
-            Protocol::Dash => "getDASHManifest.mpd",
-        };
-        Ok(PlaybackUrl { path: format!("/{}/v1/{capability}/{file}", session.protocol.as_str()), cookie })
+        Ok((capability, cookie))
     }
 
     /// A capability is given out only if it opens, and if policy permits by it what its first request asks.
     fn check(&self, capability: &str, permitted: &Permitted) -> Result<(), Error> {
-        let Statement { caller, stream, session, .. } =
+        let Statement { caller, stream, opens, .. } =
             self.keys.open(capability, permitted.now).map_err(Error::Capability)?;
-        let resource = match session.protocol {
-            Protocol::Hls => Resource::MasterPlaylist,
-            Protocol::Dash => Resource::Manifest,
+        let first = match opens {
+            Opens::Session(session) => {
+                let resource = match session.protocol {
+                    Protocol::Hls => Resource::MasterPlaylist,
+                    Protocol::Dash => Resource::Manifest,
+                };
+                Request::Playback { stream, session, resource }
+            }
+            Opens::Link(link) => Request::Call(read_link(&stream, &link, permitted.now)?),
         };
-        let first = Request::Playback { stream, session: session.into(), resource };
         self.policy.permit(Arc::new(caller), first, &permitted.context)?;
         Ok(())
     }
@@ -162,8 +215,19 @@ impl PlaybackUrls {
         reply
     }
 
+    /// Our own path as a URL that needs no other to be read.
+    pub(super) fn absolute(&self, path: &str) -> String {
+        format!("{}{path}", self.public_url)
+    }
+
+    /// `{url, expires}`, with the binding cookie.
+    pub(super) fn json(&self, url: &PlaybackUrl) -> Reply {
+        let text = json!({ "url": self.absolute(&url.path), "expires": url.expires.to_string() });
+        self.with_cookie(Reply::json(&text), url)
+    }
+
     /// What stands between the host and our own paths, if kvs-edge is published under a folder.
-    pub(super) fn base_path(&self) -> &str {
+    fn base_path(&self) -> &str {
         base_path(&self.public_url)
     }
 }

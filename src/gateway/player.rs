@@ -47,7 +47,7 @@ impl Player {
             return Err(Error::Bug("a playback resource without a capability"));
         };
         permitted.allowance.play(stream.name(), Instant::now())?;
-        let receipt = self.audit.watched(capability, self.policy.version(), record)?;
+        let receipt = self.audit.watched(capability, session, self.policy.version(), record)?;
         self.audit.written(receipt).await?;
         let key = SessionKey::new(
             permitted.located()?.entry.clone(),

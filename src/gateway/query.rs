@@ -1,7 +1,7 @@
 //! The query of a plain GET.
 
 use super::error::Error;
-use crate::kvs::{SelectorType, TimeRange, Timestamp};
+use crate::kvs::{Container, Protocol, SelectorType, TimeRange, Timestamp};
 use http::request::Parts;
 use std::borrow::Cow;
 use std::time::Duration;
@@ -87,6 +87,38 @@ impl<'a> Query<'a> {
             return Err(Error::Query { name: "end", problem: "must be after start".into() });
         }
         Ok(TimeRange { start, end: Some(end) })
+    }
+
+    /// `container`: fMP4 if it is not given; MPEG-TS is for HLS only (docs/KVS.md 4.5).
+    ///
+    /// # Errors
+    /// Another word, or MPEG-TS over DASH.
+    pub fn container(&self, protocol: Protocol) -> Result<Container, Error> {
+        let refused = |problem: &str| Err(Error::Query { name: "container", problem: problem.into() });
+        match (self.text("container")?.as_deref(), protocol) {
+            (None | Some("fmp4"), _) => Ok(Container::FragmentedMp4),
+            (Some("ts"), Protocol::Hls) => Ok(Container::MpegTs),
+            (Some("ts"), Protocol::Dash) => refused("must be fmp4 for DASH; .m3u8 has ts"),
+            (Some(_), _) => refused("must be fmp4 or ts"),
+        }
+    }
+
+    /// Checks that none of these parameters is given: what they say is fixed.
+    ///
+    /// # Errors
+    /// One is.
+    pub fn check_absent(&self, names: &[&'static str]) -> Result<(), Error> {
+        match names.iter().find(|name| self.0.iter().any(|(key, _)| key == *name)) {
+            None => Ok(()),
+            Some(name) => Err(Error::Query { name, problem: "is fixed by this link; make another".into() }),
+        }
+    }
+
+    /// The query with these parameters only, as they came.
+    #[must_use]
+    pub fn only_these(&self, names: &[&str]) -> String {
+        let kept = self.0.iter().filter(|(key, _)| names.contains(key));
+        kept.map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join("&")
     }
 
     /// `clock`: the server's if it is not given.

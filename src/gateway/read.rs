@@ -6,22 +6,23 @@
 use super::authenticated::Authenticated;
 use super::clip_options::ClipOptions;
 use super::error::Error;
+use super::link_target::target;
 use super::next_token;
 use super::query::Query;
 use super::record::Record;
-use super::route::{NoRoute, Page, Route};
+use super::route::{ClipFile, NoRoute, Page, Route};
 use crate::archive::{PICTURE_SPAN, STALEST_PICTURE};
 use crate::kvs::operations::{
     DescribeStream, FragmentSelector, GetClip, GetDashStreamingSessionUrl, GetHlsStreamingSessionUrl,
     GetImages, ImageFormat, ListFragments, ListStreams,
 };
 use crate::kvs::{
-    Call, Container, DiscontinuityMode, PlaybackMode, Protocol, Request, Resource, SessionParameters,
-    StreamName, StreamRef, TimeRange, Timestamp,
+    Call, DiscontinuityMode, PlaybackMode, Protocol, Request, Resource, SessionParameters, StreamName,
+    StreamRef, TimeRange, Timestamp,
 };
 use crate::net::listener::Limits;
 use crate::net::request_body;
-use crate::playback::Keys;
+use crate::playback::{Keys, Link, LinkFile, Opens};
 use crate::sessions;
 use crate::upstream::Upstream;
 use http::request::Parts;
@@ -66,14 +67,22 @@ impl Reader {
             }
             (Route::Playback { protocol, file, .. }, Authenticated::Capability(capability)) => {
                 let query = parts.uri.query().unwrap_or_default();
+                let Opens::Session(session) = &capability.opens else { return Err(NoRoute::Unknown.into()) };
                 let resource = Resource::parse(*protocol, file, query)
-                    .filter(|_| *protocol == capability.session.protocol)
+                    .filter(|_| *protocol == session.protocol)
                     .ok_or(NoRoute::Unknown)?;
-                let (stream, session) = (capability.stream.clone(), capability.session.clone());
-                Request::Playback { stream, session, resource }
+                Request::Playback { stream: capability.stream.clone(), session: session.clone(), resource }
+            }
+            (Route::Link { file, .. }, Authenticated::Capability(capability)) => {
+                let Opens::Link(link) = &capability.opens else { return Err(NoRoute::Unknown.into()) };
+                if link.file != *file {
+                    return Err(NoRoute::Unknown.into());
+                }
+                Query::of(parts).check_absent(&LINKED_PARAMETERS)?;
+                Request::Call(read_link(&capability.stream, link, now)?)
             }
             (Route::Page(page), _) => Request::Call(read_page(page, &Query::of(parts), now)?),
-            (Route::Playback { .. } | Route::Console(_), _) => {
+            (Route::Playback { .. } | Route::Link { .. } | Route::Console(_), _) => {
                 return Err(Error::Bug("a route and a credential that do not fit"));
             }
         };
@@ -103,17 +112,38 @@ pub(super) fn read_page(page: &Page, query: &Query<'_>, now: Timestamp) -> Resul
                 next_token: None,
             })
         }
-        Page::Clip(name, file) => {
-            let options = ClipOptions::read(query, *file)?;
-            let selector = FragmentSelector { kind: query.selector()?, range: query.range(now)? };
-            let clip = GetClip { stream: named(name), selector };
-            options.check(selector.range, now)?;
-            clip.check(now)?;
-            Call::GetClip(clip)
-        }
+        Page::Clip(name, file) => Call::GetClip(clip(named(name), *file, query, now)?),
         Page::Snapshot(name) => Call::GetImages(snapshot(named(name), query, now)?),
         Page::Play { stream, protocol, live } => play(named(stream), *protocol, *live, query, now)?,
+        // A link needs what it leads to.
+        Page::Link(name) => match target(name, query)? {
+            Page::Link(_) => return Err(Error::Bug("a link to a link")),
+            target => read_page(&target, query, now)?,
+        },
     })
+}
+
+/// What these parameters say is fixed by a link.
+const LINKED_PARAMETERS: [&str; 10] =
+    ["start", "end", "clock", "trim", "format", "source", "at", "width", "height", "max_age"];
+
+/// The call behind a link.
+pub(super) fn read_link(stream: &StreamRef, link: &Link, now: Timestamp) -> Result<Call, Error> {
+    let query = Query::from(link.query.as_str());
+    Ok(match link.file {
+        LinkFile::Mp4Clip => Call::GetClip(clip(stream.clone(), ClipFile::Mp4, &query, now)?),
+        LinkFile::MatroskaClip => Call::GetClip(clip(stream.clone(), ClipFile::Matroska, &query, now)?),
+        LinkFile::Snapshot => Call::GetImages(snapshot(stream.clone(), &query, now)?),
+    })
+}
+
+fn clip(stream: StreamRef, file: ClipFile, query: &Query<'_>, now: Timestamp) -> Result<GetClip, Error> {
+    let options = ClipOptions::read(query, file)?;
+    let selector = FragmentSelector { kind: query.selector()?, range: query.range(now)? };
+    let clip = GetClip { stream, selector };
+    options.check(selector.range, now)?;
+    clip.check(now)?;
+    Ok(clip)
 }
 
 /// The pictures around an instant; the answer picks the nearest one at or before it. Without an instant, a
@@ -157,7 +187,7 @@ fn play(
         selector: query.selector()?,
         start: range.map(|range| range.start),
         end: range.and_then(|range| range.end),
-        container: Container::FragmentedMp4,
+        container: query.container(protocol)?,
         // Calmer for players than KVS's default of ALWAYS (`docs/KVS.md` trap 22).
         discontinuity: if protocol == Protocol::Hls {
             DiscontinuityMode::OnDiscontinuity
@@ -188,7 +218,6 @@ fn play(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gateway::route::ClipFile;
     use proptest::prelude::*;
 
     const NOW: Timestamp = Timestamp::from_millis(1_767_225_660_000);

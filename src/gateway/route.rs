@@ -6,6 +6,7 @@
 //! proxies").
 
 use crate::kvs::{Operation, Protocol, StreamName};
+use crate::playback::LinkFile;
 use http::Method;
 
 /// Where a request leads.
@@ -21,6 +22,13 @@ pub enum Route<'a> {
         capability: &'a str,
         /// The file name of the resource.
         file: &'a str,
+    },
+    /// A file behind a link.
+    Link {
+        /// Which file.
+        file: LinkFile,
+        /// The sealed capability, still shut.
+        capability: &'a str,
     },
     /// A plain GET for pages and people.
     Page(Page),
@@ -50,6 +58,20 @@ pub enum Page {
         /// Live, or a range.
         live: bool,
     },
+    /// A link to one of the others, for what takes nothing but a URL.
+    Link(StreamName),
+}
+
+impl Page {
+    /// The page behind a link.
+    #[must_use]
+    pub fn of_link(stream: StreamName, file: LinkFile) -> Self {
+        match file {
+            LinkFile::Mp4Clip => Self::Clip(stream, ClipFile::Mp4),
+            LinkFile::MatroskaClip => Self::Clip(stream, ClipFile::Matroska),
+            LinkFile::Snapshot => Self::Snapshot(stream),
+        }
+    }
 }
 
 /// The files that a time range is served as.
@@ -117,7 +139,13 @@ impl<'a> Route<'a> {
     /// Whether a path has a capability in it, which alone decides on the request.
     #[must_use]
     pub fn is_by_capability(path: &str) -> bool {
-        path.starts_with(HLS) || path.starts_with(DASH)
+        path.starts_with(HLS) || path.starts_with(DASH) || Self::is_link(path)
+    }
+
+    /// Whether a path is a link's, which any page may embed.
+    #[must_use]
+    pub fn is_link(path: &str) -> bool {
+        LinkFile::ALL.iter().any(|file| path.starts_with(file.folder()))
     }
 
     fn readable(path: &'a str) -> Result<Self, NoRoute> {
@@ -126,6 +154,9 @@ impl<'a> Route<'a> {
         }
         if let Some(rest) = path.strip_prefix(DASH) {
             return playback(Protocol::Dash, rest);
+        }
+        if Self::is_link(path) {
+            return link(path);
         }
         if path == "/streams" || path == "/streams/" {
             return Ok(Self::Page(Page::Streams));
@@ -150,6 +181,14 @@ fn playback(protocol: Protocol, rest: &str) -> Result<Route<'_>, NoRoute> {
     Ok(Route::Playback { protocol, capability, file })
 }
 
+fn link(path: &str) -> Result<Route<'_>, NoRoute> {
+    let of = |file: LinkFile| {
+        let (capability, name) = path.strip_prefix(file.folder())?.split_once('/')?;
+        (name == file.name() && !capability.is_empty()).then_some(Route::Link { file, capability })
+    };
+    LinkFile::ALL.into_iter().find_map(of).ok_or(NoRoute::Unknown)
+}
+
 fn page(rest: &str) -> Result<Page, NoRoute> {
     let (name, tail) = rest.split_once('/').unwrap_or((rest, ""));
     let stream = StreamName::parse(name).map_err(|problem| NoRoute::StreamName(name.to_owned(), problem))?;
@@ -164,6 +203,7 @@ fn page(rest: &str) -> Result<Page, NoRoute> {
         "vod.m3u8" => play(Protocol::Hls, false),
         "live.mpd" => play(Protocol::Dash, true),
         "vod.mpd" => play(Protocol::Dash, false),
+        "link" => Page::Link(stream),
         _ => return Err(NoRoute::Unknown),
     })
 }
@@ -186,6 +226,7 @@ mod tests {
             ("/streams/cam-1/clip.mp4", Page::Clip(cam.clone(), ClipFile::Mp4)),
             ("/streams/cam-1/clip.mkv", Page::Clip(cam.clone(), ClipFile::Matroska)),
             ("/streams/cam-1/snapshot.jpg", Page::Snapshot(cam.clone())),
+            ("/streams/cam-1/link", Page::Link(cam.clone())),
             (
                 "/streams/cam-1/live.m3u8",
                 Page::Play { stream: cam.clone(), protocol: Protocol::Hls, live: true },
@@ -200,6 +241,14 @@ mod tests {
         let expected =
             Route::Playback { protocol: Protocol::Hls, capability: "c4p", file: "getHLSMasterPlaylist.m3u8" };
         assert_eq!(Route::find(&Method::GET, "/hls/v1/c4p/getHLSMasterPlaylist.m3u8"), Ok(expected));
+        for (path, file) in [
+            ("/clip/v1/c4p/clip.mp4", LinkFile::Mp4Clip),
+            ("/clip/v1/c4p/clip.mkv", LinkFile::MatroskaClip),
+            ("/image/v1/c4p/snapshot.jpg", LinkFile::Snapshot),
+        ] {
+            assert_eq!(Route::find(&Method::GET, path), Ok(Route::Link { file, capability: "c4p" }));
+            assert_eq!(Route::find(&Method::POST, path), Err(NoRoute::Method { allow: READ }));
+        }
     }
 
     #[test]
@@ -218,6 +267,11 @@ mod tests {
             "/hls/v1/x",
             "/hls/v1//f",
             "/hls/v1/a/b/c",
+            "/clip/v1/c4p/snapshot.jpg",
+            "/image/v1/c4p/clip.mp4",
+            "/clip/v1//clip.mp4",
+            "/clip/v1/c4p/x/clip.mp4",
+            "/clip/v1/clip.mp4",
             "/streams/cam-1/",
             "/streams/cam-1/x",
             "",

@@ -1,5 +1,6 @@
 //! The settings of `[identity]`, and what is wrong with them.
 
+use super::place_kind::PlaceKind;
 use crate::setting::{ByteSize, Mistake};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -20,11 +21,20 @@ pub struct Config {
     /// Requests without any credential are those of `User::"anonymous"`, for whom only policies count that
     /// permit something to it by name. A credential that is not good is refused as ever.
     pub anonymous: bool,
+    /// Which of several tokens in one request decides: all four kinds of places, the first one first. Empty:
+    /// several are refused. A proxy that adds a token beside the caller's own needs it.
+    pub order: Vec<PlaceKind>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { max_token: ByteSize(16 << 10), headers: Vec::new(), cookie: None, anonymous: false }
+        Self {
+            max_token: ByteSize(16 << 10),
+            headers: Vec::new(),
+            cookie: None,
+            anonymous: false,
+            order: Vec::new(),
+        }
     }
 }
 
@@ -49,6 +59,13 @@ impl Config {
         {
             wrong("identity.cookie".into(), format!("{name:?} is not a cookie's name"));
         }
+        let mut kinds = self.order.clone();
+        kinds.sort_unstable();
+        if !kinds.is_empty() && kinds != PlaceKind::ALL {
+            let all = "write all of \"security-token\", \"bearer\", \"headers\" and \"cookie\" once, the \
+                       one that decides first";
+            wrong("identity.order".into(), all.into());
+        }
     }
 }
 
@@ -67,7 +84,8 @@ mod tests {
     #[test]
     fn token_sources_are_checked() {
         let bad: Config = toml::from_str(
-            "max_token = '32KiB'\nheaders = ['X-A', 'x-a', 'Authorization', 'b d']\ncookie = 'a;b'",
+            "max_token = '32KiB'\nheaders = ['X-A', 'x-a', 'Authorization', 'b d']\ncookie = 'a;b'\n\
+             order = ['bearer', 'bearer', 'cookie', 'headers']",
         )
         .unwrap();
         let mut found = Vec::new();

@@ -1,6 +1,6 @@
 //! Who is asking: finds the one token of a request and verifies it.
 //!
-//! `TokenPlaces::credential` finds it, `Identity::verify` makes a `Caller` of it. Verifying is a
+//! `TokenPlaces::token` finds it, `Identity::verify` makes a `Caller` of it. Verifying is a
 //! straight line:
 //! take the token apart (`token`), pick the issuer by its unverified `iss` (or signer, or trust domain), by
 //! where the token was, and by its audience, check that the algorithm is allowed, find the key (`keys`, kept
@@ -30,6 +30,7 @@ pub mod mint;
 mod one_or_many;
 mod pem_keys;
 mod place;
+mod place_kind;
 mod required_claims;
 mod token;
 mod token_places;
@@ -48,6 +49,7 @@ pub use key_document::{Fetch, TrustedRoots};
 pub use metrics::Metrics;
 pub use one_or_many::OneOrMany;
 pub use place::AcceptedPlace;
+pub use place_kind::PlaceKind;
 pub use required_claims::RequiredClaims;
 pub use token_places::{Credential, Token, TokenPlace, TokenPlaces};
 

@@ -1,12 +1,11 @@
 //! Where a request carries its token: in exactly one place, or the request is refused.
 //!
 //! Every value of a repeated header counts for itself. Two credentials are refused even if they are equal,
-//! because the next reader on the way may pick another one than we do (RFC 6750 2, RFC 8725).
+//! because the next reader on the way may pick another one than we do (RFC 6750 2, RFC 8725). Behind proxies
+//! that add one of their own, `identity.order` says which place decides; a bad token there is refused, and no
+//! other is tried.
 //!
-//! A playback capability in the path is a credential too. Beside it, what a browser or an access proxy adds
-//! to every request by itself (the configured headers and the cookie) is not looked at: a console behind such
-//! a proxy could play nothing otherwise. What a client must add on purpose (`Authorization`,
-//! `X-Amz-Security-Token`) makes two.
+//! A capability in the path is a credential that decides alone: on its paths nothing here is looked at.
 //!
 //! A browser also adds a cookie to requests that pages of other sites make it send. So the cookie counts for
 //! GET and HEAD, whose answers such a page cannot read, and otherwise only where the browser says that the
@@ -15,17 +14,16 @@
 use super::config::Config;
 use super::error::{Error, Reason};
 use super::place::AcceptedPlace;
+use super::place_kind::PlaceKind;
 use http::header::{AUTHORIZATION, COOKIE, HeaderName};
 use http::{HeaderMap, HeaderValue, Method};
 use std::fmt;
 
-/// What authenticates a request.
+/// What authenticates a request whose path has no capability.
 pub enum Credential<'a> {
-    /// By the playback capability in its path.
-    Capability,
-    /// By a token.
+    /// A token.
     Token(Token<'a>),
-    /// By nothing: there is no credential, and none is needed (`identity.anonymous`).
+    /// Nothing: there is no credential, and none is needed (`identity.anonymous`).
     Anonymous,
 }
 
@@ -117,13 +115,14 @@ impl From<TokenPlace<'_>> for AcceptedPlace {
 pub struct TokenPlaces {
     headers: Vec<(HeaderName, String)>,
     cookie: Option<String>,
+    /// Empty, or every kind once: the first that is present decides.
+    order: Vec<PlaceKind>,
     vary: HeaderValue,
     limit: usize,
     anonymous: bool,
 }
 
 static SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
-const CAPABILITY: &str = "a playback capability in the path";
 
 impl TokenPlaces {
     /// From settings that were checked; a header name that is none is left out.
@@ -133,6 +132,7 @@ impl TokenPlaces {
         Self {
             headers: config.headers.iter().filter_map(header).collect(),
             cookie: config.cookie.clone(),
+            order: config.order.clone(),
             vary: vary(&config.headers),
             limit: config.max_token.as_usize(),
             anonymous: config.anonymous,
@@ -146,40 +146,50 @@ impl TokenPlaces {
         &self.vary
     }
 
-    /// The one credential of a request.
+    /// What authenticates a request.
     ///
     /// # Errors
-    /// `Missing`, `Several` or `TooLarge`. Whether what was found can be a token is [`Token::text`]'s to say.
+    /// As [`TokenPlaces::token`]. Only a request without any credential is anonymous.
     pub fn credential<'a>(
         &'a self,
         method: &Method,
         headers: &'a HeaderMap,
-        capability_in_path: bool,
     ) -> Result<Credential<'a>, Error> {
-        let (mut found, mut signed) = (Found::default(), false);
+        match self.token(method, headers) {
+            Err(Error::Missing { hint: HINT | SIGNED_HINT }) if self.anonymous => Ok(Credential::Anonymous),
+            other => other.map(Credential::Token),
+        }
+    }
+
+    /// The token that decides on a request.
+    ///
+    /// # Errors
+    /// `Missing`, `Several` or `TooLarge`. Whether what was found can be a token is [`Token::text`]'s to say.
+    pub fn token<'a>(&'a self, method: &Method, headers: &'a HeaderMap) -> Result<Token<'a>, Error> {
+        let mut found = Found::default();
         // One pass over the headers costs less than a look-up of each name.
         for (name, value) in headers {
             let value = value.as_bytes();
             if *name == AUTHORIZATION {
-                signed |= found.authorization(value);
+                found.authorization(value);
             } else if *name == SECURITY_TOKEN {
                 found.add(TokenPlace::SecurityToken, value);
-            } else if !capability_in_path {
+            } else {
                 self.automatic(name, value, &mut found);
             }
         }
-        if !capability_in_path && self.anonymous && found.first.is_none() {
-            return Ok(Credential::Anonymous);
+        let cookies_count = is_same_site(method, headers);
+        let (place, bytes) = self.deciding(&found, cookies_count)?;
+        if matches!(place, TokenPlace::Cookie(_)) && !cookies_count {
+            return Err(Error::Missing { hint: COOKIE_HINT });
         }
-        if !capability_in_path {
-            return self.only(&found, signed, method, headers).map(Credential::Token);
+        if place == TokenPlace::SecurityToken && !found.signed {
+            return Err(Error::Missing { hint: UNSIGNED_HINT });
         }
-        if found.first.is_none() {
-            return Ok(Credential::Capability);
+        if bytes.len() > self.limit {
+            return Err(Error::TooLarge { bytes: bytes.len(), limit: self.limit });
         }
-        let mut places = found.places();
-        places.push(CAPABILITY.to_owned());
-        Err(Error::Several { found: places, advice: PLAYBACK_ADVICE })
+        Ok(Token { bytes, place })
     }
 
     /// Looks at what a browser or an access proxy adds by itself.
@@ -210,39 +220,62 @@ impl TokenPlaces {
         places.join(", ")
     }
 
-    fn only<'a>(
+    /// The only token that was found; of several, the one that `identity.order` puts first.
+    fn deciding<'a>(
         &self,
         found: &Found<'a>,
-        signed: bool,
-        method: &Method,
-        headers: &HeaderMap,
-    ) -> Result<Token<'a>, Error> {
-        let Some((place, bytes)) = found.first else {
-            return Err(Error::Missing { hint: if signed { SIGNED_HINT } else { HINT } });
+        cookies_count: bool,
+    ) -> Result<(TokenPlace<'a>, &'a [u8]), Error> {
+        let Some(first) = found.first else {
+            return Err(Error::Missing { hint: if found.signed { SIGNED_HINT } else { HINT } });
         };
-        if !found.more.is_empty() {
-            return Err(Error::Several { found: found.places(), advice: ADVICE });
+        if found.more.is_empty() {
+            return Ok(first);
         }
-        if matches!(place, TokenPlace::Cookie(_)) && !is_same_site(method, headers) {
-            return Err(Error::Missing { hint: COOKIE_HINT });
+        let several = |advice| Err(Error::Several { found: found.places(), advice });
+        if self.order.is_empty() {
+            return several(ADVICE);
         }
-        if place == TokenPlace::SecurityToken && !signed {
-            return Err(Error::Missing { hint: UNSIGNED_HINT });
+        // Which line of a header decides has no order: every reader may take another.
+        if found.signed && found.has(TokenPlace::Bearer) {
+            return several(REPEATED_ADVICE);
         }
-        if bytes.len() > self.limit {
-            return Err(Error::TooLarge { bytes: bytes.len(), limit: self.limit });
+        let counts = |place: &TokenPlace<'_>| match place {
+            TokenPlace::SecurityToken => found.signed,
+            TokenPlace::Cookie(_) => cookies_count,
+            TokenPlace::Bearer | TokenPlace::Header(_) => true,
+        };
+        let candidates = || found.all().filter(|(place, _)| counts(place));
+        let Some(decides) = candidates().min_by_key(|(place, _)| self.rank(*place)) else {
+            return Ok(first);
+        };
+        match candidates().filter(|(place, _)| *place == decides.0).count() {
+            1 => Ok(decides),
+            _ => several(REPEATED_ADVICE),
         }
-        Ok(Token { bytes, place })
+    }
+
+    /// Where a place stands in `identity.order`; headers by their order in `identity.headers`.
+    fn rank(&self, place: TokenPlace<'_>) -> (usize, usize) {
+        let (kind, within) = match place {
+            TokenPlace::SecurityToken => (PlaceKind::SecurityToken, 0),
+            TokenPlace::Bearer => (PlaceKind::Bearer, 0),
+            TokenPlace::Header(name) => {
+                (PlaceKind::Headers, self.headers.iter().position(|(_, shown)| shown == name).unwrap_or(0))
+            }
+            TokenPlace::Cookie(_) => (PlaceKind::Cookie, 0),
+        };
+        (self.order.iter().position(|known| *known == kind).unwrap_or(usize::MAX), within)
     }
 }
 
-/// False if a page of another site may have made the browser send this.
 fn vary(headers: &[String]) -> HeaderValue {
     let own = ["authorization", "cookie", "x-amz-security-token"].map(str::to_owned);
     let names: Vec<String> = own.into_iter().chain(headers.iter().map(|name| name.to_lowercase())).collect();
     HeaderValue::from_str(&names.join(", ")).unwrap_or(HeaderValue::from_static("*"))
 }
 
+/// False if a page of another site may have made the browser send this.
 fn is_same_site(method: &Method, headers: &HeaderMap) -> bool {
     let mut sites = headers.get_all("sec-fetch-site").iter();
     method == Method::GET
@@ -250,10 +283,9 @@ fn is_same_site(method: &Method, headers: &HeaderMap) -> bool {
         || (sites.next().is_some_and(|site| site == "same-origin") && sites.next().is_none())
 }
 
-const ADVICE: &str = "send exactly one";
-// Python's urllib and `curl --location-trusted` carry `Authorization` over from /streams/x/live.m3u8.
-const PLAYBACK_ADVICE: &str = "this URL is a credential by itself: ask for it without \
-    the other, and after a redirect to it send no Authorization";
+const ADVICE: &str = "send exactly one, or let identity.order say which of them decides";
+const REPEATED_ADVICE: &str =
+    "identity.order says which place decides, but one of them holds two: send that once";
 const COOKIE_HINT: &str =
     "a cookie counts only for GET and HEAD, and for kvs-edge's own pages; send `Authorization: Bearer …`";
 const HINT: &str = "send a JWT as `Authorization: Bearer …`, or as the session token of an AWS SDK";
@@ -267,6 +299,8 @@ const UNSIGNED_HINT: &str = "X-Amz-Security-Token counts only beside \
 struct Found<'a> {
     first: Option<(TokenPlace<'a>, &'a [u8])>,
     more: Vec<(TokenPlace<'a>, &'a [u8])>,
+    /// There is an AWS signature.
+    signed: bool,
 }
 
 impl<'a> Found<'a> {
@@ -285,8 +319,8 @@ impl<'a> Found<'a> {
         }
     }
 
-    /// Adds a bearer token. True if the header is an AWS signature instead. Other schemes are ignored.
-    fn authorization(&mut self, value: &'a [u8]) -> bool {
+    /// Adds a bearer token, or notes that the header is an AWS signature. Other schemes are ignored.
+    fn authorization(&mut self, value: &'a [u8]) {
         let value = value.trim_ascii();
         let end = value.iter().position(|b| b.is_ascii_whitespace()).unwrap_or(value.len());
         let (scheme, rest) = value.split_at(end);
@@ -294,7 +328,7 @@ impl<'a> Found<'a> {
             // Also when nothing follows: that is a broken credential, not an absent one.
             self.push(TokenPlace::Bearer, rest.trim_ascii());
         }
-        scheme == b"AWS4-HMAC-SHA256"
+        self.signed |= scheme == b"AWS4-HMAC-SHA256";
     }
 
     /// Cookies of exactly this name (RFC 6265 4.2.1); nothing is unquoted or decoded.
@@ -307,229 +341,21 @@ impl<'a> Found<'a> {
         }
     }
 
+    fn all(&self) -> impl Iterator<Item = (TokenPlace<'a>, &'a [u8])> {
+        self.first.iter().chain(&self.more).copied()
+    }
+
+    fn has(&self, place: TokenPlace<'_>) -> bool {
+        self.all().any(|(found, _)| found == place)
+    }
+
     fn places(&self) -> Vec<String> {
-        let mut places: Vec<TokenPlace<'_>> =
-            self.first.iter().chain(&self.more).map(|(place, _)| *place).collect();
+        let mut places: Vec<TokenPlace<'_>> = self.all().map(|(place, _)| place).collect();
         places.sort();
         places.iter().map(TokenPlace::to_string).collect()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::setting::ByteSize;
-    use proptest::prelude::*;
-
-    fn sources() -> TokenPlaces {
-        TokenPlaces::new(&Config {
-            headers: vec!["X-Amzn-Oidc-Data".into(), "Cf-Access-Jwt-Assertion".into()],
-            cookie: Some("CF_Authorization".into()),
-            max_token: ByteSize(1024),
-            anonymous: false,
-        })
-    }
-
-    fn headers(list: &[(&str, &str)]) -> HeaderMap {
-        list.iter()
-            .map(|(n, v)| (HeaderName::from_bytes(n.as_bytes()).unwrap(), HeaderValue::from_str(v).unwrap()))
-            .fold(HeaderMap::new(), |mut all, (name, value)| {
-                all.append(name, value);
-                all
-            })
-    }
-
-    fn told(list: &[(&str, &str)], capability: bool) -> String {
-        told_by(&Method::GET, list, capability)
-    }
-
-    fn told_by(method: &Method, list: &[(&str, &str)], capability: bool) -> String {
-        match sources().credential(method, &headers(list), capability) {
-            Ok(Credential::Capability) => "capability".into(),
-            Ok(Credential::Anonymous) => "anonymous".into(),
-            Ok(Credential::Token(token)) => match token.text() {
-                Ok(text) => format!("{text} from {}", token.place()),
-                Err(e) => e.as_str().into(),
-            },
-            Err(Error::Several { found, .. }) => format!("several: {}", found.join(", ")),
-            Err(Error::Missing { hint }) => format!("missing: {hint}"),
-            Err(e) => e.as_str().into(),
-        }
-    }
-
-    #[test]
-    fn only_a_request_without_any_credential_is_anonymous() {
-        let places =
-            TokenPlaces::new(&Config { anonymous: true, cookie: Some("c".into()), ..Config::default() });
-        let found = |method: Method, list: &[(&str, &str)], capability| match places.credential(
-            &method,
-            &headers(list),
-            capability,
-        ) {
-            Ok(Credential::Anonymous) => "anonymous",
-            Ok(Credential::Capability) => "capability",
-            Ok(Credential::Token(_)) => "token",
-            Err(_) => "refused",
-        };
-        assert_eq!(found(Method::GET, &[("cookie", "d=1")], false), "anonymous");
-        assert_eq!(found(Method::POST, &[], false), "anonymous");
-        assert_eq!(found(Method::GET, &[], true), "capability");
-        assert_eq!(found(Method::GET, &[("authorization", "Bearer x")], false), "token");
-        assert_eq!(found(Method::GET, &[("authorization", "Bearer ")], false), "token");
-        assert_eq!(found(Method::POST, &[("cookie", "c=1")], false), "refused");
-        assert_eq!(found(Method::GET, &[("x-amz-security-token", "x")], false), "refused");
-        let two = [("authorization", "Bearer x"), ("cookie", "c=1")];
-        assert_eq!(found(Method::GET, &two, false), "refused");
-    }
-
-    const AWS: (&str, &str) =
-        ("authorization", "AWS4-HMAC-SHA256 Credential=kvsedge/20260101/eu-west-1/x/aws4_request");
-
-    #[test]
-    fn each_place_gives_its_token() {
-        for (list, expected) in [
-            (vec![("authorization", "Bearer a.b.c")], "a.b.c from Authorization: Bearer"),
-            (vec![("authorization", "bEARER   a.b.c ")], "a.b.c from Authorization: Bearer"),
-            (vec![AWS, ("x-amz-security-token", "a.b.c")], "a.b.c from X-Amz-Security-Token"),
-            (vec![("x-amzn-oidc-data", "a==.b=.c")], "a==.b=.c from X-Amzn-Oidc-Data"),
-            (
-                vec![("cf-access-jwt-assertion", ""), AWS, ("x-amz-security-token", "a.b.c")],
-                "a.b.c from X-Amz-Security-Token",
-            ),
-            (vec![AWS, ("cf-access-jwt-assertion", "a.b.c")], "a.b.c from Cf-Access-Jwt-Assertion"),
-            (
-                vec![("authorization", "Basic eDp5"), ("cf-access-jwt-assertion", "a.b.c")],
-                "a.b.c from Cf-Access-Jwt-Assertion",
-            ),
-            (vec![("cookie", "x=1; CF_Authorization=a.b.c;y=2")], "a.b.c from cookie CF_Authorization"),
-        ] {
-            assert_eq!(told(&list, false), expected);
-        }
-    }
-
-    #[test]
-    fn two_credentials_are_refused_and_named_even_if_equal() {
-        let bearer = ("authorization", "Bearer a.b.c");
-        for (list, expected) in [
-            (vec![bearer, bearer], "several: Authorization: Bearer, Authorization: Bearer"),
-            (
-                vec![bearer, ("x-amz-security-token", "a.b.c")],
-                "several: Authorization: Bearer, X-Amz-Security-Token",
-            ),
-            (
-                vec![bearer, AWS, ("x-amz-security-token", "d.e.f")],
-                "several: Authorization: Bearer, X-Amz-Security-Token",
-            ),
-            (
-                vec![AWS, ("x-amz-security-token", "a.b.c"), ("x-amz-security-token", "a.b.c")],
-                "several: X-Amz-Security-Token, X-Amz-Security-Token",
-            ),
-            (vec![bearer, ("x-amzn-oidc-data", "a.b.c")], "several: Authorization: Bearer, X-Amzn-Oidc-Data"),
-            (
-                vec![("cookie", "CF_Authorization=a.b.c; CF_Authorization=a.b.c")],
-                "several: cookie CF_Authorization, cookie CF_Authorization",
-            ),
-            (
-                vec![("cookie", "CF_Authorization=a.b.c"), ("cf-access-jwt-assertion", "a.b.c")],
-                "several: Cf-Access-Jwt-Assertion, cookie CF_Authorization",
-            ),
-        ] {
-            assert_eq!(told(&list, false), expected);
-        }
-    }
-
-    #[test]
-    fn beside_a_capability_only_what_comes_by_itself_is_ignored() {
-        assert_eq!(told(&[], true), "capability");
-        assert_eq!(
-            told(&[("cookie", "CF_Authorization=a.b.c"), ("cf-access-jwt-assertion", "a.b.c")], true),
-            "capability"
-        );
-        assert_eq!(told(&[("authorization", "Basic eDp5")], true), "capability");
-        assert_eq!(
-            told(&[("authorization", "Bearer a.b.c")], true),
-            "several: Authorization: Bearer, a playback capability in the path"
-        );
-        assert!(told(&[AWS, ("x-amz-security-token", "a.b.c")], true).starts_with("several"));
-        let both = headers(&[("authorization", "Bearer a.b.c")]);
-        let words = sources().credential(&Method::GET, &both, true).map(drop).unwrap_err().to_string();
-        assert!(words.contains("without the other") && words.contains("after a redirect"), "{words}");
-    }
-
-    #[test]
-    fn a_cookie_is_believed_where_a_stranger_s_page_gains_nothing() {
-        let (cookie, site) = (("cookie", "CF_Authorization=a.b.c"), "sec-fetch-site");
-        let believed = "a.b.c from cookie CF_Authorization";
-        for method in [Method::GET, Method::HEAD] {
-            assert_eq!(told_by(&method, &[cookie], false), believed);
-            assert_eq!(told_by(&method, &[cookie, (site, "cross-site")], false), believed);
-        }
-        let post = |list: &[(&str, &str)]| told_by(&Method::POST, list, false);
-        assert_eq!(post(&[cookie, (site, "same-origin")]), believed);
-        for list in [
-            vec![cookie],
-            vec![cookie, (site, "same-site")],
-            vec![cookie, (site, "cross-site")],
-            vec![cookie, (site, "none")],
-            vec![cookie, (site, "same-origin"), (site, "cross-site")],
-        ] {
-            assert!(post(&list).starts_with("missing: a cookie counts only"), "{list:?}");
-        }
-        assert_eq!(
-            post(&[cookie, ("authorization", "Bearer a.b.c")]),
-            "several: Authorization: Bearer, cookie CF_Authorization"
-        );
-        assert_eq!(post(&[("x-amzn-oidc-data", "a.b.c")]), "a.b.c from X-Amzn-Oidc-Data");
-    }
-
-    #[test]
-    fn what_is_missing_is_explained() {
-        assert!(told(&[], false).contains("Authorization: Bearer"));
-        assert!(told(&[AWS], false).contains("AWS_SESSION_TOKEN"));
-        assert!(told(&[("x-amz-security-token", "a.b.c")], false).contains("AWS4-HMAC-SHA256"));
-        assert!(told(&[("authorization", "Basic eDp5")], false).starts_with("missing"));
-        assert!(
-            told(&[("cookie", "cf_authorization=a.b.c; xCF_Authorization=a.b.c")], false)
-                .starts_with("missing")
-        );
-        assert!(sources().explain().contains("cookie CF_Authorization"));
-    }
-
-    #[test]
-    fn what_cannot_be_a_token_is_malformed_and_what_is_long_is_too_large() {
-        let long = format!("Bearer {}", "a".repeat(1025));
-        assert_eq!(told(&[("authorization", &long)], false), "too_large");
-        for list in [
-            [("authorization", "Bearer")],
-            [("authorization", "Bearer a.b.c, Bearer d.e.f")],
-            [("authorization", "Bearer a.b.c=")],
-            [("authorization", "Bearer \"a.b.c\"")],
-            [("cookie", "CF_Authorization=\"a.b.c\"")],
-        ] {
-            assert_eq!(told(&list, false), "malformed", "{list:?}");
-        }
-    }
-
-    #[test]
-    fn a_token_does_not_show() {
-        let (sources, headers) = (sources(), headers(&[("authorization", "Bearer a.b.c")]));
-        let Ok(Credential::Token(token)) = sources.credential(&Method::GET, &headers, false) else {
-            panic!("one token");
-        };
-        assert_eq!(format!("{token:?}"), "Token(*** from Authorization: Bearer)");
-    }
-
-    proptest! {
-        #[test]
-        fn any_headers_are_judged_without_panic(values in prop::collection::vec((0..5usize, "[ -~\u{e9}]{0,40}"), 0..5), capability: bool) {
-            let names = ["authorization", "x-amz-security-token", "cookie", "x-amzn-oidc-data", "cf-access-jwt-assertion"];
-            let mut all = HeaderMap::new();
-            for (which, value) in values {
-                if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
-                    all.append(names[which], value);
-                }
-            }
-            let _ = sources().credential(&Method::POST, &all, capability);
-        }
-    }
-}
+#[path = "tests/token_places.rs"]
+mod tests;

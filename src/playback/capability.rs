@@ -1,10 +1,12 @@
-//! What a capability says: which caller may play which stream, with which session parameters, until when.
+//! What a capability says: which caller may play which stream, with which session parameters, or may have
+//! which clip or picture of it, until when.
 //!
 //! It holds *parameters*, no KVS token and no host. Any replica can open or find the upstream session with
 //! them, and policy can judge the caller's attributes again at each request. `keys` seals it.
 
 use super::compact::{FieldReader, FieldWriter};
 use super::error::Error;
+use super::link::Link;
 use crate::caller::{Attribute, Caller, SigningKey};
 use crate::kvs::{
     Container, DiscontinuityMode, PlaybackMode, Protocol, SelectorType, SessionParameters, StreamArn,
@@ -14,15 +16,15 @@ use aws_lc_rs::digest;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// "This caller may play this stream with these parameters until then."
+/// "This caller may play this stream with these parameters, or have this file of it, until then."
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Statement {
     /// The caller of the verified token; judged anew at each request.
     pub caller: Caller,
     /// The stream. By ARN where it is known, since a name can be given to another stream later.
     pub stream: StreamRef,
-    /// The session's parameters.
-    pub session: SessionParameters,
+    /// What of the stream it opens.
+    pub opens: Opens,
     /// When it was made. A LIVE_REPLAY begins here.
     pub issued: Timestamp,
     /// Its end, see [`super::lifetime`].
@@ -35,6 +37,15 @@ pub struct Statement {
     /// The issuer's key that verified the caller's token: the capability ends when it is trusted no more.
     /// None in capabilities of versions that did not write it.
     pub key: Option<SigningKey>,
+}
+
+/// What a capability opens. One kind opens nothing of another.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Opens {
+    /// The resources of a playback session with these parameters.
+    Session(Arc<SessionParameters>),
+    /// One file.
+    Link(Link),
 }
 
 /// What ties a capability to the client that it was made for.
@@ -71,6 +82,8 @@ impl Binding {
 const FORM: u8 = 1;
 /// The same, with the signing key behind it.
 const KEYED: u8 = 2;
+/// A link, with the signing key behind it, which is empty if there is none.
+const LINK: u8 = 3;
 
 /// Most ARNs begin so.
 const ARN_START: &str = "arn:aws:kinesisvideo:";
@@ -78,9 +91,16 @@ const ARN_START: &str = "arn:aws:kinesisvideo:";
 impl Statement {
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let mut to = FieldWriter::default();
-        to.byte(if self.key.is_some() { KEYED } else { FORM });
-        if let Some(SigningKey(key)) = &self.key {
-            to.bytes(key);
+        match (&self.opens, &self.key) {
+            (Opens::Session(_), None) => to.byte(FORM),
+            (Opens::Session(_), Some(SigningKey(key))) => {
+                to.byte(KEYED);
+                to.bytes(key);
+            }
+            (Opens::Link(_), key) => {
+                to.byte(LINK);
+                to.bytes(key.as_ref().map_or(&[], |SigningKey(key)| key.as_slice()));
+            }
         }
         to.number(self.issued.millis());
         to.number(self.expires.millis());
@@ -101,7 +121,10 @@ impl Statement {
                 }
             },
         }
-        write_session(&mut to, &self.session);
+        match &self.opens {
+            Opens::Session(session) => write_session(&mut to, session),
+            Opens::Link(link) => link.write(&mut to),
+        }
         write_caller(&mut to, &self.caller);
         if let Some(version) = &self.policies {
             to.text(version);
@@ -111,11 +134,15 @@ impl Statement {
 
     pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         let mut from = FieldReader(bytes);
-        let key = match from.byte()? {
+        let form = from.byte()?;
+        let key = match form {
             FORM => None,
-            KEYED => match from.bytes()?.try_into() {
-                Ok(key) => Some(SigningKey(key)),
-                Err(_) => return FieldReader::broken(),
+            KEYED | LINK => match from.bytes()? {
+                [] if form == LINK => None,
+                key => match key.try_into() {
+                    Ok(key) => Some(SigningKey(key)),
+                    Err(_) => return FieldReader::broken(),
+                },
             },
             _ => return FieldReader::broken(),
         };
@@ -131,12 +158,16 @@ impl Statement {
             _ => return FieldReader::broken(),
         };
         let Ok(stream) = stream else { return FieldReader::broken() };
-        let session = read_session(&mut from)?;
+        let opens = if form == LINK {
+            Opens::Link(Link::read(&mut from)?)
+        } else {
+            Opens::Session(read_session(&mut from)?.into())
+        };
         let caller = read_caller(&mut from)?;
         // Written only where it is needed, so that all others stay as they were.
         let policies = if from.end().is_ok() { None } else { Some(from.text()?.into()) };
         from.end()?;
-        Ok(Self { caller, stream, session, issued, expires, bind, policies, key })
+        Ok(Self { caller, stream, opens, issued, expires, bind, policies, key })
     }
 }
 
@@ -307,6 +338,7 @@ fn read_caller(from: &mut FieldReader<'_>) -> Result<Caller, Error> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::playback::LinkFile;
     use proptest::prelude::*;
 
     /// Anything that could be sealed.
@@ -378,6 +410,10 @@ pub(super) mod tests {
                     }
                 },
             );
+        let file =
+            prop_oneof![Just(LinkFile::Mp4Clip), Just(LinkFile::MatroskaClip), Just(LinkFile::Snapshot)];
+        let link = (file, "[!-~]{0,40}").prop_map(|(file, query)| Opens::Link(Link { file, query }));
+        let opens = prop_oneof![session.prop_map(|session| Opens::Session(session.into())), link];
         let bind = proptest::option::of(prop_oneof![
             any::<[u8; 4]>().prop_map(|a| Binding::Address(a.into())),
             any::<[u8; 16]>().prop_map(|a| Binding::Address(a.into())),
@@ -385,11 +421,11 @@ pub(super) mod tests {
         ]);
         let policies = proptest::option::of("[0-9a-f]{12}");
         let key = proptest::option::of(any::<[u8; 8]>().prop_map(SigningKey));
-        (caller, stream, session, time(), time(), bind, policies, key).prop_map(
-            |(caller, stream, session, issued, expires, bind, policies, key)| Statement {
+        (caller, stream, opens, time(), time(), bind, policies, key).prop_map(
+            |(caller, stream, opens, issued, expires, bind, policies, key)| Statement {
                 caller,
                 stream,
-                session,
+                opens,
                 issued,
                 expires,
                 bind,

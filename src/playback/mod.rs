@@ -1,10 +1,10 @@
 //! What a player may hold on to: capabilities, and playlists that hold no secret.
 //!
 //! A player gets two things from kvs-edge. The *capability* ([`Statement`] sealed by [`Keys`]) is one opaque
-//! path segment which names a caller, what may be played and until when; any replica with the same key opens
-//! it. The *playlist or manifest* ([`rewrite`]) is KVS's own with the session token taken out of every URI,
-//! relative, the same for all viewers. Neither holds a KVS token or host, and what looks strange is refused,
-//! never repaired.
+//! path segment which names a caller, what may be played or downloaded and until when; any replica with the
+//! same key opens it. The *playlist or manifest* ([`rewrite`]) is KVS's own with the session token taken out
+//! of every URI, relative, the same for all viewers. Neither holds a KVS token or host, and what looks
+//! strange is refused, never repaired.
 //!
 //! This part turns texts into texts. `sessions` opens upstream sessions and keeps playlists continuous;
 //! `gateway` answers the player.
@@ -16,18 +16,20 @@ mod dash;
 mod error;
 pub mod hls;
 mod keys;
+mod link;
 pub mod mp4;
 mod opened;
 #[cfg(test)]
 mod tests;
 mod uri;
 
-pub use capability::{Binding, Statement};
+pub use capability::{Binding, Opens, Statement};
 pub use config::{Bind, Config, Packager, lifetime};
 pub use error::Error;
 pub use keys::Keys;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use keys::PURPOSE;
+pub use link::{Link, LinkFile};
 pub use opened::{OpenedCapabilities, OpenedCapability};
 
 use crate::kvs::{Resource, leak};

@@ -5,13 +5,13 @@
 //! that a reload, which may change the sealing keys, begins with an empty one. What a capability says is not
 //! a decision: its end is checked here at each request, its binding and the policies by the gateway.
 
-use super::capability::{Binding, Statement};
+use super::capability::{Binding, Opens, Statement};
 use super::error::Error;
 use super::keys::Keys;
 use crate::base::digest::{Digest, DigestState, Digester};
 use crate::base::hex;
 use crate::caller::{Caller, SigningKey};
-use crate::kvs::{SessionParameters, StreamRef, Timestamp};
+use crate::kvs::{StreamRef, Timestamp};
 use aws_lc_rs::digest;
 use quick_cache::Weighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
@@ -23,8 +23,8 @@ pub struct OpenedCapability {
     pub caller: Arc<Caller>,
     /// The stream.
     pub stream: StreamRef,
-    /// The session.
-    pub session: Arc<SessionParameters>,
+    /// What of the stream it opens.
+    pub opens: Opens,
     /// When the capability was made: a replay runs from then.
     pub issued: Timestamp,
     /// Names the holder in counts and logs: the beginning of the capability's SHA-256, which opens nothing.
@@ -103,13 +103,13 @@ impl OpenedCapability {
     }
 
     fn new(statement: Statement, capability: &str) -> Self {
-        let Statement { caller, stream, session, issued, expires, bind, policies, key } = statement;
+        let Statement { caller, stream, opens, issued, expires, bind, policies, key } = statement;
         let mut name = [0; 8];
         name.copy_from_slice(&digest::digest(&digest::SHA256, capability.as_bytes()).as_ref()[..8]);
         Self {
             caller: Arc::new(caller),
             stream,
-            session: Arc::new(session),
+            opens,
             issued,
             viewing: hex::encode(&name).into(),
             viewer: u64::from_be_bytes(name),
@@ -124,7 +124,9 @@ impl OpenedCapability {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kvs::{Container, DiscontinuityMode, PlaybackMode, Protocol, SelectorType, StreamName};
+    use crate::kvs::{
+        Container, DiscontinuityMode, PlaybackMode, Protocol, SelectorType, SessionParameters, StreamName,
+    };
     use crate::playback::Config;
 
     fn statement() -> Statement {
@@ -140,7 +142,7 @@ mod tests {
         Statement {
             caller,
             stream: StreamRef::Name(StreamName::parse("cam-1").unwrap()),
-            session: SessionParameters {
+            opens: Opens::Session(Arc::new(SessionParameters {
                 protocol: Protocol::Hls,
                 mode: PlaybackMode::Live,
                 selector: SelectorType::Server,
@@ -152,7 +154,7 @@ mod tests {
                 show_numbers: false,
                 ends_when_silent: false,
                 max_fragments: 5,
-            },
+            })),
             issued: Timestamp::from_millis(1_000),
             expires: Timestamp::from_millis(9_000),
             bind: None,

@@ -292,7 +292,10 @@ async fn a_cookie_signs_in_for_reading_but_not_for_a_stranger_s_page() {
     let both =
         edge.http.get(&format!("{}/streams", edge.url), &[("cookie", &cookie), ("x-access", &token)]).await;
     assert_eq!(both.status, 400);
-    assert_eq!(both.message(), "more than one credential: X-Access, cookie session; send exactly one");
+    assert_eq!(
+        both.message(),
+        "more than one credential: X-Access, cookie session; send exactly one, or let identity.order say which of them decides"
+    );
 }
 
 /// An issuer whose keys change; remembers when it was asked.

@@ -67,7 +67,7 @@ async fn a_browsers_players_all_go_on_and_a_copied_url_plays_nowhere_else() {
     let first = browser.open(&edge, "cam-1", &alice).await;
     let second = browser.open(&edge, "cam-2", &alice).await;
     let stable = browser.fetch(&edge, "GET", "/streams/cam-1/live.m3u8", Some(&alice), String::new()).await;
-    let third = stable.header("location").unwrap().to_owned();
+    let third = stable.location();
     for path in [&first, &second, &third] {
         assert_eq!(browser.plays(&edge, path).await, 200, "{path}");
     }

@@ -46,7 +46,7 @@ async fn a_changed_policy_file_stops_a_viewer_within_ten_seconds_segments_includ
     let live = format!("{}/streams/cam-1/live.m3u8", served.url);
     let answer = edge.http.get(&live, &[("authorization", &bearer)]).await;
     assert_eq!(answer.status, 302, "{}", answer.text());
-    let master = format!("{}{}", served.url, answer.header("location").unwrap());
+    let master = format!("{}{}", served.url, answer.location());
     let folder = master.rsplit_once('/').unwrap().0.to_owned();
     let playlist = format!("{folder}/getHLSMediaPlaylist.m3u8?TrackNumber=1");
     let shown = edge.http.get(&playlist, &[]).await;

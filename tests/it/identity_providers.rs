@@ -9,9 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use kvs_edge::caller::Caller;
 use kvs_edge::config::ConfigSource;
 use kvs_edge::identity::mint::{KeyKind, SigningKey};
-use kvs_edge::identity::{
-    self, Algorithm, Credential, Fetch, Identity, IssuerConfig, JwksSource, Metrics, TokenPlaces,
-};
+use kvs_edge::identity::{self, Algorithm, Fetch, Identity, IssuerConfig, JwksSource, Metrics, TokenPlaces};
 use kvs_edge::kvs::Timestamp;
 use kvs_edge::net::client::{Client, Limits, Options};
 use serde_json::{Value, json};
@@ -585,9 +583,7 @@ impl World {
         };
         let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
         let headers = HeaderMap::from_iter([(name, HeaderValue::from_str(&value).unwrap())]);
-        let Credential::Token(token) = self.places.credential(&Method::GET, &headers, false)? else {
-            panic!("a token")
-        };
+        let token = self.places.token(&Method::GET, &headers)?;
         self.identity.verify_sent(token, Timestamp::from_millis(NOW * 1000)).await.map(|(caller, _)| caller)
     }
 }

@@ -136,7 +136,7 @@ async fn playing(edge: &Edge, served: &Served) -> Vec<String> {
     for page in ["live.m3u8", "live.mpd"] {
         let page = format!("{}/streams/cam-1/{page}", served.url);
         let answer = edge.http.get(&page, &[("authorization", &bearer)]).await;
-        let master = format!("{}{}", served.url, answer.header("location").unwrap());
+        let master = format!("{}{}", served.url, answer.location());
         let folder = master.rsplit_once('/').unwrap().0.to_owned();
         paths.push(master);
         if page.ends_with("m3u8") {

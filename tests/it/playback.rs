@@ -385,7 +385,15 @@ async fn a_bound_playback_url_works_for_whom_it_was_made_for() {
     assert_eq!(answer.status, 302, "{}", answer.text());
     let cookies: Vec<_> =
         answer.headers.get_all("set-cookie").iter().map(|value| value.to_str().unwrap().to_owned()).collect();
-    let paths = ["/hls/", "/dash/", "/streams/", "/getHLSStreamingSessionURL", "/getDASHStreamingSessionURL"];
+    let paths = [
+        "/hls/",
+        "/dash/",
+        "/clip/",
+        "/image/",
+        "/streams/",
+        "/getHLSStreamingSessionURL",
+        "/getDASHStreamingSessionURL",
+    ];
     assert_eq!(cookies.len(), paths.len(), "{cookies:?}");
     for (cookie, path) in cookies.iter().zip(paths) {
         for part in ["HttpOnly", "Secure", "SameSite=None", &format!("Path={path};")] {
@@ -393,9 +401,9 @@ async fn a_bound_playback_url_works_for_whom_it_was_made_for() {
         }
     }
     let pair = cookies[0].split(';').next().unwrap();
-    let location = answer.header("location").unwrap();
+    let location = answer.location();
     assert!(location.split('/').nth(3).unwrap().len() < 1024, "{location}");
-    let playlist = format!("{}{}", edge.url, beside(location, "getHLSMediaPlaylist.m3u8?TrackNumber=1"));
+    let playlist = format!("{}{}", edge.url, beside(&location, "getHLSMediaPlaylist.m3u8?TrackNumber=1"));
     assert_eq!(edge.http.get(&playlist, &[("cookie", pair)]).await.status, 200);
     let bare = edge.http.get(&playlist, &[]).await;
     assert_eq!((bare.status, bare.kind()), (403, "NotAuthorizedException"), "{}", bare.text());
@@ -416,7 +424,7 @@ async fn a_bound_playback_url_works_for_whom_it_was_made_for() {
     let from = |address: &'static str| ("x-forwarded-for", address);
     let answer = edge.http.get(&url, &[("authorization", &bearer), from("192.0.2.1")]).await;
     assert_eq!(answer.status, 302, "{}", answer.text());
-    let playlist = beside(answer.header("location").unwrap(), "getHLSMediaPlaylist.m3u8?TrackNumber=1");
+    let playlist = beside(&answer.location(), "getHLSMediaPlaylist.m3u8?TrackNumber=1");
     let playlist = format!("{}{playlist}", edge.url);
     assert_eq!(edge.http.get(&playlist, &[from("192.0.2.1")]).await.status, 200);
     assert_eq!(edge.http.get(&playlist, &[from("192.0.2.2")]).await.status, 403);

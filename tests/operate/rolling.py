@@ -49,7 +49,7 @@ try:
     for _ in range(4):
         crowd.add(asks, front, token, 0.05, "/streams", "/streams/cam-1/snapshot.jpg", "/streams/cam-1/clip.mp4?start={start}&end={end}")
     status, _, headers = crowd.ask(front, "/streams/cam-1/live.m3u8", token)
-    ffmpeg = subprocess.Popen(["ffmpeg", "-nostdin", "-v", "warning", "-re", "-i", f"http://127.0.0.1:{front}{headers['location']}", "-t", str(RESTARTS * 4),
+    ffmpeg = subprocess.Popen(["ffmpeg", "-nostdin", "-v", "warning", "-re", "-i", f"http://127.0.0.1:{front}{urllib.parse.urlparse(headers['location']).path}", "-t", str(RESTARTS * 4),
                                "-c", "copy", "-f", "null", "-"], stderr=open(world.folder / "ffmpeg.log", "w"))
     time.sleep(5)
     began, longest = time.monotonic(), 0

@@ -218,7 +218,10 @@ impl Viewer {
             self.page(stream, "vod.m3u8", back, 20)
         };
         let sent = self.get("play", &page).await;
-        let Some(to) = sent.header("location").map(str::to_owned) else { return };
+        if sent.status != 302 {
+            return;
+        }
+        let to = sent.location();
         let master = self.get("master", &to).await;
         let folder = to.rsplit_once('/').map(|(folder, _)| folder.to_owned()).unwrap();
         let lines = |text: &str| -> Vec<String> {

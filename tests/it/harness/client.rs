@@ -77,6 +77,13 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
+    /// The path that a redirect leads to, which is an absolute URL.
+    pub fn location(&self) -> String {
+        let url: http::Uri = self.header("location").expect("a redirect").parse().unwrap();
+        assert!(url.scheme().is_some() && url.host().is_some(), "{url}");
+        url.path_and_query().unwrap().to_string()
+    }
+
     /// The message of an error in KVS's shape.
     pub fn message(&self) -> String {
         self.json()["Message"].as_str().unwrap_or_default().to_owned()

@@ -193,7 +193,7 @@ impl Edge {
     pub async fn play(&self, path: &str, token: impl AsRef<str>) -> String {
         let answer = self.get(path, token).await;
         assert_eq!(answer.status, 302, "{}", answer.text());
-        format!("{}{}", self.url, answer.header("location").unwrap())
+        format!("{}{}", self.url, answer.location())
     }
 
     /// What reached the emulator.
