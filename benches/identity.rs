@@ -160,6 +160,7 @@ fn decisions() {
         show_timestamps: true,
         show_numbers: false,
         max_fragments: 5,
+        ends_when_silent: false,
     };
     let resource =
         Resource::parse(Protocol::Hls, "getHLSMediaPlaylist.m3u8", "TrackNumber=1").expect("a resource");

@@ -256,6 +256,7 @@ async fn wait_until_it_plays(public: SocketAddr, folder: &Path) -> anyhow::Resul
 fn write_snippets(folder: &Path, public: SocketAddr) -> anyhow::Result<()> {
     let environment = format!(
         "export AWS_ENDPOINT_URL_KINESIS_VIDEO=http://{public}\n\
+         export AWS_ENDPOINT_URL_KINESIS_VIDEO_ARCHIVED_MEDIA=http://{public}\n\
          export AWS_ACCESS_KEY_ID=kvsedge AWS_SECRET_ACCESS_KEY=kvsedge\n\
          export AWS_SESSION_TOKEN=$(cat {}/alice.jwt)\n\
          export AWS_DEFAULT_REGION=eu-west-1\n",
