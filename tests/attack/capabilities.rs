@@ -58,7 +58,7 @@ fn change(capability_text: &str, urls: &[String], n: usize) -> String {
         0..4 => {
             let old = ALPHABET.iter().position(|letter| *letter == bytes[at]).unwrap_or(0);
             // The last letter may differ in bits that no byte holds.
-            let at = if n % 64 == 0 { bytes.len() - 1 } else { at };
+            let at = if n.is_multiple_of(64) { bytes.len() - 1 } else { at };
             bytes[at] = ALPHABET[(old + 1 + n % 62) % 64];
         }
         4 => bytes.truncate(at),

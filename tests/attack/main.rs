@@ -9,6 +9,10 @@
 //! ```
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on says where by panicking
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests spawn what ends with their runtime, and compare with the clock"
+)]
 
 mod bystanders;
 mod canaries;
