@@ -90,7 +90,7 @@ mod tests {
         .unwrap();
         let mut found = Vec::new();
         bad.check(&mut found);
-        assert_eq!(found.len(), 5, "{found:?}");
+        assert_eq!(found.len(), 6, "{found:?}");
         let mut found = Vec::new();
         Config::default().check(&mut found);
         assert!(found.is_empty());

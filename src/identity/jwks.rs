@@ -11,7 +11,7 @@
 use super::discovery;
 use super::issuer_config::IssuerConfig;
 use super::jwks_source::JwksSource;
-use super::key_document::{Access, Fetch};
+use super::key_document::{Fetch, KeyAccess};
 use super::keys::{KeySet, LONGEST};
 use super::metrics::{IssuerMetrics, Read};
 use super::pem_keys::{self, PemKeys};
@@ -330,7 +330,7 @@ impl KeyStore {
                 .map_err(|e| e.to_string())??;
             return Ok(self.set(keys, None));
         }
-        let access = Access::of(&self.config).await?;
+        let access = KeyAccess::of(&self.config).await?;
         match (&self.config.key_url, &self.config.jwks) {
             (Some(JwksSource::Url(base)), _) if self.is_read_by_kid() => {
                 self.read_pems(fetch, &access, base).await
@@ -343,7 +343,7 @@ impl KeyStore {
         }
     }
 
-    async fn read_url(&self, fetch: &Fetch, access: &Access, url: &Uri) -> Result<Read, String> {
+    async fn read_url(&self, fetch: &Fetch, access: &KeyAccess, url: &Uri) -> Result<Read, String> {
         let old = self.current.load_full();
         let known = old.as_ref().and_then(|old| old.tag.as_ref()).filter(|tag| tag.url == *url);
         let response = access.get(fetch, url, known.map(|tag| tag.etag.clone())).await?;
@@ -363,7 +363,7 @@ impl KeyStore {
     }
 
     /// Reads the keys that are known, again, and those that tokens have named meanwhile.
-    async fn read_pems(&self, fetch: &Fetch, access: &Access, base: &Uri) -> Result<Read, String> {
+    async fn read_pems(&self, fetch: &Fetch, access: &KeyAccess, base: &Uri) -> Result<Read, String> {
         let kids = self.state().pems.take_names(self.period());
         let mut problem = None;
         for kid in kids {
@@ -397,7 +397,7 @@ impl KeyStore {
 
     /// Where the keys are. Discovery runs before each read, since an issuer may move its keys and leave the
     /// old ones in place. While it fails, the last known address is used.
-    async fn discover(&self, fetch: &Fetch, access: &Access) -> Result<Uri, String> {
+    async fn discover(&self, fetch: &Fetch, access: &KeyAccess) -> Result<Uri, String> {
         let address = discovery::address(&self.config)?;
         let problem = match access.get(fetch, &address, None).await {
             Ok(response) if response.status() == StatusCode::OK => {

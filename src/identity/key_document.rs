@@ -33,14 +33,14 @@ const REDIRECTS: usize = 3;
 
 /// What a request for a document takes from the settings; files are read anew each time, since what is
 /// mounted there is renewed.
-pub(super) struct Access {
+pub(super) struct KeyAccess {
     roots: Option<TrustedRoots>,
     bearer: Option<HeaderValue>,
     /// The configured address, whose origin gets the bearer token.
     home: Option<Uri>,
 }
 
-impl Access {
+impl KeyAccess {
     /// Reads the files that the settings name.
     pub async fn of(config: &IssuerConfig) -> Result<Self, String> {
         let (ca, bearer) = (config.ca.clone(), config.bearer.clone());

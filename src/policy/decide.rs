@@ -90,7 +90,8 @@ impl Policy {
         })
     }
 
-    /// Twelve characters that differ where policies, stream sets, name patterns, the time zone or claims differ.
+    /// Twelve characters that differ where policies, stream sets, name patterns, the time zone or claims
+    /// differ.
     #[must_use]
     pub fn version(&self) -> &Arc<str> {
         &self.version

@@ -45,7 +45,7 @@ pub(super) trait SessionSource: Send + Sync + 'static {
 
 /// A page of ListFragments. Unknown members are ignored.
 #[derive(Deserialize)]
-struct Page {
+struct FragmentsPage {
     #[serde(rename = "Fragments", default)]
     fragments: Option<Vec<Row>>,
 }
@@ -103,7 +103,7 @@ impl SessionSource for Upstream {
         let answer = self.call(&located, &call, &OnBehalfOf::everybody(principal.clone())).await?;
         let broken = |why: String| Error::BrokenAnswer(why);
         let body = answer.bytes(LONGEST_PAGE).await.map_err(|why| broken(why.to_string()))?;
-        let page: Page = serde_json::from_slice(&body)
+        let page: FragmentsPage = serde_json::from_slice(&body)
             .map_err(|why| broken(format!("ListFragments gave no list of fragments: {why}")))?;
         let millis = |row: Row| Recent { start: (row.server * 1000.0) as u64, length: row.length as u64 };
         Ok(page.fragments.unwrap_or_default().into_iter().map(millis).collect())

@@ -34,9 +34,9 @@ pub(super) struct Around {
 /// Tags that may stand ahead of one fragment. Whoever lacks more starts anew behind a jump of MEDIA-SEQUENCE.
 pub(super) const MOST_TAGS: u64 = 4;
 
-/// The count of a fragment that follows `last` on its track, whose index that is. `own`: this track itself has a
-/// discontinuity here. `distinct`: the other tracks have it here too, because nothing was recorded ahead of it or
-/// each fragment has one, so it is another one than those that this track lacks.
+/// The count of a fragment that follows `last` on its track, whose index that is. `own`: this track itself
+/// has a discontinuity here. `distinct`: the other tracks have it here too, because nothing was recorded
+/// ahead of it or each fragment has one, so it is another one than those that this track lacks.
 pub(super) fn following(last: u64, own: bool, distinct: bool, around: &Around) -> Count {
     let wanted = match (around.known, around.before) {
         (Some(known), _) => known.index,

@@ -35,7 +35,7 @@ pub(in crate::sessions) struct FragmentTime {
 
 /// Where a fragment is placed, in milliseconds since 1970.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::sessions) enum Place {
+pub(in crate::sessions) enum MediaPlace {
     BeginsAt(u64),
     EndsAt(u64),
 }
@@ -75,19 +75,23 @@ impl MediaTimes {
 
     /// The fragment to read next so that the time of `number` becomes known, as an index into `listed`, and
     /// its place. `None` if it is not listed or nothing says where it belongs.
-    pub(super) fn next_read(&self, listed: &[Step<'_>], number: &FragmentNumber) -> Option<(usize, Place)> {
+    pub(super) fn next_read(
+        &self,
+        listed: &[Step<'_>],
+        number: &FragmentNumber,
+    ) -> Option<(usize, MediaPlace)> {
         let at = listed.iter().position(|step| step.number == number)?;
         if let Some((before, time)) = (0..at).rev().find_map(|at| Some((at, self.of(listed[at].number)?))) {
             let next = &listed[before + 1];
             let date = next.date.filter(|_| next.tagged).map_or(0, Timestamp::millis);
             let begins = if date > time.end.saturating_add(LAG) { date } else { time.end };
-            return Some((before + 1, Place::BeginsAt(begins)));
+            return Some((before + 1, MediaPlace::BeginsAt(begins)));
         }
         let run = listed[at + 1..].iter().take_while(|step| !step.tagged);
         let behind = run.zip(at + 1..).find_map(|(step, at)| Some((at, self.of(step.number)?)));
         match behind {
-            Some((behind, time)) => Some((behind - 1, Place::EndsAt(time.start))),
-            None => Some((at, Place::BeginsAt(listed[at].date?.millis()))),
+            Some((behind, time)) => Some((behind - 1, MediaPlace::EndsAt(time.start))),
+            None => Some((at, MediaPlace::BeginsAt(listed[at].date?.millis()))),
         }
     }
 }
@@ -103,8 +107,8 @@ mod tests {
         loop {
             let (at, place) = times.next_read(listed, listed[wanted].number).unwrap();
             let start = match place {
-                Place::BeginsAt(start) => start,
-                Place::EndsAt(end) => end - length,
+                MediaPlace::BeginsAt(start) => start,
+                MediaPlace::EndsAt(end) => end - length,
             };
             let time = FragmentTime { start, end: start + length, generation: 1, delay: None };
             times.note(listed[at].number.clone(), time);

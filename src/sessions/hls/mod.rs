@@ -13,7 +13,7 @@ mod timeline;
 mod track_playlist;
 mod unread;
 
-pub(super) use media_times::{FragmentTime, Place};
+pub(super) use media_times::{FragmentTime, MediaPlace};
 pub(super) use saved::SavedTimeline;
 pub(super) use target_duration::Recent;
 pub(super) use timeline::Timeline;

@@ -1,5 +1,5 @@
-//! TARGETDURATION of a live stream: at least every EXTINF, rounded (RFC 8216, 4.3.3.1), and it does not change
-//! (6.2.1).
+//! TARGETDURATION of a live stream: at least every EXTINF, rounded (RFC 8216, 4.3.3.1), and it does not
+//! change (6.2.1).
 //!
 //! KVS computes it anew for each list. Here it is found once, from the first list and from the fragments that
 //! were recorded of late ([`Recent`]), and stands as long as the timeline does, over sessions and restarts.

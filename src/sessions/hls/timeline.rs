@@ -373,8 +373,8 @@ impl Timeline {
         first
     }
 
-    /// True if a list may be as short as fragments of these milliseconds: three target durations (RFC 8216, 6.2.2), where whoever opened
-    /// the session did not ask for fewer.
+    /// True if a list may be as short as fragments of these milliseconds: three target durations (RFC 8216,
+    /// 6.2.2), where whoever opened the session did not ask for fewer.
     fn is_enough(&self, rest: impl ExactSizeIterator<Item = u64>) -> bool {
         let is_exact = self.may_end || self.window < usize::from(LIVE_FRAGMENTS);
         is_exact

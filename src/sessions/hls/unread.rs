@@ -1,7 +1,7 @@
 //! Which fragments are read for their times, and where they belong: `media_times`, for what a timeline lists.
 
 use super::mark::Position;
-use super::media_times::{Place, Step};
+use super::media_times::{MediaPlace, Step};
 use super::timeline::Timeline;
 use super::track_playlist::Listed;
 use crate::kvs::{FragmentNumber, Resource};
@@ -17,7 +17,7 @@ pub(in crate::sessions) struct UnreadFragment {
     pub generation: Generation,
     /// None if its session is that of an earlier process.
     pub init: Option<mp4::Init>,
-    pub place: Place,
+    pub place: MediaPlace,
     /// Its length as KVS lists it, milliseconds.
     pub millis: u64,
 }

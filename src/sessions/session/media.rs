@@ -9,7 +9,7 @@ use crate::cache::{Fetched, FillError, Found, Head, Key};
 use crate::kvs::{PlaybackMode, Resource, StreamRef, Timestamp};
 use crate::playback::mp4;
 use crate::sessions::context::Context;
-use crate::sessions::hls::Place;
+use crate::sessions::hls::MediaPlace;
 use crate::telemetry::spans::{self, Steps};
 use crate::upstream;
 use http::{HeaderValue, StatusCode};
@@ -68,7 +68,7 @@ enum Shift {
 
 /// Where a fragment is placed, and what was found when it was read.
 pub(super) struct Anchor {
-    place: Place,
+    place: MediaPlace,
     init: mp4::Init,
     /// How long it lasts if its media does not say.
     millis: u64,
@@ -85,7 +85,7 @@ pub(super) struct PlacedFragment {
 }
 
 impl Anchor {
-    pub(super) fn new(place: Place, init: mp4::Init, millis: u64) -> Arc<Self> {
+    pub(super) fn new(place: MediaPlace, init: mp4::Init, millis: u64) -> Arc<Self> {
         Arc::new(Self { place, init, millis, read: OnceLock::new() })
     }
 
@@ -103,8 +103,8 @@ impl Anchor {
                 |ticks: u64| u64::try_from((u128::from(ticks) * 1000 + rate / 2) / rate).unwrap_or(u64::MAX);
             let lasts = length.map_or(self.millis, millis);
             let begins = match self.place {
-                Place::BeginsAt(begins) => begins,
-                Place::EndsAt(end) => end.saturating_sub(lasts),
+                MediaPlace::BeginsAt(begins) => begins,
+                MediaPlace::EndsAt(end) => end.saturating_sub(lasts),
             };
             let delay = self.init.delay(own, Timestamp::from_millis(begins))?;
             let start = millis(own.saturating_add(self.init.ticks(delay)));

@@ -14,7 +14,7 @@ use crate::kvs::{Container, FragmentNumber, Protocol, Resource};
 use crate::playback::hls::{MediaPlaylist, Playlist, Segment};
 use crate::playback::{Rewritten, mp4};
 use crate::sessions::error::Error;
-use crate::sessions::hls::{FragmentTime, Place};
+use crate::sessions::hls::{FragmentTime, MediaPlace};
 use crate::telemetry::spans::Steps;
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,7 +116,7 @@ impl SharedSession {
         let init = segment.map.as_ref().map(|map| &map.resource)?;
         let init = lock(&self.state).hls.learned(session.generation, init)?;
         let number = segment.resource.fragment_number()?.clone();
-        let anchor = Anchor::new(Place::BeginsAt(begins), init, segment.millis);
+        let anchor = Anchor::new(MediaPlace::BeginsAt(begins), init, segment.millis);
         let at = Location::unshifted(session.clone(), segment.resource.clone());
         Some(async move {
             let read = self.read_anchored(&at, &anchor).await?;
@@ -169,8 +169,8 @@ impl SharedSession {
             };
             let (start, end) = match (read, unread.place) {
                 (Some(read), _) => (read.start, read.end),
-                (None, Place::BeginsAt(start)) => (start, start + unread.millis),
-                (None, Place::EndsAt(end)) => (end.saturating_sub(unread.millis), end),
+                (None, MediaPlace::BeginsAt(start)) => (start, start + unread.millis),
+                (None, MediaPlace::EndsAt(end)) => (end.saturating_sub(unread.millis), end),
             };
             let delay = read.map(|read| read.delay);
             let time = FragmentTime { start, end, generation: unread.generation, delay };
