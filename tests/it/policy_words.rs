@@ -37,7 +37,7 @@ async fn without_a_credential_what_is_public_plays_and_nothing_else() {
     let edge = edge(true).await;
     let sent = bare(&edge, "/streams/cam-1/live.m3u8").await;
     assert_eq!(sent.status, 302, "{}", sent.text());
-    let url = format!("{}{}", edge.url, sent.header("location").unwrap());
+    let url = format!("{}{}", edge.url, sent.location());
     let master = edge.http.get(&url, &[]).await;
     assert_eq!(master.status, 200, "{}", master.text());
     let folder = url.rsplit_once('/').unwrap().0;
@@ -74,7 +74,7 @@ async fn without_a_credential_what_is_public_plays_and_nothing_else() {
 async fn without_the_setting_a_credential_is_needed_and_urls_made_for_anybody_end() {
     let public = edge(true).await;
     let sent = bare(&public, "/streams/cam-1/live.m3u8").await;
-    let path = sent.header("location").unwrap().to_owned();
+    let path = sent.location();
     let closed = edge(false).await;
     assert_eq!(bare(&closed, "/streams/cam-1/live.m3u8").await.status, 401);
     assert_eq!(bare(&closed, &path).await.status, 403, "both have the same playback key");
