@@ -1,11 +1,11 @@
-//! Shows whether the runtime of clients still runs, to those who look from another thread.
+//! Shows whether the runtime of clients still runs, to readers on another thread.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// How often it beats.
 const BEAT: Duration = Duration::from_secs(1);
-/// A runtime that has not beaten for so long serves nobody.
+/// A runtime whose task was not polled for so long serves no request.
 const STALLED: Duration = Duration::from_secs(30);
 
 /// When a task of the runtime was last polled.

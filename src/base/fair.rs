@@ -48,7 +48,7 @@ impl<W> Turns<W> {
         self.line.len()
     }
 
-    /// Whether nobody waits.
+    /// Whether no turn is waiting.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.line.is_empty()
