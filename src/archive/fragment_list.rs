@@ -11,14 +11,12 @@ use crate::cache::{Fetched, Head, Key};
 use crate::kvs::operations::FragmentSelector;
 use crate::kvs::{ListedFragment, Timestamp};
 use crate::net::body::{Broken, whole};
+use crate::net::stepped_body::{Steps, stepped};
 use crate::upstream::{self, Located};
 use bytes::Bytes;
 use http::HeaderValue;
-use http_body::{Body, Frame};
-use http_body_util::BodyExt;
 use serde::Serialize;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// The list of a range.
@@ -73,11 +71,13 @@ impl Object for FragmentList {
             place: Place::Head,
         };
         // A failure of the first piece is the answer; a later one breaks the body off.
-        let first = writer.step().await?.unwrap_or_default();
+        let first = writer.part().await?.unwrap_or_default();
         let json = HeaderValue::from_static("application/json");
         let (length, body) = match writer.place {
             Place::End => (Some(first.len() as u64), whole(first)),
-            Place::Head | Place::Rows { .. } => (None, Document::new(first, writer).boxed_unsync()),
+            Place::Head | Place::Rows { .. } => {
+                (None, stepped(VecDeque::from([first]), writer, None, |_| ()))
+            }
         };
         Ok(Fetched { head: Head::new(json, length, now), keep, body })
     }
@@ -103,9 +103,17 @@ enum Place {
 /// A row takes some 190 bytes.
 const USUAL_ROW: usize = 200;
 
+impl Steps for DocumentWriter {
+    async fn step(mut self) -> Option<(Result<VecDeque<Bytes>, Broken>, Self)> {
+        let part = self.part().await;
+        let part = part.map_err(|error| Broken::Cut(format!("the list of fragments broke off: {error}")));
+        Some((part.transpose()?.map(|part| VecDeque::from([part])), self))
+    }
+}
+
 impl DocumentWriter {
     /// The next part of the document; never empty.
-    async fn step(&mut self) -> Result<Option<Bytes>, upstream::Error> {
+    async fn part(&mut self) -> Result<Option<Bytes>, upstream::Error> {
         let mut out = Vec::new();
         let mut is_first = match self.place {
             Place::Head => {
@@ -148,48 +156,4 @@ fn write(out: &mut Vec<u8>, listed: &ListedFragment) {
     };
     // Writing numbers and texts into memory cannot fail.
     let _ = serde_json::to_writer(out, &row);
-}
-
-/// A document on its way.
-struct Document {
-    ready: Option<Bytes>,
-    next: Option<NextPart>,
-}
-
-type NextPart =
-    Pin<Box<dyn Future<Output = (Result<Option<Bytes>, upstream::Error>, DocumentWriter)> + Send>>;
-
-impl Document {
-    fn new(first: Bytes, writer: DocumentWriter) -> Self {
-        Self { ready: Some(first), next: Some(Self::step(writer)) }
-    }
-
-    fn step(mut writer: DocumentWriter) -> NextPart {
-        Box::pin(async move { (writer.step().await, writer) })
-    }
-}
-
-impl Body for Document {
-    type Data = Bytes;
-    type Error = Broken;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        if let Some(first) = self.ready.take() {
-            return Poll::Ready(Some(Ok(Frame::data(first))));
-        }
-        let Some(next) = &mut self.next else { return Poll::Ready(None) };
-        let (part, writer) = ready!(next.as_mut().poll(cx));
-        self.next = None;
-        Poll::Ready(match part {
-            Ok(None) => None,
-            Ok(Some(part)) => {
-                self.next = Some(Self::step(writer));
-                Some(Ok(Frame::data(part)))
-            }
-            Err(error) => Some(Err(Broken::Cut(format!("the list of fragments broke off: {error}")))),
-        })
-    }
 }

@@ -142,7 +142,10 @@ mod tests {
         for _ in 0..5 {
             held.push(slots.take(&"greedy".into(), 1, soon()).await.unwrap());
         }
-        assert!(slots.take(&"late".into(), 1, soon()).await.is_err(), "no slot was released for five seconds");
+        assert!(
+            slots.take(&"late".into(), 1, soon()).await.is_err(),
+            "no slot was released for five seconds"
+        );
         let mut greedy = Vec::new();
         for _ in 0..3 {
             let slots = slots.clone();

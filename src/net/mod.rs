@@ -15,5 +15,6 @@ pub mod proxy_protocol;
 pub mod range;
 pub mod request_body;
 pub mod request_checks;
+pub mod stepped_body;
 pub mod tls;
 pub mod tls_tickets;

@@ -25,8 +25,6 @@ use crate::net::body::ByteStream;
 use crate::package::Document;
 use crate::telemetry::spans;
 use crate::upstream::OnBehalfOf;
-use body::Feed;
-use http_body_util::BodyExt;
 use reader::{CallLimits, Wanted};
 
 /// The documents of a list of fragments, on their way.
@@ -74,7 +72,7 @@ impl Archive {
         }
         let first = steps.time(spans::UPSTREAM, reader.next()).await.transpose();
         let first = first.map_err(Failure::into_error)?;
-        Ok(FragmentsAnswer { outcome: reader.outcome(), body: Feed::new(first, reader).boxed_unsync() })
+        Ok(FragmentsAnswer { outcome: reader.outcome(), body: body::body(first, reader) })
     }
 
     /// Reads the fragments of these rows in their order, fetching ahead of the reader within bounds. Nothing

@@ -3,28 +3,13 @@
 use super::clip::PackagedClip;
 use crate::archive::{Archive, FragmentReader};
 use crate::net::body::{Broken, ByteStream};
+use crate::net::stepped_body::{Steps, stepped};
 use crate::package::clip::{Format, FrameTable, Section};
 use crate::package::{Document, Refusal};
 use crate::upstream::OnBehalfOf;
 use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt;
-use prometheus::IntCounter;
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-
-type NextPieces = Pin<Box<dyn Future<Output = Option<(Result<VecDeque<Bytes>, Broken>, SlotReader)>> + Send>>;
-
-/// A range of a clip on its way to one client.
-struct ClipBody {
-    pieces: VecDeque<Bytes>,
-    next: Option<NextPieces>,
-    /// Bytes that are still to come.
-    left: u64,
-    bytes: IntCounter,
-}
 
 /// What makes the next pieces.
 struct SlotReader {
@@ -42,22 +27,17 @@ impl Archive {
     /// Bytes of a clip. The body ends whole or breaks.
     #[must_use]
     pub fn clip_body(&self, clip: &PackagedClip, range: Range<u64>, on_behalf_of: OnBehalfOf) -> ByteStream {
-        ClipBody::new(self.clone(), clip.clone(), range, on_behalf_of).boxed_unsync()
-    }
-}
-
-impl ClipBody {
-    fn new(archive: Archive, clip: PackagedClip, range: Range<u64>, on_behalf_of: OnBehalfOf) -> Self {
-        let left = range.end.saturating_sub(range.start);
-        let bytes = archive.0.packaging.metrics().bytes(clip.clip.format().name());
+        let length = range.end.saturating_sub(range.start);
+        let bytes = self.0.packaging.metrics().bytes(clip.clip.format().name());
         let fragments = clip.clip.sections(range.clone()).fragments();
-        let reader = archive.read_fragments(&clip, fragments, &on_behalf_of);
-        let reading = SlotReader { archive, clip, rest: range, reader, on_behalf_of, tables: Vec::new() };
-        Self { pieces: VecDeque::new(), next: Some(Box::pin(reading.step())), left, bytes }
+        let reader = self.read_fragments(clip, fragments, &on_behalf_of);
+        let (archive, clip) = (self.clone(), clip.clone());
+        let slots = SlotReader { archive, clip, rest: range, reader, on_behalf_of, tables: Vec::new() };
+        stepped(VecDeque::new(), slots, Some(length), move |sent| bytes.inc_by(sent))
     }
 }
 
-impl SlotReader {
+impl Steps for SlotReader {
     /// The pieces of the next section.
     async fn step(mut self) -> Option<(Result<VecDeque<Bytes>, Broken>, Self)> {
         let section = self.clip.clip.sections(self.rest.clone()).next()?;
@@ -74,7 +54,9 @@ impl SlotReader {
         self.rest.start += length as u64;
         Some((made, self))
     }
+}
 
+impl SlotReader {
     async fn fragment(&mut self, index: usize, range: Range<usize>) -> Result<VecDeque<Bytes>, Broken> {
         let document = next(&mut self.reader).await?;
         let slot = self.clip.clip.slot(index, &document).map_err(|refusal| self.break_off(index, refusal))?;
@@ -141,43 +123,6 @@ pub(super) fn cut(slot: Vec<Bytes>, range: Range<usize>) -> VecDeque<Bytes> {
         pieces.push_back(if whole { piece } else { piece.slice(within.start - start..within.end - start) });
     }
     pieces
-}
-
-impl Body for ClipBody {
-    type Data = Bytes;
-    type Error = Broken;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        loop {
-            if let Some(piece) = self.pieces.pop_front() {
-                self.left -= piece.len() as u64;
-                self.bytes.inc_by(piece.len() as u64);
-                return Poll::Ready(Some(Ok(Frame::data(piece))));
-            }
-            let Some(next) = &mut self.next else { return Poll::Ready(None) };
-            let made = ready!(next.as_mut().poll(cx));
-            self.next = None;
-            match made {
-                None => return Poll::Ready(None),
-                Some((Ok(pieces), reading)) => {
-                    self.pieces = pieces;
-                    self.next = Some(Box::pin(reading.step()));
-                }
-                Some((Err(broken), _)) => return Poll::Ready(Some(Err(broken))),
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.left == 0
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
-    }
 }
 
 #[cfg(test)]
