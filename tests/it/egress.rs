@@ -2,10 +2,9 @@
 //! password nowhere else.
 
 use crate::harness::program::binary;
-use crate::harness::{Edge, Setup};
+use crate::harness::{Edge, Served, Setup};
 use std::fs;
 use std::net::SocketAddr;
-use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
@@ -92,30 +91,19 @@ async fn keys_and_kvs_are_reached_through_the_proxy_of_the_environment() {
         .replace(&edge.emulator.url(), &format!("http://{KVS}"))
         .replace("\"file:jwks.json\"", &format!("\"https://{KEYS}/jwks.json\"\nca = \"file:ca.crt\""));
     fs::write(edge.path("behind.toml"), settings).unwrap();
-    let public = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let log = fs::File::create(edge.path("behind.log")).unwrap();
-    let _program = Command::new(binary())
-        .args(["serve", "--config", edge.path("behind.toml").to_str().unwrap()])
-        .env("KVS_EDGE__SERVER__LISTEN", public.to_string())
-        .env("HTTPS_PROXY", format!("http://edge:proxy-password@{proxy}"))
-        .env("http_proxy", format!("http://edge:proxy-password@{proxy}"))
-        .stdin(Stdio::null())
-        .stderr(log.try_clone().unwrap())
-        .stdout(log)
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    edge.until("the program listens", || async { TcpStream::connect(public).await.is_ok() }).await;
+    let proxy = format!("http://edge:proxy-password@{proxy}");
+    let environment = [("HTTPS_PROXY", proxy.as_str()), ("http_proxy", proxy.as_str())];
+    let served = Served::start(&edge, "behind.toml", &environment).await;
 
     let bearer = format!("Bearer {}", edge.alice());
-    let url = format!("http://{public}/streams/cam-1/snapshot.jpg");
+    let url = format!("{}/streams/cam-1/snapshot.jpg", served.url);
     let answer = edge.http.get(&url, &[("authorization", &bearer)]).await;
     assert_eq!(
         answer.status,
         200,
         "{} {}",
         answer.text(),
-        fs::read_to_string(edge.path("behind.log")).unwrap()
+        fs::read_to_string(edge.path("stdout.log")).unwrap()
     );
 
     let asked = asked.lock().unwrap().clone();
@@ -125,7 +113,7 @@ async fn keys_and_kvs_are_reached_through_the_proxy_of_the_environment() {
     // `edge:proxy-password` in Base64.
     let authorization = "basic zwrnztpwcm94es1wyxnzd29yza==";
     assert!(asked.iter().all(|head| head.to_ascii_lowercase().contains(authorization)), "{asked:#?}");
-    let log = fs::read_to_string(edge.path("behind.log")).unwrap();
+    let log = fs::read_to_string(edge.path("stdout.log")).unwrap();
     assert!(!log.contains("proxy-password") && !log.to_ascii_lowercase().contains(authorization), "{log}");
 }
 

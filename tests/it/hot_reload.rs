@@ -1,39 +1,10 @@
 //! A reload of the policies reaches those who are playing; one that is wrong changes nothing and says so.
 
 use crate::harness::edge::AUDIENCE;
-use crate::harness::program::binary;
-use crate::harness::{Edge, Setup};
+use crate::harness::{Edge, Served, Setup};
 use serde_json::json;
 use std::fs;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
-use tokio::process::{Child, Command};
-
-/// The real program, on the settings of an edge that it shares emulator, issuer and folder with.
-struct Served {
-    url: String,
-    admin: String,
-    _child: Child,
-}
-
-async fn serve(edge: &Edge) -> Served {
-    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let (public, admin) = (free(), free());
-    let log = fs::File::create(edge.path("stdout.log")).unwrap();
-    let child = Command::new(binary())
-        .args(["serve", "--config", edge.path("edge.toml").to_str().unwrap()])
-        .env("KVS_EDGE__SERVER__LISTEN", public.to_string())
-        .env("KVS_EDGE__ADMIN__LISTEN", admin.to_string())
-        .stdin(Stdio::null())
-        .stderr(log.try_clone().unwrap())
-        .stdout(log)
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let served = Served { url: format!("http://{public}"), admin: format!("http://{admin}"), _child: child };
-    edge.until("the program listens", || async { tokio::net::TcpStream::connect(admin).await.is_ok() }).await;
-    served
-}
 
 const BOARD_ONLY: &str = "@id(\"board\")\npermit (principal in Group::\"board\", action, resource);\n\
     @id(\"investigators\")\npermit (principal in Group::\"investigators\", action, resource);\n";
@@ -41,7 +12,7 @@ const BOARD_ONLY: &str = "@id(\"board\")\npermit (principal in Group::\"board\",
 #[tokio::test]
 async fn a_changed_policy_file_stops_a_viewer_within_ten_seconds_segments_included() {
     let edge = Edge::start().await;
-    let served = serve(&edge).await;
+    let served = Served::start(&edge, "edge.toml", &[]).await;
     let bearer = format!("Bearer {}", edge.bob());
     let live = format!("{}/streams/cam-1/live.m3u8", served.url);
     let answer = edge.http.get(&live, &[("authorization", &bearer)]).await;
@@ -154,7 +125,7 @@ async fn a_leaked_secret_opens_nothing_once_its_file_has_another() {
     fs::write(edge.path("shared"), &leaked).unwrap();
     let settings = fs::read_to_string(edge.path("edge.toml")).unwrap();
     fs::write(edge.path("edge.toml"), format!("{settings}\n{more}")).unwrap();
-    let served = serve(&edge).await;
+    let served = Served::start(&edge, "edge.toml", &[]).await;
     let status = async |secret: &str| {
         let bearer = format!("Bearer {}", shared(OTHER, secret));
         edge.http.get(&format!("{}/streams/cam-1", served.url), &[("authorization", &bearer)]).await.status

@@ -2,12 +2,9 @@
 //! no byte, header, log line, metric, audit line or trace has it.
 
 use crate::conformance::{OPERATIONS, body};
-use crate::harness::program::binary;
-use crate::harness::{Answer, Edge, Setup};
+use crate::harness::{Answer, Edge, Served, Setup};
 use serde_json::{Value, json};
 use std::fs;
-use std::process::Stdio;
-use tokio::process::{Child, Command};
 
 /// A session token, a host of KVS, one of a company's own, and an access key.
 const SECRETS: [&str; 4] = [
@@ -17,35 +14,15 @@ const SECRETS: [&str; 4] = [
     "AKIAIOSFODNN7EXAMPLE",
 ];
 
-/// The real program on the settings of an edge, so that its log can be read.
-struct Served {
-    url: String,
-    admin: String,
-    _child: Child,
-}
-
+/// The real program, so that its log can be read, with every answer of KVS passed on as it comes.
 async fn serve(edge: &Edge) -> Served {
-    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let (public, admin) = (free(), free());
-    let log = fs::File::create(edge.path("stdout.log")).unwrap();
-    let child = Command::new(binary())
-        .args(["serve", "--config", edge.path("edge.toml").to_str().unwrap()])
-        .env("KVS_EDGE__SERVER__LISTEN", public.to_string())
-        .env("KVS_EDGE__ADMIN__LISTEN", admin.to_string())
-        .env("KVS_EDGE__PLAYBACK__ARCHIVE", "kvs")
-        .env("KVS_EDGE__UPSTREAM__RETRIES", "0")
-        .env("KVS_EDGE__UPSTREAM__THROTTLE_RETRIES", "0")
-        .env("KVS_EDGE__UPSTREAM__BREAKER_FAILURES", "1000")
-        .stdin(Stdio::null())
-        .stderr(log.try_clone().unwrap())
-        .stdout(log)
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let served = Served { url: format!("http://{public}"), admin: format!("http://{admin}"), _child: child };
-    edge.until("the program listens", || async { tokio::net::TcpStream::connect(public).await.is_ok() })
-        .await;
-    served
+    let environment = [
+        ("KVS_EDGE__PLAYBACK__ARCHIVE", "kvs"),
+        ("KVS_EDGE__UPSTREAM__RETRIES", "0"),
+        ("KVS_EDGE__UPSTREAM__THROTTLE_RETRIES", "0"),
+        ("KVS_EDGE__UPSTREAM__BREAKER_FAILURES", "1000"),
+    ];
+    Served::start(edge, "edge.toml", &environment).await
 }
 
 /// Every kind of answer that a text can be planted in.

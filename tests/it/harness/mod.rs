@@ -11,8 +11,11 @@
 pub mod client;
 pub mod edge;
 pub mod program;
+pub mod served;
 
 #[allow(unused_imports)] // what each promise uses differs
 pub use client::{Answer, Http};
 pub use edge::{Edge, Setup};
 pub use program::{python, python_with, run, tool};
+#[allow(unused_imports)]
+pub use served::Served;
