@@ -20,6 +20,8 @@ pub(super) use timeline::Timeline;
 
 #[cfg(test)]
 mod tests {
+    mod camera;
     mod hls_js;
     mod timeline;
+    mod timeline_properties;
 }
