@@ -241,30 +241,18 @@ fn of_session(error: &sessions::Error) -> ErrorResponse {
     }
 }
 
-/// KVS's own answer, unless it refused kvs-edge itself: that is not the caller's fault. Its words have been
+/// KVS's own answer, unless it refused kvs-edge itself: that is not the caller's fault. Its words were
 /// scanned, or replaced by ours, where they came in ([`Fault`]).
 fn of_kvs(fault: &Fault) -> ErrorResponse {
     if fault.is_throttle() {
-        let message = "Kinesis Video Streams is limiting requests for this stream; try again later";
         return ErrorResponse {
             retry_after: Some(Duration::from_secs(1)),
-            ..response(StatusCode::TOO_MANY_REQUESTS, THROTTLED, message)
+            ..response(StatusCode::TOO_MANY_REQUESTS, THROTTLED, &*fault.message)
         };
     }
-    if fault.is_refusal() {
-        return response(
-            StatusCode::BAD_GATEWAY,
-            FAILURE,
-            "Kinesis Video Streams refused kvs-edge's own credentials or permissions",
-        );
-    }
     let status = StatusCode::from_u16(fault.status).unwrap_or(StatusCode::BAD_GATEWAY);
-    if fault.is_trouble() || status.is_success() {
-        return response(
-            StatusCode::BAD_GATEWAY,
-            FAILURE,
-            "Kinesis Video Streams had an internal failure; try again",
-        );
+    if fault.is_refusal() || fault.is_trouble() || status.is_success() {
+        return response(StatusCode::BAD_GATEWAY, FAILURE, &*fault.message);
     }
     let message = match fault.message.as_str() {
         "" => "Kinesis Video Streams refused the request without words that can be passed on",

@@ -52,8 +52,9 @@ impl Fault {
             .unwrap_or_else(|| "UnknownError".to_owned());
         let said = member("Message").or_else(|| member("message")).or_else(|| xml_message(body));
         let said = said.and_then(|said| leak::sentence(&said, secrets)).unwrap_or_default();
-        let message = own_words(&kind, &said).map_or_else(|| said.clone(), str::to_owned);
-        Self { status, kind, message, said, request_id: request_id.map(str::to_owned) }
+        let request_id = request_id.map(str::to_owned);
+        let fault = Self { status, kind, message: String::new(), said, request_id };
+        Self { message: fault.words().to_owned(), ..fault }
     }
 
     /// The error for a fragment that is not in the stream, or not any more.
@@ -131,6 +132,20 @@ impl Fault {
             || self.is_expired_credentials()
     }
 
+    /// What callers read: ours for what KVS documents or did to us, else KVS's own, which have passed the
+    /// scan.
+    fn words(&self) -> &str {
+        if self.is_throttle() {
+            "Kinesis Video Streams is limiting requests for this stream; try again later"
+        } else if self.is_refusal() {
+            "Kinesis Video Streams refused kvs-edge's own credentials or permissions"
+        } else if self.is_trouble() || self.status < 300 {
+            "Kinesis Video Streams had an internal failure; try again"
+        } else {
+            own_words(&self.kind, &self.said).unwrap_or(&self.said)
+        }
+    }
+
     /// No such stream, or nothing in the range.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
@@ -173,12 +188,6 @@ fn own_words(kind: &str, said: &str) -> Option<&'static str> {
             "the codec private data of a track of this footage is not valid, so that it cannot be played"
         }
         "InvalidMediaFrameException" => "a frame of this footage cannot be read",
-        "ClientLimitExceededException" | "ConnectionLimitExceededException" | "ThrottlingException" => {
-            "Kinesis Video Streams is limiting requests for this stream; try again later"
-        }
-        "NotAuthorizedException" | "AccessDeniedException" => {
-            "Kinesis Video Streams refused kvs-edge's own credentials or permissions"
-        }
         "UnknownOperationException" | "InvalidEndpointException" => {
             "Kinesis Video Streams does not know this call at this endpoint"
         }
