@@ -205,6 +205,10 @@ fn change(state: &EmulatorState, name: &str, body: &Bytes) -> Result<Answer, Kvs
         stream.archive.producer = producer(&stream.archive.producer, &change)?;
         state.put(stream);
     }
+    if change.producer.is_some() {
+        // It applies to footage that sessions have listed: what they said of it is not true any more.
+        state.expire_sessions(Some(name));
+    }
     Ok(json("{}"))
 }
 
