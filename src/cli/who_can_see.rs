@@ -11,7 +11,7 @@ use std::process::ExitCode;
 /// Say which groups and users may see a stream, by the policies that name them
 #[derive(clap::Args)]
 #[command(after_help = "\
-Exits 0 if policies permit somebody something, 1 if nobody anything. KVS is not called: where policies read
+Exits 0 if policies permit anyone anything, 1 if not. KVS is not called: where policies read
 tags or accounts, give them with --tag and --account. Conditions on the caller and the request are shown as
 they are written and are not tried; who is in a group is known to the identity provider.
 
@@ -32,13 +32,13 @@ pub fn run(args: &WhoCanSeeArgs) -> anyhow::Result<ExitCode> {
     let (source, config) = args.file.load()?;
     let policy = app::policy(&config, &source)?;
     let stream = args.about.facts(&config)?;
-    let (text, somebody) = told(&policy, &stream, config.identity.anonymous)?;
+    let (text, is_anyone) = listing(&policy, &stream, config.identity.anonymous)?;
     print!("{text}");
-    Ok(ExitCode::from(u8::from(!somebody)))
+    Ok(ExitCode::from(u8::from(!is_anyone)))
 }
 
-/// The answer in words, and whether it names somebody.
-fn told(policy: &Policy, stream: &StreamFacts, anonymous: bool) -> anyhow::Result<(String, bool)> {
+/// The answer in words, and whether anyone is permitted anything.
+fn listing(policy: &Policy, stream: &StreamFacts, anonymous: bool) -> anyhow::Result<(String, bool)> {
     let grants = policy.who_sees(stream).map_err(anyhow::Error::msg)?;
     let mut permitted: BTreeMap<&Party, Vec<&Grant>> = BTreeMap::new();
     for grant in grants.iter().filter(|grant| !grant.forbids) {

@@ -116,9 +116,9 @@ fn shown(value: &Value) -> String {
 #[derive(Default)]
 pub(super) struct NotedClaims(Mutex<BTreeMap<String, Instant>>);
 
-/// How long the same fault is not told again.
+/// How long the same fault is not reported again.
 const QUIET: Duration = Duration::from_secs(600);
-/// How many faults are remembered; further ones are not told.
+/// How many faults are remembered; further ones are not reported.
 const MOST: usize = 1000;
 
 impl NotedClaims {
@@ -140,12 +140,12 @@ impl NotedClaims {
     }
 
     fn is_due(&self, fault: String) -> bool {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        told.retain(|_, when| when.elapsed() < QUIET);
-        if told.contains_key(&fault) || told.len() >= MOST {
+        let mut reported = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        reported.retain(|_, when| when.elapsed() < QUIET);
+        if reported.contains_key(&fault) || reported.len() >= MOST {
             return false;
         }
-        told.insert(fault, Instant::now());
+        reported.insert(fault, Instant::now());
         true
     }
 }

@@ -200,7 +200,7 @@ impl IssuerConfig {
         self.places.is_empty() || self.places.iter().any(|ours| ours.is(place))
     }
 
-    /// Whether discovery tells where the keys are.
+    /// Whether the keys are found by discovery.
     pub(super) fn is_discovered(&self) -> bool {
         self.discovery || self.discovery_url.is_some()
     }

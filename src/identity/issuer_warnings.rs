@@ -5,7 +5,7 @@ use super::issuer_config::IssuerConfig;
 use super::issuer_kind::IssuerKind;
 use crate::setting::Mistake;
 
-/// Issuers that sign tokens for anybody, by the beginning of their `iss`, and the claim that tells whose
+/// Issuers that sign tokens for anybody, by the beginning of their `iss`, and the claim that says whose
 /// token it is.
 const OPEN: [(&str, &str); 9] = [
     ("https://token.actions.githubusercontent.com", "{ \"/repository_owner_id\" = \"…\" }"),

@@ -78,7 +78,7 @@ impl<'a> Unverified<'a> {
     }
 
     /// Moves what a load balancer says in the header to where other issuers say it: `iss`, `exp`, and
-    /// `client` as the audience. The payload is what the load balancer was told of the user, so it decides
+    /// `client` as the audience. The payload is what the identity provider sent of the user, so it decides
     /// none of the three.
     pub fn adopt_header(&mut self) -> Result<(), Error> {
         let issuer = match self.header.get("iss") {

@@ -74,7 +74,7 @@ struct Denial {
     request: Box<Request>,
     reason: Reason,
     /// `@reason` of the policies behind it.
-    told: Vec<Arc<str>>,
+    shown_reasons: Vec<Arc<str>>,
     severity: Option<Severity>,
 }
 
@@ -86,8 +86,8 @@ impl Denied {
         reason: Reason,
         notes: impl Iterator<Item = &'a Note>,
     ) -> Self {
-        let (told, severity) = Note::all(notes);
-        Self(Box::new(Denial { caller, request, reason, told, severity }))
+        let (shown_reasons, severity) = Note::all(notes);
+        Self(Box::new(Denial { caller, request, reason, shown_reasons, severity }))
     }
 
     /// The caller.
@@ -137,8 +137,8 @@ impl fmt::Display for Denied {
         if let Some(stream) = self.0.request.stream() {
             write!(f, " on stream {}", stream.name())?;
         }
-        if !self.0.told.is_empty() {
-            write!(f, ": {}", self.0.told.join("; "))?;
+        if !self.0.shown_reasons.is_empty() {
+            write!(f, ": {}", self.0.shown_reasons.join("; "))?;
         }
         if self.0.caller.groups_withheld {
             f.write_str(GROUPS_WITHHELD)?;

@@ -57,7 +57,7 @@ fn answer(policies: &str, line: &str) -> (String, bool) {
     let source = ConfigSource::read(&args.file.config, std::iter::empty()).unwrap();
     let config = Config::load(&source).unwrap();
     let policy = app::policy(&config, &source).unwrap();
-    let (text, somebody) = told(&policy, &args.about.facts(&config).unwrap(), false).unwrap();
+    let (text, somebody) = listing(&policy, &args.about.facts(&config).unwrap(), false).unwrap();
     (text.replace(&format!("{path}/"), ""), somebody)
 }
 

@@ -15,7 +15,7 @@ export interface Stream {
   readonly retention_hours: number | null; readonly media_type?: string | null; readonly actions: readonly string[];
   /** When watching ends by policy within the next day; told by the page of one stream only. */
   readonly ends?: string | null;
-  /** What live lists, while somebody watches; told by the page of one stream only. It begins behind the last gap. */
+  /** What live lists, while it is watched; only the page of one stream has it. It begins behind the last gap. */
   readonly live?: LiveWindow | null;
 }
 /** Times are RFC 3339. `silent`: nothing has been recorded since `to` for a while. */
