@@ -98,11 +98,15 @@ impl Batches {
         batch.join()
     }
 
-    /// Splits fragments into those that others are bringing already and the rest, which `start` makes one
-    /// call for.
+    /// Splits fragments into those that the cache holds, those that others are bringing already, and the rest,
+    /// which `start` makes one call for.
+    ///
+    /// `holds` looks into the cache. It is called under the lock for what nobody is bringing: a batch puts a
+    /// fragment into the cache before it gives its place here up, so what is in neither was never fetched.
     pub fn plan<'a>(
         &self,
         missing: impl Iterator<Item = &'a Key>,
+        holds: impl Fn(&Key) -> bool,
         stream: &StreamArn,
     ) -> (Option<BatchReader>, Vec<BatchReader>) {
         let mut under_way = lock(&self.0);
@@ -114,6 +118,7 @@ impl Batches {
                     Some(place) => joined.push(place),
                     None => own.push(*key),
                 },
+                None if holds(key) => {}
                 None => own.push(*key),
             }
         }
@@ -325,13 +330,29 @@ mod tests {
     }
 
     #[test]
+    fn what_arrived_between_the_look_and_the_plan_is_not_fetched_again() {
+        let arn = StreamArn::parse("arn:aws:kinesisvideo:eu-west-1:1:stream/cam/1").unwrap();
+        let keys: Vec<Key> = (0..2).map(|number| key(&arn, number)).collect();
+        let batches = Batches::default();
+        let (first, _) = batches.plan(keys.iter(), |_| false, &arn);
+        let first = first.unwrap();
+        // It arrives: into the cache, and then out of the list.
+        batches.forget(&first.batch, &keys[0]);
+        let (own, others) = batches.plan(keys.iter(), |key| *key == keys[0], &arn);
+        assert!(own.is_none() && others.len() == 1, "one is held and the other on its way");
+        batches.forget(&first.batch, &keys[1]);
+        let (own, others) = batches.plan(keys.iter(), |key| *key == keys[0], &arn);
+        assert!(others.is_empty() && own.is_some_and(|own| own.brings(&keys[1]) && !own.brings(&keys[0])));
+    }
+
+    #[test]
     fn a_batch_runs_ahead_of_its_owner_to_a_bound_and_without_one_as_long_as_the_cache_holds_it() {
         let arn = StreamArn::parse("arn:aws:kinesisvideo:eu-west-1:1:stream/cam/1").unwrap();
         let keys: Vec<Key> = (0..4).map(|number| key(&arn, number)).collect();
         let batches = Batches::default();
-        let (own, _) = batches.plan(keys.iter(), &arn);
+        let (own, _) = batches.plan(keys.iter(), |_| false, &arn);
         let own = own.unwrap();
-        let (again, others) = batches.plan(keys.iter(), &arn);
+        let (again, others) = batches.plan(keys.iter(), |_| false, &arn);
         assert!(again.is_none() && others.len() == 1, "another reader joins it");
         let large = Document::from(Bytes::from(vec![0; WINDOW / 2 + 1]));
         let mut state = lock(&own.batch.state);

@@ -264,16 +264,15 @@ impl Fetcher {
     /// Calls KVS for what is neither held nor on its way. Returns also whether anything was missing.
     fn request(&self, wanted: &VecDeque<Wanted>) -> (Calls, bool) {
         let state = &self.archive.0;
+        let holds = |key: &Key| state.cache.holds(key);
         let mut seen = HashSet::new();
-        let missing: Vec<&Wanted> = wanted
-            .iter()
-            .filter(|wanted| seen.insert(wanted.key) && !state.cache.holds(&wanted.key))
-            .collect();
+        let missing: Vec<&Wanted> =
+            wanted.iter().filter(|wanted| seen.insert(wanted.key) && !holds(&wanted.key)).collect();
         if missing.is_empty() {
             return (Calls::default(), false);
         }
         let keys = missing.iter().map(|wanted| &wanted.key);
-        let (own, others) = state.batches.plan(keys, self.stream.arn());
+        let (own, others) = state.batches.plan(keys, holds, self.stream.arn());
         if let Some(own) = &own {
             let brought = missing.iter().filter(|wanted| own.brings(&wanted.key));
             let list = GetMediaForFragmentList {
