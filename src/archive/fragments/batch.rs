@@ -98,8 +98,8 @@ impl Batches {
         batch.join()
     }
 
-    /// Splits fragments into those that the cache holds, those that others are bringing already, and the rest,
-    /// which `start` makes one call for.
+    /// Splits fragments into those that the cache holds, those that others are bringing already, and the
+    /// rest, which `start` makes one call for.
     ///
     /// `holds` looks into the cache. It is called under the lock for what nobody is bringing: a batch puts a
     /// fragment into the cache before it gives its place here up, so what is in neither was never fetched.
