@@ -3,9 +3,10 @@
 use super::persistent::{Calls, Persistent, Prepared, key_client, key_client_trusting};
 use crate::archive::Archive;
 use crate::config::{Config, ConfigSource, InvalidConfig};
-use crate::gateway::{self, Console, ConsoleFile, Cors, Gateway, Recorder};
+use crate::gateway::{self, Console, ConsoleFile, Gateway, Recorder};
 use crate::identity::{self, Identity, TokenPlaces};
 use crate::net::client::{Client, Limits};
+use crate::net::cors::Cors;
 use crate::net::tls_tickets::TicketSecret;
 use crate::playback::Keys;
 use crate::policy::{AttributeType, Attributes, Policy};

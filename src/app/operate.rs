@@ -48,6 +48,8 @@ impl App {
     }
 
     pub(super) fn warm(&self, request: &Value) -> Result<Value, String> {
-        self.persistent.warming.begin(self.gateway().prewarm(), request)
+        let gateway = self.gateway();
+        let order = gateway.prewarm_order(request)?;
+        self.persistent.warming.begin(gateway.archive().clone(), order)
     }
 }

@@ -6,6 +6,7 @@
 //! opened anew only when its settings change. New ones are prepared beside those in force, and replace them
 //! only when the whole reload has succeeded ([`Persistent::adopt`]).
 
+use crate::archive::prewarm::Warming;
 use crate::base::room::Room;
 use crate::config::Config;
 use crate::gateway::{self, Audit};
@@ -37,7 +38,7 @@ pub struct Persistent {
     /// Playlists, presentations and the like, which can be made again.
     pub room: Room,
     /// Prefetches that operators started.
-    pub warming: gateway::Warming,
+    pub warming: Warming,
     /// The rates that callers use.
     pub callers: gateway::Callers,
     /// Spans of requests.
@@ -114,7 +115,7 @@ impl Persistent {
             batches: archive::Batches::default(),
             packaging: archive::Packaging::new(archive::Metrics::register(registry)?, room.clone()),
             room,
-            warming: gateway::Warming::default(),
+            warming: Warming::default(),
             callers: gateway::Callers::default(),
             tracer: Tracer::start(&config.trace, collector()?, registry)?,
             upstream_metrics: upstream::Metrics::register(registry, labels.clone())?,

@@ -15,6 +15,8 @@ mod image;
 mod listing;
 mod object;
 mod packaging;
+pub mod page_token;
+pub mod prewarm;
 mod remembered;
 mod streams;
 mod truncation;

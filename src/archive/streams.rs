@@ -191,13 +191,13 @@ fn sorted(streams: impl Iterator<Item = Arc<ListedStream>>) -> Vec<Arc<ListedStr
 /// Follows the pages of an entry's list; what the entry does not serve is left out.
 async fn list(upstream: &Upstream, entry: &Arc<str>) -> Result<Streams, upstream::Error> {
     let broken = |why: &str| upstream::Error::BrokenAnswer(format!("ListStreams {why}"));
-    let everybody = OnBehalfOf::everybody(PRINCIPAL);
+    let on_behalf_of = OnBehalfOf::all_callers(PRINCIPAL);
     let mut streams: Vec<Arc<ListedStream>> = Vec::new();
     let mut call = ListStreams { max_results: Some(STREAMS_PAGE), ..ListStreams::default() };
     let mut pages = Pages::at_most(MOST_PAGES);
     let mut bytes = 0;
     loop {
-        let answer = upstream.call_entry(entry, &Call::ListStreams(call.clone()), &everybody).await?;
+        let answer = upstream.call_entry(entry, &Call::ListStreams(call.clone()), &on_behalf_of).await?;
         let body = answer.bytes(LONGEST_PAGE).await.map_err(|error| broken(&error.to_string()))?;
         bytes += body.len();
         if bytes > LONGEST_ACCOUNT {
@@ -258,7 +258,7 @@ async fn fetch_tags(upstream: &Upstream, streams: Streams) {
         let upstream = upstream.clone();
         // A failure here is met again where the stream is looked at, and the tags are unknown there.
         under_way.spawn(async move {
-            drop(upstream.tags(&located, || Some(OnBehalfOf::everybody(PRINCIPAL))).await);
+            drop(upstream.tags(&located, || Some(OnBehalfOf::all_callers(PRINCIPAL))).await);
         });
     }
     while under_way.join_next().await.is_some() {}

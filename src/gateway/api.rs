@@ -2,13 +2,12 @@
 
 use super::body::BodySource;
 use super::error::Error;
-use super::next_token;
 use super::permitted::Permitted;
 use super::playback_url::PlaybackUrls;
 use super::record::Record;
 use super::reply::{CACHE_STATUS, Reply, cache_status, cache_status_of_parts};
 use super::streams::{API_PAGE, Streams, page_of};
-use crate::archive::{Archive, Clip, JsonAnswer, MATROSKA};
+use crate::archive::{Archive, Clip, JsonAnswer, MATROSKA, page_token};
 use crate::kvs::operations::{GetClip, GetImages, GetMediaForFragmentList, ListFragments, ListStreams};
 use crate::kvs::{Call, MediaFormat, SelectorType, SessionParameters, TimeRange};
 use crate::playback::Keys;
@@ -102,7 +101,7 @@ impl Api {
         record.cache = answer.outcome.as_str();
         let body = match (answer.next_token().await?, footage_of(call)) {
             (Some(token), Some((kind, range))) => {
-                let sealed = next_token::seal(&self.keys, permitted.located()?, kind, range, &token.text);
+                let sealed = page_token::seal(&self.keys, permitted.located()?, kind, range, &token.text);
                 BodySource::Passing(answer.with_token(&token, &sealed))
             }
             _ => BodySource::Whole(answer.body.clone()),

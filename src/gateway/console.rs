@@ -3,10 +3,10 @@
 use super::authenticate::Authenticator;
 use super::body::BodySource;
 use super::error::Error;
-use super::labels;
 use super::record::Record;
 use super::reply::{self, Reply};
 use super::route::{NoRoute, Route};
+use crate::telemetry::request_labels;
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{self, HeaderName, HeaderValue};
@@ -48,7 +48,7 @@ impl Console {
         authenticator: &Authenticator,
         record: &mut Record,
     ) -> Result<Reply, Error> {
-        record.api = labels::CONSOLE;
+        record.api = request_labels::CONSOLE;
         match path {
             "/console/config.json" => Ok(Reply::json(&self.settings)),
             "/console/me" => {

@@ -2,6 +2,7 @@
 
 use super::limits::Limited;
 use super::route::NoRoute;
+use crate::archive::page_token::ForeignPageToken;
 use crate::kvs::{Invalid, Timestamp};
 use crate::net::body::Broken;
 use crate::net::request_body;
@@ -54,8 +55,8 @@ pub enum Error {
         problem: String,
     },
     /// A page token that we did not give out for this stream.
-    #[error("NextToken was not given out for this request")]
-    PageToken,
+    #[error(transparent)]
+    PageToken(#[from] ForeignPageToken),
     /// Policy says no.
     #[error(transparent)]
     Denied(#[from] policy::Denied),

@@ -1,8 +1,8 @@
 //! The gateway's own numbers: what was asked, how it was answered, and each byte that left (docs/METRICS.md).
 
-use super::labels::{CACHE_WORDS, NO_CACHE, NO_STREAM, apis};
-use super::series::Series;
 use crate::telemetry::metrics::StreamLabels;
+use crate::telemetry::request_labels::{CACHE_WORDS, NO_CACHE, NO_STREAM, apis};
+use crate::telemetry::request_series::Series;
 use crate::{identity, policy};
 use prometheus::{
     HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, exponential_buckets,

@@ -13,21 +13,17 @@ mod body;
 mod clip_options;
 mod clips;
 mod console;
-mod cors;
 mod error;
-mod gzip;
-pub mod labels;
 pub mod limits;
 mod link_target;
 mod links;
 pub mod metrics;
-mod next_token;
 mod packaged_playback;
 mod pages;
 mod permitted;
 mod playback_url;
 mod player;
-mod prewarm;
+mod prewarm_request;
 mod query;
 mod read;
 mod record;
@@ -35,22 +31,20 @@ mod recorder;
 mod refusal;
 mod reply;
 mod route;
-mod series;
 mod streams;
 mod viewing;
 
 pub use audit::Audit;
 pub use body::Body;
 pub use console::{Console, ConsoleFile};
-pub use cors::Cors;
 pub use limits::Callers;
 pub use metrics::Metrics;
-pub use prewarm::{Prewarm, Warming};
 pub use record::Record;
 pub use recorder::{Incoming, Recorder};
 
 use crate::archive::Archive;
 use crate::identity::{Identity, TokenPlaces};
+use crate::net::cors::Cors;
 use crate::net::listener::{Limits, Peer};
 use crate::playback::{self, Keys, OpenedCapabilities};
 use crate::policy::Policy;
@@ -61,7 +55,6 @@ use api::Api;
 use authenticate::Authenticator;
 use authorize::Authorizer;
 use clips::Clips;
-use cors::Access;
 use error::Error;
 use http::header::{self, HeaderName};
 use http::{Method, StatusCode};
@@ -193,7 +186,7 @@ impl Gateway {
         let preflight = Cors::is_preflight(request.method(), request.headers());
         let origin = self.cors.origin(request.headers());
         let head_only = request.method() == Method::HEAD;
-        let access = Access::of(request.uri().path());
+        let access = Route::access(request.uri().path());
         let reply = if preflight {
             Reply::empty(StatusCode::NO_CONTENT)
         } else {
@@ -233,16 +226,6 @@ impl Gateway {
             }
             Route::Playback { .. } => self.player.answer(&permitted, record).await,
             Route::Console(_) => Err(Error::Bug("the console is answered before a caller is known")),
-        }
-    }
-
-    /// Fetches footage ahead of its viewers with what this gateway serves from.
-    #[must_use]
-    pub fn prewarm(&self) -> Prewarm {
-        Prewarm {
-            upstream: self.api.upstream.clone(),
-            archive: self.pages.archive.clone(),
-            packaged: self.player.packaged.clone(),
         }
     }
 

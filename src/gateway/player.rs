@@ -7,13 +7,12 @@
 use super::audit::Audit;
 use super::body::BodySource;
 use super::error::Error;
-use super::gzip;
 use super::packaged_playback::PackagedPlayback;
 use super::permitted::Permitted;
 use super::record::Record;
 use super::reply::{self, CACHE_STATUS, ClientCache, MediaTerms, Reply, cache_status_of_playlist};
 use crate::kvs::{Request, Resource, SessionParameters};
-use crate::net::range;
+use crate::net::{gzip, range};
 use crate::policy::Policy;
 use crate::sessions::{self, Playlist, SessionKey, Sessions, ViewerId, Visit};
 use http::StatusCode;

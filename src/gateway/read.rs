@@ -7,11 +7,10 @@ use super::authenticated::Authenticated;
 use super::clip_options::ClipOptions;
 use super::error::Error;
 use super::link_target::target;
-use super::next_token;
 use super::query::Query;
 use super::record::Record;
 use super::route::{ClipFile, NoRoute, Page, Route};
-use crate::archive::{PICTURE_SPAN, STALEST_PICTURE};
+use crate::archive::{PICTURE_SPAN, STALEST_PICTURE, page_token};
 use crate::kvs::operations::{
     DescribeStream, FragmentSelector, GetClip, GetDashStreamingSessionUrl, GetHlsStreamingSessionUrl,
     GetImages, ImageFormat, ListFragments, ListStreams,
@@ -63,7 +62,7 @@ impl Reader {
             (Route::Api(operation), _) => {
                 let body = Box::pin(request_body::read(body, &self.limits)).await?;
                 let call = Call::read(*operation, &body, now)?;
-                Request::Call(next_token::open(&self.keys, call, |stream| self.upstream.locate(stream))?)
+                Request::Call(page_token::open(&self.keys, call, |stream| self.upstream.locate(stream))?)
             }
             (Route::Playback { protocol, file, .. }, Authenticated::Capability(capability)) => {
                 let query = parts.uri.query().unwrap_or_default();

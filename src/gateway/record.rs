@@ -4,7 +4,6 @@
 //! The logic stays clear of counting; this file turns one record into metrics and the access line. It never
 //! holds a token, a capability or a KVS secret, so none can be logged.
 
-use super::labels::{NO_CACHE, NO_STREAM, OTHER};
 use super::limits::Allowance;
 use super::metrics::Metrics;
 use super::viewing::Viewing;
@@ -13,6 +12,7 @@ use crate::caller::Caller;
 use crate::kvs::{Request, StreamName, TimeRange, Timestamp};
 use crate::net::body::Broken;
 use crate::net::listener::Rejection;
+use crate::telemetry::request_labels::{NO_CACHE, NO_STREAM, OTHER};
 use crate::telemetry::spans::{Spans, Steps};
 use crate::telemetry::trace::Trace;
 use crate::upstream::CallLog;

@@ -65,7 +65,7 @@ impl Error {
             Self::Unbound => response(StatusCode::FORBIDDEN, NOT_AUTHORIZED, self.to_string()),
             Self::Invalid(invalid) => response(StatusCode::BAD_REQUEST, INVALID, invalid.to_string()),
             Self::Input(error) => response(of_input(error), INVALID, error.to_string()),
-            Self::Query { .. } | Self::PageToken => {
+            Self::Query { .. } | Self::PageToken(_) => {
                 response(StatusCode::BAD_REQUEST, INVALID, self.to_string())
             }
             Self::Denied(denied) if matches!(denied.reason(), policy::Reason::Unknown(_)) => {

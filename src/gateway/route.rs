@@ -6,6 +6,7 @@
 //! proxies").
 
 use crate::kvs::{Operation, Protocol, StreamName};
+use crate::net::cors::Access;
 use crate::playback::LinkFile;
 use http::Method;
 
@@ -146,6 +147,16 @@ impl<'a> Route<'a> {
     #[must_use]
     pub fn is_link(path: &str) -> bool {
         LinkFile::ALL.iter().any(|file| path.starts_with(file.folder()))
+    }
+
+    /// What a path needs, as far as pages of other origins matter.
+    #[must_use]
+    pub fn access(path: &str) -> Access {
+        match (Self::is_by_capability(path), Self::is_link(path)) {
+            (_, true) => Access::Link,
+            (true, false) => Access::PlaybackUrl,
+            (false, false) => Access::Token,
+        }
     }
 
     fn readable(path: &'a str) -> Result<Self, NoRoute> {

@@ -8,6 +8,7 @@ use super::body::BodySource;
 use super::error::Error;
 use super::permitted::Permitted;
 use super::reply::Reply;
+use crate::archive::page_token::ForeignPageToken;
 use crate::archive::{Archive, ListedStream, StreamList};
 use crate::kvs::operations::ListStreams;
 use crate::kvs::{Operation, PlaybackMode, StreamArn, StreamName, StreamRef, TimeRange, Timestamp};
@@ -152,8 +153,8 @@ impl Streams {
             // A stream that has gone meanwhile, or whose tags cannot be read, is not seen; the others are.
             match self.upstream.locate(&StreamRef::Arn(stream.arn.clone())) {
                 Ok(located) => {
-                    let everybody = || Some(OnBehalfOf::everybody("stream lists"));
-                    self.upstream.tags(&located, everybody).await.ok().map(|tags| tags.as_ref().clone())
+                    let all_callers = || Some(OnBehalfOf::all_callers("stream lists"));
+                    self.upstream.tags(&located, all_callers).await.ok().map(|tags| tags.as_ref().clone())
                 }
                 Err(_) => None,
             }
@@ -234,7 +235,7 @@ fn possible(operation: Operation, now: Timestamp) -> Vec<Question> {
 /// The token is not one of ours.
 fn after<'a>(streams: &'a [Arc<ListedStream>], list: &ListStreams) -> Result<&'a [Arc<ListedStream>], Error> {
     let Some(token) = &list.next_token else { return Ok(streams) };
-    let (name, arn) = last_shown(token).ok_or(Error::PageToken)?;
+    let (name, arn) = last_shown(token).ok_or(ForeignPageToken)?;
     let begin = streams.partition_point(|stream| (&stream.name, &stream.arn) <= (&name, &arn));
     Ok(&streams[begin..])
 }

@@ -2,14 +2,17 @@
 //!
 //! `listener` accepts requests and enforces limits, `request_checks` refuses ambiguous ones, `request_body`
 //! reads their bodies, and `drain` has the phases in which a process ends. `client` makes all outgoing
-//! requests. `range` evaluates `Range` headers, and `chunk_list` holds the chunks of one write.
+//! requests. `range`, `gzip` and `cors` decide what a request's headers select or allow, and `chunk_list`
+//! holds the chunks of one write.
 
 pub mod body;
 pub mod certificate;
 pub mod chunk_list;
 pub mod client;
+pub mod cors;
 pub mod drain;
 pub mod forwarded;
+pub mod gzip;
 pub mod listener;
 pub mod proxy_protocol;
 pub mod range;

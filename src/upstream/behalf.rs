@@ -71,7 +71,7 @@ impl OnBehalfOf {
     /// kvs-edge itself, for all callers together; `purpose` is the principal whose turn it takes. Nobody is
     /// charged.
     #[must_use]
-    pub fn everybody(purpose: impl Into<Arc<str>>) -> Self {
+    pub fn all_callers(purpose: impl Into<Arc<str>>) -> Self {
         Self { principal: purpose.into(), account: None, steps: Steps::default(), log: Arc::default() }
     }
 

@@ -113,7 +113,8 @@ impl Upstream {
         };
         // Before asking: KVS counts from when it makes the session.
         let end = Timestamp::from(clock::now()).plus(Duration::from_secs(expires.into()));
-        let json = json(self.call(located, &call, &OnBehalfOf::everybody(principal.clone())).await?).await?;
+        let json =
+            json(self.call(located, &call, &OnBehalfOf::all_callers(principal.clone())).await?).await?;
         let url = json.get(member).and_then(|url| url.as_str());
         let (origin, token) = url
             .and_then(|url| read(url, path))

@@ -123,7 +123,7 @@ impl World {
 }
 
 fn everybody() -> OnBehalfOf {
-    OnBehalfOf::everybody("test")
+    OnBehalfOf::all_callers("test")
 }
 
 fn disk(folder: &Path) -> cache::Config {
@@ -370,7 +370,7 @@ async fn ranges_with_the_same_fragments_share_one_presentation() {
         let end = Some(Timestamp::from_millis(start + 60_000));
         let range = TimeRange { start: Timestamp::from_millis(start + n), end };
         let range = PresentedRange { clock: Server, range, most: usize::MAX };
-        let nobody = || Ok::<_, Error>(OnBehalfOf::everybody("test"));
+        let nobody = || Ok::<_, Error>(OnBehalfOf::all_callers("test"));
         match world.archive.presentation(&world.stream, &range, world.now, nobody).await.unwrap() {
             Presented::Found(presentation, _) => found.push(presentation),
             _ => panic!("there is footage"),

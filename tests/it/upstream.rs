@@ -122,7 +122,7 @@ pub fn fragments(numbers: &[String]) -> Call {
 pub async fn asked(upstream: &Upstream, call: &Call) -> Result<Bytes, String> {
     let located = upstream.locate(&camera()).map_err(|e| name(&e))?;
     let answer =
-        upstream.call(&located, call, &OnBehalfOf::everybody("alice")).await.map_err(|e| name(&e))?;
+        upstream.call(&located, call, &OnBehalfOf::all_callers("alice")).await.map_err(|e| name(&e))?;
     answer.bytes(200 << 20).await.map_err(|broken| format!("broken body: {broken}"))
 }
 
@@ -166,11 +166,11 @@ async fn every_call_is_answered_with_a_signature_that_kvs_takes() {
     assert!(media.starts_with(&[0x1A, 0x45, 0xDF, 0xA3]));
     let located = upstream.locate(&camera()).unwrap();
     assert_eq!(upstream.describe(&located, || "test".into()).await.unwrap().arn.account(), "123456789012");
-    upstream.tags(&located, || Some(OnBehalfOf::everybody("stream facts"))).await.unwrap();
+    upstream.tags(&located, || Some(OnBehalfOf::all_callers("stream facts"))).await.unwrap();
     let streams =
         Call::read(Operation::ListStreams, b"{}", Timestamp::from(kvs_edge::base::clock::now())).unwrap();
     let listed = upstream
-        .call_entry("main", &streams, &OnBehalfOf::everybody("alice"))
+        .call_entry("main", &streams, &OnBehalfOf::all_callers("alice"))
         .await
         .unwrap()
         .bytes(1 << 20)

@@ -40,11 +40,11 @@ where
     }
 }
 
-/// The system's resolver, minus addresses that a distrusted name must not have.
+/// The system's resolver, minus local addresses of names that must not have one.
 #[derive(Clone)]
 pub(super) struct CheckedResolver {
     pub(super) system: GaiResolver,
-    pub(super) distrust: fn(&str) -> bool,
+    pub(super) must_not_be_local: fn(&str) -> bool,
 }
 
 impl tower_service::Service<Name> for CheckedResolver {
@@ -57,10 +57,10 @@ impl tower_service::Service<Name> for CheckedResolver {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let distrusted = (self.distrust)(name.as_str());
+        let is_bound = (self.must_not_be_local)(name.as_str());
         let found = tower_service::Service::call(&mut self.system, name);
         Box::pin(async move {
-            let found: Vec<_> = found.await?.filter(|at| !distrusted || !is_local(at.ip())).collect();
+            let found: Vec<_> = found.await?.filter(|at| !is_bound || !is_local(at.ip())).collect();
             if found.is_empty() {
                 return Err(std::io::Error::other("the name has no address that may be connected to"));
             }

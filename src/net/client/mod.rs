@@ -116,7 +116,7 @@ impl Client {
     fn over(options: Options, tls: ClientConfig, proxies: Proxies) -> Self {
         let mut tcp = HttpConnector::new_with_resolver(CheckedResolver {
             system: GaiResolver::new(),
-            distrust: options.distrust,
+            must_not_be_local: options.must_not_be_local,
         });
         tcp.enforce_http(false); // or https:// is refused before TLS
         tcp.set_nodelay(true);

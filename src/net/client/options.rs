@@ -15,7 +15,7 @@ pub struct Options {
     pub per_host: usize,
     /// Names that must never resolve to this machine or its link: such addresses are not connected to,
     /// whatever DNS says. Private networks are allowed, because VPC endpoints are there.
-    pub distrust: fn(&str) -> bool,
+    pub must_not_be_local: fn(&str) -> bool,
 }
 
 impl Default for Options {
@@ -25,7 +25,7 @@ impl Default for Options {
             connect_timeout: Duration::from_secs(3),
             idle: Duration::from_secs(20),
             per_host: 64,
-            distrust: |_| false,
+            must_not_be_local: |_| false,
         }
     }
 }

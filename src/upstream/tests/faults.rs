@@ -197,18 +197,18 @@ async fn a_cut_download_is_broken_and_not_tried_again() {
     let clip =
         call(Operation::GetClip, &format!(r#"{{"StreamName":"cam-1","ClipFragmentSelector":{selector}}}"#));
     let located = upstream.locate(&stream("cam-1")).unwrap();
-    let answer = upstream.call(&located, &clip, &OnBehalfOf::everybody("alice")).await.unwrap();
+    let answer = upstream.call(&located, &clip, &OnBehalfOf::all_callers("alice")).await.unwrap();
     assert_eq!(answer.length, Some(9000));
     assert!(matches!(answer.body.collect().await, Err(Broken::Cut(_))));
     assert_eq!(kvs.seen("/getClip").len(), 1);
     kvs.usually("/getClip", ok(r#"{"surprise":1}"#));
     assert!(matches!(
-        upstream.call(&located, &clip, &OnBehalfOf::everybody("alice")).await,
+        upstream.call(&located, &clip, &OnBehalfOf::all_callers("alice")).await,
         Err(Error::BrokenAnswer(_))
     ));
     kvs.usually("/getClip", wrong_host());
     assert!(matches!(
-        upstream.call(&located, &clip, &OnBehalfOf::everybody("alice")).await,
+        upstream.call(&located, &clip, &OnBehalfOf::all_callers("alice")).await,
         Err(Error::BrokenAnswer(_))
     ));
     for (content_type, body) in [
@@ -219,7 +219,7 @@ async fn a_cut_download_is_broken_and_not_tried_again() {
     ] {
         let headers = Box::leak(format!("content-type: {content_type}\r\n").into_boxed_str());
         kvs.usually("/getClip", Reply::Is { status: 200, headers, body: body.into() });
-        let answer = upstream.call(&located, &clip, &OnBehalfOf::everybody("alice")).await;
+        let answer = upstream.call(&located, &clip, &OnBehalfOf::all_callers("alice")).await;
         assert!(matches!(answer, Err(Error::BrokenAnswer(_))), "{content_type} {body}");
     }
 }

@@ -29,7 +29,7 @@ async fn a_fragment_that_is_only_just_arriving_is_asked_for_again() {
     let located = upstream.locate(&stream("cam-1")).unwrap();
     let list = fragments(r#""7""#);
     let answer = upstream
-        .call(&located, &Call::GetMediaForFragmentList(list), &OnBehalfOf::everybody("alice"))
+        .call(&located, &Call::GetMediaForFragmentList(list), &OnBehalfOf::all_callers("alice"))
         .await
         .unwrap();
     assert_eq!(answer.attempts, 2);
@@ -45,13 +45,13 @@ async fn an_error_chunk_breaks_a_list_but_single_fragments_are_told_apart() {
     let located = upstream.locate(&stream("cam-1")).unwrap();
     let list = fragments(r#""1","2","3""#);
     let answer = upstream
-        .call(&located, &Call::GetMediaForFragmentList(list.clone()), &OnBehalfOf::everybody("alice"))
+        .call(&located, &Call::GetMediaForFragmentList(list.clone()), &OnBehalfOf::all_callers("alice"))
         .await;
     match answer {
         Ok(answer) => assert!(matches!(answer.body.collect().await, Err(Broken::Refused(_)))),
         Err(error) => assert!(matches!(error, Error::Kvs(fault) if fault.message.contains("Fragment 2"))),
     }
-    let mut chunks = upstream.media(&located, &list, &OnBehalfOf::everybody("alice")).await;
+    let mut chunks = upstream.media(&located, &list, &OnBehalfOf::all_callers("alice")).await;
     if let Ok(chunks) = &mut chunks {
         let mut numbers = Vec::new();
         while let Some(chunk) = chunks.next().await {
@@ -79,12 +79,12 @@ async fn no_more_than_five_connections_are_open_at_a_time() {
     let list = Call::GetMediaForFragmentList(fragments(r#""1""#));
     let mut open = Vec::new();
     for _ in 0..5 {
-        open.push(upstream.call(&located, &list, &OnBehalfOf::everybody("alice")).await.unwrap());
+        open.push(upstream.call(&located, &list, &OnBehalfOf::all_callers("alice")).await.unwrap());
     }
-    let busy = upstream.call(&located, &list, &OnBehalfOf::everybody("bob")).await.unwrap_err();
+    let busy = upstream.call(&located, &list, &OnBehalfOf::all_callers("bob")).await.unwrap_err();
     assert!(matches!(busy, Error::Busy { .. }), "{busy}");
     open.pop().unwrap().bytes(1 << 20).await.unwrap();
-    assert!(upstream.call(&located, &list, &OnBehalfOf::everybody("bob")).await.is_ok());
+    assert!(upstream.call(&located, &list, &OnBehalfOf::all_callers("bob")).await.is_ok());
 }
 
 #[tokio::test]

@@ -187,7 +187,7 @@ pub(super) fn list() -> Call {
 
 pub(super) async fn listed(upstream: &Upstream) -> Result<bytes::Bytes, Error> {
     let located = upstream.locate(&stream("cam-1"))?;
-    let answer = upstream.call(&located, &list(), &OnBehalfOf::everybody("alice")).await?;
+    let answer = upstream.call(&located, &list(), &OnBehalfOf::all_callers("alice")).await?;
     answer.bytes(1 << 20).await.map_err(|broken| Error::BrokenAnswer(broken.to_string()))
 }
 
@@ -258,7 +258,7 @@ async fn streams_are_described_once_and_remembered_while_kvs_is_down() {
         "learned"
     );
     assert_eq!(
-        upstream.tags(&located, || Some(OnBehalfOf::everybody("stream facts"))).await.unwrap().len(),
+        upstream.tags(&located, || Some(OnBehalfOf::all_callers("stream facts"))).await.unwrap().len(),
         2
     );
     upstream.describe(&located, || "alice".into()).await.unwrap();

@@ -35,7 +35,7 @@ async fn fragments_that_are_not_there_are_told_from_those_that_are() {
         unreachable!()
     };
     let located = upstream.locate(&camera()).unwrap();
-    let mut chunks = upstream.media(&located, &list, &OnBehalfOf::everybody("alice")).await.unwrap();
+    let mut chunks = upstream.media(&located, &list, &OnBehalfOf::all_callers("alice")).await.unwrap();
     let mut found = Vec::new();
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.unwrap();

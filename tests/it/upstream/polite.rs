@@ -28,7 +28,7 @@ async fn a_crowd_is_served_in_turns_and_kvs_never_throttles() {
                     _ => calls().swap_remove(2),
                 };
                 turn += 1;
-                match upstream.call(&located, &call, &OnBehalfOf::everybody(principal.to_string())).await {
+                match upstream.call(&located, &call, &OnBehalfOf::all_callers(principal.to_string())).await {
                     Ok(answer) => {
                         answer.bytes(100 << 20).await.unwrap();
                         served[principal].fetch_add(1, Ordering::Relaxed);

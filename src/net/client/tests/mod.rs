@@ -152,11 +152,12 @@ async fn whoever_drops_the_body_closes_the_connection() {
 }
 
 #[tokio::test]
-async fn a_distrusted_name_never_leads_to_this_machine() {
+async fn a_name_that_must_not_be_local_never_leads_to_this_machine() {
     let uri = server(vec![Write("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")]).await;
     let by_name =
         |name: &str| -> http::Uri { format!("http://{name}:{}/", uri.port_u16().unwrap()).parse().unwrap() };
-    let options = Options { allow_http: true, distrust: |name| name == "localhost", ..Options::default() };
+    let options =
+        Options { allow_http: true, must_not_be_local: |name| name == "localhost", ..Options::default() };
     let client = Client::new(options).unwrap();
     let error = client.send(get(by_name("localhost")), &limits()).await.map(drop).unwrap_err();
     assert!(matches!(error, Error::Connect(why) if why.contains("no address that may be")));

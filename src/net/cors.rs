@@ -7,7 +7,6 @@
 //! The header list was measured with AWS's JavaScript SDK v3 in Chromium (docs/SDKS.md). An origin that is
 //! not configured gets no CORS header at all; the browser then refuses by itself.
 
-use super::route::Route;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
 
@@ -41,18 +40,6 @@ pub enum Access {
     PlaybackUrl,
     /// The link that the path is, which was made to be embedded.
     Link,
-}
-
-impl Access {
-    /// What this path needs.
-    #[must_use]
-    pub fn of(path: &str) -> Self {
-        match (Route::is_by_capability(path), Route::is_link(path)) {
-            (_, true) => Self::Link,
-            (true, false) => Self::PlaybackUrl,
-            (false, false) => Self::Token,
-        }
-    }
 }
 
 impl Cors {

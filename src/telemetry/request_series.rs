@@ -1,11 +1,11 @@
-//! The gateway's series, looked up once. Counting a request costs a few additions, without a lock, a hash of
-//! labels or an allocation.
+//! The series that count requests, looked up once. Counting a request costs a few additions, without a
+//! lock, a hash of labels or an allocation.
 //!
 //! Every value of `api` and `cache` is known ahead, so their series are an array. Streams are not; theirs are
 //! looked up in a map that is copied when a new one comes, which readers never wait for.
 
-use super::labels::{CACHE_WORDS, NO_STREAM, apis};
-use crate::telemetry::metrics::StreamLabels;
+use super::metrics::StreamLabels;
+use super::request_labels::{CACHE_WORDS, NO_STREAM, apis};
 use arc_swap::ArcSwap;
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec};
 use std::collections::HashMap;
@@ -50,7 +50,8 @@ pub struct SeriesIndex {
 }
 
 impl Series {
-    pub(super) fn new(
+    /// Series of these families.
+    pub fn new(
         requests: &IntCounterVec,
         first_byte: &HistogramVec,
         transfer: &HistogramVec,
@@ -121,7 +122,7 @@ impl Series {
 
     /// How many streams have series, the common one included.
     #[cfg(test)]
-    pub(super) fn streams(&self) -> usize {
+    pub fn streams(&self) -> usize {
         self.streams.load().len()
     }
 

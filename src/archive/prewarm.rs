@@ -4,16 +4,11 @@
 //! Few jobs run at a time, under the same quotas as callers. A purge of the stream cancels its jobs.
 //! Operators begin them on their own listener; there is no caller, so nothing is given out.
 
-use super::packaged_playback::PackagedPlayback;
-use super::query::Query;
-use super::read::read_page;
-use super::route::{ClipFile, Page};
-use crate::archive::{self, Archive, Failure, PresentedRange};
+use super::{Archive, Error, Failure};
 use crate::base::clock;
 use crate::base::task::spawn_self_ending;
-use crate::kvs::operations::GetClip;
-use crate::kvs::{Call, Protocol, SelectorType, StreamArn, StreamName, StreamRef, TimeRange, Timestamp};
-use crate::upstream::{Located, OnBehalfOf, Upstream};
+use crate::kvs::{SelectorType, StreamName, TimeRange, Timestamp};
+use crate::upstream::{Located, OnBehalfOf};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,8 +41,7 @@ struct Job {
     id: u64,
     stream: StreamName,
     what: &'static str,
-    start: String,
-    end: String,
+    shown: (String, String),
     /// Objects that there are, as far as is known.
     objects: AtomicU64,
     done: AtomicU64,
@@ -76,65 +70,34 @@ impl Default for Warming {
     }
 }
 
-/// What footage is fetched with.
-#[derive(Clone)]
-pub struct Prewarm {
-    pub(super) upstream: Upstream,
-    pub(super) archive: Archive,
-    pub(super) packaged: Arc<PackagedPlayback>,
+/// What is to be fetched.
+pub struct Order {
+    /// The stream, and where it is served from.
+    pub stream: Located,
+    /// What viewers will ask for, in the words of the request: `clip` or `hls`.
+    pub what: &'static str,
+    /// The range in the words of the request, to be shown.
+    pub shown: (String, String),
+    /// The clock that the range is on.
+    pub clock: SelectorType,
+    /// The range; without an end, up to now.
+    pub range: TimeRange,
 }
 
 impl Warming {
-    /// Begins to fetch what `request` names: `{"stream": name or ARN, "start": …, "end": …, "what": "clip" or
-    /// "hls"}`; a clip, if it does not say what. Returns what [`Warming::show`] shows of it.
+    /// Begins to fetch the fragments of a range. Returns what [`Warming::show`] shows of the job.
     ///
     /// # Errors
-    /// What is wrong with the request, or that too many wait already.
-    pub fn begin(&self, with: Prewarm, request: &Value) -> Result<Value, String> {
-        let now = Timestamp::from(clock::now());
-        let named = text(request, "stream")?;
-        let named = match named.starts_with("arn:") {
-            true => StreamArn::parse(&named).map(StreamRef::Arn),
-            false => StreamName::parse(&named).map(StreamRef::Name),
-        };
-        let named = named.map_err(|problem| format!("stream {problem}"))?;
-        let stream = named.name().clone();
-        let (start, end) = (text(request, "start")?, text(request, "end")?);
-        let what = if request.get("what").is_some() { text(request, "what")? } else { "clip".to_owned() };
-        let (what, page) = match what.as_str() {
-            "clip" => ("clip", Page::Clip(stream.clone(), ClipFile::Mp4)),
-            "hls" => {
-                let protocol = Protocol::Hls;
-                ("hls", Page::Play { stream: stream.clone(), protocol, live: false })
-            }
-            _ => return Err("what must be clip or hls".to_owned()),
-        };
-        let query = format!("start={start}&end={end}");
-        let call = read_page(&page, &Query::from(query.as_str()), now).map_err(|error| error.to_string())?;
-        let located = with.upstream.locate(&named).map_err(|error| error.to_string())?;
-        let job = self.admit(stream, what, start, end)?;
+    /// Too many wait already.
+    pub fn begin(&self, archive: Archive, order: Order) -> Result<Value, String> {
+        let job = self.admit(&order)?;
         let shown = job.show();
         let (jobs, running) = (self.0.clone(), job.clone());
         let task = spawn_self_ending(async move {
             // Never closed.
             let Ok(_place) = jobs.places.acquire().await else { return };
             running.enter(JobState::Running);
-            let ended = match call {
-                Call::GetClip(GetClip { selector, .. }) => {
-                    with.footage(&located, (selector.kind, selector.range), &running, now).await
-                }
-                call => match call.session().and_then(|session| with.packaged.packages(session)) {
-                    Some(PresentedRange { clock, range, .. }) => {
-                        with.footage(&located, (clock, range), &running, now).await
-                    }
-                    // A session is let go without viewers, and what it gave is of no use to the next one.
-                    None => {
-                        Err("this range is played from a session of KVS: nothing can be fetched ahead"
-                            .to_owned())
-                    }
-                },
-            };
-            running.enter(match ended {
+            running.enter(match archive.prewarm(&order, &running).await {
                 Ok(()) => JobState::Done,
                 Err(problem) => JobState::Failed(problem),
             });
@@ -162,13 +125,7 @@ impl Warming {
         }
     }
 
-    fn admit(
-        &self,
-        stream: StreamName,
-        what: &'static str,
-        start: String,
-        end: String,
-    ) -> Result<Arc<Job>, String> {
+    fn admit(&self, order: &Order) -> Result<Arc<Job>, String> {
         let mut jobs = lock(&self.0.jobs);
         let open = jobs.1.iter().filter(|job| job.is_open()).count();
         if open >= QUEUE {
@@ -182,10 +139,9 @@ impl Warming {
         let zero = AtomicU64::default;
         let job = Arc::new(Job {
             id: jobs.0,
-            stream,
-            what,
-            start,
-            end,
+            stream: order.stream.stream.name().clone(),
+            what: order.what,
+            shown: order.shown.clone(),
             objects: zero(),
             done: zero(),
             failed: zero(),
@@ -240,35 +196,30 @@ impl Job {
         };
         json!({
             "id": self.id, "stream": self.stream.as_str(), "what": self.what,
-            "start": self.start, "end": self.end,
+            "start": self.shown.0, "end": self.shown.1,
             "state": word, "problem": problem, "objects": count(&self.objects), "done": count(&self.done),
             "failed": count(&self.failed), "bytes": count(&self.bytes),
         })
     }
 }
 
-impl Prewarm {
+impl Archive {
     /// Fetches the list of a range and those of its fragments that are not held. Fragments that KVS does not
     /// have are counted as failed; another failure ends the job.
-    async fn footage(
-        &self,
-        located: &Located,
-        (clock, range): (SelectorType, TimeRange),
-        job: &Job,
-        now: Timestamp,
-    ) -> Result<(), String> {
-        let problem = |error: archive::Error| error.to_string();
-        let everybody = OnBehalfOf::everybody(PRINCIPAL);
-        let stream = self.archive.describe(located, || PRINCIPAL.into()).await.map_err(problem)?;
-        let range = range.start..range.end.unwrap_or(now);
-        let granted = || Ok(everybody.clone());
-        let listed = self.archive.footage(&stream, clock, range, now, granted).await;
+    async fn prewarm(&self, order: &Order, job: &Job) -> Result<(), String> {
+        let problem = |error: Error| error.to_string();
+        let now = Timestamp::from(clock::now());
+        let on_behalf_of = OnBehalfOf::all_callers(PRINCIPAL);
+        let stream = self.describe(&order.stream, || PRINCIPAL.into()).await.map_err(problem)?;
+        let range = order.range.start..order.range.end.unwrap_or(now);
+        let granted = || Ok(on_behalf_of.clone());
+        let listed = self.footage(&stream, order.clock, range, now, granted).await;
         let rows = listed.map_err(problem)?.rows;
         job.objects.store(rows.len() as u64, Ordering::Relaxed);
         let (held, missing): (Vec<_>, Vec<_>) =
-            rows.iter().cloned().partition(|row| self.archive.holds_fragment(&stream, &row.number));
+            rows.iter().cloned().partition(|row| self.holds_fragment(&stream, &row.number));
         job.done.store(held.len() as u64, Ordering::Relaxed);
-        let mut reader = self.archive.fragments_of(&stream, missing.into_iter(), everybody).patient();
+        let mut reader = self.fragments_of(&stream, missing.into_iter(), on_behalf_of).patient();
         while let Some(fragment) = reader.next().await {
             job.fetched(match fragment {
                 Ok(document) => Ok(document.len() as u64),
@@ -279,18 +230,5 @@ impl Prewarm {
             });
         }
         Ok(())
-    }
-}
-
-/// A member of the request: text, or a number of seconds.
-fn text(request: &Value, name: &str) -> Result<String, String> {
-    match request.get(name) {
-        Some(Value::String(text)) if !text.contains(['&', '%', '#']) => Ok(text.clone()),
-        Some(Value::Number(number)) => Ok(number.to_string()),
-        Some(_) => Err(format!("{name} is not what it should be")),
-        None => Err(format!(
-            "{name} is missing: /cache/warm?stream=NAME-or-ARN&start=…&end=…&what=clip or hls, \
-             or the same as JSON"
-        )),
     }
 }

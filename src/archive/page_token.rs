@@ -5,7 +5,6 @@
 //! footage: a continuation is judged by the footage it continues, and a token that was not given out for this
 //! stream does not open.
 
-use super::error::Error;
 use crate::kvs::operations::{FragmentSelector, GetImages, ListFragments};
 use crate::kvs::{Call, SelectorType, StreamRef, TimeRange, Timestamp};
 use crate::playback::Keys;
@@ -14,6 +13,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+
+/// A token that was not given out for the request that it came with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("NextToken was not given out for this request")]
+pub struct ForeignPageToken;
 
 /// What a token says inside.
 #[derive(Serialize, Deserialize)]
@@ -61,32 +65,32 @@ impl Bound {
 /// to be refused.
 ///
 /// # Errors
-/// [`Error::PageToken`] if the token was not given out for this stream.
+/// [`ForeignPageToken`] if the token was not given out for this stream.
 pub fn open(
     keys: &Keys,
     call: Call,
     locate: impl Fn(&StreamRef) -> Result<Located, upstream::Error>,
-) -> Result<Call, Error> {
+) -> Result<Call, ForeignPageToken> {
     let Some(Ok(located)) = call.stream().map(locate) else { return Ok(call) };
     Ok(match call {
         Call::ListFragments(ListFragments { stream, selector, max_results, next_token: Some(token) }) => {
             let inside = unseal(keys, &token, &located)?;
             let continued = inside.selector();
             if selector.is_some_and(|selector| selector != continued) {
-                return Err(Error::PageToken);
+                return Err(ForeignPageToken);
             }
             let next_token = Some(inside.token);
             Call::ListFragments(ListFragments { stream, selector: Some(continued), max_results, next_token })
         }
         Call::GetImages(GetImages { next_token: Some(token), .. }) if token.is_empty() => {
-            return Err(Error::PageToken);
+            return Err(ForeignPageToken);
         }
         Call::GetImages(mut images) => {
             if let Some(token) = images.next_token.take() {
                 let inside = unseal(keys, &token, &located)?;
                 let asked = FragmentSelector { kind: images.selector, range: images.range };
                 if inside.selector() != asked {
-                    return Err(Error::PageToken);
+                    return Err(ForeignPageToken);
                 }
                 images.next_token = Some(inside.token);
             }
@@ -106,11 +110,11 @@ pub fn seal(keys: &Keys, located: &Located, kind: SelectorType, range: TimeRange
     STANDARD.encode(keys.seal_for(PURPOSE, &plain))
 }
 
-fn unseal(keys: &Keys, token: &str, located: &Located) -> Result<Inside, Error> {
-    let sealed = STANDARD.decode(token).map_err(|_| Error::PageToken)?;
-    let plain = keys.open_for(PURPOSE, &sealed).ok_or(Error::PageToken)?;
-    let inside: Inside = serde_json::from_slice(&plain).map_err(|_| Error::PageToken)?;
-    if inside.stream.is_same(&Bound::to(located)) { Ok(inside) } else { Err(Error::PageToken) }
+fn unseal(keys: &Keys, token: &str, located: &Located) -> Result<Inside, ForeignPageToken> {
+    let sealed = STANDARD.decode(token).map_err(|_| ForeignPageToken)?;
+    let plain = keys.open_for(PURPOSE, &sealed).ok_or(ForeignPageToken)?;
+    let inside: Inside = serde_json::from_slice(&plain).map_err(|_| ForeignPageToken)?;
+    if inside.stream.is_same(&Bound::to(located)) { Ok(inside) } else { Err(ForeignPageToken) }
 }
 
 impl Inside {

@@ -1,4 +1,4 @@
-//! The values of the gateway's metric labels, all known ahead but the names of streams.
+//! The values of the labels of request metrics, all known ahead but the names of streams.
 
 use crate::kvs::{Operation, Resource};
 
