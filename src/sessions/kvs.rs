@@ -33,6 +33,9 @@ pub(super) trait SessionSource: Send + Sync + 'static {
         principal: &Arc<str>,
     ) -> Result<Answer, Error>;
 
+    /// How long a playlist of the present may take, its wait for a turn included.
+    fn playlist_deadline(&self) -> Duration;
+
     /// Up to `most` of the fragments stored of a range, in no order. KVS charges a point for each of `most`.
     async fn recent(
         &self,
@@ -86,6 +89,10 @@ impl SessionSource for Upstream {
         Upstream::fetch(self, &located, session, resource, max_fragments, principal).await
     }
 
+    fn playlist_deadline(&self) -> Duration {
+        Upstream::playlist_deadline(self)
+    }
+
     async fn recent(
         &self,
         stream: &StreamRef,
@@ -100,7 +107,7 @@ impl SessionSource for Upstream {
             max_results: Some(most),
             next_token: None,
         });
-        let answer = self.call(&located, &call, &OnBehalfOf::everybody(principal.clone())).await?;
+        let answer = self.call(&located, &call, &OnBehalfOf::all_callers(principal.clone())).await?;
         let broken = |why: String| Error::BrokenAnswer(why);
         let body = answer.bytes(LONGEST_PAGE).await.map_err(|why| broken(why.to_string()))?;
         let page: FragmentsPage = serde_json::from_slice(&body)

@@ -109,11 +109,11 @@ impl Upstream {
             idle: config.idle.0,
             per_host: config.connections,
             // KVS's own names; an `endpoint_url` on loopback is the operator's choice.
-            distrust: |name| name.contains(".kinesisvideo") || name.starts_with("kinesisvideo"),
+            must_not_be_local: |name| name.contains(".kinesisvideo") || name.starts_with("kinesisvideo"),
         };
         let client = client(options, config)?;
         let transport =
-            transport(client.sibling(Options { allow_http: true, distrust: |_| false, ..options }));
+            transport(client.sibling(Options { allow_http: true, must_not_be_local: |_| false, ..options }));
         let mut ready = Vec::new();
         for (index, entry) in entries.iter().enumerate() {
             // Boxed: AWS's chain is a large future.
@@ -139,6 +139,12 @@ impl Upstream {
             config: config.clone(),
             metrics,
         })))
+    }
+
+    /// `upstream.playlist_deadline`.
+    #[must_use]
+    pub fn playlist_deadline(&self) -> Duration {
+        self.0.config.playlist_deadline.0
     }
 
     /// Finds the entry that serves a stream: by account and region if an ARN says them, else by name.

@@ -21,8 +21,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
-/// KVS answers in less time, or not at all.
-pub(super) const LOADING: Duration = Duration::from_secs(5);
 /// A session that has just been opened and lists nothing belongs to a silent camera, and another one would be
 /// no better. One that lists nothing later than this may be over.
 pub(super) const SILENCE: Duration = Duration::from_secs(5);
@@ -33,6 +31,9 @@ pub(super) const FETCHES: usize = 4;
 /// How long a manifest counts as listing when its own times are not read.
 const UNREAD_TARGET: Duration = Duration::from_secs(2);
 const FIXED_TARGET: Duration = Duration::from_secs(60);
+/// Playlists of footage are long, and wait longer for their turn under the quotas: so many times as long as
+/// those of the present.
+pub(super) const FOOTAGE_DEADLINES: u32 = 3;
 /// Longer playlists are stored off the runtime.
 const QUICK: usize = 64 << 10;
 
@@ -132,8 +133,8 @@ impl SharedSession {
         session: &UpstreamSession,
         resource: &Resource,
     ) -> Result<Rewritten, Error> {
-        // Playlists of footage are long, and wait longer for their turn under the quotas.
-        let patience = if self.key.is_live() { LOADING } else { LOADING * 3 };
+        let deadline = self.context.source.playlist_deadline();
+        let patience = if self.key.is_live() { deadline } else { deadline * FOOTAGE_DEADLINES };
         let answering = async {
             let source = &self.context.source;
             let (stream, most, principal) =

@@ -2,7 +2,7 @@
 //! opens and loads them. Each part is a [`SharedSession`] of its own and counts towards `sessions.most`.
 
 use super::cached_playlist::Published;
-use super::load::{FETCHES, LOADING};
+use super::load::{FETCHES, FOOTAGE_DEADLINES};
 use super::shared::{SharedSession, lock};
 use super::upstream_session::Location;
 use crate::kvs::Resource;
@@ -74,7 +74,8 @@ impl SharedSession {
         };
         let cost = u32::try_from(days.len()).unwrap_or(u32::MAX);
         let principal = self.turn.principal();
-        let turn = self.context.joined_days.take(&principal, cost, asked + LOADING * 3);
+        let deadline = asked + self.context.source.playlist_deadline() * FOOTAGE_DEADLINES;
+        let turn = self.context.joined_days.take(&principal, cost, deadline);
         let _turn = turn.await.map_err(Error::Crowded)?;
         let parts = self.fetch_each(resource, &days).await.inspect_err(|error| self.give_up_parts(error))?;
         if parts.is_empty() {

@@ -23,6 +23,28 @@ async fn what_is_kept_of_sessions_for_a_restart_does_not_grow_when_sessions_stat
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_slow_playlist_is_waited_for_as_long_as_upstream_playlist_deadline_says() {
+    for (seconds, loads) in [(None, false), (Some(2), false), (Some(9), true)] {
+        let kvs = FakeKvs::new(HALF_A_DAY);
+        let sessions = sessions(&kvs, Config::default(), &prometheus::Registry::new());
+        let key = key(PlaybackMode::Live, Protocol::Hls);
+        sessions.open(&key, kvs.visit()).await.unwrap();
+        kvs.fault(|faults| {
+            faults.delay = 7 * SECOND;
+            faults.playlist_deadline = seconds.map(Duration::from_secs);
+        });
+        let loaded = sessions.playlist(&key, &LIVE, ViewerId::of("one"), kvs.visit()).await;
+        assert_eq!(loaded.is_ok(), loads, "{seconds:?}");
+        if let Err(error) = loaded {
+            assert!(
+                matches!(error, Error::Slow(waited) if waited.as_secs() == seconds.unwrap_or(5)),
+                "{error}"
+            );
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn sessions_most_counts_the_upstream_sessions_of_a_long_range() {
     for (most, fits) in [(2, false), (3, true)] {
         let kvs = FakeKvs::new(HALF_A_DAY);

@@ -45,6 +45,8 @@ pub(super) struct Faults {
     pub(super) down: bool,
     pub(super) fatal: bool,
     pub(super) delay: Duration,
+    /// In place of the usual five seconds.
+    pub(super) playlist_deadline: Option<Duration>,
 }
 
 pub(super) const EPOCH: u64 = 1_800_000_000_000;
@@ -193,6 +195,10 @@ impl SessionSource for FakeSource {
         };
         let (length, body) = (Some(body.len() as u64), whole(Bytes::from(body)));
         Ok(Answer { length, request_id: None, attempts: 1, body })
+    }
+
+    fn playlist_deadline(&self) -> Duration {
+        lock(&self.0.faults).playlist_deadline.unwrap_or(Duration::from_secs(5))
     }
 
     async fn recent(
