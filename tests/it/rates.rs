@@ -56,7 +56,9 @@ async fn bytes_are_paid_for_after_a_download_which_is_never_cut() {
 #[tokio::test]
 async fn points_are_charged_to_whoever_makes_kvs_be_asked() {
     let edge = Setup::default().setting("RATES__POINTS", "10").setting("RATES__BURST", "60s").start().await;
-    let at = |ago: u64| format!("/streams/cam-1/snapshot.jpg?at={}", settled(0).1 - ago);
+    // Taken once: a second later it would be another picture.
+    let newest = settled(0).1;
+    let at = |ago: u64| format!("/streams/cam-1/snapshot.jpg?at={}", newest - ago);
     let mut refused = None;
     for n in 0..10 {
         let answer = edge.get(&at(20 * n), edge.alice()).await;
