@@ -107,13 +107,19 @@ impl Persistent {
         let registry = registries.own();
         let gateway = gateway::Metrics::register(registry, labels.clone())?;
         let room = Room::default();
+        let cache = cache::Cache::open(&config.cache, cache::Metrics::register(registry)?)?;
         Ok(Self {
             listener: net::listener::Metrics::register(registry, &gateway.rejected())?,
             gateway,
             identity: identity::Metrics::register(registry)?,
-            cache: cache::Cache::open(&config.cache, cache::Metrics::register(registry)?)?,
             batches: archive::Batches::default(),
-            packaging: archive::Packaging::new(archive::Metrics::register(registry)?, room.clone()),
+            packaging: archive::Packaging::new(
+                archive::Metrics::register(registry)?,
+                room.clone(),
+                cache.clone(),
+                config.cache.memory.0,
+            ),
+            cache,
             room,
             warming: Warming::default(),
             callers: gateway::Callers::default(),

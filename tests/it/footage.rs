@@ -58,7 +58,8 @@ impl World {
         let metrics = upstream::Metrics::register(&registry, StreamLabels::new(1_000)).unwrap();
         let calls = Upstream::start(&[entry], &upstream::Config::default(), metrics).await.unwrap();
         let cache = Cache::open(&cache_config, cache::Metrics::register(&registry).unwrap()).unwrap();
-        let packaging = Packaging::new(archive::Metrics::register(&registry).unwrap(), Room::default());
+        let metrics = archive::Metrics::register(&registry).unwrap();
+        let packaging = Packaging::new(metrics, Room::default(), cache.clone(), cache_config.memory.0);
         let archive = Archive::new(calls.clone(), cache.clone(), cache_config, Batches::default(), packaging);
         let located = calls.locate(&StreamRef::Name(StreamName::parse("cam-1").unwrap())).unwrap();
         let stream = archive.describe(&located, || "test".into()).await.unwrap();

@@ -152,6 +152,15 @@ impl FragmentReader {
         Some(fragment)
     }
 
+    /// Leaves the next fragment out.
+    pub fn skip(&mut self) {
+        let portion = self.portions.iter_mut().find(|portion| !portion.wanted.is_empty());
+        match portion {
+            Some(portion) => drop(portion.wanted.pop_front()),
+            None => drop(self.rest.next()),
+        }
+    }
+
     /// How what has been read came: [`Outcome::Miss`] if KVS was called, [`Outcome::Collapsed`] if other
     /// requests fetch what was not held.
     #[must_use]

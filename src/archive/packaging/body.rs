@@ -1,6 +1,7 @@
 //! The body of a clip: fragments are read one after the other, and each becomes its slot as it is sent.
 
 use super::clip::PackagedClip;
+use super::written_parts::PartKey;
 use crate::archive::{Archive, FragmentReader};
 use crate::net::body::{Broken, ByteStream};
 use crate::net::stepped_body::{Steps, stepped};
@@ -10,6 +11,9 @@ use crate::upstream::OnBehalfOf;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::ops::Range;
+
+/// So many bytes of slots that are here already are sent together.
+const AT_ONCE: usize = 256 << 10;
 
 /// What makes the next pieces.
 struct SlotReader {
@@ -38,8 +42,11 @@ impl Archive {
 }
 
 impl Steps for SlotReader {
-    /// The pieces of the next section.
+    /// The pieces of the next section, or of several if they are here already.
     async fn step(mut self) -> Option<(Result<VecDeque<Bytes>, Broken>, Self)> {
+        if let Some(written) = self.written() {
+            return Some((Ok(written), self));
+        }
         let section = self.clip.clip.sections(self.rest.clone()).next()?;
         let (made, length) = match section {
             Section::Header(range) => {
@@ -57,6 +64,26 @@ impl Steps for SlotReader {
 }
 
 impl SlotReader {
+    /// The next slots that were written before; `None` if the next section is no such slot.
+    fn written(&mut self) -> Option<VecDeque<Bytes>> {
+        let mut pieces = VecDeque::new();
+        let mut length = 0;
+        // The index of an ordinary MP4 is made of every fragment that is read.
+        let is_wanted = self.clip.clip.format() != Format::Plain;
+        while is_wanted && length < AT_ONCE {
+            let next = self.clip.clip.sections(self.rest.clone()).next();
+            let Some(Section::Fragment { index, range }) = next else { break };
+            let key = PartKey::new(self.clip.etag(), index);
+            let (parts, stream) = (&self.archive.0.packaging.parts, self.clip.stream.arn());
+            let Some(slot) = key.and_then(|key| parts.get(key, stream)) else { break };
+            self.reader.skip();
+            self.rest.start += range.len() as u64;
+            length += range.len();
+            pieces.push_back(slot.slice(range));
+        }
+        (!pieces.is_empty()).then_some(pieces)
+    }
+
     async fn fragment(&mut self, index: usize, range: Range<usize>) -> Result<VecDeque<Bytes>, Broken> {
         let document = next(&mut self.reader).await?;
         let slot = self.clip.clip.slot(index, &document).map_err(|refusal| self.break_off(index, refusal))?;
@@ -64,6 +91,11 @@ impl SlotReader {
             let table = self.clip.clip.frame_table(index, &document);
             self.tables.push(table.map_err(|refusal| self.break_off(index, refusal))?);
         }
+        let key = PartKey::new(self.clip.etag(), index);
+        let slot = match key {
+            Some(key) => self.archive.0.packaging.parts.keep(key, self.clip.stream.arn(), slot),
+            None => slot,
+        };
         Ok(cut(slot, range))
     }
 

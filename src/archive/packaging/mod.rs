@@ -7,6 +7,7 @@ mod pieces;
 mod presentation;
 mod presented;
 mod written;
+mod written_parts;
 
 pub use clip::PackagedClip;
 pub use metrics::Metrics;
@@ -14,10 +15,12 @@ use presented::Presentations;
 pub use presented::{FoundPresentation, FoundSegment, Presented, PresentedRange, TextKind};
 
 use crate::base::room::Room;
+use crate::cache::Cache;
 use crate::kvs::StreamArn;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
+use written_parts::WrittenParts;
 
 /// Streams whose fragments once needed more room.
 const STREAMS: u64 = 10_000;
@@ -37,18 +40,21 @@ pub struct Packaging {
     /// The last part of ordinary MP4s by entity tag: it is made of every fragment.
     trailers: moka::sync::Cache<Arc<str>, Bytes>,
     presentations: Presentations,
+    parts: WrittenParts,
 }
 
 impl Packaging {
-    /// With nothing remembered; presentations are kept in `room`.
+    /// With nothing remembered; presentations are kept in `room`, and small parts of files in the budget of
+    /// `cache`, which has `memory` bytes.
     #[must_use]
-    pub fn new(metrics: Metrics, room: Room) -> Self {
+    pub fn new(metrics: Metrics, room: Room, cache: Cache, memory: u64) -> Self {
         let slack = moka::sync::Cache::builder().max_capacity(STREAMS).time_to_live(REMEMBERED).build();
         let trailers = moka::sync::Cache::builder()
             .max_capacity(TRAILERS)
             .weigher(|_, bytes: &Bytes| u32::try_from(bytes.len()).unwrap_or(u32::MAX))
             .build();
-        Self { metrics, slack, trailers, presentations: Presentations::new(room) }
+        let (presentations, parts) = (Presentations::new(room), WrittenParts::new(cache, memory));
+        Self { metrics, slack, trailers, presentations, parts }
     }
 
     /// Counts what is packaged.
@@ -60,6 +66,7 @@ impl Packaging {
     /// Forgets what is known of a stream's footage.
     pub fn purge(&self, stream: &str) {
         self.presentations.purge(stream);
+        self.parts.purge(stream);
     }
 
     fn slack(&self, stream: &StreamArn) -> u8 {

@@ -2,8 +2,8 @@
 //!
 //! A presentation is the same for every viewer of a range, so it is made once and remembered for a while, as
 //! are the playlists that are written of it. Of a range that may still change it is remembered for two
-//! seconds. Segments are made anew for each request: that costs little beside sending them, and the fragments
-//! they are made of are in the cache.
+//! seconds. Segments are made anew for each request, unless they are small (`written_parts`): that costs
+//! little beside sending them, and the fragments they are made of are in the cache.
 
 use super::metrics::ACCESS_DENIED;
 use super::pieces;
@@ -11,6 +11,7 @@ use super::presented::PresentedRange;
 use super::presented::{
     FootageKey, FoundPresentation, FoundRange, FoundSegment, PATIENCE, PresentationKey, Presented,
 };
+use super::written_parts::PartKey;
 use crate::archive::{Archive, Error, Stream};
 use crate::cache::{Outcome, Tier};
 use crate::kvs::{ListedFragment, Protocol, SegmentAddress, Timestamp};
@@ -193,12 +194,21 @@ impl Archive {
         let Some(index) = presentation.index(address.time) else { return Ok(None) };
         let Some(etag) = presentation.segment_tag(index, address.kind) else { return Ok(None) };
         let rows = presentation.rows();
+        let parts = &self.0.packaging.parts;
+        let key = PartKey::new(&etag, 0);
+        if let Some(part) = key.and_then(|key| parts.get(key, stream.arn())) {
+            self.prefetch(stream, rows.get(index + AHEAD..).unwrap_or_default(), &on_behalf_of);
+            return Ok(Some(FoundSegment { pieces: vec![part], etag, outcome: Outcome::Hit(Tier::Memory) }));
+        }
         // One call brings several fragments, for this viewer and for all others.
         self.prefetch(stream, &rows[index..], &on_behalf_of);
         let fragment = self.fragment(stream, &rows[index].number, &on_behalf_of).await?;
         self.prefetch(stream, rows.get(index + AHEAD..).unwrap_or_default(), &on_behalf_of);
         let pieces = presentation.segment(index, address.kind, &fragment.document);
-        let pieces = pieces.map_err(|refusal| self.refuse(&rows[index], refusal))?;
+        let mut pieces = pieces.map_err(|refusal| self.refuse(&rows[index], refusal))?;
+        if let Some(key) = key {
+            pieces = parts.keep(key, stream.arn(), pieces);
+        }
         Ok(Some(FoundSegment { pieces, etag, outcome: fragment.outcome }))
     }
 }
