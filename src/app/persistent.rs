@@ -142,10 +142,11 @@ impl Persistent {
     /// The audit log cannot be opened, or an `[[aws]]` entry cannot be used.
     pub async fn prepare(&self, config: &Config, offline: bool) -> Result<Prepared, Vec<Mistake>> {
         let audit_settings = (config.log.audit.clone(), config.log.audit_claims.clone());
+        let calls = self.calls(config, offline).await?;
+        // Last, because it makes the file: a refused reload leaves none behind.
         let audit = self
             .audit(&audit_settings)
             .map_err(|problem| vec![Mistake::at("log.audit", problem.to_string())])?;
-        let calls = self.calls(config, offline).await?;
         Ok(Prepared { calls, audit, audit_settings })
     }
 

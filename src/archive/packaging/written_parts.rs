@@ -61,7 +61,8 @@ impl WrittenParts {
         Self { parts: parts.build_with_hasher(foldhash::fast::RandomState::default()), cache }
     }
 
-    /// A part of this stream that was written before. Entity tags alone do not tell streams apart for certain.
+    /// A part of this stream that was written before. Entity tags alone do not tell streams apart for
+    /// certain.
     pub(super) fn get(&self, key: PartKey, stream: &StreamArn) -> Option<Bytes> {
         self.parts.get(&key).filter(|part| part.stream == *stream).map(|part| part.bytes)
     }
