@@ -1,8 +1,9 @@
 //! Small parts of files as they were written: the slots and segments of cameras with little to send.
 //!
 //! To read a fragment of many small frames and to put them together takes several times as long as to send
-//! them, so what came of it is kept for the next reader. Large fragments are not: their frames are shared with
-//! the cache, and reading them costs little beside sending them. What is kept counts in the cache's budget.
+//! them, so what came of it is kept for the next reader. Large fragments are not: their frames are shared
+//! with the cache, and reading them costs little beside sending them. What is kept counts in the cache's
+//! budget.
 
 use crate::cache::Cache;
 use crate::kvs::StreamArn;
