@@ -42,6 +42,7 @@ pub mod upstream;
 pub mod aws;
 pub mod base;
 pub mod caller;
+pub mod fleet;
 pub mod kvs;
 pub mod net;
 pub mod setting;

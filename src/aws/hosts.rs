@@ -87,6 +87,12 @@ pub fn control(region: &str, fips: bool, dual_stack: bool) -> Result<String, &'s
     Ok(format!("kinesisvideo{}.{region}.{suffix}", if fips { "-fips" } else { "" }))
 }
 
+/// The host of S3 in a region.
+#[must_use]
+pub fn s3(region: &str) -> String {
+    format!("s3.{region}.{}", partition_of(region).suffix)
+}
+
 /// True if KVS may send us to this host for data of this region:
 /// `<letter>-<8 lowercase hex>.kinesisvideo[-fips].<region>.<suffix of the region's partition>`.
 #[must_use]
@@ -135,6 +141,8 @@ mod tests {
         ] {
             assert_eq!(control(region, fips, dual).as_deref(), Ok(host));
         }
+        assert_eq!(s3("eu-west-1"), "s3.eu-west-1.amazonaws.com");
+        assert_eq!(s3("cn-north-1"), "s3.cn-north-1.amazonaws.com.cn");
         assert!(control("us-iso-east-1", false, true).is_err());
         assert_eq!((partition("us-gov-east-1"), partition("ap-southeast-5")), ("aws-us-gov", "aws"));
     }

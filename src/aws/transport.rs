@@ -1,6 +1,7 @@
 //! Lends the program's own HTTP client to AWS's credential chain, so that no second HTTP and TLS stack is
 //! built.
 
+use crate::net::client::{self, Client, Limits};
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
 };
@@ -35,6 +36,23 @@ pub enum TransportError {
     #[error("{0}")]
     Late(String),
 }
+
+/// The transport over a client, which must allow plain HTTP.
+pub fn transport(client: Client) -> Transport {
+    Arc::new(move |request, limit: Duration| {
+        let client = client.clone();
+        Box::pin(async move {
+            let limits = Limits { first_byte: limit, between_bytes: limit, whole: limit };
+            client.fetch(request, SMALL, &limits).await.map_err(|error| match error {
+                client::Error::Late(_) => TransportError::Late(error.to_string()),
+                _ => TransportError::Broken(error.to_string()),
+            })
+        })
+    })
+}
+
+/// The most that a metadata or STS endpoint may answer.
+const SMALL: usize = 256 << 10;
 
 /// What the chain gets.
 #[derive(Clone)]

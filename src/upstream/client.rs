@@ -12,11 +12,11 @@ use super::metrics::Metrics;
 use super::mkv::Chunks;
 use super::request::KvsRequest;
 use super::{breaker, endpoints, quota, retry};
-use crate::aws::{Transport, TransportError};
+use crate::aws;
 use crate::base::task::OwnedTask;
 use crate::kvs::operations::{GetClip, GetMediaForFragmentList};
 use crate::kvs::{Call, MediaFormat, StreamRef};
-use crate::net::client::{self, Client, Limits, Options};
+use crate::net::client::{Client, Options};
 use crate::setting::Mistake;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,9 +59,6 @@ pub fn points(call: &Call) -> u32 {
     let cost = quota::cost::Cost::of_call(call);
     cost.metadata.saturating_add(cost.media)
 }
-
-/// The most that a metadata or STS endpoint may answer.
-const SMALL: usize = 256 << 10;
 
 impl Upstream {
     /// Makes the client. Credentials are fetched in the background at once and kept from then on; until
@@ -112,8 +109,11 @@ impl Upstream {
             must_not_be_local: |name| name.contains(".kinesisvideo") || name.starts_with("kinesisvideo"),
         };
         let client = client(options, config)?;
-        let transport =
-            transport(client.sibling(Options { allow_http: true, must_not_be_local: |_| false, ..options }));
+        let transport = aws::transport(client.sibling(Options {
+            allow_http: true,
+            must_not_be_local: |_| false,
+            ..options
+        }));
         let mut ready = Vec::new();
         for (index, entry) in entries.iter().enumerate() {
             // Boxed: AWS's chain is a large future.
@@ -278,18 +278,4 @@ fn client(options: Options, config: &Config) -> Result<Client, Vec<Mistake>> {
     let mistake = |problem: String| vec![Mistake::at("upstream.ca", problem)];
     let pem = ca.read().map_err(mistake)?;
     Client::trusting_also(options, pem.expose()).map_err(|error| mistake(error.to_string()))
-}
-
-/// Our client, for AWS's credential chain.
-fn transport(client: Client) -> Transport {
-    Arc::new(move |request, limit: Duration| {
-        let client = client.clone();
-        Box::pin(async move {
-            let limits = Limits { first_byte: limit, between_bytes: limit, whole: limit };
-            client.fetch(request, SMALL, &limits).await.map_err(|error| match error {
-                client::Error::Late(_) => TransportError::Late(error.to_string()),
-                _ => TransportError::Broken(error.to_string()),
-            })
-        })
-    })
 }

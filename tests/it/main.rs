@@ -25,6 +25,7 @@ mod documents;
 mod egress;
 mod facts;
 mod first_light;
+mod fleet_s3;
 mod floods;
 mod footage;
 mod harness;

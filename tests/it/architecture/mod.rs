@@ -24,11 +24,12 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("answer", &["gateway", "admin", "console"]),
     ("services", &["archive", "sessions"]),
     ("parts", &["identity", "policy", "playback", "package", "cache", "upstream"]),
-    ("base", &["kvs", "aws", "net", "telemetry", "base", "caller", "setting"]),
+    ("base", &["kvs", "aws", "net", "telemetry", "fleet", "base", "caller", "setting"]),
 ];
 
 /// Inside the ground floor the bricks have an order too: what may lean on what.
 const BASE: &[(&str, &[&str])] = &[
+    ("fleet", &["aws", "net", "setting", "base"]),
     ("aws", &["kvs", "net", "setting", "base"]),
     ("net", &["setting", "telemetry", "kvs", "base"]),
     ("telemetry", &["setting", "kvs", "caller", "base"]),

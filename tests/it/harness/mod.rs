@@ -10,6 +10,8 @@
 
 pub mod client;
 pub mod edge;
+pub mod faulty_link;
+pub mod object_store;
 pub mod program;
 pub mod served;
 
