@@ -69,6 +69,10 @@ pub enum Tier {
     Memory,
     /// The second.
     Disk,
+    /// The store that replicas share.
+    Redis,
+    /// The bucket that replicas share.
+    S3,
 }
 
 impl Tier {
@@ -78,8 +82,24 @@ impl Tier {
         match self {
             Self::Memory => "memory",
             Self::Disk => "disk",
+            Self::Redis => "redis",
+            Self::S3 => "s3",
         }
     }
+}
+
+/// Whether an object is looked for in, and given to, what replicas share, if there is any.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Sharing {
+    /// It is not.
+    No,
+    /// It is part of a stream that is watched live.
+    Live {
+        /// How many replicas have viewers of the stream, as far as is known; this one counts.
+        replicas: u32,
+    },
+    /// Anything else.
+    Always,
 }
 
 /// How a lookup went.
@@ -128,6 +148,8 @@ pub(super) struct Entry {
     pub(super) head: Arc<Head>,
     /// Until when it may be given out; `None`: only to the readers of its fetch.
     pub(super) expires: Option<Timestamp>,
+    /// When its fetch began: a purge after that covers it.
+    pub(super) began: Timestamp,
     pieces: Box<[Bytes]>,
     /// Where each piece ends.
     ends: Box<[u64]>,
@@ -153,9 +175,16 @@ impl Entry {
                 end
             })
             .collect();
+        let began = head.stored;
         let head = Arc::new(Head { length: Some(end), ..head.clone() });
         let etag = etag.map(OnceLock::from).unwrap_or_default();
-        Self { key, head, expires, pieces, ends, etag, own: None }
+        Self { key, head, expires, began, pieces, ends, etag, own: None }
+    }
+
+    /// The same, of a fetch that began then; without this, when KVS answered.
+    pub(super) fn since(mut self, began: Timestamp) -> Self {
+        self.began = began;
+        self
     }
 
     /// Counts the entry against the budget. Its pieces are blocks, which count themselves.
@@ -223,6 +252,16 @@ pub(super) fn entity_tag(digest: &[u8]) -> HeaderValue {
     }
     text.push(b'"');
     HeaderValue::from_maybe_shared(Bytes::from(text)).expect("quotes and hexadecimal digits are legal")
+}
+
+/// The sixteen bytes behind an entity tag of ours.
+pub(super) fn tag_bytes(etag: &HeaderValue) -> Option<[u8; 16]> {
+    let digits = etag.as_bytes().strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    let mut bytes = [0; 16];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    (digits.len() == 32).then_some(bytes)
 }
 
 #[cfg(test)]

@@ -126,6 +126,11 @@ impl Key {
         }
     }
 
+    /// The purges that would cover this key.
+    pub(super) fn purged_by(&self) -> impl Iterator<Item = PurgeTarget> {
+        [PurgeTarget::Name(self.name), PurgeTarget::Arn { arn: self.arn, name: self.name }].into_iter()
+    }
+
     /// The digest's first eight bytes, evenly spread.
     pub(super) fn spread(&self) -> u64 {
         let [a, b, c, d, e, f, g, h, ..] = self.digest;
@@ -174,7 +179,7 @@ impl Hasher for DigestHasher {
 }
 
 /// Which entries a purge means.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum PurgeTarget {
     /// Every stream of this name.
     Name(u64),

@@ -119,7 +119,7 @@ impl Metrics {
     pub(super) fn count(&self, outcome: Outcome) {
         match outcome {
             Outcome::Hit(Tier::Memory) => self.memory.hit.inc(),
-            Outcome::Hit(Tier::Disk) | Outcome::Miss => self.miss.inc(),
+            Outcome::Hit(_) | Outcome::Miss => self.miss.inc(),
             Outcome::Collapsed => self.collapsed.inc(),
             Outcome::Stale => self.stale.inc(),
             Outcome::Bypass => self.bypass.inc(),

@@ -1,15 +1,16 @@
 //! Media bytes: one fetch, many readers, never a partial body (docs/BEHAVIOUR.md 7).
 //!
-//! [`Cache::get_or_fill`] looks in memory, then on the disk, then joins the fetch in progress or starts
-//! one. The cache does not depend on where bytes come from, because the fetch is handed in, nor on users:
-//! its callers hold a permit already. Trouble in a tier is a miss.
+//! [`Cache::get_or_fill`] looks in memory, then in the tiers below it, then joins the fetch in progress or
+//! starts one. The cache does not depend on where bytes come from, because the fetch is handed in, nor on
+//! users: its callers hold a permit already. Trouble in a tier is a miss.
 //!
 //! - [`Key`] makes two requests the same bytes; [`freshness`] says how long those may be kept.
 //! - `fill` brings bodies in: one task per key, whose state its readers share.
 //! - `memory` holds whole bodies in blocks; each block counts against the budget until its last slice is
 //!   dropped.
 //! - `share` is room in the same budget for what requests hold besides.
-//! - `disk` is the tier below memory; `tiers` puts all of it together.
+//! - `store` is what the tiers below memory have in common; `disk` is the first of them.
+//! - `purges` remembers what was purged; `tiers` puts all of it together.
 
 mod config;
 mod disk;
@@ -19,21 +20,23 @@ pub mod freshness;
 mod key;
 mod memory;
 mod metrics;
+mod purges;
 mod reader;
 mod share;
+mod store;
 mod sync;
 mod tiers;
 
 pub use config::{Config, DiskConfig};
-pub use entry::{Fetched, Head, Keep, Outcome, Tier};
+pub use entry::{Fetched, Head, Keep, Outcome, Sharing, Tier};
 pub use key::{Key, Picture};
 pub use metrics::Metrics;
 pub use reader::{Reader, Reading};
 pub use share::Share;
 
 use crate::base::task::spawn_self_ending;
+use crate::kvs::Timestamp;
 use crate::net::body::Broken;
-use disk::{Disk, DiskLoaded};
 use entry::Entry;
 use fill::handle::ReaderHandle;
 use fill::in_flight::Joined;
@@ -43,6 +46,7 @@ use key::PurgeTarget;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
+use store::{Loaded, Store};
 use tiers::{Clock, Tiers};
 use tracing::Instrument as _;
 
@@ -83,16 +87,22 @@ impl Cache {
     /// # Errors
     /// There is no runtime.
     pub fn open(config: &Config, metrics: Metrics) -> Result<Self, Error> {
-        Self::open_at(config, metrics, Clock::Wall)
+        Self::open_at(config, metrics, Clock::Wall, Vec::new())
     }
 
-    fn open_at(config: &Config, metrics: Metrics, clock: Clock) -> Result<Self, Error> {
+    /// `lowest`: the tiers below the disk.
+    fn open_at(
+        config: &Config,
+        metrics: Metrics,
+        clock: Clock,
+        lowest: Vec<Arc<dyn Store>>,
+    ) -> Result<Self, Error> {
         let _on_a_runtime = tokio::runtime::Handle::try_current().map_err(|_| Error::NoRuntime)?;
-        Ok(Self(Tiers::open(config, metrics, clock)))
+        Ok(Self(Tiers::open(config, metrics, clock, lowest)))
     }
 
-    /// Looks for `key` in memory, then on the disk, then joins the fetch in progress or starts one with
-    /// `fetch`.
+    /// Looks for `key` in memory, then in the tiers below, then joins the fetch in progress or starts one
+    /// with `fetch`. If replicas share objects, they share this one.
     ///
     /// `fetch` may be called twice: a body that breaks before any reader has been given a byte is fetched
     /// once more for all of them. It runs in a task of its own, which a caller that goes away does not
@@ -106,10 +116,28 @@ impl Cache {
         Fut: Future<Output = Result<Fetched, E>> + Send + 'static,
         E: Send + Sync + 'static,
     {
+        self.get_or_fill_as(key, Sharing::Always, fetch).await
+    }
+
+    /// As [`Cache::get_or_fill`], shared with other replicas as `sharing` says.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn get_or_fill_as<F, Fut, E>(
+        &self,
+        key: Key,
+        sharing: Sharing,
+        fetch: F,
+    ) -> Result<Found, FillError<E>>
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Fetched, E>> + Send + 'static,
+        E: Send + Sync + 'static,
+    {
         let found = match self.0.lookup(&key) {
             Some(entry) => Found::new(Outcome::Hit(Tier::Memory), entry),
             // In a box: the way of a hit should not carry the room that a fill takes.
-            None => Box::pin(self.fill(key, erase(fetch))).await.map_err(|error| error.typed())?,
+            None => Box::pin(self.fill(key, sharing, erase(fetch))).await.map_err(|error| error.typed())?,
         };
         self.0.metrics.count(found.outcome);
         Ok(found)
@@ -129,31 +157,43 @@ impl Cache {
     /// entry may still turn out to be damaged, or be evicted before it is requested.
     #[must_use]
     pub fn holds(&self, key: &Key) -> bool {
-        let on_disk = |disk: &Disk| disk.holds(key, self.0.clock.now());
-        self.0.memory.holds(key) || self.0.disk.as_ref().is_some_and(on_disk)
+        self.0.memory.holds(key) || self.0.below.iter().any(|store| store.holds(key, self.0.clock.now()))
     }
 
-    /// Waits until all orders to write to the disk are done, at most `patience` long. Gives whether they
-    /// are. What was not written is absent after a restart, nothing more.
+    /// Whether there are tiers below memory, in which looking takes time.
+    #[must_use]
+    pub fn has_tiers_below(&self) -> bool {
+        !self.0.below.is_empty()
+    }
+
+    /// Waits until all orders to write to the tiers below memory are done, at most `patience` long. Gives
+    /// whether they are. What was not written is absent later, nothing more.
     pub async fn flush(&self, patience: Duration) -> bool {
-        let Some(disk) = &self.0.disk else { return true };
         let idle = async {
-            while !disk.idle() {
+            while !self.0.below.iter().all(|store| store.idle()) {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
         tokio::time::timeout(patience, idle).await.is_ok()
     }
 
-    /// Removes everything of a stream, given by its ARN or its name, from every tier, and gives the number
-    /// of entries removed. Fetches in progress finish for their readers and are not stored; the next
-    /// request starts another. Files are deleted before this returns. The work runs on a thread for
-    /// blocking work, and to its end even if this is dropped.
+    /// Removes everything of a stream, given by its ARN or its name, from every tier of this process, and
+    /// gives the number of entries removed. Fetches in progress finish for their readers and are not stored;
+    /// the next request starts another. Files are deleted before this returns. The work runs on a thread
+    /// for blocking work, and to its end even if this is dropped.
     pub async fn purge(&self, stream: &str) -> usize {
+        self.purge_before(stream, self.0.clock.now()).await
+    }
+
+    /// As [`Cache::purge`], of a purge that was ordered at `at`: whatever of the stream was fetched from a
+    /// time before that is a miss from now on, wherever it is found. `at` is in the past of this process's
+    /// clock.
+    pub async fn purge_before(&self, stream: &str, at: Timestamp) -> usize {
         let (target, inner) = (PurgeTarget::of(stream), Arc::clone(&self.0));
+        inner.purges.note(target, at);
         let purging = tokio::task::spawn_blocking(move || {
-            let disk = || inner.disk.as_ref().map_or(0, |disk| disk.purge(target));
-            inner.in_flight.purge(target, disk, || inner.memory.purge(target))
+            let below = || inner.below.iter().map(|store| store.purge(target)).sum();
+            inner.in_flight.purge(target, below, || inner.memory.purge(target))
         });
         // Cancelled only while the runtime shuts down.
         purging.await.unwrap_or_else(|error| error.try_into_panic().map_or(0, |panic| resume_unwind(panic)))
@@ -183,18 +223,19 @@ impl Cache {
     }
 
     /// Joins the fill of `key`, or starts one and runs it.
-    fn join(&self, key: Key, fetch: &Fetch) -> Joined {
+    fn join(&self, key: Key, sharing: Sharing, fetch: &Fetch) -> Joined {
         let joined = self.0.in_flight.join(key, || self.0.lookup(&key));
         if let Joined::Started(fill, _) = &joined {
-            spawn_self_ending(Arc::clone(fill).run(Arc::clone(&self.0), Arc::clone(fetch)).in_current_span());
+            let run = Arc::clone(fill).run(Arc::clone(&self.0), Arc::clone(fetch), sharing);
+            spawn_self_ending(run.in_current_span());
         }
         joined
     }
 
-    async fn fill(&self, key: Key, fetch: Fetch) -> Result<Found, FillError<Untyped>> {
+    async fn fill(&self, key: Key, sharing: Sharing, fetch: Fetch) -> Result<Found, FillError<Untyped>> {
         let patience = self.0.config.patience.0;
         for _ in 0..2 {
-            let (reader, started) = match self.join(key, &fetch) {
+            let (reader, started) = match self.join(key, sharing, &fetch) {
                 Joined::InProgress(reader) => (reader, false),
                 Joined::Started(_, reader) => (reader, true),
                 Joined::Held(entry) => return Ok(Found::new(Outcome::Hit(Tier::Memory), entry)),
@@ -225,12 +266,12 @@ impl Found {
                 };
                 Ok(Self { outcome, entry: Reading::growing(reader, opened) })
             }
-            Opening::Answered(Answer::OnDisk(loaded)) => {
+            Opening::Answered(Answer::Stored(tier, loaded)) => {
                 let entry = match loaded {
-                    DiskLoaded::Whole(entry) => Reading::whole_entry(entry),
-                    DiskLoaded::Open(file) => Reading::on_disk(file),
+                    Loaded::Whole(entry) => Reading::whole_entry(entry),
+                    Loaded::Open(object) => Reading::stored(object),
                 };
-                Ok(Self { outcome: Outcome::Hit(Tier::Disk), entry })
+                Ok(Self { outcome: Outcome::Hit(tier), entry })
             }
             Opening::Answered(Answer::Failed(failure)) => Err(FillError::Fetch(Arc::new(Untyped(failure)))),
             Opening::Broken(broken) => Err(FillError::Broken(broken)),

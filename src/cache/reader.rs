@@ -4,10 +4,10 @@
 //! that goes out. A reader of an entry takes no lock. A reader of an arriving body becomes one as soon as
 //! the body is whole.
 
-use super::disk::OpenFile;
 use super::entry::{Entry, Head};
 use super::fill::handle::ReaderHandle;
 use super::fill::state::{Opened, Read};
+use super::store::{OpenObject, Work};
 use crate::kvs::Timestamp;
 use crate::net::body::Broken;
 use bytes::{Bytes, BytesMut};
@@ -26,7 +26,7 @@ pub struct Reading(ReadingSource);
 enum ReadingSource {
     Entry(Arc<Entry>),
     Growing(ReaderHandle, Opened),
-    Disk(Arc<OpenFile>),
+    Stored(Arc<dyn OpenObject>),
 }
 
 impl Reading {
@@ -34,8 +34,8 @@ impl Reading {
         Self(ReadingSource::Entry(entry))
     }
 
-    pub(super) fn on_disk(file: Arc<OpenFile>) -> Self {
-        Self(ReadingSource::Disk(file))
+    pub(super) fn stored(object: Arc<dyn OpenObject>) -> Self {
+        Self(ReadingSource::Stored(object))
     }
 
     pub(super) fn growing(reader: ReaderHandle, opened: Opened) -> Self {
@@ -51,7 +51,7 @@ impl Reading {
         match &self.0 {
             ReadingSource::Entry(entry) => &entry.head,
             ReadingSource::Growing(_, opened) => &opened.head,
-            ReadingSource::Disk(file) => &file.header.head,
+            ReadingSource::Stored(object) => object.head(),
         }
     }
 
@@ -102,7 +102,7 @@ impl Reading {
     pub fn etag_value(&self) -> Option<&HeaderValue> {
         match &self.0 {
             ReadingSource::Entry(entry) => entry.expires.map(|_| entry.etag()),
-            ReadingSource::Disk(file) => Some(&file.header.etag),
+            ReadingSource::Stored(object) => Some(object.etag()),
             ReadingSource::Growing(..) => None,
         }
     }
@@ -113,7 +113,7 @@ impl Reading {
     pub fn known_etag(&self) -> Option<&HeaderValue> {
         match &self.0 {
             ReadingSource::Entry(entry) => entry.expires.and_then(|_| entry.known_etag()),
-            ReadingSource::Disk(file) => Some(&file.header.etag),
+            ReadingSource::Stored(object) => Some(object.etag()),
             ReadingSource::Growing(..) => None,
         }
     }
@@ -130,7 +130,7 @@ impl Reading {
         match &self.0 {
             ReadingSource::Entry(entry) => entry.expires,
             ReadingSource::Growing(_, opened) => opened.expires,
-            ReadingSource::Disk(file) => Some(file.header.expires),
+            ReadingSource::Stored(object) => Some(object.expires()),
         }
     }
 
@@ -145,7 +145,7 @@ impl Reading {
     pub fn whole_bytes(&self) -> Option<&[Bytes]> {
         match &self.0 {
             ReadingSource::Entry(entry) => Some(entry.pieces()),
-            ReadingSource::Growing(..) | ReadingSource::Disk(_) => None,
+            ReadingSource::Growing(..) | ReadingSource::Stored(_) => None,
         }
     }
 
@@ -166,7 +166,9 @@ impl Reading {
                 }
                 ReaderSource::Growing { reader, chunks: VecDeque::new() }
             }
-            ReadingSource::Disk(file) => ReaderSource::Disk { file, chunks: VecDeque::new(), reading: None },
+            ReadingSource::Stored(object) => {
+                ReaderSource::Stored { object, chunks: VecDeque::new(), reading: None }
+            }
         };
         Reader { source, position: start, end }
     }
@@ -225,12 +227,12 @@ pub struct Reader {
 enum ReaderSource {
     Entry { entry: Arc<Entry>, piece: usize, skip: usize },
     Growing { reader: ReaderHandle, chunks: VecDeque<Bytes> },
-    Disk { file: Arc<OpenFile>, chunks: VecDeque<Bytes>, reading: Option<FileRead> },
+    Stored { object: Arc<dyn OpenObject>, chunks: VecDeque<Bytes>, reading: Option<ObjectRead> },
     Ended,
 }
 
-/// A read of a file in progress.
-type FileRead = Pin<Box<dyn Future<Output = Result<VecDeque<Bytes>, Broken>> + Send>>;
+/// A read of an object in progress.
+type ObjectRead = Work<'static, Result<VecDeque<Bytes>, Broken>>;
 
 impl ReaderSource {
     fn entry(entry: Arc<Entry>, at: u64) -> Self {
@@ -265,12 +267,12 @@ impl Reader {
                     (*piece, *skip) = (*piece + 1, 0);
                     return self.hand_out(chunk);
                 }
-                ReaderSource::Disk { file, chunks, reading } => {
+                ReaderSource::Stored { object, chunks, reading } => {
                     if let Some(chunk) = chunks.pop_front() {
                         return self.hand_out(chunk);
                     }
                     let range = self.position..self.end;
-                    let read = reading.get_or_insert_with(|| Box::pin(Arc::clone(file).read(range)));
+                    let read = reading.get_or_insert_with(|| Arc::clone(object).read(range));
                     let read = ready!(read.as_mut().poll(cx));
                     *reading = None;
                     match read {

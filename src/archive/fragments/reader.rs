@@ -327,14 +327,16 @@ impl Fetcher {
         }
         let held = match state.cache.get(key) {
             Some(found) => Some(found),
-            None => self.on_disk(key).await,
+            None => self.below_memory(key).await,
         };
         Some(document(held?.entry).await.map_err(Failure::Broken))
     }
 
-    /// Looks on the disk, without fetching.
-    async fn on_disk(&self, key: &Key) -> Option<Found> {
-        self.archive.0.settings.disk.as_ref()?;
+    /// Looks in the tiers below memory, without fetching.
+    async fn below_memory(&self, key: &Key) -> Option<Found> {
+        if !self.archive.0.cache.has_tiers_below() {
+            return None;
+        }
         let nothing = || std::future::ready(Err(upstream::Error::NoData("not held".to_owned())));
         self.archive.0.cache.get_or_fill(*key, nothing).await.ok()
     }

@@ -5,7 +5,7 @@
 //! right one, and that each block is as it was written. Any single wrong byte is detected, and a range is
 //! checked by reading only its blocks. All functions here block.
 
-use crate::cache::entry::{Entry, Head};
+use crate::cache::entry::{Entry, Head, tag_bytes};
 use crate::cache::key::Key;
 use crate::cache::memory::budget::Reservation;
 use crate::kvs::Timestamp;
@@ -38,6 +38,7 @@ pub(in crate::cache) struct Header {
     pub(super) key: Key,
     pub(in crate::cache) head: Arc<Head>,
     pub(in crate::cache) expires: Timestamp,
+    pub(in crate::cache) began: Timestamp,
     pub(in crate::cache) etag: HeaderValue,
     pub(super) length: u64,
     /// Where the body begins.
@@ -94,10 +95,7 @@ fn header(entry: &Entry, expires: Timestamp) -> io::Result<Vec<u8>> {
     to.extend_from_slice(&MAGIC);
     to.extend_from_slice(&u32::try_from(length).map_err(io::Error::other)?.to_le_bytes());
     to.extend_from_slice(&u32::from(entry.head.note.is_some()).to_le_bytes());
-    for number in
-        // The expiry stands twice: the format had an end of freshness before it, which is the same now.
-        [entry.length(), entry.head.stored.millis(), expires.millis(), expires.millis()]
-    {
+    for number in [entry.length(), entry.head.stored.millis(), entry.began.millis(), expires.millis()] {
         to.extend_from_slice(&number.to_le_bytes());
     }
     to.extend_from_slice(&entry.key.digest);
@@ -164,7 +162,9 @@ impl Header {
     /// Reads a header that is as it was written.
     fn parse(all: &[u8], body_at: u64) -> Option<Self> {
         let number = |at| u64_at(all, at);
-        let [length, stored, expires] = [16, 24, 40].map(number);
+        let [length, stored, began, expires] = [16, 24, 32, 40].map(number);
+        // Files of earlier versions have the expiry twice, and do not say when their fetch began.
+        let began = if began == expires { stored } else { began };
         let mut key = Key { digest: [0; 32], arn: number(80), name: number(88) };
         key.digest.copy_from_slice(&all[48..80]);
         let texts = [112, 114].map(|at| usize::from(u16::from_le_bytes([all[at], all[at + 1]])));
@@ -185,6 +185,7 @@ impl Header {
             key,
             head: Arc::new(head),
             expires: at(expires),
+            began: at(began),
             etag: crate::cache::entry::entity_tag(&all[96..112]),
             length,
             body_at,
@@ -266,7 +267,7 @@ impl Header {
         let pieces = self.read_blocks(file, 0..self.length, reservation)?;
         let entry =
             Entry::new(self.key, &self.head, Some(self.expires), pieces.into(), Some(self.etag.clone()));
-        Ok(entry.counted(reservation))
+        Ok(entry.since(self.began).counted(reservation))
     }
 
     /// Checks the whole body without keeping it.
@@ -285,16 +286,6 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
     bytes[at..at + 4].iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte))
-}
-
-/// The sixteen bytes behind an entity tag.
-fn tag_bytes(etag: &HeaderValue) -> Option<[u8; 16]> {
-    let digits = etag.as_bytes().strip_prefix(b"\"")?.strip_suffix(b"\"")?;
-    let mut bytes = [0; 16];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    (digits.len() == 32).then_some(bytes)
 }
 
 #[cfg(test)]

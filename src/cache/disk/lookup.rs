@@ -8,15 +8,17 @@ use super::file::{Header, PIECE, Stamp};
 use super::index::{DiskState, IndexEntry};
 use super::writer::{self, WriteOrder};
 use crate::cache::config::DiskConfig;
-use crate::cache::entry::Entry;
+use crate::cache::entry::{Entry, Head, Sharing, Tier};
 use crate::cache::key::Key;
 use crate::cache::key::PurgeTarget;
 use crate::cache::memory::budget::{Budget, Reservation};
 use crate::cache::metrics::Metrics;
+use crate::cache::store::{Loaded, Lookup, OpenObject, Store, Work};
 use crate::cache::sync::lock;
 use crate::kvs::Timestamp;
 use crate::net::body::Broken;
 use bytes::Bytes;
+use http::HeaderValue;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
@@ -31,19 +33,10 @@ pub(in crate::cache) struct Disk {
     orders: mpsc::Sender<WriteOrder>,
 }
 
-/// What a lookup gives.
-#[derive(Clone)]
-pub(in crate::cache) enum DiskLoaded {
-    /// The whole body, checked.
-    Whole(Arc<Entry>),
-    /// A checked file to read from.
-    Open(Arc<OpenFile>),
-}
-
 /// A file that is being served from. It can be read on after its eviction.
-pub(in crate::cache) struct OpenFile {
+struct OpenFile {
     file: File,
-    pub(in crate::cache) header: Header,
+    header: Header,
     indexed: Arc<IndexEntry>,
     state: Arc<DiskState>,
 }
@@ -64,7 +57,7 @@ impl Disk {
     }
 
     /// Whatever the disk has under `key` that may be given out at `now`.
-    pub(in crate::cache) async fn load(&self, key: Key, now: Timestamp) -> Option<DiskLoaded> {
+    async fn find(&self, key: Key, now: Timestamp) -> Option<Loaded> {
         let state = &self.state;
         if !state.open.load(Ordering::Acquire) {
             return None;
@@ -110,16 +103,29 @@ impl Disk {
         }
     }
 
-    /// Whether there should be a file under `key` that may be given out at `now`.
-    pub(in crate::cache) fn holds(&self, key: &Key, now: Timestamp) -> bool {
-        let usable = |indexed: Arc<IndexEntry>| {
-            indexed.ready.load(Ordering::Acquire) && now < Timestamp::from_millis(indexed.expires)
-        };
-        self.state.open.load(Ordering::Acquire) && self.state.index.get(key).is_some_and(usable)
+    /// Its folder is claimed and searched.
+    #[cfg(test)]
+    pub(in crate::cache) fn is_open(&self) -> bool {
+        self.state.open.load(Ordering::Acquire)
     }
 
-    /// Has an entry written, if it is worth it and the disk keeps up. Neither waits nor fails.
-    pub(in crate::cache) fn store(&self, entry: &Arc<Entry>, now: Timestamp) {
+    /// Takes every place at the gate, as a disk that hangs would.
+    #[cfg(test)]
+    pub(in crate::cache) fn hang(&self) -> tokio::sync::OwnedSemaphorePermit {
+        Arc::clone(&self.state.gate).try_acquire_many_owned(super::index::READS as u32).unwrap()
+    }
+}
+
+impl Store for Disk {
+    fn load(&self, key: Key, _: Sharing, now: Timestamp) -> Work<'_, Lookup> {
+        Box::pin(async move {
+            self.find(key, now)
+                .await
+                .map_or(Lookup::Missing(None), |loaded| Lookup::Found(Tier::Disk, loaded))
+        })
+    }
+
+    fn store(&self, entry: &Arc<Entry>, now: Timestamp) {
         let state = &self.state;
         let lasts = |expires: &Timestamp| *expires > now.plus(SHORT_LIVED);
         let Some(expires) = entry.expires.filter(lasts) else { return };
@@ -149,26 +155,20 @@ impl Disk {
         }
     }
 
-    /// Its folder is claimed and searched.
-    #[cfg(test)]
-    pub(in crate::cache) fn is_open(&self) -> bool {
-        self.state.open.load(Ordering::Acquire)
+    fn holds(&self, key: &Key, now: Timestamp) -> bool {
+        let usable = |indexed: Arc<IndexEntry>| {
+            indexed.ready.load(Ordering::Acquire) && now < Timestamp::from_millis(indexed.expires)
+        };
+        self.state.open.load(Ordering::Acquire) && self.state.index.get(key).is_some_and(usable)
     }
 
-    /// Takes every place at the gate, as a disk that hangs would.
-    #[cfg(test)]
-    pub(in crate::cache) fn hang(&self) -> tokio::sync::OwnedSemaphorePermit {
-        Arc::clone(&self.state.gate).try_acquire_many_owned(super::index::READS as u32).unwrap()
-    }
-
-    /// Nothing waits to be written.
-    pub(in crate::cache) fn idle(&self) -> bool {
+    fn idle(&self) -> bool {
         self.state.queued.load(Ordering::Relaxed) == 0
     }
 
-    /// Removes the entries of `target` and their files, so that they do not come back after a crash; gives
-    /// the number of entries. Blocks for as long as the deleting takes.
-    pub(in crate::cache) fn purge(&self, target: PurgeTarget) -> usize {
+    /// Removes their files too, so that they do not come back after a crash. Blocks for as long as the
+    /// deleting takes.
+    fn purge(&self, target: PurgeTarget) -> usize {
         let index = &self.state.index;
         let keys: Vec<Key> = index.iter().map(|(key, _)| *key).filter(|key| key.is_of(target)).collect();
         keys.iter().for_each(|key| index.invalidate(key));
@@ -185,14 +185,14 @@ impl DiskState {
         key: Key,
         indexed: &Arc<IndexEntry>,
         whole: Option<Reservation>,
-    ) -> io::Result<DiskLoaded> {
+    ) -> io::Result<Loaded> {
         let file = File::open(self.path(indexed.id))?;
         let header = Header::read(&file)?;
         if header.key != key || header.expires.millis() != indexed.expires {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "another object's file"));
         }
         if let Some(mut reservation) = whole {
-            return Ok(DiskLoaded::Whole(Arc::new(header.read_whole(&file, &mut reservation)?)));
+            return Ok(Loaded::Whole(Arc::new(header.read_whole(&file, &mut reservation)?)));
         }
         // A range is checked block by block as it is read. Damage that is already there is found now,
         // before anything is promised to a client.
@@ -202,7 +202,7 @@ impl DiskState {
             *lock(&indexed.checked) = Some(stamp);
         }
         let (indexed, state) = (Arc::clone(indexed), Arc::clone(self));
-        Ok(DiskLoaded::Open(Arc::new(OpenFile { file, header, indexed, state })))
+        Ok(Loaded::Open(Arc::new(OpenFile { file, header, indexed, state })))
     }
 
     /// Notes what went wrong, and forgets an object that is of no use.
@@ -231,12 +231,30 @@ impl DiskState {
     }
 }
 
+impl OpenObject for OpenFile {
+    fn head(&self) -> &Head {
+        &self.header.head
+    }
+
+    fn expires(&self) -> Timestamp {
+        self.header.expires
+    }
+
+    fn began(&self) -> Timestamp {
+        self.header.began
+    }
+
+    fn etag(&self) -> &HeaderValue {
+        &self.header.etag
+    }
+
+    fn read(self: Arc<Self>, range: Range<u64>) -> Work<'static, Result<VecDeque<Bytes>, Broken>> {
+        Box::pin(self.read_blocks(range))
+    }
+}
+
 impl OpenFile {
-    /// The beginning of `range`, checked.
-    pub(in crate::cache) async fn read(
-        self: Arc<Self>,
-        range: Range<u64>,
-    ) -> Result<VecDeque<Bytes>, Broken> {
+    async fn read_blocks(self: Arc<Self>, range: Range<u64>) -> Result<VecDeque<Bytes>, Broken> {
         let cut = |what: &str| Broken::Cut(format!("the disk tier: {what}"));
         let permit = Arc::clone(&self.state.gate).acquire_owned().await.map_err(|_| cut("closed"))?;
         let open = Arc::clone(&self);

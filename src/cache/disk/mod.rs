@@ -17,4 +17,4 @@ mod index;
 mod lookup;
 mod writer;
 
-pub(super) use lookup::{Disk, DiskLoaded, OpenFile};
+pub(super) use lookup::Disk;

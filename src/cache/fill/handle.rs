@@ -4,9 +4,9 @@
 //! and `in_flight.rs` through every order in which threads may meet.
 
 use super::state::{Answer, FillState, Opening, Read, ReaderId, Wakes};
-use crate::cache::disk::DiskLoaded;
-use crate::cache::entry::Entry;
+use crate::cache::entry::{Entry, Tier};
 use crate::cache::key::Key;
+use crate::cache::store::Loaded;
 use crate::cache::sync::{Mutex, lock};
 use crate::net::body::Broken;
 use bytes::Bytes;
@@ -58,15 +58,16 @@ impl Fill {
         });
     }
 
-    /// The disk has it. A body that was loaded whole is stored in memory, under the same rule.
-    pub(in crate::cache) fn answer_from_disk(&self, loaded: DiskLoaded, store: impl FnOnce(&Arc<Entry>)) {
+    /// A tier below memory has it. A body that was loaded whole is stored in the tiers above, under the same
+    /// rule.
+    pub(in crate::cache) fn answer_from(&self, tier: Tier, loaded: Loaded, store: impl FnOnce(&Arc<Entry>)) {
         self.with(|state, wakes| {
-            if let DiskLoaded::Whole(entry) = &loaded
+            if let Loaded::Whole(entry) = &loaded
                 && !state.purged()
             {
                 store(entry);
             }
-            state.answer(Answer::OnDisk(loaded), wakes);
+            state.answer(Answer::Stored(tier, loaded), wakes);
         });
     }
 

@@ -58,15 +58,15 @@ impl InFlight {
     pub(in crate::cache) fn purge(
         &self,
         target: PurgeTarget,
-        disk: impl FnOnce() -> usize,
+        below: impl FnOnce() -> usize,
         memory: impl FnOnce() -> usize,
     ) -> usize {
         // A fill that ends now either sees the mark, or has stored what is removed next. Between the two
-        // marks a fill may have begun to read from the disk what was removed there a moment later.
+        // marks a fill may have begun to read from a tier what was removed there a moment later.
         self.stop(target);
-        let on_disk = disk();
+        let removed = below();
         self.stop(target);
-        on_disk + memory()
+        removed + memory()
     }
 
     /// Removes the fills of `target` from the table, so that later requests start new ones, and keeps them

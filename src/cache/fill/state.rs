@@ -10,8 +10,8 @@
 //! byte at any time. A body that is too large streams: only what lies between the slowest and the fastest
 //! reader is held, at most a window, and the writer waits for room.
 
-use crate::cache::disk::DiskLoaded;
-use crate::cache::entry::{Entry, Head};
+use crate::cache::entry::{Entry, Head, Tier};
+use crate::cache::store::Loaded;
 use crate::kvs::Timestamp;
 use crate::net::body::Broken;
 use bytes::Bytes;
@@ -63,8 +63,8 @@ pub(in crate::cache) enum Phase {
 /// What a fill found instead of growing.
 #[derive(Clone)]
 pub(in crate::cache) enum Answer {
-    /// The disk has it.
-    OnDisk(DiskLoaded),
+    /// A tier below memory has it.
+    Stored(Tier, Loaded),
     /// The fetch failed.
     Failed(FetchError),
 }

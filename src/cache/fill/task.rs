@@ -1,4 +1,4 @@
-//! The task of a fill: look on the disk, fetch, move the body into the state, store.
+//! The task of a fill: look in the tiers below memory, fetch, move the body into the state, store.
 //!
 //! The task owns the fetch. A caller that goes away does not stop it; without readers it stops by itself
 //! unless finishing is worthwhile. However the task ends, a panic included, its [`EndGuard`] frees the key
@@ -7,10 +7,10 @@
 use super::compact::Compactor;
 use super::handle::Fill;
 use super::state::{Answer, FetchError};
-use crate::cache::entry::{Entry, Fetched, Head, entity_tag};
+use crate::cache::entry::{Entry, Fetched, Head, Sharing, entity_tag};
 use crate::cache::memory::budget::Reservation;
 use crate::cache::sync::lock;
-use crate::cache::tiers::Tiers;
+use crate::cache::tiers::{Claims, Tiers};
 use crate::kvs::Timestamp;
 use crate::net::body::{Broken, ByteStream};
 use bytes::Bytes;
@@ -36,15 +36,19 @@ enum End {
 
 impl Fill {
     /// Fetches, at most twice, and stores.
-    pub(in crate::cache) async fn run(self: Arc<Self>, tiers: Arc<Tiers>, fetch: Fetch) {
+    pub(in crate::cache) async fn run(self: Arc<Self>, tiers: Arc<Tiers>, fetch: Fetch, sharing: Sharing) {
         let _last_word = EndGuard { fill: &self, tiers: &tiers };
-        if let Some(loaded) = tiers.load(self.key).await {
-            self.answer_from_disk(loaded, |entry| tiers.memory.insert(Arc::clone(entry)));
-            tiers.memory.settle();
-            return;
-        }
+        let began = tiers.clock.now();
+        let mut claims = match tiers.load(self.key, sharing).await {
+            Ok((tier, loaded)) => {
+                self.answer_from(tier, loaded, |entry| tiers.keep_above(tier, entry));
+                tiers.memory.settle();
+                return;
+            }
+            Err(claims) => claims,
+        };
         for again in [true, false] {
-            match self.attempt(&tiers, &fetch).await {
+            match self.attempt(&tiers, &fetch, began, &mut claims).await {
                 Ok(()) | Err(End::Told) => return,
                 Err(End::Broken(broken)) => {
                     tracing::warn!(key = ?self.key, %broken, again, "a body on its way into the cache broke");
@@ -56,7 +60,13 @@ impl Fill {
         }
     }
 
-    async fn attempt(&self, tiers: &Tiers, fetch: &Fetch) -> Result<(), End> {
+    async fn attempt(
+        &self,
+        tiers: &Tiers,
+        fetch: &Fetch,
+        began: Timestamp,
+        claims: &mut Claims,
+    ) -> Result<(), End> {
         let Fetched { head, keep, body } = self.fetch(tiers, fetch).await?;
         let mut reservation = tiers.budget.reserve();
         let fits = head.length.is_none_or(|length| length <= tiers.largest && reservation.grow_to(length));
@@ -72,7 +82,11 @@ impl Fill {
         }
         let mut compactor = Compactor::new(fits, expires.is_some());
         self.pump(tiers, body, &mut reservation, &mut compactor).await?;
-        self.finish(tiers, &head, expires, reservation, compactor);
+        if let Some(entry) = self.finish(&head, expires, reservation, compactor) {
+            let claims = std::mem::take(claims);
+            self.become_whole(Arc::new(entry.since(began)), |entry| tiers.store(entry, claims));
+            tiers.memory.settle();
+        }
         Ok(())
     }
 
@@ -192,28 +206,24 @@ impl Fill {
         Ok(had_to)
     }
 
-    /// Makes the entry, stores it if it may be stored, and wakes the readers.
+    /// Makes the entry. A body that streamed has none; its readers are woken.
     fn finish(
         &self,
-        tiers: &Tiers,
         head: &Head,
         expires: Option<Timestamp>,
         mut reservation: Reservation,
         mut compactor: Compactor,
-    ) {
+    ) -> Option<Entry> {
         if !compactor.holds() {
             self.with(|state, wakes| state.finish(None, wakes));
-            return;
+            return None;
         }
         if compactor.due_at_end() {
             self.compact(&mut reservation, &mut compactor, true);
         }
         let pieces: Vec<Bytes> = lock(&self.state).tail(0).into();
         let etag = compactor.digest().map(|digest| entity_tag(digest.as_ref()));
-        let entry = Entry::new(self.key, head, expires, pieces.into(), etag).counted(&mut reservation);
-        drop(reservation);
-        self.become_whole(Arc::new(entry), |entry| tiers.store(entry));
-        tiers.memory.settle();
+        Some(Entry::new(self.key, head, expires, pieces.into(), etag).counted(&mut reservation))
     }
 }
 

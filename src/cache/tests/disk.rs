@@ -4,6 +4,7 @@
 
 use crate::base::clock;
 use crate::cache::key::tests_support::key;
+use crate::cache::store::Store as _;
 use crate::cache::tests::{Bench, Origin, bench, pattern};
 use crate::cache::{DiskConfig, Found, Keep, Key, Outcome, Tier};
 use crate::kvs::Timestamp;

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use tokio::sync::mpsc;
 
+mod below;
 mod disk;
 mod failing;
 mod keeping;
@@ -31,12 +32,17 @@ pub(super) struct Bench {
 }
 
 pub(super) fn bench(change: impl FnOnce(&mut Config)) -> Bench {
+    bench_over(Vec::new(), change)
+}
+
+/// A cache over these tiers.
+fn bench_over(lowest: Vec<Arc<dyn Store>>, change: impl FnOnce(&mut Config)) -> Bench {
     let mut config = Config { memory: crate::setting::ByteSize(64 << 20), ..Config::default() };
     change(&mut config);
     let registry = prometheus::Registry::new();
     let clock = Arc::new(AtomicU64::new(1_000_000));
     let metrics = Metrics::register(&registry).unwrap();
-    let cache = Cache::open_at(&config, metrics, Clock::Set(Arc::clone(&clock))).unwrap();
+    let cache = Cache::open_at(&config, metrics, Clock::Set(Arc::clone(&clock)), lowest).unwrap();
     Bench { cache, clock, registry }
 }
 

@@ -132,7 +132,7 @@ async fn pass(
 
 /// A head with its empty line, and what came behind it.
 async fn read_head(from: &mut (impl AsyncReadExt + Unpin)) -> Option<(Vec<u8>, Vec<u8>)> {
-    let (mut bytes, mut buffer) = (Vec::new(), [0; 16 << 10]);
+    let (mut bytes, mut buffer) = (Vec::new(), vec![0; 16 << 10]);
     loop {
         if let Some(end) = bytes.windows(4).position(|end| end == b"\r\n\r\n") {
             let rest = bytes.split_off(end + 4);
@@ -154,7 +154,7 @@ async fn copy(
     to: &mut (impl AsyncWriteExt + Unpin),
     mut left: usize,
 ) -> Option<()> {
-    let mut buffer = [0; 16 << 10];
+    let mut buffer = vec![0; 16 << 10];
     while left > 0 {
         let most = left.min(buffer.len());
         let read = from.read(&mut buffer[..most]).await.ok().filter(|read| *read > 0)?;

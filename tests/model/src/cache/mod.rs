@@ -55,6 +55,9 @@ pub mod entry {
         }
     }
 
+    #[derive(Clone, Copy)]
+    pub struct Tier;
+
     pub struct Entry {
         pub key: Key,
         pub expires: Option<Timestamp>,
@@ -62,12 +65,12 @@ pub mod entry {
     }
 }
 
-pub mod disk {
+pub mod store {
     use super::entry::Entry;
     use std::sync::Arc;
 
     #[derive(Clone)]
-    pub enum DiskLoaded {
+    pub enum Loaded {
         Whole(Arc<Entry>),
     }
 }

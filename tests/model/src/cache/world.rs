@@ -9,12 +9,12 @@
 //! - after a purge no tier holds what was there before, and later requests do not get it;
 //! - no reader waits for ever (the checker detects that), and no key stays taken.
 
-use super::entry::{Entry, Head};
-use super::disk::DiskLoaded;
+use super::entry::{Entry, Head, Tier};
 use super::fill::handle::{Fill, ReaderHandle};
 use super::fill::in_flight::{InFlight, Joined};
 use super::fill::state::{Answer, Opening, Read};
 use super::key::PurgeTarget;
+use super::store::Loaded;
 use super::{Key, sync};
 use crate::kvs::Timestamp;
 use crate::net::body::Broken;
@@ -80,7 +80,7 @@ impl World {
     fn run(&self, fill: &Arc<Fill>) {
         let below = self.disk.lock().unwrap().get(&KEY.0).cloned();
         if let Some(entry) = below {
-            fill.answer_from_disk(DiskLoaded::Whole(entry), |entry| self.store(entry));
+            fill.answer_from(Tier, Loaded::Whole(entry), |entry| self.store(entry));
         } else {
             for again in [true, false] {
                 match self.attempt(fill) {
@@ -147,7 +147,7 @@ impl World {
 fn read(reader: ReaderHandle, most: usize) -> Option<Vec<u8>> {
     match block_on(reader.opening()) {
         Opening::Growing(_) => {}
-        Opening::Answered(Answer::OnDisk(DiskLoaded::Whole(entry))) => return Some(entry.body.to_vec()),
+        Opening::Answered(Answer::Stored(_, Loaded::Whole(entry))) => return Some(entry.body.to_vec()),
         Opening::Answered(Answer::Failed(_)) | Opening::Broken(_) => return None,
     }
     let (mut got, mut chunks) = (Vec::new(), VecDeque::new());
