@@ -19,7 +19,7 @@ pub enum Route<'a> {
     Playback {
         /// HLS or DASH.
         protocol: Protocol,
-        /// The sealed capability, still shut.
+        /// The sealed capability with the tag of its stream, still shut.
         capability: &'a str,
         /// The file name of the resource.
         file: &'a str,
@@ -28,7 +28,7 @@ pub enum Route<'a> {
     Link {
         /// Which file.
         file: LinkFile,
-        /// The sealed capability, still shut.
+        /// The sealed capability with the tag of its stream, still shut.
         capability: &'a str,
     },
     /// A plain GET for pages and people.

@@ -2,11 +2,12 @@
 //!
 //! AES-256-GCM-SIV by `aws-lc-rs`, which stays safe should two replicas draw the same nonce. The wire form is
 //! base64url of key id | nonce | ciphertext and tag. The id is derived from the key itself, so replicas agree
-//! on it without a number in the configuration.
+//! on it without a number in the configuration. Ahead of it stands the tag of the stream (`stream_tag`).
 
 use super::capability::Statement;
 use super::config::Config;
 use super::error::Error;
+use super::stream_tag::{self, StreamTagger};
 use crate::kvs::Timestamp;
 use crate::setting::{Mistake, Secret};
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -29,6 +30,7 @@ struct CapabilityKey {
     aead: LessSafeKey,
     cookies: hmac::Key,
     tickets: Zeroizing<[u8; 32]>,
+    tagger: StreamTagger,
 }
 
 const ID_LEN: usize = 4;
@@ -37,6 +39,7 @@ const TAG_LEN: usize = 16;
 const LONGEST: usize = 8 << 10;
 /// What is sealed can be opened only as what it is.
 pub(crate) const PURPOSE: &[u8] = b"kvs-edge capability v1";
+const NOT_ONE: Error = Error::Malformed("this is not a playback capability");
 
 impl Keys {
     /// Reads the keys that `config` names. Without any, makes one up that lasts as long as the process, and
@@ -82,13 +85,14 @@ impl Keys {
         self.keys.iter().map(|key| key.tickets.clone()).collect()
     }
 
-    /// Seals a statement into one path segment of `[A-Za-z0-9_-]`.
+    /// Seals a statement into one path segment of `[A-Za-z0-9_-]`, behind the tag of its stream and a dot.
     ///
     /// # Panics
     /// If the system has no randomness.
     #[must_use]
     pub fn seal(&self, statement: &Statement) -> String {
-        URL_SAFE_NO_PAD.encode(self.seal_for(PURPOSE, &statement.to_bytes()))
+        let sealed = URL_SAFE_NO_PAD.encode(self.seal_for(PURPOSE, &statement.to_bytes()));
+        self.keys[0].tagger.tagged(statement.stream.name(), &sealed)
     }
 
     /// Seals other small values that only kvs-edge reads again, such as page tokens. What is sealed for one
@@ -117,18 +121,22 @@ impl Keys {
         sealed
     }
 
-    /// Opens a path segment, if one of the keys sealed it and its time is not over.
+    /// Opens a path segment, if one of the keys sealed it and its time is not over. A tag ahead of it must be
+    /// that of the stream; it may be missing, as in URLs of versions that made none.
     ///
     /// # Errors
     /// [`Error::Malformed`], [`Error::UnknownKey`] or [`Error::Expired`].
     pub fn open(&self, segment: &str, now: Timestamp) -> Result<Statement, Error> {
-        const NOT_ONE: Error = Error::Malformed("this is not a playback capability");
         if segment.len() > LONGEST {
             return Err(NOT_ONE);
         }
-        let mut sealed = URL_SAFE_NO_PAD.decode(segment).map_err(|_| NOT_ONE)?;
-        let plain = self.unseal(PURPOSE, &mut sealed)?;
+        let (tag, sealed) = stream_tag::split(segment);
+        let mut sealed = URL_SAFE_NO_PAD.decode(sealed).map_err(|_| NOT_ONE)?;
+        let (key, plain) = self.unseal(PURPOSE, &mut sealed)?;
         let statement = Statement::from_bytes(plain)?;
+        if tag.is_some_and(|tag| !key.tagger.is_tag_of(statement.stream.name(), tag)) {
+            return Err(NOT_ONE);
+        }
         if statement.expires <= now {
             return Err(Error::Expired(statement.expires));
         }
@@ -138,7 +146,7 @@ impl Keys {
     /// Opens what [`Keys::seal_for`] sealed for the same purpose.
     #[must_use]
     pub fn open_for(&self, purpose: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
-        self.unseal(purpose, &mut sealed.to_vec()).ok().map(<[u8]>::to_vec)
+        self.unseal(purpose, &mut sealed.to_vec()).ok().map(|(_, plain)| plain.to_vec())
     }
 
     /// The value of the cookie that ties capabilities to a person's browser: the one it has, if it is that of
@@ -157,8 +165,8 @@ impl Keys {
         }
     }
 
-    fn unseal<'a>(&self, purpose: &[u8], sealed: &'a mut [u8]) -> Result<&'a [u8], Error> {
-        const NOT_ONE: Error = Error::Malformed("this is not a playback capability");
+    /// The key that sealed it, and what it sealed.
+    fn unseal<'a>(&self, purpose: &[u8], sealed: &'a mut [u8]) -> Result<(&CapabilityKey, &'a [u8]), Error> {
         if sealed.len() < ID_LEN + NONCE_LEN + TAG_LEN {
             return Err(NOT_ONE);
         }
@@ -167,7 +175,7 @@ impl Keys {
         let (nonce, body) = rest.split_at_mut(NONCE_LEN);
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| NOT_ONE)?;
         let plain = key.aead.open_in_place(nonce, Aad::from(purpose), body).map_err(|_| NOT_ONE)?;
-        Ok(plain)
+        Ok((key, plain))
     }
 }
 
@@ -210,12 +218,13 @@ impl CapabilityKey {
         let root = Salt::new(HKDF_SHA256, b"kvs-edge playback").extract(material);
         let mut key = Zeroizing::new([0; 32]);
         let (mut id, mut cookies) = ([0; 32], Zeroizing::new([0; 32]));
-        let mut tickets = Zeroizing::new([0; 32]);
-        let outs: [(&[u8], &mut [u8; 32]); 4] = [
+        let (mut tickets, mut tags) = (Zeroizing::new([0; 32]), Zeroizing::new([0; 32]));
+        let outs: [(&[u8], &mut [u8; 32]); 5] = [
             (PURPOSE, &mut key),
             (b"kvs-edge capability key id", &mut id),
             (b"kvs-edge binding cookie", &mut cookies),
             (b"kvs-edge tls tickets", &mut tickets),
+            (b"kvs-edge stream tags", &mut tags),
         ];
         for (purpose, out) in outs {
             root.expand(&[purpose], HKDF_SHA256)
@@ -226,7 +235,8 @@ impl CapabilityKey {
         let mut short = [0; ID_LEN];
         short.copy_from_slice(&id[..ID_LEN]);
         let cookies = hmac::Key::new(hmac::HMAC_SHA256, cookies.as_ref());
-        Self { id: short, aead: LessSafeKey::new(aead), cookies, tickets }
+        let tagger = StreamTagger::new(&tags);
+        Self { id: short, aead: LessSafeKey::new(aead), cookies, tickets, tagger }
     }
 }
 
@@ -251,6 +261,7 @@ fn decoded(text: &[u8]) -> Zeroizing<Vec<u8>> {
 mod tests {
     use super::super::capability::tests::any_statement;
     use super::*;
+    use crate::kvs::StreamName;
     use crate::setting::SecretSource;
     use proptest::prelude::*;
 
@@ -274,15 +285,21 @@ mod tests {
             let now = Timestamp::from_millis(1_000);
             statement.expires = statement.expires.plus(std::time::Duration::from_secs(2));
             let keys = keys(&[ONE]);
-            let sealed = keys.seal(&statement);
-            prop_assert!(sealed.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'));
-            prop_assert_eq!(keys.open(&sealed, now), Ok(statement));
+            let segment = keys.seal(&statement);
+            let (tag, sealed) = stream_tag::split(&segment);
+            let of_base64 = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+            let plain = |text: &str| text.bytes().all(of_base64);
+            prop_assert!(plain(sealed) && tag.is_some_and(plain));
+            // URLs of versions without tags.
+            prop_assert_eq!(keys.open(sealed, now), Ok(statement.clone()));
+            prop_assert_eq!(keys.open(&segment, now), Ok(statement));
         }
 
         #[test]
         fn one_changed_bit_and_it_does_not_open(statement in any_statement(), at: usize, bit in 0..8_u8) {
             let keys = keys(&[ONE]);
-            let mut bytes = URL_SAFE_NO_PAD.decode(keys.seal(&statement)).unwrap();
+            let segment = keys.seal(&statement);
+            let mut bytes = URL_SAFE_NO_PAD.decode(stream_tag::split(&segment).1).unwrap();
             let at = at % bytes.len();
             bytes[at] ^= 1 << bit;
             prop_assert!(keys.open(&URL_SAFE_NO_PAD.encode(bytes), Timestamp::from_millis(0)).is_err());
@@ -320,6 +337,26 @@ mod tests {
         assert_eq!(one, keys(&[ONE]).ticket_secrets());
         assert_eq!((both.len(), &both[1]), (2, &one[0]));
         assert_ne!(both[0], both[1]);
+    }
+
+    #[test]
+    fn the_tag_is_that_of_the_stream_by_the_key_that_sealed_and_no_other_opens() {
+        let (one, both) = (keys(&[ONE]), keys(&[TWO, ONE]));
+        let now = Timestamp::from_millis(0);
+        let mut of_name = statement();
+        of_name.stream = crate::kvs::StreamRef::Name(StreamName::parse("cam-1").unwrap());
+        let mut of_arn = statement();
+        let arn = "arn:aws:kinesisvideo:eu-west-1:123456789012:stream/cam-1/1720751492346";
+        of_arn.stream = crate::kvs::StreamRef::Arn(crate::kvs::StreamArn::parse(arn).unwrap());
+        let tag = |segment: &str| stream_tag::split(segment).0.unwrap().to_owned();
+        let (by_name, by_arn) = (one.seal(&of_name), one.seal(&of_arn));
+        assert_eq!(tag(&by_name), tag(&by_arn), "playback and links of a camera lead to one replica");
+        assert!(both.open(&by_name, now).is_ok());
+        let sealed = stream_tag::split(&by_name).1;
+        for wrong in [tag(&both.seal(&of_name)).as_str(), "", "AAAAAA", &tag(&by_name).repeat(2)] {
+            let segment = format!("{wrong}.{sealed}");
+            assert_eq!(both.open(&segment, now).err(), Some(NOT_ONE), "{wrong}");
+        }
     }
 
     #[test]
@@ -367,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn thirty_groups_fit_into_a_kilobyte() {
+    fn many_groups_fit_into_a_kilobyte() {
         let mut statement = statement();
         statement.caller.attributes.clear();
         statement.policies = None;
@@ -383,7 +420,7 @@ mod tests {
             .unwrap(),
         );
         statement.caller.groups =
-            (0..30_u64).map(|n| format!("{:08x}-0000-4000-8000-{:012x}", n * 0x0123_4567, n)).collect();
+            (0..29_u64).map(|n| format!("{:08x}-0000-4000-8000-{:012x}", n * 0x0123_4567, n)).collect();
         let uuids = keys(&[ONE]).seal(&statement).len();
         statement.caller.groups =
             (0..30).map(|n| format!("/departments/security/site-{n:02}/viewers")).collect();

@@ -2,9 +2,10 @@
 //!
 //! A player gets two things from kvs-edge. The *capability* ([`Statement`] sealed by [`Keys`]) is one opaque
 //! path segment which names a caller, what may be played or downloaded and until when; any replica with the
-//! same key opens it. The *playlist or manifest* ([`rewrite`]) is KVS's own with the session token taken out
-//! of every URI, relative, the same for all viewers. Neither holds a KVS token or host, and what looks
-//! strange is refused, never repaired.
+//! same key opens it. The tag of the stream at its beginning lets a load balancer keep a camera on one
+//! replica. The *playlist or manifest* ([`rewrite`]) is KVS's own with the session token taken out of every
+//! URI, relative, the same for all viewers. Neither holds a KVS token or host, and what looks strange is
+//! refused, never repaired.
 //!
 //! This part turns texts into texts. `sessions` opens upstream sessions and keeps playlists continuous;
 //! `gateway` answers the player.
@@ -19,6 +20,7 @@ mod keys;
 mod link;
 pub mod mp4;
 mod opened;
+mod stream_tag;
 #[cfg(test)]
 mod tests;
 mod uri;

@@ -8,6 +8,7 @@
 use super::capability::{Binding, Opens, Statement};
 use super::error::Error;
 use super::keys::Keys;
+use super::stream_tag;
 use crate::base::digest::{Digest, DigestState, Digester};
 use crate::base::hex;
 use crate::caller::{Caller, SigningKey};
@@ -104,8 +105,10 @@ impl OpenedCapability {
 
     fn new(statement: Statement, capability: &str) -> Self {
         let Statement { caller, stream, opens, issued, expires, bind, policies, key } = statement;
+        // The same holder with the stream's tag in the URL and without it.
+        let (_, sealed) = stream_tag::split(capability);
         let mut name = [0; 8];
-        name.copy_from_slice(&digest::digest(&digest::SHA256, capability.as_bytes()).as_ref()[..8]);
+        name.copy_from_slice(&digest::digest(&digest::SHA256, sealed.as_bytes()).as_ref()[..8]);
         Self {
             caller: Arc::new(caller),
             stream,
@@ -174,6 +177,9 @@ mod tests {
             assert_eq!((&*found.caller.subject, found.viewing.len()), ("alice", 16));
         }
         assert!(matches!(opened.open(&keys, &capability, at(9_000)), Err(Error::Expired(_))));
+        let (_, sealed) = stream_tag::split(&capability);
+        let tagged = opened.open(&keys, &capability, at(2_000)).ok().unwrap();
+        assert_eq!(tagged.viewing, opened.open(&keys, sealed, at(2_000)).ok().unwrap().viewing);
         for place in 0..capability.len() {
             let mut other = capability.clone().into_bytes();
             other[place] = if other[place] == b'A' { b'B' } else { b'A' };

@@ -11,6 +11,7 @@ mod architecture;
 mod audit;
 mod authentication;
 mod authorisation;
+mod balancers;
 mod binding;
 mod byte_ranges;
 mod bytes_counted;

@@ -13,11 +13,14 @@ pub mod edge;
 pub mod faulty_link;
 pub mod object_store;
 pub mod program;
+pub mod replica;
 pub mod served;
 
 #[allow(unused_imports)] // what each promise uses differs
 pub use client::{Answer, Http};
 pub use edge::{Edge, Setup};
 pub use program::{python, python_with, run, tool};
+#[allow(unused_imports)]
+pub use replica::{Replica, free_port};
 #[allow(unused_imports)]
 pub use served::Served;
