@@ -194,13 +194,17 @@ async fn sent(edge: &Edge, replicas: &mut [Replica]) -> BTreeMap<String, Vec<u64
                 .iter()
                 .any(|api| line.contains(&format!("api=\"{api}")))
                 && !line.contains("StreamingSessionURL");
+            // The address of a picture counts as its API too: the picture itself is larger.
+            let bytes = line.rsplit_once(' ').and_then(|(_, value)| value.parse::<f64>().ok());
+            let is_address = line.contains("api=\"GetImages") && bytes.is_some_and(|bytes| bytes < 2000.0);
             if let Some(rest) = line.strip_prefix("kvs_edge_outgoing_bytes_total{")
+                && !is_address
                 && of_playback
                 && let Some((_, rest)) = rest.split_once("stream=\"")
                 && let Some((camera, _)) = rest.split_once('"')
             {
-                let bytes: f64 = line.rsplit_once(' ').unwrap().1.parse().unwrap();
-                by_camera.entry(camera.to_owned()).or_insert_with(|| vec![0; count])[at] += bytes as u64;
+                by_camera.entry(camera.to_owned()).or_insert_with(|| vec![0; count])[at] +=
+                    bytes.unwrap() as u64;
             }
         }
     }
