@@ -3,6 +3,7 @@
 use super::persistent::{Calls, Persistent, Prepared, key_client, key_client_trusting};
 use crate::archive::Archive;
 use crate::config::{Config, ConfigSource, InvalidConfig};
+use crate::fleet::SealingSecret;
 use crate::gateway::{self, Console, ConsoleFile, Gateway, Recorder};
 use crate::identity::{self, Identity, TokenPlaces};
 use crate::net::client::{Client, Limits};
@@ -12,7 +13,7 @@ use crate::playback::Keys;
 use crate::policy::{AttributeType, Attributes, Policy};
 use crate::setting::Mistake;
 use crate::telemetry::audit;
-use crate::{console, net};
+use crate::{console, fleet, net};
 use http::header::{self, HeaderName, HeaderValue};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -38,6 +39,8 @@ pub struct Built {
     pub prepared: Prepared,
     /// What the tickets of TLS sessions are sealed with, the same in all replicas.
     pub ticket_secrets: Vec<TicketSecret>,
+    /// What the values are sealed with that replicas share.
+    pub sealing_secrets: Vec<SealingSecret>,
 }
 
 /// Builds a gateway beside the one in force, which a failure leaves as it is.
@@ -74,6 +77,7 @@ pub async fn gateway(
     };
     let Calls { upstream, sessions, .. } = prepared.calls.clone();
     let ticket_secrets = keys.ticket_secrets().into_iter().map(TicketSecret::new).collect();
+    let sealing_secrets = keys.sealing_secrets();
     let (cache, batches) = (persistent.cache.clone(), persistent.batches.clone());
     let packaging = persistent.packaging.clone();
     let gateway = Gateway::new(gateway::GatewayParts {
@@ -98,7 +102,7 @@ pub async fn gateway(
         rates: Arc::new(config.rates.clone()),
         callers: persistent.callers.clone(),
     });
-    Ok(Built { gateway, prepared, ticket_secrets })
+    Ok(Built { gateway, prepared, ticket_secrets, sealing_secrets })
 }
 
 async fn identity_of(
@@ -264,12 +268,15 @@ pub async fn check(source: &ConfigSource, online: bool) -> Result<String, Invali
     // those of a running process.
     config.log.audit.to = audit::Target::Stdout;
     config.cache.disk = None;
+    let shared = config.cache.shared.take().map_or(Ok(()), |shared| fleet::Store::look(&shared));
+    let shared = shared.map_err(|mistakes| source.locate(&mistakes));
     let persistent = Persistent::new(&config)
         .map_err(|error| InvalidConfig { lines: vec![format!("cannot set up: {error:#}")] })?;
     let certificates = tls(&config, source).map(drop);
     let purpose = if online { Purpose::Start } else { Purpose::DryRun };
     let built = gateway(&config, source, &persistent, purpose).await;
-    let others = [log, certificates].into_iter().filter_map(Result::err).flat_map(|refused| refused.lines);
+    let others =
+        [log, shared, certificates].into_iter().filter_map(Result::err).flat_map(|refused| refused.lines);
     let gateway = match (others.collect::<Vec<_>>(), built) {
         (lines, Ok(built)) if lines.is_empty() => built.gateway,
         (lines, Ok(_)) => return Err(InvalidConfig { lines }),

@@ -40,6 +40,9 @@ use reload_metrics::Reloads;
 use std::sync::Arc;
 use tokio::task::JoinSet;
 
+/// How long a start waits for the store that replicas share.
+const SHARED_STORE: std::time::Duration = std::time::Duration::from_secs(3);
+
 /// Whether to set up the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Logging {
@@ -66,8 +69,13 @@ pub async fn start(source: ConfigSource, logging: Logging) -> anyhow::Result<Run
         log.register(persistent.registries.own())?;
     }
     let built = build::gateway(&config, &source, &persistent, Purpose::Start).await?;
-    let Built { gateway, prepared, ticket_secrets } = built;
-    persistent.adopt(prepared);
+    let Built { gateway, prepared, ticket_secrets, sealing_secrets } = built;
+    persistent.adopt(prepared, &sealing_secrets);
+    if let Some(store) = &persistent.store
+        && !store.connected(SHARED_STORE).await
+    {
+        tracing::warn!("the shared store does not answer; this replica starts without it");
+    }
     let tls = build::tls(&config, &source)?.map(|tls| tls.with_tickets(ticket_secrets));
     let certificates = Certificates::register(persistent.registries.own(), tls)?;
     let public = listener::bind(&config.server.listen).await.context("server.listen")?;

@@ -1,6 +1,7 @@
 //! What the admin listener shows of the running program and does to it.
 
 use super::program::App;
+use crate::fleet;
 use crate::kvs::StreamArn;
 use crate::net::drain::Phase;
 use serde_json::Value;
@@ -25,6 +26,7 @@ impl App {
         let gateway = self.gateway();
         let mut notes = gateway.identity().problems();
         notes.extend(gateway.upstream().problems());
+        notes.extend(self.persistent.store.as_ref().and_then(fleet::Store::problem));
         let unready = self.readiness();
         notes.retain(|note| !unready.contains(note));
         notes

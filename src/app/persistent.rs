@@ -16,7 +16,7 @@ use crate::setting::{Mistake, SecretSource};
 use crate::telemetry::audit;
 use crate::telemetry::metrics::{Registries, StreamLabels};
 use crate::telemetry::spans::{self, Tracer};
-use crate::{archive, cache, identity, net, sessions, upstream};
+use crate::{archive, cache, fleet, identity, net, sessions, upstream};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The parts that outlive a reload.
@@ -31,6 +31,8 @@ pub struct Persistent {
     pub listener: net::listener::Metrics,
     /// Media bytes.
     pub cache: cache::Cache,
+    /// What all replicas share.
+    pub store: Option<fleet::Store>,
     /// Fragments that are being fetched into it.
     pub batches: archive::Batches,
     /// What is remembered of packaged footage.
@@ -100,9 +102,16 @@ impl Persistent {
     /// Builds them all.
     ///
     /// # Errors
-    /// A metric is registered twice, or the cache cannot be opened.
+    /// A metric is registered twice, the cache cannot be opened, or what `[cache.shared]` names cannot be
+    /// read.
     pub fn new(config: &Config) -> anyhow::Result<Self> {
         let registries = Registries::new()?;
+        let fleet = fleet::Metrics::register(registries.own())?;
+        let store = config.cache.shared.as_ref().map(|shared| fleet::Store::open(shared, None, fleet));
+        let store = store.transpose().map_err(|mistakes| {
+            let lines = mistakes.iter().map(|mistake| mistake.problem.as_str());
+            anyhow::anyhow!("cache.shared: {}", lines.collect::<Vec<_>>().join("; "))
+        })?;
         let labels = StreamLabels::new(config.metrics.max_streams);
         let registry = registries.own();
         let gateway = gateway::Metrics::register(registry, labels.clone())?;
@@ -112,6 +121,7 @@ impl Persistent {
             listener: net::listener::Metrics::register(registry, &gateway.rejected())?,
             gateway,
             identity: identity::Metrics::register(registry)?,
+            store,
             batches: archive::Batches::default(),
             packaging: archive::Packaging::new(
                 archive::Metrics::register(registry)?,
@@ -150,8 +160,12 @@ impl Persistent {
         Ok(Prepared { calls, audit, audit_settings })
     }
 
-    /// Puts what was prepared into force: the next generation reuses it.
-    pub fn adopt(&self, prepared: Prepared) {
+    /// Puts what was prepared into force: the next generation reuses it. What replicas share is sealed with
+    /// these secrets from now on.
+    pub fn adopt(&self, prepared: Prepared, sealing: &[fleet::SealingSecret]) {
+        if let Some(store) = &self.store {
+            store.seal_with(sealing);
+        }
         let Prepared { calls, audit, audit_settings } = prepared;
         *self.calls.lock().unwrap_or_else(PoisonError::into_inner) = Some(calls);
         *self.audit.lock().unwrap_or_else(PoisonError::into_inner) = Some((audit_settings, audit));

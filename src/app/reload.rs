@@ -43,9 +43,10 @@ impl App {
         let previous = self.gateway();
         let certificates = build::tls(&config, &source).map_err(|refused| refused.to_string())?;
         let built = build::gateway(&config, &source, &self.persistent, Purpose::Reload(&previous)).await;
-        let Built { gateway, prepared, ticket_secrets } = built.map_err(|refused| refused.to_string())?;
+        let Built { gateway, prepared, ticket_secrets, sealing_secrets } =
+            built.map_err(|refused| refused.to_string())?;
         // From here on nothing can fail: the new generation replaces the old one as a whole.
-        self.persistent.adopt(prepared);
+        self.persistent.adopt(prepared, &sealing_secrets);
         self.gateway.store(Arc::new(gateway));
         self.certificates.renew(certificates.map(|tls| tls.with_tickets(ticket_secrets)));
         if let Some(level) = &self.log_level

@@ -1,5 +1,6 @@
 //! The settings of the cache, section `[cache]`.
 
+use crate::fleet;
 use crate::setting::{ByteSize, Mistake, Span};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -28,6 +29,9 @@ pub struct Config {
     /// The second tier.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disk: Option<DiskConfig>,
+    /// What all replicas share.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shared: Option<fleet::Config>,
 }
 
 /// The disk tier.
@@ -61,6 +65,7 @@ impl Default for Config {
             patience: Span::seconds(45),
             lag: Span::seconds(5),
             disk: None,
+            shared: None,
         }
     }
 }
@@ -70,6 +75,9 @@ impl Config {
     pub fn resolve(&mut self, folder: &Path) {
         if let Some(disk) = &mut self.disk {
             disk.path = folder.join(&disk.path);
+        }
+        if let Some(shared) = &mut self.shared {
+            shared.resolve(folder);
         }
     }
 
@@ -98,6 +106,9 @@ impl Config {
                 "cache.disk.timeout",
                 "must be at least 1ms",
             );
+        }
+        if let Some(shared) = &self.shared {
+            shared.check(mistakes);
         }
     }
 

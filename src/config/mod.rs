@@ -102,6 +102,11 @@ impl Config {
         mistakes.extend(self.trace.check());
         mistakes.extend(self.log.check());
         self.check_audit_claims(&mut mistakes);
+        if self.cache.shared.is_some() && self.playback.keys.is_empty() {
+            let how = "is empty, and [cache.shared] seals with it: write [\"env:KVS_EDGE_PLAYBACK_KEY\"], the same \
+                       on all replicas, made by `openssl rand -base64 32`";
+            mistakes.push(Mistake::at("playback.keys", how));
+        }
         mistakes
     }
 

@@ -1,5 +1,40 @@
-//! The stores that replicas share: what lets any number of them be one client of KVS and one cache.
+//! The fleet: what replicas share, so that any number of them is one client of KVS and one cache.
 //!
-//! - [`s3`] holds large objects.
+//! This part knows the store and nothing of KVS, sessions or media. It gives
+//!
+//! - [`Store::run`]: a [`Script`] over the [`Key`]s of one [`Unit`], with a time-out of the caller's. An
+//!   error means "go on without the store"; it comes at once while the store is known to be ill;
+//! - [`Store::read_replica`] for when the primary of a shard does not answer;
+//! - [`Store::seal`] and [`Store::open_value`]: values are bound to their key and version, what does not
+//!   open is a miss and counted. [`Store::set`] and [`Store::get`] do it for single values;
+//! - [`Store::behind`] for writes that no request waits for;
+//! - [`s3`] for large objects;
+//! - [`Keys::key`] for names, [`Metrics`] for what is counted.
+//!
+//! Time is the store's: scripts take it by `TIME`, and no decision compares clocks of replicas. Nothing here
+//! is needed to serve: every caller has an answer for a store that is away.
 
+mod address;
+mod behind;
+mod config;
+mod connect;
+mod error;
+mod health;
+mod key;
+mod link;
+mod metrics;
 pub mod s3;
+mod script;
+mod seal;
+mod store;
+mod topology;
+
+pub use address::Address;
+pub use config::{Config, IamConfig, Live, Mode, Purge, ReplicaReads};
+pub use connect::TokenSource;
+pub use error::Error;
+pub use key::{Digest, Key, KeyPart, Keys, Unit};
+pub use metrics::{Backend, LeaseKind, LeaseResult, Metrics, Operation, OperationResult};
+pub use script::{Arg, Reply, Script};
+pub use seal::{ID_LEN, Rejection, SEAL_OVERHEAD, SealingSecret};
+pub use store::Store;

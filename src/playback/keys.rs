@@ -8,6 +8,7 @@ use super::capability::Statement;
 use super::config::Config;
 use super::error::Error;
 use super::stream_tag::{self, StreamTagger};
+use crate::fleet::SealingSecret;
 use crate::kvs::Timestamp;
 use crate::setting::{Mistake, Secret};
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -31,6 +32,7 @@ struct CapabilityKey {
     cookies: hmac::Key,
     tickets: Zeroizing<[u8; 32]>,
     tagger: StreamTagger,
+    shared: Zeroizing<[u8; 32]>,
 }
 
 const ID_LEN: usize = 4;
@@ -83,6 +85,12 @@ impl Keys {
     #[must_use]
     pub fn ticket_secrets(&self) -> Vec<Zeroizing<[u8; 32]>> {
         self.keys.iter().map(|key| key.tickets.clone()).collect()
+    }
+
+    /// A secret per key for the values that replicas share.
+    #[must_use]
+    pub fn sealing_secrets(&self) -> Vec<SealingSecret> {
+        self.keys.iter().map(|key| SealingSecret { id: key.id, secret: key.shared.clone() }).collect()
     }
 
     /// Seals a statement into one path segment of `[A-Za-z0-9_-]`, behind the tag of its stream and a dot.
@@ -219,12 +227,14 @@ impl CapabilityKey {
         let mut key = Zeroizing::new([0; 32]);
         let (mut id, mut cookies) = ([0; 32], Zeroizing::new([0; 32]));
         let (mut tickets, mut tags) = (Zeroizing::new([0; 32]), Zeroizing::new([0; 32]));
-        let outs: [(&[u8], &mut [u8; 32]); 5] = [
+        let mut shared = Zeroizing::new([0; 32]);
+        let outs: [(&[u8], &mut [u8; 32]); 6] = [
             (PURPOSE, &mut key),
             (b"kvs-edge capability key id", &mut id),
             (b"kvs-edge binding cookie", &mut cookies),
             (b"kvs-edge tls tickets", &mut tickets),
             (b"kvs-edge stream tags", &mut tags),
+            (b"kvs-edge shared store", &mut shared),
         ];
         for (purpose, out) in outs {
             root.expand(&[purpose], HKDF_SHA256)
@@ -236,7 +246,7 @@ impl CapabilityKey {
         short.copy_from_slice(&id[..ID_LEN]);
         let cookies = hmac::Key::new(hmac::HMAC_SHA256, cookies.as_ref());
         let tagger = StreamTagger::new(&tags);
-        Self { id: short, aead: LessSafeKey::new(aead), cookies, tickets, tagger }
+        Self { id: short, aead: LessSafeKey::new(aead), cookies, tickets, tagger, shared }
     }
 }
 

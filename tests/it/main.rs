@@ -26,6 +26,7 @@ mod documents;
 mod egress;
 mod facts;
 mod first_light;
+mod fleet;
 mod fleet_s3;
 mod floods;
 mod footage;

@@ -13,6 +13,7 @@ pub mod edge;
 pub mod faulty_link;
 pub mod object_store;
 pub mod program;
+pub mod redis;
 pub mod replica;
 pub mod served;
 

@@ -1,0 +1,464 @@
+//! The store at work: operations with time-outs of ours, and a connection that is replaced when it is in
+//! doubt.
+//!
+//! No operation waits for a store that is known to be ill: a breaker for each shard refuses at once. When
+//! answers stay away, a new connection is made beside the one in use, and replaces it.
+
+use super::behind::Behind;
+use super::config::Config;
+use super::connect::{Connector, TokenSource};
+use super::error::Error;
+use super::health::{Failure, Health, ShardId};
+use super::key::{Key, Keys};
+use super::link::{Link, Node};
+use super::metrics::{Backend, Metrics, Operation, OperationResult};
+use super::script::{Arg, Reply, Script};
+use super::seal::{ID_LEN, Sealer, SealingSecret};
+use crate::base::task::OwnedTask;
+use crate::setting::Mistake;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
+
+/// The store that replicas share. Cheap to clone; the last one closes the connection.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+    _upkeep: Arc<OwnedTask>,
+}
+
+struct Inner {
+    config: Config,
+    keys: Keys,
+    connector: Connector,
+    link: ArcSwapOption<Link>,
+    sealer: ArcSwap<Sealer>,
+    health: Health,
+    behind: Behind,
+    metrics: Metrics,
+    doubt: Notify,
+    connected: Notify,
+    /// Whether the store was up when it was last looked at, for the log.
+    up: AtomicBool,
+}
+
+/// A new connection is made at most so often, and may take so long.
+const REBUILD_EVERY: Duration = Duration::from_millis(700);
+const REBUILD_WITHIN: Duration = Duration::from_secs(2);
+/// A token lives for 15 minutes: connections are made anew with the next one before that.
+const TOKEN_RENEWAL: Duration = Duration::from_secs(600);
+
+impl Store {
+    /// Reads what the settings name and begins to connect, without waiting for it.
+    ///
+    /// # Errors
+    /// A file or a secret cannot be read.
+    pub fn open(config: &Config, token: Option<TokenSource>, metrics: Metrics) -> Result<Self, Vec<Mistake>> {
+        let renewal = token.is_some().then_some(TOKEN_RENEWAL);
+        let inner = Arc::new(Inner {
+            config: config.clone(),
+            keys: Keys::new(&config.prefix),
+            connector: Connector::new(config, token)?,
+            link: ArcSwapOption::empty(),
+            sealer: ArcSwap::from_pointee(Sealer::new(&[])),
+            health: Health::default(),
+            behind: Behind::default(),
+            metrics,
+            doubt: Notify::new(),
+            connected: Notify::new(),
+            up: AtomicBool::new(false),
+        });
+        let upkeep = inner.clone();
+        let upkeep = OwnedTask::spawn(async move { upkeep.keep_connected(renewal).await });
+        Ok(Self { inner, _upkeep: Arc::new(upkeep) })
+    }
+
+    /// Whether what the settings name can be read; nothing is connected.
+    ///
+    /// # Errors
+    /// A file or a secret cannot be read.
+    pub fn look(config: &Config) -> Result<(), Vec<Mistake>> {
+        Connector::new(config, None).map(drop)
+    }
+
+    /// Waits until there is a connection, at most so long. Gives whether there is one.
+    pub async fn connected(&self, within: Duration) -> bool {
+        let connected = async {
+            loop {
+                let next = self.inner.connected.notified();
+                if self.inner.link.load().is_some() {
+                    return;
+                }
+                next.await;
+            }
+        };
+        timeout(within, connected).await.is_ok()
+    }
+
+    /// Seals with the first of these keys from now on, and opens with all of them.
+    pub fn seal_with(&self, secrets: &[SealingSecret]) {
+        self.inner.sealer.store(Arc::new(Sealer::new(secrets)));
+    }
+
+    /// The ids of the keys that seal and open, in their order.
+    #[must_use]
+    pub fn key_ids(&self) -> Vec<[u8; ID_LEN]> {
+        self.inner.sealer.load().key_ids()
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.inner.config
+    }
+
+    /// Makes the names of keys.
+    #[must_use]
+    pub fn keys(&self) -> &Keys {
+        &self.inner.keys
+    }
+
+    /// The fleet's metrics.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.inner.metrics
+    }
+
+    /// Whether there is a connection and every shard answers, as far as is known.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        self.inner.link.load().is_some() && self.inner.health.is_well()
+    }
+
+    /// What is wrong, for people; no reason to take this replica out of service.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        (!self.is_well())
+            .then(|| "cache.shared: the store does not answer; this replica works alone".to_owned())
+    }
+
+    /// Runs a script at the primary of the unit that all `keys` belong to. It is sent again by its text if
+    /// the server does not know it. What a script did whose answer came too late is unknown.
+    ///
+    /// # Errors
+    /// There is no answer; the caller goes on without the store.
+    pub async fn run(
+        &self,
+        op: Operation,
+        script: &Script,
+        keys: &[&Key],
+        args: &[Arg<'_>],
+        within: Duration,
+    ) -> Result<Reply, Error> {
+        let slot = keys.first().map_or(0, |key| key.slot());
+        debug_assert!(keys.iter().all(|key| key.slot() == slot), "a script stays in one slot");
+        let names: Vec<&str> = keys.iter().map(|key| key.as_str()).collect();
+        let call =
+            async |link: &Link| match link.send(script.by_digest(&names, args), slot, Node::Primary).await {
+                Some(Err(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                    link.send(script.by_text(&names, args), slot, Node::Primary).await
+                }
+                answer => answer,
+            };
+        let mut attempt = self.begin(op, slot)?;
+        let link = attempt.link.clone();
+        attempt.end(timeout(within, call(&link)).await)
+    }
+
+    /// Fields of a hash as a replica of the store has them, for when its primary does not answer.
+    ///
+    /// # Errors
+    /// There is no replica, or no answer of it.
+    pub async fn read_replica(
+        &self,
+        key: &Key,
+        fields: &[&str],
+        within: Duration,
+    ) -> Result<Vec<Reply>, Error> {
+        let started = Instant::now();
+        let link = self.inner.link.load_full().ok_or(Error::NotConnected)?;
+        let mut command = redis::cmd("HMGET");
+        command.arg(key.as_str()).arg(fields);
+        let answer = timeout(within, link.send(command, key.slot(), Node::Replica)).await;
+        let count = |ending| self.inner.metrics.operation(Operation::ReadReplica, ending, started.elapsed());
+        match answer {
+            Ok(Some(Ok(value))) => {
+                count(OperationResult::Ok);
+                Ok(Reply::from_value(value).list().collect())
+            }
+            Ok(Some(Err(error))) => {
+                count(OperationResult::Error);
+                Err(Error::Failed(error.category().to_owned()))
+            }
+            Ok(None) => Err(Error::NotConnected),
+            Err(_) => {
+                count(OperationResult::Timeout);
+                Err(Error::TimedOut)
+            }
+        }
+    }
+
+    /// One command at the primary of a key, such as `GET` or `XREAD`. It must not block.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub async fn command(
+        &self,
+        op: Operation,
+        key: &Key,
+        words: &[Arg<'_>],
+        within: Duration,
+    ) -> Result<Reply, Error> {
+        let mut command = Cmd::new();
+        for word in words {
+            match word {
+                Arg::Bytes(bytes) => command.arg(bytes),
+                Arg::Number(number) => command.arg(number),
+            };
+        }
+        let mut attempt = self.begin(op, key.slot())?;
+        let link = attempt.link.clone();
+        attempt.end(timeout(within, link.send(command, key.slot(), Node::Primary)).await)
+    }
+
+    /// Writes a sealed value that ends after `life`.
+    ///
+    /// # Errors
+    /// There is no answer, or no key to seal with.
+    pub async fn set(
+        &self,
+        op: Operation,
+        key: &Key,
+        version: u64,
+        plain: &[u8],
+        life: Duration,
+        within: Duration,
+    ) -> Result<(), Error> {
+        let sealed = self.seal(key, version, plain)?;
+        let words = ["SET".into(), key.as_str().into(), sealed.as_slice().into(), "PX".into(), life.into()];
+        self.command(op, key, &words, within).await.map(drop)
+    }
+
+    /// Reads a sealed value. `None`: there is none, or what there is was rejected.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub async fn get(
+        &self,
+        op: Operation,
+        key: &Key,
+        version: u64,
+        within: Duration,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        let reply = self.command(op, key, &["GET".into(), key.as_str().into()], within).await?;
+        Ok(reply.bytes().and_then(|sealed| self.open_value(key, version, sealed).ok()))
+    }
+
+    /// Seals a value for its key, as this version of it.
+    ///
+    /// # Errors
+    /// There is no key to seal with.
+    pub fn seal(&self, key: &Key, version: u64, plain: &[u8]) -> Result<Vec<u8>, Error> {
+        self.inner.sealer.load().seal(key.as_str(), version, plain).ok_or(Error::NoKey)
+    }
+
+    /// Opens a value that was sealed for this key as this version. What does not open is counted.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`].
+    pub fn open_value(&self, key: &Key, version: u64, sealed: Vec<u8>) -> Result<Vec<u8>, Error> {
+        let opened = self.inner.sealer.load().open(key.as_str(), version, sealed);
+        opened.map_err(|reason| {
+            self.inner.metrics.rejected(reason);
+            Error::Rejected(reason)
+        })
+    }
+
+    /// Does work that holds so many bytes and that no request waits for; it must have a deadline of its own.
+    /// False: too much is under way, and it was dropped and counted.
+    pub fn behind(
+        &self,
+        op: Operation,
+        bytes: usize,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> bool {
+        let started = self.inner.behind.start(bytes, work);
+        if !started {
+            self.inner.metrics.operation(op, OperationResult::Dropped, Duration::ZERO);
+        }
+        started
+    }
+
+    fn begin(&self, op: Operation, slot: u16) -> Result<Attempt<'_>, Error> {
+        let (inner, started) = (&*self.inner, Instant::now());
+        let refuse = |error| {
+            inner.metrics.operation(op, OperationResult::Ill, Duration::ZERO);
+            Err(error)
+        };
+        let Some(link) = inner.link.load_full() else { return refuse(Error::NotConnected) };
+        let shard = inner.connector.topology.shard(slot);
+        if !inner.health.pass(shard, started) {
+            return refuse(Error::Ill);
+        }
+        Ok(Attempt { inner, op, shard, started, link, reported: false })
+    }
+}
+
+/// An operation under way. If it is dropped, nothing is known of its shard.
+struct Attempt<'a> {
+    inner: &'a Inner,
+    op: Operation,
+    shard: ShardId,
+    started: Instant,
+    link: Arc<Link>,
+    reported: bool,
+}
+
+type StoreAnswer = Result<Option<redis::RedisResult<redis::Value>>, tokio::time::error::Elapsed>;
+
+impl Attempt<'_> {
+    fn end(&mut self, answer: StoreAnswer) -> Result<Reply, Error> {
+        self.reported = true;
+        let inner = self.inner;
+        let count = |ending| inner.metrics.operation(self.op, ending, self.started.elapsed());
+        match answer {
+            Ok(Some(Ok(value))) => {
+                count(OperationResult::Ok);
+                inner.health.answered(self.shard);
+                inner.show();
+                Ok(Reply::from_value(value))
+            }
+            Ok(Some(Err(error))) => {
+                count(OperationResult::Error);
+                if is_trouble(&error) {
+                    self.failed(Failure::Broken, replaces(&error));
+                } else {
+                    inner.health.answered(self.shard);
+                }
+                Err(Error::Failed(described(&error)))
+            }
+            Ok(None) => Err(Error::NotConnected),
+            Err(_) => {
+                count(OperationResult::Timeout);
+                self.failed(Failure::TimedOut, false);
+                Err(Error::TimedOut)
+            }
+        }
+    }
+
+    fn failed(&self, failure: Failure, replace: bool) {
+        let doubt = self.inner.health.failed(self.shard, failure, Instant::now());
+        // A connection that has been replaced already says nothing about the new one.
+        let current = self.inner.link.load().as_ref().is_some_and(|link| Arc::ptr_eq(link, &self.link));
+        if (doubt || replace) && current {
+            self.inner.doubt.notify_one();
+        }
+        self.inner.show();
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if !self.reported {
+            self.inner.health.dropped(self.shard, Instant::now());
+        }
+    }
+}
+
+/// Whether an error says that the server cannot serve, as opposed to what it was told to do.
+fn is_trouble(error: &RedisError) -> bool {
+    !matches!(
+        error.kind(),
+        ErrorKind::Server(
+            ServerErrorKind::ResponseError
+                | ServerErrorKind::ExecAbort
+                | ServerErrorKind::CrossSlot
+                | ServerErrorKind::NoPerm
+                | ServerErrorKind::NoScript
+        ) | ErrorKind::Extension
+            | ErrorKind::UnexpectedReturnType
+    )
+}
+
+/// Whether an error says at once that another connection is needed: this one is closed, the server is no
+/// primary any more, or the password has changed.
+fn replaces(error: &RedisError) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Io
+            | ErrorKind::AuthenticationFailed
+            | ErrorKind::ClusterConnectionNotFound
+            | ErrorKind::Parse
+            | ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown)
+    )
+}
+
+/// What an error says. Answers of the server can repeat what was sent, so only their code is shown.
+fn described(error: &RedisError) -> String {
+    match error.code() {
+        Some(code) => format!("{} ({code})", error.category()),
+        None => error.category().to_owned(),
+    }
+}
+
+impl Inner {
+    /// Connects, and connects anew whenever the connection is in doubt or its token gets old. Never ends by
+    /// itself.
+    async fn keep_connected(&self, renewal: Option<Duration>) {
+        loop {
+            let began = Instant::now();
+            let due = match timeout(REBUILD_WITHIN, self.connector.connect()).await {
+                Ok(Ok(link)) => {
+                    if self.link.swap(Some(Arc::new(link))).is_some() {
+                        self.metrics.rebuilt();
+                    }
+                    self.health.keep_only(|shard| self.connector.topology.has(shard));
+                    self.health.renewed(Instant::now());
+                    self.connected.notify_waiters();
+                    self.show();
+                    true
+                }
+                failed => {
+                    let problem = failed.map_or_else(
+                        |_| "no answer in time".to_owned(),
+                        |done| done.err().unwrap_or_default(),
+                    );
+                    tracing::debug!(%problem, "no new connection to the shared store");
+                    self.show();
+                    // Without a connection there is nothing that could be in doubt.
+                    self.link.load().is_some()
+                }
+            };
+            tokio::time::sleep_until(began + REBUILD_EVERY).await;
+            if due {
+                let old = async {
+                    match renewal {
+                        Some(after) => tokio::time::sleep_until(began + after).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    () = self.doubt.notified() => {}
+                    () = old => {}
+                }
+            }
+        }
+    }
+
+    /// Shows whether the store is up, and says so once when that has changed.
+    fn show(&self) {
+        let up = self.link.load().is_some() && self.health.is_well();
+        if self.up.swap(up, Ordering::AcqRel) != up {
+            self.metrics.up(Backend::Redis, up);
+            if up {
+                tracing::info!("the shared store answers");
+            } else {
+                tracing::warn!("the shared store does not answer; this replica goes on without it");
+            }
+        }
+    }
+}
