@@ -29,6 +29,7 @@ pub mod gateway;
 // services
 pub mod archive;
 pub mod sessions;
+pub mod sign_in;
 
 // parts
 pub mod cache;

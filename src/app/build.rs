@@ -12,6 +12,7 @@ use crate::net::tls_tickets::TicketSecret;
 use crate::playback::Keys;
 use crate::policy::{AttributeType, Attributes, Policy};
 use crate::setting::Mistake;
+use crate::sign_in::SignIn;
 use crate::telemetry::audit;
 use crate::{console, fleet, net};
 use http::header::{self, HeaderName, HeaderValue};
@@ -80,16 +81,24 @@ pub async fn gateway(
     let sealing_secrets = keys.sealing_secrets();
     let (cache, batches) = (persistent.cache.clone(), persistent.batches.clone());
     let packaging = persistent.packaging.clone();
+    let keys = Arc::new(keys);
+    let previous = match purpose {
+        Purpose::Reload(previous) => Some(&**previous.sign_in()),
+        Purpose::Start | Purpose::DryRun => None,
+    };
+    let public_url = config.server.public_url.as_str();
+    let sign_in = SignIn::new(&config.issuer, identity.clone(), keys.clone(), public_url, previous);
     let gateway = Gateway::new(gateway::GatewayParts {
         identity,
+        sign_in: Arc::new(sign_in),
         sources: TokenPlaces::new(&config.identity),
         policy: Arc::new(policy),
-        keys: Arc::new(keys),
+        keys,
         playback: config.playback.clone(),
         archive: Archive::new(upstream.clone(), cache, config.cache.clone(), batches, packaging),
         upstream,
         sessions,
-        public_url: config.server.public_url.as_str().into(),
+        public_url: public_url.into(),
         limits: config.limits.clone(),
         cors: Cors::new(&config.server.cors_origins),
         audit: prepared.audit.clone(),
@@ -208,17 +217,14 @@ impl PrivateClients {
 
 /// What the console needs before sign-in.
 fn console_settings(config: &Config) -> serde_json::Value {
-    let issuers: Vec<_> = config.issuer.iter().filter_map(sign_in).collect();
-    serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "issuers": issuers })
+    let clients = config.issuer.iter().filter(|issuer| issuer.client_id.is_some());
+    let mut issuers: Vec<_> = clients.map(|issuer| serde_json::json!({ "issuer": issuer.name() })).collect();
+    issuers.dedup();
+    let sign_out = config.identity.sign_out.as_deref();
+    serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "issuers": issuers, "sign_out": sign_out })
 }
 
-/// How to sign in with an issuer, if a client is registered there.
-fn sign_in(issuer: &identity::IssuerConfig) -> Option<serde_json::Value> {
-    let client_id = issuer.client_id.as_deref()?;
-    Some(serde_json::json!({ "issuer": issuer.name(), "client_id": client_id, "scope": "openid" }))
-}
-
-/// The other origins that the console calls: the issuers of sign-ins.
+/// The other origins that the console shows in a hidden frame: the issuers of sign-ins.
 fn sign_in_urls(config: &Config) -> Vec<String> {
     config
         .issuer

@@ -12,7 +12,7 @@ pub use environment::ENVIRONMENT_PREFIX;
 pub use load::{ConfigSource, InvalidConfig};
 
 use crate::setting::Mistake;
-use crate::{admin, cache, gateway, identity, net, playback, policy, sessions, telemetry, upstream};
+use crate::{admin, cache, gateway, identity, net, playback, policy, sessions, sign_in, telemetry, upstream};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -95,6 +95,7 @@ impl Config {
         identity::IssuerConfig::check_all(&self.issuer, &mut mistakes);
         identity::IssuerConfig::check_places(&self.issuer, &self.identity, &mut mistakes);
         self.identity.check(&mut mistakes);
+        sign_in::check(&self.issuer, &self.server.public_url, &mut mistakes);
         mistakes.extend(self.policy.check());
         mistakes.extend(self.playback.check());
         self.cache.check(&mut mistakes);

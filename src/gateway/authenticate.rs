@@ -6,9 +6,10 @@ use super::error::Error;
 use super::record::Record;
 use super::route::Route;
 use crate::caller::Caller;
-use crate::identity::{Credential, Identity, TokenPlaces};
+use crate::identity::{self, Credential, Identity, TokenPlaces};
 use crate::playback::{self, Bind, Binding, Keys, OpenedCapabilities};
 use crate::policy::Policy;
+use crate::sign_in::{Carried, SignIn};
 use http::header;
 use http::request::Parts;
 use std::sync::Arc;
@@ -18,6 +19,8 @@ use std::time::Duration;
 pub(super) struct Authenticator {
     pub(super) identity: Arc<Identity>,
     pub(super) sources: TokenPlaces,
+    /// Opens the cookies of people who signed in here.
+    pub(super) sign_in: Arc<SignIn>,
     pub(super) keys: Arc<Keys>,
     pub(super) opened: OpenedCapabilities,
     /// `playback.bind`.
@@ -29,6 +32,8 @@ pub(super) struct Authenticator {
 /// The cookie that ties capabilities to a browser (`playback.bind = "cookie"`).
 pub(super) const BINDING_COOKIE: &str = "kvs_edge_player";
 
+/// What to do about a session that does not open.
+const BROKEN_HINT: &str = "your sign-in cannot be read, or the gateway's key was changed; sign in again";
 /// How long a playback URL of an anonymous caller may last, in place of the end of a token.
 const ANONYMOUS_FOR: Duration = Duration::from_secs(12 * 3600);
 
@@ -47,7 +52,9 @@ impl Authenticator {
             Route::Playback { capability, .. } | Route::Link { capability, .. } => {
                 self.open(capability, parts, record)?
             }
-            Route::Api(_) | Route::Page(_) | Route::Console(_) => self.verify(parts, record).await?,
+            Route::Api(_) | Route::Page(_) | Route::Console(_) | Route::SignIn(_) => {
+                self.verify(parts, record).await?
+            }
         };
         record.step("authenticate");
         record.caller = Some(authenticated.caller().clone());
@@ -57,7 +64,16 @@ impl Authenticator {
     /// Verifies the token that decides on a request.
     async fn verify(&self, parts: &Parts, record: &Record) -> Result<Authenticated, Error> {
         let now = record.at;
-        match self.sources.credential(&parts.method, &parts.headers)? {
+        let carried = self.sign_in.carried(&parts.headers);
+        let credential = self.sources.credential(&parts.method, &parts.headers, carried.bearer());
+        let credential = match (credential, &carried) {
+            // Whoever signed in and carries what does not open is not nobody.
+            (Ok(Credential::Anonymous) | Err(identity::Error::Missing { .. }), Carried::Broken) => {
+                return Err(identity::Error::Missing { hint: BROKEN_HINT }.into());
+            }
+            (credential, _) => credential?,
+        };
+        match credential {
             Credential::Token(token) => {
                 let (caller, key) = self.identity.verify_sent(token, now).await?;
                 Ok(Authenticated::Token(caller, key))

@@ -81,6 +81,15 @@ impl Authorizer {
         Ok(Permitted { permit, capability, key, located, context, parts, now, allowance, steps, described })
     }
 
+    /// Charges a request that comes before anybody is known to its address, as one of an anonymous caller.
+    ///
+    /// # Errors
+    /// The address makes too many.
+    pub(super) fn admit_stranger(&self, record: &Record) -> Result<(), Error> {
+        let stranger = Arc::new(Caller::anonymous(record.client, record.at));
+        Ok(self.callers.of(&stranger, &self.rates).admit(Instant::now())?)
+    }
+
     /// Finds the account that serves the stream; one that none serves is refused, and audited.
     async fn locate(
         &self,

@@ -58,11 +58,14 @@ impl Console {
                     // The console asks this to learn whether somebody is signed in.
                     return Err(Error::SignIn);
                 }
+                let carried = authenticator.sign_in.carried(&parts.headers);
+                let session = carried.session().filter(|session| session.issuer() == &*caller.issuer);
                 Ok(Reply::json(&json!({
                     "subject": &*caller.subject,
                     "issuer": &*caller.issuer,
                     "groups": &caller.groups,
                     "expires": caller.expires.to_string(),
+                    "signed_in": session.map(|session| json!({ "renews": session.is_renewable() })),
                 })))
             }
             _ => self.asset(path, parts),

@@ -7,7 +7,7 @@ use crate::kvs::{Invalid, Timestamp};
 use crate::net::body::Broken;
 use crate::net::request_body;
 use crate::package::Refusal;
-use crate::{archive, identity, playback, policy, sessions, upstream};
+use crate::{archive, identity, playback, policy, sessions, sign_in, upstream};
 use std::sync::Arc;
 
 /// Why a request got no answer.
@@ -22,6 +22,12 @@ pub enum Error {
     /// Anonymous callers have no place here.
     #[error("sign in, or send a token")]
     SignIn,
+    /// A session that began by signing in here cannot be renewed.
+    #[error("{0}")]
+    Renewal(sign_in::Problem),
+    /// Something that only our own page may ask for.
+    #[error("only the console's own page may ask for this")]
+    OtherPage,
     /// The playback capability does not open, or is bound to another client.
     #[error("{0}")]
     Capability(playback::Error),

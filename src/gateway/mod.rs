@@ -31,6 +31,7 @@ mod recorder;
 mod refusal;
 mod reply;
 mod route;
+mod sign_in;
 mod streams;
 mod viewing;
 
@@ -49,6 +50,7 @@ use crate::net::listener::{Limits, Peer};
 use crate::playback::{self, Keys, OpenedCapabilities};
 use crate::policy::Policy;
 use crate::sessions::Sessions;
+use crate::sign_in::SignIn;
 use crate::telemetry::spans::Tracer;
 use crate::upstream::Upstream;
 use api::Api;
@@ -87,6 +89,8 @@ pub struct GatewayParts {
     pub identity: Arc<Identity>,
     /// Where a token may stand in a request.
     pub sources: TokenPlaces,
+    /// Signs people in to the console.
+    pub sign_in: Arc<SignIn>,
     /// Decides.
     pub policy: Arc<Policy>,
     /// Seals and opens capabilities and page tokens.
@@ -152,6 +156,7 @@ impl Gateway {
             authenticator: Authenticator {
                 identity: parts.identity,
                 sources: parts.sources,
+                sign_in: parts.sign_in,
                 keys: keys.clone(),
                 opened: OpenedCapabilities::default(),
                 bind,
@@ -210,6 +215,10 @@ impl Gateway {
             // Its files belong to no caller.
             return Box::pin(self.console.answer(path, &parts, &self.authenticator, record)).await;
         }
+        if let Route::SignIn(step) = route {
+            self.authorizer.admit_stranger(record)?;
+            return Box::pin(sign_in::answer(&self.authenticator.sign_in, step, &parts, record)).await;
+        }
         let caller = self.authenticator.authenticate(&route, &parts, record).await?;
         let request = self.reader.read(&route, &caller, &parts, body, record).await?;
         let permitted = self.authorizer.authorize(caller, request, parts, record).await?;
@@ -225,7 +234,9 @@ impl Gateway {
                 self.pages.answer(Page::of_link(name, file), &permitted, record).await
             }
             Route::Playback { .. } => self.player.answer(&permitted, record).await,
-            Route::Console(_) => Err(Error::Bug("the console is answered before a caller is known")),
+            Route::Console(_) | Route::SignIn(_) => {
+                Err(Error::Bug("the console is answered before a caller is known"))
+            }
         }
     }
 
@@ -233,6 +244,12 @@ impl Gateway {
     #[must_use]
     pub fn identity(&self) -> &Arc<Identity> {
         &self.authenticator.identity
+    }
+
+    /// Signs people in to the console.
+    #[must_use]
+    pub fn sign_in(&self) -> &Arc<SignIn> {
+        &self.authenticator.sign_in
     }
 
     /// Decides.

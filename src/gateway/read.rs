@@ -81,7 +81,7 @@ impl Reader {
                 Request::Call(read_link(&capability.stream, link, now)?)
             }
             (Route::Page(page), _) => Request::Call(read_page(page, &Query::of(parts), now)?),
-            (Route::Playback { .. } | Route::Link { .. } | Route::Console(_), _) => {
+            (Route::Playback { .. } | Route::Link { .. } | Route::Console(_) | Route::SignIn(_), _) => {
                 return Err(Error::Bug("a route and a credential that do not fit"));
             }
         };

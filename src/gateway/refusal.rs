@@ -32,6 +32,8 @@ fn response(status: StatusCode, kind: &str, message: impl Into<String>) -> Error
 
 /// How long facts that could not be learnt are not asked for again.
 const UNKNOWN_FOR: Duration = Duration::from_secs(5);
+/// When an identity provider that does not answer is asked again.
+const PROVIDER_AGAIN: Duration = Duration::from_secs(5);
 /// When a playback session may be free: its viewers have gone after this time (`sessions.viewer_timeout`).
 const VIEWERS_GONE: Duration = Duration::from_secs(30);
 /// Too many requests in a word that every SDK retries by itself (`docs/THREATS.md`, "AWS SDKs as clients").
@@ -59,6 +61,12 @@ impl Error {
             }
             Self::Identity(error) => of_identity(error),
             Self::SignIn => response(StatusCode::UNAUTHORIZED, NOT_AUTHORIZED, self.to_string()),
+            Self::Renewal(problem) if problem.passes() => ErrorResponse {
+                retry_after: Some(PROVIDER_AGAIN),
+                ..response(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, problem.to_string())
+            },
+            Self::Renewal(problem) => response(StatusCode::UNAUTHORIZED, NOT_AUTHORIZED, problem.to_string()),
+            Self::OtherPage => response(StatusCode::FORBIDDEN, NOT_AUTHORIZED, self.to_string()),
             Self::Capability(error) => of_capability(error),
             Self::DeadUrl(_) => response(StatusCode::UNAUTHORIZED, NOT_AUTHORIZED, self.to_string()),
             Self::LongCapability => response(StatusCode::BAD_REQUEST, INVALID, self.to_string()),

@@ -8,6 +8,7 @@
 use crate::kvs::{Operation, Protocol, StreamName};
 use crate::net::cors::Access;
 use crate::playback::LinkFile;
+use crate::sign_in;
 use http::Method;
 
 /// Where a request leads.
@@ -35,6 +36,35 @@ pub enum Route<'a> {
     Page(Page),
     /// The console and its files.
     Console(&'a str),
+    /// A step of signing in or out.
+    SignIn(SignInStep),
+}
+
+/// The steps of signing in and out (docs/BEHAVIOUR.md 3.3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SignInStep {
+    /// To the identity provider.
+    Begin,
+    /// Back from it.
+    Arrive,
+    /// New tokens for a session.
+    Renew,
+    /// The end of a session.
+    End,
+}
+
+impl SignInStep {
+    const ALL: [Self; 4] = [Self::Begin, Self::Arrive, Self::Renew, Self::End];
+
+    /// Its path, and the only method that it takes: nothing fetches ahead what changes something.
+    fn address(self) -> (&'static str, Method) {
+        match self {
+            Self::Begin => (sign_in::BEGIN, Method::GET),
+            Self::Arrive => (sign_in::CALLBACK, Method::GET),
+            Self::Renew => ("/console/renew", Method::POST),
+            Self::End => ("/console/sign-out", Method::POST),
+        }
+    }
 }
 
 /// The plain GETs of docs/BEHAVIOUR.md 3.3.
@@ -127,6 +157,13 @@ impl<'a> Route<'a> {
                 Ok(Self::Api(operation))
             } else {
                 Err(NoRoute::Method { allow: "POST" })
+            };
+        }
+        if let Some(step) = SignInStep::ALL.into_iter().find(|step| step.address().0 == path) {
+            return match step.address() {
+                (_, taken) if taken == *method => Ok(Self::SignIn(step)),
+                (_, Method::POST) => Err(NoRoute::Method { allow: "POST" }),
+                _ => Err(NoRoute::Method { allow: "GET" }),
             };
         }
         let route = Self::readable(path)?;
@@ -259,6 +296,17 @@ mod tests {
         ] {
             assert_eq!(Route::find(&Method::GET, path), Ok(Route::Link { file, capability: "c4p" }));
             assert_eq!(Route::find(&Method::POST, path), Err(NoRoute::Method { allow: READ }));
+        }
+    }
+
+    #[test]
+    fn steps_of_signing_in_take_one_method() {
+        for step in SignInStep::ALL {
+            let (path, taken) = step.address();
+            for method in [Method::GET, Method::POST, Method::HEAD, Method::DELETE] {
+                let found = Route::find(&method, path);
+                assert_eq!(found == Ok(Route::SignIn(step)), method == taken, "{method} {path}");
+            }
         }
     }
 

@@ -49,7 +49,8 @@ pub(super) fn check(token: &Unverified<'_>, rules: &IssuerConfig, now: Timestamp
     Ok(window)
 }
 
-fn check_times(claims: &Value, rules: &IssuerConfig, now: Timestamp) -> Result<Window, Error> {
+/// When a token of this issuer counts, if that is now.
+pub(super) fn check_times(claims: &Value, rules: &IssuerConfig, now: Timestamp) -> Result<Window, Error> {
     let leeway = rules.leeway.0;
     let expires = instant(claims, "exp")?.ok_or_else(|| Error::refused(Reason::Unbounded, "no `exp`"))?;
     let not_before = instant(claims, "nbf")?;

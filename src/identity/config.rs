@@ -21,6 +21,9 @@ pub struct Config {
     /// Requests without any credential are those of `User::"anonymous"`, for whom only policies count that
     /// permit something to it by name. A credential that is not good is refused as ever.
     pub anonymous: bool,
+    /// Where the console goes to sign out of an access proxy, such as `/oauth2/sign_out`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sign_out: Option<String>,
     /// Which of several tokens in one request decides: all four kinds of places, the first one first. Empty:
     /// several are refused. A proxy that adds a token beside the caller's own needs it.
     pub order: Vec<PlaceKind>,
@@ -33,6 +36,7 @@ impl Default for Config {
             headers: Vec::new(),
             cookie: None,
             anonymous: false,
+            sign_out: None,
             order: Vec::new(),
         }
     }
@@ -59,6 +63,12 @@ impl Config {
         {
             wrong("identity.cookie".into(), format!("{name:?} is not a cookie's name"));
         }
+        if let Some(address) = &self.sign_out
+            && !is_sign_out(address)
+        {
+            let how = "write a path of this site, such as /oauth2/sign_out, or an https:// URL";
+            wrong("identity.sign_out".into(), how.into());
+        }
         let mut kinds = self.order.clone();
         kinds.sort_unstable();
         if !kinds.is_empty() && kinds != PlaceKind::ALL {
@@ -71,6 +81,13 @@ impl Config {
 
 /// Headers that have a meaning of their own.
 const TAKEN: [&str; 4] = ["authorization", "x-amz-security-token", "cookie", "host"];
+
+/// A path of the same site, or an address of another one; nothing that a browser could read otherwise.
+fn is_sign_out(address: &str) -> bool {
+    let path = address.starts_with('/') && !address.starts_with("//");
+    let plain = address.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
+    plain && (path || address.starts_with("https://")) && address.parse::<http::Uri>().is_ok()
+}
 
 /// RFC 6265 4.1.1: a cookie's name is a token of RFC 9110.
 fn is_cookie_name_byte(byte: u8) -> bool {
@@ -91,6 +108,17 @@ mod tests {
         let mut found = Vec::new();
         bad.check(&mut found);
         assert_eq!(found.len(), 6, "{found:?}");
+        for (address, good) in [
+            ("/oauth2/sign_out", true),
+            ("https://team.cloudflareaccess.com/cdn-cgi/access/logout", true),
+            ("//evil.example/", false),
+            ("/\\evil.example/", false),
+            ("javascript:alert(1)", false),
+            ("http://proxy.example/", false),
+            ("", false),
+        ] {
+            assert_eq!(is_sign_out(address), good, "{address}");
+        }
         let mut found = Vec::new();
         Config::default().check(&mut found);
         assert!(found.is_empty());

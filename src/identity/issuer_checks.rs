@@ -40,7 +40,7 @@ impl IssuerConfig {
                     {
                         format!("no token is read from the header {name}; add it to identity.headers")
                     }
-                    AcceptedPlace::Cookie if settings.cookie.is_none() => {
+                    AcceptedPlace::Cookie if settings.cookie.is_none() && one.client_id.is_none() => {
                         "no token is read from a cookie; write identity.cookie".to_owned()
                     }
                     _ => continue,
@@ -78,14 +78,49 @@ impl IssuerConfig {
         if self.types.is_empty() {
             wrong("types", "write the accepted `typ`, such as [\"at+jwt\"]; \"\" stands for none");
         }
-        if self.client_id.as_deref() == Some("") {
-            wrong("client_id", "write the client's id, or leave it out");
-        }
+        self.check_client(&mut wrong);
         for (pointer, problem) in self.require.faults() {
             wrong("require", &format!("{pointer}: {problem}"));
         }
         for (name, problem) in self.claims.faults() {
             wrong(&format!("claims.{name}"), &problem);
+        }
+    }
+
+    /// The client that people sign in with.
+    fn check_client(&self, wrong: &mut impl FnMut(&str, &str)) {
+        if self.client_id.is_none() {
+            let scopes = self.scopes != ["openid"];
+            for (key, written) in [
+                ("client_secret", self.client_secret.is_some()),
+                ("scopes", scopes),
+                ("extra", !self.extra.is_empty()),
+            ] {
+                if written {
+                    wrong(key, "belongs to a sign-in; write client_id too, or leave it out");
+                }
+            }
+            return;
+        }
+        if self.client_id.as_deref() == Some("") {
+            wrong("client_id", "write the client's id, or leave it out");
+        }
+        if !matches!(self.kind, IssuerKind::Oidc | IssuerKind::Cognito) {
+            wrong("client_id", "nobody signs in with this kind of issuer; leave it out");
+        }
+        if !self.counts_at(&AcceptedPlace::Cookie) {
+            wrong("places", "a sign-in keeps its token in a cookie; add \"cookie\"");
+        }
+        let is_scope = |scope: &String| {
+            !scope.is_empty() && scope.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\')
+        };
+        if !self.scopes.iter().any(|scope| scope == "openid") || !self.scopes.iter().all(is_scope) {
+            wrong("scopes", "write scopes without spaces, \"openid\" among them");
+        }
+        for name in self.extra.keys() {
+            if name.is_empty() || RESERVED_PARAMETERS.contains(&name.as_str()) {
+                wrong("extra", &format!("{name:?} is set by kvs-edge; leave it out"));
+            }
         }
     }
 
@@ -263,6 +298,23 @@ impl IssuerConfig {
         }
     }
 }
+
+/// Parameters of a sign-in whose values are not the operator's to choose.
+const RESERVED_PARAMETERS: [&str; 13] = [
+    "client_id",
+    "client_secret",
+    "code_challenge",
+    "code_challenge_method",
+    "id_token_hint",
+    "nonce",
+    "redirect_uri",
+    "request",
+    "request_uri",
+    "response_mode",
+    "response_type",
+    "scope",
+    "state",
+];
 
 #[cfg(test)]
 #[path = "tests/issuer_checks.rs"]

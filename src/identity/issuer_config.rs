@@ -10,6 +10,7 @@ use super::required_claims::RequiredClaims;
 use crate::setting::{SecretSource, Span};
 use http::Uri;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// One `[[issuer]]`: an issuer whose tokens are accepted, with its rules and its keys.
@@ -97,9 +98,18 @@ pub struct IssuerConfig {
     /// Acceptable values of `typ`; an empty one stands for a token without `typ`.
     #[serde(default)]
     pub types: Vec<String>,
-    /// The OAuth client that the console signs in as.
+    /// The OAuth client that people sign in to the console with, at this issuer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_id: Option<String>,
+    /// The client's secret; none for a public client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_secret: Option<SecretSource>,
+    /// What a sign-in asks for. `offline_access` gives a refresh token at most issuers.
+    #[serde(default = "default_scopes")]
+    pub scopes: Vec<String>,
+    /// More parameters of the address at which people sign in, such as `audience` and `prompt`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub extra: BTreeMap<String, String>,
     /// Read keys over plain http from another machine too. Whoever is between can then sign tokens.
     #[serde(default)]
     pub allow_http: bool,
@@ -115,6 +125,9 @@ pub(super) struct ReservedPrefixes {
     pub groups: Vec<String>,
 }
 
+fn default_scopes() -> Vec<String> {
+    vec!["openid".to_owned()]
+}
 const fn default_leeway() -> Span {
     Span::seconds(30)
 }
@@ -174,7 +187,8 @@ impl IssuerConfig {
         if let Some(JwksSource::File(path)) = &mut self.jwks {
             *path = folder.join(&*path);
         }
-        for source in [&mut self.secret, &mut self.ca, &mut self.bearer].into_iter().flatten() {
+        let secrets = [&mut self.secret, &mut self.ca, &mut self.bearer, &mut self.client_secret];
+        for source in secrets.into_iter().flatten() {
             source.resolve(folder);
         }
     }
@@ -186,7 +200,8 @@ impl IssuerConfig {
     }
 
     /// Whether a token with this `iss` is from this issuer.
-    pub(super) fn is_called(&self, iss: &str) -> bool {
+    #[must_use]
+    pub fn is_called(&self, iss: &str) -> bool {
         self.issuer.as_slice().iter().any(|name| name == iss)
     }
 

@@ -61,7 +61,8 @@ impl<'de> Deserialize<'de> for JwksSource {
 }
 
 /// Whether an address is on this machine, so that the way to it needs no TLS.
-pub(super) fn is_loopback(url: &Uri) -> bool {
+#[must_use]
+pub fn is_loopback(url: &Uri) -> bool {
     let host = url.host().unwrap_or_default();
     let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
     host.eq_ignore_ascii_case("localhost")

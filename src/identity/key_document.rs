@@ -97,6 +97,21 @@ impl KeyAccess {
         }
     }
 
+    /// Sends a request that is no document's, to an endpoint that the issuer named.
+    ///
+    /// # Errors
+    /// A sentence that begins with the address.
+    pub async fn send(&self, fetch: &Fetch, mut request: Request<Bytes>) -> Result<Response<Bytes>, String> {
+        if let Some(roots) = &self.roots {
+            request.extensions_mut().insert(roots.clone());
+        }
+        let url = request.uri().clone();
+        match timeout(DEADLINE, fetch(request)).await {
+            Ok(answer) => answer.map_err(|why| format!("{url}: {why}")),
+            Err(_) => Err(format!("{url} did not answer within {} s", DEADLINE.as_secs())),
+        }
+    }
+
     fn request(&self, url: &Uri, etag: Option<&HeaderValue>) -> Request<Bytes> {
         let mut request = Request::new(Bytes::new());
         *request.uri_mut() = url.clone();

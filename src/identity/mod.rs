@@ -31,6 +31,7 @@ mod one_or_many;
 mod pem_keys;
 mod place;
 mod place_kind;
+mod provider;
 mod required_claims;
 mod token;
 mod token_places;
@@ -40,18 +41,19 @@ pub use algorithm::Algorithm;
 pub use claim_map::{Claim, ClaimMap, ClaimType};
 pub use claim_report::ClaimLine;
 pub use config::Config;
+pub use discovery::SignInEndpoints;
 pub use error::{Error, Reason};
 pub use issuer_config::IssuerConfig;
 pub use issuer_kind::IssuerKind;
 pub use issuer_warnings::warnings;
-pub use jwks_source::JwksSource;
+pub use jwks_source::{JwksSource, is_loopback};
 pub use key_document::{Fetch, TrustedRoots};
 pub use metrics::Metrics;
 pub use one_or_many::OneOrMany;
 pub use place::AcceptedPlace;
 pub use place_kind::PlaceKind;
 pub use required_claims::RequiredClaims;
-pub use token_places::{Credential, Token, TokenPlace, TokenPlaces};
+pub use token_places::{Credential, Token, TokenPlace, TokenPlaces, is_from_own_page};
 
 use crate::base::digest::Digest;
 use crate::base::file_watch::FileWatch;
@@ -300,7 +302,8 @@ impl Identity {
         if !rules.algorithms.contains(&token.algorithm) {
             return Err(Error::refused(Reason::Algorithm, token.algorithm.as_str()));
         }
-        let mut current = keys_for(store, &token, now).await?;
+        let current = keys_for(store, &token, || claims::check(&token, rules, now).map(drop));
+        let mut current = current.await?;
         let kid = token.kid.as_deref();
         let signed = |current: &Current| {
             let missing_kid = rules.allow_missing_kid;
@@ -367,15 +370,19 @@ impl Identity {
 }
 
 /// Keys with one that fits the token. If none does, the issuer may have a new one, and its keys are read
-/// again. A token that would be refused anyway causes no read.
-async fn keys_for(store: &KeyStore, token: &Unverified<'_>, now: Timestamp) -> Result<Arc<Current>, Error> {
+/// again. A token that would be refused anyway, which `check` tells, causes no read.
+async fn keys_for(
+    store: &KeyStore,
+    token: &Unverified<'_>,
+    check: impl FnOnce() -> Result<(), Error>,
+) -> Result<Arc<Current>, Error> {
     let rules = store.config();
     let kid = token.kid.as_deref();
     let fits = |current: &Arc<Current>| current.keys.has(kid, token.algorithm, rules.allow_missing_kid);
     if let Some(current) = store.usable().ok().filter(fits) {
         return Ok(current);
     }
-    claims::check(token, rules, now)?;
+    check()?;
     if store.is_read() && (kid.is_some() || rules.allow_missing_kid || store.usable().is_err()) {
         // Twice, since a read in progress may have begun before the key was published.
         for _ in 0..2 {
@@ -418,7 +425,8 @@ fn local_keys(store: &KeyStore) -> Result<Option<FileWatch>, (&'static str, Stri
         let keys = KeySet::from_secret(&secret, &config.algorithms).map_err(|problem| ("secret", problem))?;
         store.set(keys, None);
     }
-    for (key, source) in [("ca", &config.ca), ("bearer", &config.bearer)] {
+    let files = [("ca", &config.ca), ("bearer", &config.bearer), ("client_secret", &config.client_secret)];
+    for (key, source) in files {
         source.as_ref().map(SecretSource::read).transpose().map_err(|problem| (key, problem))?;
     }
     let Some(JwksSource::File(path)) = &config.jwks else { return Ok(None) };

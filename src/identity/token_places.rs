@@ -35,6 +35,12 @@ pub struct Token<'a> {
 }
 
 impl<'a> Token<'a> {
+    /// The token of a sign-in at this gateway.
+    #[must_use]
+    pub fn of_sign_in(text: &'a str) -> Self {
+        Self { bytes: text.as_bytes(), place: TokenPlace::SignIn }
+    }
+
     /// What arrived, whether it can be a token or not.
     pub(super) fn bytes(self) -> &'a [u8] {
         self.bytes
@@ -86,6 +92,8 @@ pub enum TokenPlace<'a> {
     Header(&'a str),
     /// The configured cookie.
     Cookie(&'a str),
+    /// The cookie of a sign-in at this gateway, which was opened.
+    SignIn,
 }
 
 impl fmt::Display for TokenPlace<'_> {
@@ -95,6 +103,7 @@ impl fmt::Display for TokenPlace<'_> {
             Self::SecurityToken => f.write_str("X-Amz-Security-Token"),
             Self::Header(name) => f.write_str(name),
             Self::Cookie(name) => write!(f, "cookie {name}"),
+            Self::SignIn => f.write_str("the cookie of a sign-in"),
         }
     }
 }
@@ -105,7 +114,7 @@ impl From<TokenPlace<'_>> for AcceptedPlace {
             TokenPlace::Bearer => Self::Bearer,
             TokenPlace::SecurityToken => Self::SecurityToken,
             TokenPlace::Header(name) => Self::Header(name.to_owned()),
-            TokenPlace::Cookie(_) => Self::Cookie,
+            TokenPlace::Cookie(_) | TokenPlace::SignIn => Self::Cookie,
         }
     }
 }
@@ -146,27 +155,41 @@ impl TokenPlaces {
         &self.vary
     }
 
-    /// What authenticates a request.
+    /// What authenticates a request, of which `signed_in` is the token of a sign-in at this gateway.
     ///
     /// # Errors
-    /// As [`TokenPlaces::token`]. Only a request without any credential is anonymous.
+    /// `Missing`, `Several` or `TooLarge`. Whether what was found can be a token is [`Token::text`]'s to say.
+    /// Only a request without any credential is anonymous.
     pub fn credential<'a>(
         &'a self,
         method: &Method,
         headers: &'a HeaderMap,
+        signed_in: Option<&'a str>,
     ) -> Result<Credential<'a>, Error> {
-        match self.token(method, headers) {
+        match self.find(method, headers, signed_in) {
             Err(Error::Missing { hint: HINT | SIGNED_HINT }) if self.anonymous => Ok(Credential::Anonymous),
             other => other.map(Credential::Token),
         }
     }
 
-    /// The token that decides on a request.
+    /// The token in the headers of a request.
     ///
     /// # Errors
-    /// `Missing`, `Several` or `TooLarge`. Whether what was found can be a token is [`Token::text`]'s to say.
+    /// As [`TokenPlaces::credential`].
     pub fn token<'a>(&'a self, method: &Method, headers: &'a HeaderMap) -> Result<Token<'a>, Error> {
+        self.find(method, headers, None)
+    }
+
+    fn find<'a>(
+        &'a self,
+        method: &Method,
+        headers: &'a HeaderMap,
+        signed_in: Option<&'a str>,
+    ) -> Result<Token<'a>, Error> {
         let mut found = Found::default();
+        if let Some(token) = signed_in {
+            found.add(TokenPlace::SignIn, token.as_bytes());
+        }
         // One pass over the headers costs less than a look-up of each name.
         for (name, value) in headers {
             let value = value.as_bytes();
@@ -178,9 +201,9 @@ impl TokenPlaces {
                 self.automatic(name, value, &mut found);
             }
         }
-        let cookies_count = is_same_site(method, headers);
+        let cookies_count = cookies_count(method, headers);
         let (place, bytes) = self.deciding(&found, cookies_count)?;
-        if matches!(place, TokenPlace::Cookie(_)) && !cookies_count {
+        if matches!(place, TokenPlace::Cookie(_) | TokenPlace::SignIn) && !cookies_count {
             return Err(Error::Missing { hint: COOKIE_HINT });
         }
         if place == TokenPlace::SecurityToken && !found.signed {
@@ -242,7 +265,7 @@ impl TokenPlaces {
         }
         let counts = |place: &TokenPlace<'_>| match place {
             TokenPlace::SecurityToken => found.signed,
-            TokenPlace::Cookie(_) => cookies_count,
+            TokenPlace::Cookie(_) | TokenPlace::SignIn => cookies_count,
             TokenPlace::Bearer | TokenPlace::Header(_) => true,
         };
         let candidates = || found.all().filter(|(place, _)| counts(place));
@@ -263,7 +286,9 @@ impl TokenPlaces {
             TokenPlace::Header(name) => {
                 (PlaceKind::Headers, self.headers.iter().position(|(_, shown)| shown == name).unwrap_or(0))
             }
+            // One of the company's own comes before the one of this gateway.
             TokenPlace::Cookie(_) => (PlaceKind::Cookie, 0),
+            TokenPlace::SignIn => (PlaceKind::Cookie, 1),
         };
         (self.order.iter().position(|known| *known == kind).unwrap_or(usize::MAX), within)
     }
@@ -275,12 +300,17 @@ fn vary(headers: &[String]) -> HeaderValue {
     HeaderValue::from_str(&names.join(", ")).unwrap_or(HeaderValue::from_static("*"))
 }
 
-/// False if a page of another site may have made the browser send this.
-fn is_same_site(method: &Method, headers: &HeaderMap) -> bool {
+/// False if a page of another site may have made the browser send this, and something may come of it.
+fn cookies_count(method: &Method, headers: &HeaderMap) -> bool {
+    method == Method::GET || method == Method::HEAD || is_from_own_page(headers)
+}
+
+/// Whether the browser says that the request comes from a page of this very origin, which no script can
+/// make it say (Fetch Metadata, `Sec-Fetch-Site`).
+#[must_use]
+pub fn is_from_own_page(headers: &HeaderMap) -> bool {
     let mut sites = headers.get_all("sec-fetch-site").iter();
-    method == Method::GET
-        || method == Method::HEAD
-        || (sites.next().is_some_and(|site| site == "same-origin") && sites.next().is_none())
+    sites.next().is_some_and(|site| site == "same-origin") && sites.next().is_none()
 }
 
 const ADVICE: &str = "send exactly one, or let identity.order say which of them decides";

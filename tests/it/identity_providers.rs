@@ -406,6 +406,13 @@ fn proxies() -> Vec<Shape> {
         }))
         .sent_in("X-Forwarded-Access-Token")
         .is("ann", &["guards"], json!({})),
+        Shape::of("Apache with mod_auth_openidc", json!({
+            "exp": NOW + 300, "iat": NOW, "iss": "https://sso.example.com/realms/main", "aud": ["kvs-edge", "account"],
+            "sub": "f3a1", "typ": "Bearer", "azp": "apache", "realm_access": { "roles": ["guards"] },
+            "preferred_username": "ann",
+        }))
+        .sent_in("X-Forwarded-Access-Token")
+        .is("ann", &["guards"], json!({})),
     ]
 }
 
@@ -625,28 +632,49 @@ async fn each_issuer_of_the_document_works_by_its_settings_alone() {
     }
 }
 
+/// Runs `check` on a block, which must pass without a warning.
+async fn check(heading: &str, block: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    let (block, settings) = settings(block, folder.path());
+    let warnings = identity::warnings(&settings.issuer);
+    assert!(warnings.is_empty(), "{heading}: {warnings:?}");
+    write("all.cedar", "permit (principal in Group::\"guards\", action, resource);");
+    write("playback-key", "MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1ub3BxcnN0dXY=");
+    write("client-secret", "secret");
+    write(
+        "edge.toml",
+        &format!(
+            "[server]\npublic_url = 'https://video.example.com'\n[[aws]]\nname = 'main'\nregion = 'eu-west-1'\n\
+             streams = ['*']\n[policy]\nfiles = ['all.cedar']\n[playback]\nkeys = ['file:playback-key']\n{block}"
+        ),
+    );
+    let source = ConfigSource::read(&folder.path().join("edge.toml"), std::iter::empty()).unwrap();
+    let checked = kvs_edge::app::check(&source, false).await;
+    let summary = checked.unwrap_or_else(|refused| panic!("{heading}: {refused:#}"));
+    assert!(!summary.contains("warning"), "{heading}: {summary}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_block_of_the_document_passes_check_without_a_warning() {
     for (heading, block) in documented() {
-        let folder = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
-        let (block, settings) = settings(&block, folder.path());
-        let warnings = identity::warnings(&settings.issuer);
-        assert!(warnings.is_empty(), "{heading}: {warnings:?}");
-        write("all.cedar", "permit (principal in Group::\"guards\", action, resource);");
-        write("playback-key", "MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1ub3BxcnN0dXY=");
-        write(
-            "edge.toml",
-            &format!(
-                "[[aws]]\nname = 'main'\nregion = 'eu-west-1'\nstreams = ['*']\n[policy]\nfiles = ['all.cedar']\n\
-                 [playback]\nkeys = ['file:playback-key']\n{block}"
-            ),
-        );
-        let source = ConfigSource::read(&folder.path().join("edge.toml"), std::iter::empty()).unwrap();
-        let checked = kvs_edge::app::check(&source, false).await;
-        let summary = checked.unwrap_or_else(|refused| panic!("{heading}: {refused:#}"));
-        assert!(!summary.contains("warning"), "{heading}: {summary}");
+        check(heading, &block).await;
     }
+}
+
+/// The lines for signing in, each with the block of its provider.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_lines_for_signing_in_fit_the_block_of_their_provider() {
+    let blocks: BTreeMap<_, _> = documented().into_iter().collect();
+    let mut count = 0;
+    for section in DOCUMENT.split("\n#### ").skip(1) {
+        let heading = section.lines().next().unwrap();
+        let lines = section.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let block = blocks.get(heading).unwrap_or_else(|| panic!("no block under {heading}"));
+        check(heading, &block.replacen("[[issuer]]\n", &format!("[[issuer]]\n{lines}"), 1)).await;
+        count += 1;
+    }
+    assert_eq!(count, 7);
 }
 
 #[tokio::test]

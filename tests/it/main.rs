@@ -52,6 +52,7 @@ mod sdk_clients;
 mod settled;
 mod shared_bounds;
 mod shared_browser;
+mod sign_in;
 mod stream_lists;
 mod traces;
 mod upstream;

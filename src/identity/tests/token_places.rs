@@ -10,6 +10,7 @@ fn sources() -> TokenPlaces {
         cookie: Some("CF_Authorization".into()),
         order: Vec::new(),
         anonymous: false,
+        sign_out: None,
         max_token: ByteSize(1024),
     })
 }
@@ -184,7 +185,8 @@ fn a_cookie_is_believed_where_a_stranger_s_page_gains_nothing() {
 #[test]
 fn only_a_request_without_any_credential_is_anonymous() {
     let places = TokenPlaces::new(&Config { anonymous: true, cookie: Some("c".into()), ..Config::default() });
-    let found = |method: Method, list: &[(&str, &str)]| match places.credential(&method, &headers(list)) {
+    let found = |method: Method, list: &[(&str, &str)]| match places.credential(&method, &headers(list), None)
+    {
         Ok(Credential::Anonymous) => "anonymous",
         Ok(Credential::Token(_)) => "token",
         Err(_) => "refused",

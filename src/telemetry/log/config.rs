@@ -26,7 +26,7 @@ const OWN: &str = "kvs_edge";
 /// The target of access lines.
 const ACCESS: &str = "access";
 /// The parts of kvs-edge, which follow its crate in a target.
-const PARTS: [&str; 20] = [
+const PARTS: [&str; 22] = [
     "admin",
     "app",
     "archive",
@@ -37,6 +37,7 @@ const PARTS: [&str; 20] = [
     "cli",
     "config",
     "console",
+    "fleet",
     "gateway",
     "identity",
     "kvs",
@@ -45,6 +46,7 @@ const PARTS: [&str; 20] = [
     "playback",
     "policy",
     "sessions",
+    "sign_in",
     "telemetry",
     "upstream",
 ];

@@ -22,7 +22,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("assemble", &["app"]),
     ("settings", &["config"]),
     ("answer", &["gateway", "admin", "console"]),
-    ("services", &["archive", "sessions"]),
+    ("services", &["archive", "sessions", "sign_in"]),
     ("parts", &["identity", "policy", "playback", "package", "cache", "upstream"]),
     ("base", &["kvs", "aws", "net", "telemetry", "fleet", "base", "caller", "setting"]),
 ];
