@@ -56,6 +56,7 @@ async function demo(binary, { cameras, issuers }) {
   folders.add(folder);
   const [settings, policies] = [join(folder, 'demo.toml'), join(folder, 'policies/demo.cedar')];
   let child;
+  const others = [];
   const start = async () => {
     const [listen, admin, kvs] = ports.map((port) => `127.0.0.1:${port}`);
     child = run(binary, ['demo', '--listen', listen, '--admin', admin, '--emulator', kvs, '--folder', folder, '--allow-faults']);
@@ -98,9 +99,10 @@ async function demo(binary, { cameras, issuers }) {
       await pause(100);
     }
   };
-  for (const { issuer, client_id } of issuers) {
-    await configure(`[[issuer]]\nissuer = "${issuer}"\nclient_id = "${client_id}"\naudience = ["kvs-edge"]\nalgorithms = ["RS256"]\njwks = "${issuer}/jwks"\nclaims = { subject = "/sub", groups = "/groups" }`,
-      async () => (await (await fetch(`${base}/console/config.json`)).text()).includes(issuer));
+  for (const { issuer, client_id, toml, listed = true } of issuers) {
+    let written = 0;
+    await configure(`[[issuer]]\n${toml ?? `issuer = "${issuer}"\nclient_id = "${client_id}"\naudience = ["kvs-edge"]\nalgorithms = ["RS256"]\njwks = "${issuer}/jwks"\nclaims = { subject = "/sub", groups = "/groups" }`}`,
+      async () => (listed ? (await (await fetch(`${base}/console/config.json`)).text()).includes(issuer) : written++ > 0));
   }
   const allowed = readFileSync(policies, 'utf8');
   const groups = { alice: 'investigators', vera: 'viewers', bob: 'guards' };
@@ -126,12 +128,25 @@ async function demo(binary, { cameras, issuers }) {
       writeFileSync(policies, on ? `${allowed}\nforbid (principal, action, resource) when { resource is Stream && resource.name == "${name}" };\n` : allowed);
       await until(async () => (await may('alice', name)) !== on);
     },
+    /** More settings, in force when this returns: they name `word`, and the page is told it. */
+    configured: (lines, word) => configure(lines, async () => !!(await (await fetch(`${base}/console/config.json`)).json())[word]),
+    /** Another gateway on the same settings that clients reach by `publicUrl`; hands back its own address. */
+    serve: async (publicUrl) => {
+      const [listen, admin] = [await freePort(), await freePort()];
+      const settings = { SERVER__LISTEN: `"127.0.0.1:${listen}"`, SERVER__PUBLIC_URL: `"${publicUrl}"`, ADMIN__LISTEN: `"127.0.0.1:${admin}"`, AWS__0__ENDPOINT_URL: `"http://127.0.0.1:${ports[2]}"`, LOG__AUDIT: '"stdout"' };
+      const gateway = run(binary, ['serve', '--config', join(folder, 'demo.toml')], Object.fromEntries(Object.entries(settings).map(([name, value]) => [`KVS_EDGE__${name}`, value])));
+      others.push(gateway);
+      await answers(`http://127.0.0.1:${listen}`, gateway);
+      return `http://127.0.0.1:${listen}`;
+    },
+    /** One more policy, in force when the gateway has read it. */
+    permit: (policy) => writeFileSync(policies, `${allowed}\n${policy}\n`),
     /** Policies for a while, in place of the demo's. */
     policies: (text) => writeFileSync(policies, text),
     /** The demo's own again, in force when this returns. */
     ownPolicies: async () => { writeFileSync(policies, allowed); await until(() => may('alice', 'cam-1')); },
     restart: async (meanwhile) => { await ended(child); try { await meanwhile(); } finally { await start(); } },
-    stop: async () => { await ended(child); rmSync(folder, { recursive: true, force: true }); },
+    stop: async () => { await Promise.all(others.map(ended)); await ended(child); rmSync(folder, { recursive: true, force: true }); },
   };
 }
 

@@ -68,3 +68,8 @@ async fn people_are_told_what_is_wrong() {
 async fn people_sign_in_with_their_company_s_provider() {
     play(&["oidc"]).await;
 }
+
+#[tokio::test]
+async fn people_watch_behind_their_company_s_access_proxy() {
+    play(&["proxy"]).await;
+}

@@ -3,13 +3,12 @@
 import { noteDate } from './present';
 import { text } from './text';
 
-export interface Issuer {
-  readonly issuer: string; readonly client_id: string; readonly scope?: string;
-  /** Without the endpoints the page asks the issuer itself (OpenID Connect Discovery). */
-  readonly authorization_endpoint?: string; readonly token_endpoint?: string;
-}
-export interface Config { readonly version: string; readonly issuers: readonly Issuer[] }
-export interface Me { readonly subject: string; readonly issuer: string; readonly groups: readonly string[]; readonly expires?: string }
+/** An issuer that people sign in with. */
+export interface Issuer { readonly issuer: string }
+/** `sign_out`: where to sign out of the access proxy. */
+export interface Config { readonly version: string; readonly issuers: readonly Issuer[]; readonly sign_out?: string | null }
+/** `signed_in` is there if the session is the gateway's own: whether the provider gave a refresh token. */
+export interface Me { readonly subject: string; readonly issuer: string; readonly groups: readonly string[]; readonly expires?: string; readonly signed_in?: { readonly renews: boolean } | null }
 export interface Stream {
   readonly name: string; readonly arn: string; readonly status: string | null; readonly created: string | null;
   readonly retention_hours: number | null; readonly media_type?: string | null; readonly actions: readonly string[];
@@ -47,6 +46,9 @@ export class Refused extends Error {
   }
 }
 
+/** How long the gateway asks to wait, in ms, if it does. */
+export const retryAfterOf = (error: unknown): number | undefined => (error instanceof Refused ? error.retryAfter : undefined);
+
 const iso = (at: number): string => new Date(at).toISOString();
 
 export class Api {
@@ -60,7 +62,12 @@ export class Api {
   }
 
   config = async (): Promise<Config> => (await this.ask('/console/config.json', {}, undefined)).json();
-  me = async (token = this.authorization()): Promise<Me> => this.object(await this.ask('/console/me', {}, token, true));
+  me = async (token = this.authorization()): Promise<Me> => this.object(await this.ask('/console/me', {}, token, true), true);
+
+  /** New tokens for the gateway's session. */
+  renew = async (): Promise<unknown> => this.object(await this.checked(await this.raw('/console/renew', undefined, { method: 'POST' }), true), true);
+  /** Takes the gateway's session away; tells where to sign out at the provider. */
+  signOut = async (): Promise<{ location: string | null }> => this.object(await this.checked(await this.raw('/console/sign-out', undefined, { method: 'POST' }), true), true);
 
   async streams(signal?: AbortSignal): Promise<Stream[]> {
     const streams: Stream[] = [];
@@ -85,7 +92,7 @@ export class Api {
   async snapshot(name: string, options: { at?: number; width?: number; height?: number; maxAge?: number }, signal?: AbortSignal): Promise<Blob> {
     const { at, width, height, maxAge } = options;
     const query = { ...(at !== undefined && { at: iso(at) }), ...(width && height && { width, height }), ...(maxAge !== undefined && { max_age: maxAge }) };
-    return (await this.get(this.path(name, 'snapshot.jpg', query), signal)).blob();
+    return this.carries('image/', await this.get(this.path(name, 'snapshot.jpg', query), signal)).blob();
   }
 
   /**
@@ -116,7 +123,7 @@ export class Api {
     let answer = await this.raw(path, this.authorization(), { method: 'HEAD', signal });
     // A response to HEAD has no body, so the reason of a refusal is in the response to a request for one byte.
     if ([400, 403, 404].includes(answer.status)) answer = await this.raw(path, this.authorization(), { headers: { range: 'bytes=0-0' }, signal, cache: 'no-store' });
-    const { headers } = media(await this.checked(answer));
+    const { headers } = this.carries('video/', await this.checked(answer));
     void answer.body?.cancel();
     const [from, to] = (headers.get('kvs-edge-range') ?? '').split('/').map((time) => Date.parse(time));
     const named = /filename="([^"]+)"/.exec(headers.get('content-disposition') ?? '')?.[1];
@@ -126,7 +133,7 @@ export class Api {
   /** A file from a byte on; from its beginning if it is no longer the version of `etag` (If-Range, RFC 9110 13.1.5). */
   async part(path: string, from: number, etag: string | undefined, signal: AbortSignal): Promise<FilePart> {
     const headers: Record<string, string> = from && etag ? { range: `bytes=${from}-`, 'if-range': etag } : {};
-    const answer = media(await this.checked(await this.raw(path, this.authorization(), { signal, headers, cache: 'no-store' })));
+    const answer = this.carries('video/', await this.checked(await this.raw(path, this.authorization(), { signal, headers, cache: 'no-store' })));
     const first = Number(/^bytes (\d+)-/.exec(answer.headers.get('content-range') ?? '')?.[1] ?? 0);
     return { from: answer.status === 206 ? first : 0, total: totalOf(answer), etag: answer.headers.get('etag') ?? '', body: answer.body as FilePart['body'] };
   }
@@ -148,9 +155,10 @@ export class Api {
   }
 
   private async raw(path: string, authorization: string | undefined, sent: Sent): Promise<Response> {
-    const headers = { ...sent.headers, ...(authorization && { authorization }) };
+    // By these two headers access proxies know a script, and answer with 401 instead of their sign-in page.
+    const headers = { accept: 'application/json, */*;q=0.5', 'x-requested-with': 'XMLHttpRequest', ...sent.headers, ...(authorization && { authorization }) };
     try {
-      return await fetch(path, { ...sent, headers, credentials: 'same-origin' });
+      return await fetch(path, { ...sent, headers, credentials: 'same-origin', redirect: 'manual' });
     } catch (error) {
       if (sent.signal?.aborted) throw error;
       throw new Refused(0, 'Network', text.errors.network);
@@ -159,6 +167,8 @@ export class Api {
 
   private async checked(answer: Response, quiet = false): Promise<Response> {
     if (answer.ok) return answer;
+    // The gateway redirects nothing that is asked for here: an access proxy leads to its sign-in.
+    if (answer.type === 'opaqueredirect') throw this.proxyPage(quiet);
     if (answer.status === 401 && !quiet) this.doubted();
     const body = await answer.text().catch(() => '');
     let message = text.errors.status(answer.status);
@@ -168,17 +178,20 @@ export class Api {
     throw new Refused(answer.status, type, message, answer.headers.has('retry-after') && Number.isFinite(wait) ? wait * 1000 : undefined);
   }
 
-  private async object<T>(answer: Response): Promise<T> {
-    // An access proxy whose own session ended answers 200 with its sign-in page.
-    if (!(answer.headers.get('content-type') ?? '').includes('json')) throw new Refused(401, 'ProxyPage', text.errors.proxyPage);
-    return answer.json() as Promise<T>;
+  private async object<T>(answer: Response, quiet = false): Promise<T> {
+    return this.carries('application/json', answer, quiet).json() as Promise<T>;
   }
-}
 
-/** A response that carries media; an access proxy whose own session ended answers 200 with its sign-in page. */
-function media(answer: Response): Response {
-  if (!(answer.headers.get('content-type') ?? '').startsWith('video/')) throw new Refused(401, 'ProxyPage', text.errors.proxyPage);
-  return answer;
+  /** The same answer, if it is what was asked for; an access proxy whose own session ended answers 200 with its sign-in page. */
+  private carries(type: string, answer: Response, quiet = false): Response {
+    if (!(answer.headers.get('content-type') ?? '').startsWith(type)) throw this.proxyPage(quiet);
+    return answer;
+  }
+
+  private proxyPage(quiet: boolean): Refused {
+    if (!quiet) this.doubted();
+    return new Refused(401, 'ProxyPage', text.errors.proxyPage);
+  }
 }
 
 /** The length of the whole file, of which a response may carry a part. */

@@ -9,7 +9,7 @@ import { h, type View } from './dom';
 import { loadPlayer } from './play/attach';
 import { apply } from './preferences';
 import { warning } from './session/badge';
-import { readReturn } from './session/oidc';
+import { readReturn } from './session/single-sign-on';
 import { Session, messageOf } from './session/session';
 import { signInDialog, signInPage } from './session/sign-in';
 import { shell, type Shell } from './shell';
@@ -26,7 +26,7 @@ class Page {
 
   async start(): Promise<void> {
     apply();
-    app.replaceChildren(h('p', { class: 'starting', role: 'status' }, readReturn(location.search) ? text.signIn.returning : text.signIn.checking));
+    app.replaceChildren(h('p', { class: 'starting', role: 'status' }, text.signIn.checking));
     let problem: string | undefined;
     try { problem = await this.session.start(); } catch (error) {
       return this.unreachable(messageOf(error));
@@ -74,6 +74,6 @@ class Page {
   }
 }
 
-// In the hidden frame that renews a session the page only passes on what the issuer said.
+// In the hidden frame that renews a session the page only passes on what the gateway said.
 if (window.parent !== window && readReturn(location.search)) window.parent.postMessage(location.search, location.origin);
 else void new Page().start();

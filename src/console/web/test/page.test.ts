@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { readAddress, writeAddress } from '../src/address';
 import { actFor } from '../src/camera/keys';
 import { guess, narrow, unknown } from '../src/present';
-import { challenge, claimsOf, readReturn } from '../src/session/oidc';
+import { claimsOf, departure, readReturn } from '../src/session/single-sign-on';
 import { renewAt } from '../src/session/session';
 import { columns, matching, tileWidth } from '../src/wall/grid';
 import { bytes, clockMs, countdown, duration, moment, zoneName } from '../src/words';
@@ -47,15 +47,16 @@ describe('the gateway’s clock', () => {
 });
 
 describe('signing in', () => {
-  it('makes the challenge of RFC 7636, appendix B', async () => {
-    expect(await challenge('dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk')).toBe('E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM');
+  it('begins at the gateway, and names where to come back to', () => {
+    expect(departure('https://a.example/', '#/camera/cam-1?t=1')).toBe('/console/sign-in?issuer=https%3A%2F%2Fa.example%2F&return=%23%2Fcamera%2Fcam-1%3Ft%3D1');
+    expect(departure('https://a.example/', '', true)).toContain('&quiet=1');
   });
 
   it('reads claims and the way back', () => {
     expect(claimsOf(`x.${btoa(JSON.stringify({ sub: 'a' }))}.y`)).toEqual({ sub: 'a' });
     for (const junk of ['', 'a.b', 'a.!!.c', `x.${btoa('1')}.y`]) expect(claimsOf(junk)).toBeUndefined();
-    expect(readReturn('?code=c&state=s&iss=i')).toMatchObject({ code: 'c', state: 's', iss: 'i', error: null });
-    expect(readReturn('?error=login_required&state=s')).toMatchObject({ error: 'login_required' });
+    expect(readReturn('?signed_in=quiet')).toEqual({ problem: undefined });
+    expect(readReturn('?sign_in_problem=login_required')).toEqual({ problem: 'login_required' });
     expect(readReturn('?x=1')).toBeUndefined();
   });
 

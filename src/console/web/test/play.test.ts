@@ -3,7 +3,7 @@ import { beginAt, mediaAt, readAttributes, readMaster, readPieces, wallAt } from
 import { beforeGap } from '../src/camera/live-window';
 import { isFine, liveness, silentSince, wordsOf, type State } from '../src/play/state';
 import { outcomeOf, Tally } from '../src/play/tally';
-import { backoff, diagnose, unplayable, worthAnotherTry } from '../src/play/trouble';
+import { backoff, diagnose, unplayable, worthAnotherTry, Pause } from '../src/play/trouble';
 import { text } from '../src/text';
 
 const URL_OF = 'https://edge.example/hls/v1/c4p/getHLSMasterPlaylist.m3u8';
@@ -125,5 +125,18 @@ describe('the cache’s part', () => {
     expect(tally.counts.hit).toBe(25);
     expect(tally.bytes).toBe(50_000);
     expect(tally.rate).toBeGreaterThan(9000);
+  });
+});
+
+describe('requests after a failure', () => {
+  it('wait for longer each time, and as long as the gateway asks for', () => {
+    const pause = new Pause();
+    expect(pause.isOver(0)).toBe(true);
+    const waits = [1, 2, 3, 4, 5, 6, 7].map(() => pause.failed(0, undefined, 0.5));
+    expect(waits).toEqual([1000, 2000, 4000, 8000, 15e3, 15e3, 15e3]);
+    expect([pause.isOver(14_999), pause.isOver(15e3)]).toEqual([false, true]);
+    expect(pause.failed(0, 60e3, 0.5)).toBe(60e3);
+    pause.end();
+    expect(pause.failed(0, undefined, 0.5)).toBe(1000);
   });
 });

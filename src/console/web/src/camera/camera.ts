@@ -1,11 +1,12 @@
 // One camera: the picture, its transport, its time line, its clip, and the keys that drive them.
 
-import { Refused, type Stream } from '../api';
+import { Refused, retryAfterOf, type Stream } from '../api';
 import { writeAddress, type Address } from '../address';
 import { h, mark, say, Ends, type View } from '../dom';
 import { icon } from '../icons';
 import { save } from '../download/sink';
 import { isFine, wordsOf } from '../play/state';
+import { Pause } from '../play/trouble';
 import { now } from '../present';
 import { onPreference, preferences } from '../preferences';
 import { messageOf, type Session } from '../session/session';
@@ -28,7 +29,7 @@ const words = text.camera;
 const SOON = 15 * 60e3;
 /** How often the gateway is asked whether the permission still ends when it said, and what live lists, in ms. */
 const ASK_AGAIN = 20e3;
-/** A camera that is not there for this viewer, or does not answer, may be there later: how often it is tried, in ms. */
+/** A camera that is not there for this viewer, or does not answer, may be there later: how often it is tried at most, in ms. */
 const ASK_LATER = 10e3;
 type CameraAddress = Extract<Address, { view: 'camera' }>;
 
@@ -42,17 +43,24 @@ export function cameraView(session: Session, shell: Shell, address: CameraAddres
     h('a', { class: 'icon-button', href: '#/', 'aria-label': words.back, title: words.back }, icon('back')), switcher(session, address.name, ends), pill, ending));
   document.title = `${address.name} · ${text.brand}`;
   let again: ReturnType<typeof setTimeout> | undefined;
+  let waits = false;
+  const pause = new Pause();
   ends.add(() => clearTimeout(again));
   const load = async (): Promise<void> => {
     clearTimeout(again);
+    waits = false;
     try { build(session, root, pill, ending, await session.api.stream(address.name, ends.signal), address, ends); } catch (error) {
       if (ends.signal.aborted) return;
       const known = error instanceof Refused && (error.status === 404 || error.status === 403);
-      again = setTimeout(() => void load(), ASK_LATER);
+      // Somebody who is signed out gets nothing; it is tried again when somebody signs in.
+      const wait = Math.max(ASK_LATER, pause.failed(now(), retryAfterOf(error)));
+      again = session.standing === 'in' ? setTimeout(() => void load(), wait) : undefined;
+      waits = true;
       root.replaceChildren(h('div', { class: 'wall-message' }, h('h1', {}, known ? words.notFound(address.name) : text.wall.failed), h('p', {}, known ? words.notFoundLead : messageOf(error)),
         known ? h('a', { class: 'button primary', href: '#/' }, words.back) : h('button', { type: 'button', class: 'button primary', on: { click: () => void load() } }, text.wall.retry)));
     }
   };
+  ends.listen(session, 'change', () => { if (waits && session.standing === 'in') void load(); });
   void load();
   return { root, close: () => ends.all() };
 }
@@ -68,7 +76,7 @@ function switcher(session: Session, name: string, ends: Ends): HTMLElement {
 
 function build(session: Session, root: HTMLElement, pill: HTMLElement, ending: HTMLElement, stream: Stream, address: CameraAddress, ends: Ends): void {
   const may = (action: string) => stream.actions.includes(action);
-  const recordings = new Recordings(session.api, stream.name, (stream.retention_hours ?? 24) * 3600e3, may('ListFragments'));
+  const recordings = new Recordings(session.api, () => session.standing === 'in', stream.name, (stream.retention_hours ?? 24) * 3600e3, may('ListFragments'));
   const deck = new Deck(session, stream, recordings, ends);
   const marks: Marks = { in: address.from, out: address.to };
   const marked = () => { clip.show(); timeline.draw(); };
@@ -110,7 +118,16 @@ function build(session: Session, root: HTMLElement, pill: HTMLElement, ending: H
   ends.add(onPreference(() => { show(); clip.show(); }));
   ends.every(100, () => bar.show());
   ends.every(1000, () => { show(); info.show(); tellEnd(ending, info.stream.ends); });
-  ends.every(ASK_AGAIN, () => { session.api.stream(stream.name, ends.signal).then((fresh) => { info.stream = fresh; }, () => undefined); });
+  const pause = new Pause();
+  ends.every(ASK_AGAIN, () => {
+    if (session.standing !== 'in' || !pause.isOver(now())) return;
+    session.api.stream(stream.name, ends.signal).then((fresh) => { info.stream = fresh; pause.end(); }, (error: unknown) => { pause.failed(now(), retryAfterOf(error)); });
+  });
+  let { standing } = session;
+  ends.listen(session, 'change', () => {
+    if (session.standing === 'in' && standing !== 'in') recordings.resume();
+    ({ standing } = session);
+  });
   ends.add(() => recordings.close());
   const acts = actsFor(deck, timeline, { ...doing, setMark, go, clear: () => { marks.in = marks.out = undefined; marked(); } }, info, toggleInfo);
   ends.listen(document, 'keydown', (event: KeyboardEvent) => {

@@ -147,7 +147,7 @@ export class ClipPanel {
   }
 
   /** Whether the browser itself sends what signs this viewer in. A token is only in this page, and never in an address. */
-  private get browserSignsIn(): boolean { return this.session.how === 'proxy'; }
+  private get browserSignsIn(): boolean { return this.session.how !== 'token'; }
 
   private tooLarge(): string | undefined {
     if (!this.file || this.browserSignsIn || canPick() || this.file.bytes <= MOST_IN_MEMORY) return undefined;

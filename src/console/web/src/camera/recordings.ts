@@ -1,8 +1,10 @@
 // What is recorded, asked for piece by piece as the time line needs it: hour by hour where that is exact and cheap, and
 // in samples where a month of two-second fragments would be a million rows. The newest hour is kept up to date. What a
-// policy keeps from the viewer is left alone for a while: policies may cover a part of the archive only.
+// policy keeps from the viewer is left alone for a while: policies may cover a part of the archive only. After any other
+// failure nothing is asked for until a pause is over, which grows.
 
-import { Refused, type Api } from '../api';
+import { Refused, retryAfterOf, type Api } from '../api';
+import { Pause } from '../play/trouble';
 import { now } from '../present';
 import { indexAt, join, merge, spansOf, usualStep, type Piece, type Span } from './coverage';
 import { endOf, type View } from './scale';
@@ -33,15 +35,19 @@ export class Recordings extends EventTarget {
   private running = 0;
   private readonly busy = new Set<string>();
   private readonly closed = new Map<string, number>();
+  private readonly pause = new Pause();
   private readonly away = new AbortController();
   private readonly api: Api;
+  private readonly awake: () => boolean;
   private readonly name: string;
   readonly keeps: number;
   readonly allowed: boolean;
 
-  constructor(api: Api, name: string, keeps: number, allowed: boolean) {
+  /** `awake`: whether somebody is signed in; while nobody is, nothing is asked for. */
+  constructor(api: Api, awake: () => boolean, name: string, keeps: number, allowed: boolean) {
     super();
     this.api = api;
+    this.awake = awake;
     this.name = name;
     this.keeps = keeps;
     this.allowed = allowed;
@@ -50,11 +56,14 @@ export class Recordings extends EventTarget {
   /** The oldest moment that the stream still keeps. */
   get oldest(): number { return now() - this.keeps; }
 
+  /** There is reason to think that the gateway answers again. */
+  resume(): void { this.pause.end(); this.dispatchEvent(new Event('change')); }
+
   close(): void { this.away.abort(); this.wanted = []; }
 
   /** Asks for what a view lacks; the newest first, and forgets what the last view lacked. */
   cover(view: View): void {
-    if (!this.allowed) return;
+    if (!this.allowed || !this.awake() || !this.pause.isOver(now())) return;
     this.wanted = [];
     if (view.span <= EXACT) for (const hour of this.hoursIn(view.start, endOf(view)).reverse()) this.wantHour(hour);
     else for (const bucket of this.bucketsIn(view).reverse()) this.wantSample(bucket, bucketFor(view.span));
@@ -189,10 +198,16 @@ export class Recordings extends EventTarget {
       try {
         await load();
         this.closed.delete(key);
+        this.pause.end();
         this.tell(false);
       } catch (error) {
         if (error instanceof Refused && error.status === 403) { this.closed.set(key, now() + CLOSED); this.tell(false); }
-        else if (!this.away.signal.aborted) this.tell(true);
+        else if (!this.away.signal.aborted) {
+          // What is still wanted would fail as well.
+          this.wanted = [];
+          this.pause.failed(now(), retryAfterOf(error));
+          this.tell(true);
+        }
       } finally { this.busy.delete(key); }
     });
   }

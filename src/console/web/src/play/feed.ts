@@ -1,7 +1,7 @@
 // One stream on one stage, kept alive: opens it, watches that pictures move, opens it again when it broke, and always
 // has a State that says what is going on. Tiles and the camera view are built on it.
 
-import { Refused, type Stream } from '../api';
+import { Refused, retryAfterOf, type Stream } from '../api';
 import { learnSize } from '../preferences';
 import { now } from '../present';
 import type { Session } from '../session/session';
@@ -11,7 +11,7 @@ import { mediaAt, readMaster, wallAt, type Master, type Piece } from './master';
 import type { Stage } from './stage';
 import { liveness, silentSince, type State } from './state';
 import { Tally } from './tally';
-import { backoff, backoffAlone, diagnose, unplayable } from './trouble';
+import { backoff, backoffAlone, diagnose, Pause, unplayable } from './trouble';
 
 /** What to play: live, or a range beginning at `at`. Times in ms. */
 export type Wish = { readonly is: 'live' } | { readonly is: 'archive'; readonly start: number; readonly end: number; readonly at: number };
@@ -280,10 +280,10 @@ export class Feed {
   private async refused(error: Refused, signal: AbortSignal): Promise<void> {
     const trouble = diagnose(error.status, error.type, error.message, error.retryAfter);
     this.tries += 1;
-    const wait = (trouble.is === 'unreachable' ? backoffAlone : backoff)(this.tries, Math.random());
+    const wait = Math.max(error.retryAfter ?? 0, (trouble.is === 'unreachable' ? backoffAlone : backoff)(this.tries, Math.random()));
     switch (trouble.is) {
       case 'unreachable': case 'troubled': return this.later({ is: trouble.is, until: now() + wait }, wait);
-      case 'busy': return this.later({ is: 'busy', until: now() + trouble.wait }, trouble.wait);
+      case 'busy': { const longer = Math.max(trouble.wait, wait); return this.later({ is: 'busy', until: now() + longer }, longer); }
       case 'signedOut': return this.pauseFor({ is: 'signedOut' });
       default: this.detach();
     }
@@ -345,9 +345,11 @@ export class Feed {
 
   private async stills(until: AbortController): Promise<void> {
     this.opening = until;
+    const pause = new Pause();
     while (!until.signal.aborted) {
-      try { this.stage.poster(await this.session.api.snapshot(this.stream.name, { maxAge: 4 }, until.signal)); } catch { /* the next one may come */ }
-      await new Promise((resolve) => setTimeout(resolve, STILL_EVERY));
+      let wait = STILL_EVERY;
+      try { this.stage.poster(await this.session.api.snapshot(this.stream.name, { maxAge: 4 }, until.signal)); pause.end(); } catch (error) { wait = Math.max(wait, pause.failed(now(), retryAfterOf(error))); }
+      await new Promise((resolve) => setTimeout(resolve, wait));
     }
   }
 

@@ -31,6 +31,26 @@ export const backoff = (tries: number, chance: number): number => Math.min(15e3,
 /** The same for a gateway that does not answer at all: asking costs nobody anything, and it may be back any moment. */
 export const backoffAlone = (tries: number, chance: number): number => Math.min(4000, backoff(tries, chance));
 
+/** Holds requests of one kind back after a failure, for longer each time. Times in ms. */
+export class Pause {
+  private tries = 0;
+  private until = -Infinity;
+
+  /** Whether it is over. */
+  isOver(now: number): boolean { return now >= this.until; }
+
+  /** A request failed: hands back how long to wait; at least as long as the gateway asks for. */
+  failed(now: number, retryAfter: number | undefined, chance = Math.random()): number {
+    this.tries += 1;
+    const wait = Math.max(retryAfter ?? 0, backoff(this.tries, chance));
+    this.until = now + wait;
+    return wait;
+  }
+
+  /** One succeeded, or there is reason to think that the next one will. */
+  end(): void { this.tries = 0; this.until = -Infinity; }
+}
+
 /** Why this browser cannot play these codecs, or nothing if it can. */
 export function unplayable(codecs: string, supported: ((type: string) => boolean) | undefined): string | undefined {
   if (!supported) return text.reason.noMse;

@@ -20,7 +20,7 @@ export function badge(session: Session, signIn: () => void): HTMLElement {
   const until = h('p', {});
   const renew = h('button', { type: 'button', class: 'button', on: { click: () => void renewNow(session, signIn) } }, words.renew);
   const root = menu(button, h('div', { class: 'panel', role: 'group', 'aria-label': words.account }, who, how, groups, until,
-    h('div', { class: 'row' }, renew, h('button', { type: 'button', class: 'button plain', on: { click: () => session.signOut() } }, words.signOut))));
+    h('div', { class: 'row' }, renew, h('button', { type: 'button', class: 'button plain', on: { click: () => void session.signOut() } }, words.signOut))));
 
   const show = () => {
     root.hidden = session.standing !== 'in' && session.standing !== 'ended';

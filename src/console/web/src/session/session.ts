@@ -1,14 +1,19 @@
-// Who is signed in, how, and for how long. A token lives here, in memory, and nowhere else. An end is announced before
-// it comes, and renewed unseen where that is possible: by refresh token, by a hidden frame, or by the access proxy.
+// Who is signed in, how, and for how long. A pasted token lives here, in memory, and nowhere else; all other sessions are the
+// gateway's or an access proxy's, in cookies that no script reads. An end is announced before it comes, and renewed unseen
+// where that is possible: by the gateway's refresh token, by a hidden frame, or by the access proxy.
 
-import { Api, Refused, type Config, type Issuer, type Me } from '../api';
+import { Api, Refused, type Config, type Me } from '../api';
 import { now } from '../present';
 import { prefer, preferences } from '../preferences';
 import { text } from '../text';
-import * as oidc from './oidc';
+import { claimsOf, departure, quietly, readReturn } from './single-sign-on';
+import { Tabs, type News } from './tabs';
 
 export type How = 'token' | 'proxy' | 'oidc';
 export type Standing = 'starting' | 'out' | 'in' | 'ended';
+
+/** After a renewal that failed the next one waits for so long, in ms. */
+const RENEW_AGAIN = 20e3;
 
 /** When to renew: two minutes before the end, or a fifth of a shorter life. */
 export const renewAt = (from: number, end: number): number => end - Math.min(120e3, (end - from) / 5);
@@ -22,60 +27,62 @@ export class Session extends EventTarget {
   /** The end in ms since 1970, or `Infinity`. */
   end = Infinity;
   renewing = false;
+  /** An access proxy answered in place of the gateway: it signs people in when they load a page. */
+  behindProxy = false;
   private token: string | undefined;
   private since = 0;
-  private issuer: Issuer | undefined;
-  private refreshToken: string | undefined;
   private renewalFailedAt = -Infinity;
   private doubting = false;
+  private readonly tabs = new Tabs();
 
-  /** Finds out who is here: back from an issuer, through an access proxy, or nobody yet. Hands back words if signing in failed. */
+  /** Finds out who is here: by the gateway's session, through an access proxy, or nobody yet. Hands back words if signing in failed. */
   async start(): Promise<string | undefined> {
     this.config = await this.api.config();
-    const back = oidc.readReturn(location.search);
-    let problem: string | undefined;
-    if (back) {
-      history.replaceState(null, '', location.pathname + location.hash);
-      try { return await this.arrive(back); } catch (error) {
-        const quiet = back.error === 'login_required' || back.error === 'interaction_required';
-        if (!quiet) problem = text.signIn.oidcFailed(messageOf(error));
-      }
-    }
-    try { this.become('proxy', undefined, await this.api.me()); return undefined; } catch (error) {
+    const back = readReturn(location.search);
+    if (back) history.replaceState(null, '', location.pathname + location.hash);
+    if (this.standing === 'starting') this.tabs.listen((news) => void this.hear(news));
+    try {
+      await this.arrive();
+      if (this.how === 'oidc') this.tabs.tell('in');
+      return undefined;
+    } catch (error) {
       if (!(error instanceof Refused) || error.status === 0) throw error;
+      this.behindProxy = error.type === 'ProxyPage';
     }
-    if (!back && await this.resume()) return undefined;
+    if (!back?.problem && await this.resume()) return undefined;
     this.stand('out');
-    return problem;
+    return back?.problem && text.signIn.oidcFailed(text.signIn.problems[back.problem] ?? back.problem.replaceAll('_', ' '));
   }
 
   /** Signs in with a pasted token, or renews with it. */
   async paste(pasted: string): Promise<void> {
     const token = pasted.trim().replace(/^Bearer\s+/i, '');
-    const claims = oidc.claimsOf(token);
+    const claims = claimsOf(token);
     if (!claims) throw new Error(text.signIn.notJwt);
     if (typeof claims['exp'] === 'number' && claims['exp'] * 1000 < now()) throw new Error(text.signIn.expired);
+    // Two credentials in one request are refused.
+    if (preferences.issuer) await this.forget().catch(() => undefined);
     this.become('token', token, await this.ask(token));
   }
 
-  /** Leaves for the issuer; the browser comes back to where it is now. */
-  async leaveFor(issuer: Issuer): Promise<void> {
-    if (!oidc.possible()) throw new Error(text.signIn.insecure);
-    location.assign(await oidc.departure(issuer, this.redirect, location.hash, false));
-  }
+  /** Leaves for the provider; the browser comes back to where it is now. */
+  leaveFor(issuer: string): void { location.assign(departure(issuer, location.hash)); }
 
-  signOut(): void {
-    this.token = this.refreshToken = this.me = undefined;
-    this.end = Infinity;
-    prefer({ issuer: '' });
-    this.stand('out');
+  /** Signs out here, in the other tabs, and at the provider or the access proxy. */
+  async signOut(): Promise<void> {
+    const { how } = this;
+    let leave = how === 'proxy' ? this.config.sign_out : undefined;
+    if (how === 'oidc') leave = await this.forget();
+    if (how !== 'token') this.tabs.tell('out');
+    this.leave();
+    if (leave) location.assign(leave);
   }
 
   /** Called every second. */
   tick(): void {
     if (this.standing !== 'in') return;
-    if (now() >= this.end && this.how !== 'proxy') this.stand('ended');
-    else if (now() >= renewAt(this.since, this.end) && now() - this.renewalFailedAt > 20e3) void this.renew();
+    if (now() >= this.end && this.how === 'token') this.stand('ended');
+    else if (now() >= renewAt(this.since, this.end) && now() - this.renewalFailedAt > RENEW_AGAIN) void this.renew();
   }
 
   /** Whether an end is coming that only the viewer can put off. */
@@ -89,13 +96,15 @@ export class Session extends EventTarget {
     this.renewing = true;
     try {
       const before = this.end;
-      if (this.how === 'proxy') this.become('proxy', undefined, await this.api.me());
-      else await this.renewTokens();
+      if (this.how === 'proxy') await this.arrive();
+      else await this.tabs.alone(() => this.renewSession(before));
       if (this.end <= before) { this.renewalFailedAt = now(); return false; }
+      if (this.how === 'oidc') this.tabs.tell('in');
       return true;
     } catch (error) {
       this.renewalFailedAt = now();
-      if (now() >= this.end && error instanceof Refused && error.status !== 0) this.stand('ended');
+      // While the gateway or the provider does not answer, nothing is known.
+      if (now() >= this.end && error instanceof Refused && error.status === 401) this.stand('ended');
       return false;
     } finally {
       this.renewing = false;
@@ -103,48 +112,53 @@ export class Session extends EventTarget {
     }
   }
 
-  private async renewTokens(): Promise<void> {
-    const issuer = this.issuer;
-    if (!issuer) return;
-    if (this.refreshToken) {
-      try { return await this.take(issuer, await oidc.refresh(issuer, this.refreshToken)); } catch { this.refreshToken = undefined; }
+  private async renewSession(before: number): Promise<void> {
+    // Another tab may have renewed it while this one waited.
+    try { await this.arrive(); if (this.end > before) return; } catch (error) { if (!isOver(error)) throw error; }
+    let over: unknown = new Refused(401, '', text.session.ended);
+    if (this.me?.signed_in?.renews) {
+      try { await this.api.renew(); return await this.arrive(); } catch (error) { if (!isOver(error)) throw error; over = error; }
     }
-    const { tokens } = await oidc.arrival(await oidc.quietly(issuer, this.redirect), this.config.issuers, this.redirect);
-    await this.take(issuer, tokens);
+    try { await quietly(this.me?.issuer ?? preferences.issuer); } catch { throw over; }
+    await this.arrive();
   }
 
-  private async arrive(back: oidc.Return): Promise<undefined> {
-    const { issuer, tokens, hash } = await oidc.arrival(back, this.config.issuers, this.redirect);
-    if (hash) history.replaceState(null, '', location.pathname + hash);
-    await this.take(issuer, tokens);
-    prefer({ issuer: issuer.issuer });
-    return undefined;
-  }
-
-  /** After a reload: if the last sign-in here was by an issuer, it may still know this browser. */
+  /** After a reload or a long sleep: the session may be renewable, or the provider may still know this browser. */
   private async resume(): Promise<boolean> {
-    const issuer = this.config.issuers.find((issuer) => issuer.issuer === preferences.issuer);
-    if (!issuer || !oidc.possible()) return false;
+    const { issuer } = preferences;
+    if (!issuer || !this.config.issuers.some((known) => known.issuer === issuer)) return false;
     try {
-      const { tokens } = await oidc.arrival(await oidc.quietly(issuer, this.redirect, 4000), this.config.issuers, this.redirect);
-      await this.take(issuer, tokens);
+      await this.tabs.alone(async () => { try { await this.api.renew(); } catch { await quietly(issuer, 4000); } });
+      await this.arrive();
       return true;
     } catch { return false; }
   }
 
-  /** Issuers differ in which of their tokens is meant for the gateway; the gateway knows. */
-  private async take(issuer: Issuer, tokens: oidc.Tokens): Promise<void> {
-    const candidates = [tokens.access_token, tokens.id_token].filter((token): token is string => !!token && !!oidc.claimsOf(token));
-    let last: unknown = new Error('the issuer sent no JWT');
-    for (const token of candidates) {
-      try {
-        const me = await this.ask(token);
-        this.issuer = issuer;
-        this.refreshToken = tokens.refresh_token ?? this.refreshToken;
-        return this.become('oidc', token, me);
-      } catch (error) { last = error; }
-    }
-    throw last;
+  /** Asks who the gateway's cookie, or the access proxy, says that this is. */
+  private async arrive(): Promise<void> {
+    const me = await this.api.me();
+    this.become(me.signed_in ? 'oidc' : 'proxy', undefined, me);
+  }
+
+  /** Another tab signed in, renewed, or signed out. */
+  private async hear(news: News): Promise<void> {
+    if (this.how === 'token' && this.standing === 'in') return;
+    if (news === 'out') { if (this.standing !== 'out') this.leave(); return; }
+    try { await this.arrive(); } catch { /* what this tab has goes on as it is */ }
+  }
+
+  /** Takes the gateway's session away; hands back where to sign out at the provider. */
+  private async forget(): Promise<string | undefined> {
+    const { location: at } = await this.api.signOut();
+    prefer({ issuer: '' });
+    return at ?? undefined;
+  }
+
+  private leave(): void {
+    this.token = this.me = undefined;
+    this.end = Infinity;
+    prefer({ issuer: '' });
+    this.stand('out');
   }
 
   private async ask(token: string): Promise<Me> {
@@ -156,12 +170,18 @@ export class Session extends EventTarget {
   }
 
   private become(how: How, token: string | undefined, me: Me): void {
+    const end = me.expires ? Date.parse(me.expires) : Infinity;
+    if (how === 'oidc' && preferences.issuer !== me.issuer) prefer({ issuer: me.issuer });
+    // The same session as before: its beginning and what was found out about it stay.
+    if (this.standing !== 'in' || end !== this.end || how !== this.how) {
+      this.since = now();
+      this.renewalFailedAt = -Infinity;
+    }
     this.how = how;
     this.token = token;
     this.me = me;
-    this.since = now();
-    this.end = me.expires ? Date.parse(me.expires) : Infinity;
-    this.renewalFailedAt = -Infinity;
+    this.end = end;
+    this.behindProxy = how === 'proxy';
     this.stand('in');
   }
 
@@ -170,7 +190,7 @@ export class Session extends EventTarget {
     if (this.standing !== 'in' || this.doubting) return;
     this.doubting = true;
     try { await this.api.me(); } catch (error) {
-      if (error instanceof Refused && error.status === 401 && !(await this.renew())) this.stand('ended');
+      if (isOver(error) && !(await this.renew())) this.stand('ended');
     } finally { this.doubting = false; }
   }
 
@@ -178,8 +198,9 @@ export class Session extends EventTarget {
     this.standing = standing;
     this.dispatchEvent(new Event('change'));
   }
-
-  private get redirect(): string { return `${location.origin}/`; }
 }
+
+/** The gateway or a proxy says that nobody is signed in. */
+const isOver = (error: unknown): boolean => error instanceof Refused && error.status === 401;
 
 export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

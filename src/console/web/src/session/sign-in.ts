@@ -27,7 +27,8 @@ export function signInDialog(session: Session, ended: boolean): void {
     form(session, undefined, () => box.close()),
     h('button', { type: 'button', class: 'button plain', on: { click: () => box.close() } }, words.close));
   open = box;
-  const done = () => { if (session.standing === 'out') box.close(); };
+  // Signed out, or signed in by another tab.
+  const done = () => { if (session.standing === 'out' || (ended && session.standing === 'in')) box.close(); };
   session.addEventListener('change', done);
   box.addEventListener('close', () => { session.removeEventListener('change', done); box.remove(); });
   document.body.append(box);
@@ -53,10 +54,10 @@ function form(session: Session, problem: string | undefined, done: () => void): 
   const { issuers } = session.config;
   const leave = issuers.map((issuer) => h('button', {
     type: 'button', class: 'button primary wide',
-    on: { click: () => session.leaveFor(issuer).catch((error: unknown) => { says.textContent = messageOf(error); }) },
+    on: { click: () => session.leaveFor(issuer.issuer) },
   }, words.with(new URL(issuer.issuer).hostname)));
   // An access proxy signs people in when they load a page.
-  const reload = session.standing === 'ended' && session.how === 'proxy' && h('button', { type: 'button', class: 'button primary wide', on: { click: () => location.reload() } }, words.reload);
+  const reload = session.behindProxy && h('button', { type: 'button', class: 'button primary wide', on: { click: () => location.reload() } }, words.reload);
   return h('div', { class: 'sign-in-form' }, reload, ...leave, issuers.length > 0 && h('p', { class: 'or' }, words.or),
     h('form', { on: { submit: (event: Event) => { event.preventDefault(); void submit(); } } },
       h('label', { for: 'token' }, words.paste), field, h('p', { class: 'hint', id: 'token-hint' }, words.pasteHint), says, go));

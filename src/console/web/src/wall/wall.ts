@@ -87,7 +87,7 @@ export function wallView(session: Session, shell: Shell): View {
   if (streams) queueMicrotask(draw);
   else message.append(h('p', { class: 'quiet' }, words.loading));
   void load();
-  ends.every(REFRESH, () => { if (!document.hidden) void load(); });
+  ends.every(REFRESH, () => { if (!document.hidden && session.standing === 'in') void load(); });
   ends.listen(session, 'change', () => { if (session.standing === 'in') void load(); });
   // A tab in the background costs nothing: its tiles stop, and go on when it is looked at.
   ends.listen(document, 'visibilitychange', () => { for (const tile of tiles.values()) tile.visible(!document.hidden && onScreen(tile.root)); });
