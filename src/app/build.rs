@@ -277,6 +277,7 @@ pub async fn check(source: &ConfigSource, online: bool) -> Result<String, Invali
     let shared = config.cache.shared.take().map_or(Ok(()), |shared| fleet::Store::look(&shared));
     let shared = shared.map_err(|mistakes| source.locate(&mistakes));
     let persistent = Persistent::new(&config)
+        .await
         .map_err(|error| InvalidConfig { lines: vec![format!("cannot set up: {error:#}")] })?;
     let certificates = tls(&config, source).map(drop);
     let purpose = if online { Purpose::Start } else { Purpose::DryRun };

@@ -64,7 +64,7 @@ pub async fn start(source: ConfigSource, logging: Logging) -> anyhow::Result<Run
         Logging::Elsewhere => None,
     };
     let files = reload::watch(&source, &config);
-    let persistent = Persistent::new(&config)?;
+    let persistent = Persistent::new(&config).await?;
     if let Some(log) = &log {
         log.register(persistent.registries.own())?;
     }

@@ -9,6 +9,7 @@
 use crate::archive::prewarm::Warming;
 use crate::base::room::Room;
 use crate::config::Config;
+use crate::fleet::s3::S3;
 use crate::gateway::{self, Audit};
 use crate::net::client::{Client, Limits, Options};
 use crate::sessions::Sessions;
@@ -104,9 +105,10 @@ impl Persistent {
     /// # Errors
     /// A metric is registered twice, the cache cannot be opened, or what `[cache.shared]` names cannot be
     /// read.
-    pub fn new(config: &Config) -> anyhow::Result<Self> {
+    pub async fn new(config: &Config) -> anyhow::Result<Self> {
         let registries = Registries::new()?;
         let fleet = fleet::Metrics::register(registries.own())?;
+        let bucket = bucket(config, &fleet).await?;
         let store = config.cache.shared.as_ref().map(|shared| fleet::Store::open(shared, None, fleet));
         let store = store.transpose().map_err(|mistakes| {
             let lines = mistakes.iter().map(|mistake| mistake.problem.as_str());
@@ -116,7 +118,11 @@ impl Persistent {
         let registry = registries.own();
         let gateway = gateway::Metrics::register(registry, labels.clone())?;
         let room = Room::default();
-        let cache = cache::Cache::open(&config.cache, cache::Metrics::register(registry)?)?;
+        let cache_metrics = cache::Metrics::register(registry)?;
+        let cache = match store.clone() {
+            Some(store) => cache::Cache::open_shared(&config.cache, cache_metrics, store, bucket)?,
+            None => cache::Cache::open(&config.cache, cache_metrics)?,
+        };
         Ok(Self {
             listener: net::listener::Metrics::register(registry, &gateway.rejected())?,
             gateway,
@@ -214,6 +220,23 @@ impl Persistent {
 /// TLS cannot be set up.
 pub fn key_client() -> Result<Client, net::client::Error> {
     Client::new(Options { allow_http: true, ..Options::default() })
+}
+
+/// The bucket that replicas share, if there is one.
+async fn bucket(config: &Config, metrics: &fleet::Metrics) -> anyhow::Result<Option<S3>> {
+    let Some(settings) = config.cache.shared.as_ref().and_then(|shared| shared.s3.as_ref()) else {
+        return Ok(None);
+    };
+    let options = Options { allow_http: true, ..Options::default() };
+    let client = match &config.upstream.ca {
+        Some(ca) => {
+            let pem = ca.read().map_err(|problem| anyhow::anyhow!("upstream.ca: {problem}"))?;
+            Client::trusting_also(options, pem.expose())?
+        }
+        None => Client::new(options)?,
+    };
+    let opened = S3::open(settings, "cache.shared.s3", &client, metrics.clone()).await;
+    opened.map(Some).map_err(|mistake| anyhow::anyhow!("cache.shared.s3: {}", mistake.problem))
 }
 
 /// As [`key_client`], trusting these certificates alone.

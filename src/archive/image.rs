@@ -4,7 +4,7 @@ use super::{Archive, Error, Object, Source, Stream};
 use crate::base::clock;
 use crate::base::task::spawn_self_ending;
 use crate::cache::freshness::Kind;
-use crate::cache::{Fetched, Found, Head, Keep, Key, Outcome, Picture};
+use crate::cache::{Fetched, Found, Head, Keep, Key, Outcome, Picture, Sharing};
 use crate::kvs::operations::GetImages;
 use crate::kvs::{Call, MediaFormat, Timestamp};
 use crate::net::body::whole;
@@ -214,7 +214,7 @@ impl Archive {
             let at = wanted.at;
             let fetch = move || wanted.clone().fetch(source.clone());
             // Where there is no newer one, the one before stands as long as it may.
-            if archive.0.cache.warm(key, fetch).await.is_ok_and(|bytes| bytes > 0) {
+            if archive.0.cache.warm(key, Sharing::Always, fetch).await.is_ok_and(|bytes| bytes > 0) {
                 archive.0.newest_images.insert(camera, at);
             }
         });

@@ -16,6 +16,35 @@ pub struct Metrics {
     stale: IntCounter,
     bypass: IntCounter,
     pub(super) trouble: Trouble,
+    pub(super) shared: SharedMetrics,
+}
+
+/// What replicas share: the store and the bucket.
+#[derive(Clone)]
+pub(super) struct SharedMetrics {
+    pub(super) redis: SharedCounters,
+    pub(super) s3: SharedCounters,
+}
+
+/// One of them. All but hits were misses.
+#[derive(Clone)]
+pub(super) struct SharedCounters {
+    pub(super) hit: IntCounter,
+    pub(super) miss: IntCounter,
+    pub(super) error: IntCounter,
+    pub(super) slow: IntCounter,
+    pub(super) damaged: IntCounter,
+    pub(super) skipped: IntCounter,
+}
+
+impl SharedMetrics {
+    /// Counts an object that was found there.
+    pub(super) fn hit(&self, tier: Tier) {
+        match tier {
+            Tier::S3 => self.s3.hit.inc(),
+            Tier::Memory | Tier::Disk | Tier::Redis => self.redis.hit.inc(),
+        }
+    }
 }
 
 /// One tier's.
@@ -66,7 +95,7 @@ impl Metrics {
         let requests = counter(
             "kvs_edge_cache_requests_total",
             "Lookups by tier and result; collapsed ones joined a fetch under way. \
-             On disk: error, slow, damaged and skipped were misses for the viewer",
+             Below memory: error, slow, damaged and skipped were misses for the viewer",
             &["tier", "result"],
         )?;
         let evictions =
@@ -94,6 +123,17 @@ impl Metrics {
                 },
             }
         };
+        let shared = |tier: Tier| {
+            let result = |result| requests.with_label_values(&[tier.as_str(), result]);
+            SharedCounters {
+                hit: result("hit"),
+                miss: result("miss"),
+                error: result("error"),
+                slow: result("slow"),
+                damaged: result("damaged"),
+                skipped: result("skipped"),
+            }
+        };
         let memory = |result| requests.with_label_values(&["memory", result]);
         let disk = |result| requests.with_label_values(&["disk", result]);
         Ok(Self {
@@ -111,6 +151,7 @@ impl Metrics {
                 damaged: disk("damaged"),
                 skipped: disk("skipped"),
             },
+            shared: SharedMetrics { redis: shared(Tier::Redis), s3: shared(Tier::S3) },
         })
     }
 
@@ -138,7 +179,7 @@ mod tests {
         let count = |name: &str| {
             registry.gather().iter().find(|f| f.name() == name).map_or(0, |f| f.get_metric().len())
         };
-        assert_eq!(count("kvs_edge_cache_requests_total"), 5 + 2 + 4);
+        assert_eq!(count("kvs_edge_cache_requests_total"), 5 + 2 + 4 + 2 * 6);
         assert_eq!(count("kvs_edge_cache_evictions_total"), 10);
         assert_eq!((count("kvs_edge_cache_bytes"), count("kvs_edge_cache_entries")), (4, 2));
     }

@@ -10,8 +10,11 @@
 //!   dropped.
 //! - `share` is room in the same budget for what requests hold besides.
 //! - `store` is what the tiers below memory have in common; `disk` is the first of them.
+//! - `shared` is what replicas share: a store such as Redis, and a bucket; `claimed` is for those who fetch
+//!   many objects at once on behalf of all replicas.
 //! - `purges` remembers what was purged; `tiers` puts all of it together.
 
+mod claimed;
 mod config;
 mod disk;
 mod entry;
@@ -23,10 +26,12 @@ mod metrics;
 mod purges;
 mod reader;
 mod share;
+mod shared;
 mod store;
 mod sync;
 mod tiers;
 
+pub use claimed::{AtReplicas, Ours};
 pub use config::{Config, DiskConfig};
 pub use entry::{Fetched, Head, Keep, Outcome, Sharing, Tier};
 pub use key::{Key, Picture};
@@ -35,6 +40,8 @@ pub use reader::{Reader, Reading};
 pub use share::Share;
 
 use crate::base::task::spawn_self_ending;
+use crate::fleet;
+use crate::fleet::s3::S3;
 use crate::kvs::Timestamp;
 use crate::net::body::Broken;
 use entry::Entry;
@@ -43,6 +50,9 @@ use fill::in_flight::Joined;
 use fill::state::{Answer, FetchError, Opening};
 use fill::task::Fetch;
 use key::PurgeTarget;
+use memory::budget::Budget;
+use purges::Purges;
+use shared::Shared;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,15 +97,32 @@ impl Cache {
     /// # Errors
     /// There is no runtime.
     pub fn open(config: &Config, metrics: Metrics) -> Result<Self, Error> {
-        Self::open_at(config, metrics, Clock::Wall, Vec::new())
+        Self::open_at(config, metrics, Clock::Wall, |_, _, _| Vec::new())
     }
 
-    /// `lowest`: the tiers below the disk.
+    /// Opens the cache over the store that replicas share, and over their bucket, if they have one.
+    ///
+    /// # Errors
+    /// As [`Cache::open`].
+    pub fn open_shared(
+        config: &Config,
+        metrics: Metrics,
+        store: fleet::Store,
+        bucket: Option<S3>,
+    ) -> Result<Self, Error> {
+        let lowest = |budget: &Budget, purges: &Arc<Purges>, metrics: &Metrics| {
+            let shared = Shared::open(store, bucket, budget, purges, metrics.shared.clone());
+            vec![Arc::new(shared) as Arc<dyn Store>]
+        };
+        Self::open_at(config, metrics, Clock::Wall, lowest)
+    }
+
+    /// `lowest` gives the tiers below the disk.
     fn open_at(
         config: &Config,
         metrics: Metrics,
         clock: Clock,
-        lowest: Vec<Arc<dyn Store>>,
+        lowest: impl FnOnce(&Budget, &Arc<Purges>, &Metrics) -> Vec<Arc<dyn Store>>,
     ) -> Result<Self, Error> {
         let _on_a_runtime = tokio::runtime::Handle::try_current().map_err(|_| Error::NoRuntime)?;
         Ok(Self(Tiers::open(config, metrics, clock, lowest)))
@@ -203,13 +230,13 @@ impl Cache {
     ///
     /// # Errors
     /// The fetch failed, or its body broke.
-    pub async fn warm<F, Fut, E>(&self, key: Key, fetch: F) -> Result<u64, FillError<E>>
+    pub async fn warm<F, Fut, E>(&self, key: Key, sharing: Sharing, fetch: F) -> Result<u64, FillError<E>>
     where
         F: Fn() -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Fetched, E>> + Send + 'static,
         E: Send + Sync + 'static,
     {
-        let found = self.get_or_fill(key, fetch).await?;
+        let found = self.get_or_fill_as(key, sharing, fetch).await?;
         // Held already, or not to be held at all.
         if matches!(found.outcome, Outcome::Hit(_) | Outcome::Bypass) {
             return Ok(0);

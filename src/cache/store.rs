@@ -24,6 +24,17 @@ pub(super) trait Store: Send + Sync {
     /// Whatever it has under `key` that may be given out at `now`.
     fn load(&self, key: Key, sharing: Sharing, now: Timestamp) -> Work<'_, Lookup>;
 
+    /// Whether replicas share it.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// One look, without waiting for another replica.
+    fn look(&self, key: Key, sharing: Sharing, now: Timestamp) -> Work<'_, Looked> {
+        let _ = (key, sharing, now);
+        Box::pin(std::future::ready(Looked::Nothing))
+    }
+
     /// Has a new object written, if it is worth it and the tier keeps up. Neither waits nor fails. A tier
     /// that gives claims takes objects in by them instead.
     fn store(&self, entry: &Arc<Entry>, now: Timestamp);
@@ -37,6 +48,18 @@ pub(super) trait Store: Send + Sync {
 
     /// Nothing waits to be written.
     fn idle(&self) -> bool;
+}
+
+/// What one look gives at an object that is to be fetched with others.
+pub(super) enum Looked {
+    /// It is there.
+    Found(Tier, Loaded),
+    /// It is to be fetched here, on behalf of all replicas.
+    Ours(Box<dyn Claim>),
+    /// Another replica fetches it.
+    Busy,
+    /// The tier is of no help.
+    Nothing,
 }
 
 /// What a look-up gives.
@@ -76,6 +99,9 @@ pub(in crate::cache) trait OpenObject: Send + Sync {
 
 /// The right to fetch an object on behalf of all replicas. It is kept up until it is committed or dropped.
 pub(super) trait Claim: Send + Sync {
+    /// Whether a body of this length would be given to the other replicas. If not, the claim is of no use.
+    fn takes(&self, length: u64) -> bool;
+
     /// The object has been fetched: it is given to the other replicas, behind the request that fetched it.
     fn commit(self: Box<Self>, entry: &Arc<Entry>);
 }

@@ -28,7 +28,7 @@ pub(super) struct Tiers {
     pub(super) disk: Option<Arc<Disk>>,
     /// The tiers below memory, in the order in which they are asked.
     pub(super) below: Vec<Arc<dyn Store>>,
-    pub(super) purges: Purges,
+    pub(super) purges: Arc<Purges>,
     pub(super) metrics: Metrics,
     pub(super) clock: Clock,
 }
@@ -42,11 +42,16 @@ impl Tiers {
         config: &Config,
         metrics: Metrics,
         clock: Clock,
-        lowest: Vec<Arc<dyn Store>>,
+        lowest: impl FnOnce(&Budget, &Arc<Purges>, &Metrics) -> Vec<Arc<dyn Store>>,
     ) -> Arc<Self> {
         let budget = Budget::new(config.for_bodies(), metrics.filling.clone());
+        let purges = Arc::default();
         let disk = config.disk.as_ref().map(|disk| Arc::new(Disk::open(disk, &budget, &metrics)));
-        let below = disk.iter().map(|disk| Arc::clone(disk) as Arc<dyn Store>).chain(lowest).collect();
+        let below = disk
+            .iter()
+            .map(|disk| Arc::clone(disk) as Arc<dyn Store>)
+            .chain(lowest(&budget, &purges, &metrics))
+            .collect();
         let tiers = Arc::new(Self {
             config: config.clone(),
             largest: config.largest(),
@@ -54,7 +59,7 @@ impl Tiers {
             in_flight: InFlight::default(),
             disk,
             below,
-            purges: Purges::default(),
+            purges,
             budget,
             metrics,
             clock,

@@ -1,6 +1,6 @@
 //! Why the store cannot be used for something. A request goes on without it.
 
-use super::seal::Rejection;
+use super::rejection::Rejection;
 
 /// Why there is no answer of the store.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]

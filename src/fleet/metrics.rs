@@ -1,6 +1,6 @@
 //! What the fleet counts. Every series is there at 0 from the start, also without a store.
 
-use super::seal::Rejection;
+use super::rejection::Rejection;
 use prometheus::{
     HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };

@@ -7,8 +7,9 @@
 //! - [`Store::read_replica`] for when the primary of a shard does not answer;
 //! - [`Store::seal`] and [`Store::open_value`]: values are bound to their key and version, what does not
 //!   open is a miss and counted. [`Store::set`] and [`Store::get`] do it for single values;
+//! - [`Store::seal_blocks`] and [`Store::open_blocks`] for large values that are read by ranges, and [`s3`]
+//!   where those are kept;
 //! - [`Store::behind`] for writes that no request waits for;
-//! - [`s3`] for large objects;
 //! - [`Keys::key`] for names, [`Metrics`] for what is counted.
 //!
 //! Time is the store's: scripts take it by `TIME`, and no decision compares clocks of replicas. Nothing here
@@ -16,6 +17,7 @@
 
 mod address;
 mod behind;
+mod blocks;
 mod config;
 mod connect;
 mod error;
@@ -23,6 +25,7 @@ mod health;
 mod key;
 mod link;
 mod metrics;
+mod rejection;
 pub mod s3;
 mod script;
 mod seal;
@@ -30,11 +33,13 @@ mod store;
 mod topology;
 
 pub use address::Address;
+pub use blocks::{BLOCK, BLOCK_OVERHEAD, BLOCKS_ID, Blocks, BlocksOf};
 pub use config::{Config, IamConfig, Live, Mode, Purge, ReplicaReads};
 pub use connect::TokenSource;
 pub use error::Error;
 pub use key::{Digest, Key, KeyPart, Keys, Unit};
 pub use metrics::{Backend, LeaseKind, LeaseResult, Metrics, Operation, OperationResult};
+pub use rejection::Rejection;
 pub use script::{Arg, Reply, Script};
-pub use seal::{ID_LEN, Rejection, SEAL_OVERHEAD, SealingSecret};
+pub use seal::{ID_LEN, SEAL_OVERHEAD, SealingSecret};
 pub use store::Store;

@@ -8,6 +8,8 @@
 //!
 //! Form: format (1 byte), id of the playback key (4), nonce (12), ciphertext and tag.
 
+use super::blocks::{Blocks, BlocksOf};
+use super::rejection::Rejection;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hkdf::{HKDF_SHA256, Prk, Salt};
 use zeroize::Zeroizing;
@@ -28,35 +30,6 @@ const TAG_LEN: usize = 16;
 
 /// How many bytes longer a sealed value is.
 pub const SEAL_OVERHEAD: usize = HEAD_LEN + TAG_LEN;
-
-/// Why a value was not opened. It is a miss, and counted.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Rejection {
-    /// It is no sealed value, or of a format that this version does not know.
-    #[error("not a sealed value of a known format")]
-    Format,
-    /// None of the playback keys sealed it.
-    #[error("sealed by a key that is not configured")]
-    Key,
-    /// It was changed, or belongs elsewhere, or is another version.
-    #[error("does not belong here")]
-    Mac,
-}
-
-impl Rejection {
-    /// All reasons.
-    pub const ALL: [Self; 3] = [Self::Format, Self::Key, Self::Mac];
-
-    /// The label of metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Format => "format",
-            Self::Key => "key",
-            Self::Mac => "mac",
-        }
-    }
-}
 
 /// Seals with the first key, opens with any.
 pub(super) struct Sealer(Vec<SealingKey>);
@@ -109,7 +82,27 @@ impl Sealer {
     }
 }
 
+impl Sealer {
+    /// For the blocks of a value under this name; and the id of the key that they are sealed with. `None`
+    /// without keys.
+    pub(super) fn blocks(&self, name: &str, of: &BlocksOf) -> Option<([u8; ID_LEN], Blocks)> {
+        let key = self.0.first()?;
+        Some((key.id, key.blocks(name, of)?))
+    }
+
+    /// For the blocks of a value that were sealed by the key of this id.
+    pub(super) fn blocks_of(&self, id: [u8; ID_LEN], name: &str, of: &BlocksOf) -> Result<Blocks, Rejection> {
+        let key = self.0.iter().find(|key| key.id == id).ok_or(Rejection::Key)?;
+        key.blocks(name, of).ok_or(Rejection::Key)
+    }
+}
+
 impl SealingKey {
+    fn blocks(&self, name: &str, of: &BlocksOf) -> Option<Blocks> {
+        let name = format!("{name} blocks {}", crate::base::hex::encode(&of.id));
+        self.for_name(&name).map(|key| Blocks::new(key, of))
+    }
+
     fn for_name(&self, name: &str) -> Option<LessSafeKey> {
         let mut key = Zeroizing::new([0; 32]);
         let info: [&[u8]; 2] = [b"kvs-edge shared value v1 ", name.as_bytes()];
@@ -154,6 +147,36 @@ mod tests {
             prop_assert!(sealer.open(&name, version, sealed[..at % sealed.len()].to_vec()).is_err());
             prop_assert!(sealer.open(&name, version, any).is_err());
         }
+    }
+
+    #[test]
+    fn a_block_opens_at_its_place_in_its_value_only() {
+        let (sealer, of) = (sealer(&[1, 2]), BlocksOf { id: [5; 16], version: 7, length: 100 });
+        let (key, blocks) = sealer.blocks("k", &of).unwrap();
+        let mut sealed = Vec::new();
+        blocks.seal(0, b"first", &mut sealed).unwrap();
+        blocks.seal(1, b"other", &mut sealed).unwrap();
+        let (first, other) = sealed.split_at(5 + 16);
+        let mut plain = [0; 5];
+        let mut open = |name: &str, of: &BlocksOf, number: u64, block: &[u8]| {
+            let opened = sealer.blocks_of(key, name, of).unwrap().open(number, block, &mut plain);
+            opened.map(|()| plain)
+        };
+        assert_eq!(open("k", &of, 0, first), Ok(*b"first"));
+        assert_eq!(open("k", &of, 1, other), Ok(*b"other"));
+        for (name, of, number, block) in [
+            ("k", of, 1, first),
+            ("k", of, 0, other),
+            ("l", of, 0, first),
+            ("k", BlocksOf { id: [6; 16], ..of }, 0, first),
+            ("k", BlocksOf { version: 8, ..of }, 0, first),
+            ("k", BlocksOf { length: 99, ..of }, 0, first),
+        ] {
+            assert_eq!(open(name, &of, number, block), Err(Rejection::Mac));
+        }
+        assert_eq!(open("k", &of, 0, &first[..20]), Err(Rejection::Format));
+        assert_eq!(sealer.blocks_of([9; ID_LEN], "k", &of).err(), Some(Rejection::Key));
+        assert!(blocks.seal(2, &vec![0; 65_537], &mut sealed).is_none());
     }
 
     #[test]

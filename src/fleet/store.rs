@@ -5,6 +5,7 @@
 //! answers stay away, a new connection is made beside the one in use, and replaces it.
 
 use super::behind::Behind;
+use super::blocks::{Blocks, BlocksOf};
 use super::config::Config;
 use super::connect::{Connector, TokenSource};
 use super::error::Error;
@@ -12,6 +13,7 @@ use super::health::{Failure, Health, ShardId};
 use super::key::{Key, Keys};
 use super::link::{Link, Node};
 use super::metrics::{Backend, Metrics, Operation, OperationResult};
+use super::rejection::Rejection;
 use super::script::{Arg, Reply, Script};
 use super::seal::{ID_LEN, Sealer, SealingSecret};
 use crate::base::task::OwnedTask;
@@ -276,6 +278,32 @@ impl Store {
             self.inner.metrics.rejected(reason);
             Error::Rejected(reason)
         })
+    }
+
+    /// For sealing the blocks of a value that this key stands for; and the id of the playback key that they
+    /// are sealed with.
+    ///
+    /// # Errors
+    /// There is no key to seal with.
+    pub fn seal_blocks(&self, key: &Key, of: &BlocksOf) -> Result<([u8; ID_LEN], Blocks), Error> {
+        self.inner.sealer.load().blocks(key.as_str(), of).ok_or(Error::NoKey)
+    }
+
+    /// For opening the blocks of a value that this key stands for, sealed with the playback key of this id.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`], which is counted.
+    pub fn open_blocks(&self, key: &Key, sealed_by: [u8; ID_LEN], of: &BlocksOf) -> Result<Blocks, Error> {
+        let blocks = self.inner.sealer.load().blocks_of(sealed_by, key.as_str(), of);
+        blocks.map_err(|reason| {
+            self.inner.metrics.rejected(reason);
+            Error::Rejected(reason)
+        })
+    }
+
+    /// A block was not what it was sealed as.
+    pub fn rejected(&self, reason: Rejection) {
+        self.inner.metrics.rejected(reason);
     }
 
     /// Does work that holds so many bytes and that no request waits for; it must have a deadline of its own.

@@ -39,7 +39,7 @@ fn documented() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
 
 #[tokio::test]
 async fn the_table_of_metrics_is_the_code() {
-    let persistent = Persistent::new(&Config::default()).unwrap();
+    let persistent = Persistent::new(&Config::default()).await.unwrap();
     Reloads::register(persistent.registries.own(), Timestamp::from_millis(0)).unwrap();
     Certificates::register(persistent.registries.own(), None).unwrap();
     let documented = documented();

@@ -15,11 +15,15 @@ use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 use tokio::sync::Notify;
 
 /// How far a batch runs ahead of its owner, in bytes; the fragment that passes it is still taken. More than a
 /// portion of a reader has (`reader`), whose fragments may be a little larger than KVS lists.
 const WINDOW: usize = 18 << 20;
+
+/// A batch that no reader has waited on for so long closes its connection; a later reader calls KVS anew.
+const IDLE: Duration = Duration::from_secs(30);
 
 /// The batches under way, by the fragments that they will bring.
 #[derive(Clone, Default)]
@@ -305,6 +309,18 @@ impl Batch {
         }
         state.readers += 1;
         Some(BatchReader { batch: self.clone(), owner: false })
+    }
+
+    /// KVS, or another replica, has begun to give fragments.
+    pub(super) fn begins(&self) {
+        lock(&self.state).answered = true;
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until the next fragment may be taken in. False: nobody wants it, or its owner does not read on.
+    pub(super) async fn waits_for_room(&self) -> bool {
+        let room = self.until(|state| state.readers == 0 || state.has_room());
+        tokio::time::timeout(IDLE, room).await.is_ok() && lock(&self.state).readers > 0
     }
 
     pub(super) async fn until(&self, mut holds: impl FnMut(&BatchState) -> bool) {

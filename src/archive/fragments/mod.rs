@@ -5,16 +5,19 @@
 //! answers GetMediaForFragmentList as KVS does: documents in the order of the request. A fragment that KVS
 //! cannot give is an error as long as nothing has left, and a broken body after that; it is never kept.
 
+mod at_replicas;
 mod batch;
 mod body;
 mod call;
 mod failure;
 mod reader;
+mod run;
+mod source;
 
 pub use batch::Batches;
-pub use call::MATROSKA;
 pub use failure::Failure;
 pub use reader::FragmentReader;
+pub use source::MATROSKA;
 
 use super::{Archive, Error, Stream};
 use crate::base::task::spawn_self_ending;
@@ -101,7 +104,7 @@ impl Archive {
     ) -> Result<FoundFragment, E> {
         let wanted = Wanted::number(stream, number);
         if let Some(found) = self.0.cache.get(&Key::mkv(stream.arn(), number)) {
-            let document = reader::document(found.entry).await.map_err(Error::from)?;
+            let document = source::pieces(found.entry).await.map_err(Error::from)?;
             return Ok(FoundFragment { outcome: Outcome::Hit(Tier::Memory), document });
         }
         let wanted = std::iter::once(wanted);

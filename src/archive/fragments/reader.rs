@@ -7,13 +7,13 @@
 //! hold one of KVS's five connections to a stream.
 
 use super::batch::{BatchReader, Taken};
-use super::call::{self, FragmentSource};
 use super::failure::Failure;
+use super::run;
+use super::source::{FragmentSource, pieces};
 use crate::archive::{Archive, Stream};
-use crate::cache::{Found, Key, Outcome, Reading, Tier};
+use crate::cache::{Found, Key, Outcome, Tier};
 use crate::kvs::operations::GetMediaForFragmentList;
 use crate::kvs::{FragmentNumber, ListedFragment};
-use crate::net::body::Broken;
 use crate::package::Document;
 use crate::upstream::{self, OnBehalfOf};
 use std::collections::{HashSet, VecDeque};
@@ -21,8 +21,6 @@ use std::iter::Peekable;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The largest fragment; KVS takes 50 MB.
-const LARGEST: usize = 64 << 20;
 /// How often a fragment is fetched again that KVS begins to answer and does not give.
 const TRIES: u32 = 2;
 /// How long a fragment is waited for in all if KVS's quotas leave no turn for its call, and at a time.
@@ -288,7 +286,7 @@ impl Fetcher {
                 stream: self.stream.located().stream.clone(),
                 fragments: brought.map(|wanted| wanted.number.clone()).collect(),
             };
-            call::start(own, &state.batches, self.source(), list);
+            run::start(own, &state.batches, self.source(), list);
         }
         (Calls { own, others }, true)
     }
@@ -313,7 +311,7 @@ impl Fetcher {
             return Some(fragment);
         }
         if let Some(found) = state.cache.get(key) {
-            return Some(document(found.entry).await.map_err(Failure::Broken));
+            return Some(pieces(found.entry).await.map_err(Failure::Broken));
         }
         let taken = match calls.and_then(|calls| calls.others.iter().find(|other| other.brings(key))) {
             Some(other) => Some(other.take(key).await),
@@ -329,7 +327,7 @@ impl Fetcher {
             Some(found) => Some(found),
             None => self.below_memory(key).await,
         };
-        Some(document(held?.entry).await.map_err(Failure::Broken))
+        Some(pieces(held?.entry).await.map_err(Failure::Broken))
     }
 
     /// Looks in the tiers below memory, without fetching.
@@ -353,22 +351,4 @@ fn settled(taken: Taken, number: &FragmentNumber) -> Option<Result<Document, Fai
         Taken::Refused(error) => Some(Err(Failure::Refused(Arc::clone(&error)))),
         Taken::Missed => None,
     }
-}
-
-/// A cached fragment, in the pieces that the cache holds it in.
-pub(super) async fn document(entry: Reading) -> Result<Document, Broken> {
-    if let Some(pieces) = entry.whole_bytes() {
-        return Ok(Document::new(pieces.to_vec()));
-    }
-    let mut body = entry.body(None);
-    let (mut pieces, mut length) = (Vec::new(), 0);
-    while let Some(piece) = body.next().await {
-        let piece = piece?;
-        length += piece.len();
-        if length > LARGEST {
-            return Err(Broken::Refused(format!("a fragment is longer than {LARGEST} bytes")));
-        }
-        pieces.push(piece);
-    }
-    Ok(Document::new(pieces))
 }

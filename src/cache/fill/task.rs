@@ -71,6 +71,9 @@ impl Fill {
         let mut reservation = tiers.budget.reserve();
         let fits = head.length.is_none_or(|length| length <= tiers.largest && reservation.grow_to(length));
         let expires = keep.expiry(head.stored, tiers.config.max_age.0).filter(|_| fits);
+        // What others will not get, they should not wait for.
+        let given = expires.is_some();
+        claims.retain(|claim| given && head.length.is_none_or(|length| claim.takes(length)));
         self.with(|state, wakes| {
             if !fits {
                 state.stream(wakes);

@@ -8,6 +8,7 @@
 
 use super::account::{Account, Weight};
 use super::block::{self, Block, Pool};
+use bytes::Bytes;
 use prometheus::IntGauge;
 use std::sync::Arc;
 
@@ -98,6 +99,19 @@ impl Reservation {
         let length = block::length(left);
         let weight = self.split(block::weight(length));
         Block::new(length, &self.pool, weight)
+    }
+
+    /// A body that is here, copied into blocks.
+    pub(in crate::cache) fn blocks(&mut self, mut body: &[u8]) -> Vec<Bytes> {
+        let mut pieces = Vec::new();
+        while !body.is_empty() {
+            let mut block = self.block(body.len());
+            let (now, rest) = body.split_at(block.bytes_mut().len());
+            block.bytes_mut().copy_from_slice(now);
+            pieces.push(block.freeze());
+            body = rest;
+        }
+        pieces
     }
 }
 

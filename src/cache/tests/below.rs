@@ -51,6 +51,10 @@ impl Store for Shared {
 }
 
 impl Claim for Claimed {
+    fn takes(&self, length: u64) -> bool {
+        length < 1000
+    }
+
     fn commit(self: Box<Self>, entry: &Arc<Entry>) {
         self.0.committed.fetch_add(1, Ordering::Relaxed);
         self.0.objects.lock().unwrap().insert(entry.key, Arc::clone(entry));
@@ -104,6 +108,11 @@ async fn a_claim_is_given_up_when_there_is_nothing_to_commit() {
     unkept.whole("bytes");
     assert_eq!(ask(&bench, &unkept).await.unwrap(), b"bytes");
     until(|| counts(&state) == (2, 0, 2)).await;
+    let large = Origin::new(&bench, Keep::For(DAY));
+    let feed = large.fed(Some(1000));
+    let reading = bench.cache.get_or_fill(key(2), large.fetch()).await.unwrap();
+    until(|| counts(&state) == (3, 0, 3)).await;
+    drop((reading, feed));
     let purged = Origin::new(&bench, Keep::For(DAY));
     let feed = purged.fed(Some(4));
     let reading = bench.cache.get_or_fill(key(1), purged.fetch()).await.unwrap();
@@ -111,7 +120,7 @@ async fn a_claim_is_given_up_when_there_is_nothing_to_commit() {
     feed.send(Ok(Bytes::from_static(b"late"))).await.unwrap();
     drop(feed);
     assert_eq!(read(reading).await.unwrap(), b"late");
-    until(|| counts(&state) == (3, 0, 3)).await;
+    until(|| counts(&state) == (4, 0, 4)).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -42,7 +42,7 @@ fn bench_over(lowest: Vec<Arc<dyn Store>>, change: impl FnOnce(&mut Config)) -> 
     let registry = prometheus::Registry::new();
     let clock = Arc::new(AtomicU64::new(1_000_000));
     let metrics = Metrics::register(&registry).unwrap();
-    let cache = Cache::open_at(&config, metrics, Clock::Set(Arc::clone(&clock)), lowest).unwrap();
+    let cache = Cache::open_at(&config, metrics, Clock::Set(Arc::clone(&clock)), |_, _, _| lowest).unwrap();
     Bench { cache, clock, registry }
 }
 

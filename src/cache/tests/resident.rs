@@ -4,7 +4,7 @@
 use super::{bench, pattern};
 use crate::base::clock;
 use crate::cache::key::tests_support::key;
-use crate::cache::{Cache, Fetched, Head, Keep};
+use crate::cache::{Cache, Fetched, Head, Keep, Sharing};
 use crate::kvs::Timestamp;
 use crate::net::client::{Client, Limits, Options};
 use crate::setting::ByteSize;
@@ -51,7 +51,7 @@ async fn fill(cache: Cache, client: Client, uri: Uri, number: u64) {
             Ok::<_, crate::net::client::Error>(Fetched { head, keep, body: response.into_body() })
         }
     };
-    cache.warm(key(number), fetch).await.unwrap();
+    cache.warm(key(number), Sharing::Always, fetch).await.unwrap();
 }
 
 /// Fills a cache of `memory` bytes twice over with bodies of `size` bytes. Gives what the cache counts at the

@@ -12,7 +12,7 @@ const PACE: u64 = 64 << 10;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// The bytes of a range.
-pub struct Body {
+pub(super) struct Body {
     stream: ByteStream,
     /// Bytes ahead of the range, from a server that answers with more than was asked for.
     skip: u64,
@@ -31,7 +31,7 @@ impl Body {
     ///
     /// # Errors
     /// The body broke, ended early, or came too slowly.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         while self.left > 0 {
             let began = Instant::now();
             let Ok(frame) = timeout(SECOND.saturating_sub(self.waited), self.stream.frame()).await else {
@@ -62,7 +62,7 @@ impl Body {
     ///
     /// # Errors
     /// As [`Body::next`].
-    pub async fn collect(mut self) -> Result<Vec<Bytes>, Error> {
+    pub(super) async fn collect(mut self) -> Result<Vec<Bytes>, Error> {
         let mut chunks = Vec::new();
         while let Some(chunk) = self.next().await? {
             chunks.push(chunk);

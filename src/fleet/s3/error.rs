@@ -49,6 +49,9 @@ pub enum Error {
     /// The request cannot be signed.
     #[error("S3: {0}")]
     Sign(#[from] sign::Error),
+    /// The bucket has failed lately, and nothing is sent to it for a moment.
+    #[error("S3 is not used for a moment, because it failed")]
+    Ill,
     /// The object's name does not fit into a URL.
     #[error("S3: an object's name that does not fit into a URL")]
     Name,

@@ -13,10 +13,11 @@ mod body;
 mod config;
 mod error;
 
-pub use body::Body;
 pub use config::Config;
 pub use error::Error;
 
+use super::health::{Failure, Health, ShardId};
+use super::metrics::{Backend, Metrics, Operation, OperationResult};
 use crate::aws;
 use crate::aws::credentials::{self, CachedCredentials};
 use crate::aws::sign::{Scope, sign};
@@ -26,12 +27,14 @@ use crate::net::client::{self, Client, Limits, Options};
 use crate::setting::Mistake;
 use address::Address;
 use aws_credential_types::Credentials;
+use body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// From the request to the head of the answer, the connection and the credentials included.
 const FIRST_BYTE: Duration = Duration::from_millis(300);
@@ -55,15 +58,28 @@ struct BucketState {
     region: String,
     client: Client,
     credentials: Arc<CachedCredentials>,
+    health: Health,
+    metrics: Metrics,
     _renewal: OwnedTask,
 }
+
+/// The bucket is one shard: it is ill or well as a whole.
+const BUCKET: ShardId = ShardId(0);
 
 /// A range of an object.
 pub struct ObjectRange {
     /// The length of the whole object.
     pub length: u64,
     /// The bytes of the range, or of what the object has of it.
-    pub body: Body,
+    pub chunks: Vec<Bytes>,
+}
+
+impl ObjectRange {
+    /// The same in one piece.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
+        self.chunks.concat()
+    }
 }
 
 type HttpAnswer = Response<crate::net::body::ByteStream>;
@@ -74,12 +90,7 @@ impl S3 {
     ///
     /// # Errors
     /// What is wrong with the settings at `at`, such as `cache.shared.s3`.
-    pub async fn open(
-        config: &Config,
-        at: &str,
-        client: &Client,
-        report_expiry: credentials::ReportExpiry,
-    ) -> Result<Self, Mistake> {
+    pub async fn open(config: &Config, at: &str, client: &Client, metrics: Metrics) -> Result<Self, Mistake> {
         let mistake = |key: &str, problem: &str| Mistake::at(format!("{at}.{key}"), problem);
         let address = config.address().map_err(|problem| mistake("endpoint_url", problem))?;
         let options = Options {
@@ -93,7 +104,7 @@ impl S3 {
         // Boxed: AWS's chain is a large future.
         let provider = Box::pin(credentials::provider(&source, aws::transport(lent))).await;
         let provider = provider.map_err(|error| mistake("profile", &error.to_string()))?;
-        let credentials = CachedCredentials::new(provider, report_expiry);
+        let credentials = CachedCredentials::new(provider, Box::new(|_| {}));
         let kept = credentials.clone();
         let renewal = OwnedTask::spawn(async move {
             loop {
@@ -106,6 +117,8 @@ impl S3 {
             region: config.region.clone(),
             client: client.sibling(options),
             credentials,
+            health: Health::default(),
+            metrics,
             _renewal: renewal,
         })))
     }
@@ -121,6 +134,15 @@ impl S3 {
     /// # Errors
     /// [`Error::Missing`] if there is none; as [`Error`] says.
     pub async fn get(&self, name: &str, range: Option<Range<u64>>) -> Result<ObjectRange, Error> {
+        self.counted(Operation::Get, async {
+            let (length, body) = self.begin(name, range).await?;
+            Ok(ObjectRange { length, chunks: body.collect().await? })
+        })
+        .await
+    }
+
+    /// The length of the whole object, and the body of a range of it.
+    async fn begin(&self, name: &str, range: Option<Range<u64>>) -> Result<(u64, Body), Error> {
         let header = range.as_ref().map(|range| {
             let last = range.end.saturating_sub(1);
             HeaderValue::from_str(&format!("bytes={}-{last}", range.start)).expect("digits are legal")
@@ -147,7 +169,7 @@ impl S3 {
         if first + sent < wanted.start + left {
             return Err(Error::Answer("with less than the range"));
         }
-        Ok(ObjectRange { length, body: Body::new(answer.into_body(), skip, left) })
+        Ok((length, Body::new(answer.into_body(), skip, left)))
     }
 
     /// The length of an object.
@@ -155,7 +177,8 @@ impl S3 {
     /// # Errors
     /// As [`S3::get`].
     pub async fn head(&self, name: &str) -> Result<u64, Error> {
-        length_of(self.ask(Method::HEAD, name, None).await?.headers())
+        let asking = async { length_of(self.ask(Method::HEAD, name, None).await?.headers()) };
+        self.counted(Operation::Head, asking).await
     }
 
     /// Writes an object; what was there under its name is replaced.
@@ -163,7 +186,8 @@ impl S3 {
     /// # Errors
     /// As [`Error`] says; what is there then is the old object or the new one.
     pub async fn put(&self, name: &str, body: Bytes) -> Result<(), Error> {
-        self.within(WRITE, self.exchange(Method::PUT, name, None, body, WRITE)).await.map(drop)
+        let writing = self.within(WRITE, self.exchange(Method::PUT, name, None, body, WRITE));
+        self.counted(Operation::Put, writing).await.map(drop)
     }
 
     /// Removes an object; that there is none is no error.
@@ -171,7 +195,8 @@ impl S3 {
     /// # Errors
     /// As [`Error`] says.
     pub async fn delete(&self, name: &str) -> Result<(), Error> {
-        match self.within(WRITE, self.exchange(Method::DELETE, name, None, Bytes::new(), WRITE)).await {
+        let deleting = self.within(WRITE, self.exchange(Method::DELETE, name, None, Bytes::new(), WRITE));
+        match self.counted(Operation::Delete, deleting).await {
             Ok(_) | Err(Error::Missing) => Ok(()),
             Err(error) => Err(error),
         }
@@ -179,6 +204,43 @@ impl S3 {
 
     async fn ask(&self, method: Method, name: &str, range: Option<HeaderValue>) -> Result<HttpAnswer, Error> {
         self.within(FIRST_BYTE, self.exchange(method, name, range, Bytes::new(), FIRST_BYTE)).await
+    }
+
+    /// Does something that the bucket's breaker allows, and counts it.
+    async fn counted<T>(
+        &self,
+        op: Operation,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let (bucket, began) = (&*self.0, Instant::now());
+        if !bucket.health.pass(BUCKET, began) {
+            bucket.metrics.operation(op, OperationResult::Ill, Duration::ZERO);
+            return Err(Error::Ill);
+        }
+        let mut passed = Passed { health: &bucket.health, reported: false };
+        let result = work.await;
+        passed.reported = true;
+        let (ending, failure) = match &result {
+            Ok(_) | Err(Error::Missing) => (OperationResult::Ok, None),
+            Err(error) if error.is_late() => (OperationResult::Timeout, Some(Failure::TimedOut)),
+            Err(_) => (OperationResult::Error, Some(Failure::Broken)),
+        };
+        bucket.metrics.operation(op, ending, began.elapsed());
+        match failure {
+            None => {
+                bucket.health.answered(BUCKET);
+                bucket.metrics.up(Backend::S3, true);
+            }
+            Some(failure) => {
+                if bucket.health.failed(BUCKET, failure, Instant::now()) {
+                    bucket.metrics.up(Backend::S3, false);
+                    if let Err(error) = &result {
+                        tracing::warn!(%error, "the bucket of cache.shared.s3 is not used for a moment");
+                    }
+                }
+            }
+        }
+        result
     }
 
     async fn within<T>(
@@ -248,6 +310,20 @@ impl S3 {
         }
         let signed = tokio::task::spawn_blocking(work).await;
         Ok(signed.map_err(|_| Error::Answer("nothing: the process is ending"))??)
+    }
+}
+
+/// An operation that the breaker allowed. If it is dropped, nothing is known of the bucket.
+struct Passed<'a> {
+    health: &'a Health,
+    reported: bool,
+}
+
+impl Drop for Passed<'_> {
+    fn drop(&mut self) {
+        if !self.reported {
+            self.health.dropped(BUCKET, Instant::now());
+        }
     }
 }
 

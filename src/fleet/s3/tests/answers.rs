@@ -39,8 +39,12 @@ async fn serving(answers: Vec<String>) -> (S3, tempfile::TempDir, tokio::task::J
         ..Config::new("media", "eu-west-1")
     };
     let client = Client::new(Options::default()).unwrap();
-    let s3 = S3::open(&config, "cache.shared.s3", &client, Box::new(|_| {})).await.unwrap();
+    let s3 = S3::open(&config, "cache.shared.s3", &client, metrics()).await.unwrap();
     (s3, folder, server)
+}
+
+fn metrics() -> Metrics {
+    Metrics::register(&prometheus::Registry::new()).unwrap()
 }
 
 fn answer(status: &str, headers: &str, body: &str) -> String {
@@ -51,7 +55,7 @@ fn answer(status: &str, headers: &str, body: &str) -> String {
 async fn get(answers: &[String], range: Range<u64>) -> Result<(u64, Vec<u8>), Error> {
     let (s3, _folder, _server) = serving(answers.to_vec()).await;
     let object = s3.get("a/b", Some(range)).await?;
-    Ok((object.length, object.body.collect().await?.concat()))
+    Ok((object.length, object.bytes()))
 }
 
 #[tokio::test]
