@@ -2,7 +2,7 @@
 // are (another site, without CORS), how a client shows its secret, which token is for the gateway, whether there is a
 // refresh token and whether it changes, and how somebody signs out. Tokens are real JWTs; what is not allowed is refused.
 
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
 import { pathToFileURL } from 'node:url';
 import { resolveFromWeb } from './browser.mjs';
@@ -20,7 +20,7 @@ export const SHAPES = {
     toml: (issuer, secret) => `issuer = "${issuer}"\naudience = ["api://kvs-edge"]\ndiscovery = true\nclient_secret = "${secret}"\nscopes = ["openid", "offline_access"]\nclaims = { subject = "/sub", groups = "/groups" }`,
   },
   Entra: {
-    issuer: (origin) => `${origin}/${TENANT}/v2.0`, auth: ['post'], access: (sub) => ({ aud: CLIENT, oid: sub, tid: TENANT, roles: ['investigators'], ver: '2.0' }), id: (sub) => ({ oid: sub, tid: TENANT }),
+    issuer: (origin) => `${origin}/${TENANT}/v2.0`, auth: ['post'], access: (sub) => ({ aud: CLIENT, oid: sub, tid: TENANT, roles: ['investigators'], ver: '2.0', ...(sub === 'member-of-many' && { groups: Array.from({ length: 190 }, () => randomUUID()) }) }), id: (sub) => ({ oid: sub, tid: TENANT }),
     subject: 'pairwise', refresh: 'new', document: (at) => ({ end_session_endpoint: `${at}/oauth2/v2.0/logout` }),
     toml: (issuer, secret) => `issuer = "${issuer}"\naudience = ["${CLIENT}"]\ndiscovery = true\nrequire = { "/tid" = "${TENANT}" }\nclient_secret = "${secret}"\nscopes = ["openid", "offline_access", "api://kvs-edge/.default"]\nclaims = { subject = "/oid", groups = "/roles" }`,
   },

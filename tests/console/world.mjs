@@ -130,14 +130,18 @@ async function demo(binary, { cameras, issuers }) {
     },
     /** More settings, in force when this returns: they name `word`, and the page is told it. */
     configured: (lines, word) => configure(lines, async () => !!(await (await fetch(`${base}/console/config.json`)).json())[word]),
-    /** Another gateway on the same settings that clients reach by `publicUrl`; hands back its own address. */
-    serve: async (publicUrl) => {
+    /** Another gateway on the same settings that clients reach by `publicUrl`, or over TLS with a certificate of its own; hands back its own address. */
+    serve: async (publicUrl, tls = false) => {
       const [listen, admin] = [await freePort(), await freePort()];
-      const settings = { SERVER__LISTEN: `"127.0.0.1:${listen}"`, SERVER__PUBLIC_URL: `"${publicUrl}"`, ADMIN__LISTEN: `"127.0.0.1:${admin}"`, AWS__0__ENDPOINT_URL: `"http://127.0.0.1:${ports[2]}"`, LOG__AUDIT: '"stdout"' };
+      const own = `${tls ? 'https' : 'http'}://127.0.0.1:${listen}`;
+      const [certificate, key] = ['tls.crt', 'tls.key'].map((name) => join(folder, name));
+      if (tls) execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2', '-subj', '/CN=127.0.0.1', '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', key, '-out', certificate], { stdio: 'ignore' });
+      const settings = { SERVER__LISTEN: `"127.0.0.1:${listen}"`, SERVER__PUBLIC_URL: `"${publicUrl ?? own}"`, ADMIN__LISTEN: `"127.0.0.1:${admin}"`, AWS__0__ENDPOINT_URL: `"http://127.0.0.1:${ports[2]}"`, LOG__AUDIT: '"stdout"', ...(tls && { SERVER__TLS__CERTIFICATE: `"${certificate}"`, SERVER__TLS__KEY: `"${key}"` }) };
       const gateway = run(binary, ['serve', '--config', join(folder, 'demo.toml')], Object.fromEntries(Object.entries(settings).map(([name, value]) => [`KVS_EDGE__${name}`, value])));
       others.push(gateway);
-      await answers(`http://127.0.0.1:${listen}`, gateway);
-      return `http://127.0.0.1:${listen}`;
+      // Its certificate is nobody's; that it answers is seen at the operators' address.
+      await answers(own, gateway, () => true, tls ? `http://127.0.0.1:${admin}/readyz` : undefined);
+      return own;
     },
     /** One more policy, in force when the gateway has read it. */
     permit: (policy) => writeFileSync(policies, `${allowed}\n${policy}\n`),
@@ -178,10 +182,10 @@ function run(program, words, environment = {}) {
   return child;
 }
 
-async function answers(base, child, also = () => true) {
+async function answers(base, child, also = () => true, at = `${base}/console/config.json`) {
   for (let tries = 0; tries < 1200; tries++) {
     if (child && (child.exitCode !== null || child.signalCode !== null)) throw new Error(`it ended before it answered (${child.exitCode ?? child.signalCode})`);
-    try { if ((await fetch(`${base}/console/config.json`)).ok && also()) return; } catch { /* not yet */ }
+    try { if ((await fetch(at)).ok && also()) return; } catch { /* not yet */ }
     await pause(100);
   }
   throw new Error(`${base} does not answer`);

@@ -164,6 +164,35 @@ export const tests = [
     }),
   },
   {
+    name: 'oidc: over TLS the cookies are of this host alone, and hold the token of somebody in many groups',
+    needs: (world) => world.kind === 'demo',
+    run: ({ browser, say }) => withShapes(['Entra'], 25, async (world, [provider]) => {
+      const base = await world.serve(undefined, true);
+      provider.home = base;
+      const page = await openPage(browser, { ...world, base }, { ignoreHTTPSErrors: true });
+      await signInAt(page, { ...world, base }, 0, 'member-of-many');
+      await chip(page, 'member-of-many').waitFor();
+      await live(page);
+      const cookies = (await page.context().cookies(base)).filter(({ name }) => name.includes('session'));
+      assert.ok(cookies.length >= 3, `${cookies.length} cookies`);
+      assert.ok(cookies.every(({ name, secure, httpOnly, sameSite, path }) => /^__Host-kvs-edge-session-\d$/.test(name) && secure && httpOnly && sameSite === 'Lax' && path === '/'));
+      assert.ok(cookies.every(({ name, value }) => name.length + value.length <= 4096));
+      // Through renewals, longer than two tokens live, the player goes on as the same one.
+      const source = () => page.locator('.camera-stage video').evaluate((video) => video.src);
+      const [before, first] = [provider.issued, await source()];
+      for (let tries = 0; provider.issued < before + 3; tries++) { assert.ok(tries < 1200, 'renewed'); await page.waitForTimeout(100); }
+      assert.equal(await source(), first, 'no new player');
+      await page.reload();
+      await chip(page, 'member-of-many').waitFor();
+      await live(page);
+      await signOut(page);
+      await button(page, 0).waitFor();
+      assert.equal((await page.context().cookies(base)).filter(({ name }) => name.includes('kvs-edge')).length, 0);
+      assert.deepEqual(page.wrong, []);
+      say(`${cookies.length} cookies of ${cookies.map(({ value }) => value.length).join(', ')} bytes`);
+    }),
+  },
+  {
     name: 'oidc: code with PKCE signs in, comes back to the same camera, survives a reload, and renews by itself',
     needs: (world) => world.kind === 'demo',
     async run({ browser, say }) {

@@ -3,6 +3,7 @@ import { beginAt, mediaAt, readAttributes, readMaster, readPieces, wallAt } from
 import { beforeGap } from '../src/camera/live-window';
 import { isFine, liveness, silentSince, wordsOf, type State } from '../src/play/state';
 import { outcomeOf, Tally } from '../src/play/tally';
+import { by } from '../src/play/attach';
 import { backoff, diagnose, unplayable, worthAnotherTry, Pause } from '../src/play/trouble';
 import { text } from '../src/text';
 
@@ -138,5 +139,14 @@ describe('requests after a failure', () => {
     expect(pause.failed(0, 60e3, 0.5)).toBe(60e3);
     pause.end();
     expect(pause.failed(0, undefined, 0.5)).toBe(1000);
+  });
+});
+
+describe('a playback URL that replaces another', () => {
+  it('has the same resource behind another capability', () => {
+    const url = 'https://video.example.com/hls/v1/NEW-1_x/getHLSMasterPlaylist.m3u8';
+    const asked = (rest: string) => by(url, `https://video.example.com/hls/v1/old/${rest}`);
+    expect(asked('getMP4MediaFragment.mp4?FragmentNumber=1&TrackNumber=1')).toBe('https://video.example.com/hls/v1/NEW-1_x/getMP4MediaFragment.mp4?FragmentNumber=1&TrackNumber=1');
+    expect(by(url, 'https://video.example.com/streams/a/live.m3u8')).toBe('https://video.example.com/streams/a/live.m3u8');
   });
 });

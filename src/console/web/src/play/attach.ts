@@ -24,6 +24,8 @@ export interface Attachment {
   latency(): number | undefined;
   /** Goes to the newest pictures. */
   toLive(): void;
+  /** From now on asks by this playback URL for the same; false if this player cannot. */
+  askBy(url: string): boolean;
   detach(): void;
 }
 
@@ -56,8 +58,10 @@ export async function attach(video: HTMLVideoElement, url: string, from: number 
   signal.throwIfAborted();
   if (!Hls.isSupported()) return attachNative(video, url, from);
   const live = from === undefined;
+  let newest: string | undefined;
   const hls = new Hls({
     ...quiet,
+    xhrSetup: (xhr, asked) => { if (newest) xhr.open('GET', by(newest, asked), true); },
     manifestLoadPolicy: patient, playlistLoadPolicy: patient, fragLoadPolicy: patient,
     // KVS lists five fragments; two behind the edge is as near as it gets without stalls.
     liveSyncDurationCount: 2, liveMaxLatencyDurationCount: 7, maxLiveSyncPlaybackRate: 1.06,
@@ -74,8 +78,16 @@ export async function attach(video: HTMLVideoElement, url: string, from: number 
     target: () => (details()?.targetduration ?? 2) * 1000,
     latency: () => (hls.latency > 0 ? hls.latency * 1000 : undefined),
     toLive: () => { if (hls.liveSyncPosition) video.currentTime = hls.liveSyncPosition; },
+    askBy: (url) => { newest = url; return true; },
     detach: () => hls.destroy(),
   };
+}
+
+/** The address of the same resource by another playback URL: what stands between is the capability. */
+export function by(playback: string, asked: string): string {
+  const folder = (url: string) => /^(.*\/hls\/v1\/)[^/]+\//.exec(url)?.[0];
+  const [from, to] = [folder(asked), folder(playback)];
+  return from && to ? to + asked.slice(from.length) : asked;
 }
 
 // No worker: fMP4 needs no transmuxing to speak of, and a page with sixteen tiles should not start sixteen threads.
@@ -128,6 +140,7 @@ function attachNative(video: HTMLVideoElement, url: string, from: number | undef
     pieces: () => { const begin = startDate(video); return begin ? [{ wall: begin, media: 0, length: Number.isFinite(video.duration) ? video.duration : 86400 }] : []; },
     target: () => 4000,
     latency: () => undefined,
+    askBy: () => false,
     toLive: () => { const { seekable } = video; if (seekable.length) video.currentTime = seekable.end(seekable.length - 1); },
     detach: () => { video.removeAttribute('src'); video.load(); },
   };

@@ -54,6 +54,8 @@ export class Feed {
   private stuck = STUCK;
   private pictureOf: number | undefined;
   private deniedSince: number | undefined;
+  /** When the token ends that the playback URL was made with, in ms. */
+  private playableUntil = Infinity;
   private movedAt = 0;
   private position = -1;
   private moved = false;
@@ -75,7 +77,7 @@ export class Feed {
     const { signal } = this.away;
     addEventListener('online', () => this.again(['unreachable', 'troubled']), { signal });
     session.addEventListener('change', () => {
-      if (session.standing === 'in') this.again(['signedOut', 'denied']);
+      if (session.standing === 'in') { this.again(['signedOut', 'denied']); this.prolong(); }
       else if (session.standing === 'ended') this.pauseFor({ is: 'signedOut' });
     }, { signal });
     stage.video.addEventListener('ended', () => { if (this.wish?.is === 'archive') { const last = this.wall(); this.set({ is: 'ended' }); if (last !== undefined) hooks.ended?.(last); } }, { signal });
@@ -132,6 +134,7 @@ export class Feed {
     const opening = (this.opening = new AbortController());
     const { signal } = opening;
     const since = now();
+    this.playableUntil = this.session.end;
     if (!this.attachment && !this.trouble) this.set(wish.is === 'live' ? { is: 'opening', since } : { is: 'buffering', since });
     try {
       const range = wish.is === 'archive' ? wish : undefined;
@@ -159,6 +162,22 @@ export class Feed {
       if (error instanceof Refused) await this.refused(error, signal);
       else this.later({ is: 'broken', why: text.reason.playerMissing }, 10e3);
     }
+  }
+
+  /** The session was renewed: a playback URL ends with the token it was made with, so the player gets one that lasts longer. */
+  private prolong(): void {
+    const { session, attachment, wish } = this;
+    if (!attachment || !wish || session.end <= this.playableUntil) return;
+    const { signal } = this.away;
+    // Not all tiles at once, but well before the old one ends. Should it fail, the feed opens anew then.
+    const spread = Math.max(0, Math.min(3000, (this.playableUntil - now()) / 3));
+    this.playableUntil = session.end;
+    setTimeout(async () => {
+      try {
+        const { url } = await session.api.playlist(this.stream.name, wish.is === 'archive' ? wish : undefined, signal);
+        if (this.attachment === attachment) attachment.askBy(url);
+      } catch { /* as above */ }
+    }, Math.random() * spread);
   }
 
   /** Which playlist to play: all, or the pictures alone; nothing if this browser cannot. */
