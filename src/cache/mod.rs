@@ -52,7 +52,7 @@ use fill::task::Fetch;
 use key::PurgeTarget;
 use memory::budget::Budget;
 use purges::Purges;
-use shared::Shared;
+use shared::{Shared, SharedState};
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
@@ -111,8 +111,8 @@ impl Cache {
         bucket: Option<S3>,
     ) -> Result<Self, Error> {
         let lowest = |budget: &Budget, purges: &Arc<Purges>, metrics: &Metrics| {
-            let shared = Shared::open(store, bucket, budget, purges, metrics.shared.clone());
-            vec![Arc::new(shared) as Arc<dyn Store>]
+            let state = SharedState::open(store, bucket, budget, purges, metrics.shared.clone());
+            vec![Arc::new(Shared::new(state)) as Arc<dyn Store>]
         };
         Self::open_at(config, metrics, Clock::Wall, lowest)
     }

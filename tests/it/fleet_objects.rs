@@ -7,6 +7,7 @@ use crate::harness::object_store::ObjectStore;
 use crate::harness::redis::Redis;
 use crate::harness::{Answer, Edge, Served, Setup};
 use kvs_edge::kvs::Timestamp;
+use serde_json::json;
 use std::fs;
 use std::path::Path;
 
@@ -233,4 +234,45 @@ fn files(folder: &Path) -> Vec<String> {
     entries
         .flat_map(|path| if path.is_dir() { files(&path) } else { vec![path.display().to_string()] })
         .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_replica_leaves_unfinished_another_one_fetches() {
+    let mut fleet = Fleet::start(2, "", "1MiB").await;
+    let slow = json!({"kind": "delay", "millis": 20_000});
+    fleet.edge.fault(json!({"operation": "GetMediaForFragmentList", "fault": slow, "times": 1})).await;
+    let end = now() - 300;
+    let path = format!("/streams/cam-1/clip.mp4?start={}&end={end}", end - 60);
+    let (http, url) = (fleet.edge.http.clone(), format!("{}{path}", fleet.replicas[0].url));
+    let bearer = format!("Bearer {}", fleet.edge.alice());
+    let left = tokio::spawn(async move { http.get(&url, &[("authorization", &bearer)]).await });
+    let asked = async || fleet.edge.reached_by("GetMediaForFragmentList").await == 1;
+    fleet.edge.until("the first replica has asked KVS", asked).await;
+    // It dies with its leases.
+    drop(fleet.replicas.remove(0));
+    let answer = fleet.get(&fleet.replicas[0], &path, &[]).await;
+    assert_eq!((answer.status, answer.broken), (200, false), "{}", answer.text());
+    let _broken = left.await;
+    let alone = fleet.alone().await;
+    assert!(fleet.get(&alone, &path, &[]).await.body == answer.body);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_hangs_or_is_gone_is_a_miss() {
+    let fleet = Fleet::start(2, "", "1MiB").await;
+    for (round, signal) in ["STOP", "CONT", "KILL"].into_iter().enumerate() {
+        fleet.redis.servers.iter().for_each(|server| server.signal(signal));
+        let end = now() - 300 - 100 * round as u64;
+        for path in [
+            format!("/streams/cam-1/clip.mp4?start={}&end={end}", end - 60),
+            format!("/streams/cam-1/snapshot.jpg?at={end}"),
+        ] {
+            let (first, second) = (
+                fleet.get(&fleet.replicas[0], &path, &[]).await,
+                fleet.get(&fleet.replicas[1], &path, &[]).await,
+            );
+            assert_eq!((first.status, first.broken), (200, false), "{signal}: {}", first.text());
+            assert!(first.body == second.body, "{signal}");
+        }
+    }
 }

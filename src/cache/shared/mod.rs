@@ -18,18 +18,14 @@ mod state;
 
 use super::entry::{Entry, Sharing, Tier};
 use super::key::{Key, PurgeTarget};
-use super::memory::budget::Budget;
-use super::metrics::SharedMetrics;
-use super::purges::Purges;
 use super::store::{Loaded, Looked, Lookup, Store, Work};
 use crate::fleet;
-use crate::fleet::s3::S3;
 use crate::kvs::Timestamp;
 use bucket::{Bucket, Trouble};
 use claim::ObjectClaim;
 use lease::{Answered, ObjectKeys};
 use record::BodyPlace;
-use state::SharedState;
+pub(super) use state::SharedState;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -45,14 +41,8 @@ const MARGIN: Duration = Duration::from_millis(50);
 pub(super) struct Shared(Arc<SharedState>);
 
 impl Shared {
-    pub(super) fn open(
-        store: fleet::Store,
-        s3: Option<S3>,
-        budget: &Budget,
-        purges: &Arc<Purges>,
-        metrics: SharedMetrics,
-    ) -> Self {
-        Self(SharedState::open(store, s3, budget, purges, metrics))
+    pub(super) fn new(state: Arc<SharedState>) -> Self {
+        Self(state)
     }
 
     /// Looks until there is an answer, at most for [`PATIENCE`].

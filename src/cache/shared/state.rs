@@ -21,7 +21,7 @@ pub(super) const LIVE_LIFE: Duration = Duration::from_secs(30);
 pub(super) const SHORTEST_LIFE: Duration = Duration::from_millis(500);
 
 /// What look-ups and claims share.
-pub(super) struct SharedState {
+pub(in crate::cache) struct SharedState {
     pub(super) store: fleet::Store,
     pub(super) bucket: Option<Bucket>,
     pub(super) budget: Budget,
@@ -35,7 +35,7 @@ pub(super) struct SharedState {
 }
 
 impl SharedState {
-    pub(super) fn open(
+    pub(in crate::cache) fn open(
         store: fleet::Store,
         s3: Option<S3>,
         budget: &Budget,
