@@ -110,6 +110,7 @@ pub async fn gateway(
         console: console_of(config),
         rates: Arc::new(config.rates.clone()),
         callers: persistent.callers.clone(),
+        purge_log: persistent.purge_log.clone(),
     });
     Ok(Built { gateway, prepared, ticket_secrets, sealing_secrets })
 }

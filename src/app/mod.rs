@@ -4,6 +4,7 @@ mod admin_thread;
 mod build;
 mod drain;
 mod heartbeat;
+mod membership;
 #[cfg(test)]
 #[path = "tests/metrics_document.rs"]
 mod metrics_document;
@@ -116,6 +117,7 @@ pub async fn start(source: ConfigSource, logging: Logging) -> anyhow::Result<Run
     let operators = operators.serve(app.clone(), signal);
     let mut housekeeping = JoinSet::new();
     housekeeping.spawn(run::end_idle_viewings(app.clone()));
+    membership::begin(&app, &mut housekeeping);
     let beating = app.clone();
     housekeeping.spawn(async move { beating.heartbeat.run().await });
     tracing::info!(listen = ?addresses, admin = ?admin_addresses, "serving");

@@ -1,8 +1,9 @@
 //! What the admin listener shows of the running program and does to it.
 
 use super::program::App;
+use crate::base::clock;
 use crate::fleet;
-use crate::kvs::StreamArn;
+use crate::kvs::{StreamArn, Timestamp};
 use crate::net::drain::Phase;
 use serde_json::Value;
 
@@ -42,11 +43,35 @@ impl App {
 
     pub(super) async fn purge(&self, stream: &str) -> Result<usize, String> {
         let arn = StreamArn::parse(stream).map_err(|problem| format!("stream {problem}"))?;
+        let told = match &self.persistent.purge_log {
+            Some(log) => log.order(stream).await,
+            None => Ok(()),
+        };
+        let purged = self.purge_here(&arn, Timestamp::from(clock::now())).await;
+        match told {
+            Ok(()) => Ok(purged),
+            Err(why) => Err(format!(
+                "{purged} entries are purged here, but the other replicas do not know of it: {why}; order it again"
+            )),
+        }
+    }
+
+    /// Purges what another replica was ordered to purge.
+    pub(super) async fn purge_as_ordered(&self, order: fleet::PurgeOrder) {
+        let now = Timestamp::from(clock::now());
+        match StreamArn::parse(&order.stream) {
+            Ok(arn) => drop(self.purge_here(&arn, now.minus(order.age)).await),
+            Err(problem) => tracing::warn!("an order to purge names no stream: it {problem}"),
+        }
+    }
+
+    /// Removes what was fetched before `at` from every tier.
+    async fn purge_here(&self, arn: &StreamArn, at: Timestamp) -> usize {
         self.persistent.warming.cancel(arn.name());
         // First what is being fetched, so that it is not stored after the purge.
-        self.persistent.batches.purge(stream);
-        self.persistent.packaging.purge(stream);
-        Ok(self.persistent.cache.purge(stream).await)
+        self.persistent.batches.purge(arn.as_str());
+        self.persistent.packaging.purge(arn.as_str());
+        self.persistent.cache.purge_before(arn.as_str(), at).await
     }
 
     pub(super) fn warm(&self, request: &Value) -> Result<Value, String> {

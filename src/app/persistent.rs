@@ -34,6 +34,8 @@ pub struct Persistent {
     pub cache: cache::Cache,
     /// What all replicas share.
     pub store: Option<fleet::Store>,
+    /// What other replicas were ordered to purge.
+    pub purge_log: Option<fleet::PurgeLog>,
     /// Fragments that are being fetched into it.
     pub batches: archive::Batches,
     /// What is remembered of packaged footage.
@@ -127,6 +129,7 @@ impl Persistent {
             listener: net::listener::Metrics::register(registry, &gateway.rejected())?,
             gateway,
             identity: identity::Metrics::register(registry)?,
+            purge_log: store.clone().map(fleet::PurgeLog::new),
             store,
             batches: archive::Batches::default(),
             packaging: archive::Packaging::new(
@@ -188,7 +191,9 @@ impl Persistent {
         }
         let metrics = self.upstream_metrics.clone();
         let upstream = match offline {
-            false => upstream::Upstream::start(&config.aws, &config.upstream, metrics).await?,
+            false => {
+                upstream::Upstream::start(&config.aws, &config.upstream, self.store.clone(), metrics).await?
+            }
             true => upstream::Upstream::look(&config.aws, &config.upstream, metrics).await?,
         };
         if let Some(calls) = &current {

@@ -10,6 +10,8 @@
 //! - [`Store::seal_blocks`] and [`Store::open_blocks`] for large values that are read by ranges, and [`s3`]
 //!   where those are kept;
 //! - [`Store::behind`] for writes that no request waits for;
+//! - [`PurgeLog`]: what one replica is ordered to purge, all of them purge;
+//! - [`presence`]: how many replicas there are, and whether their settings are the same;
 //! - [`Keys::key`] for names, [`Metrics`] for what is counted.
 //!
 //! Time is the store's: scripts take it by `TIME`, and no decision compares clocks of replicas. Nothing here
@@ -24,7 +26,9 @@ mod error;
 mod health;
 mod key;
 mod link;
+mod log;
 mod metrics;
+pub mod presence;
 mod rejection;
 pub mod s3;
 mod script;
@@ -38,6 +42,7 @@ pub use config::{Config, IamConfig, Live, Mode, Purge, ReplicaReads};
 pub use connect::TokenSource;
 pub use error::Error;
 pub use key::{Digest, Key, KeyPart, Keys, Unit};
+pub use log::{PurgeLog, PurgeOrder};
 pub use metrics::{Backend, LeaseKind, LeaseResult, Metrics, Operation, OperationResult};
 pub use rejection::Rejection;
 pub use script::{Arg, Reply, Script};

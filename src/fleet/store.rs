@@ -21,7 +21,7 @@ use crate::setting::Mistake;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
@@ -46,6 +46,8 @@ struct Inner {
     connected: Notify,
     /// Whether the store was up when it was last looked at, for the log.
     up: AtomicBool,
+    /// How many replicas were seen last.
+    replicas: AtomicUsize,
 }
 
 /// A new connection is made at most so often, and may take so long.
@@ -73,6 +75,7 @@ impl Store {
             doubt: Notify::new(),
             connected: Notify::new(),
             up: AtomicBool::new(false),
+            replicas: AtomicUsize::new(1),
         });
         let upkeep = inner.clone();
         let upkeep = OwnedTask::spawn(async move { upkeep.keep_connected(renewal).await });
@@ -134,6 +137,18 @@ impl Store {
     #[must_use]
     pub fn is_well(&self) -> bool {
         self.inner.link.load().is_some() && self.inner.health.is_well()
+    }
+
+    /// How many replicas there are, as far as is known.
+    #[must_use]
+    pub fn replicas(&self) -> usize {
+        self.inner.replicas.load(Ordering::Relaxed).max(1)
+    }
+
+    /// So many replicas were seen, with so many different settings.
+    pub(super) fn counted(&self, replicas: usize, configurations: usize) {
+        self.inner.replicas.store(replicas, Ordering::Relaxed);
+        self.inner.metrics.replicas(replicas, configurations);
     }
 
     /// What is wrong, for people; no reason to take this replica out of service.

@@ -93,6 +93,12 @@ pub enum Error {
     /// A step met what the step before it rules out.
     #[error("broken invariant: {0}")]
     Bug(&'static str),
+    /// Other replicas may have purged this footage, and `cache.shared.purge` is `"closed"`.
+    #[error(
+        "footage is not served while this replica cannot learn what was purged: the shared store does not \
+         answer"
+    )]
+    Withheld,
     /// The audit log cannot be written, and it is required.
     #[error("the audit log cannot be written")]
     Audit,

@@ -44,6 +44,7 @@ pub use record::Record;
 pub use recorder::{Incoming, Recorder};
 
 use crate::archive::Archive;
+use crate::fleet::PurgeLog;
 use crate::identity::{Identity, TokenPlaces};
 use crate::net::cors::Cors;
 use crate::net::listener::{Limits, Peer};
@@ -81,6 +82,7 @@ pub struct Gateway {
     pages: Pages,
     player: Player,
     console: Console,
+    purge_log: Option<PurgeLog>,
 }
 
 /// What a gateway is made of.
@@ -119,6 +121,8 @@ pub struct GatewayParts {
     pub rates: Arc<limits::Config>,
     /// What callers took.
     pub callers: Callers,
+    /// What other replicas were ordered to purge.
+    pub purge_log: Option<PurgeLog>,
 }
 
 /// Which pages may embed an answer.
@@ -182,6 +186,7 @@ impl Gateway {
             pages: Pages { archive, streams, playback_urls, clips },
             player: Player { sessions, policy, audit, packaged, live_window },
             console: parts.console,
+            purge_log: parts.purge_log,
         }
     }
 
@@ -222,6 +227,9 @@ impl Gateway {
         let caller = self.authenticator.authenticate(&route, &parts, record).await?;
         let request = self.reader.read(&route, &caller, &parts, body, record).await?;
         let permitted = self.authorizer.authorize(caller, request, parts, record).await?;
+        if permitted.request().is_footage() && self.purge_log.as_ref().is_some_and(PurgeLog::closes) {
+            return Err(Error::Withheld);
+        }
         match route {
             Route::Api(_) => self.api.answer(&permitted, record).await,
             Route::Page(page) => {

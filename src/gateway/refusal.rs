@@ -112,6 +112,10 @@ impl Error {
             Self::Bug(_) => {
                 response(StatusCode::INTERNAL_SERVER_ERROR, FAILURE, "kvs-edge failed; quote the request id")
             }
+            Self::Withheld => ErrorResponse {
+                retry_after: Some(UNKNOWN_FOR),
+                ..response(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE, self.to_string())
+            },
             Self::Audit => response(
                 StatusCode::SERVICE_UNAVAILABLE,
                 UNAVAILABLE,

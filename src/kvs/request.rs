@@ -50,6 +50,18 @@ impl Request {
         }
     }
 
+    /// Whether it is answered with footage, or with what leads straight to it in a playback session.
+    #[must_use]
+    pub fn is_footage(&self) -> bool {
+        match self {
+            Self::Call(call) => matches!(
+                call.operation(),
+                Operation::GetClip | Operation::GetImages | Operation::GetMediaForFragmentList
+            ),
+            Self::Playback { .. } => true,
+        }
+    }
+
     /// Which stream; `None` for ListStreams.
     #[must_use]
     pub fn stream(&self) -> Option<&StreamRef> {

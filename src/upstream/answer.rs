@@ -70,7 +70,7 @@ impl Body for CountedBody {
         let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx));
         match &frame {
             Some(Ok(frame)) => self.bytes.inc_by(frame.data_ref().map_or(0, |chunk| chunk.len() as u64)),
-            _ => self.held = None,
+            _ => self.held = Turn::default(),
         }
         Poll::Ready(frame)
     }

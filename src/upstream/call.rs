@@ -13,6 +13,7 @@ use super::origin::Origin;
 use super::quota::Turn;
 use super::request::{Destination, KvsRequest, SMALL_JSON};
 use super::retry::{self, Attempts, NextStep, Sent};
+use super::shared_answers::{Asking, SharedAnswerName};
 use crate::aws::sign::{Scope, sign};
 use crate::base::clock;
 use crate::kvs::operations::GetDataEndpoint;
@@ -174,7 +175,7 @@ impl UpstreamState {
         principal: &Arc<str>,
     ) -> Result<Arc<Endpoint>, Error> {
         let key = EndpointKey { entry: entry.name.clone(), stream: stream.name().clone(), api };
-        self.endpoints.find(&key, || self.endpoint_lookup(entry, api, stream, principal)).await
+        self.endpoints.find(&key, |known| self.endpoint_lookup(entry, api, stream, principal, known)).await
     }
 
     async fn revalidate(
@@ -186,24 +187,43 @@ impl UpstreamState {
         sure: bool,
     ) -> Option<Arc<Endpoint>> {
         let key = EndpointKey { entry: entry.name.clone(), stream: stream.name().clone(), api };
-        let lookup = || self.endpoint_lookup(entry, api, stream, principal);
+        let lookup = |known| self.endpoint_lookup(entry, api, stream, principal, known);
         self.endpoints.revalidate(&key, old, sure, lookup).await
     }
 
     /// GetDataEndpoint, as work for a single flight. Its answer serves all callers, but the one that needs it
-    /// first waits for its own turn.
+    /// first waits for its own turn. One that another replica got serves too, if it is newer than `known`.
     fn endpoint_lookup(
         self: &Arc<Self>,
         entry: &Arc<AwsEntry>,
         api: ApiName,
         stream: &StreamRef,
         principal: &Arc<str>,
+        known: u64,
     ) -> EndpointLookup {
         let (this, entry, principal) = (Arc::clone(self), Arc::clone(entry), principal.clone());
-        let call = Call::GetDataEndpoint(GetDataEndpoint { stream: stream.clone(), api });
+        let stream = stream.clone();
         Box::pin(async move {
-            let request = KvsRequest::of_call(&this.config, &call, &principal);
-            let answer = this.ask(&entry, &request).await?;
+            let ask = this.clone().ask_for_endpoint(entry.clone(), api, stream.clone(), principal);
+            let name =
+                SharedAnswerName { entry: &entry.name, stream: stream.name().as_str(), api: api.as_str() };
+            let found = this.answers.get(name, this.config.endpoint_ttl.0, known, ask).await?;
+            entry.guard.allow(&found.value).map_err(|why| Error::BrokenAnswer(why.into()))?;
+            Ok(found)
+        })
+    }
+
+    fn ask_for_endpoint(
+        self: Arc<Self>,
+        entry: Arc<AwsEntry>,
+        api: ApiName,
+        stream: StreamRef,
+        principal: Arc<str>,
+    ) -> Asking<Origin> {
+        let call = Call::GetDataEndpoint(GetDataEndpoint { stream, api });
+        Box::pin(async move {
+            let request = KvsRequest::of_call(&self.config, &call, &principal);
+            let answer = self.ask(&entry, &request).await?;
             let json = json(answer).await?;
             let url = json.get("DataEndpoint").and_then(|url| url.as_str());
             let origin = url

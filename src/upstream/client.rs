@@ -11,9 +11,11 @@ use super::error::Error;
 use super::metrics::Metrics;
 use super::mkv::Chunks;
 use super::request::KvsRequest;
+use super::shared_answers::SharedAnswers;
 use super::{breaker, endpoints, quota, retry};
 use crate::aws;
 use crate::base::task::OwnedTask;
+use crate::fleet::Store;
 use crate::kvs::operations::{GetClip, GetMediaForFragmentList};
 use crate::kvs::{Call, MediaFormat, StreamRef};
 use crate::net::client::{Client, Options};
@@ -34,6 +36,8 @@ pub(super) struct UpstreamState {
     pub(super) client: Client,
     pub(super) endpoints: endpoints::Endpoints,
     pub(super) descriptions: Descriptions,
+    /// Endpoints, descriptions and tags that other replicas got.
+    pub(super) answers: SharedAnswers,
     pub(super) breakers: breaker::Breakers,
     pub(super) budget: retry::Budget,
     pub(super) quotas: quota::Quotas,
@@ -62,16 +66,18 @@ pub fn points(call: &Call) -> u32 {
 
 impl Upstream {
     /// Makes the client. Credentials are fetched in the background at once and kept from then on; until
-    /// they are there [`Upstream::problems`] says so, and a call that needs them waits for them.
+    /// they are there [`Upstream::problems`] says so, and a call that needs them waits for them. Replicas
+    /// with the same `store` keep to KVS's quotas together, and one of them looks endpoints and streams up.
     ///
     /// # Errors
     /// Every mistake of the settings.
     pub async fn start(
         entries: &[EntryConfig],
         config: &Config,
+        store: Option<Store>,
         metrics: Metrics,
     ) -> Result<Self, Vec<Mistake>> {
-        Self::assemble(entries, config, metrics, true).await
+        Self::assemble(entries, config, store, metrics, true).await
     }
 
     /// As [`Upstream::start`], but fetches no credentials ahead: for checking settings.
@@ -83,12 +89,13 @@ impl Upstream {
         config: &Config,
         metrics: Metrics,
     ) -> Result<Self, Vec<Mistake>> {
-        Self::assemble(entries, config, metrics, false).await
+        Self::assemble(entries, config, None, metrics, false).await
     }
 
     async fn assemble(
         entries: &[EntryConfig],
         config: &Config,
+        store: Option<Store>,
         metrics: Metrics,
         keeps_credentials: bool,
     ) -> Result<Self, Vec<Mistake>> {
@@ -133,9 +140,10 @@ impl Upstream {
             client,
             endpoints: endpoints::Endpoints::new(config.endpoint_ttl.0, metrics.clone()),
             descriptions: Descriptions::default(),
+            answers: SharedAnswers::new(store.clone()),
             breakers: breaker::Breakers::new(config.breaker_failures, config.breaker_pause.0),
             budget: retry::Budget::new(config.retry_budget_percent),
-            quotas: quota::Quotas::new(config.queue_wait.0, metrics.clone()),
+            quotas: quota::Quotas::new(config.queue_wait.0, store, metrics.clone()),
             config: config.clone(),
             metrics,
         })))

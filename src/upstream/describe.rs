@@ -10,6 +10,7 @@ use super::metrics::LIST_TAGS;
 use super::pages::Pages;
 use super::quota::cost::Cost;
 use super::request::{Destination, KvsRequest};
+use super::shared_answers::{Aged, SharedAnswerName};
 use crate::kvs::operations::DescribeStream;
 use crate::kvs::{Call, StreamArn, StreamRef, Timestamp};
 use serde_json::{Value, json};
@@ -19,7 +20,7 @@ use std::sync::Arc;
 const TAG_PAGES: usize = 10;
 
 /// The account of the caller is overdrawn, so KVS is not called.
-fn overdrawn<V: Send + 'static>() -> Work<Result<V, Error>> {
+fn overdrawn<V: Send + 'static>() -> Work<Result<Aged<V>, Error>> {
     Box::pin(async { Err(Error::Busy { retry_after: BRIEFLY, what: "caller's" }) })
 }
 
@@ -99,8 +100,24 @@ impl UpstreamState {
         entry: &Arc<AwsEntry>,
         stream: &StreamRef,
         principal: &str,
-    ) -> Work<Result<Arc<Description>, Error>> {
+    ) -> Work<Result<Aged<Arc<Description>>, Error>> {
         let (entry, stream, principal) = (Arc::clone(entry), stream.clone(), Arc::<str>::from(principal));
+        Box::pin(async move {
+            let ask = self.clone().ask_for_description(entry.clone(), stream.clone(), principal);
+            let text = stream_text(&stream);
+            let name = SharedAnswerName { entry: &entry.name, stream: &text, api: "about" };
+            let found = self.answers.get(name, self.config.describe_ttl.0, 0, ask).await?;
+            entry.learn(&found.value.arn);
+            Ok(found)
+        })
+    }
+
+    fn ask_for_description(
+        self: Arc<Self>,
+        entry: Arc<AwsEntry>,
+        stream: StreamRef,
+        principal: Arc<str>,
+    ) -> Work<Result<Arc<Description>, Error>> {
         Box::pin(async move {
             let call = Call::DescribeStream(DescribeStream { stream: stream.clone() });
             let json =
@@ -110,7 +127,6 @@ impl UpstreamState {
                 .and_then(read)
                 .filter(|found| found.arn.name() == stream.name())
                 .ok_or_else(|| Error::BrokenAnswer("DescribeStream gave no description".into()))?;
-            entry.learn(&description.arn);
             Ok(Arc::new(description))
         })
     }
@@ -120,8 +136,22 @@ impl UpstreamState {
         entry: &Arc<AwsEntry>,
         stream: &StreamRef,
         principal: &str,
-    ) -> Work<Result<Arc<Tags>, Error>> {
+    ) -> Work<Result<Aged<Arc<Tags>>, Error>> {
         let (entry, stream, principal) = (Arc::clone(entry), stream.clone(), Arc::<str>::from(principal));
+        Box::pin(async move {
+            let ask = self.clone().ask_for_tags(entry.clone(), stream.clone(), principal);
+            let text = stream_text(&stream);
+            let name = SharedAnswerName { entry: &entry.name, stream: &text, api: "tags" };
+            self.answers.get(name, self.config.describe_ttl.0, 0, ask).await
+        })
+    }
+
+    fn ask_for_tags(
+        self: Arc<Self>,
+        entry: Arc<AwsEntry>,
+        stream: StreamRef,
+        principal: Arc<str>,
+    ) -> Work<Result<Arc<Tags>, Error>> {
         Box::pin(async move {
             let mut tags = Tags::new();
             let (mut pages, mut next) = (Pages::at_most(TAG_PAGES), None);
@@ -156,6 +186,14 @@ impl UpstreamState {
             cost: Cost::of_tags(),
             ..KvsRequest::of_call(&self.config, &model, principal)
         }
+    }
+}
+
+/// What names a stream among shared answers: the name or the ARN, as it is asked for.
+fn stream_text(stream: &StreamRef) -> String {
+    match stream {
+        StreamRef::Name(name) => name.as_str().to_owned(),
+        StreamRef::Arn(arn) => arn.as_str().to_owned(),
     }
 }
 

@@ -8,6 +8,7 @@
 //! request.
 
 use super::error::Error;
+use super::shared_answers::{Aged, SharedAnswer};
 use crate::base::single_flight::SingleFlight;
 use crate::kvs::{StreamArn, StreamRef, Timestamp};
 use std::collections::BTreeMap;
@@ -37,6 +38,33 @@ pub struct Description {
 /// A stream's tags.
 pub type Tags = BTreeMap<String, String>;
 
+impl SharedAnswer for Arc<Description> {
+    fn to_bytes(&self) -> Vec<u8> {
+        let created = self.created.map(Timestamp::millis);
+        let fields = (self.arn.as_str(), &self.status, self.retention_hours, &self.media_type, created);
+        serde_json::to_vec(&fields).unwrap_or_default()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        type Fields = (String, String, u32, Option<String>, Option<u64>);
+        let (arn, status, retention_hours, media_type, created): Fields =
+            serde_json::from_slice(bytes).ok()?;
+        let arn = StreamArn::parse(&arn).ok()?;
+        let created = created.map(Timestamp::from_millis);
+        Some(Self::new(Description { arn, status, retention_hours, media_type, created }))
+    }
+}
+
+impl SharedAnswer for Arc<Tags> {
+    fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(&**self).unwrap_or_default()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice::<Tags>(bytes).ok().map(Self::new)
+    }
+}
+
 /// What is remembered of all streams.
 pub(super) struct Descriptions {
     pub(super) streams: AnswerCache<Arc<Description>>,
@@ -61,7 +89,7 @@ impl Default for Descriptions {
 /// Answers by entry and stream, each with its time, and the in_flight that fetch them.
 pub(super) struct AnswerCache<V> {
     kept: moka::sync::Cache<StreamKey, KeptAnswer<V>>,
-    in_flight: SingleFlight<StreamKey, Result<V, Error>>,
+    in_flight: SingleFlight<StreamKey, Result<Aged<V>, Error>>,
 }
 
 pub(super) type StreamKey = (Arc<str>, StreamRef);
@@ -113,7 +141,7 @@ impl<V: Clone + Send + Sync + 'static> AnswerCache<V> {
         &self,
         key: StreamKey,
         Validity { ttl, grace, keeps_trouble }: Validity,
-        work: impl FnOnce() -> Work<Result<V, Error>>,
+        work: impl FnOnce() -> Work<Result<Aged<V>, Error>>,
     ) -> Result<V, Error> {
         let kept = self.kept.get(&key);
         let now = Instant::now();
@@ -134,6 +162,9 @@ impl<V: Clone + Send + Sync + 'static> AnswerCache<V> {
         let answer =
             answer.unwrap_or_else(|_| Err(Error::BrokenAnswer("describing the stream failed".into())));
         let now = Instant::now();
+        let age = answer.as_ref().map_or(Duration::ZERO, |answer| answer.age);
+        let since = now.checked_sub(age).unwrap_or(now);
+        let answer = answer.map(|answer| answer.value);
         match (&answer, kept) {
             (Err(error), Some(old)) if error.is_outage() && old.answer.is_ok() => {
                 let stands = stands(&old);
@@ -144,7 +175,7 @@ impl<V: Clone + Send + Sync + 'static> AnswerCache<V> {
             // A quota that ran out concerns this caller, not the stream.
             (Err(error), _) if error.is_outage() && (!keeps_trouble || error.is_busy()) => answer,
             _ => {
-                self.kept.insert(key, KeptAnswer { answer: answer.clone(), since: now, trouble: None });
+                self.kept.insert(key, KeptAnswer { answer: answer.clone(), since, trouble: None });
                 answer
             }
         }
@@ -165,9 +196,9 @@ mod tests {
         let (ttl, asked) = (Duration::from_secs(300), Arc::new(std::sync::atomic::AtomicU32::new(0)));
         let get = async |grace: Option<Duration>, answer: Result<u32, Error>| {
             let asked = asked.clone();
-            let work = move || -> Work<Result<u32, Error>> {
+            let work = move || -> Work<Result<Aged<u32>, Error>> {
                 asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                Box::pin(async move { answer })
+                Box::pin(async move { answer.map(Aged::new) })
             };
             memory.get(key.clone(), Validity { ttl, grace, keeps_trouble: false }, work).await.ok()
         };
@@ -201,7 +232,9 @@ mod tests {
         for number in 0..4000 {
             let name = crate::kvs::StreamName::parse(&format!("cam-{number}")).unwrap();
             let tags = Arc::clone(&tags);
-            let work = move || -> Work<Result<Arc<Tags>, Error>> { Box::pin(async move { Ok(tags) }) };
+            let work = move || -> Work<Result<Aged<Arc<Tags>>, Error>> {
+                Box::pin(async move { Ok(Aged::new(tags)) })
+            };
             memory.tags.get(("main".into(), StreamRef::Name(name)), validity, work).await.unwrap();
         }
         memory.tags.kept.run_pending_tasks();

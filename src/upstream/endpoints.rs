@@ -4,14 +4,14 @@
 //! practice. So an answer is used for 40 minutes, is renewed in the background after that, and is kept for
 //! as long as it works while the control plane is down. A sign that it no longer serves the stream causes
 //! one new lookup, shared by all calls that saw that sign at the same time; if the answer is the same,
-//! there is no further one for ten seconds.
+//! there is no further one for ten seconds. Replicas share the answers (`shared_answers`).
 
 use super::error::Error;
 use super::metrics::Metrics;
 use super::origin::Origin;
+use super::shared_answers::{Aged, Asking};
 use crate::base::single_flight::SingleFlight;
 use crate::kvs::{ApiName, StreamName};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -30,6 +30,8 @@ pub(super) struct EndpointKey {
 pub(super) struct Endpoint {
     pub(super) origin: Origin,
     since: Instant,
+    /// Which it is in the store that replicas share.
+    version: u64,
     /// Milliseconds after `since` until which no renewal is needed.
     paused_until: AtomicU64,
 }
@@ -47,7 +49,7 @@ impl Endpoint {
 }
 
 /// One GetDataEndpoint. In a box: it is itself a call, which may need no endpoint.
-pub(super) type EndpointLookup = Pin<Box<dyn Future<Output = Result<Origin, Error>> + Send>>;
+pub(super) type EndpointLookup = Asking<Aged<Origin>>;
 
 /// The memory.
 #[derive(Clone)]
@@ -72,19 +74,20 @@ impl Endpoints {
         Self(Arc::new(EndpointMemory { known, in_flight: SingleFlight::default(), ttl, metrics }))
     }
 
-    /// The endpoint, from memory if it is there; `ask` calls KVS.
+    /// The endpoint, from memory if it is there; `ask` calls KVS, or finds an answer that another replica
+    /// got, if it is none of this version or an older one.
     ///
     /// # Errors
     /// KVS's, when there is nothing in memory.
     pub(super) async fn find(
         &self,
         key: &EndpointKey,
-        ask: impl FnOnce() -> EndpointLookup,
+        ask: impl FnOnce(u64) -> EndpointLookup,
     ) -> Result<Arc<Endpoint>, Error> {
         let this = &self.0;
         let Some(endpoint) = this.known.get(key) else {
             this.metrics.looked_up("miss");
-            return self.ask(key, ask).await;
+            return self.ask(key, 0, ask).await;
         };
         let now = Instant::now();
         if now.saturating_duration_since(endpoint.since) < this.ttl {
@@ -93,7 +96,7 @@ impl Endpoints {
             this.metrics.looked_up("stale");
             if !endpoint.renewal_is_paused(now) {
                 endpoint.pause_renewal(now, RENEWAL_PAUSE);
-                drop(this.in_flight.start(key.clone(), || self.renew(key.clone(), ask())));
+                drop(this.in_flight.start(key.clone(), || self.renew(key.clone(), ask(endpoint.version))));
             }
         }
         Ok(endpoint)
@@ -106,7 +109,7 @@ impl Endpoints {
         key: &EndpointKey,
         suspect: &Arc<Endpoint>,
         sure: bool,
-        ask: impl FnOnce() -> EndpointLookup,
+        ask: impl FnOnce(u64) -> EndpointLookup,
     ) -> Option<Arc<Endpoint>> {
         if let Some(newer) = self.0.known.get(key)
             && newer.since > suspect.since
@@ -116,7 +119,7 @@ impl Endpoints {
         if !sure && suspect.renewal_is_paused(Instant::now()) {
             return None;
         }
-        let found = self.ask(key, ask).await.ok()?;
+        let found = self.ask(key, suspect.version, ask).await.ok()?;
         if found.origin == suspect.origin {
             found.pause_renewal(Instant::now(), RENEWAL_PAUSE);
             return sure.then_some(found);
@@ -135,10 +138,12 @@ impl Endpoints {
     async fn ask(
         &self,
         key: &EndpointKey,
-        ask: impl FnOnce() -> EndpointLookup,
+        known: u64,
+        ask: impl FnOnce(u64) -> EndpointLookup,
     ) -> Result<Arc<Endpoint>, Error> {
         // Runs to its end even if this caller leaves: the answer serves later calls.
-        let found = self.0.in_flight.start(key.clone(), || self.renew(key.clone(), ask())).result().await;
+        let found =
+            self.0.in_flight.start(key.clone(), || self.renew(key.clone(), ask(known))).result().await;
         found.unwrap_or_else(|_| Err(Error::BrokenAnswer("looking up the endpoint failed".into())))
     }
 
@@ -151,9 +156,10 @@ impl Endpoints {
         let this = Arc::clone(&self.0);
         async move {
             match asking.await {
-                Ok(origin) => {
-                    let endpoint =
-                        Endpoint { origin, since: Instant::now(), paused_until: AtomicU64::new(0) };
+                Ok(Aged { value: origin, age, version }) => {
+                    let now = Instant::now();
+                    let since = now.checked_sub(age).unwrap_or(now);
+                    let endpoint = Endpoint { origin, since, version, paused_until: AtomicU64::new(0) };
                     let endpoint = Arc::new(endpoint);
                     this.known.insert(key, Arc::clone(&endpoint));
                     Ok(endpoint)
@@ -195,13 +201,13 @@ mod tests {
             *self.says.lock().unwrap() = says;
         }
 
-        fn ask(&self) -> impl FnOnce() -> EndpointLookup + use<> {
+        fn ask(&self) -> impl FnOnce(u64) -> EndpointLookup + use<> {
             let (asked, says) = (self.asked.clone(), self.says.clone());
-            move || {
+            move |_| {
                 Box::pin(async move {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                     asked.fetch_add(1, Ordering::SeqCst);
-                    says.lock().unwrap().clone().map(|url| Origin::parse(url).unwrap())
+                    says.lock().unwrap().clone().map(|url| Aged::new(Origin::parse(url).unwrap()))
                 })
             }
         }

@@ -29,6 +29,7 @@ mod quota;
 mod request;
 mod retry;
 mod session;
+mod shared_answers;
 
 pub use account::{EntryConfig, Quotas, check};
 pub use answer::Answer;

@@ -6,6 +6,7 @@
 //! loopback to any loopback port, which is where emulators listen. Refusals are reported without repeating
 //! the host.
 
+use super::shared_answers::SharedAnswer;
 use crate::aws::hosts;
 use http::Uri;
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -74,6 +75,17 @@ impl Origin {
         host == "localhost"
             || host.ends_with(".localhost")
             || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+}
+
+impl SharedAnswer for Origin {
+    fn to_bytes(&self) -> Vec<u8> {
+        let scheme = if self.plain { "http" } else { "https" };
+        format!("{scheme}://{}", self.authority).into_bytes()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Self::parse(std::str::from_utf8(bytes).ok()?)
     }
 }
 

@@ -56,7 +56,7 @@ impl World {
         };
         let registry = prometheus::Registry::new();
         let metrics = upstream::Metrics::register(&registry, StreamLabels::new(1_000)).unwrap();
-        let calls = Upstream::start(&[entry], &upstream::Config::default(), metrics).await.unwrap();
+        let calls = Upstream::start(&[entry], &upstream::Config::default(), None, metrics).await.unwrap();
         let cache = Cache::open(&cache_config, cache::Metrics::register(&registry).unwrap()).unwrap();
         let metrics = archive::Metrics::register(&registry).unwrap();
         let packaging = Packaging::new(metrics, Room::default(), cache.clone(), cache_config.memory.0);

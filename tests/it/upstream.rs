@@ -46,7 +46,7 @@ pub fn entry(url: &str) -> EntryConfig {
 
 pub async fn upstream(entry: EntryConfig, config: Config) -> Upstream {
     let metrics = Metrics::register(&prometheus::Registry::new(), StreamLabels::new(1_000)).unwrap();
-    Upstream::start(&[entry], &config, metrics).await.unwrap()
+    Upstream::start(&[entry], &config, None, metrics).await.unwrap()
 }
 
 /// Deadlines that a test can wait for.

@@ -25,6 +25,8 @@ struct BucketState {
     tokens: bucket::Bucket,
     /// When it was last more than half full.
     high: Instant,
+    /// When it last had to count in place of the shared store.
+    cut_off: Option<Instant>,
     turns: Turns<Waiter>,
     /// A task grants turns while requests wait.
     granting: bool,
@@ -49,6 +51,7 @@ impl QuotaBucket {
         let state = BucketState {
             tokens: bucket::Bucket::default(),
             high: now,
+            cut_off: None,
             turns: Turns::default(),
             granting: false,
             meter: Meter::new(now),
@@ -58,6 +61,33 @@ impl QuotaBucket {
 
     pub(super) fn what(&self) -> &'static str {
         self.what
+    }
+
+    /// How many tokens it gains in a second.
+    pub(super) fn per_second(&self) -> u32 {
+        u32::try_from(self.rate.per_second).unwrap_or(u32::MAX)
+    }
+
+    /// Notes what was taken in the shared store instead.
+    pub(super) fn note(&self, cost: u32) {
+        self.lock().meter.add(f64::from(cost), Instant::now());
+    }
+
+    /// From now on this bucket counts, because the shared store does not answer. What was taken there lately
+    /// is not known, and what was reserved ahead is still to be sent: so it begins with a second's debt.
+    pub(super) fn cut_off(&self) {
+        let mut state = self.lock();
+        let now = self.look(&mut state);
+        if state.cut_off.is_none_or(|at| now.saturating_duration_since(at) >= SECOND * 2) {
+            state.tokens.empty(self.rate, now.into_std());
+            state.tokens.spend(self.rate.burst, self.rate, now.into_std());
+        }
+        state.cut_off = Some(now);
+    }
+
+    /// Whether this bucket has counted within the time in which KVS's may still lack what was taken here.
+    pub(super) fn was_cut_off(&self) -> bool {
+        self.lock().cut_off.is_some_and(|at| at.elapsed() < SECOND * 2)
     }
 
     /// Takes `cost`, waiting for a turn until `deadline` at most.
@@ -348,6 +378,21 @@ mod tests {
         let start = Instant::now();
         bucket.take(100, &who("a"), soon()).await.unwrap();
         assert_eq!(start.elapsed().as_millis(), 1400, "500 of debt, 100 of cost, 100 of reserve");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn in_place_of_a_store_it_begins_with_a_debt_of_a_second_once() {
+        let bucket = QuotaBucket::new("x", 500);
+        assert!(!bucket.was_cut_off());
+        bucket.cut_off();
+        let start = Instant::now();
+        bucket.take(100, &who("a"), soon()).await.unwrap();
+        assert_eq!(start.elapsed().as_millis(), 1400, "500 of debt, 100 of cost, 100 of reserve");
+        bucket.cut_off();
+        bucket.take(100, &who("a"), soon()).await.unwrap();
+        assert_eq!(start.elapsed().as_millis(), 1600, "no new debt while it goes on");
+        tokio::time::advance(Duration::from_secs(3)).await;
+        assert!(!bucket.was_cut_off());
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,9 +4,13 @@
 //! requests per second per stream, account and session, and five connections per stream for media. A call
 //! passes every bucket that it is charged to before each attempt. If the wait is too long, what it has
 //! taken is given back, and the error says when to try again.
+//!
+//! With a shared store replicas reserve there (`shared`), so that together they keep to the rates. While it
+//! does not answer, each replica keeps to its share by the buckets here.
 
 mod bucket;
 pub(super) mod cost;
+mod shared;
 
 use super::account;
 use super::entry::AwsEntry;
@@ -14,11 +18,13 @@ use super::error::Error;
 use super::metrics::Metrics;
 use super::request::KvsRequest;
 use crate::base::fair_slots::{FairSlots, HeldSlots};
-use crate::kvs::Call;
+use crate::fleet::Store;
 use crate::kvs::operations::GetClip;
+use crate::kvs::{Call, StreamName};
 use bucket::QuotaBucket;
 use bytes::Bytes;
 use cost::{Cost, RequestRate, SessionRate};
+use shared::{ChargeGroup, Grant, Reservation, SharedQuotas, SharedSlot};
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,8 +38,18 @@ pub(super) struct Quotas {
     accounts: Counters<Arc<str>, AccountQuotas>,
     sessions: Counters<Arc<str>, SessionQuotas>,
     /// When clips were charged, by entry and request.
-    clips: moka::sync::Cache<(Arc<str>, Bytes), Instant>,
+    clips: moka::sync::Cache<(Arc<str>, Bytes), ClipCharge>,
+    /// The quotas in the store that replicas share.
+    shared: Option<SharedQuotas>,
     metrics: Metrics,
+}
+
+/// When a clip was charged.
+#[derive(Clone, Copy)]
+struct ClipCharge {
+    here: Instant,
+    /// On the clock of the shared store, if it was charged there.
+    in_store: Option<u64>,
 }
 
 /// An entry and a stream.
@@ -72,7 +88,26 @@ struct SessionQuotas {
 }
 
 /// A place among the connections of a stream, if the call needs one; given back when dropped.
-pub(super) type Turn = Option<HeldSlots>;
+#[derive(Default)]
+pub(super) struct Turn {
+    _here: Option<HeldSlots>,
+    _in_store: Option<SharedSlot>,
+}
+
+/// A bucket that a call is charged to.
+struct Charged {
+    bucket: Arc<QuotaBucket>,
+    cost: u32,
+    of: BucketOwner,
+}
+
+/// What a bucket is counted for.
+#[derive(Clone, PartialEq, Eq)]
+enum BucketOwner {
+    Account,
+    Stream,
+    Session(Arc<str>),
+}
 
 /// What a stream has few of, in words.
 const CONNECTION: &str = "GetMediaForFragmentList connection";
@@ -86,7 +121,7 @@ const LEFT_FOR_WAITING: f64 = 0.8;
 const SETTLED: Duration = Duration::from_secs(30);
 
 impl Quotas {
-    pub(super) fn new(patience: Duration, metrics: Metrics) -> Self {
+    pub(super) fn new(patience: Duration, store: Option<Store>, metrics: Metrics) -> Self {
         fn counters<K: Hash + Eq + Send + Sync + 'static, V: Send + Sync + 'static>() -> Counters<K, V> {
             moka::sync::Cache::builder().max_capacity(MOST).time_to_idle(UNUSED).build()
         }
@@ -99,7 +134,8 @@ impl Quotas {
             }
         }));
         let clips = moka::sync::Cache::builder().max_capacity(MOST).time_to_live(SETTLED).build();
-        Self { patience, streams, accounts: counters(), sessions: counters(), clips, metrics }
+        let shared = store.map(SharedQuotas::new);
+        Self { patience, streams, accounts: counters(), sessions: counters(), clips, shared, metrics }
     }
 
     /// Waits for the call's turn in every bucket, but leaves some of the call's own time: otherwise a call
@@ -117,33 +153,114 @@ impl Quotas {
         let most = call_ends.saturating_duration_since(now).mul_f64(LEFT_FOR_WAITING);
         let deadline = now + self.patience.min(most);
         let mut taken = TakenTokens::default();
-        for (bucket, cost) in self.buckets(entry, request) {
-            if let Err(retry_after) = bucket.take(cost, &request.principal, deadline).await {
-                return Err(Error::Busy { retry_after, what: bucket.what() });
+        let charged = self.buckets(entry, request);
+        let mut turn = match &self.shared {
+            Some(shared) => self.take_in_store(shared, entry, request, charged, deadline, &mut taken).await?,
+            None => {
+                self.take_here(&charged, &request.principal, 1, deadline, &mut taken).await?;
+                self.connection(entry, request, 1, deadline).await?
             }
-            taken.0.push((bucket, cost, Instant::now()));
-        }
-        let slot = match &request.stream {
-            Some(stream) if request.cost.connection => {
-                let slots = &self.stream(entry, stream.as_str()).connections;
-                let busy = |retry_after| Error::Busy { retry_after, what: CONNECTION };
-                Some(slots.take(&request.principal, 1, deadline).await.map_err(busy)?)
-            }
-            _ => None,
         };
-        taken.0.clear(); // and not to be given back
+        // Nothing is given back from here on.
+        taken.here.clear();
+        let mut in_store = None;
+        for reservation in taken.reservations.drain(..) {
+            in_store = Some(reservation.since());
+            turn._in_store = reservation.used().or(turn._in_store);
+        }
         if request.cost.assumed {
-            self.clips.insert((entry.name.clone(), request.body.clone()), Instant::now());
+            let charge = ClipCharge { here: Instant::now(), in_store };
+            self.clips.insert((entry.name.clone(), request.body.clone()), charge);
         }
         self.count(request);
-        Ok(slot)
+        Ok(turn)
+    }
+
+    /// Reserves in the shared store what a call is charged: for its account, and then for its stream with
+    /// its session and its connection. While the store does not answer, the buckets here count.
+    async fn take_in_store(
+        &self,
+        shared: &SharedQuotas,
+        entry: &AwsEntry,
+        request: &KvsRequest,
+        charged: Vec<Charged>,
+        deadline: Instant,
+        taken: &mut TakenTokens,
+    ) -> Result<Turn, Error> {
+        let (of_account, of_stream): (Vec<_>, Vec<_>) =
+            charged.into_iter().partition(|charged| charged.of == BucketOwner::Account);
+        for charged in [of_account, of_stream] {
+            let Some(group) = group(entry, request, &charged) else { continue };
+            let cold = charged.iter().any(|charged| charged.bucket.was_cut_off());
+            match shared.reserve(&group, &request.principal, deadline, cold).await {
+                Grant::Go(reservation) => {
+                    charged.iter().for_each(|charged| charged.bucket.note(charged.cost));
+                    taken.reservations.push(reservation);
+                }
+                Grant::Late(retry_after) => {
+                    let what = charged.first().map_or(CONNECTION, |charged| charged.bucket.what());
+                    return Err(Error::Busy { retry_after, what });
+                }
+                Grant::Away => {
+                    let replicas = shared.replicas();
+                    charged.iter().for_each(|charged| charged.bucket.cut_off());
+                    self.take_here(&charged, &request.principal, replicas, deadline, taken).await?;
+                    if group.holds_connection() {
+                        return self.connection(entry, request, replicas, deadline).await;
+                    }
+                }
+            }
+        }
+        Ok(Turn::default())
+    }
+
+    /// Takes from the buckets of this process. Each counts for one of so many replicas: a call costs as many
+    /// times as much.
+    async fn take_here(
+        &self,
+        charged: &[Charged],
+        principal: &Arc<str>,
+        replicas: u32,
+        deadline: Instant,
+        taken: &mut TakenTokens,
+    ) -> Result<(), Error> {
+        for Charged { bucket, cost, .. } in charged {
+            let cost = cost.saturating_mul(replicas);
+            if let Err(retry_after) = bucket.take(cost, principal, deadline).await {
+                return Err(Error::Busy { retry_after, what: bucket.what() });
+            }
+            taken.here.push((bucket.clone(), cost, Instant::now()));
+        }
+        Ok(())
+    }
+
+    /// A connection of the stream, if the call needs one. Of so many replicas each has its part of them.
+    async fn connection(
+        &self,
+        entry: &AwsEntry,
+        request: &KvsRequest,
+        replicas: u32,
+        deadline: Instant,
+    ) -> Result<Turn, Error> {
+        let Some(stream) = request.stream.as_ref().filter(|_| request.cost.connection) else {
+            return Ok(Turn::default());
+        };
+        let slots = &self.stream(entry, stream.as_str()).connections;
+        let busy = |retry_after| Error::Busy { retry_after, what: CONNECTION };
+        let held = slots.take(&request.principal, replicas, deadline).await.map_err(busy)?;
+        Ok(Turn { _here: Some(held), _in_store: None })
     }
 
     /// KVS throttled a call nevertheless: others use the stream too. The buckets that it was charged to
     /// start again empty.
     pub(super) fn throttled(&self, entry: &AwsEntry, request: &KvsRequest) {
-        for (bucket, _) in self.buckets(entry, request) {
-            bucket.empty();
+        let charged = self.buckets(entry, request);
+        charged.iter().for_each(|charged| charged.bucket.empty());
+        let Some(shared) = &self.shared else { return };
+        let (of_account, of_stream): (Vec<_>, Vec<_>) =
+            charged.into_iter().partition(|charged| charged.of == BucketOwner::Account);
+        for group in [of_account, of_stream].iter().filter_map(|charged| group(entry, request, charged)) {
+            shared.empty(&group);
         }
     }
 
@@ -153,15 +270,26 @@ impl Quotas {
         let body = Call::GetClip(clip.clone()).body();
         let Some(charged) = self.clips.remove(&(entry.name.clone(), body)) else { return };
         let rest = Cost::clip_fragments(clip).saturating_sub(actual);
-        let stream = self.stream(entry, clip.stream.name().as_str());
-        stream.metadata.give_back(rest, charged);
-        stream.media.give_back(rest, charged);
+        let name = clip.stream.name().as_str();
+        let stream = self.stream(entry, name);
+        if let (Some(since), Some(shared)) = (charged.in_store, &self.shared) {
+            let mut group = ChargeGroup::of_stream(&entry.name, name);
+            group.charge(stream.metadata.what(), None, rest, stream.metadata.per_second());
+            group.charge(stream.media.what(), None, rest, stream.media.per_second());
+            shared.give_back(&group, since);
+        } else {
+            stream.metadata.give_back(rest, charged.here);
+            stream.media.give_back(rest, charged.here);
+        }
     }
 
     /// What a call is charged to, and how much.
-    fn buckets(&self, entry: &AwsEntry, request: &KvsRequest) -> Vec<(Arc<QuotaBucket>, u32)> {
+    fn buckets(&self, entry: &AwsEntry, request: &KvsRequest) -> Vec<Charged> {
         let cost = &request.cost;
         let mut buckets = Vec::with_capacity(4);
+        let mut charge = |bucket: &Arc<QuotaBucket>, cost, of| {
+            buckets.push(Charged { bucket: bucket.clone(), cost, of });
+        };
         if let Some((id, rate)) = &cost.session {
             let session = self.session(entry, id);
             let bucket = match rate {
@@ -170,19 +298,21 @@ impl Quotas {
                 SessionRate::Init => &session.init,
                 SessionRate::Media => &session.media,
             };
-            buckets.push((bucket.clone(), 1));
+            charge(bucket, 1, BucketOwner::Session(id.clone()));
         }
         let account = self.account(entry);
-        buckets.extend(account.requests.clone().map(|bucket| (bucket, 1)));
-        buckets.extend(cost.rate.and_then(|rate| account.of(rate)).map(|bucket| (bucket, 1)));
+        account.requests.iter().for_each(|bucket| charge(bucket, 1, BucketOwner::Account));
+        let rate = cost.rate.and_then(|rate| account.of(rate));
+        rate.iter().for_each(|bucket| charge(bucket, 1, BucketOwner::Account));
         if let Some(stream) = &request.stream {
             let stream = self.stream(entry, stream.as_str());
-            buckets.extend(cost.rate.and_then(|rate| stream.of(rate)).map(|bucket| (bucket, 1)));
+            let rate = cost.rate.and_then(|rate| stream.of(rate));
+            rate.iter().for_each(|bucket| charge(bucket, 1, BucketOwner::Stream));
             if cost.metadata > 0 {
-                buckets.push((stream.metadata.clone(), cost.metadata));
+                charge(&stream.metadata, cost.metadata, BucketOwner::Stream);
             }
             if cost.media > 0 {
-                buckets.push((stream.media.clone(), cost.media));
+                charge(&stream.media, cost.media, BucketOwner::Stream);
             }
         }
         buckets
@@ -195,8 +325,7 @@ impl Quotas {
 
     /// Entries of one account and region share what KVS counts per account.
     fn account(&self, entry: &AwsEntry) -> Arc<AccountQuotas> {
-        let account = entry.config.known_account().unwrap_or(&entry.name);
-        let key = format!("{}/{account}", entry.config.region).into();
+        let key = format!("{}/{}", entry.config.region, account(entry)).into();
         self.accounts.get_with(key, || Arc::new(AccountQuotas::new(&entry.config.quotas)))
     }
 
@@ -214,14 +343,44 @@ impl Quotas {
     }
 }
 
+/// What names the account of an entry.
+fn account(entry: &AwsEntry) -> &str {
+    entry.config.known_account().unwrap_or(&entry.name)
+}
+
+/// What is charged together in the shared store, if there is anything: all of one account, or of one stream.
+fn group(entry: &AwsEntry, request: &KvsRequest, charged: &[Charged]) -> Option<ChargeGroup> {
+    let first = charged.first()?;
+    let mut group = if first.of == BucketOwner::Account {
+        ChargeGroup::of_account(&entry.config.region, account(entry))
+    } else {
+        ChargeGroup::of_stream(&entry.name, request.stream.as_ref().map_or("", StreamName::as_str))
+    };
+    for Charged { bucket, cost, of } in charged {
+        let session = match of {
+            BucketOwner::Session(id) => Some(&**id),
+            BucketOwner::Account | BucketOwner::Stream => None,
+        };
+        group.charge(bucket.what(), session, *cost, bucket.per_second());
+    }
+    if request.cost.connection && first.of != BucketOwner::Account {
+        group.hold_connection(entry.config.quotas.media_connections);
+    }
+    Some(group)
+}
+
 /// What a call has taken so far; given back if the call does not get all that it needs, or is dropped while
 /// it waits.
 #[derive(Default)]
-struct TakenTokens(Vec<(Arc<QuotaBucket>, u32, Instant)>);
+struct TakenTokens {
+    here: Vec<(Arc<QuotaBucket>, u32, Instant)>,
+    /// In the shared store; they give themselves back.
+    reservations: Vec<Reservation>,
+}
 
 impl Drop for TakenTokens {
     fn drop(&mut self) {
-        for (bucket, cost, since) in &self.0 {
+        for (bucket, cost, since) in &self.here {
             bucket.give_back(*cost, *since);
         }
     }

@@ -101,8 +101,9 @@ async fn points_are_waited_for_and_counted() {
         ..EntryConfig::new("main", "eu-west-1")
     };
     let config = Config { queue_wait: Span(Duration::from_millis(500)), ..Config::default() };
-    let upstream =
-        Upstream::start(&[entry], &config, crate::upstream::metrics::for_tests(&registry)).await.unwrap();
+    let upstream = Upstream::start(&[entry], &config, None, crate::upstream::metrics::for_tests(&registry))
+        .await
+        .unwrap();
     listed(&upstream).await.unwrap(); // takes all hundred
     assert!(matches!(listed(&upstream).await, Err(Error::Busy { what: "metadata points", .. })));
     let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();

@@ -159,7 +159,7 @@ pub(super) async fn upstream_with(kvs: &Kvs, config: Config) -> Upstream {
         ..EntryConfig::new("main", "eu-west-1")
     };
     let metrics = crate::upstream::metrics::for_tests(&prometheus::Registry::new());
-    Upstream::start(&[entry], &config, metrics).await.unwrap()
+    Upstream::start(&[entry], &config, None, metrics).await.unwrap()
 }
 
 pub(super) async fn upstream(kvs: &Kvs) -> Upstream {
@@ -288,7 +288,7 @@ async fn arns_of_others_are_not_served() {
         ..one.clone()
     };
     let metrics = crate::upstream::metrics::for_tests(&prometheus::Registry::new());
-    let upstream = Upstream::start(&[one, two], &Config::default(), metrics).await.unwrap();
+    let upstream = Upstream::start(&[one, two], &Config::default(), None, metrics).await.unwrap();
     let arn = |region: &str, account: &str, name: &str| {
         let text = format!("arn:aws:kinesisvideo:{region}:{account}:stream/{name}/1");
         StreamRef::Arn(crate::kvs::StreamArn::parse(&text).unwrap())
@@ -315,7 +315,7 @@ async fn mistakes_are_all_told_at_once() {
         secret_access_key: Some(SecretSource::File("/no/such/file".into())),
         ..EntryConfig::new("main", "eu-west-1")
     };
-    let Err(mistakes) = Upstream::start(&[bad], &Config::default(), metrics()).await else { panic!() };
+    let Err(mistakes) = Upstream::start(&[bad], &Config::default(), None, metrics()).await else { panic!() };
     assert!(mistakes[0].problem.contains("/no/such/file"), "{mistakes:?}");
-    assert!(Upstream::start(&[], &Config::default(), metrics()).await.is_err());
+    assert!(Upstream::start(&[], &Config::default(), None, metrics()).await.is_err());
 }
