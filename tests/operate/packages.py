@@ -39,7 +39,10 @@ EVERYTHING = [
 ]
 values = (CHART / "values.yaml").read_text()
 known = [setting for setting in EVERYTHING if re.search(rf"^{setting.split('.')[0].split('=')[0]}:", values, re.M)]
-shapes = {"as it is": [], "with everything": sum((["--set", setting] for setting in known), []),
+SHARED = ["shared.url=rediss://kvsedge@store.example:6379", "shared.mode=cluster", "shared.passwordSecret.name=store",
+          "shared.settings.purge=closed", "shared.settings.object_limit=512KiB", "shared.s3.bucket=footage", "shared.s3.region=eu-west-1"]
+FLEET = [*SHARED, "shared.caSecret=store-ca", "autoscaling.enabled=true", "topologySpread.zones=DoNotSchedule"]
+shapes = {"as it is": [], "of a fleet": sum((["--set", setting] for setting in FLEET), []), "with everything": sum((["--set", setting] for setting in known), []),
           "one replica, pinned": ["--set", "replicas=1", "--set", "image.digest=sha256:" + "0" * 64]}
 check("helm lint", run("helm", "lint", str(CHART)).returncode == 0)
 for name, arguments in shapes.items():
@@ -52,7 +55,7 @@ for name, arguments in shapes.items():
     (folder / "own.yaml").write_text("\n---\n".join(own))
     validated = run("kubernetes-validate", "--strict", str(folder / "own.yaml"))
     check(f"chart {name} validates", validated.returncode == 0, (validated.stdout + validated.stderr)[-2000:] if validated.returncode else "")
-for wrong in ("replicas=-1", "image.tag=latest", "nonsense=1"):
+for wrong in ("replicas=-1", "image.tag=latest", "nonsense=1", "shared.url=http://store:6379", "shared.mode=ring", "topologySpread.zones=Never"):
     check(f"chart refuses {wrong}", run("helm", "template", "edge", str(CHART), "--set", wrong).returncode != 0)
 config = re.search(r"^config: \|\n((?:  .*\n|\n)+)", values, re.M)[1]
 (folder / "policies").mkdir()
@@ -61,6 +64,14 @@ config = re.search(r"^config: \|\n((?:  .*\n|\n)+)", values, re.M)[1]
 key = {"KVS_EDGE_PLAYBACK_KEY": "MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1ub3BxcnN0dXY=", **os.environ}
 checked = run(binary, "check", "--config", str(folder / "edge.toml"), environment=key)
 check("the chart's settings", checked.returncode == 0, (checked.stdout + checked.stderr).strip())
+rendered = run("helm", "template", "edge", str(CHART), *sum((["--set", setting] for setting in SHARED), [])).stdout
+shared = dict(re.findall(r'name: (KVS_EDGE__CACHE__SHARED__\w+), value: "?([^"}]*?)"? }', rendered))
+environment = {**key, **shared, "KVS_EDGE_STORE_PASSWORD": "secret"}
+shown = run(binary, "print-config", "--config", str(folder / "edge.toml"), environment=environment).stdout
+checked = run(binary, "check", "--config", str(folder / "edge.toml"), environment=environment)
+wanted = ['url = "rediss://kvsedge@store.example"', 'mode = "cluster"', 'purge = "closed"', 'object_limit = "512KiB"', 'bucket = "footage"']
+missing = [line for line in wanted if line not in shown]
+check("the chart's shared store", checked.returncode == 0 and not missing and len(shared) == 8, (checked.stdout + checked.stderr).strip() + f" {missing or ''}")
 
 # systemd --------------------------------------------------------------------------------------------------------------
 analyzed = run("systemd-analyze", "security", "--offline=yes", "--no-pager", str(DEPLOY / "systemd/kvs-edge.service"))
