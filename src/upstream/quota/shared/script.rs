@@ -133,7 +133,7 @@ pub(super) async fn take(
     }
     let mut args: Vec<Arg<'_>> = vec![most.into(), u64::from(cold).into(), holder.into()];
     args.extend([Arg::from(u64::from(count)), Arg::from(CONNECTION_LIFE)]);
-    args.extend(charges.iter().flat_map(|charge| arguments(charge)));
+    args.extend(charges.iter().flat_map(arguments));
     let reply = store.run(Operation::Take, &TAKE, &keys, &args, store.config().timeout.0).await?;
     let numbers: Vec<u64> = reply.list().filter_map(|reply| u64::try_from(reply.number()?).ok()).collect();
     match numbers[..] {
@@ -168,8 +168,7 @@ fn behind(store: &Store, script: &'static Script, charges: Vec<Charge>, since: O
     store.behind(Operation::Take, bytes, async move {
         let keys: Vec<&Key> = charges.iter().map(|charge| &charge.key).collect();
         let first = since.map(Arg::from);
-        let args: Vec<Arg<'_>> =
-            first.into_iter().chain(charges.iter().flat_map(|charge| arguments(charge))).collect();
+        let args: Vec<Arg<'_>> = first.into_iter().chain(charges.iter().flat_map(arguments)).collect();
         let _ = owned.run(Operation::Take, script, &keys, &args, BEHIND).await;
     });
 }
