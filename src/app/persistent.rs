@@ -202,7 +202,15 @@ impl Persistent {
         }
         let (cache, metrics) = (self.cache.clone(), self.session_metrics.clone());
         let (settings, room) = (config.sessions.clone(), self.room.clone());
-        let sessions = Sessions::new(upstream.clone(), cache, &config.cache, settings, metrics, room);
+        let sessions = Sessions::new(
+            upstream.clone(),
+            cache,
+            &config.cache,
+            settings,
+            metrics,
+            room,
+            self.store.clone(),
+        );
         Ok(Calls { upstream, sessions, made_of: Arc::new(made_of) })
     }
 

@@ -36,6 +36,7 @@ pub struct Store {
 struct Inner {
     config: Config,
     keys: Keys,
+    replica: String,
     connector: Connector,
     link: ArcSwapOption<Link>,
     sealer: ArcSwap<Sealer>,
@@ -66,6 +67,7 @@ impl Store {
         let inner = Arc::new(Inner {
             config: config.clone(),
             keys: Keys::new(&config.prefix),
+            replica: replica_id(),
             connector: Connector::new(config, token)?,
             link: ArcSwapOption::empty(),
             sealer: ArcSwap::from_pointee(Sealer::new(&[])),
@@ -119,6 +121,12 @@ impl Store {
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.inner.config
+    }
+
+    /// What this replica is called in the store: a random name for the life of the process.
+    #[must_use]
+    pub fn replica(&self) -> &str {
+        &self.inner.replica
     }
 
     /// Makes the names of keys.
@@ -349,6 +357,12 @@ impl Store {
         }
         Ok(Attempt { inner, op, shard, started, link, reported: false })
     }
+}
+
+fn replica_id() -> String {
+    let mut random = [0; 8];
+    aws_lc_rs::rand::fill(&mut random).expect("the system gives randomness");
+    crate::base::hex::encode(&random)
 }
 
 /// An operation under way. If it is dropped, nothing is known of its shard.

@@ -8,10 +8,11 @@ use super::fragment::FragmentNumber;
 use super::media_format::MediaFormat;
 use super::packaged::{PackagedPart, PackagedResource};
 use super::session::Protocol;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// One thing to fetch inside a playback session.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Resource {
     /// The HLS master playlist.
     MasterPlaylist,
@@ -46,6 +47,7 @@ pub enum Resource {
         number: FragmentNumber,
     },
     /// A segment that KVS does not know: it is packaged here of stored fragments.
+    #[serde(skip)]
     Packaged(PackagedResource),
 }
 

@@ -10,10 +10,11 @@
 use super::error::Error;
 use crate::kvs::Timestamp;
 use aws_lc_rs::digest;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// What an init segment (`ftyp` + `moov`, one track) says about its track.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Init {
     /// Ticks per second of the media's times.
     pub timescale: u32,

@@ -9,6 +9,7 @@ use crate::base::fair_slots::FairSlots;
 use crate::base::room::Room;
 use crate::cache::Cache;
 use crate::cache::freshness::Rules;
+use crate::fleet::Store;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -26,6 +27,8 @@ pub(super) struct Context {
     pub(super) joined_days: Arc<FairSlots>,
     /// One for each upstream session that may be open.
     pub(super) places: Places,
+    /// What all replicas share.
+    pub(super) store: Option<Store>,
     /// Sessions that were made so far.
     numbered: AtomicU64,
 }
@@ -43,11 +46,12 @@ impl Context {
         config: Config,
         metrics: Metrics,
         room: Room,
+        store: Option<Store>,
     ) -> Self {
         let places = Places::new(config.most, config.most_per_caller);
         let joined_days = FairSlots::new(JOINED_DAYS, JOINED_DAYS_OF_ONE);
         let numbered = AtomicU64::new(0);
-        Self { source, cache, rules, config, metrics, room, joined_days, places, numbered }
+        Self { source, cache, rules, config, metrics, room, joined_days, places, store, numbered }
     }
 
     /// A number that no other session of this process has.

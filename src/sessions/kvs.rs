@@ -3,7 +3,7 @@
 use super::hls::Recent;
 use crate::kvs::bounds::SESSION_SECONDS_MAX;
 use crate::kvs::operations::{FragmentSelector, ListFragments};
-use crate::kvs::{Call, Resource, SessionParameters, StreamRef};
+use crate::kvs::{Call, Resource, SessionParameters, StreamRef, Timestamp};
 use crate::upstream::{Answer, Error, OnBehalfOf, SessionUrl, Upstream};
 use async_trait::async_trait;
 use serde::Deserialize;
@@ -20,6 +20,15 @@ pub(super) trait SessionSource: Send + Sync + 'static {
         stream: &StreamRef,
         parameters: &SessionParameters,
         principal: &Arc<str>,
+    ) -> Result<SessionUrl, Error>;
+
+    /// A session that another replica has opened.
+    fn adopt(
+        &self,
+        stream: &StreamRef,
+        base: &str,
+        token: &str,
+        expires: Timestamp,
     ) -> Result<SessionUrl, Error>;
 
     /// Fetches a resource of a session. `max_fragments` is the session's own bound, by which KVS charges
@@ -75,6 +84,16 @@ impl SessionSource for Upstream {
         let located = self.locate(stream)?;
         let longest = Duration::from_secs(SESSION_SECONDS_MAX.into());
         self.open_session(&located, parameters, longest, principal).await
+    }
+
+    fn adopt(
+        &self,
+        stream: &StreamRef,
+        base: &str,
+        token: &str,
+        expires: Timestamp,
+    ) -> Result<SessionUrl, Error> {
+        self.adopt_session(&self.locate(stream)?, base, token, expires)
     }
 
     async fn fetch(

@@ -9,8 +9,10 @@
 //! - `pool` finds the shared session of a key and keeps it up; `session` is what its viewers share.
 //! - `hls` and `dash` decide, without I/O, what players see, so that they do not notice sessions that end and
 //!   begin.
+//! - `common` is what all replicas hold in common of a session, in the store that they share.
 //! - `kvs` is the way to KVS: opening a session and fetching a resource of it.
 
+mod common;
 mod config;
 mod context;
 mod dash;
@@ -44,6 +46,7 @@ pub use viewers::SessionInfo;
 use crate::base::room::Room;
 use crate::cache::freshness::Rules;
 use crate::cache::{self, Cache, Found};
+use crate::fleet::Store;
 use crate::kvs::{Resource, StreamRef, Timestamp};
 use crate::telemetry::spans::Steps;
 use crate::upstream::Upstream;
@@ -64,7 +67,7 @@ const ATTEMPTS: u32 = 3;
 
 impl Sessions {
     /// No sessions yet. They are opened through `upstream`, and their media goes into `cache`, and their long
-    /// playlists into `room`.
+    /// playlists into `room`. With a `store` all replicas hold them in common.
     #[must_use]
     pub fn new(
         upstream: Upstream,
@@ -73,9 +76,10 @@ impl Sessions {
         config: Config,
         metrics: Metrics,
         room: Room,
+        store: Option<Store>,
     ) -> Self {
         let rules = Rules::new(cache_config, None);
-        Self::over(Context::new(Arc::new(upstream), cache, rules, config, metrics, room))
+        Self::over(Context::new(Arc::new(upstream), cache, rules, config, metrics, room, store))
     }
 
     fn over(context: Context) -> Self {

@@ -282,6 +282,7 @@ async fn keep_up(session: Weak<SharedSession>, pool: Weak<Pool>) {
         tokio::time::sleep_until(next).await;
         let (Some(session), Some(pool)) = (session.upgrade(), pool.upgrade()) else { return };
         session.forget_idle_viewers();
+        session.share_viewers().await;
         if session.idle() >= pool.context.config.idle.0 && pool.let_go(&session) {
             return;
         }

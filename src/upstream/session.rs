@@ -123,6 +123,24 @@ impl Upstream {
         Ok(SessionUrl::new(origin, &token, end))
     }
 
+    /// A session that another replica has opened: the base address and token of
+    /// [`SessionUrl::secret_parts`].
+    ///
+    /// # Errors
+    /// The address is no host that KVS may name.
+    pub fn adopt_session(
+        &self,
+        located: &Located,
+        base: &str,
+        token: &str,
+        expires: Timestamp,
+    ) -> Result<SessionUrl, Error> {
+        let broken = |why: &str| Error::BrokenAnswer(why.to_owned());
+        let origin = Origin::parse(base.trim_end_matches('/')).ok_or_else(|| broken("no usable address"))?;
+        self.entry(located)?.guard.allow(&origin).map_err(broken)?;
+        Ok(SessionUrl::new(origin, token, expires))
+    }
+
     /// Fetches a resource of a session. `max_fragments` is the session's own, which a playlist is charged by;
     /// `principal` takes the turn.
     ///

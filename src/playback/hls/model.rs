@@ -4,6 +4,7 @@
 //! Tags that are not understood stay byte for byte with the segment that they precede.
 
 use crate::kvs::{Resource, Timestamp};
+use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
@@ -37,7 +38,7 @@ pub struct MediaPlaylist {
 }
 
 /// One segment.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Segment {
     /// How many `EXT-X-DISCONTINUITY` precede it. Each counts (RFC 8216, 4.3.3.3).
     pub discontinuities: u64,
@@ -54,7 +55,7 @@ pub struct Segment {
 }
 
 /// `EXT-X-MAP`.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Map {
     /// Attributes ahead of and behind the URI, as written.
     around: (String, String),

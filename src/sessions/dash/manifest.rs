@@ -5,6 +5,7 @@
 
 use super::xml::{Element, Node};
 use crate::kvs::{FragmentNumber, Protocol, Resource, Timestamp};
+use serde::{Deserialize, Serialize};
 
 /// A manifest as one upstream session gave it.
 pub(in crate::sessions) struct Manifest {
@@ -41,7 +42,7 @@ pub(in crate::sessions) struct Template {
 }
 
 /// An `S`, repeats written out.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub(in crate::sessions) struct TimelineSegment {
     /// What `$Number$` becomes.
     pub number: u64,

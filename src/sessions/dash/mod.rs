@@ -3,6 +3,7 @@
 pub(super) mod manifest;
 mod offered;
 mod published;
+mod recent;
 mod render;
 mod saved;
 mod timeline;

@@ -37,6 +37,11 @@ impl Offer<'_> {
         number.and_then(numbering::server_time).map_or_else(|| self.wall(), Timestamp::millis)
     }
 
+    /// Its end by that clock.
+    pub(super) fn clock_end(&self, live: bool) -> u64 {
+        self.clock(live).saturating_add(self.leading().millis(self.segment.duration))
+    }
+
     /// Its segment on each track.
     pub(super) fn segments(&self) -> Vec<Option<TimelineSegment>> {
         let find = |template: &Template| {

@@ -4,8 +4,10 @@ use super::manifest::TimelineSegment;
 use super::xml::Element;
 use crate::kvs::{FragmentNumber, Resource, Timestamp};
 use crate::sessions::numbering::Generation;
+use serde::{Deserialize, Serialize};
 
 /// A period, as published.
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Period {
     /// Number in the order in which periods began.
     pub(super) order: u64,
@@ -18,6 +20,7 @@ pub(super) struct Period {
     pub(super) tracks: Vec<PublishedTrack>,
 }
 
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct PublishedTrack {
     pub(super) track: u8,
     /// Ticks per second in the manifest.
@@ -26,6 +29,7 @@ pub(super) struct PublishedTrack {
 }
 
 /// A fragment, on all tracks of its period.
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Fragment {
     pub(super) period: u64,
     pub(super) number: Option<FragmentNumber>,
@@ -40,6 +44,7 @@ pub(super) struct Fragment {
 }
 
 /// What a session calls a fragment.
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct FragmentSource {
     pub(super) generation: Generation,
     /// Which of that session's periods.

@@ -23,10 +23,12 @@ use super::saved::{SAVED, SavedTimeline};
 use crate::kvs::{FragmentNumber, Protocol, Resource, Timestamp};
 use crate::playback::mp4;
 use crate::sessions::numbering::Generation;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::time::Duration;
 
 /// One stream as its players see it.
+#[derive(Clone, Serialize, Deserialize)]
 pub(in crate::sessions) struct Timeline {
     /// Fragments listed at most.
     pub(super) window: usize,
@@ -45,6 +47,7 @@ pub(in crate::sessions) struct Timeline {
 }
 
 /// An init segment of a session.
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct KnownInit {
     published: Resource,
     pub(super) generation: Generation,
@@ -152,12 +155,14 @@ impl Timeline {
         }
     }
 
-    /// Merges what `generation` lists, and gives what players get.
+    /// Merges what `generation` lists, and gives what players get. A fragment that ends later than `until` is
+    /// not listed yet.
     pub(in crate::sessions) fn merge(
         &mut self,
         generation: Generation,
         text: &str,
         now: Timestamp,
+        until: Option<Timestamp>,
     ) -> Result<Published, &'static str> {
         let Manifest { declaration, root, available, ended, periods } = Manifest::parse(text)?;
         for (period_index, offered) in periods.iter().enumerate() {
@@ -167,22 +172,30 @@ impl Timeline {
                 let offer = Offer { generation, period_index, available, period: offered, segment };
                 match self.place_of(&offer) {
                     Some(at) => self.update(at, &offer),
+                    None if until.is_some_and(|until| offer.clock_end(self.live) > until.millis()) => {}
                     None if self.is_new(&offer) => self.add(&offer)?,
                     None => {}
                 }
             }
         }
-        while self.fragments.len() > self.window + REMEMBERED {
-            self.fragments.pop_front();
-        }
-        if let Some(oldest) = self.fragments.front().map(|fragment| fragment.period) {
-            self.periods.retain(|period| period.order >= oldest);
-        }
+        self.forget();
         let longest =
             self.listed_fragments().map(|fragment| fragment.end.saturating_sub(fragment.start)).max();
         let target = Duration::from_millis(longest.unwrap_or(2000));
         let text = self.render(&declaration, root, ended, now)?;
         Ok(Published { text, target, ended })
+    }
+
+    pub(super) fn forget(&mut self) {
+        while self.fragments.len() > self.window + REMEMBERED {
+            self.fragments.pop_front();
+        }
+        while self.init_segments.len() > INIT_SEGMENTS {
+            self.init_segments.pop_front();
+        }
+        if let Some(oldest) = self.fragments.front().map(|fragment| fragment.period) {
+            self.periods.retain(|period| period.order >= oldest);
+        }
     }
 
     /// Where a published fragment can be fetched, oldest session first.

@@ -5,9 +5,10 @@
 
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
+use serde::{Deserialize, Serialize};
 
 /// An element.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub(in crate::sessions) struct Element {
     pub name: String,
     /// Names, and values as written.
@@ -16,7 +17,7 @@ pub(in crate::sessions) struct Element {
 }
 
 /// What stands in an element.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub(in crate::sessions) enum Node {
     Element(Element),
     Text(String),

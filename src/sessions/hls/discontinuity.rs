@@ -12,9 +12,10 @@
 
 use super::mark::Mark;
 use crate::sessions::numbering;
+use serde::{Deserialize, Serialize};
 
 /// The discontinuities of a fragment on one track.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) struct Count {
     /// Those up to and including the ones ahead of it.
     pub(super) index: u64,

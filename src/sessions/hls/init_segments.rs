@@ -9,10 +9,11 @@ use crate::kvs::{Resource, Timestamp};
 use crate::playback::mp4;
 use crate::sessions::numbering;
 use crate::sessions::numbering::Generation;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 /// The published addresses of init segments.
-#[derive(Default)]
+#[derive(Default, Clone, Serialize, Deserialize)]
 pub(super) struct InitSegments {
     known: VecDeque<(u32, Generation, Resource)>,
     learned: VecDeque<(Generation, Resource, mp4::Init)>,
@@ -46,6 +47,29 @@ impl InitSegments {
             self.known.pop_front();
         }
         renumbered(upstream, id)
+    }
+
+    /// Forgets all but the newest `most`.
+    pub(super) fn keep_newest(&mut self, most: usize) {
+        self.known.drain(..self.known.len().saturating_sub(most));
+        self.learned.drain(..self.learned.len().saturating_sub(most));
+    }
+
+    /// Adds those that are not known.
+    pub(super) fn add_older(&mut self, older: Self) {
+        for entry in older.known.into_iter().rev() {
+            if !self.known.contains(&entry) {
+                self.known.push_front(entry);
+            }
+        }
+        for entry in older.learned.into_iter().rev() {
+            if !self.learned.contains(&entry) {
+                self.learned.push_front(entry);
+            }
+        }
+        self.last = self.last.max(older.last);
+        self.known.drain(..self.known.len().saturating_sub(REMEMBERED));
+        self.learned.drain(..self.learned.len().saturating_sub(REMEMBERED));
     }
 
     /// Notes what an init segment of a session holds.

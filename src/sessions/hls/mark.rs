@@ -2,9 +2,10 @@
 
 use crate::kvs::FragmentNumber;
 use crate::sessions::numbering::Generation;
+use serde::{Deserialize, Serialize};
 
 /// The order of fragments: by number where numbers are the same in every session, else by session first.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub(super) struct Position {
     /// The session whose numbers these are; 0 for numbers that every session has.
     pub(super) era: Generation,
@@ -12,7 +13,7 @@ pub(super) struct Position {
 }
 
 /// What was decided about a fragment, for all tracks.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Mark {
     /// The session that first listed it, and the sequence number that KVS gave it there.
     pub(super) generation: Generation,

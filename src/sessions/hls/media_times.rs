@@ -12,17 +12,18 @@
 
 use crate::kvs::{FragmentNumber, Timestamp};
 use crate::sessions::numbering::Generation;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The times of the fragments that were read.
-#[derive(Default)]
+#[derive(Default, Clone, Serialize, Deserialize)]
 pub(in crate::sessions) struct MediaTimes {
     known: BTreeMap<FragmentNumber, FragmentTime>,
 }
 
 /// When a fragment is presented.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(in crate::sessions) struct FragmentTime {
     /// Milliseconds since 1970.
     pub start: u64,
@@ -66,6 +67,21 @@ impl MediaTimes {
         while self.known.len() > REMEMBERED {
             self.known.pop_first();
         }
+    }
+
+    /// Forgets all but the newest `most`.
+    pub(super) fn keep_newest(&mut self, most: usize) {
+        while self.known.len() > most {
+            self.known.pop_first();
+        }
+    }
+
+    /// Adds the times of older fragments.
+    pub(super) fn add_older(&mut self, older: Self) {
+        let oldest = self.known.keys().next().cloned();
+        let is_older = |number: &FragmentNumber| oldest.as_ref().is_none_or(|oldest| number < oldest);
+        self.known.extend(older.known.into_iter().filter(|(number, _)| is_older(number)));
+        self.keep_newest(REMEMBERED);
     }
 
     /// The newest `most`.

@@ -6,6 +6,8 @@ pub(super) mod long_vod;
 mod mark;
 mod media_times;
 mod offered;
+mod pairs;
+mod recent;
 mod saved;
 mod shown;
 mod target_duration;

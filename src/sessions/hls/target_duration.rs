@@ -7,8 +7,10 @@
 //! about the network: it is cut to TARGETDURATION. Only for a fragment that is longer by more does
 //! TARGETDURATION grow.
 
+use serde::{Deserialize, Serialize};
+
 /// TARGETDURATION, seconds; 0 until a playlist was published.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
 pub(in crate::sessions) struct TargetDuration {
     seconds: u64,
     /// Of fragments recorded of late; 0 if that is not known.

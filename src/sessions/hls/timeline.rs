@@ -28,6 +28,7 @@ use super::init_segments::InitSegments;
 use super::mark::{Mark, Position, REMEMBERED};
 use super::media_times::MediaTimes;
 use super::offered::{Offered, after_last_absence, offered};
+use super::pairs;
 use super::target_duration::{Recent, TargetDuration};
 use super::track_playlist::{Last, Listed, Numbered, TrackPlaylist};
 use crate::kvs::bounds::LIVE_WINDOW_MAX;
@@ -36,9 +37,11 @@ use crate::playback::hls::MediaPlaylist;
 use crate::playback::mp4;
 use crate::sessions::key::LIVE_FRAGMENTS;
 use crate::sessions::numbering::{self, Generation};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One stream as its players see it, all tracks.
+#[derive(Clone, Serialize, Deserialize)]
 pub(in crate::sessions) struct Timeline {
     /// Fragments listed, as far as there are so many. More where they last less than three target durations.
     pub(super) window: usize,
@@ -47,6 +50,7 @@ pub(in crate::sessions) struct Timeline {
     pub(super) always: bool,
     /// True for LIVE_REPLAY. LIVE never ends.
     pub(super) may_end: bool,
+    #[serde(with = "pairs")]
     pub(super) marks: BTreeMap<Position, Mark>,
     pub(super) tracks: BTreeMap<u8, TrackPlaylist>,
     pub(super) init_segments: InitSegments,
@@ -229,6 +233,16 @@ impl Timeline {
         listed.into_iter().flatten().map(|listed| listed.segment.resource.clone()).collect()
     }
 
+    /// Those of them that come after all whose times are known, oldest first.
+    pub(in crate::sessions) fn fragments_behind_known(&self, track: u8) -> Vec<Resource> {
+        let is_unknown = |resource: &Resource| {
+            resource.fragment_number().is_some_and(|number| self.media_times.of(number).is_none())
+        };
+        let mut new: Vec<_> = self.fragments(track).into_iter().rev().take_while(is_unknown).collect();
+        new.reverse();
+        new
+    }
+
     fn next_sequence(
         &self,
         state: &mut TrackPlaylist,
@@ -393,7 +407,7 @@ impl Timeline {
         published
     }
 
-    fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         while self.marks.len() > self.window.max(usize::from(LIVE_WINDOW_MAX)) + REMEMBERED {
             self.marks.pop_first();
         }

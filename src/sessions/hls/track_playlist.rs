@@ -3,12 +3,15 @@
 use super::discontinuity::Count;
 use super::mark::Position;
 use super::offered::{Offered, absence, is_absence};
+use super::pairs;
 use crate::kvs::{Resource, Timestamp};
 use crate::playback::hls::{MediaPlaylist, Segment};
 use crate::sessions::numbering::Generation;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 
 /// The published playlist of one track.
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct TrackPlaylist {
     pub(super) listed: VecDeque<Listed>,
     /// The newest fragment that was ever listed.
@@ -16,6 +19,7 @@ pub(super) struct TrackPlaylist {
     /// The init segment of the last fragment listed, as published.
     pub(super) map: Option<Resource>,
     /// What an earlier process listed last, with the numbers it gave.
+    #[serde(with = "pairs")]
     pub(super) resumed: BTreeMap<Position, Numbered>,
     /// The session of the last fragment listed, and the sequence number that KVS gave it there.
     pub(super) upstream: (Generation, u64),
@@ -25,6 +29,7 @@ pub(super) struct TrackPlaylist {
 }
 
 /// A fragment in a published playlist.
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Listed {
     pub(super) position: Position,
     pub(super) numbered: Numbered,
@@ -41,14 +46,14 @@ impl Listed {
 }
 
 /// The numbers of a fragment on one track.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) struct Numbered {
     pub(super) sequence: u64,
     pub(super) count: Count,
 }
 
 /// The newest fragment of a track, whether or not it is still listed.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Last {
     pub(super) numbered: Numbered,
     /// The session that its media comes from.

@@ -36,6 +36,8 @@ pub(super) struct Published {
     pub(super) generation: Generation,
     /// It does not change while the session lives.
     pub(super) fixed: bool,
+    /// Until when it is the answer without another look, if all replicas hold it in common.
+    pub(super) until: Option<Instant>,
 }
 
 /// One playlist.
@@ -108,6 +110,27 @@ impl CachedPlaylist {
         self.lock().tried = Some(now);
     }
 
+    /// Notes that the last one is the newest of all replicas, and the answer until then.
+    pub(super) fn confirm(&self, asked: Instant, until: Instant) {
+        let mut state = self.lock();
+        state.failure = None;
+        if let Some(last) = &mut state.last {
+            last.asked = asked;
+            last.until = Some(until);
+        }
+    }
+
+    /// Makes the last good one the answer until then, if it still stands.
+    pub(super) fn hold(&self, now: Instant, until: Instant) -> bool {
+        let mut state = self.lock();
+        let Some(last) = state.last.as_mut().filter(|last| last.stands_in(StandsIn::ForAWhile, now)) else {
+            return false;
+        };
+        last.until = Some(until);
+        state.failure = None;
+        true
+    }
+
     /// Notes how a load ended.
     pub(super) fn finish(&self, result: Result<Published, Error>) {
         let mut state = self.lock();
@@ -160,6 +183,9 @@ impl PlaylistState {
 
 impl Published {
     fn is_fresh(&self, generation: Option<Generation>, now: Instant) -> bool {
+        if let Some(until) = self.until.filter(|_| !self.fixed) {
+            return now < until;
+        }
         if self.fixed {
             generation.is_none_or(|generation| generation == self.generation)
         } else {
@@ -194,6 +220,7 @@ mod tests {
             target: Duration::from_secs(2),
             generation: 1,
             fixed,
+            until: None,
         }
     }
 

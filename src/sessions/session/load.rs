@@ -11,9 +11,10 @@ use super::shared::{SharedSession, lock};
 use super::upstream_session::UpstreamSession;
 use crate::base::stored_text::{HeldText, StoredText};
 use crate::cache::Outcome;
-use crate::kvs::Resource;
 use crate::kvs::bounds::PLAYLIST_FRAGMENTS;
+use crate::kvs::{Resource, Timestamp};
 use crate::playback::{self, Rewritten};
+use crate::sessions::common::Common;
 use crate::sessions::dash::manifest;
 use crate::sessions::error::{Effect, Error};
 use crate::upstream;
@@ -34,8 +35,18 @@ const FIXED_TARGET: Duration = Duration::from_secs(60);
 /// Playlists of footage are long, and wait longer for their turn under the quotas: so many times as long as
 /// those of the present.
 pub(super) const FOOTAGE_DEADLINES: u32 = 3;
+/// Fragments are shown this much later while every replica goes by itself: all have loaded them by then.
+const HELD_BACK: Duration = Duration::from_millis(2500);
 /// Longer playlists are stored off the runtime.
 const QUICK: usize = 64 << 10;
+
+/// A playlist or manifest that was merged.
+pub(super) struct Merged {
+    pub(super) text: String,
+    pub(super) listed: Vec<Resource>,
+    pub(super) target: Duration,
+    pub(super) fixed: bool,
+}
 
 impl SharedSession {
     /// A playlist or manifest: at once, or after one load for all requests that wait.
@@ -78,16 +89,25 @@ impl SharedSession {
         if self.fresh(&cached).is_some() {
             return;
         }
+        if let Some(common) = self.playlists_in_common() {
+            return self.load_in_common(common, &resource, &cached).await;
+        }
         cached.begin(Instant::now());
         let result = match self.key.long_range() {
             None => self.fetch(&resource).await,
             Some(range) => self.fetch_parts(&resource, range).await,
         };
-        let result = match result {
-            Err(failure) if self.key.parameters.ends_when_silent && failure.effect() == Effect::NoData => {
-                self.ended(&cached).await.ok_or(failure)
-            }
-            result => result,
+        match result {
+            Ok(published) => cached.finish(Ok(published)),
+            Err(failure) => self.load_failed(&cached, failure).await,
+        }
+    }
+
+    /// Notes that a load failed.
+    pub(super) async fn load_failed(&self, cached: &CachedPlaylist, failure: Error) {
+        let result = match self.key.parameters.ends_when_silent && failure.effect() == Effect::NoData {
+            true => self.ended(cached).await.ok_or(failure),
+            false => Err(failure),
         };
         cached.finish(result);
     }
@@ -150,7 +170,7 @@ impl SharedSession {
         playback::rewrite(resource, text, &[token.expose(), host]).map_err(Error::Rewrite)
     }
 
-    /// Merges what a session lists with what players have seen, and plans what is fetched ahead.
+    /// Publishes what a session lists, and plans what is fetched ahead.
     async fn publish(
         self: &Arc<Self>,
         session: &UpstreamSession,
@@ -158,11 +178,30 @@ impl SharedSession {
         answer: Rewritten,
         asked: Instant,
     ) -> Result<Published, Error> {
+        let Merged { text, listed, target, fixed } = self.merge(session, resource, answer)?;
+        let text = self.store(text).await?;
+        self.plan_ahead(resource, &listed);
+        Ok(Published { text, asked, target, generation: session.generation, fixed, until: None })
+    }
+
+    /// Merges what a session lists with what players have seen.
+    pub(super) fn merge(
+        &self,
+        session: &UpstreamSession,
+        resource: &Resource,
+        answer: Rewritten,
+    ) -> Result<Merged, Error> {
         let (text, listed, target, fixed) = match (resource, answer) {
             (Resource::MediaPlaylist { track }, Rewritten::Playlist(answer)) if self.key.is_live() => {
-                let listed = answer.media.map_err(Error::UnusablePlaylist)?;
+                let mut listed = answer.media.map_err(Error::UnusablePlaylist)?;
                 let mut state = lock(&self.state);
                 let now = state.now();
+                if let Some(until) = self.held_back(now) {
+                    listed.segments.retain(|segment| {
+                        let ends = segment.date.map(|date| date.plus(Duration::from_millis(segment.millis)));
+                        ends.is_none_or(|ends| ends <= until)
+                    });
+                }
                 let merged = state.hls.merge(*track, session.generation, &listed, now);
                 let merged = merged.map_err(Error::UnusablePlaylist)?;
                 let (target, fixed) = (Duration::from_secs(merged.target), merged.ended);
@@ -188,9 +227,13 @@ impl SharedSession {
             }
             (_, Rewritten::Playlist(answer)) => (answer.text, answer.resources, FIXED_TARGET, true),
         };
-        let text = self.store(text).await?;
-        self.plan_ahead(resource, &listed);
-        Ok(Published { text, asked, target, generation: session.generation, fixed })
+        Ok(Merged { text, listed, target, fixed })
+    }
+
+    /// The newest time that is shown while every replica goes by itself; `None` otherwise.
+    fn held_back(&self, now: Timestamp) -> Option<Timestamp> {
+        let is_alone = self.common.as_ref().is_some_and(Common::is_alone);
+        is_alone.then(|| now.minus(HELD_BACK))
     }
 
     /// Stores a playlist for its viewers. A long one is compressed off the runtime.
@@ -228,7 +271,7 @@ impl SharedSession {
             return Ok((text, UNREAD_TARGET, false));
         }
         let now = state.now();
-        match state.dash.merge(session.generation, &text, now) {
+        match state.dash.merge(session.generation, &text, now, self.held_back(now)) {
             Ok(merged) => Ok((merged.text, merged.target, merged.ended)),
             Err(strange) if state.dash.is_empty() => {
                 tracing::warn!(stream = self.key.stream_text(), "{strange}: it is passed on as it is");

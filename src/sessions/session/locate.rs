@@ -30,11 +30,27 @@ impl SharedSession {
         if !self.key.is_live() || resource.is_playlist() {
             return Ok(Location::unshifted(self.session().await?, resource.clone()));
         }
+        if let Some(common) = &self.common
+            && !self.is_known(resource)
+        {
+            self.refresh(common).await;
+        }
         self.find_time(resource).await;
         match self.known_location(resource, None) {
             Some(at) => Ok(at),
             None => self.locate_elsewhere(resource, None).await,
         }
+    }
+
+    /// Whether everything is known that an address takes.
+    fn is_known(&self, resource: &Resource) -> bool {
+        let is_placed = match resource {
+            Resource::Mp4Fragment { protocol: Protocol::Hls, number, .. } => {
+                lock(&self.state).hls.media_times.of(number).is_some()
+            }
+            _ => true,
+        };
+        is_placed && self.known_location(resource, None).is_some()
     }
 
     /// Where an address is known to lead, in a session newer than `than`.

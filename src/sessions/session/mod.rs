@@ -1,6 +1,7 @@
 //! One upstream session, or several in its place, and everything that its viewers share.
 
 pub(super) mod cached_playlist;
+mod in_common;
 mod load;
 mod locate;
 mod lost;

@@ -10,14 +10,13 @@ use crate::sessions::error::Error;
 use crate::sessions::numbering::Generation;
 use crate::sessions::places::Place;
 use crate::upstream::SessionUrl;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout};
 
 /// Why a session is opened.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Why {
+pub(super) enum Why {
     /// None is open, or the one that was has ended.
     Needed,
     /// Ahead of the end of the one that is open.
@@ -26,8 +25,16 @@ enum Why {
     Lost,
 }
 
+/// A session to open.
+pub(super) struct Opening {
+    parameters: SessionParameters,
+    why: Why,
+    /// Its place among `sessions.most`, until it is taken.
+    place: Mutex<Option<Place>>,
+}
+
 /// KVS opens a session in less time, or not at all.
-const OPENING: Duration = Duration::from_secs(10);
+pub(super) const LONGEST_OPENING: Duration = Duration::from_secs(10);
 /// How long the lengths of fragments may take to list.
 const LEARNING: Duration = Duration::from_secs(2);
 /// The time of which they are listed, and how many at most.
@@ -108,17 +115,52 @@ impl SharedSession {
             }
             (self.key.upstream(state.reached(&self.key), state.now()), state.active.is_some())
         };
+        let place = if has_place { None } else { Some(self.context.places.take(&self.turn.principal())?) };
+        let opening = Opening { parameters, why, place: Mutex::new(place) };
+        let Some(common) = &self.common else { return self.open_at_kvs(&opening).await };
+        match self.session_in_common(common, other_than, &opening).await {
+            Some(Ok(session)) => {
+                // Another replica opened it, and it takes its place here as well.
+                let mut state = lock(&self.state);
+                if let (Some(place), None) = (lock(&opening.place).take(), &state.active) {
+                    state.active = Some((self.context.metrics.active(self.key.parameters.protocol), place));
+                }
+                Ok(session)
+            }
+            Some(Err(error)) => {
+                lock(&self.state).failed = Some((Instant::now(), error.clone()));
+                Err(error)
+            }
+            None => {
+                let session = self.open_at_kvs(&opening).await?;
+                common.opened_alone();
+                Ok(session)
+            }
+        }
+    }
+
+    /// Opens a session at KVS and takes it into use.
+    pub(super) async fn open_at_kvs(&self, opening: &Opening) -> Result<Arc<UpstreamSession>, Error> {
+        let Opening { parameters, why, .. } = opening;
         let principal = self.turn.principal();
-        let place = if has_place { None } else { Some(self.context.places.take(&principal)?) };
         let asked = Instant::now();
-        let opening = self.context.source.open(&self.key.stream, &parameters, &principal);
-        let (opened, ()) = tokio::join!(timeout(OPENING, opening), self.learn_target(&parameters));
-        let error = match opened {
-            Ok(Ok(url)) => return Ok(self.install(url, parameters, asked, why, place)),
-            Ok(Err(error)) => Error::from(error),
-            Err(_) => Error::Slow(OPENING),
+        let opened = self.context.source.open(&self.key.stream, parameters, &principal);
+        let learning = async {
+            // In a fleet it is learned by whichever replica loads the first playlist.
+            if self.common.is_none() {
+                self.learn_target(parameters).await;
+            }
         };
-        if why != Why::Needed {
+        let (opened, ()) = tokio::join!(timeout(LONGEST_OPENING, opened), learning);
+        let error = match opened {
+            Ok(Ok(url)) => {
+                let place = lock(&opening.place).take();
+                return Ok(self.install(url, parameters.clone(), asked, *why, place));
+            }
+            Ok(Err(error)) => Error::from(error),
+            Err(_) => Error::Slow(LONGEST_OPENING),
+        };
+        if *why != Why::Needed {
             self.context.metrics.failed.inc();
         }
         lock(&self.state).failed = Some((Instant::now(), error.clone()));
@@ -128,7 +170,7 @@ impl SharedSession {
     /// Finds out how long the camera's fragments last, ahead of the first playlist: more than KVS lists, and
     /// at the cost of one call instead of a point for each at every load. Without that KVS's own list must
     /// do.
-    async fn learn_target(&self, parameters: &SessionParameters) {
+    pub(super) async fn learn_target(&self, parameters: &SessionParameters) {
         let is_known = lock(&self.state).hls.target_is_known();
         if !self.key.is_live() || self.key.parameters.protocol != Protocol::Hls || is_known {
             return;
@@ -167,7 +209,7 @@ impl SharedSession {
             parameters,
             turn: self.turn.clone(),
             spares: SpareSessions::new(asked),
-            delay: OnceCell::new(),
+            delay: UpstreamSession::delay_of_new(),
             generation: state.generation,
             opened: asked,
             until: asked + Duration::from_millis(lives),

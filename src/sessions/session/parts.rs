@@ -88,7 +88,7 @@ impl SharedSession {
         let text = self.store(joined.render(self.key.parameters.show_timestamps)).await?;
         self.plan_ahead(resource, &joined.resources());
         let target = Duration::from_secs(joined.target);
-        Ok(Published { text, asked, target, generation: 0, fixed: true })
+        Ok(Published { text, asked, target, generation: 0, fixed: true, until: None })
     }
 
     async fn fetch_each(

@@ -10,6 +10,7 @@ use super::state::SessionState;
 use super::upstream_session::UpstreamSession;
 use crate::base::single_flight::SingleFlight;
 use crate::kvs::{PlaybackMode, Resource, Timestamp};
+use crate::sessions::common::Common;
 use crate::sessions::context::Context;
 use crate::sessions::error::Error;
 use crate::sessions::hls::long_vod::{Plan, Range};
@@ -30,6 +31,8 @@ pub(in crate::sessions) struct SharedSession {
     pub(in crate::sessions) key: SessionKey,
     pub(super) context: Arc<Context>,
     pub(super) turn: Turn,
+    /// What all replicas hold in common of it. A long range is made of sessions of its parts.
+    pub(in crate::sessions) common: Option<Common>,
     pub(super) state: Mutex<SessionState>,
     /// The opening of a session that is under way.
     pub(super) openings: SingleFlight<(), Result<Arc<UpstreamSession>, Error>>,
@@ -65,7 +68,10 @@ impl SharedSession {
     ) -> Arc<Self> {
         let state = SessionState::new(&key, context.config.prefetch, saved, now);
         let viewers = Viewers::new(context.metrics.viewers(key.stream.name().as_str()));
+        let in_common = context.store.as_ref().filter(|_| key.long_range().is_none());
+        let common = in_common.map(|store| Common::new(store, &key));
         Arc::new(Self {
+            common,
             key,
             context,
             turn,
@@ -106,6 +112,15 @@ impl SharedSession {
     /// Notes a request by `viewer`, or media bytes that were sent to it.
     pub(in crate::sessions) fn note_viewer(&self, viewer: ViewerId, bytes: u64) {
         lock(&self.viewers).note(viewer, bytes, Instant::now());
+    }
+
+    /// Tells the other replicas whether there are viewers here. Without any anywhere, the upstream sessions
+    /// are let go.
+    pub(in crate::sessions) async fn share_viewers(&self) {
+        let Some(common) = &self.common else { return };
+        let any = lock(&self.viewers).count() > 0;
+        // It is repeated all the time.
+        let _ = common.note_viewers(any).await;
     }
 
     /// Forgets viewers that have gone. Without any, nothing is fetched ahead.

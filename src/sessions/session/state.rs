@@ -4,6 +4,7 @@ use super::prefetch::Prefetch;
 use super::refusals::{AbsentAddresses, Probed, ReopeningPace};
 use super::upstream_session::UpstreamSession;
 use crate::kvs::{DiscontinuityMode, PlaybackMode, Protocol, Resource, SelectorType, Timestamp};
+use crate::sessions::common::{StoredSession, StoredSessions};
 use crate::sessions::error::Error;
 use crate::sessions::key::SessionKey;
 use crate::sessions::metrics::GaugeGuard;
@@ -11,7 +12,7 @@ use crate::sessions::numbering::{self, Generation};
 use crate::sessions::places::Place;
 use crate::sessions::saved_state::SavedStream;
 use crate::sessions::{dash, hls};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -28,6 +29,8 @@ pub(super) struct SessionState {
     pub(super) probed: Option<Probed>,
     pub(super) hls: hls::Timeline,
     pub(super) dash: dash::Timeline,
+    /// The delays of sessions that all replicas hold in common, in nanoseconds, by their ids.
+    pub(super) anchors: BTreeMap<String, Option<u64>>,
     /// KVS's manifest has a shape that cannot be kept continuous: it is passed on as it is.
     pub(super) pass_manifest: bool,
     pub(super) prefetch: Prefetch,
@@ -62,6 +65,7 @@ impl SessionState {
             probed: None,
             hls,
             dash,
+            anchors: BTreeMap::new(),
             pass_manifest: false,
             prefetch: Prefetch::new(usize::from(ahead)),
             clock: (now, start),
@@ -97,6 +101,23 @@ impl SessionState {
     /// the cache, and if it is not, KVS refuses and another session is looked for.
     pub(super) fn sessions(&self) -> impl Iterator<Item = &Arc<UpstreamSession>> {
         self.current.iter().chain(self.older.iter().rev())
+    }
+
+    /// The sessions as other replicas read them, oldest first; `None` without any.
+    pub(super) fn stored_sessions(&self) -> Option<StoredSessions> {
+        let current = self.current.as_ref()?;
+        let stored = |session: &Arc<UpstreamSession>| {
+            let (base, token) = session.url.secret_parts();
+            StoredSession {
+                generation: session.generation,
+                base,
+                token: token.expose().to_owned(),
+                opened: self.at(session.opened),
+                expires: session.url.expires,
+                parameters: session.parameters.clone(),
+            }
+        };
+        Some(StoredSessions { sessions: self.older.iter().chain([current]).map(stored).collect() })
     }
 
     /// The session of a generation.

@@ -66,7 +66,8 @@ impl SharedSession {
                         lock(&self.state).hls.learn(session.generation, &init, read);
                     }
                 }
-                session.delay.get_or_init(|| self.find_delay(session, playlist)).await;
+                let delay = session.delay.load_full();
+                delay.get_or_init(|| self.find_delay(session, playlist)).await;
             }
             _ => {}
         }
@@ -158,7 +159,7 @@ impl SharedSession {
                 // Its session is gone. The next is placed by the length in the playlist.
                 None => None,
                 Some((session, init)) => {
-                    if !matches!(session.delay.get(), Some(Some(_))) {
+                    if !matches!(session.delay(), Some(Some(_))) {
                         return;
                     }
                     let anchor = Anchor::new(unread.place, init, unread.millis);
@@ -184,7 +185,7 @@ impl SharedSession {
         if !self.shifts_media() {
             return Some(0);
         }
-        let Some(usual) = *session.delay.get()? else { return Some(0) };
+        let Some(usual) = session.delay()? else { return Some(0) };
         let state = lock(&self.state);
         let own = state.hls.media_times.of(number).filter(|time| time.generation == session.generation);
         let init = state.hls.newest_init(session.generation, track)?;

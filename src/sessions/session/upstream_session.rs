@@ -7,6 +7,7 @@ use crate::sessions::numbering::Generation;
 use crate::sessions::places::Place;
 use crate::sessions::turn::Turn;
 use crate::upstream::SessionUrl;
+use arc_swap::ArcSwap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OnceCell;
@@ -23,11 +24,30 @@ pub(in crate::sessions) struct UpstreamSession {
     pub(in crate::sessions) spares: SpareSessions<SpareSession>,
     /// By how much its media is delayed onto the timeline of live HLS, once that is known. `None` inside the
     /// cell if it cannot be found out; the media is then passed on as it is.
-    pub(super) delay: OnceCell<Option<Duration>>,
+    pub(super) delay: ArcSwap<OnceCell<Option<Duration>>>,
     pub(in crate::sessions) generation: Generation,
     pub(super) opened: Instant,
     /// When KVS ends it.
     pub(super) until: Instant,
+}
+
+impl UpstreamSession {
+    /// The delay of a session that nothing is known of.
+    pub(super) fn delay_of_new() -> ArcSwap<OnceCell<Option<Duration>>> {
+        ArcSwap::from_pointee(OnceCell::new())
+    }
+
+    /// The delay, once that is known.
+    pub(super) fn delay(&self) -> Option<Option<Duration>> {
+        self.delay.load().get().copied()
+    }
+
+    /// Notes the delay that another replica has decided on.
+    pub(super) fn set_delay(&self, delay: Option<Duration>) {
+        if self.delay() != Some(delay) {
+            self.delay.store(Arc::new(OnceCell::new_with(Some(delay))));
+        }
+    }
 }
 
 /// Another session for the same footage. It counts towards `sessions.most` for as long as it is held.

@@ -164,6 +164,10 @@ impl SessionSource for FakeSource {
         Ok(SessionUrl::of_test(&format!("s{number}"), self.0.now().plus(self.0.lifetime)))
     }
 
+    fn adopt(&self, _: &StreamRef, _: &str, token: &str, expires: Timestamp) -> Result<SessionUrl, Error> {
+        Ok(SessionUrl::of_test(token, expires))
+    }
+
     async fn fetch(
         &self,
         _: &StreamRef,

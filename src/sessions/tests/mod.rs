@@ -45,6 +45,7 @@ fn sessions(kvs: &Arc<FakeKvs>, config: Config, registry: &prometheus::Registry)
         config,
         metrics,
         Room::default(),
+        None,
     ))
 }
 

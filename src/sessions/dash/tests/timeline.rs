@@ -138,7 +138,7 @@ fn merge(
     for init in periods.unknown_inits(generation, text)? {
         periods.learn(generation, &init, mp4::Init { timescale: 16_000, digest: 77 });
     }
-    periods.merge(generation, text, now)
+    periods.merge(generation, text, now, None)
 }
 
 fn number(time: u64) -> FragmentNumber {
@@ -242,7 +242,7 @@ fn other_codec_settings_begin_a_period() {
     for init in periods.unknown_inits(2, &two).unwrap() {
         periods.learn(2, &init, mp4::Init { timescale: 90_000, digest: 78 });
     }
-    let text = periods.merge(2, &two, camera.now()).unwrap().text;
+    let text = periods.merge(2, &two, camera.now(), None).unwrap().text;
     let after = seen(&text);
     assert_eq!(after.periods.len(), 2, "{text}");
     assert_eq!((&after.periods[0], after.periods[1].1), (&before.periods[0], after.fragments[0][3].0));
@@ -317,7 +317,7 @@ fn a_manifest_of_another_shape_is_refused() {
     }
     // Nothing is known of its init segments.
     let good = FakeSession::open(1, &Camera::new(), 5, 0).manifest(&Camera::new(), ShownTimes::All);
-    assert!(periods.merge(1, &good, now).is_err());
+    assert!(periods.merge(1, &good, now, None).is_err());
 }
 
 #[derive(Clone, Debug)]
