@@ -1,5 +1,6 @@
 //! Builds a gateway from the settings; and the same without serving, for `check`.
 
+use super::fleet::token_source;
 use super::persistent::{Calls, Persistent, Prepared, key_client, key_client_trusting};
 use crate::archive::Archive;
 use crate::config::{Config, ConfigSource, InvalidConfig};
@@ -275,7 +276,9 @@ pub async fn check(source: &ConfigSource, online: bool) -> Result<String, Invali
     // those of a running process.
     config.log.audit.to = audit::Target::Stdout;
     config.cache.disk = None;
-    let shared = config.cache.shared.take().map_or(Ok(()), |shared| fleet::Store::look(&shared));
+    let token = token_source(&config);
+    let store = config.cache.shared.take();
+    let shared = store.as_ref().map_or(Ok(()), fleet::Store::look);
     let shared = shared.map_err(|mistakes| source.locate(&mistakes));
     let persistent = Persistent::new(&config)
         .await
@@ -305,10 +308,22 @@ pub async fn check(source: &ConfigSource, online: bool) -> Result<String, Invali
         if let Err(error) = gateway.archive().count_streams().await {
             problems.push(format!("[[aws]]: {error}"));
         }
+        let probed = match &store {
+            Some(store) => fleet::probe(store, token).await.map(Some),
+            None => Ok(None),
+        };
+        let probed = probed.unwrap_or_else(|failed| {
+            problems.extend(failed);
+            None
+        });
         if !problems.is_empty() {
             return Err(InvalidConfig { lines: problems });
         }
         summary.push_str("; keys, credentials and KVS answer");
+        if let Some(fleet::Probed { summary: about, warnings }) = probed {
+            summary.push_str(&format!("; {about}"));
+            warnings.iter().for_each(|warning| summary.push_str(&format!("\nwarning: {warning}")));
+        }
     }
     for warning in gateway.policy().warnings().iter().chain(&identity::warnings(&config.issuer)) {
         summary.push_str(&format!("\nwarning: {}", source.locate(std::slice::from_ref(warning))));

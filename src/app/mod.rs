@@ -3,6 +3,7 @@
 mod admin_thread;
 mod build;
 mod drain;
+mod fleet;
 mod heartbeat;
 mod membership;
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub use run::{Running, until_stopped};
 
 use crate::base::clock;
 use crate::config::{Config, ConfigSource, InvalidConfig};
+use crate::fleet::Presence;
 use crate::identity::Identity;
 use crate::kvs::Timestamp;
 use crate::net;
@@ -83,7 +85,13 @@ pub async fn start(source: ConfigSource, logging: Logging) -> anyhow::Result<Run
     let operators = AdminThread::listen(&config.admin).await.context("admin.listen")?;
     let (drain, signal) = channel();
     let (addresses, admin_addresses) = (public.addresses(), operators.addresses.clone());
+    let presence = persistent
+        .store
+        .as_ref()
+        .map(|store| Presence::start(store, fleet::description(&config, &gateway, store, &addresses)));
     let app = Arc::new(App {
+        presence,
+        addresses: addresses.clone(),
         reloads: Reloads::register(persistent.registries.own(), Timestamp::from(clock::now()))?,
         gateway: ArcSwap::from_pointee(gateway),
         config: ArcSwap::from_pointee(config.clone()),

@@ -28,6 +28,7 @@ impl App {
         let mut notes = gateway.identity().problems();
         notes.extend(gateway.upstream().problems());
         notes.extend(self.persistent.store.as_ref().and_then(fleet::Store::problem));
+        notes.extend(self.presence.iter().flat_map(fleet::Presence::differences));
         let unready = self.readiness();
         notes.retain(|note| !unready.contains(note));
         notes

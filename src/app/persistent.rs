@@ -6,6 +6,7 @@
 //! opened anew only when its settings change. New ones are prepared beside those in force, and replace them
 //! only when the whole reload has succeeded ([`Persistent::adopt`]).
 
+use super::fleet::token_source;
 use crate::archive::prewarm::Warming;
 use crate::base::room::Room;
 use crate::config::Config;
@@ -111,7 +112,8 @@ impl Persistent {
         let registries = Registries::new()?;
         let fleet = fleet::Metrics::register(registries.own())?;
         let bucket = bucket(config, &fleet).await?;
-        let store = config.cache.shared.as_ref().map(|shared| fleet::Store::open(shared, None, fleet));
+        let token = token_source(config);
+        let store = config.cache.shared.as_ref().map(|shared| fleet::Store::open(shared, token, fleet));
         let store = store.transpose().map_err(|mistakes| {
             let lines = mistakes.iter().map(|mistake| mistake.problem.as_str());
             anyhow::anyhow!("cache.shared: {}", lines.collect::<Vec<_>>().join("; "))

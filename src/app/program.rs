@@ -4,11 +4,13 @@ use super::heartbeat::Heartbeat;
 use super::persistent::Persistent;
 use super::reload_metrics::Reloads;
 use crate::config::{Config, ConfigSource};
+use crate::fleet::Presence;
 use crate::gateway::Gateway;
 use crate::net::drain::Signal;
 use crate::net::tls::Certificates;
 use crate::telemetry::log;
 use arc_swap::ArcSwap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// The program while it runs.
@@ -22,6 +24,9 @@ pub struct App {
     pub(super) log_level: Option<log::Level>,
     /// The settings at the start, for those that only a restart can change.
     pub(super) started: Config,
+    /// The other replicas of the fleet, if there is a store that they share.
+    pub(super) presence: Option<Presence>,
+    pub(super) addresses: Vec<SocketAddr>,
     pub(super) draining: Signal,
     pub(super) heartbeat: Heartbeat,
 }

@@ -3,7 +3,7 @@
 
 use super::build::{self, Built, Purpose};
 use super::program::App;
-use super::{needs_restart, systemd};
+use super::{fleet, needs_restart, systemd};
 use crate::base::clock;
 use crate::base::file_watch::FileWatch;
 use crate::config::{Config, ConfigSource};
@@ -56,6 +56,9 @@ impl App {
         }
         for key in needs_restart::changed(&self.started, &config) {
             tracing::warn!(setting = key, "changed in the file, but only a restart puts this into force");
+        }
+        if let (Some(presence), Some(store)) = (&self.presence, &self.persistent.store) {
+            presence.describe(fleet::description(&config, &self.gateway(), store, &self.addresses));
         }
         self.config.store(Arc::new(config));
         Ok(())

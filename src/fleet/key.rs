@@ -46,6 +46,8 @@ pub enum Unit {
     Log,
     /// The replicas.
     Replicas,
+    /// A unit of no meaning, by which a shard is tried.
+    Trial(usize),
 }
 
 /// What a key of a unit holds.
@@ -125,6 +127,7 @@ impl fmt::Display for Unit {
             Self::Object(stream, object) => write!(f, "o:{}:{}", stream.as_str(), object.as_str()),
             Self::Log => f.write_str("c"),
             Self::Replicas => f.write_str("r"),
+            Self::Trial(number) => write!(f, "trial:{number}"),
         }
     }
 }

@@ -11,7 +11,7 @@
 //!   where those are kept;
 //! - [`Store::behind`] for writes that no request waits for;
 //! - [`PurgeLog`]: what one replica is ordered to purge, all of them purge;
-//! - [`presence`]: how many replicas there are, and whether their settings are the same;
+//! - [`Presence`]: which replicas there are, and whether they agree; [`probe`] for `check --online`;
 //! - [`Keys::key`] for names, [`Metrics`] for what is counted.
 //!
 //! Time is the store's: scripts take it by `TIME`, and no decision compares clocks of replicas. Nothing here
@@ -28,7 +28,8 @@ mod key;
 mod link;
 mod log;
 mod metrics;
-pub mod presence;
+mod presence;
+mod probe;
 mod rejection;
 pub mod s3;
 mod script;
@@ -44,6 +45,8 @@ pub use error::Error;
 pub use key::{Digest, Key, KeyPart, Keys, Unit};
 pub use log::{PurgeLog, PurgeOrder};
 pub use metrics::{Backend, LeaseKind, LeaseResult, Metrics, Operation, OperationResult};
+pub use presence::{Presence, Replica};
+pub use probe::{Probed, probe};
 pub use rejection::Rejection;
 pub use script::{Arg, Reply, Script};
 pub use seal::{ID_LEN, SEAL_OVERHEAD, SealingSecret};

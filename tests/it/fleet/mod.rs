@@ -3,6 +3,7 @@
 mod faults;
 #[allow(clippy::module_inception)] // what it holds is a fleet
 mod fleet;
+mod presence;
 mod purges;
 mod quotas;
 mod rotation;
