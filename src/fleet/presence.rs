@@ -40,7 +40,8 @@ redis.call('PEXPIRE', KEYS[1], ARGV[3])
 local all, found = redis.call('HGETALL', KEYS[1]), {}
 local value, at = {}, {}
 for i = 1, #all, 2 do
-  if string.sub(all[i], 1, 3) == 'at:' then at[string.sub(all[i], 4)] = tonumber(all[i + 1]) else value[all[i]] = all[i + 1] end
+  if string.sub(all[i], 1, 3) == 'at:' then at[string.sub(all[i], 4)] = tonumber(all[i + 1])
+  else value[all[i]] = all[i + 1] end
 end
 for id, bytes in pairs(value) do
   if now - (at[id] or 0) > tonumber(ARGV[3]) then redis.call('HDEL', KEYS[1], id, 'at:' .. id)

@@ -23,6 +23,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// What is held in common of one shared session.
 pub(super) struct Common {
@@ -35,6 +36,10 @@ pub(super) struct Common {
     /// HeldVersions while this process looks and takes over what it found.
     turn: tokio::sync::Mutex<()>,
     alone: AtomicBool,
+    /// Since when the store has not answered.
+    out_since: Mutex<Option<Instant>>,
+    /// When the store answered again.
+    returned: Mutex<Option<Instant>>,
 }
 
 /// The versions of what this replica holds, and of what the store held when it was last looked at.
@@ -49,6 +54,8 @@ struct HeldVersions {
 struct Versions {
     here: u64,
     stored: u64,
+    /// What is here is to be written over what is stored.
+    ahead: bool,
 }
 
 /// What a look found, with whatever is newer than what this replica holds.
@@ -71,6 +78,9 @@ pub(super) enum Verdict {
     Busy,
     /// Another one has just failed to.
     Failed(String),
+    /// This replica has been alone, and so have the others, as far as can be seen: each goes on so until all
+    /// have had the time to come back.
+    Alone,
 }
 
 /// What a look for an upstream session found.
@@ -102,8 +112,11 @@ const SESSION_LIFE: Duration = Duration::from_secs(300);
 const FAILURE_LIFE: Duration = Duration::from_secs(60);
 /// For so long no other replica tries to open a session that could not be opened.
 const FAILURE_STANDS: Duration = Duration::from_secs(1);
-/// Versions that a replica gives alone rise by up to this: two that were given apart are not the same.
-const ALONE: u64 = 1 << 20;
+/// What was published since then shows that other replicas are not alone.
+const RECENT: Duration = Duration::from_secs(3);
+/// A replica that was alone waits so long before it publishes something: all others have noticed by then that
+/// the store answers, and take over what is published.
+const RETURN: Duration = Duration::from_secs(4);
 /// A replica that has said nothing for so long has no viewers.
 const VIEWERS_LIFE: Duration = Duration::from_secs(120);
 
@@ -126,6 +139,8 @@ impl Common {
             held: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             alone: AtomicBool::new(false),
+            returned: Mutex::default(),
+            out_since: Mutex::default(),
         }
     }
 
@@ -164,6 +179,25 @@ impl Common {
         let (continuity_version, continuity) = (number(&next()), next().bytes());
         let why = next().bytes().and_then(|why| String::from_utf8(why).ok());
         let is_found = found.is_some();
+        let is_recent = version > 0 && Duration::from_millis(age) < RECENT;
+        if self.is_alone() && !is_recent && !self.is_back() {
+            if word.is("yours") {
+                drop(Lease::held(&self.store, &lease, nonce));
+            }
+            let mut held = self.held();
+            held.playlists.insert(resource.clone(), version);
+            held.sessions.settle(sessions_version);
+            held.continuity.settle(continuity_version);
+            drop(held);
+            return Ok(Look {
+                verdict: Verdict::Alone,
+                age: Duration::ZERO,
+                playlist: None,
+                sessions: None,
+                continuity: None,
+            });
+        }
+        self.has_answered();
         let stored: Option<StoredPlaylist> = self.opened(&playlist, version, found);
         // What is not ours counts as not there: a higher version replaces it.
         let unreadable = is_found && stored.is_none();
@@ -205,7 +239,7 @@ impl Common {
         let (playlist, lease_key) = (self.playlist(resource), self.lease("pl"));
         let (version, sessions_version, continuity_version) = {
             let held = self.held();
-            let sessions = if held.sessions.is_ahead() { held.sessions.here } else { 0 };
+            let sessions = if held.sessions.is_ahead() { held.sessions.next() } else { 0 };
             (held.playlist(resource) + 1, sessions, held.continuity.highest() + 1)
         };
         let text = self.sealed(&playlist, version, publication.playlist)?;
@@ -245,8 +279,10 @@ impl Common {
         }
         let mut held = self.held();
         held.playlists.insert(resource.clone(), version);
-        held.continuity = Versions { here: continuity_version, stored: continuity_version };
-        held.sessions.stored = held.sessions.stored.max(sessions_version);
+        held.continuity = Versions::both(continuity_version);
+        if sessions_version > 0 {
+            held.sessions = Versions::both(sessions_version);
+        }
         Ok(Committed::Done)
     }
 
@@ -301,20 +337,42 @@ impl Common {
         self.turn.lock().await
     }
 
+    /// Whether all shards of the store answer, as far as is known.
+    pub(super) fn is_well(&self) -> bool {
+        self.store.is_well()
+    }
+
+    /// Notes that the store did not answer.
+    pub(super) fn note_outage(&self) {
+        lock(&self.out_since).get_or_insert_with(Instant::now);
+    }
+
+    /// Since when the store has not answered, while this replica goes by itself.
+    pub(super) fn alone_since(&self) -> Option<Instant> {
+        self.is_alone().then(|| *lock(&self.out_since)).flatten()
+    }
+
     /// Whether this replica goes by itself.
     pub(super) fn is_alone(&self) -> bool {
         self.alone.load(Ordering::Acquire)
     }
 
+    /// Whether this replica has been back for long enough to publish again.
+    fn is_back(&self) -> bool {
+        lock(&self.returned).get_or_insert_with(Instant::now).elapsed() >= RETURN
+    }
+
     /// The store does not answer: this replica goes by itself.
     pub(super) fn goes_alone(&self) {
+        *lock(&self.returned) = None;
         if !self.alone.swap(true, Ordering::AcqRel) {
             self.store.metrics().alone(1);
         }
     }
 
-    /// The store has answered.
-    pub(super) fn has_answered(&self) {
+    /// What the store says is what all replicas show.
+    fn has_answered(&self) {
+        *lock(&self.out_since) = None;
         if self.alone.swap(false, Ordering::AcqRel) {
             self.store.metrics().alone(-1);
         }
@@ -386,7 +444,7 @@ impl Common {
             self.held().sessions = Versions::default();
             return Ok(Committed::Refused);
         }
-        self.held().sessions = Versions { here: version, stored: version };
+        self.held().sessions = Versions::both(version);
         Ok(Committed::Done)
     }
 
@@ -432,17 +490,9 @@ impl Common {
         Ok((sessions, continuity))
     }
 
-    /// Notes that something was decided here alone: it is newer than what the store has.
-    pub(super) fn went_alone(&self, resource: &Resource) {
-        let mut held = self.held();
-        *held.playlists.entry(resource.clone()).or_default() += alone_step();
-        held.continuity.here = held.continuity.highest() + alone_step();
-    }
-
     /// Notes that a session was opened here alone.
     pub(super) fn opened_alone(&self) {
-        let mut held = self.held();
-        held.sessions.here = held.sessions.highest() + alone_step();
+        self.held().sessions.ahead = true;
     }
 
     /// Notes whether this replica has viewers of it, and gives how many replicas have. Without any, the
@@ -489,7 +539,7 @@ impl Common {
     }
 
     fn held(&self) -> MutexGuard<'_, HeldVersions> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.held)
     }
 }
 
@@ -518,12 +568,27 @@ impl Versions {
     fn note(&mut self, stored: u64, taken: bool) {
         self.stored = stored;
         if taken {
-            self.here = stored;
+            *self = Self::both(stored);
         }
     }
 
+    /// What is stored and here is this version.
+    fn both(version: u64) -> Self {
+        Self { here: version, stored: version, ahead: false }
+    }
+
+    /// What is stored is older than what is here, whatever its version.
+    fn settle(&mut self, stored: u64) {
+        *self = Self { ahead: true, ..Self::both(stored) };
+    }
+
     fn is_ahead(self) -> bool {
-        self.here > self.stored
+        self.ahead || self.here > self.stored
+    }
+
+    /// The version to write what is here as.
+    fn next(self) -> u64 {
+        if self.here > self.stored { self.here } else { self.stored + 1 }
     }
 
     fn highest(self) -> u64 {
@@ -537,16 +602,13 @@ impl Versions {
         if version <= self.here {
             return None;
         }
-        self.here = version;
+        *self = Self::both(version);
         Some((version, found))
     }
 }
 
-fn alone_step() -> u64 {
-    let mut random = [0; 8];
-    // Without randomness two replicas may give the same version; the next commit is above both.
-    let _ = aws_lc_rs::rand::fill(&mut random);
-    1 + u64::from_be_bytes(random) % ALONE
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn life(session: &StoredSession, now: Timestamp) -> Duration {

@@ -73,8 +73,8 @@ return 1",
 /// Looks at the upstream sessions, and leases the right to open one if none is usable.
 ///
 /// Keys: sessions, lease. Arguments: nonce, the version that is held here, a generation that does not do, or
-/// 0, life of the lease (ms), how long a failure stands (ms). Gives verdict, version, sessions if newer, why the
-/// last opening failed.
+/// 0, life of the lease (ms), how long a failure stands (ms). Gives verdict, version, sessions if newer,
+/// why the last opening failed.
 pub(super) static LOOK_SESSION: Script = Script::new(
     r"local t = redis.call('TIME') local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local s = redis.call('HMGET', KEYS[1], 'v', 'g', 'e', 'xa', 'x')
@@ -123,7 +123,8 @@ pub(super) static VIEW: Script = Script::new(
 if ARGV[2] == '1' then redis.call('HSET', KEYS[1], ARGV[1], now) else redis.call('HDEL', KEYS[1], ARGV[1]) end
 local all, count = redis.call('HGETALL', KEYS[1]), 0
 for i = 1, #all, 2 do
-  if now - tonumber(all[i + 1]) > tonumber(ARGV[3]) then redis.call('HDEL', KEYS[1], all[i]) else count = count + 1 end
+  if now - tonumber(all[i + 1]) > tonumber(ARGV[3]) then redis.call('HDEL', KEYS[1], all[i])
+  else count = count + 1 end
 end
 if count == 0 then redis.call('DEL', KEYS[2]) else redis.call('PEXPIRE', KEYS[1], ARGV[3]) end
 return count",

@@ -1,5 +1,5 @@
-//! What other replicas need to continue a manifest, and how they take it over: the timeline itself, but for what
-//! is long past.
+//! What other replicas need to continue a manifest, and how they take it over: the timeline itself, but for
+//! what is long past.
 
 use super::timeline::Timeline;
 

@@ -77,6 +77,9 @@ pub(in crate::sessions) struct Published {
 const REMEMBERED: usize = 256;
 /// Init segments remembered, for players that still hold an address.
 const INIT_SEGMENTS: usize = 64;
+/// How long after the end of its newest fragment a manifest counts as published where replicas publish apart
+/// from each other, in milliseconds.
+const PUBLISHED_AFTER: u64 = 2500;
 /// A year, in milliseconds: a longer gap counts as a year, so that sums stay in range.
 const LONGEST_GAP: u64 = 366 * 86_400_000;
 
@@ -182,7 +185,20 @@ impl Timeline {
         let longest =
             self.listed_fragments().map(|fragment| fragment.end.saturating_sub(fragment.start)).max();
         let target = Duration::from_millis(longest.unwrap_or(2000));
-        let text = self.render(&declaration, root, ended, now)?;
+        // What replicas publish apart from each other, they publish with the same time, which follows from what
+        // is listed.
+        if until.is_some()
+            && let Some((_, changed)) = &mut self.last
+        {
+            let newest = self.fragments.back().map_or(0, |newest| newest.end);
+            *changed = Timestamp::from_millis(newest.saturating_add(PUBLISHED_AFTER)).max(*changed);
+        }
+        let text = self.render(
+            &declaration,
+            root,
+            ended,
+            if until.is_some() { Timestamp::from_millis(0) } else { now },
+        )?;
         Ok(Published { text, target, ended })
     }
 

@@ -9,7 +9,7 @@ use super::cached_playlist::{CachedPlaylist, PACE, Published};
 use super::open::{LONGEST_OPENING, Opening};
 use super::shared::{SharedSession, lock};
 use super::spare_sessions::SpareSessions;
-use super::upstream_session::UpstreamSession;
+use super::upstream_session::{LoadedPlaylist, UpstreamSession};
 use crate::kvs::{Protocol, Resource};
 use crate::sessions::common::{
     Committed, Common, Look, Publication, SessionLook, StoredContinuity, StoredPlaylist, StoredSession,
@@ -51,12 +51,26 @@ impl SharedSession {
     ) {
         let began = Instant::now();
         let longest = self.context.source.playlist_deadline();
+        let mut tried_again = false;
         while began.elapsed() < longest {
-            let Ok(verdict) = self.look(common, resource, cached).await else {
-                return self.load_without_store(common, resource, cached).await;
+            let verdict = match self.look(common, resource, cached).await {
+                Ok(verdict) => verdict,
+                Err(_) => {
+                    common.note_outage();
+                    if self.take_from_replica(common, resource, cached).await {
+                        return;
+                    }
+                    // One answer that was late says little: it is tried once more.
+                    if common.is_well() && !std::mem::replace(&mut tried_again, true) {
+                        continue;
+                    }
+                    common.goes_alone();
+                    return self.show_alone(resource, cached).await;
+                }
             };
             match verdict {
                 Verdict::Fresh => return,
+                Verdict::Alone => return self.show_alone(resource, cached).await,
                 Verdict::Failed(why) => return cached.finish(Err(failure(&why))),
                 Verdict::Yours(lease) => {
                     cached.begin(Instant::now());
@@ -75,7 +89,7 @@ impl SharedSession {
                 }
                 Verdict::Busy => {
                     let now = Instant::now();
-                    if began.elapsed() >= LOAD_OF_ANOTHER && cached.hold(now, now + COHERENT) {
+                    if began.elapsed() >= LOAD_OF_ANOTHER && cached.hold(now, now) {
                         return;
                     }
                     tokio::time::sleep(LOOK_AGAIN).await;
@@ -106,7 +120,6 @@ impl SharedSession {
             None if matches!(verdict, Verdict::Fresh) => cached.confirm(asked, until),
             None => {}
         }
-        common.has_answered();
         Ok(verdict)
     }
 
@@ -199,14 +212,29 @@ impl SharedSession {
 
     /// Loads a playlist, with everything that the others need to serve what it lists.
     async fn load_for_all(self: &Arc<Self>, resource: &Resource) -> Result<(StoredPlaylist, Instant), Error> {
+        let loaded = self.load_and_learn(resource).await?;
+        let asked = loaded.asked;
+        Ok((self.merge_for_all(resource, loaded).await?, asked))
+    }
+
+    async fn load_and_learn(self: &Arc<Self>, resource: &Resource) -> Result<LoadedPlaylist, Error> {
         let (session, answer, asked) = self.fetch_from_any(resource).await?;
         // Whichever replica opened the session, this one lists it first, or continues what is known.
         self.learn_target(&session.parameters).await;
         self.learn(&session, resource, &answer).await?;
+        Ok(LoadedPlaylist { session, answer, asked })
+    }
+
+    async fn merge_for_all(
+        self: &Arc<Self>,
+        resource: &Resource,
+        loaded: LoadedPlaylist,
+    ) -> Result<StoredPlaylist, Error> {
+        let LoadedPlaylist { session, answer, .. } = loaded;
         let merged = self.merge(&session, resource, answer)?;
         if let Resource::MediaPlaylist { track } = resource {
-            // The times of new fragments are decided here. Those of older ones follow from these, wherever they
-            // are asked for.
+            // The times of new fragments are decided here. Those of older ones follow from these, wherever
+            // they are requested.
             let new = lock(&self.state).hls.fragments_behind_known(*track);
             for fragment in &new {
                 self.find_time(fragment).await;
@@ -214,7 +242,7 @@ impl SharedSession {
         }
         let target = u64::try_from(merged.target.as_millis()).unwrap_or(u64::MAX);
         let (generation, fixed) = (session.generation, merged.fixed);
-        Ok((StoredPlaylist { text: merged.text, target, generation, fixed }, asked))
+        Ok(StoredPlaylist { text: merged.text, target, generation, fixed })
     }
 
     async fn publish_for_all(
@@ -248,13 +276,13 @@ impl SharedSession {
         }
     }
 
-    /// The store does not answer.
-    async fn load_without_store(
+    /// The primary does not answer: takes what its replica has. True: that, or what is held here, stands.
+    async fn take_from_replica(
         self: &Arc<Self>,
         common: &Common,
         resource: &Resource,
         cached: &CachedPlaylist,
-    ) {
+    ) -> bool {
         let newer = {
             let _turn = common.turn().await;
             let newer = common.read_replica(resource).await;
@@ -266,19 +294,38 @@ impl SharedSession {
             newer
         };
         let now = Instant::now();
-        if let Ok(Some(playlist)) = newer {
-            return self.take_over_playlist(cached, playlist, now, now + COHERENT).await;
+        match newer {
+            Ok(Some(playlist)) => {
+                self.take_over_playlist(cached, playlist, now, now + COHERENT).await;
+                true
+            }
+            Ok(None) => !common.is_alone() && cached.hold(now, now + COHERENT),
+            // There is none, or it is away as well: nothing says what the others show.
+            Err(_) => false,
         }
-        if cached.hold(now, now + COHERENT) {
-            return;
-        }
-        common.goes_alone();
-        cached.begin(now);
-        let loaded = self.load_for_all(resource).await;
-        match loaded {
-            Ok((playlist, asked)) => {
-                common.went_alone(resource);
-                self.take_over_playlist(cached, playlist, asked, asked + PACE).await;
+    }
+
+    /// Goes on without the others. KVS is asked once a second, and what it lists is shown as it gets old
+    /// enough: all replicas that go alone show the same at the same time.
+    async fn show_alone(self: &Arc<Self>, resource: &Resource, cached: &CachedPlaylist) {
+        let kept = lock(&self.loaded_alone).get(resource).filter(|kept| kept.asked.elapsed() < PACE).cloned();
+        let loaded = match kept {
+            Some(kept) => kept,
+            None => {
+                cached.begin(Instant::now());
+                match self.load_and_learn(resource).await {
+                    Ok(loaded) => {
+                        lock(&self.loaded_alone).insert(resource.clone(), loaded.clone());
+                        loaded
+                    }
+                    Err(error) => return self.load_failed(cached, error).await,
+                }
+            }
+        };
+        let asked = loaded.asked;
+        match self.merge_for_all(resource, loaded).await {
+            Ok(playlist) => {
+                self.take_over_playlist(cached, playlist, asked, Instant::now()).await;
                 self.plan_ahead(resource, &[]);
             }
             Err(error) => self.load_failed(cached, error).await,

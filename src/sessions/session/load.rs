@@ -8,13 +8,13 @@ use super::cached_playlist::{CachedPlaylist, Playlist, Published};
 use super::media;
 use super::prefetch::FootageIndex;
 use super::shared::{SharedSession, lock};
+use super::state::SessionState;
 use super::upstream_session::UpstreamSession;
 use crate::base::stored_text::{HeldText, StoredText};
 use crate::cache::Outcome;
 use crate::kvs::bounds::PLAYLIST_FRAGMENTS;
 use crate::kvs::{Resource, Timestamp};
 use crate::playback::{self, Rewritten};
-use crate::sessions::common::Common;
 use crate::sessions::dash::manifest;
 use crate::sessions::error::{Effect, Error};
 use crate::upstream;
@@ -196,7 +196,8 @@ impl SharedSession {
                 let mut listed = answer.media.map_err(Error::UnusablePlaylist)?;
                 let mut state = lock(&self.state);
                 let now = state.now();
-                if let Some(until) = self.held_back(now) {
+                let until = self.held_back(&state);
+                if let Some(until) = until {
                     listed.segments.retain(|segment| {
                         let ends = segment.date.map(|date| date.plus(Duration::from_millis(segment.millis)));
                         ends.is_none_or(|ends| ends <= until)
@@ -230,10 +231,11 @@ impl SharedSession {
         Ok(Merged { text, listed, target, fixed })
     }
 
-    /// The newest time that is shown while every replica goes by itself; `None` otherwise.
-    fn held_back(&self, now: Timestamp) -> Option<Timestamp> {
-        let is_alone = self.common.as_ref().is_some_and(Common::is_alone);
-        is_alone.then(|| now.minus(HELD_BACK))
+    /// The newest time that is shown while every replica goes by itself; `None` otherwise. What ended before the
+    /// store was away may have been shown by any of them, so all show it.
+    fn held_back(&self, state: &SessionState) -> Option<Timestamp> {
+        let since = self.common.as_ref()?.alone_since()?;
+        Some(state.now().minus(HELD_BACK).max(state.at(since)))
     }
 
     /// Stores a playlist for its viewers. A long one is compressed off the runtime.
@@ -271,7 +273,8 @@ impl SharedSession {
             return Ok((text, UNREAD_TARGET, false));
         }
         let now = state.now();
-        match state.dash.merge(session.generation, &text, now, self.held_back(now)) {
+        let until = self.held_back(&state);
+        match state.dash.merge(session.generation, &text, now, until) {
             Ok(merged) => Ok((merged.text, merged.target, merged.ended)),
             Err(strange) if state.dash.is_empty() => {
                 tracing::warn!(stream = self.key.stream_text(), "{strange}: it is passed on as it is");

@@ -7,7 +7,7 @@
 
 use super::cached_playlist::CachedPlaylist;
 use super::state::SessionState;
-use super::upstream_session::UpstreamSession;
+use super::upstream_session::{LoadedPlaylist, UpstreamSession};
 use crate::base::single_flight::SingleFlight;
 use crate::kvs::{PlaybackMode, Resource, Timestamp};
 use crate::sessions::common::Common;
@@ -43,6 +43,8 @@ pub(in crate::sessions) struct SharedSession {
     /// Held while fragments are read for their times.
     pub(super) reading: tokio::sync::Mutex<()>,
     pub(super) playlists: Mutex<HashMap<Resource, Arc<CachedPlaylist>>>,
+    /// What KVS listed last while this process goes alone.
+    pub(super) loaded_alone: Mutex<HashMap<Resource, LoadedPlaylist>>,
     pub(super) viewers: Mutex<Viewers>,
     /// Fetches ahead of requests; aborted when the last viewer has gone.
     pub(super) fetching_ahead: Mutex<JoinSet<()>>,
@@ -81,6 +83,7 @@ impl SharedSession {
             loads: SingleFlight::default(),
             reading: tokio::sync::Mutex::default(),
             playlists: Mutex::default(),
+            loaded_alone: Mutex::default(),
             viewers: Mutex::new(viewers),
             fetching_ahead: Mutex::default(),
             parts: Mutex::default(),
@@ -118,7 +121,8 @@ impl SharedSession {
     /// are let go.
     pub(in crate::sessions) async fn share_viewers(&self) {
         let Some(common) = &self.common else { return };
-        let any = lock(&self.viewers).count() > 0;
+        // A player that pauses for a while finds its session again.
+        let any = lock(&self.viewers).count() > 0 || self.idle() < self.context.config.idle.0;
         // It is repeated all the time.
         let _ = common.note_viewers(any).await;
     }

@@ -3,6 +3,7 @@
 
 use super::spare_sessions::SpareSessions;
 use crate::kvs::{Resource, SessionParameters};
+use crate::playback::Rewritten;
 use crate::sessions::numbering::Generation;
 use crate::sessions::places::Place;
 use crate::sessions::turn::Turn;
@@ -54,6 +55,15 @@ impl UpstreamSession {
 pub(in crate::sessions) struct SpareSession {
     pub(super) url: SessionUrl,
     pub(super) _place: Place,
+}
+
+/// What a session lists, before it is merged with what players have seen.
+#[derive(Clone)]
+pub(super) struct LoadedPlaylist {
+    pub(super) session: Arc<UpstreamSession>,
+    pub(super) answer: Rewritten,
+    /// When KVS was asked.
+    pub(super) asked: Instant,
 }
 
 /// Where a published address leads.

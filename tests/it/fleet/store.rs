@@ -2,7 +2,7 @@
 
 use crate::harness::redis::Redis;
 use kvs_edge::fleet::{
-    Arg, Digest, Error, Key, KeyPart, Metrics, Operation, Reply, Script, SealingSecret, Store, Unit,
+    Arg, Config, Digest, Error, Key, KeyPart, Metrics, Operation, Reply, Script, SealingSecret, Store, Unit,
 };
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,13 @@ static COUNT: Script = Script::new("return redis.call('HINCRBY', KEYS[1], 'n', A
 static TIME: Script = Script::new("local t = redis.call('TIME') return {t[1], false, 'x'}");
 
 fn open(redis: &Redis) -> (Store, prometheus::Registry) {
+    open_by(&redis.config(""))
+}
+
+fn open_by(config: &Config) -> (Store, prometheus::Registry) {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let registry = prometheus::Registry::new();
-    let store = Store::open(&redis.config(""), None, Metrics::register(&registry).unwrap()).unwrap();
+    let store = Store::open(config, None, Metrics::register(&registry).unwrap()).unwrap();
     store.seal_with(&[SealingSecret { id: *b"key1", secret: [7; 32].into() }]);
     (store, registry)
 }
@@ -146,4 +151,60 @@ async fn a_primary_that_hangs_is_replaced_and_its_replica_is_read_meanwhile() {
     let (took, failed, replica_read) = failover("STOP").await;
     println!("hung: {took:?}, others failed {failed}, replica read {replica_read}");
     assert!(replica_read);
+}
+
+async fn until_counted(store: &Store, key: &Key, what: &str) {
+    let began = Instant::now();
+    while count(store, key).await.is_err() {
+        assert!(began.elapsed() < Duration::from_secs(20), "{what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_with_few_rights_signs_in_over_tls_and_its_password_can_be_changed() {
+    let (redis, port) = Redis::with_tls().await;
+    let folder = redis.folder().display().to_string();
+    let text = format!(
+        "url = 'rediss://kvsedge@127.0.0.1:{port}'\npassword = 'file:{folder}/password'\nca = '{folder}/ca.crt'"
+    );
+    let config: Config = toml::from_str(&text).unwrap();
+    let (store, _) = open_by(&config);
+    assert!(store.connected(Duration::from_secs(5)).await);
+    let one = key(&store, "one");
+    until_counted(&store, &one, "it is signed in").await;
+    let summary = kvs_edge::fleet::probe(&config, None).await;
+    assert!(summary.is_ok_and(|probed| probed.summary.contains("1 primary(ies)")));
+    // The password changes while connections are open, and those are closed.
+    std::fs::write(redis.folder().join("password"), "second").unwrap();
+    let server = &redis.servers[0];
+    server.command::<()>(&["ACL", "SETUSER", "kvsedge", "resetpass", ">second"]).await.unwrap();
+    let _: i64 = server.command(&["CLIENT", "KILL", "USER", "kvsedge"]).await.unwrap();
+    until_counted(&store, &one, "the new password is used").await;
+    // A certificate of somebody else is refused.
+    let text = text.replace("ca.crt", "other.crt");
+    let other = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    std::fs::write(redis.folder().join("other.crt"), other.cert.pem()).unwrap();
+    let (store, _) = open_by(&toml::from_str(&text).unwrap());
+    assert!(!store.connected(Duration::from_secs(2)).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sentinels_say_where_the_primary_is_also_after_it_was_killed() {
+    let redis = Redis::with_sentinel().await;
+    let text =
+        format!("url = 'redis://127.0.0.1:{}'\nmode = 'sentinel'\nmaster = 'kvs'", redis.servers[2].port);
+    let (store, _) = open_by(&toml::from_str(&text).unwrap());
+    assert!(store.connected(Duration::from_secs(5)).await);
+    let one = key(&store, "one");
+    assert_eq!(count(&store, &one).await, Ok(Some(1)));
+    redis.servers[1].command::<()>(&["PING"]).await.unwrap();
+    redis.servers[0].signal("KILL");
+    while store.is_well() {
+        let _ = count(&store, &one).await;
+    }
+    let copy = store.read_replica(&one, &["n"], Duration::from_secs(1)).await;
+    assert!(copy.is_ok_and(|fields| fields[0].number() == Some(1)), "the replica is read meanwhile");
+    until_counted(&store, &one, "the replica has taken over").await;
+    assert_eq!(count(&store, &one).await, Ok(Some(3)), "with what the primary had");
 }

@@ -162,6 +162,80 @@ impl Redis {
         Self { servers, folder, cluster: true }
     }
 
+    /// One server with TLS for the user `kvsedge`, who has no more rights than needed. `ca.crt` and `password` are
+    /// in its folder; the port of [`Server`] is without TLS, for administrators. Gives the port with TLS too.
+    pub async fn with_tls() -> (Self, u16) {
+        let folder = tempfile::tempdir().unwrap();
+        let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("ca.crt"), certified.cert.pem()).unwrap();
+        std::fs::write(path("server.key"), certified.signing_key.serialize_pem()).unwrap();
+        std::fs::write(path("password"), "first").unwrap();
+        let ports = free_ports(2);
+        let (certificate, key) =
+            (path("ca.crt").display().to_string(), path("server.key").display().to_string());
+        let settings =
+            ["--tls-port", &ports[1].to_string(), "--tls-cert-file", &certificate, "--tls-key-file", &key]
+                .into_iter()
+                .chain(["--tls-ca-cert-file", &certificate, "--tls-auth-clients", "no"])
+                .map(str::to_owned)
+                .collect::<Vec<_>>();
+        let server = Server::start(&folder, ports[0], &settings);
+        server.until("up", &["PING"], |answer| answer == "PONG").await;
+        let rights = [
+            "ACL",
+            "SETUSER",
+            "kvsedge",
+            "on",
+            ">first",
+            "~kvse:*",
+            "-@all",
+            "+@read",
+            "+@write",
+            "+@scripting",
+            "+@connection",
+            "+cluster|slots",
+            "+cluster|shards",
+            "+cluster|nodes",
+            "+cluster|info",
+            "+time",
+            "+ping",
+            "+info",
+            "-@dangerous",
+            "-@admin",
+            "-keys",
+            "-flushall",
+            "-flushdb",
+            "+info",
+        ];
+        server.command::<()>(&rights).await.unwrap();
+        (Self { servers: vec![server], folder, cluster: false }, ports[1])
+    }
+
+    /// A primary, its replica, and one sentinel that watches them; in this order.
+    pub async fn with_sentinel() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let ports = free_ports(3);
+        let primary = Server::start(&folder, ports[0], &[]);
+        let more = ["--replicaof", "127.0.0.1", &ports[0].to_string(), "--repl-diskless-sync-delay", "0"];
+        let replica = Server::start(&folder, ports[1], &more.map(str::to_owned));
+        replica
+            .until("a replica", &["INFO", "replication"], |said| said.contains("master_link_status:up"))
+            .await;
+        let file = folder.path().join("sentinel.conf");
+        let watch = format!(
+            "port {}\nbind 127.0.0.1\nsentinel monitor kvs 127.0.0.1 {} 1\nsentinel down-after-milliseconds kvs 1000\n\
+             sentinel failover-timeout kvs 5000\n",
+            ports[2], ports[0]
+        );
+        std::fs::write(&file, watch).unwrap();
+        let arguments = vec![file.display().to_string(), "--sentinel".to_owned()];
+        let sentinel = Server { port: ports[2], child: spawn(&arguments), arguments };
+        let knows = |said: &str| said.contains("slaves=1");
+        sentinel.until("aware of the replica", &["INFO", "sentinel"], knows).await;
+        Self { servers: vec![primary, replica, sentinel], folder, cluster: false }
+    }
+
     /// The table `[cache.shared]` for it, with `more` at its end.
     pub fn settings(&self, more: &str) -> String {
         let nodes: Vec<String> =

@@ -424,3 +424,22 @@ proptest! {
         let _ = periods.fragments();
     }
 }
+
+#[test]
+fn a_manifest_that_another_replica_takes_over_goes_on_as_it_was() {
+    let mut camera = Camera::new();
+    camera.record(6);
+    let new = || Timeline::new(5, (false, false), true);
+    let (mut one, mut turns) = (new(), [new(), new()]);
+    for round in 0..30_usize {
+        camera.record(1 + u64::try_from(round % 3).unwrap());
+        let generation = 1 + u32::try_from(round).unwrap() / 10;
+        let skew = u64::from(generation) * 100;
+        let text = FakeSession::open(generation, &camera, 5, skew).manifest(&camera, ShownTimes::All);
+        let expected = merge(&mut one, generation, &text, camera.now()).unwrap().text;
+        let merged = merge(&mut turns[round % 2], generation, &text, camera.now()).unwrap().text;
+        assert_eq!(merged, expected, "round {round}");
+        let left = serde_json::to_string(&turns[round % 2].recent()).unwrap();
+        turns[(round + 1) % 2].take_over(serde_json::from_str(&left).unwrap());
+    }
+}

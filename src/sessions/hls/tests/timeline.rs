@@ -329,3 +329,33 @@ fn pages_are_told_what_is_listed_and_where_the_gap_is() {
     );
     assert!(timeline.window_shown(now.plus(std::time::Duration::from_millis(4001))).unwrap().silent);
 }
+
+#[test]
+fn a_timeline_that_another_replica_takes_over_goes_on_as_it_was() {
+    let mut camera = Camera::new();
+    camera.record(6);
+    // One that merges all, and two that do so in turns, each from what the other one has left.
+    let (mut one, mut turns) =
+        (Timeline::new(5, false, false), [Timeline::new(5, false, false), Timeline::new(5, false, false)]);
+    for round in 0..40_usize {
+        let generation = 1 + u32::try_from(round).unwrap() / 10;
+        // Some gaps, and sessions that cannot be placed on the one timeline.
+        if round % 7 == 3 {
+            camera.pause(9);
+        }
+        camera.record(1 + u64::try_from(round % 3).unwrap());
+        let playlist = FakeSession::open(generation, &camera, 5).playlist(&camera, 1, &PLAIN);
+        let now = Timestamp::from_millis(camera.clock);
+        let merge = |timeline: &mut Timeline| {
+            if generation != 3 && round % 10 == 0 {
+                moved(timeline, generation, 7);
+            }
+            timeline.merge(1, generation, &playlist, now).unwrap().render(true)
+        };
+        let expected = merge(&mut one);
+        assert_eq!(merge(&mut turns[round % 2]), expected, "round {round}");
+        let left = serde_json::to_string(&turns[round % 2].recent()).unwrap();
+        assert!(left.len() < 64 << 10, "{} bytes", left.len());
+        turns[(round + 1) % 2].take_over(serde_json::from_str(&left).unwrap());
+    }
+}
