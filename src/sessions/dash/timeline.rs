@@ -185,8 +185,8 @@ impl Timeline {
         let longest =
             self.listed_fragments().map(|fragment| fragment.end.saturating_sub(fragment.start)).max();
         let target = Duration::from_millis(longest.unwrap_or(2000));
-        // What replicas publish apart from each other, they publish with the same time, which follows from what
-        // is listed.
+        // What replicas publish apart from each other, they publish with the same time, which follows from
+        // what is listed.
         if until.is_some()
             && let Some((_, changed)) = &mut self.last
         {

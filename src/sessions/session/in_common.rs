@@ -36,6 +36,17 @@ enum Next {
     LookAgain,
 }
 
+/// What a replica of the store has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum AtReplica {
+    /// A newer playlist, which was taken over.
+    Newer,
+    /// Nothing newer, or it does not answer now.
+    NothingNewer,
+    /// There is none.
+    NoReplica,
+}
+
 impl SharedSession {
     /// What is held in common of the playlists, if they are.
     pub(super) fn playlists_in_common(&self) -> Option<&Common> {
@@ -57,12 +68,21 @@ impl SharedSession {
                 Ok(verdict) => verdict,
                 Err(_) => {
                     common.note_outage();
-                    if self.take_from_replica(common, resource, cached).await {
-                        return;
-                    }
+                    let found = self.read_replica(common, resource, cached).await;
                     // One answer that was late says little: it is tried once more.
-                    if common.is_well() && !std::mem::replace(&mut tried_again, true) {
+                    let is_odd = found != AtReplica::Newer && common.is_well();
+                    if is_odd && !std::mem::replace(&mut tried_again, true) {
                         continue;
+                    }
+                    let now = Instant::now();
+                    let stands = match found {
+                        AtReplica::Newer => true,
+                        AtReplica::NothingNewer => !common.is_alone() && cached.hold(now, now + COHERENT),
+                        // Nothing says what the others show from now on.
+                        AtReplica::NoReplica => false,
+                    };
+                    if stands {
+                        return;
                     }
                     common.goes_alone();
                     return self.show_alone(resource, cached).await;
@@ -276,13 +296,13 @@ impl SharedSession {
         }
     }
 
-    /// The primary does not answer: takes what its replica has. True: that, or what is held here, stands.
-    async fn take_from_replica(
+    /// The primary does not answer: takes what its replica has.
+    async fn read_replica(
         self: &Arc<Self>,
         common: &Common,
         resource: &Resource,
         cached: &CachedPlaylist,
-    ) -> bool {
+    ) -> AtReplica {
         let newer = {
             let _turn = common.turn().await;
             let newer = common.read_replica(resource).await;
@@ -297,11 +317,10 @@ impl SharedSession {
         match newer {
             Ok(Some(playlist)) => {
                 self.take_over_playlist(cached, playlist, now, now + COHERENT).await;
-                true
+                AtReplica::Newer
             }
-            Ok(None) => !common.is_alone() && cached.hold(now, now + COHERENT),
-            // There is none, or it is away as well: nothing says what the others show.
-            Err(_) => false,
+            Err(crate::fleet::Error::NotConnected) => AtReplica::NoReplica,
+            Ok(None) | Err(_) => AtReplica::NothingNewer,
         }
     }
 

@@ -231,8 +231,8 @@ impl SharedSession {
         Ok(Merged { text, listed, target, fixed })
     }
 
-    /// The newest time that is shown while every replica goes by itself; `None` otherwise. What ended before the
-    /// store was away may have been shown by any of them, so all show it.
+    /// The newest time that is shown while every replica goes by itself; `None` otherwise. What ended before
+    /// the store was away may have been shown by any of them, so all show it.
     fn held_back(&self, state: &SessionState) -> Option<Timestamp> {
         let since = self.common.as_ref()?.alone_since()?;
         Some(state.now().minus(HELD_BACK).max(state.at(since)))
