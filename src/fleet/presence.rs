@@ -1,6 +1,6 @@
 //! Which replicas there are, and whether they agree: each says every second what it is made of. The number
-//! outlives the store: while it does not answer, each replica takes one part in so many of what all of them may
-//! take.
+//! outlives the store: while it does not answer, each replica takes one part in so many of what all of them
+//! may take.
 
 use super::error::Error;
 use super::key::{KeyPart, Unit};
