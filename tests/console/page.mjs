@@ -24,7 +24,13 @@ export async function signIn(page, world, token, hash = '') {
 export async function pauseIt(page) {
   await page.keyboard.press(' ');
   await page.getByRole('button', { name: 'Play', exact: true }).waitFor();
-  await page.waitForFunction(() => document.querySelector('.camera-stage video').paused);
+  // On a busy machine the picture moves on a little after the video says that it is paused.
+  await page.waitForFunction(() => {
+    const video = document.querySelector('.camera-stage video');
+    const stood = video.paused && !video.seeking && window.stoodAt === video.currentTime;
+    window.stoodAt = video.currentTime;
+    return stood;
+  }, undefined, { polling: 200 });
 }
 
 /**
