@@ -1,6 +1,7 @@
 //! The token by which AWS credentials sign in to ElastiCache and MemoryDB: a presigned request that is never
 //! sent as one, good for 15 minutes.
 
+use crate::base::percent;
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{
     SignableBody, SignableRequest, SignatureLocation, SigningParams, SigningSettings, sign,
@@ -34,7 +35,7 @@ const LIFE: Duration = Duration::from_secs(900);
 pub fn connect_token(to: &ConnectTo, keys: &Credentials, now: SystemTime) -> Result<String, String> {
     let host = to.cache.to_ascii_lowercase();
     let kind = if to.serverless { "&ResourceType=ServerlessCache" } else { "" };
-    let user = percent_encoded(&to.user);
+    let user = percent::encode(&to.user);
     let address = format!("http://{host}/?Action=connect&User={user}{kind}");
     let mut settings = SigningSettings::default();
     settings.signature_location = SignatureLocation::QueryParams;
@@ -59,22 +60,9 @@ pub fn connect_token(to: &ConnectTo, keys: &Credentials, now: SystemTime) -> Res
         token.push('&');
         token.push_str(name);
         token.push('=');
-        token.push_str(&percent_encoded(value));
+        token.push_str(&percent::encode(value));
     }
     Ok(token)
-}
-
-/// RFC 3986: everything but unreserved characters.
-fn percent_encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
 }
 
 #[cfg(test)]

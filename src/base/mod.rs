@@ -8,6 +8,7 @@ pub mod fair_slots;
 pub mod file_watch;
 pub mod glob;
 pub mod hex;
+pub mod percent;
 pub mod process_owner;
 pub mod room;
 pub mod single_flight;

@@ -1,6 +1,7 @@
 //! The query of a plain GET.
 
 use super::error::Error;
+use crate::base::percent;
 use crate::kvs::{Container, Protocol, SelectorType, TimeRange, Timestamp};
 use http::request::Parts;
 use std::borrow::Cow;
@@ -32,7 +33,8 @@ impl<'a> Query<'a> {
             return Err(Error::Query { name, problem: "is given twice".into() });
         }
         let wrong = || Error::Query { name, problem: "is not percent-encoded text".into() };
-        decode(value).map(Some).ok_or_else(wrong)
+        // `+` stays, since RFC 3339 offsets have it.
+        percent::decode(value).map(Some).ok_or_else(wrong)
     }
 
     /// Whether a parameter is there whose only value is `value`.
@@ -132,22 +134,4 @@ impl<'a> Query<'a> {
             Some(_) => Err(Error::Query { name: "clock", problem: "must be server or producer".into() }),
         }
     }
-}
-
-/// Percent-decoding; `+` stays, since RFC 3339 offsets have it.
-fn decode(text: &str) -> Option<Cow<'_, str>> {
-    if !text.contains('%') {
-        return Some(text.into());
-    }
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let mut digit = || char::from(rest.next()?).to_digit(16);
-            bytes.push(u8::try_from(digit()? * 16 + digit()?).ok()?);
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes).ok().map(Cow::Owned)
 }

@@ -1,22 +1,14 @@
 //! `application/x-www-form-urlencoded`: what is sent to a provider, and what it sends back with the browser
 //! (RFC 6749, appendix B).
 
-/// One value, encoded.
-pub(super) fn encode(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
-}
+use crate::base::percent;
+use std::borrow::Cow;
 
 /// Names and values as one text.
 pub(super) fn pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
-    let pairs = pairs.into_iter().map(|(name, value)| format!("{}={}", encode(name), encode(value)));
+    let pairs = pairs
+        .into_iter()
+        .map(|(name, value)| format!("{}={}", percent::encode(name), percent::encode(value)));
     pairs.collect::<Vec<_>>().join("&")
 }
 
@@ -41,19 +33,7 @@ pub(super) fn value(query: &str, name: &str) -> Result<Option<String>, Unclear> 
 }
 
 fn decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'+' => b' ',
-            b'%' => {
-                let mut digit = || char::from(rest.next()?).to_digit(16);
-                u8::try_from(digit()? * 16 + digit()?).ok()?
-            }
-            other => other,
-        });
-    }
-    String::from_utf8(bytes).ok()
+    percent::decode(&text.replace('+', " ")).map(Cow::into_owned)
 }
 
 #[cfg(test)]

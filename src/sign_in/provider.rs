@@ -3,6 +3,7 @@
 use super::form;
 use super::problem::Problem;
 use super::session::TokenText;
+use crate::base::percent;
 use crate::identity::{Identity, IssuerConfig, SignInEndpoints};
 use crate::kvs::strict;
 use base64::Engine as _;
@@ -206,7 +207,7 @@ impl Provider {
         match &secret {
             Some(secret) if !is_post => {
                 // RFC 6749 2.3.1: both are encoded as in a form, then joined.
-                let both = format!("{}:{}", form::encode(self.client_id()), form::encode(secret));
+                let both = format!("{}:{}", percent::encode(self.client_id()), percent::encode(secret));
                 let header = format!("Basic {}", STANDARD.encode(Zeroizing::new(both).as_bytes()));
                 let header = HeaderValue::from_str(&header);
                 let mut header = header.map_err(|_| "client_secret: it holds what no header can")?;

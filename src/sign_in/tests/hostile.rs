@@ -1,6 +1,7 @@
 //! What an attacker, or a provider that is not the one, can change; and nobody is signed in by it.
 
 use super::*;
+use crate::base::percent;
 use serde_json::{Value, json};
 
 /// Signs in with an answer that `change` has changed; gives the problem.
@@ -128,7 +129,7 @@ async fn an_answer_of_another_issuer_is_not_taken_to_this_one() {
     let names_itself = json!({ "authorization_response_iss_parameter_supported": true });
     let honest = World::with(FakeProvider { document: names_itself, ..FakeProvider::new() }, "").await;
     let silent = World::new().await;
-    let with = |iss: &'static str| move |back: &str| format!("{back}&iss={}", form::encode(iss));
+    let with = |iss: &'static str| move |back: &str| format!("{back}&iss={}", percent::encode(iss));
     for (world, iss, expected) in [
         (&honest, "https://evil.example", "mix_up"),
         (&honest, "https://login.example.com/tenant/", "mix_up"),
@@ -150,7 +151,7 @@ async fn an_answer_of_another_issuer_is_not_taken_to_this_one() {
 async fn an_error_that_comes_back_is_a_word_and_nothing_else() {
     let world = World::new().await;
     let with = |error: &str| {
-        let error = form::encode(error);
+        let error = percent::encode(error);
         move |back: &str| {
             format!("error={error}&error_description=%3Cscript%3E&{}", back.replace("code=", "x="))
         }

@@ -2,6 +2,7 @@
 
 use super::provider::Secret;
 use super::*;
+use crate::base::percent;
 use serde_json::json;
 
 #[tokio::test]
@@ -192,7 +193,7 @@ async fn cognito_has_its_own_words_for_signing_out() {
     let (location, _) = world.sign_in.end(&browser.parts("/").headers).await;
     let expected = format!(
         "https://auth.example.net/logout?client_id=web%20app&logout_uri={}",
-        form::encode(&format!("{HOME}/"))
+        percent::encode(&format!("{HOME}/"))
     );
     assert_eq!(location, Some(expected));
 }
