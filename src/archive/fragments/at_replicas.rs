@@ -145,7 +145,7 @@ async fn deliver(batch: &Batch, batches: &Batches, key: Key, reading: Reading) -
     true
 }
 
-/// Nobody wants the batch any more.
+/// The batch has no reader left.
 fn is_left(batch: &Batch) -> bool {
     lock(&batch.state).readers == 0
 }

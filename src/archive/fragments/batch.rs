@@ -105,7 +105,7 @@ impl Batches {
     /// Splits fragments into those that the cache holds, those that others are bringing already, and the
     /// rest, which `start` makes one call for.
     ///
-    /// `holds` looks into the cache. It is called under the lock for what nobody is bringing: a batch puts a
+    /// `holds` looks into the cache. It is called under the lock for what no batch will bring: a batch puts a
     /// fragment into the cache before it gives its place here up, so what is in neither was never fetched.
     pub fn plan<'a>(
         &self,
@@ -317,7 +317,7 @@ impl Batch {
         self.changed.notify_waiters();
     }
 
-    /// Waits until the next fragment may be taken in. False: nobody wants it, or its owner does not read on.
+    /// Waits until the next fragment may be taken in. False: it has no reader, or its owner does not read on.
     pub(super) async fn waits_for_room(&self) -> bool {
         let room = self.until(|state| state.readers == 0 || state.has_room());
         tokio::time::timeout(IDLE, room).await.is_ok() && lock(&self.state).readers > 0
