@@ -9,6 +9,7 @@
 //!   open is a miss and counted. [`Store::set`] and [`Store::get`] do it for single values;
 //! - [`Store::seal_blocks`] and [`Store::open_blocks`] for large values that are read by ranges, and [`s3`]
 //!   where those are kept;
+//! - [`Lease`]: the right to do something once for all replicas;
 //! - [`Store::behind`] for writes that no request waits for;
 //! - [`PurgeLog`]: what one replica is ordered to purge, all of them purge;
 //! - [`Presence`]: which replicas there are, and whether they agree; [`probe`] for `check --online`;
@@ -18,6 +19,7 @@
 //! is needed to serve: every caller has an answer for a store that is away.
 
 mod address;
+mod attempt;
 mod behind;
 mod blocks;
 mod config;
@@ -25,6 +27,7 @@ mod connect;
 mod error;
 mod health;
 mod key;
+mod lease;
 mod link;
 mod log;
 mod metrics;
@@ -34,6 +37,7 @@ mod rejection;
 pub mod s3;
 mod script;
 mod seal;
+mod state;
 mod store;
 mod topology;
 
@@ -43,6 +47,7 @@ pub use config::{Config, IamConfig, Live, Mode, Purge, ReplicaReads};
 pub use connect::TokenSource;
 pub use error::Error;
 pub use key::{Digest, Key, KeyPart, Keys, Unit};
+pub use lease::{LEASE_LIFE, Lease};
 pub use log::{PurgeLog, PurgeOrder};
 pub use metrics::{Backend, LeaseKind, LeaseResult, Metrics, Operation, OperationResult};
 pub use presence::{Presence, Replica};

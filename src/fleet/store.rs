@@ -1,27 +1,28 @@
-//! The store at work: operations with time-outs of ours, and a connection that is replaced when it is in
-//! doubt.
+//! The store at work: operations with time-outs of ours.
 //!
-//! No operation waits for a store that is known to be ill: a breaker for each shard refuses at once. When
-//! answers stay away, a new connection is made beside the one in use, and replaces it.
+//! No operation waits for a store that is known to be ill: a breaker for each shard refuses at once
+//! (`attempt`). The connection is replaced when it is in doubt (`state`).
 
+use super::attempt::Attempt;
 use super::behind::Behind;
 use super::blocks::{Blocks, BlocksOf};
 use super::config::Config;
 use super::connect::{Connector, TokenSource};
 use super::error::Error;
-use super::health::{Failure, Health, ShardId};
+use super::health::Health;
 use super::key::{Key, Keys};
 use super::link::{Link, Node};
-use super::metrics::{Backend, Metrics, Operation, OperationResult};
+use super::metrics::{Metrics, Operation, OperationResult};
 use super::rejection::Rejection;
 use super::script::{Arg, Reply, Script};
 use super::seal::{ID_LEN, Sealer, SealingSecret};
+use super::state::StoreState;
 use crate::base::task::OwnedTask;
 use crate::setting::Mistake;
 use arc_swap::{ArcSwap, ArcSwapOption};
-use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind};
+use redis::{Cmd, ErrorKind, ServerErrorKind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
@@ -29,31 +30,10 @@ use tokio::time::{Instant, timeout};
 /// The store that replicas share. Cheap to clone; the last one closes the connection.
 #[derive(Clone)]
 pub struct Store {
-    inner: Arc<Inner>,
+    state: Arc<StoreState>,
     _upkeep: Arc<OwnedTask>,
 }
 
-struct Inner {
-    config: Config,
-    keys: Keys,
-    replica: String,
-    connector: Connector,
-    link: ArcSwapOption<Link>,
-    sealer: ArcSwap<Sealer>,
-    health: Health,
-    behind: Behind,
-    metrics: Metrics,
-    doubt: Notify,
-    connected: Notify,
-    /// Whether the store was up when it was last looked at, for the log.
-    up: AtomicBool,
-    /// How many replicas were seen last.
-    replicas: AtomicUsize,
-}
-
-/// A new connection is made at most so often, and may take so long.
-const REBUILD_EVERY: Duration = Duration::from_millis(700);
-const REBUILD_WITHIN: Duration = Duration::from_secs(2);
 /// A token lives for 15 minutes: connections are made anew with the next one before that.
 const TOKEN_RENEWAL: Duration = Duration::from_secs(600);
 
@@ -64,7 +44,7 @@ impl Store {
     /// A file or a secret cannot be read.
     pub fn open(config: &Config, token: Option<TokenSource>, metrics: Metrics) -> Result<Self, Vec<Mistake>> {
         let renewal = token.is_some().then_some(TOKEN_RENEWAL);
-        let inner = Arc::new(Inner {
+        let state = Arc::new(StoreState {
             config: config.clone(),
             keys: Keys::new(&config.prefix),
             replica: replica_id(),
@@ -78,10 +58,11 @@ impl Store {
             connected: Notify::new(),
             up: AtomicBool::new(false),
             replicas: AtomicUsize::new(1),
+            names: AtomicU64::new(0),
         });
-        let upkeep = inner.clone();
+        let upkeep = state.clone();
         let upkeep = OwnedTask::spawn(async move { upkeep.keep_connected(renewal).await });
-        Ok(Self { inner, _upkeep: Arc::new(upkeep) })
+        Ok(Self { state, _upkeep: Arc::new(upkeep) })
     }
 
     /// Whether what the settings name can be read; nothing is connected.
@@ -96,8 +77,8 @@ impl Store {
     pub async fn connected(&self, within: Duration) -> bool {
         let connected = async {
             loop {
-                let next = self.inner.connected.notified();
-                if self.inner.link.load().is_some() {
+                let next = self.state.connected.notified();
+                if self.state.link.load().is_some() {
                     return;
                 }
                 next.await;
@@ -108,55 +89,61 @@ impl Store {
 
     /// Seals with the first of these keys from now on, and opens with all of them.
     pub fn seal_with(&self, secrets: &[SealingSecret]) {
-        self.inner.sealer.store(Arc::new(Sealer::new(secrets)));
+        self.state.sealer.store(Arc::new(Sealer::new(secrets)));
     }
 
     /// The ids of the keys that seal and open, in their order.
     #[must_use]
     pub fn key_ids(&self) -> Vec<[u8; ID_LEN]> {
-        self.inner.sealer.load().key_ids()
+        self.state.sealer.load().key_ids()
     }
 
     /// The settings.
     #[must_use]
     pub fn config(&self) -> &Config {
-        &self.inner.config
+        &self.state.config
     }
 
     /// What this replica is called in the store: a random name for the life of the process.
     #[must_use]
     pub fn replica(&self) -> &str {
-        &self.inner.replica
+        &self.state.replica
+    }
+
+    /// A name that nothing else in the fleet has: for one attempt to hold something.
+    #[must_use]
+    pub fn unique_name(&self) -> String {
+        format!("{}/{}", self.state.replica, self.state.names.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Makes the names of keys.
     #[must_use]
     pub fn keys(&self) -> &Keys {
-        &self.inner.keys
+        &self.state.keys
     }
 
     /// The fleet's metrics.
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
-        &self.inner.metrics
+        &self.state.metrics
     }
 
     /// Whether there is a connection and every shard answers, as far as is known.
     #[must_use]
     pub fn is_well(&self) -> bool {
-        self.inner.link.load().is_some() && self.inner.health.is_well()
+        self.state.link.load().is_some() && self.state.health.is_well()
     }
 
     /// How many replicas there are, as far as is known.
     #[must_use]
     pub fn replicas(&self) -> usize {
-        self.inner.replicas.load(Ordering::Relaxed).max(1)
+        self.state.replicas.load(Ordering::Relaxed).max(1)
     }
 
     /// So many replicas were seen, with so many different settings.
     pub(super) fn counted(&self, replicas: usize, configurations: usize) {
-        self.inner.replicas.store(replicas, Ordering::Relaxed);
-        self.inner.metrics.replicas(replicas, configurations);
+        self.state.replicas.store(replicas, Ordering::Relaxed);
+        self.state.metrics.replicas(replicas, configurations);
     }
 
     /// What is wrong, for people; no reason to take this replica out of service.
@@ -189,8 +176,8 @@ impl Store {
                 }
                 answer => answer,
             };
-        let mut attempt = self.begin(op, slot)?;
-        let link = attempt.link.clone();
+        let mut attempt = Attempt::begin(&self.state, op, slot)?;
+        let link = attempt.link();
         attempt.end(timeout(within, call(&link)).await)
     }
 
@@ -205,11 +192,11 @@ impl Store {
         within: Duration,
     ) -> Result<Vec<Reply>, Error> {
         let started = Instant::now();
-        let link = self.inner.link.load_full().ok_or(Error::NotConnected)?;
+        let link = self.state.link.load_full().ok_or(Error::NotConnected)?;
         let mut command = redis::cmd("HMGET");
         command.arg(key.as_str()).arg(fields);
         let answer = timeout(within, link.send(command, key.slot(), Node::Replica)).await;
-        let count = |ending| self.inner.metrics.operation(Operation::ReadReplica, ending, started.elapsed());
+        let count = |ending| self.state.metrics.operation(Operation::ReadReplica, ending, started.elapsed());
         match answer {
             Ok(Some(Ok(value))) => {
                 count(OperationResult::Ok);
@@ -245,8 +232,8 @@ impl Store {
                 Arg::Number(number) => command.arg(number),
             };
         }
-        let mut attempt = self.begin(op, key.slot())?;
-        let link = attempt.link.clone();
+        let mut attempt = Attempt::begin(&self.state, op, key.slot())?;
+        let link = attempt.link();
         attempt.end(timeout(within, link.send(command, key.slot(), Node::Primary)).await)
     }
 
@@ -288,7 +275,7 @@ impl Store {
     /// # Errors
     /// There is no key to seal with.
     pub fn seal(&self, key: &Key, version: u64, plain: &[u8]) -> Result<Vec<u8>, Error> {
-        self.inner.sealer.load().seal(key.as_str(), version, plain).ok_or(Error::NoKey)
+        self.state.sealer.load().seal(key.as_str(), version, plain).ok_or(Error::NoKey)
     }
 
     /// Opens a value that was sealed for this key as this version. What does not open is counted.
@@ -296,9 +283,9 @@ impl Store {
     /// # Errors
     /// [`Error::Rejected`].
     pub fn open_value(&self, key: &Key, version: u64, sealed: Vec<u8>) -> Result<Vec<u8>, Error> {
-        let opened = self.inner.sealer.load().open(key.as_str(), version, sealed);
+        let opened = self.state.sealer.load().open(key.as_str(), version, sealed);
         opened.map_err(|reason| {
-            self.inner.metrics.rejected(reason);
+            self.state.metrics.rejected(reason);
             Error::Rejected(reason)
         })
     }
@@ -309,7 +296,7 @@ impl Store {
     /// # Errors
     /// There is no key to seal with.
     pub fn seal_blocks(&self, key: &Key, of: &BlocksOf) -> Result<([u8; ID_LEN], Blocks), Error> {
-        self.inner.sealer.load().blocks(key.as_str(), of).ok_or(Error::NoKey)
+        self.state.sealer.load().blocks(key.as_str(), of).ok_or(Error::NoKey)
     }
 
     /// For opening the blocks of a value that this key stands for, sealed with the playback key of this id.
@@ -317,16 +304,16 @@ impl Store {
     /// # Errors
     /// [`Error::Rejected`], which is counted.
     pub fn open_blocks(&self, key: &Key, sealed_by: [u8; ID_LEN], of: &BlocksOf) -> Result<Blocks, Error> {
-        let blocks = self.inner.sealer.load().blocks_of(sealed_by, key.as_str(), of);
+        let blocks = self.state.sealer.load().blocks_of(sealed_by, key.as_str(), of);
         blocks.map_err(|reason| {
-            self.inner.metrics.rejected(reason);
+            self.state.metrics.rejected(reason);
             Error::Rejected(reason)
         })
     }
 
     /// A block was not what it was sealed as.
     pub fn rejected(&self, reason: Rejection) {
-        self.inner.metrics.rejected(reason);
+        self.state.metrics.rejected(reason);
     }
 
     /// Does work that holds so many bytes and that no request waits for; it must have a deadline of its own.
@@ -337,25 +324,11 @@ impl Store {
         bytes: usize,
         work: impl Future<Output = ()> + Send + 'static,
     ) -> bool {
-        let started = self.inner.behind.start(bytes, work);
+        let started = self.state.behind.start(bytes, work);
         if !started {
-            self.inner.metrics.operation(op, OperationResult::Dropped, Duration::ZERO);
+            self.state.metrics.operation(op, OperationResult::Dropped, Duration::ZERO);
         }
         started
-    }
-
-    fn begin(&self, op: Operation, slot: u16) -> Result<Attempt<'_>, Error> {
-        let (inner, started) = (&*self.inner, Instant::now());
-        let refuse = |error| {
-            inner.metrics.operation(op, OperationResult::Ill, Duration::ZERO);
-            Err(error)
-        };
-        let Some(link) = inner.link.load_full() else { return refuse(Error::NotConnected) };
-        let shard = inner.connector.topology.shard(slot);
-        if !inner.health.pass(shard, started) {
-            return refuse(Error::Ill);
-        }
-        Ok(Attempt { inner, op, shard, started, link, reported: false })
     }
 }
 
@@ -363,159 +336,4 @@ fn replica_id() -> String {
     let mut random = [0; 8];
     aws_lc_rs::rand::fill(&mut random).expect("the system gives randomness");
     crate::base::hex::encode(&random)
-}
-
-/// An operation under way. If it is dropped, nothing is known of its shard.
-struct Attempt<'a> {
-    inner: &'a Inner,
-    op: Operation,
-    shard: ShardId,
-    started: Instant,
-    link: Arc<Link>,
-    reported: bool,
-}
-
-type StoreAnswer = Result<Option<redis::RedisResult<redis::Value>>, tokio::time::error::Elapsed>;
-
-impl Attempt<'_> {
-    fn end(&mut self, answer: StoreAnswer) -> Result<Reply, Error> {
-        self.reported = true;
-        let inner = self.inner;
-        let count = |ending| inner.metrics.operation(self.op, ending, self.started.elapsed());
-        match answer {
-            Ok(Some(Ok(value))) => {
-                count(OperationResult::Ok);
-                inner.health.answered(self.shard);
-                inner.show();
-                Ok(Reply::from_value(value))
-            }
-            Ok(Some(Err(error))) => {
-                count(OperationResult::Error);
-                if is_trouble(&error) {
-                    self.failed(Failure::Broken, replaces(&error));
-                } else {
-                    inner.health.answered(self.shard);
-                }
-                Err(Error::Failed(described(&error)))
-            }
-            Ok(None) => Err(Error::NotConnected),
-            Err(_) => {
-                count(OperationResult::Timeout);
-                self.failed(Failure::TimedOut, false);
-                Err(Error::TimedOut)
-            }
-        }
-    }
-
-    fn failed(&self, failure: Failure, replace: bool) {
-        let doubt = self.inner.health.failed(self.shard, failure, Instant::now());
-        // A connection that has been replaced already says nothing about the new one.
-        let current = self.inner.link.load().as_ref().is_some_and(|link| Arc::ptr_eq(link, &self.link));
-        if (doubt || replace) && current {
-            self.inner.doubt.notify_one();
-        }
-        self.inner.show();
-    }
-}
-
-impl Drop for Attempt<'_> {
-    fn drop(&mut self) {
-        if !self.reported {
-            self.inner.health.dropped(self.shard, Instant::now());
-        }
-    }
-}
-
-/// Whether an error says that the server cannot serve, as opposed to what it was told to do.
-fn is_trouble(error: &RedisError) -> bool {
-    !matches!(
-        error.kind(),
-        ErrorKind::Server(
-            ServerErrorKind::ResponseError
-                | ServerErrorKind::ExecAbort
-                | ServerErrorKind::CrossSlot
-                | ServerErrorKind::NoPerm
-                | ServerErrorKind::NoScript
-        ) | ErrorKind::Extension
-            | ErrorKind::UnexpectedReturnType
-    )
-}
-
-/// Whether an error says at once that another connection is needed: this one is closed, the server is no
-/// primary any more, or the password has changed.
-fn replaces(error: &RedisError) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::Io
-            | ErrorKind::AuthenticationFailed
-            | ErrorKind::ClusterConnectionNotFound
-            | ErrorKind::Parse
-            | ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown)
-    )
-}
-
-/// What an error says. Answers of the server can repeat what was sent, so only their code is shown.
-fn described(error: &RedisError) -> String {
-    match error.code() {
-        Some(code) => format!("{} ({code})", error.category()),
-        None => error.category().to_owned(),
-    }
-}
-
-impl Inner {
-    /// Connects, and connects anew whenever the connection is in doubt or its token gets old. Never ends by
-    /// itself.
-    async fn keep_connected(&self, renewal: Option<Duration>) {
-        loop {
-            let began = Instant::now();
-            let due = match timeout(REBUILD_WITHIN, self.connector.connect()).await {
-                Ok(Ok(link)) => {
-                    if self.link.swap(Some(Arc::new(link))).is_some() {
-                        self.metrics.rebuilt();
-                    }
-                    self.health.keep_only(|shard| self.connector.topology.has(shard));
-                    self.health.renewed(Instant::now());
-                    self.connected.notify_waiters();
-                    self.show();
-                    true
-                }
-                failed => {
-                    let problem = failed.map_or_else(
-                        |_| "no answer in time".to_owned(),
-                        |done| done.err().unwrap_or_default(),
-                    );
-                    tracing::debug!(%problem, "no new connection to the shared store");
-                    self.show();
-                    // Without a connection there is nothing that could be in doubt.
-                    self.link.load().is_some()
-                }
-            };
-            tokio::time::sleep_until(began + REBUILD_EVERY).await;
-            if due {
-                let old = async {
-                    match renewal {
-                        Some(after) => tokio::time::sleep_until(began + after).await,
-                        None => std::future::pending().await,
-                    }
-                };
-                tokio::select! {
-                    () = self.doubt.notified() => {}
-                    () = old => {}
-                }
-            }
-        }
-    }
-
-    /// Shows whether the store is up, and says so once when that has changed.
-    fn show(&self) {
-        let up = self.link.load().is_some() && self.health.is_well();
-        if self.up.swap(up, Ordering::AcqRel) != up {
-            self.metrics.up(Backend::Redis, up);
-            if up {
-                tracing::info!("the shared store answers");
-            } else {
-                tracing::warn!("the shared store does not answer; this replica goes on without it");
-            }
-        }
-    }
 }

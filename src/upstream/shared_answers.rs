@@ -5,10 +5,9 @@
 //! time is asked for as if there were no store.
 
 use super::error::Error;
-use crate::base::hex;
-use crate::base::task::OwnedTask;
 use crate::fleet::{
-    Arg, Digest, Key, KeyPart, LeaseKind, LeaseResult, Operation, Reply, Script, Store, Unit,
+    Arg, Digest, Key, KeyPart, LEASE_LIFE, Lease, LeaseKind, LeaseResult, Operation, Reply, Script, Store,
+    Unit,
 };
 use std::pin::Pin;
 use std::time::Duration;
@@ -48,9 +47,6 @@ pub(super) struct SharedAnswerName<'a> {
 /// A call to KVS that has not begun.
 pub(super) type Asking<V> = Pin<Box<dyn Future<Output = Result<V, Error>> + Send>>;
 
-/// A lease that is not prolonged ends after this.
-const LEASE: Duration = Duration::from_millis(700);
-const BEAT: Duration = Duration::from_millis(200);
 /// Another replica asks: how long until the store is looked at again.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
@@ -83,21 +79,13 @@ redis.call('DEL', KEYS[2])
 return 1",
 );
 
-/// KEYS: lease. ARGV: the name of the attempt, how much longer it lasts; 0 gives it back.
-static HOLD: Script = Script::new(
-    r"
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-if ARGV[2] == '0' then return redis.call('DEL', KEYS[1]) end
-return redis.call('PEXPIRE', KEYS[1], ARGV[2])",
-);
-
 /// The answers in the store, if there is one.
 pub(super) struct SharedAnswers(Option<Store>);
 
 /// What a look found.
 enum Look {
     Known { version: u64, age: Duration, sealed: Vec<u8> },
-    Yours { version: u64 },
+    Yours { lease: Lease, version: u64 },
     Busy,
 }
 
@@ -119,29 +107,27 @@ impl SharedAnswers {
     ) -> Result<Aged<V>, Error> {
         let Some(store) = &self.0 else { return ask.await.map(Aged::new) };
         let unit = Unit::Stream(Digest::of("stream", &[name.entry.as_bytes(), name.stream.as_bytes()]));
-        let answer = store.keys().key(&unit, &KeyPart::Answer(name.api));
-        let lease = Lease {
-            store: store.clone(),
-            key: store.keys().key(&unit, &KeyPart::Lease(name.api)),
-            attempt: attempt(),
+        let keys = AnswerKeys {
+            store,
+            answer: store.keys().key(&unit, &KeyPart::Answer(name.api)),
+            lease: store.keys().key(&unit, &KeyPart::Lease(name.api)),
         };
         let started = Instant::now();
         let (mut known, mut pause) = (known, SHORTEST_PAUSE);
         while started.elapsed() < PATIENCE {
-            match lease.look(&answer, max_age, known).await {
+            match keys.look(max_age, known).await {
                 Some(Look::Known { version, age, sealed }) => {
-                    let opened = store.open_value(&answer, version, sealed).ok();
+                    let opened = store.open_value(&keys.answer, version, sealed).ok();
                     if let Some(value) = opened.and_then(|bytes| V::from_bytes(&bytes)) {
                         return Ok(Aged { value, age, version });
                     }
                     known = version; // not ours: ask for another one
                 }
-                Some(Look::Yours { version }) => {
+                Some(Look::Yours { lease, version }) => {
                     store.metrics().lease(LeaseKind::Endpoint, LeaseResult::Taken);
-                    let beat = lease.beat();
-                    let asked = ask.await;
-                    drop(beat);
-                    return lease.publish(&answer, asked, version, max_age).await;
+                    // A failure drops the lease, so that another replica may try.
+                    let value = ask.await?;
+                    return Ok(keys.publish(lease, value, version, max_age).await);
                 }
                 Some(Look::Busy) => {
                     store.metrics().lease(LeaseKind::Endpoint, LeaseResult::Busy);
@@ -155,18 +141,19 @@ impl SharedAnswers {
     }
 }
 
-/// One attempt to get an answer, and the lease that it may hold.
-struct Lease {
-    store: Store,
-    key: Key,
-    attempt: String,
+/// Where an answer and its lease are in the store.
+struct AnswerKeys<'a> {
+    store: &'a Store,
+    answer: Key,
+    lease: Key,
 }
 
-impl Lease {
+impl AnswerKeys<'_> {
     /// `None`: the store does not answer.
-    async fn look(&self, answer: &Key, max_age: Duration, known: u64) -> Option<Look> {
-        let args = [self.attempt.as_str().into(), LEASE.into(), max_age.into(), known.into()];
-        let mut reply = self.run(&LOOK, &[answer, &self.key], &args).await?.list();
+    async fn look(&self, max_age: Duration, known: u64) -> Option<Look> {
+        let holder = self.store.unique_name();
+        let args = [holder.as_str().into(), LEASE_LIFE.into(), max_age.into(), known.into()];
+        let mut reply = self.run(&LOOK, &args).await?.list();
         let what = reply.next()?;
         let mut number = || u64::try_from(reply.next()?.number()?).ok();
         let (version, now) = (number()?, number()?);
@@ -174,62 +161,37 @@ impl Lease {
         if what.is("known") {
             return Some(Look::Known { version, age, sealed: reply.next()?.bytes()? });
         }
-        Some(if what.is("yours") { Look::Yours { version } } else { Look::Busy })
+        if what.is("yours") {
+            let lease = Lease::held(self.store, &self.lease, holder);
+            return Some(Look::Yours { lease, version });
+        }
+        Some(Look::Busy)
     }
 
-    /// Prolongs the lease for as long as this is held.
-    fn beat(&self) -> OwnedTask {
-        let (store, key, attempt) = (self.store.clone(), self.key.clone(), self.attempt.clone());
-        OwnedTask::spawn(async move {
-            let within = store.config().timeout.0;
-            loop {
-                tokio::time::sleep(BEAT).await;
-                let args = [attempt.as_str().into(), LEASE.into()];
-                let _ = store.run(Operation::Lease, &HOLD, &[&key], &args, within).await;
-            }
-        })
-    }
-
-    /// Gives what KVS said to the other replicas too. A failure gives the lease back, so that another replica
-    /// may try.
+    /// Gives what KVS said to the other replicas too.
     async fn publish<V: SharedAnswer>(
         &self,
-        answer: &Key,
-        asked: Result<V, Error>,
+        lease: Lease,
+        value: V,
         version: u64,
         life: Duration,
-    ) -> Result<Aged<V>, Error> {
-        let within = self.store.config().timeout.0;
-        let attempt = Arg::from(self.attempt.as_str());
-        let value = match asked {
-            Ok(value) => value,
-            Err(error) => {
-                let args = [attempt, Duration::ZERO.into()];
-                let _ = self.store.run(Operation::Lease, &HOLD, &[&self.key], &args, within).await;
-                return Err(error);
-            }
-        };
+    ) -> Aged<V> {
         let mut committed = false;
-        if let Ok(sealed) = self.store.seal(answer, version, &value.to_bytes()) {
-            let args = [attempt, version.into(), sealed.as_slice().into(), life.into()];
-            let reply = self.run(&COMMIT, &[answer, &self.key], &args).await;
+        if let Ok(sealed) = self.store.seal(&self.answer, version, &value.to_bytes()) {
+            let args = [lease.holder().into(), version.into(), sealed.as_slice().into(), life.into()];
+            let reply = self.run(&COMMIT, &args).await;
             committed = reply.as_ref().and_then(Reply::number) == Some(1);
         }
-        if !committed {
+        if committed {
+            lease.end();
+        } else {
             self.store.metrics().lease(LeaseKind::Endpoint, LeaseResult::Lost);
         }
-        Ok(Aged { value, age: Duration::ZERO, version: if committed { version } else { 0 } })
+        Aged { value, age: Duration::ZERO, version: if committed { version } else { 0 } }
     }
 
-    async fn run(&self, script: &Script, keys: &[&Key], args: &[Arg<'_>]) -> Option<Reply> {
-        let within = self.store.config().timeout.0;
-        self.store.run(Operation::Describe, script, keys, args, within).await.ok()
+    async fn run(&self, script: &Script, args: &[Arg<'_>]) -> Option<Reply> {
+        let (keys, within) = ([&self.answer, &self.lease], self.store.config().timeout.0);
+        self.store.run(Operation::Describe, script, &keys, args, within).await.ok()
     }
-}
-
-/// A name that no other attempt has.
-fn attempt() -> String {
-    let mut number = [0; 16];
-    let _ = aws_lc_rs::rand::fill(&mut number);
-    hex::encode(&number)
 }

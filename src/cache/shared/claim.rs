@@ -2,14 +2,14 @@
 //! written.
 
 use super::bucket;
-use super::lease::{self, BEAT, ObjectKeys};
+use super::object::{self, ObjectKeys};
 use super::record::{self, BodyPlace, Record};
 use super::state::{LIVE_LIFE, SHORTEST_LIFE, SharedState};
 use crate::base::clock;
-use crate::base::task::{OwnedTask, spawn_self_ending};
+use crate::base::task::spawn_self_ending;
 use crate::cache::entry::{Entry, Head, Sharing, tag_bytes};
 use crate::cache::store::Claim;
-use crate::fleet::{BLOCKS_ID, BlocksOf, Operation};
+use crate::fleet::{BLOCKS_ID, BlocksOf, Lease, Operation};
 use crate::kvs::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,13 +18,11 @@ use std::time::Duration;
 pub(super) struct ObjectClaim {
     state: Arc<SharedState>,
     keys: ObjectKeys,
-    holder: String,
     sharing: Sharing,
     /// When the fetch began, on the store's clock.
     began: Timestamp,
-    /// What prolongs the lease; without one, the object is written only if no other replica has.
-    beat: Option<OwnedTask>,
-    used: bool,
+    /// Without a lease the object is written only if no other replica has.
+    lease: Option<Lease>,
 }
 
 impl ObjectClaim {
@@ -36,15 +34,8 @@ impl ObjectClaim {
         sharing: Sharing,
         began: Timestamp,
     ) -> Self {
-        let (store, kept, holding) = (state.store.clone(), keys.clone(), holder.clone());
-        let beat = OwnedTask::spawn(async move {
-            loop {
-                tokio::time::sleep(BEAT).await;
-                lease::prolong(&store, &kept, &holding).await;
-            }
-        });
-        let beat = Some(beat);
-        Self { state: Arc::clone(state), keys: keys.clone(), holder, sharing, began, beat, used: false }
+        let lease = Some(Lease::held(&state.store, &keys.lease, holder));
+        Self { state: Arc::clone(state), keys: keys.clone(), sharing, began, lease }
     }
 
     /// Without a lease.
@@ -54,8 +45,7 @@ impl ObjectClaim {
         sharing: Sharing,
         began: Timestamp,
     ) -> Self {
-        let (state, keys, holder) = (Arc::clone(state), keys.clone(), state.holder());
-        Self { state, keys, holder, sharing, began, beat: None, used: false }
+        Self { state: Arc::clone(state), keys: keys.clone(), sharing, began, lease: None }
     }
 
     /// For how long the object is of use to others.
@@ -73,9 +63,10 @@ impl ObjectClaim {
 
     /// Writes the value of the object, and gives the lease back.
     async fn write(&mut self, value: &[u8], life: Duration) {
-        self.used = true;
-        let leased = self.beat.is_some();
-        lease::commit(&self.state.store, &self.keys, &self.holder, value, life, leased).await;
+        let lease = self.lease.take();
+        let holder = lease.as_ref().map(Lease::holder);
+        object::commit(&self.state.store, &self.keys, holder, value, life).await;
+        lease.into_iter().for_each(Lease::end);
     }
 
     /// The body in the store itself.
@@ -140,16 +131,6 @@ impl Claim for ObjectClaim {
                 });
             }
             None => state.metrics.s3.skipped.inc(),
-        }
-    }
-}
-
-impl Drop for ObjectClaim {
-    fn drop(&mut self) {
-        // After shutdown there is no runtime, and the lease lapses.
-        if self.beat.take().is_some() && !self.used && tokio::runtime::Handle::try_current().is_ok() {
-            let (state, keys, holder) = (Arc::clone(&self.state), self.keys.clone(), self.holder.clone());
-            spawn_self_ending(async move { lease::free(&state.store, &keys, &holder).await });
         }
     }
 }

@@ -12,7 +12,7 @@
 
 mod bucket;
 mod claim;
-mod lease;
+mod object;
 mod record;
 mod state;
 
@@ -23,7 +23,7 @@ use crate::fleet;
 use crate::kvs::Timestamp;
 use bucket::{Bucket, Trouble};
 use claim::ObjectClaim;
-use lease::{Answered, ObjectKeys};
+use object::{Answered, ObjectKeys};
 use record::BodyPlace;
 pub(super) use state::SharedState;
 use std::sync::Arc;
@@ -77,9 +77,9 @@ impl Shared {
         let purged = self.0.purges.since(&key).map(|at| self.0.theirs(at.plus(MARGIN)));
         let mut useless = Vec::new();
         loop {
-            let holder = self.0.holder();
-            let lease::AtStore { now: theirs, answer } =
-                match lease::look(&self.0.store, keys, &holder, purged, &useless).await {
+            let holder = self.0.store.unique_name();
+            let object::AtStore { now: theirs, answer } =
+                match object::look(&self.0.store, keys, &holder, purged, &useless).await {
                     Ok(looked) => looked,
                     Err(error) => {
                         let trouble = &self.0.metrics.redis;
@@ -105,7 +105,7 @@ impl Shared {
                     // The object is sound, and is passed on without being kept here.
                     Err(Trouble::NoRoom) => return Looked::Nothing,
                     // Once: a value that is as useless again is left alone.
-                    Err(_) if useless.is_empty() => useless = lease::told_by(&value).to_vec(),
+                    Err(_) if useless.is_empty() => useless = object::marker(&value).to_vec(),
                     Err(_) => return Looked::Nothing,
                 },
             }

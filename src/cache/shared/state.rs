@@ -1,9 +1,8 @@
 //! What look-ups and claims share: the stores, and the two clocks.
 
 use super::bucket::Bucket;
-use super::lease::ObjectKeys;
+use super::object::ObjectKeys;
 use super::record::{self, Record};
-use crate::base::hex;
 use crate::cache::entry::Sharing;
 use crate::cache::memory::budget::Budget;
 use crate::cache::metrics::SharedMetrics;
@@ -12,7 +11,7 @@ use crate::fleet::s3::S3;
 use crate::fleet::{self, Live};
 use crate::kvs::Timestamp;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 /// A live fragment is of use for so long.
@@ -27,9 +26,6 @@ pub(in crate::cache) struct SharedState {
     pub(super) budget: Budget,
     pub(super) purges: Arc<Purges>,
     pub(super) metrics: SharedMetrics,
-    /// The name of this replica in leases; each lease adds a number.
-    replica: String,
-    next: AtomicU64,
     /// By how many milliseconds the store's clock is ahead of ours.
     ahead: AtomicI64,
 }
@@ -42,17 +38,12 @@ impl SharedState {
         purges: &Arc<Purges>,
         metrics: SharedMetrics,
     ) -> Arc<Self> {
-        let mut id = [0; 8];
-        // Without randomness the number alone tells the leases of this process apart.
-        let _ = aws_lc_rs::rand::fill(&mut id);
         Arc::new(Self {
             bucket: s3.map(|s3| Bucket::new(s3, &store, budget)),
             store,
             budget: budget.clone(),
             purges: Arc::clone(purges),
             metrics,
-            replica: hex::encode(&id),
-            next: AtomicU64::new(0),
             ahead: AtomicI64::new(0),
         })
     }
@@ -104,10 +95,6 @@ impl SharedState {
     /// A time of our clock on the store's.
     pub(super) fn theirs(&self, ours: Timestamp) -> Timestamp {
         shifted(ours, self.ahead.load(Ordering::Relaxed))
-    }
-
-    pub(super) fn holder(&self) -> String {
-        format!("{}-{}", self.replica, self.next.fetch_add(1, Ordering::Relaxed))
     }
 }
 

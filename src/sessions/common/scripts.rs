@@ -6,9 +6,9 @@ use crate::fleet::Script;
 
 /// Looks at a playlist, and leases the right to load it if it is due.
 ///
-/// Keys: playlist, lease, sessions, continuity. Arguments: nonce of the lease, the version that is held here,
-/// how long a playlist is fresh (ms), life of the lease (ms), the held versions of sessions and continuity,
-/// the generation in use here. Gives verdict, version, age (ms), playlist if newer, version of the sessions,
+/// Keys: playlist, lease, sessions, continuity. Arguments: holder of the lease, the version that is held
+/// here, how long a playlist is fresh (ms), life of the lease (ms), the held versions of sessions and
+/// continuity, the generation in use here. Gives verdict, version, age (ms), playlist if newer, version of the sessions,
 /// these if newer, version of the continuity, this if newer, why the last load failed.
 pub(super) static LOOK: Script = Script::new(
     r"local t = redis.call('TIME') local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -35,7 +35,7 @@ return {verdict, v, age, d, un, ud, tn, td, p[6]}",
 
 /// Publishes a playlist, and with it the sessions and the continuity that it follows from. The lease ends.
 ///
-/// Keys as for [`LOOK`]. Arguments: nonce, version, playlist, whether it is fixed, its generation, ms since
+/// Keys as for [`LOOK`]. Arguments: holder, version, playlist, whether it is fixed, its generation, ms since
 /// KVS was asked, life (ms); version of the sessions or 0, these, generation, end (ms since 1970), life;
 /// version of the continuity or 0, this. Gives 1, 0 if the lease is lost, -1 if there is a newer version.
 pub(super) static COMMIT: Script = Script::new(
@@ -60,7 +60,7 @@ return 1",
 
 /// Notes that a load or an opening failed, so that other replicas do not repeat it at once. The lease ends.
 ///
-/// Keys: playlist or sessions, lease. Arguments: nonce, why, life (ms).
+/// Keys: playlist or sessions, lease. Arguments: holder, why, life (ms).
 pub(super) static FAIL: Script = Script::new(
     r"if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
 redis.call('DEL', KEYS[2])
@@ -72,7 +72,7 @@ return 1",
 
 /// Looks at the upstream sessions, and leases the right to open one if none is usable.
 ///
-/// Keys: sessions, lease. Arguments: nonce, the version that is held here, a generation that does not do, or
+/// Keys: sessions, lease. Arguments: holder, the version that is held here, a generation that does not do, or
 /// 0, life of the lease (ms), how long a failure stands (ms). Gives verdict, version, sessions if newer,
 /// why the last opening failed.
 pub(super) static LOOK_SESSION: Script = Script::new(
@@ -90,7 +90,7 @@ return {'busy', v, d}",
 
 /// Publishes the upstream sessions. The lease ends.
 ///
-/// Keys: sessions, lease. Arguments: nonce, version, sessions, generation, end (ms since 1970), life (ms).
+/// Keys: sessions, lease. Arguments: holder, version, sessions, generation, end (ms since 1970), life (ms).
 /// Gives as [`COMMIT`].
 pub(super) static COMMIT_SESSION: Script = Script::new(
     r"if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
@@ -100,18 +100,6 @@ redis.call('HDEL', KEYS[1], 'xa', 'x')
 redis.call('HSET', KEYS[1], 'v', ARGV[2], 'd', ARGV[3], 'g', ARGV[4], 'e', ARGV[5])
 redis.call('PEXPIRE', KEYS[1], ARGV[6])
 return 1",
-);
-
-/// Prolongs a lease. Key: lease. Arguments: nonce, life (ms).
-pub(super) static EXTEND: Script = Script::new(
-    r"if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-return redis.call('PEXPIRE', KEYS[1], ARGV[2])",
-);
-
-/// Gives a lease back. Key: lease. Argument: nonce.
-pub(super) static RELEASE: Script = Script::new(
-    r"if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
-return 0",
 );
 
 /// Notes whether this replica has viewers. When the last one leaves, the sessions are let go.

@@ -10,6 +10,7 @@ use super::open::{LONGEST_OPENING, Opening};
 use super::shared::{SharedSession, lock};
 use super::spare_sessions::SpareSessions;
 use super::upstream_session::{LoadedPlaylist, UpstreamSession};
+use crate::fleet::Lease;
 use crate::kvs::{Protocol, Resource};
 use crate::sessions::common::{
     Committed, Common, Look, Publication, SessionLook, StoredContinuity, StoredPlaylist, StoredSession,
@@ -268,7 +269,7 @@ impl SharedSession {
     async fn publish_for_all(
         self: &Arc<Self>,
         common: &Common,
-        lease: crate::sessions::common::Lease,
+        lease: Lease,
         resource: &Resource,
         cached: &CachedPlaylist,
         (playlist, asked): (StoredPlaylist, Instant),

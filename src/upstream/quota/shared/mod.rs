@@ -9,7 +9,6 @@ mod gate;
 mod reservation;
 mod script;
 
-use crate::base::hex;
 use crate::fleet::{Digest, KeyPart, Store, Unit};
 use gate::Gate;
 pub(super) use gate::Grant;
@@ -24,8 +23,6 @@ pub(super) struct SharedQuotas {
     store: Store,
     /// A queue for each set of buckets: calls of different sets do not wait for each other.
     gates: moka::sync::Cache<String, Arc<Gate<Reservation>>>,
-    /// Names this process among the holders of connections.
-    process: String,
 }
 
 /// What a call is charged for one stream, or for one account.
@@ -82,10 +79,8 @@ impl ChargeGroup {
 
 impl SharedQuotas {
     pub(super) fn new(store: Store) -> Self {
-        let mut process = [0; 8];
-        let _ = aws_lc_rs::rand::fill(&mut process);
         let gates = moka::sync::Cache::builder().max_capacity(MOST).time_to_idle(UNUSED).build();
-        Self { store, gates, process: hex::encode(&process) }
+        Self { store, gates }
     }
 
     /// Among how many replicas the rates are divided while the store is away.
@@ -109,11 +104,8 @@ impl SharedQuotas {
         names.extend(slots.iter().map(|(key, _)| key.as_str()));
         let gate = self.gates.get_with(names.join(" "), || Arc::new(Gate::default()));
         let (store, charges) = (self.store.clone(), Arc::new(charges));
-        let process = self.process.clone();
         let reserve = move |most: Duration| {
-            let (store, charges, slots, process) =
-                (store.clone(), charges.clone(), slots.clone(), process.clone());
-            reservation::take(store, charges, slots, process, most, cold)
+            reservation::take(store.clone(), charges.clone(), slots.clone(), most, cold)
         };
         gate.pass(principal, group.weight(), deadline, reserve).await
     }

@@ -2,7 +2,6 @@
 
 use super::gate::ReserveOutcome;
 use super::script::{self, CONNECTION_LIFE, Charge, TakeAnswer};
-use crate::base::hex;
 use crate::base::task::OwnedTask;
 use crate::fleet::{Error, Key, Store};
 use std::pin::Pin;
@@ -35,12 +34,11 @@ pub(super) fn take(
     store: Store,
     charges: Arc<Vec<Charge>>,
     connections: Option<(Key, u32)>,
-    process: String,
     most: Duration,
     cold: bool,
 ) -> Taking {
     Box::pin(async move {
-        let connections = connections.map(|(key, most)| (key, most, holder(&process)));
+        let connections = connections.map(|(key, most)| (key, most, store.unique_name()));
         let wanted = connections.as_ref().map(|(key, most, holder)| (key, *most, holder.as_str()));
         Ok(match script::take(&store, &charges, wanted, most, cold).await? {
             TakeAnswer::After(wait, now) => {
@@ -52,13 +50,6 @@ pub(super) fn take(
             TakeAnswer::NoConnection => ReserveOutcome::NoConnection,
         })
     })
-}
-
-/// A name that no other holder has.
-fn holder(process: &str) -> String {
-    let mut number = [0; 8];
-    let _ = aws_lc_rs::rand::fill(&mut number);
-    format!("{process}{}", hex::encode(&number))
 }
 
 impl Reservation {

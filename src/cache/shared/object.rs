@@ -4,14 +4,13 @@
 //! Looking and leasing are one script. A look that is followed by a lease of its own would let two replicas
 //! fetch the same object.
 
-use crate::fleet::{self, Arg, Digest, Key, KeyPart, LeaseKind, LeaseResult, Operation, Script, Unit};
+use crate::fleet::{
+    self, Arg, Digest, Key, KeyPart, LEASE_LIFE, LeaseKind, LeaseResult, Operation, Script, Unit,
+};
 use crate::kvs::Timestamp;
 use std::time::Duration;
 
-/// How long a lease lasts that is not prolonged, and how often it is.
-pub(super) const LEASE: Duration = Duration::from_millis(900);
-pub(super) const BEAT: Duration = Duration::from_millis(300);
-/// How long the small operations on leases may take. Nothing waits for them.
+/// How long a commit may take. Nothing waits for it.
 const WITHIN: Duration = Duration::from_secs(1);
 
 // ARGV: the holder, the lease in ms, purged before, the beginning of a value that is of no use.
@@ -27,33 +26,21 @@ if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return {now, 1}
 return {now, 0}",
 );
 
-// ARGV: the holder, the value, its life in ms, whether it holds the lease.
+// ARGV: the holder of the lease, or nothing; the value, its life in ms.
 static COMMIT: Script = Script::new(
     "local l = redis.call('GET', KEYS[2])
-if ARGV[4] == '1' and l ~= ARGV[1] then return 0 end
-if ARGV[4] == '0' and redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+if ARGV[1] ~= '' and l ~= ARGV[1] then return 0 end
+if ARGV[1] == '' and redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 if l == ARGV[1] then redis.call('DEL', KEYS[2]) end
 return 1",
-);
-
-// ARGV: the holder, the lease in ms.
-static PROLONG: Script = Script::new(
-    "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-return redis.call('PEXPIRE', KEYS[1], ARGV[2])",
-);
-
-// ARGV: the holder.
-static FREE: Script = Script::new(
-    "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-return redis.call('DEL', KEYS[1])",
 );
 
 /// The keys of one object in the store.
 #[derive(Clone)]
 pub(super) struct ObjectKeys {
     pub(super) data: Key,
-    lease: Key,
+    pub(super) lease: Key,
     /// Its name in the bucket.
     pub(super) name: String,
 }
@@ -83,12 +70,12 @@ pub(super) enum Answered {
     Busy,
 }
 
-/// How much of a value tells it from another under the same key: its time and the head of its seal.
-const TOLD_BY: usize = super::record::TIME + 17;
+/// The length of what tells a value from another under the same key: its time and the head of its seal.
+const MARKER: usize = super::record::TIME + 17;
 
 /// The beginning of a value by which [`look`] passes over it.
-pub(super) fn told_by(value: &[u8]) -> &[u8] {
-    &value[..value.len().min(TOLD_BY)]
+pub(super) fn marker(value: &[u8]) -> &[u8] {
+    &value[..value.len().min(MARKER)]
 }
 
 /// Looks for an object. Values whose fetch began before `purged`, and the one that begins with `useless`, are
@@ -101,7 +88,7 @@ pub(super) async fn look(
     useless: &[u8],
 ) -> Result<AtStore, fleet::Error> {
     let purged = purged.map_or(0, Timestamp::millis);
-    let args = [holder.into(), LEASE.into(), purged.into(), Arg::Bytes(useless)];
+    let args = [holder.into(), LEASE_LIFE.into(), purged.into(), Arg::Bytes(useless)];
     let within = store.config().object_timeout.0;
     let reply = store.run(Operation::ObjectLook, &LOOK, &[&keys.data, &keys.lease], &args, within).await?;
     let mut reply = reply.list();
@@ -121,30 +108,19 @@ pub(super) async fn look(
     Ok(AtStore { now: Timestamp::from_millis(now), answer })
 }
 
-/// Writes a value. It is refused if the lease was lost, or, without a lease, if there is a value already.
+/// Writes a value, and ends the lease of `holder`. It is refused if the lease was lost, or, without one, if
+/// there is a value already.
 pub(super) async fn commit(
     store: &fleet::Store,
     keys: &ObjectKeys,
-    holder: &str,
+    holder: Option<&str>,
     value: &[u8],
     life: Duration,
-    leased: bool,
 ) {
-    let args = [holder.into(), value.into(), life.into(), Arg::Number(u64::from(leased))];
+    let args = [holder.unwrap_or_default().into(), value.into(), life.into()];
     let written =
         store.run(Operation::ObjectCommit, &COMMIT, &[&keys.data, &keys.lease], &args, WITHIN).await;
-    if leased && written.is_ok_and(|written| written.number() == Some(0)) {
+    if holder.is_some() && written.is_ok_and(|written| written.number() == Some(0)) {
         store.metrics().lease(LeaseKind::Object, LeaseResult::Lost);
     }
-}
-
-/// Prolongs a lease.
-pub(super) async fn prolong(store: &fleet::Store, keys: &ObjectKeys, holder: &str) {
-    let args = [holder.into(), LEASE.into()];
-    let _ = store.run(Operation::Lease, &PROLONG, &[&keys.lease], &args, WITHIN).await;
-}
-
-/// Gives a lease back.
-pub(super) async fn free(store: &fleet::Store, keys: &ObjectKeys, holder: &str) {
-    let _ = store.run(Operation::Lease, &FREE, &[&keys.lease], &[holder.into()], WITHIN).await;
 }
