@@ -62,7 +62,7 @@ class Page {
     if (!this.frame) return;
     const address = readAddress(location.hash);
     this.view?.close();
-    const view = address.view === 'wall' ? wallView(this.session, this.frame) : cameraView(this.session, this.frame, address);
+    const view = address.view === 'wall' ? wallView(this.session, this.frame, address) : cameraView(this.session, this.frame, address);
     this.view = view;
     this.frame.main.replaceChildren(view.root);
   }

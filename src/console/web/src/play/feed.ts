@@ -13,8 +13,8 @@ import { liveness, silentSince, type State } from './state';
 import { Tally } from './tally';
 import { backoff, backoffAlone, diagnose, Pause, unplayable } from './trouble';
 
-/** What to play: live, or a range beginning at `at`. Times in ms. */
-export type Wish = { readonly is: 'live' } | { readonly is: 'archive'; readonly start: number; readonly end: number; readonly at: number };
+/** What to play: live (`stills`: as new stills, without moving pictures), or a range beginning at `at`. Times in ms. */
+export type Wish = { readonly is: 'live'; readonly stills?: boolean } | { readonly is: 'archive'; readonly start: number; readonly end: number; readonly at: number };
 
 export interface Hooks {
   changed?(state: State): void;
@@ -27,6 +27,8 @@ export interface Hooks {
 }
 
 const STILL_EVERY = 5000;
+/** The same where stills were wished for, since many cameras are shown then. */
+const STILL_OF_MANY_EVERY = 10e3;
 /** A live player that was cut off for longer than this starts afresh: what it knows no longer meets what is listed, in ms. */
 const CUT_OFF = 4000;
 /** Live pictures that stand still for this long, though newer ones are listed, are opened again; the next time after twice as long, in ms. */
@@ -128,6 +130,7 @@ export class Feed {
   private async open(): Promise<void> {
     const { wish } = this;
     if (!wish) return;
+    if (wish.is === 'live' && wish.stills) return this.cannot(text.reason.stillsMany(STILL_OF_MANY_EVERY / 1000));
     clearTimeout(this.timer);
     this.timer = undefined;
     this.opening?.abort();
@@ -359,15 +362,15 @@ export class Feed {
     if (this.wish?.is !== 'live' || this.session.standing !== 'in' || !this.stream.actions.includes('GetImages')) return this.set({ is: 'unsupported', why });
     const hevc = why === text.reason.hevc;
     this.set({ is: 'stills', why: hevc ? text.reason.stillsHevc(STILL_EVERY / 1000) : why });
-    void this.stills(new AbortController());
+    void this.stills(new AbortController(), this.wish.stills ? STILL_OF_MANY_EVERY : STILL_EVERY);
   }
 
-  private async stills(until: AbortController): Promise<void> {
+  private async stills(until: AbortController, every: number): Promise<void> {
     this.opening = until;
     const pause = new Pause();
     while (!until.signal.aborted) {
-      let wait = STILL_EVERY;
-      try { this.stage.poster(await this.session.api.snapshot(this.stream.name, { maxAge: 4 }, until.signal)); pause.end(); } catch (error) { wait = Math.max(wait, pause.failed(now(), retryAfterOf(error))); }
+      let wait = every;
+      try { this.stage.poster(await this.session.api.snapshot(this.stream.name, { maxAge: every / 1000 - 1 }, until.signal)); pause.end(); } catch (error) { wait = Math.max(wait, pause.failed(now(), retryAfterOf(error))); }
       await new Promise((resolve) => setTimeout(resolve, wait));
     }
   }

@@ -44,3 +44,17 @@ export function matching<T extends { readonly name: string }>(streams: readonly 
   const wanted = query.toLowerCase().split(/\s+/).filter(Boolean);
   return streams.filter(({ name }) => wanted.every((word) => name.toLowerCase().includes(word)));
 }
+
+/** Which tiles have moving pictures: those on the screen, at most so many, and first of all those that have them already. */
+export function movingTiles(onScreen: readonly string[], before: ReadonlySet<string>, most: number): Set<string> {
+  const kept = onScreen.filter((name) => before.has(name)).slice(0, most);
+  const others = onScreen.filter((name) => !before.has(name)).slice(0, most - kept.length);
+  return new Set([...kept, ...others]);
+}
+
+/** The streams of a wall in its order; those that are not there are left out. */
+export function picked<T extends { readonly name: string }>(streams: readonly T[], names: readonly string[] | undefined): readonly T[] {
+  if (!names) return streams;
+  const byName = new Map(streams.map((stream) => [stream.name, stream]));
+  return names.map((name) => byName.get(name)).filter((stream) => stream !== undefined);
+}

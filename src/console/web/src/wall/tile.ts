@@ -24,21 +24,24 @@ export class Tile {
   private readonly title = h('span', { class: 'state-title' });
   private readonly detail = h('span', { class: 'state-detail' });
   private readonly dot = h('span', { class: 'dot', 'aria-hidden': 'true' });
+  private readonly star: HTMLButtonElement;
   private leaving: ReturnType<typeof setTimeout> | undefined;
   private asked = false;
   private readonly session: Session;
   private readonly stream: Stream;
 
-  constructor(session: Session, stream: Stream) {
+  /** `starred` is called when the viewer makes it a favourite, or no longer. */
+  constructor(session: Session, stream: Stream, starred: (on: boolean) => void) {
     this.session = session;
     this.stream = stream;
     const link = h('a', { class: 'tile-link', href: writeAddress({ view: 'camera', name: stream.name }), 'aria-label': text.wall.open(stream.name) });
     const status = h('div', { class: 'tile-status' }, this.dot, this.title);
     const full = iconButton('full', `${text.wall.enlarge}: ${stream.name}`, () => void toggleFullScreen(this.root), { class: 'icon-button tile-full' });
+    this.star = iconButton('star', text.walls.favourite(stream.name), () => starred(this.star.getAttribute('aria-pressed') !== 'true'), { class: 'icon-button tile-star', 'aria-pressed': 'false' });
     this.root = h('article', { class: 'tile', 'data-stream': stream.name, 'aria-label': stream.name },
       h('div', { class: 'tile-picture' }, this.stage.root, h('div', { class: 'tile-words' }, icon('noSignal'), h('strong', {}), this.detail)),
       // Below the picture, since cameras write their own time and place into its corners.
-      h('div', { class: 'tile-foot' }, h('h2', { class: 'tile-name' }, stream.name), status), link, full);
+      h('div', { class: 'tile-foot' }, h('h2', { class: 'tile-name' }, stream.name), status), link, this.star, full);
     this.feed = new Feed(session, this.stage, stream, false, {
       changed: () => this.show(),
       first: (ms) => { this.root.dataset['firstPictureMs'] ??= String(Math.round(ms)); performance.mark(`first-picture:${stream.name}`); },
@@ -49,14 +52,19 @@ export class Tile {
     this.show();
   }
 
-  /** Comes onto the screen, or leaves it. */
-  visible(on: boolean): void {
+  /** Comes onto the screen, or leaves it. `moving`: with moving pictures rather than stills. */
+  visible(on: boolean, moving: boolean): void {
     clearTimeout(this.leaving);
     if (!on) { this.leaving = setTimeout(() => this.feed.stop(), LINGER); return; }
-    if (this.feed.wish) return;
-    this.feed.play({ is: 'live' });
-    void this.still();
+    const stills = !moving && this.stream.actions.includes('GetImages');
+    const { wish } = this.feed;
+    if (wish?.is === 'live' && (wish.stills ?? false) === stills) return;
+    this.feed.play({ is: 'live', stills });
+    if (!stills) void this.still();
   }
+
+  /** Shows whether it is a favourite. */
+  favourite(on: boolean): void { mark(this.star, 'aria-pressed', String(on)); }
 
   close(): void {
     clearTimeout(this.leaving);
@@ -83,7 +91,9 @@ export class Tile {
     say(this.detail, words.detail);
     say(this.root.querySelector('.tile-words strong') as HTMLElement, words.title);
     mark(this.root, 'data-state', state.is);
-    mark(this.root, 'data-tone', words.tone);
+    // Stills that were wished for are nothing to look into.
+    const wished = state.is === 'stills' && this.feed.wish?.is === 'live' && this.feed.wish.stills;
+    mark(this.root, 'data-tone', wished ? undefined : words.tone);
     // Loud words over the picture only where the picture alone would mislead.
     const loud = !(isFine(state) || state.is === 'paused' || state.is === 'delayed' || state.is === 'stills' || (state.is === 'opening' && now() - state.since < 4000));
     mark(this.root, 'data-loud', loud);

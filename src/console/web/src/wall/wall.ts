@@ -1,64 +1,144 @@
-// All cameras of this viewer, as tiles that play while they are on the screen.
+// The cameras of this viewer, all or those of a wall, as tiles that play while they are on the screen.
 
 import type { Stream } from '../api';
-import { h, say, Ends, type View } from '../dom';
-import { icon } from '../icons';
+import { writeAddress, type WallAddress } from '../address';
+import { h, Ends, type View } from '../dom';
 import { prefer, preferences } from '../preferences';
 import { messageOf, type Session } from '../session/session';
 import { type Shell } from '../shell';
-import { iconButton } from '../widgets';
 import { text } from '../text';
-import { columns, matching, tileWidth } from './grid';
+import { wallBar } from './bar';
+import { chooser } from './chooser';
+import { editWall } from './editor';
+import { columns, matching, movingTiles, picked, tileWidth } from './grid';
+import { KeptWalls } from './kept';
 import { Tile } from './tile';
+import { camerasOf, FAVOURITES, withFavourite, withWall, withoutWall, type Walls } from './walls';
 
 const words = text.wall;
-const COUNTS = [1, 4, 9, 16];
 const GAP = 10;
 /** How often the list of cameras is asked for again, in ms. */
 const REFRESH = 60e3;
+/** Tiles with moving pictures at once; the others on the screen show stills. */
+const MOST_MOVING = 16;
+/** Cameras that a link names; of larger walls it has the name only. */
+const MOST_IN_LINK = 100;
 
-// Kept between visits to the wall, so that coming back from a camera finds it as it was.
-let query = '';
-let page = 0;
+/** What is shown. Kept between visits to the wall, so that coming back from a camera finds it as it was. */
+interface Shown { wall: string | undefined; linked: readonly string[] | undefined; query: string; page: number; tiles: number | undefined; every: number }
+let shown: Shown = { wall: undefined, linked: undefined, query: '', page: 0, tiles: undefined, every: 0 };
 let last: { subject: string | undefined; streams: Stream[] } | undefined;
 
-export function wallView(session: Session, shell: Shell): View {
+/** What an address names is shown so; a bare one leaves what was shown. */
+function follow({ wall, cameras, tiles, page, find, every }: WallAddress): void {
+  if (wall === undefined && !cameras && !tiles && !page && find === undefined && !every) return;
+  shown = { wall: wall ?? (cameras && text.walls.linked), linked: cameras, query: find ?? '', page: (page ?? 1) - 1, tiles, every: every ?? 0 };
+}
+
+export function wallView(session: Session, shell: Shell, address: WallAddress): View {
+  follow(address);
   const ends = new Ends();
   const grid = h('div', { class: 'grid' });
   const message = h('div', { class: 'wall-message', role: 'status' });
   const root = h('section', { class: 'wall', 'aria-label': words.title }, h('h1', { class: 'hidden-title' }, words.title), grid, message);
   const tiles = new Map<string, Tile>();
+  const onScreen = new Set<string>();
+  let moving = new Set<string>();
   let streams = last?.subject === session.me?.subject ? last?.streams : undefined;
+  const kept = new KeptWalls(session.me);
+
+  const per = (): number => shown.tiles ?? preferences.tiles;
+  /** The cameras of the wall that is shown; nothing for all cameras and for a wall that is not known. */
+  const names = (): readonly string[] | undefined => (shown.wall === undefined ? undefined : shown.linked ?? camerasOf(kept.get(), shown.wall));
+  const found = (): Stream[] => matching(shown.wall === undefined || names() ? picked(streams ?? [], names()) : [], shown.query);
+  const show = (change: Partial<Shown>): void => { Object.assign(shown, change); draw(); };
+  const turn = (by: number): void => show({ page: Math.max(0, shown.page + by) });
 
   const watcher = new IntersectionObserver((entries) => {
-    for (const entry of entries) tiles.get((entry.target as HTMLElement).dataset['stream'] ?? '')?.visible(entry.isIntersecting && !document.hidden);
+    for (const entry of entries) {
+      const name = (entry.target as HTMLElement).dataset['stream'] ?? '';
+      if (entry.isIntersecting) onScreen.add(name); else onScreen.delete(name);
+    }
+    play();
   }, { rootMargin: '80px' });
-  const bar = controls(() => draw());
+  /** Tiles on the screen play, in a tab that is looked at: one in the background costs nothing. */
+  const play = (): void => {
+    const seen = document.hidden ? [] : [...tiles.keys()].filter((name) => onScreen.has(name));
+    moving = movingTiles(seen, moving, MOST_MOVING);
+    for (const [name, tile] of tiles) tile.visible(!document.hidden && onScreen.has(name), moving.has(name));
+  };
+
+  const keep = (walls: Walls): void => { kept.set(walls); draw(); };
+  const walls = chooser({
+    walls: () => kept.get(),
+    chosen: () => shown,
+    choose: (wall) => show({ wall, linked: undefined, page: 0 }),
+    turnEvery: (every) => { show({ every }); carousel(); },
+    edit: (name) => edit(name),
+    keep,
+    link: () => new URL(writeAddress({ ...addressOf(), tiles: per(), page: shown.page + 1, ...linkedCameras() }), location.href).href,
+  });
+  const bar = wallBar(walls.root, {
+    query: shown.query,
+    searched: (query) => show({ query, page: 0 }),
+    turned: turn,
+    sized: (tiles) => { prefer({ tiles }); show({ tiles, page: 0 }); },
+  });
   shell.bar(bar.root);
   document.title = `${words.title} · ${text.brand}`;
 
+  const addressOf = (): WallAddress => ({
+    view: 'wall', ...(shown.wall !== undefined && { wall: shown.wall }), ...(shown.linked && { cameras: shown.linked }), ...(shown.tiles && { tiles: shown.tiles }),
+    ...(shown.page > 0 && { page: shown.page + 1 }), ...(shown.query && { find: shown.query }), ...(shown.every > 0 && { every: shown.every }),
+  });
+  const linkedCameras = () => { const list = names(); return list?.length && list.length <= MOST_IN_LINK ? { cameras: list } : {}; };
+
+  const edit = (name: string | undefined): void => editWall({
+    wall: name === undefined ? undefined : { name, cameras: names() ?? [] },
+    taken: (name) => camerasOf(kept.get(), name) !== undefined,
+    cameras: () => (streams ?? []).map((stream) => stream.name),
+    save: (wall) => { kept.set(withWall(kept.get(), name, wall)); show({ wall: wall.name, linked: undefined, page: 0 }); },
+    remove: name === undefined || name === FAVOURITES || !camerasOf(kept.get(), name) ? undefined
+      : () => { kept.set(withoutWall(kept.get(), name)); show({ wall: undefined, linked: undefined, page: 0 }); },
+  });
+
   const draw = (): void => {
+    walls.show();
     if (!streams) return;
-    const found = matching(streams, query);
-    const per = preferences.tiles;
-    const pages = Math.max(1, Math.ceil(found.length / per));
-    page = Math.min(page, pages - 1);
-    const shown = found.slice(page * per, page * per + per);
-    bar.tell(found.length, streams.length, page, per);
-    reconcile(shown);
-    message.replaceChildren(...(streams.length === 0 ? nothing(session) : found.length === 0 ? noMatch(() => { query = ''; bar.clear(); draw(); }) : []));
+    const cameras = found();
+    const pages = Math.max(1, Math.ceil(cameras.length / per()));
+    shown.page = Math.min(shown.page, pages - 1);
+    const of = shown.wall === undefined ? streams.length : names()?.length ?? 0;
+    bar.tell(cameras.length === of ? words.count(of) : words.found(cameras.length, of), cameras.length, shown.page, per());
+    reconcile(cameras.slice(shown.page * per(), (shown.page + 1) * per()));
+    message.replaceChildren(...(cameras.length ? [] : nothingShown()));
     layout();
+    const address = writeAddress(addressOf());
+    if (address !== (location.hash || '#/')) history.replaceState(history.state, '', address);
   };
 
-  const reconcile = (shown: readonly Stream[]): void => {
-    const names = new Set(shown.map((stream) => stream.name));
-    for (const [name, tile] of tiles) if (!names.has(name)) { watcher.unobserve(tile.root); tile.close(); tiles.delete(name); }
-    shown.forEach((stream, nth) => {
+  const nothingShown = (): HTMLElement[] => {
+    if (streams?.length === 0) return nothing(session);
+    if (shown.query) return [h('h2', {}, words.noMatch(shown.query)), press(words.clear, () => { bar.find(''); show({ query: '' }); })];
+    const { wall } = shown;
+    const list = names();
+    if (!list) return [h('h2', {}, text.walls.unknown(wall ?? '')), h('p', {}, text.walls.unknownLead), press(text.top.wall, () => show({ wall: undefined, page: 0 }))];
+    if (list.length) return [h('h2', {}, text.walls.absent(list.length)), press(text.top.wall, () => show({ wall: undefined, linked: undefined, page: 0 }))];
+    return [h('h2', {}, text.walls.empty), h('p', {}, text.walls.emptyLead), press(text.walls.choose, () => edit(wall))];
+  };
+
+  const reconcile = (wanted: readonly Stream[]): void => {
+    const here = new Set(wanted.map((stream) => stream.name));
+    for (const [name, tile] of tiles) if (!here.has(name)) { watcher.unobserve(tile.root); onScreen.delete(name); tile.close(); tiles.delete(name); }
+    const favourites = new Set(kept.get().favourites);
+    wanted.forEach((stream, nth) => {
       let tile = tiles.get(stream.name);
-      if (!tile) { tile = new Tile(session, stream); tiles.set(stream.name, tile); }
+      if (!tile) { tile = new Tile(session, stream, (on) => keep(withFavourite(kept.get(), stream.name, on))); tiles.set(stream.name, tile); }
       if (grid.children[nth] !== tile.root) grid.insertBefore(tile.root, grid.children[nth] ?? null);
+      tile.favourite(favourites.has(stream.name));
       watcher.observe(tile.root);
     });
+    play();
   };
 
   const layout = (): void => {
@@ -70,6 +150,18 @@ export function wallView(session: Session, shell: Shell): View {
   };
   const sized = new ResizeObserver(layout);
   sized.observe(root);
+
+  let turning: ReturnType<typeof setInterval> | undefined;
+  const carousel = (): void => {
+    clearInterval(turning);
+    turning = shown.every > 0 ? setInterval(() => {
+      // Whoever works with the page keeps the one that is shown.
+      if (document.hidden || document.querySelector('dialog[open], .panel:not([hidden])') || document.fullscreenElement?.classList.contains('tile')) return;
+      show({ page: (shown.page + 1) % Math.max(1, Math.ceil(found().length / per())) });
+    }, shown.every * 1000) : undefined;
+  };
+  carousel();
+  ends.add(() => clearInterval(turning));
 
   const load = async (): Promise<void> => {
     try {
@@ -89,53 +181,19 @@ export function wallView(session: Session, shell: Shell): View {
   void load();
   ends.every(REFRESH, () => { if (!document.hidden && session.standing === 'in') void load(); });
   ends.listen(session, 'change', () => { if (session.standing === 'in') void load(); });
-  // A tab in the background costs nothing: its tiles stop, and go on when it is looked at.
-  ends.listen(document, 'visibilitychange', () => { for (const tile of tiles.values()) tile.visible(!document.hidden && onScreen(tile.root)); });
+  ends.listen(window, 'storage', (event: StorageEvent) => { if (kept.concerns(event)) draw(); });
+  ends.listen(document, 'visibilitychange', play);
   ends.listen(document, 'keydown', (event: KeyboardEvent) => {
-    if (event.key === '/' && !(event.target instanceof HTMLInputElement || event.target instanceof HTMLTextAreaElement)) { event.preventDefault(); bar.focus(); }
+    const typing = event.target instanceof HTMLInputElement || event.target instanceof HTMLTextAreaElement || event.target instanceof HTMLSelectElement;
+    if (event.key === '/' && !typing) { event.preventDefault(); bar.focus(); }
   });
   ends.add(() => { watcher.disconnect(); sized.disconnect(); for (const tile of tiles.values()) tile.close(); });
   return { root, close: () => ends.all() };
 }
 
-function onScreen(element: Element): boolean {
-  const { top, bottom } = element.getBoundingClientRect();
-  return bottom > 0 && top < innerHeight;
-}
-
-function controls(changed: () => void) {
-  const search = h('input', { type: 'search', class: 'search-field', placeholder: text.top.search, 'aria-label': text.top.searchKey, value: query, on: {
-    input: () => { query = search.value; page = 0; changed(); },
-    keydown: (event: KeyboardEvent) => { if (event.key === 'Escape') { search.value = query = ''; changed(); } },
-  } });
-  const count = h('span', { class: 'quiet count', role: 'status' });
-  const turn = (by: number) => () => { page = Math.max(0, page + by); changed(); };
-  const previous = iconButton('back', words.previous, turn(-1));
-  const next = iconButton('next', words.next, turn(1));
-  const range = h('span', { class: 'quiet' });
-  const pager = h('div', { class: 'pager' }, previous, range, next);
-  const sizes = h('div', { class: 'segments tiles-choice', role: 'radiogroup', 'aria-label': words.tiles }, ...COUNTS.map((n) =>
-    h('label', { title: words.perPage(n) },
-      h('input', { type: 'radio', name: 'tiles', value: n, 'aria-label': words.perPage(n), checked: preferences.tiles === n, on: { change: () => { prefer({ tiles: n }); page = 0; changed(); } } }),
-      h('span', {}, n))));
-  return {
-    root: h('div', { class: 'wall-bar' }, h('div', { class: 'search' }, icon('search'), search), count, h('span', { class: 'spring' }), pager, sizes),
-    tell(found: number, of: number, page: number, per: number): void {
-      say(count, found === of ? words.count(of) : words.found(found, of));
-      pager.hidden = found <= per;
-      say(range, words.page(page * per + 1, Math.min(found, (page + 1) * per), found));
-      previous.disabled = page === 0;
-      next.disabled = (page + 1) * per >= found;
-    },
-    clear: () => { search.value = ''; },
-    focus: () => search.focus(),
-  };
-}
+const press = (name: string, act: () => void): HTMLElement => h('button', { type: 'button', class: 'button', on: { click: act } }, name);
 
 function nothing(session: Session): HTMLElement[] {
   const groups = session.me?.groups ?? [];
   return [h('h2', {}, words.none), h('p', {}, words.noneLead(session.me?.subject ?? '')), h('p', { class: 'mono' }, groups.length ? groups.join(', ') : text.session.noGroups)];
 }
-
-const noMatch = (clear: () => void): HTMLElement[] =>
-  [h('h2', {}, words.noMatch(query)), h('button', { type: 'button', class: 'button', on: { click: clear } }, words.clear)];
