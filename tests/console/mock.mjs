@@ -15,6 +15,8 @@ const started = Date.now();
 const HOUR = 3600e3;
 const DAY = 24 * HOUR;
 const looks = media();
+/** Cameras that one page of `/streams` has, as the gateway. */
+const PAGE = 1000;
 
 const minute = (time) => Math.floor(time / 60e3) % 60;
 const always = () => true;
@@ -58,7 +60,11 @@ async function answer(request, response) {
   if (path.startsWith('/hls/v1/')) return playback(path, query, request.headers, response);
   const caller = authenticate(request);
   if (path === '/console/me') return json(response, { subject: caller.sub, issuer: caller.iss, groups: caller.groups ?? [], expires: new Date(caller.exp * 1000).toISOString() });
-  if (path === '/streams') return json(response, { streams: shown.filter((camera) => !camera.denied).map(describe) });
+  if (path === '/streams') {
+    const from = Number(query.get('next') ?? 0);
+    const permitted = shown.filter((camera) => !camera.denied);
+    return json(response, { streams: permitted.slice(from, from + PAGE).map(describe), next: from + PAGE < permitted.length ? String(from + PAGE) : null });
+  }
   if (path === '/getHLSStreamingSessionURL') return session(JSON.parse(await text(request)), caller, response);
   const [, , name, tail] = path.split('/');
   const camera = cameras.find((camera) => camera.name === decodeURIComponent(name ?? ''));

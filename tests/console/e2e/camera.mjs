@@ -37,7 +37,7 @@ export const tests = [
       await until(page, 'live', () => document.querySelector('.camera')?.dataset.state === 'live');
       await framesGrow(page, 'camera', ['.camera-stage']);
       await page.locator('.pill', { hasText: 'behind the camera' }).waitFor();
-      assert.equal(await page.locator('.camera-switch').inputValue(), first);
+      assert.equal(await page.locator('.camera-switch').textContent(), first);
       await page.keyboard.press('d');
       await page.locator('.info', { hasText: 'H.264' }).waitFor();
       await until(page, 'the cache speaks', () => document.querySelectorAll('.square').length > 2);

@@ -129,7 +129,7 @@ export const tests = [
     },
   },
   ...[['light', 320, 640], ['dark', 390, 844], ['light', 1440, 900]].map(([colorScheme, width, height]) => ({
-    name: `walls: menu and dialog fit ${width} px and have no serious finding, ${colorScheme}`,
+    name: `walls: menu, dialog and the list of cameras fit ${width} px and have no serious finding, ${colorScheme}`,
     async run({ world, browser }) {
       const axe = axeSource();
       const page = await openPage(browser, world, { colorScheme, viewport: { width, height } });
@@ -150,6 +150,19 @@ export const tests = [
       await page.keyboard.press('Escape');
       await makeWall(page, 'Dock', [second, first]);
       await fits('dialog', 'dialog, dialog .wall-columns');
+      await page.keyboard.press('Escape');
+      await page.evaluate((name) => { location.hash = `#/camera/${name}`; }, first);
+      await page.locator('.camera-switch').click();
+      await page.locator('.switch-list a').first().waitFor();
+      await fits('switch', '.switch-panel, .camera-switch');
+      // Search, and the arrow keys or Enter, lead to another camera.
+      await page.keyboard.type(second);
+      await page.keyboard.press('ArrowDown');
+      assert.equal(await page.evaluate(() => document.activeElement.textContent), second);
+      await page.keyboard.press('ArrowUp');
+      await page.keyboard.press('Enter');
+      await page.locator('.camera-switch', { hasText: second }).waitFor();
+      assert.equal(await page.locator('.switch-panel:visible').count(), 0);
     },
   })),
   {
@@ -169,6 +182,46 @@ export const tests = [
         await page.locator('.search-field').fill(still);
         await until(page, 'it moves', (selector) => document.querySelector(selector)?.dataset.firstPictureMs !== undefined, tile(still));
       } finally { await world.stop(); }
+    },
+  },
+  {
+    name: 'stand-in: of ten thousand cameras the page lists those that are seen, and finds all',
+    async run({ browser, say }) {
+      const first = {};
+      for (const cameras of [100, 10_000]) {
+        const world = await makeWorld({ cameras, extra: false });
+        try {
+          const page = await openPage(browser, world);
+          const lists = [];
+          page.on('request', (request) => { const url = new URL(request.url()); if (url.pathname === '/streams') lists.push(url.search); });
+          const began = Date.now();
+          await signIn(page, world, await world.token());
+          await page.locator('.tile').nth(8).waitFor();
+          first[cameras] = Date.now() - began;
+          if (cameras === 100) { await page.getByText('103 cameras', { exact: true }).waitFor(); continue; }
+          await page.getByText('1,000+ cameras', { exact: true }).waitFor();
+          assert.ok(lists.length <= 2 && lists.every((search) => search === ''), `only the first page was asked for: ${lists}`);
+          await page.locator('.search-field').fill('cam-9876');
+          await page.locator(tile('cam-9876')).waitFor();
+          await page.getByText('1 of 10003 cameras', { exact: true }).waitFor();
+          await page.locator('.search-field').fill('');
+          const box = await makeWall(page, 'Far', ['cam-9999', 'cam-5000']);
+          await box.getByRole('searchbox').fill('');
+          await box.getByText('9,803 more cameras: search to narrow the list.').waitFor();
+          await box.getByRole('button', { name: 'Save' }).click();
+          await isOrder(page, 'cameras from far down the list', ['cam-9999', 'cam-5000']);
+          const before = lists.length;
+          await page.evaluate(() => { location.hash = '#/camera/cam-5000'; });
+          await page.locator('.camera-switch').click();
+          await page.getByText('Search finds more cameras.').waitFor();
+          assert.equal(lists.length, before + 1, 'the list of cameras is read by its first page');
+          await page.keyboard.type('9999');
+          await page.getByRole('link', { name: 'cam-9999', exact: true }).click();
+          await page.locator('.camera-switch', { hasText: 'cam-9999' }).waitFor();
+          assert.deepEqual(page.wrong, []);
+        } finally { await world.stop(); }
+      }
+      say(`nine tiles after signing in: ${first[100]} ms with 100 cameras, ${first[10_000]} ms with 10,000`);
     },
   },
 ];

@@ -69,14 +69,22 @@ export class Api {
   /** Takes the gateway's session away; tells where to sign out at the provider. */
   signOut = async (): Promise<{ location: string | null }> => this.object(await this.checked(await this.raw('/console/sign-out', undefined, { method: 'POST' }), true), true);
 
+  /** All cameras of the caller, sorted. */
   async streams(signal?: AbortSignal): Promise<Stream[]> {
     const streams: Stream[] = [];
-    for (let path: string | undefined = '/streams'; path;) {
-      const page: { streams: Stream[]; next?: string | null } = await this.object(await this.get(path, signal));
+    for (let next: string | undefined; ;) {
+      const page = await this.streamPage(next, signal);
       streams.push(...page.streams);
-      path = page.next ? `/streams?next=${encodeURIComponent(page.next)}` : undefined;
+      next = page.next;
+      if (!next) return sorted(streams);
     }
-    return streams.toSorted((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true }));
+  }
+
+  /** Up to 1,000 cameras of the caller in the gateway's order, and what continues the list. */
+  async streamPage(next?: string, signal?: AbortSignal): Promise<{ streams: Stream[]; next: string | undefined }> {
+    const path = next ? `/streams?next=${encodeURIComponent(next)}` : '/streams';
+    const page: { streams: Stream[]; next?: string | null } = await this.object(await this.get(path, signal));
+    return { streams: page.streams, next: page.next ?? undefined };
   }
 
   stream = async (name: string, signal?: AbortSignal): Promise<Stream> => this.object(await this.get(this.path(name), signal));
@@ -193,6 +201,10 @@ export class Api {
     return new Refused(401, 'ProxyPage', text.errors.proxyPage);
   }
 }
+
+/** By name, with numbers in it as numbers. */
+export const sorted = (streams: readonly Stream[]): Stream[] => streams.toSorted((a, b) => order.compare(a.name, b.name));
+const order = new Intl.Collator('en', { numeric: true });
 
 /** The length of the whole file, of which a response may carry a part. */
 const totalOf = ({ headers }: Response): number => Number(/\/(\d+)$/.exec(headers.get('content-range') ?? '')?.[1] ?? headers.get('content-length')) || 0;

@@ -1,7 +1,7 @@
 // Every word that the page says, in one place, ready for translation. Functions take what varies. Nothing else in the
 // source holds a sentence that a person reads.
 
-const plural = (n: number, one: string, many: string): string => `${n} ${n === 1 ? one : many}`;
+const plural = (n: number, one: string, many: string): string => `${n.toLocaleString('en')} ${n === 1 ? one : many}`;
 
 export const text = {
   brand: 'kvs-edge',
@@ -73,6 +73,7 @@ export const text = {
   wall: {
     title: 'Cameras',
     count: (n: number) => plural(n, 'camera', 'cameras'),
+    atLeast: (n: number) => `${n.toLocaleString('en')}+ cameras`,
     found: (n: number, of: number) => `${n} of ${of} cameras`,
     tiles: 'Tiles',
     perPage: (n: number) => plural(n, 'tile at once', 'tiles at once'),
@@ -105,6 +106,7 @@ export const text = {
     later: (name: string) => `Move ${name} down`,
     out: (name: string) => `Take ${name} off this wall`,
     more: (n: number) => `${plural(n, 'more camera', 'more cameras')}: search to narrow the list.`,
+    narrow: 'Search finds more cameras.',
     badName: (most: number) => `A wall needs a name of up to ${most} characters, other than “favourites”.`,
     taken: (name: string) => `There is a wall “${name}” already.`,
     save: 'Save',
@@ -202,6 +204,7 @@ export const text = {
     nothingAfter: 'Nothing is recorded from here on.',
     caughtUp: 'You have caught up with live.',
     switching: 'Another camera',
+    switchFrom: (name: string) => `${name}: another camera`,
     position: 'Shown now',
     notFound: (name: string) => `There is no camera “${name}” for you`,
     notFoundLead: 'It was deleted or renamed, or your access does not include it.',

@@ -4,7 +4,8 @@ import { actFor } from '../src/camera/keys';
 import { guess, narrow, unknown } from '../src/present';
 import { claimsOf, departure, readReturn } from '../src/session/single-sign-on';
 import { renewAt } from '../src/session/session';
-import { columns, matching, tileWidth } from '../src/wall/grid';
+import { matching } from '../src/roster';
+import { columns, tileWidth } from '../src/wall/grid';
 import { bytes, clockMs, countdown, duration, moment, zoneName } from '../src/words';
 
 const T = Date.parse('2026-03-10T12:00:05.250Z');

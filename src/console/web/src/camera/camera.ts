@@ -21,6 +21,7 @@ import { Deck } from './deck';
 import { Info } from './info';
 import { actFor, type Acts } from './keys';
 import { Recordings } from './recordings';
+import { switcher } from './switcher';
 import { Thumbnails } from './thumbnails';
 import { Timeline, type Marks } from './timeline';
 
@@ -63,15 +64,6 @@ export function cameraView(session: Session, shell: Shell, address: CameraAddres
   ends.listen(session, 'change', () => { if (waits && session.standing === 'in') void load(); });
   void load();
   return { root, close: () => ends.all() };
-}
-
-/** The camera's name as a list of all cameras. */
-function switcher(session: Session, name: string, ends: Ends): HTMLElement {
-  const select = h('select', { class: 'camera-switch', 'aria-label': words.switching, on: { change: () => { location.hash = writeAddress({ view: 'camera', name: select.value }); } } }, h('option', { value: name, selected: true }, name));
-  session.api.streams(ends.signal).then((streams) => {
-    if (streams.some((stream) => stream.name === name)) select.replaceChildren(...streams.map((stream) => h('option', { value: stream.name, selected: stream.name === name }, stream.name)));
-  }, () => undefined);
-  return h('h1', { class: 'camera-name' }, select);
 }
 
 function build(session: Session, root: HTMLElement, pill: HTMLElement, ending: HTMLElement, stream: Stream, address: CameraAddress, ends: Ends): void {

@@ -2,9 +2,9 @@
 
 import { h, say } from '../dom';
 import { icon } from '../icons';
+import { matching } from '../roster';
 import { text } from '../text';
 import { dialog, iconButton } from '../widgets';
-import { matching } from './grid';
 import { FAVOURITES, LONGEST_NAME, moved, wallName, type NamedWall } from './walls';
 
 const words = text.walls;
@@ -15,14 +15,16 @@ interface Asked {
   /** The wall as it is; one without a name is new. */
   readonly wall: NamedWall | undefined;
   readonly taken: (name: string) => boolean;
-  /** Names of all cameras. */
+  /** Names of the cameras that are known. */
   readonly cameras: () => readonly string[];
+  /** Reads all cameras, and calls back when more are known. */
+  readonly all: (grew: () => void) => Promise<void>;
   readonly save: (wall: NamedWall) => void;
   /** Takes the wall away; not for favourites. */
   readonly remove: (() => void) | undefined;
 }
 
-export function editWall({ wall, taken, cameras, save, remove }: Asked): void {
+export function editWall({ wall, taken, cameras, all: readAll, save, remove }: Asked): void {
   const favourites = wall?.name === FAVOURITES;
   let chosen: string[] = [...(wall?.cameras ?? [])];
   const name = h('input', { class: 'search-field plain-field', maxlength: LONGEST_NAME, value: wall?.name ?? '', required: true, 'aria-describedby': 'wall-problem' });
@@ -76,6 +78,7 @@ export function editWall({ wall, taken, cameras, save, remove }: Asked): void {
       h('button', { type: 'submit', class: 'button primary' }, words.save)));
   list();
   arrange();
+  void readAll(list);
   const box = dialog(favourites ? words.editFavourites : wall ? words.edit(wall.name) : words.create, form);
   box.classList.add('wide-dialog');
 }

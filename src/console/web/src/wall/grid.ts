@@ -39,12 +39,6 @@ export function tileWidth(n: number, count: number, width: number, height: numbe
 /** How wide a tile of a height is: 16:9 and its name below. */
 const widthFor = (height: number): number => (height - FOOT) * (16 / 9);
 
-/** The cameras that match every word of a query, in any order. */
-export function matching<T extends { readonly name: string }>(streams: readonly T[], query: string): T[] {
-  const wanted = query.toLowerCase().split(/\s+/).filter(Boolean);
-  return streams.filter(({ name }) => wanted.every((word) => name.toLowerCase().includes(word)));
-}
-
 /** Which tiles have moving pictures: those on the screen, at most so many, and first of all those that have them already. */
 export function movingTiles(onScreen: readonly string[], before: ReadonlySet<string>, most: number): Set<string> {
   const kept = onScreen.filter((name) => before.has(name)).slice(0, most);

@@ -6,11 +6,12 @@ import { h, Ends, type View } from '../dom';
 import { prefer, preferences } from '../preferences';
 import { messageOf, type Session } from '../session/session';
 import { type Shell } from '../shell';
+import { matching, Roster } from '../roster';
 import { text } from '../text';
 import { wallBar } from './bar';
 import { chooser } from './chooser';
 import { editWall } from './editor';
-import { columns, matching, movingTiles, picked, tileWidth } from './grid';
+import { columns, movingTiles, picked, tileWidth } from './grid';
 import { KeptWalls } from './kept';
 import { Tile } from './tile';
 import { camerasOf, FAVOURITES, withFavourite, withWall, withoutWall, type Walls } from './walls';
@@ -27,7 +28,7 @@ const MOST_IN_LINK = 100;
 /** What is shown. Kept between visits to the wall, so that coming back from a camera finds it as it was. */
 interface Shown { wall: string | undefined; linked: readonly string[] | undefined; query: string; page: number; tiles: number | undefined; every: number }
 let shown: Shown = { wall: undefined, linked: undefined, query: '', page: 0, tiles: undefined, every: 0 };
-let last: { subject: string | undefined; streams: Stream[] } | undefined;
+let last: { subject: string | undefined; roster: Roster } | undefined;
 
 /** What an address names is shown so; a bare one leaves what was shown. */
 function follow({ wall, cameras, tiles, page, find, every }: WallAddress): void {
@@ -44,14 +45,28 @@ export function wallView(session: Session, shell: Shell, address: WallAddress): 
   const tiles = new Map<string, Tile>();
   const onScreen = new Set<string>();
   let moving = new Set<string>();
-  let streams = last?.subject === session.me?.subject ? last?.streams : undefined;
+  if (!last || last.subject !== session.me?.subject) last = { subject: session.me?.subject, roster: new Roster() };
+  const { roster } = last;
   const kept = new KeptWalls(session.me);
 
   const per = (): number => shown.tiles ?? preferences.tiles;
   /** The cameras of the wall that is shown; nothing for all cameras and for a wall that is not known. */
   const names = (): readonly string[] | undefined => (shown.wall === undefined ? undefined : shown.linked ?? camerasOf(kept.get(), shown.wall));
-  const found = (): Stream[] => matching(shown.wall === undefined || names() ? picked(streams ?? [], names()) : [], shown.query);
-  const show = (change: Partial<Shown>): void => { Object.assign(shown, change); draw(); };
+  const found = (): Stream[] => matching(shown.wall === undefined || names() ? picked(roster.streams ?? [], names()) : [], shown.query);
+  const show = (change: Partial<Shown>): void => { Object.assign(shown, change); draw(); void more(); };
+  /** Whether the known cameras fill what is shown; a search, and a wall until its cameras are found, look through all. */
+  const enough = (): boolean => {
+    const list = names();
+    if (list) return picked(roster.streams ?? [], list).length === list.length;
+    return shown.wall !== undefined || (!shown.query && (roster.streams?.length ?? 0) > (shown.page + 1) * per());
+  };
+  /** Reads cameras until they fill what is shown. */
+  const more = async (): Promise<void> => {
+    try { await roster.read(session.api, enough, draw, ends.signal); } catch { /* the next refresh tries again */ }
+  };
+  const all = async (grew: () => void): Promise<void> => {
+    try { await roster.read(session.api, () => false, () => { grew(); draw(); }, ends.signal); } catch { /* as above */ }
+  };
   const turn = (by: number): void => show({ page: Math.max(0, shown.page + by) });
 
   const watcher = new IntersectionObserver((entries) => {
@@ -96,7 +111,8 @@ export function wallView(session: Session, shell: Shell, address: WallAddress): 
   const edit = (name: string | undefined): void => editWall({
     wall: name === undefined ? undefined : { name, cameras: names() ?? [] },
     taken: (name) => camerasOf(kept.get(), name) !== undefined,
-    cameras: () => (streams ?? []).map((stream) => stream.name),
+    cameras: () => (roster.streams ?? []).map((stream) => stream.name),
+    all,
     save: (wall) => { kept.set(withWall(kept.get(), name, wall)); show({ wall: wall.name, linked: undefined, page: 0 }); },
     remove: name === undefined || name === FAVOURITES || !camerasOf(kept.get(), name) ? undefined
       : () => { kept.set(withoutWall(kept.get(), name)); show({ wall: undefined, linked: undefined, page: 0 }); },
@@ -104,21 +120,24 @@ export function wallView(session: Session, shell: Shell, address: WallAddress): 
 
   const draw = (): void => {
     walls.show();
+    const { streams, complete } = roster;
     if (!streams) return;
     const cameras = found();
     const pages = Math.max(1, Math.ceil(cameras.length / per()));
-    shown.page = Math.min(shown.page, pages - 1);
+    // A page further on comes with the rest of the list.
+    if (complete || enough()) shown.page = Math.min(shown.page, pages - 1);
     const of = shown.wall === undefined ? streams.length : names()?.length ?? 0;
-    bar.tell(cameras.length === of ? words.count(of) : words.found(cameras.length, of), cameras.length, shown.page, per());
+    const partial = !complete && shown.wall === undefined;
+    bar.tell(partial && !shown.query ? words.atLeast(of) : cameras.length === of ? words.count(of) : words.found(cameras.length, of), cameras.length, shown.page, per());
     reconcile(cameras.slice(shown.page * per(), (shown.page + 1) * per()));
-    message.replaceChildren(...(cameras.length ? [] : nothingShown()));
+    message.replaceChildren(...(cameras.length ? [] : complete || enough() ? nothingShown() : [h('p', { class: 'quiet' }, words.loading)]));
     layout();
     const address = writeAddress(addressOf());
     if (address !== (location.hash || '#/')) history.replaceState(history.state, '', address);
   };
 
   const nothingShown = (): HTMLElement[] => {
-    if (streams?.length === 0) return nothing(session);
+    if (roster.streams?.length === 0) return nothing(session);
     if (shown.query) return [h('h2', {}, words.noMatch(shown.query)), press(words.clear, () => { bar.find(''); show({ query: '' }); })];
     const { wall } = shown;
     const list = names();
@@ -165,18 +184,15 @@ export function wallView(session: Session, shell: Shell, address: WallAddress): 
 
   const load = async (): Promise<void> => {
     try {
-      const fresh = await session.api.streams(ends.signal);
-      const same = JSON.stringify(fresh) === JSON.stringify(streams);
-      streams = fresh;
-      last = { subject: session.me?.subject, streams: fresh };
-      if (!same || tiles.size === 0) draw();
+      if (await roster.refresh(session.api, ends.signal) || tiles.size === 0) draw();
+      await more();
     } catch (error) {
-      if (ends.signal.aborted || streams) return;
+      if (ends.signal.aborted || roster.streams) return;
       message.replaceChildren(h('h2', {}, words.failed), h('p', {}, messageOf(error)), h('button', { type: 'button', class: 'button primary', on: { click: () => void load() } }, words.retry));
     }
   };
 
-  if (streams) queueMicrotask(draw);
+  if (roster.streams) queueMicrotask(draw);
   else message.append(h('p', { class: 'quiet' }, words.loading));
   void load();
   ends.every(REFRESH, () => { if (!document.hidden && session.standing === 'in') void load(); });
