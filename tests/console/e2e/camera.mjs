@@ -197,4 +197,20 @@ export const tests = [
       await framesGrow(other, 'from the link', ['.camera-stage']);
     },
   },
+  ...[320, 390].map((width) => ({
+    name: `camera: on a telephone of ${width} px the picture can be saved, and its buttons are on the screen`,
+    async run({ world, browser }) {
+      const page = await openPage(browser, world, { viewport: { width, height: 700 }, hasTouch: true, isMobile: true });
+      await signIn(page, world, await world.token());
+      await until(page, 'a tile is live', () => document.querySelector('.tile[data-state="live"]') !== null);
+      const [name] = await liveTiles(page);
+      await page.locator(`${tile(name)} .tile-link`).tap();
+      await until(page, 'live', () => document.querySelector('.camera')?.dataset.state === 'live');
+      const off = await page.locator('.controls button').evaluateAll((all) => all.map((one) => [one.getAttribute('aria-label'), one.getBoundingClientRect()]).filter(([, box]) => box.width > 0 && (box.left < 0 || box.right > innerWidth)).map(([label]) => label));
+      assert.deepEqual(off, []);
+      const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: 'Save this picture' }).tap()]);
+      assert.match(download.suggestedFilename(), new RegExp(`^${name}.*\\.(jpg|png)$`));
+      if (process.env.PICTURES) await page.screenshot({ path: `${process.env.PICTURES}/camera-still-${width}.png` });
+    },
+  })),
 ];

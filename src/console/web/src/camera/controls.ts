@@ -31,7 +31,7 @@ export function controls(deck: Deck, doing: Doing): { root: HTMLElement; show():
       play, iconButton('stepForward', words.stepForward, () => deck.step(1), { class: 'icon-button wide-only' }), iconButton('forward10', words.forward10, () => deck.shift(10e3))),
     live, position, h('span', { class: 'spring' }),
     h('div', { class: 'control-group' }, menu(rateButton, speeds), mute,
-      iconButton('image', words.still, () => doing.still(), { class: 'icon-button wide-only' }), iconButton('link', words.share, () => doing.share()), info,
+      iconButton('image', words.still, () => doing.still()), iconButton('link', words.share, () => doing.share()), info,
       iconButton('keys', words.help, () => doing.help(), { class: 'icon-button wide-only' }), iconButton('full', text.top.fullScreen, () => doing.full())));
 
   const show = () => {
