@@ -8,8 +8,8 @@ use crate::fleet::Script;
 ///
 /// Keys: playlist, lease, sessions, continuity. Arguments: holder of the lease, the version that is held
 /// here, how long a playlist is fresh (ms), life of the lease (ms), the held versions of sessions and
-/// continuity, the generation in use here. Gives verdict, version, age (ms), playlist if newer, version of the sessions,
-/// these if newer, version of the continuity, this if newer, why the last load failed.
+/// continuity, the generation in use here. Gives verdict, version, age (ms), playlist if newer, version of
+/// the sessions, these if newer, version of the continuity, this if newer, why the last load failed.
 pub(super) static LOOK: Script = Script::new(
     r"local t = redis.call('TIME') local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local p = redis.call('HMGET', KEYS[1], 'v', 'at', 'f', 'g', 'xa', 'x')
