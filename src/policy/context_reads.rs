@@ -96,6 +96,9 @@ fn add(named: &mut BTreeMap<String, ReadAs>, name: String, reading: ReadAs) {
     named.insert(name, reading);
 }
 
+/// The records in the context: what clocks show now, and at the start and the end of the footage.
+const RECORDS: [&str; 3] = ["local", "local_start", "local_end"];
+
 /// `context.mode` or `context.local.hour`: the name of the member.
 fn member(node: &Value) -> Option<String> {
     let inner = node.get(".")?;
@@ -103,8 +106,10 @@ fn member(node: &Value) -> Option<String> {
     if *of == json!({"Var": "context"}) {
         return Some(name.to_owned());
     }
-    // The only record in the context.
-    (*of == json!({".": {"left": {"Var": "context"}, "attr": "local"}})).then(|| format!("local.{name}"))
+    let record = RECORDS
+        .into_iter()
+        .find(|record| *of == json!({".": {"left": {"Var": "context"}, "attr": record}}))?;
+    Some(format!("{record}.{name}"))
 }
 
 /// `context.start_age <= 86400`, either way round: the member and the constant.

@@ -5,12 +5,12 @@
 //! own. Keys are compared in full and never by a digest alone, so that no two callers can be confused. An age
 //! or an instant that policies only compare with constants is in the key as far as that: which of them it has
 //! passed. Read in any other way an age is there in whole seconds, so that Cedar is asked once a second, and
-//! for an instant (`now`, `start`, `end`) it is asked each time. The local hour, minute, weekday and date are
-//! values like others: that which is read is in the key, so that a decision ends with it, however clocks are
-//! changed.
+//! for an instant (`now`, `start`, `end`) it is asked each time. The hour, minute, weekday and date of
+//! `local`, `local_start` and `local_end` are values like others: that which is read is in the key, so that
+//! a decision ends with it, however clocks are changed, and counts for no footage of other hours.
 
 use super::context_reads::{ContextReads, ReadAs};
-use super::local_time::{LocalTime, Zone};
+use super::local_time::Zone;
 use super::permit::Judgement;
 use super::question::{Question, RequestContext, StreamFacts};
 use crate::caller::Caller;
@@ -27,7 +27,7 @@ const CAPACITY: u64 = 32 << 20;
 /// How many decisions are usual, for the first allocation of the table.
 const USUAL: usize = 20_000;
 /// What a decision takes beside its caller, its stream and its reasons.
-const PER_DECISION: usize = 520;
+const PER_DECISION: usize = 650;
 
 /// The decisions of one set of policies. A decision stays right for as long as the policies are in force;
 /// those that were not asked for lately make room.
@@ -46,7 +46,7 @@ impl Weighter<DecisionKey, Judgement> for DecisionWeigher {
 
 /// The members of the context that are read, as far as the outcome depends on them. The issuer is part of the
 /// caller.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
 pub(super) struct ContextValues {
     mode: Option<PlaybackMode>,
     start_age: Option<i64>,
@@ -56,6 +56,14 @@ pub(super) struct ContextValues {
     now: Option<i64>,
     start: Option<i64>,
     end: Option<i64>,
+    local: CalendarValues,
+    local_start: CalendarValues,
+    local_end: CalendarValues,
+}
+
+/// The members of `local`, `local_start` or `local_end` that are read, as far as the outcome depends on them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+struct CalendarValues {
     hour: Option<i64>,
     minute: Option<i64>,
     weekday: Option<i64>,
@@ -72,10 +80,45 @@ pub(super) struct ReadMembers {
     now: Option<ReadAs>,
     start: Option<ReadAs>,
     end: Option<ReadAs>,
+    local: CalendarReads,
+    local_start: CalendarReads,
+    local_end: CalendarReads,
+}
+
+/// Which members of a record of local time are read, and how.
+struct CalendarReads {
     hour: Option<ReadAs>,
     minute: Option<ReadAs>,
     weekday: Option<ReadAs>,
     date: Option<ReadAs>,
+}
+
+impl CalendarReads {
+    fn of(reads: &ContextReads, record: &str) -> Self {
+        let reading = |name| reads.reading(&format!("{record}.{name}")).cloned();
+        Self {
+            hour: reading("hour"),
+            minute: reading("minute"),
+            weekday: reading("weekday"),
+            date: reading("date"),
+        }
+    }
+
+    /// The values that are read, of the time `at`, which is worked out only where one is.
+    fn values(&self, zone: &Zone, at: impl FnOnce() -> Timestamp) -> CalendarValues {
+        let members = [&self.hour, &self.minute, &self.weekday, &self.date];
+        if members.iter().all(|read| read.is_none()) {
+            return CalendarValues::default();
+        }
+        let local = zone.local(at());
+        let value = |reading: &Option<ReadAs>, number| reading.as_ref().map(|reading| reading.of(number));
+        CalendarValues {
+            hour: value(&self.hour, local.hour),
+            minute: value(&self.minute, local.minute),
+            weekday: value(&self.weekday, local.weekday),
+            date: value(&self.date, local.date_millis()),
+        }
+    }
 }
 
 impl ReadMembers {
@@ -90,10 +133,9 @@ impl ReadMembers {
             now: reading("now"),
             start: reading("start"),
             end: reading("end"),
-            hour: reading("local.hour"),
-            minute: reading("local.minute"),
-            weekday: reading("local.weekday"),
-            date: reading("local.date"),
+            local: CalendarReads::of(reads, "local"),
+            local_start: CalendarReads::of(reads, "local_start"),
+            local_end: CalendarReads::of(reads, "local_end"),
         }
     }
 
@@ -111,11 +153,6 @@ impl ReadMembers {
         let ages = || question.footage.ages(context.now);
         let bounds = || question.footage.bounds(context.now);
         let instant = |at: Timestamp| i64::try_from(at.millis()).unwrap_or(i64::MAX);
-        let calendar = [&self.hour, &self.minute, &self.weekday, &self.date];
-        let local = calendar.iter().any(|read| read.is_some()).then(|| zone.local(context.now));
-        let of_local = |reading: &Option<ReadAs>, value: fn(LocalTime) -> i64| {
-            reading.as_ref().zip(local).map(|(reading, local)| reading.of(value(local)))
-        };
         Some(ContextValues {
             mode: self.mode.then(|| question.mode()),
             start_age: self.start_age.as_ref().map(|reading| reading.of(ages().start)),
@@ -125,10 +162,9 @@ impl ReadMembers {
             now: self.now.as_ref().map(|reading| reading.of(instant(context.now))),
             start: self.start.as_ref().map(|reading| reading.of(instant(bounds().0))),
             end: self.end.as_ref().map(|reading| reading.of(instant(bounds().1))),
-            hour: of_local(&self.hour, |local| local.hour),
-            minute: of_local(&self.minute, |local| local.minute),
-            weekday: of_local(&self.weekday, |local| local.weekday),
-            date: of_local(&self.date, LocalTime::date_millis),
+            local: self.local.values(zone, || context.now),
+            local_start: self.local_start.values(zone, || bounds().0),
+            local_end: self.local_end.values(zone, || bounds().1),
         })
     }
 }
@@ -259,27 +295,12 @@ mod tests {
         StreamFacts { name, region: "eu-west-1".into(), account: None, arn: None, tags: Some([].into()) }
     }
 
-    const NONE: ContextValues = ContextValues {
-        mode: None,
-        start_age: None,
-        end_age: None,
-        duration: None,
-        source_ip: None,
-        now: None,
-        start: None,
-        end: None,
-        hour: None,
-        minute: None,
-        weekday: None,
-        date: None,
-    };
-
     #[test]
     fn only_the_same_question_of_the_same_caller_is_remembered() {
         let (decisions, decided) = (DecisionCache::new(), Cell::new(0));
         let asks_anew = |caller: Caller, operation: Operation, stream: StreamFacts| {
             let before = decided.get();
-            let about = About::Request(operation, NONE);
+            let about = About::Request(operation, ContextValues::default());
             let key = KeyRef { caller: &Arc::new(caller), about, stream: Some(&stream) };
             let decide = || {
                 decided.set(before + 1);
@@ -331,19 +352,25 @@ mod tests {
             decisions.get_or_decide(&key, decide).unwrap();
             decided.get()
         };
-        let young = ContextValues { start_age: Some(1), ..NONE };
+        let none = ContextValues::default();
+        let hour_is = |hour| CalendarValues { hour: Some(hour), ..CalendarValues::default() };
+        let young = ContextValues { start_age: Some(1), ..none };
         for about in [
-            About::Request(Operation::GetClip, NONE),
-            About::Request(Operation::GetImages, NONE),
-            About::Reach(Operation::GetImages, NONE),
+            About::Request(Operation::GetClip, none),
+            About::Request(Operation::GetImages, none),
+            About::Reach(Operation::GetImages, none),
             About::Request(Operation::GetClip, young),
+            About::Request(Operation::GetClip, ContextValues { local: hour_is(8), ..none }),
+            About::Request(Operation::GetClip, ContextValues { local_start: hour_is(8), ..none }),
+            About::Request(Operation::GetClip, ContextValues { local_end: hour_is(8), ..none }),
+            About::Request(Operation::GetClip, ContextValues { local_end: hour_is(9), ..none }),
             About::Request(
                 Operation::GetHlsStreamingSessionUrl,
-                ContextValues { source_ip: Some([10, 0, 0, 1].into()), ..NONE },
+                ContextValues { source_ip: Some([10, 0, 0, 1].into()), ..ContextValues::default() },
             ),
             About::Request(
                 Operation::GetHlsStreamingSessionUrl,
-                ContextValues { source_ip: Some([10, 0, 0, 2].into()), ..NONE },
+                ContextValues { source_ip: Some([10, 0, 0, 2].into()), ..ContextValues::default() },
             ),
         ] {
             assert!(decides(&decisions, about), "{about:?}");
@@ -364,7 +391,7 @@ mod tests {
         for number in 0..5000 {
             let groups = (0..900).map(|group| format!("g{group}")).collect();
             let caller = Arc::new(Caller { subject: number.to_string().into(), groups, ..caller() });
-            let about = About::Request(Operation::GetClip, NONE);
+            let about = About::Request(Operation::GetClip, ContextValues::default());
             let key = KeyRef { caller: &caller, about, stream: Some(&stream) };
             let decide = || Ok::<_, ()>(Judgement::Refused(Reason::NoPermit));
             decisions.get_or_decide(&key, decide).unwrap();

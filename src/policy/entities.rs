@@ -169,8 +169,10 @@ impl Terms {
         ];
         let read = members.iter().filter(|(name, _)| reads.holds(name));
         let mut read: Vec<_> = read.map(|(name, value)| ((*name).to_owned(), value())).collect();
-        if reads.holds("local") {
-            read.push(("local".to_owned(), local(zone.local(context.now))?));
+        for (name, at) in [("local", context.now), ("local_start", start), ("local_end", end)] {
+            if reads.holds(name) {
+                read.push((name.to_owned(), local(zone.local(at))?));
+            }
         }
         Context::from_pairs(read).map_err(not_expressible)
     }
@@ -191,7 +193,7 @@ impl Terms {
     }
 }
 
-/// `context.local`.
+/// `context.local`, `local_start` or `local_end`.
 fn local(time: LocalTime) -> Result<RestrictedExpression, NotExpressible> {
     let number = RestrictedExpression::new_long;
     let members = [

@@ -161,7 +161,18 @@ impl Policy {
             |items: &mut dyn Iterator<Item = String>| format!("[{}]", items.collect::<Vec<_>>().join(", "));
         let ages = question.footage.ages(context.now);
         let (start, end) = question.footage.bounds(context.now);
-        let local = self.config.time_zone.local(context.now);
+        let zone = &self.config.time_zone;
+        let local = |at| {
+            let local = zone.local(at);
+            format!(
+                "{{hour: {}, minute: {}, weekday: {}, date: datetime(\"{}\")}} in {}",
+                local.hour,
+                local.minute,
+                local.weekday,
+                local.date(),
+                zone.name()
+            )
+        };
         let operation = judged_as(question.operation);
         let groups = ["View", "Download", "Describe"]
             .into_iter()
@@ -182,17 +193,9 @@ impl Policy {
             ("context.duration".to_owned(), ages.duration.to_string()),
             ("context.source_ip".to_owned(), format!("ip(\"{}\")", context.source_ip.to_canonical())),
             ("context.now".to_owned(), format!("datetime(\"{}\")", context.now)),
-            (
-                "context.local".to_owned(),
-                format!(
-                    "{{hour: {}, minute: {}, weekday: {}, date: datetime(\"{}\")}} in {}",
-                    local.hour,
-                    local.minute,
-                    local.weekday,
-                    local.date(),
-                    self.config.time_zone.name()
-                ),
-            ),
+            ("context.local".to_owned(), local(context.now)),
+            ("context.local_start".to_owned(), local(start)),
+            ("context.local_end".to_owned(), local(end)),
             ("context.start".to_owned(), format!("datetime(\"{start}\")")),
             ("context.end".to_owned(), format!("datetime(\"{end}\")")),
             ("context.issuer".to_owned(), quoted(&caller.issuer)),

@@ -68,7 +68,7 @@ impl Serialize for Zone {
     }
 }
 
-/// What clocks and calendars show: `context.local`.
+/// What clocks and calendars show: `context.local`, `local_start` and `local_end`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct LocalTime {
     /// 0 to 23.

@@ -47,7 +47,8 @@ pub(super) fn ask_mode_instead(policy: &mut Value) -> bool {
 }
 
 /// The members of `context` that say which footage is wanted.
-const OF_FOOTAGE: [&str; 5] = ["start_age", "end_age", "duration", "start", "end"];
+const OF_FOOTAGE: [&str; 7] =
+    ["start_age", "end_age", "duration", "start", "end", "local_start", "local_end"];
 
 /// Words that `context.mode` is compared with and that it never is.
 pub(super) fn impossible_modes(policy: &Value) -> Vec<String> {
@@ -87,7 +88,7 @@ pub(super) fn reads_clock(policy: &Value) -> bool {
 }
 
 /// The members of `context` that advance by themselves, apart from ages.
-const CLOCK: [&str; 4] = ["now", "local", "start", "end"];
+const CLOCK: [&str; 6] = ["now", "local", "start", "end", "local_start", "local_end"];
 
 /// The variables that an expression reads, with the attribute where only that is read.
 pub(super) fn attributes(node: &Value, found: &mut impl FnMut(&str, Option<&str>)) {
@@ -218,6 +219,21 @@ mod tests {
         let found: Vec<_> =
             pieces(&policy).iter().map(|piece| (piece.unless, reads_context(&piece.body))).collect();
         assert_eq!(found, [(false, true), (false, false), (false, false), (true, false), (true, true)]);
+    }
+
+    #[test]
+    fn what_advances_by_itself_and_what_footage_alone_has_are_known_by_name() {
+        for name in ["now", "local.hour", "start", "end", "local_start.hour", "local_end.date"] {
+            let text = format!("permit (principal, action, resource) when {{ [context.{name}].isEmpty() }};");
+            assert!(reads_clock(&json(&text)), "{name}");
+        }
+        assert!(!reads_clock(&json("permit (principal, action, resource) when { context.end_age < 5 };")));
+        for name in ["start", "local_start", "local_end"] {
+            let text = format!("permit (principal, action, resource) when {{ context has {name} }};");
+            assert!(ask_mode_instead(&mut json(&text)), "{name}");
+        }
+        let local = "permit (principal, action, resource) when { context has local };";
+        assert!(!ask_mode_instead(&mut json(local)), "local time is there for LIVE too");
     }
 
     #[test]

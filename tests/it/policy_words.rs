@@ -3,6 +3,7 @@
 
 use crate::harness::program::binary;
 use crate::harness::{Answer, Edge, Setup, run};
+use kvs_edge::kvs::Timestamp;
 use serde_json::{Value, json};
 use std::fs;
 use tokio::process::Command;
@@ -126,4 +127,98 @@ async fn who_can_see_a_stream_is_told() {
     assert!(text.contains("User::\"anonymous\"\n  View, Describe\n"), "{text}");
     assert!(text.contains("if context.mode == \"LIVE\""), "{text}");
     assert!(text.contains("Whoever has a token\n  View, Download, Describe\n"), "{text}");
+}
+
+/// The hour and the minute that clocks in Kathmandu show, 5:45 ahead of UTC all year.
+fn in_kathmandu(at: u64) -> (u64, u64) {
+    let local = at + 5 * 3600 + 45 * 60;
+    (local / 3600 % 24, local / 60 % 60)
+}
+
+fn now() -> u64 {
+    Timestamp::from(kvs_edge::base::clock::now()).millis() / 1000
+}
+
+/// One minute is permitted: what lies in it is shown in every way, what begins before or ends after in none.
+#[tokio::test(flavor = "multi_thread")]
+async fn footage_is_judged_by_the_local_time_at_which_it_was_made() {
+    let minute = now() / 60 * 60 - 600;
+    let (hour, shown) = in_kathmandu(minute);
+    let policies = format!(
+        r#"permit (principal, action in [Action::"View", Action::"Download"], resource)
+           when {{ context.local_start.hour == {hour} && context.local_start.minute == {shown} &&
+                  context.local_end.hour == {hour} && context.local_end.minute == {shown} &&
+                  context.local_start.date == context.local_end.date }};"#
+    );
+    let setup = Setup { policies, ..Setup::default() };
+    let edge = setup.setting("POLICY__TIME_ZONE", "Asia/Kathmandu").start().await;
+    let stream = "cam-1";
+    for (start, end, inside) in [
+        (minute, minute + 59, true),
+        (minute + 10, minute + 50, true),
+        (minute - 1, minute + 50, false),
+        (minute + 10, minute + 60, false),
+        // The same minutes as the permitted one, but of other footage: no decision is taken over.
+        (minute - 60, minute - 1, false),
+        (minute + 60, minute + 119, false),
+        (minute - 3600, minute - 3541, false),
+        (minute + 10, minute + 50, true),
+    ] {
+        let expected = |status: u16| if inside { status } else { 403 };
+        let range = json!({"StartTimestamp": start, "EndTimestamp": end});
+        let selector = json!({"FragmentSelectorType": "SERVER_TIMESTAMP", "TimestampRange": range});
+        for (path, member) in [
+            ("/getHLSStreamingSessionURL", "HLSFragmentSelector"),
+            ("/getDASHStreamingSessionURL", "DASHFragmentSelector"),
+            ("/getClip", "ClipFragmentSelector"),
+            ("/listFragments", "FragmentSelector"),
+        ] {
+            let mut call = json!({"StreamName": stream, member: selector});
+            if path.contains("Session") {
+                call["PlaybackMode"] = "ON_DEMAND".into();
+            }
+            let answer = edge.call(path, edge.alice(), &call).await;
+            assert_eq!(answer.status, expected(200), "{path} {start} {end}: {}", answer.text());
+        }
+        let query = format!("start={start}&end={end}");
+        for (path, status) in [(format!("clip.mp4?{query}"), 200), (format!("vod.m3u8?{query}"), 302)] {
+            let answer = edge.get(&format!("/streams/{stream}/{path}"), edge.alice()).await;
+            let permitted = answer.status == 302 || answer.status == status;
+            assert_eq!((permitted, answer.status == 403), (inside, !inside), "{path}: {}", answer.status);
+        }
+    }
+    assert_eq!(edge.get("/streams/cam-1/live.m3u8", edge.alice()).await.status, 403);
+    // A list in pages is judged by the range that its tokens continue.
+    let range = json!({"StartTimestamp": minute, "EndTimestamp": minute + 59});
+    let selector = json!({"FragmentSelectorType": "SERVER_TIMESTAMP", "TimestampRange": range});
+    let first = json!({"StreamName": stream, "FragmentSelector": selector, "MaxResults": 3});
+    let page = edge.call("/listFragments", edge.alice(), &first).await.json();
+    let numbers: Vec<_> =
+        page["Fragments"].as_array().unwrap().iter().map(|f| f["FragmentNumber"].clone()).collect();
+    let next = json!({"StreamName": stream, "NextToken": page["NextToken"]});
+    let next = edge.call("/listFragments", edge.alice(), &next).await;
+    assert_eq!(next.status, 200, "{}", next.text());
+    let fragments = json!({"StreamName": stream, "Fragments": numbers});
+    assert_eq!(edge.call("/getMediaForFragmentList", edge.alice(), &fragments).await.status, 200);
+}
+
+/// A session of what is seen now ends when clocks show what is not permitted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_live_session_ends_at_the_local_boundary() {
+    let boundary = (now() + 20).next_multiple_of(60);
+    let minutes = [boundary - 1, boundary - 61].map(|at| in_kathmandu(at).1);
+    let policies = format!(
+        r#"permit (principal, action, resource)
+           when {{ {minutes:?}.contains(context.local_end.minute) && context.local_start.minute != {} }};"#,
+        in_kathmandu(boundary).1
+    );
+    let setup = Setup { policies, ..Setup::default() };
+    let edge = setup.setting("POLICY__TIME_ZONE", "Asia/Kathmandu").start().await;
+    let url = edge.play("/streams/cam-1/live.m3u8", edge.alice()).await;
+    assert_eq!(edge.http.get(&url, &[]).await.status, 200);
+    tokio::time::sleep(std::time::Duration::from_secs((boundary - 4).saturating_sub(now()))).await;
+    assert_eq!(edge.http.get(&url, &[]).await.status, 200);
+    edge.until("the minute ends", || async { now() > boundary }).await;
+    assert_eq!(edge.http.get(&url, &[]).await.status, 403);
+    assert_eq!(edge.get("/streams/cam-1/live.m3u8", edge.alice()).await.status, 403);
 }

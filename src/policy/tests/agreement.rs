@@ -22,10 +22,13 @@ const STREAMS: [&str; 4] = ["lobby-1", "lobby-2", "vault-1", "Lobby-1"];
 const ISSUERS: [&str; 2] = ["https://login.example.com/", "https://other.example.net/"];
 
 /// Conditions that type-check by themselves; what some lack is guarded.
-const CONDITIONS: [&str; 32] = [
+const CONDITIONS: [&str; 35] = [
     "context.local.hour >= 22 || context.local.hour < 6",
     "context.local.minute < 30 && context.local.weekday <= 5",
     r#"context.local.date >= datetime("2026-01-02")"#,
+    "context.local_start.hour >= 8 && context.local_end.hour < 18",
+    "context.local_start.date == context.local_end.date",
+    "context.local_end.minute < 30 || context.local_start.weekday == 4",
     r#"context.start >= datetime("2026-01-01T11:30:00+0100")"#,
     r#"context.end <= datetime("2026-01-01T18:00:00Z")"#,
     r#"context.end.durationSince(context.start) <= duration("20m")"#,
@@ -217,10 +220,16 @@ fn independently(
         }},
     ]);
     let now = context.now.millis() as i64;
-    let berlin = (now - NOW.millis() as i64) / 1000 + 3600;
     let instant = |millis: i64| {
         let text = crate::kvs::Timestamp::from_millis(millis as u64).to_string();
         json!({"__extn": {"fn": "datetime", "arg": text}})
+    };
+    // In winter, Berlin is an hour ahead; 2026 begins with a Thursday.
+    let calendar = |at: i64| {
+        let berlin = (at - NOW.millis() as i64).div_euclid(1000) + 3600;
+        json!({"hour": berlin.div_euclid(3600).rem_euclid(24), "minute": berlin.div_euclid(60).rem_euclid(60),
+            "weekday": (3 + berlin.div_euclid(86_400)).rem_euclid(7) + 1,
+            "date": instant(NOW.millis() as i64 + berlin.div_euclid(86_400) * 86_400_000)})
     };
     let age = |seconds: u64| (now - (context.now.millis() as i64 - seconds as i64 * 1000)) / 1000;
     let (start, end) = asked.range.unwrap_or((0, 0));
@@ -230,9 +239,8 @@ fn independently(
         "now": {"__extn": {"fn": "datetime", "arg": context.now.to_string()}},
         "issuer": &*caller.issuer,
         "start": instant(now - start as i64 * 1000), "end": instant(now - end as i64 * 1000),
-        // In winter, Berlin is an hour ahead; 2026 begins with a Thursday.
-        "local": {"hour": berlin / 3600 % 24, "minute": berlin / 60 % 60, "weekday": (3 + berlin / 86_400) % 7 + 1,
-            "date": instant(NOW.millis() as i64 + berlin / 86_400 * 86_400_000)},
+        "local": calendar(now), "local_start": calendar(now - start as i64 * 1000),
+        "local_end": calendar(now - end as i64 * 1000),
     });
     let action = format!("Action::\"{}\"", asked.operation.name()).parse().unwrap();
     let context = Context::from_json_value(context, Some((schema, &action))).unwrap();
@@ -403,7 +411,7 @@ fn leaving_out_what_no_policy_reads_and_remembering_the_rest_changes_no_decision
 }
 
 /// Conditions on the clock, the calendar and the footage's own times.
-const CLOCKS: [&str; 14] = [
+const CLOCKS: [&str; 20] = [
     "context.local.hour >= 22 || context.local.hour < 6",
     "context.local.hour == 2 && context.local.minute >= 30",
     "context.local.minute < 1",
@@ -413,6 +421,12 @@ const CLOCKS: [&str; 14] = [
     r#"context.local.date < datetime("2026-10-26") && context.local.date != datetime("2026-03-29")"#,
     r#"context.local.date.toDate() == datetime("2026-10-25")"#,
     "context.local == context.local && context.local.hour > 1",
+    "context.local_start.hour >= 2 && context.local_end.hour < 18",
+    "context.local_start.date == context.local_end.date",
+    "context.local_end.minute < 1 || context.local_start.minute == 59",
+    r#"context.local_start.weekday == 7 && context.local_end.date != datetime("2026-10-25")"#,
+    "context has local_end && context.local_end.hour == 2",
+    "context.local_start == context.local",
     r#"context.now < datetime("2026-03-29T03:00:00+0200")"#,
     r#"context.now.toTime() < duration("1h")"#,
     r#"context.start >= datetime("2026-10-25T02:30:00+0200")"#,

@@ -31,6 +31,9 @@ fn circumstances_are_found_however_they_are_read() {
         ("context.local == context.local", "local"),
         ("context.local has hour && context.local.hour < 6", "local local.hour"),
         ("resource.local.hour < 6", ""),
+        ("context.local_start.hour >= 8 && context.local_end.hour < 18", "local_end.hour local_start.hour"),
+        ("context.local_start.date == context.local_end.date", "local_end.date local_start.date"),
+        ("context.local_end == context.local", "local local_end"),
     ] {
         let found = named(text);
         // `has a.b` is `has a && a has b`: read by name as well.
@@ -55,6 +58,12 @@ fn an_instant_that_is_only_compared_matters_as_far_as_that() {
     let day = r#"context.local.date == datetime("2026-01-02")"#;
     assert_eq!(reading(day, "local.date"), Some(ReadAs::Against(vec![noon + 12 * 3_600_000])));
     assert_eq!(reading("context.local.hour < 6", "local.hour"), Some(ReadAs::Against(vec![6])));
+    let footage = "context.local_end.hour < 18";
+    assert_eq!(reading(footage, "local_end.hour"), Some(ReadAs::Against(vec![18])));
+    assert_eq!(reading(footage, "local_start.hour"), None);
+    assert_eq!(reading(footage, "local.hour"), None);
+    let one_day = "context.local_start.date == context.local_end.date";
+    assert_eq!(reading(one_day, "local_end.date"), Some(ReadAs::Wholly));
     for (text, name) in [
         (r#"context.now.toTime() < duration("6h")"#, "now"),
         (r#"context.now < datetime("1969-01-01")"#, "now"),

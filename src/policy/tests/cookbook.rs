@@ -231,6 +231,40 @@ fn one_evening_for_the_police() {
 }
 
 #[test]
+fn only_footage_of_office_hours() {
+    let policy = recipe("Only footage of office hours");
+    let seconds = |at: &str| Timestamp::parse(at).unwrap().millis() / 1000;
+    // Asked for at night and in winter: what counts is when the footage was made.
+    let asked_at = "2026-12-06T02:00:00Z";
+    let council = given(&policy, "works-council").at(asked_at);
+    for (start, end, expected) in [
+        // A Thursday in winter: Berlin is an hour ahead of UTC.
+        ("2026-12-03T07:00:00Z", "2026-12-03T16:59:59Z", true),
+        ("2026-12-03T06:59:59Z", "2026-12-03T16:59:59Z", false),
+        ("2026-12-03T07:00:00Z", "2026-12-03T17:00:00Z", false),
+        // A Thursday in summer: two hours.
+        ("2026-07-02T06:00:00Z", "2026-07-02T15:59:59Z", true),
+        ("2026-07-02T05:59:59Z", "2026-07-02T15:59:59Z", false),
+        ("2026-07-02T06:00:00Z", "2026-07-02T16:00:00Z", false),
+        // The Friday before and the Monday after clocks were put back.
+        ("2026-10-23T06:00:00Z", "2026-10-23T15:59:00Z", true),
+        ("2026-10-26T06:00:00Z", "2026-10-26T06:59:00Z", false),
+        ("2026-10-26T07:00:00Z", "2026-10-26T16:59:00Z", true),
+        // Noon to noon has a night in it; a Saturday.
+        ("2026-12-02T11:00:00Z", "2026-12-03T11:00:00Z", false),
+        ("2026-12-05T10:00:00Z", "2026-12-05T10:10:00Z", false),
+    ] {
+        let ago = |time: &str| seconds(asked_at) - seconds(time);
+        let both =
+            (council.clip("lobby-1", ago(start), ago(end)), council.hls("lobby-1", ago(start), ago(end)));
+        assert_eq!(both, (expected, expected), "{start} {end}");
+    }
+    let live = |at: &str| given(&policy, "works-council").at(at).live("lobby-1");
+    assert!(live("2026-12-03T16:59:59Z") && !live("2026-12-03T17:00:00Z"));
+    assert!(!council.asks(fragment_list(&["12345"])("lobby-1")), "of unknown age");
+}
+
+#[test]
 fn downloads_need_a_second_factor() {
     let policy = recipe("Downloads need a second factor");
     let with = |ways: &[&str]| given(&policy, "staff").with("amr", Attribute::Texts(ways.iter().collect()));
@@ -416,7 +450,7 @@ fn every_recipe_is_tested() {
         assert!(own.contains(&format!("recipe({heading:?})")), "{heading}");
         assert_eq!(blocks(heading, "cedar").len(), 1, "{heading}");
     }
-    assert_eq!(headings.len(), 19);
+    assert_eq!(headings.len(), 20);
 }
 
 /// The policies that a configuration file in `config/` names, as it names them.

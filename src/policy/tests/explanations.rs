@@ -48,6 +48,10 @@ fn the_nearest_permit_comes_first_and_its_failing_parts_name_what_they_read() {
     assert_eq!(failing.len(), 1, "{nearest:?}");
     assert_eq!(failing[0].reads, ["context.mode", "context.start_age"]);
     assert_eq!(explanation.facts["context.start_age"], "7200");
+    assert_eq!(
+        explanation.facts["context.local_start"],
+        r#"{hour: 23, minute: 0, weekday: 3, date: datetime("2025-12-31")} in Europe/Berlin"#
+    );
     let texts: Vec<_> = nearest.parts.iter().map(|part| part.text.as_str()).collect();
     assert_eq!(
         texts[..3],
