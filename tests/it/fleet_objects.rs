@@ -99,6 +99,10 @@ async fn four_replicas_fetch_each_fragment_once() {
         assert_eq!((answer.status, answer.broken), (200, false), "{}", answer.text());
         assert!(answer.body == answers[0].body && answer.header("etag") == answers[0].header("etag"));
     }
+    let reached = fleet.edge.reached().await;
+    let fragments = reached["resources"].as_object().unwrap().iter();
+    let fragments: Vec<_> = fragments.filter(|(name, _)| name.starts_with("fragment ")).collect();
+    assert!(fragments.len() > 50 && fragments.iter().all(|(_, count)| *count == 1), "{fragments:?}");
     let (fetched, lists) =
         (fleet.kvs_bytes("GetMediaForFragmentList").await, fleet.edge.reached_by("ListFragments").await);
     fleet.edge.forget_reached().await;

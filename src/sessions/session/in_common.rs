@@ -190,6 +190,7 @@ impl SharedSession {
                 let left = Duration::from_millis(expires.millis().saturating_sub(now.millis()));
                 let session = UpstreamSession {
                     delay: UpstreamSession::delay_of_new(),
+                    replicas: self.replicas.clone(),
                     url,
                     parameters,
                     turn: self.turn.clone(),

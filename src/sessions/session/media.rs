@@ -5,7 +5,7 @@ use super::upstream_session::{Location, SpareSession, UpstreamSession};
 use crate::base::clock;
 use crate::base::task::spawn_self_ending;
 use crate::cache::freshness::{self, Kind};
-use crate::cache::{Fetched, FillError, Found, Head, Key, Sharing};
+use crate::cache::{Fetched, FillError, Found, Head, Key};
 use crate::kvs::{PlaybackMode, Resource, StreamRef, Timestamp};
 use crate::playback::mp4;
 use crate::sessions::context::Context;
@@ -30,7 +30,7 @@ pub(in crate::sessions) async fn get(
         return Ok(found);
     }
     let fetch = SegmentFetch::new(context, stream, at, steps.clone());
-    context.cache.get_or_fill_as(key, SHARING, fetch.repeatable()).await
+    context.cache.get_or_fill_as(key, at.session.sharing(), fetch.repeatable()).await
 }
 
 /// Makes sure that a segment is in the cache, and gives the number of bytes that were fetched for it.
@@ -40,7 +40,7 @@ pub(in crate::sessions) async fn warm(
     at: &Location,
 ) -> Result<u64, FillError<upstream::Error>> {
     let fetch = SegmentFetch::new(context, stream, at, Steps::default());
-    context.cache.warm(cache_key(stream, at), SHARING, fetch.repeatable()).await
+    context.cache.warm(cache_key(stream, at), at.session.sharing(), fetch.repeatable()).await
 }
 
 /// A fragment, shifted to the place that `anchor` names.
@@ -52,12 +52,8 @@ pub(super) async fn get_anchored(
 ) -> Result<Found, FillError<upstream::Error>> {
     let mut fetch = SegmentFetch::new(context, stream, at, Steps::default());
     fetch.shift = Shift::Anchored(anchor);
-    context.cache.get_or_fill_as(cache_key(stream, at), SHARING, fetch.repeatable()).await
+    context.cache.get_or_fill_as(cache_key(stream, at), at.session.sharing(), fetch.repeatable()).await
 }
-
-/// Sessions are each replica's own, and the keys of their segments name them: no other replica would look for
-/// these.
-const SHARING: Sharing = Sharing::Live { replicas: 1 };
 
 fn cache_key(stream: &StreamRef, at: &Location) -> Key {
     Key::resource(stream, &at.session.url.id, &at.resource)

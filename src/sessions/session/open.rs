@@ -210,6 +210,7 @@ impl SharedSession {
             turn: self.turn.clone(),
             spares: SpareSessions::new(asked),
             delay: UpstreamSession::delay_of_new(),
+            replicas: self.replicas.clone(),
             generation: state.generation,
             opened: asked,
             until: asked + Duration::from_millis(lives),

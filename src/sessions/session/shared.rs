@@ -7,7 +7,7 @@
 
 use super::cached_playlist::CachedPlaylist;
 use super::state::SessionState;
-use super::upstream_session::{LoadedPlaylist, UpstreamSession};
+use super::upstream_session::{LoadedPlaylist, UpstreamSession, WatchingReplicas};
 use crate::base::single_flight::SingleFlight;
 use crate::kvs::{PlaybackMode, Resource, Timestamp};
 use crate::sessions::common::Common;
@@ -33,6 +33,8 @@ pub(in crate::sessions) struct SharedSession {
     pub(super) turn: Turn,
     /// What all replicas hold in common of it. A long range is made of sessions of its parts.
     pub(in crate::sessions) common: Option<Common>,
+    /// How many replicas have viewers of it.
+    pub(super) replicas: WatchingReplicas,
     pub(super) state: Mutex<SessionState>,
     /// The opening of a session that is under way.
     pub(super) openings: SingleFlight<(), Result<Arc<UpstreamSession>, Error>>,
@@ -73,6 +75,7 @@ impl SharedSession {
         let in_common = context.store.as_ref().filter(|_| key.long_range().is_none());
         let common = in_common.map(|store| Common::new(store, &key));
         Arc::new(Self {
+            replicas: WatchingReplicas::new(common.is_some()),
             common,
             key,
             context,
@@ -124,7 +127,9 @@ impl SharedSession {
         // A player that pauses for a while finds its session again.
         let any = lock(&self.viewers).count() > 0 || self.idle() < self.context.config.idle.0;
         // It is repeated all the time.
-        let _ = common.note_viewers(any).await;
+        if let Ok(replicas) = common.note_viewers(any).await {
+            self.replicas.note(replicas);
+        }
     }
 
     /// Forgets viewers that have gone. Without any, nothing is fetched ahead.

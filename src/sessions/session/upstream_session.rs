@@ -2,7 +2,8 @@
 //! there.
 
 use super::spare_sessions::SpareSessions;
-use crate::kvs::{Resource, SessionParameters};
+use crate::cache::Sharing;
+use crate::kvs::{PlaybackMode, Resource, SessionParameters};
 use crate::playback::Rewritten;
 use crate::sessions::numbering::Generation;
 use crate::sessions::places::Place;
@@ -10,6 +11,7 @@ use crate::sessions::turn::Turn;
 use crate::upstream::SessionUrl;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
@@ -26,13 +28,43 @@ pub(in crate::sessions) struct UpstreamSession {
     /// By how much its media is delayed onto the timeline of live HLS, once that is known. `None` inside the
     /// cell if it cannot be found out; the media is then passed on as it is.
     pub(super) delay: ArcSwap<OnceCell<Option<Duration>>>,
+    /// How many replicas have viewers of it.
+    pub(super) replicas: WatchingReplicas,
     pub(in crate::sessions) generation: Generation,
     pub(super) opened: Instant,
     /// When KVS ends it.
     pub(super) until: Instant,
 }
 
+/// How many replicas have viewers of a shared session; `None` if it is this replica's own. Clones share it.
+#[derive(Clone)]
+pub(super) struct WatchingReplicas(Option<Arc<AtomicU32>>);
+
+impl WatchingReplicas {
+    /// Of a session that has just begun, which replicas have in common or not. Until it is known how many have
+    /// viewers, its segments are shared: behind a balancer several are asked for it at once.
+    pub(super) fn new(in_common: bool) -> Self {
+        Self(in_common.then(|| Arc::new(AtomicU32::new(2))))
+    }
+
+    /// So many replicas have viewers, this one included.
+    pub(super) fn note(&self, replicas: u64) {
+        if let Some(known) = &self.0 {
+            known.store(u32::try_from(replicas).unwrap_or(u32::MAX).max(1), Ordering::Relaxed);
+        }
+    }
+}
+
 impl UpstreamSession {
+    /// How its segments are shared with other replicas.
+    pub(super) fn sharing(&self) -> Sharing {
+        match &self.replicas.0 {
+            None => Sharing::No,
+            Some(_) if self.parameters.mode == PlaybackMode::OnDemand => Sharing::Always,
+            Some(replicas) => Sharing::Live { replicas: replicas.load(Ordering::Relaxed) },
+        }
+    }
+
     /// The delay of a session that nothing is known of.
     pub(super) fn delay_of_new() -> ArcSwap<OnceCell<Option<Duration>>> {
         ArcSwap::from_pointee(OnceCell::new())

@@ -36,6 +36,12 @@ async fn players_that_are_sent_to_another_replica_each_time_see_one_stream_and_k
         println!("{operation}: {reached}");
         assert!((1..=most).contains(&reached), "{operation}: {reached} in {seconds} s");
     }
+    let reached = fleet.edge.reached().await;
+    let fetched = reached["resources"].as_object().unwrap().iter();
+    let fetched: Vec<_> = fetched.filter(|(name, _)| name.contains("MediaFragment")).collect();
+    let again: Vec<_> = fetched.iter().filter(|(_, count)| count.as_u64() > Some(1)).collect();
+    println!("{} fragments, fetched more than once: {again:?}", fetched.len());
+    assert!(again.is_empty() && fetched.len() > 5, "{again:?} of {}", fetched.len());
     for key in redis.keys().await {
         assert!(key.starts_with("kvse:{") && !key.contains("cam-"), "{key}");
     }
