@@ -30,6 +30,8 @@ struct Shard {
     failures: u32,
     timeouts: VecDeque<Instant>,
     state: State,
+    /// When the first operation failed since the shard answered last.
+    out_since: Option<Instant>,
 }
 
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +67,7 @@ impl Health {
     /// The shard answered.
     pub(super) fn answered(&self, shard: ShardId) {
         self.with(shard, |shard| {
-            shard.failures = 0;
+            (shard.failures, shard.out_since) = (0, None);
             if shard.state != State::Closed {
                 *shard = Shard::default();
             }
@@ -76,6 +78,7 @@ impl Health {
     pub(super) fn failed(&self, shard: ShardId, failure: Failure, now: Instant) -> bool {
         self.with(shard, |shard| {
             shard.failures += 1;
+            let out_since = *shard.out_since.get_or_insert(now);
             if failure == Failure::TimedOut {
                 shard.timeouts.push_back(now);
                 while shard.timeouts.front().is_some_and(|first| now - *first > WINDOW) {
@@ -86,7 +89,8 @@ impl Health {
                 || shard.failures >= FAILURES
                 || shard.timeouts.len() >= TIMEOUTS;
             if opens {
-                *shard = Shard { state: State::Open(now + PAUSE), ..Shard::default() };
+                let state = State::Open(now + PAUSE);
+                *shard = Shard { state, out_since: Some(out_since), ..Shard::default() };
             }
             opens
         })
@@ -108,6 +112,11 @@ impl Health {
         for shard in shards.values_mut() {
             shard.state = State::Open(now);
         }
+    }
+
+    /// Since when the shard has not answered; `None` if it answers, as far as is known.
+    pub(super) fn out_since(&self, shard: ShardId) -> Option<Instant> {
+        self.lock().get(&shard).and_then(|shard| shard.out_since)
     }
 
     /// Whether every shard answers, as far as is known.

@@ -134,6 +134,12 @@ impl Store {
         self.state.link.load().is_some() && self.state.health.is_well()
     }
 
+    /// Since when the shard that has this key has not answered, if that is known.
+    #[must_use]
+    pub fn out_since(&self, key: &Key) -> Option<Instant> {
+        self.state.health.out_since(self.state.connector.topology.shard(key.slot()))
+    }
+
     /// How many replicas there are, as far as is known.
     #[must_use]
     pub fn replicas(&self) -> usize {

@@ -89,6 +89,10 @@ impl Common {
         let why = next().bytes().and_then(|why| String::from_utf8(why).ok());
         let is_found = found.is_some();
         let is_recent = version > 0 && Duration::from_millis(age) < RECENT;
+        if version < have && !is_recent {
+            // The store has lost what it had: the others have been alone, even if this replica has not noticed.
+            self.alone.begin();
+        }
         if self.is_alone() && !is_recent && !self.alone.is_back() {
             if word.is("yours") {
                 drop(Lease::held(&self.store, &lease, holder));

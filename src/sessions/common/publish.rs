@@ -4,7 +4,7 @@
 use super::held::Common;
 use super::record::{StoredContinuity, StoredPlaylist, StoredSession, StoredSessions};
 use super::scripts;
-use super::versions::{Versions, number};
+use super::versions::{Versions, number, version_after};
 use crate::fleet::{Arg, Error, Lease, LeaseKind, LeaseResult, Operation};
 use crate::kvs::{Resource, Timestamp};
 use std::time::Duration;
@@ -49,10 +49,12 @@ impl Common {
         elapsed: Duration,
     ) -> Result<Committed, Error> {
         let (playlist, lease_key) = (self.playlist(resource), self.lease("pl"));
+        let now = publication.now;
         let (version, sessions_version, continuity_version) = {
             let held = self.held();
-            let sessions = if held.sessions.is_ahead() { held.sessions.next() } else { 0 };
-            (held.playlist(resource) + 1, sessions, held.continuity.highest() + 1)
+            let sessions = if held.sessions.is_ahead() { held.sessions.next(now) } else { 0 };
+            let after = |version| version_after(version, now);
+            (after(held.playlist(resource)), sessions, after(held.continuity.highest()))
         };
         let text = self.sealed(&playlist, version, publication.playlist)?;
         let sessions = match (sessions_version, publication.sessions) {
@@ -119,7 +121,7 @@ impl Common {
         sessions: &StoredSessions,
         now: Timestamp,
     ) -> Result<Committed, Error> {
-        let version = self.held().sessions.highest() + 1;
+        let version = version_after(self.held().sessions.highest(), now);
         let sealed = self.sealed(&self.sessions, version, sessions)?;
         let Some(current) = sessions.sessions.last() else { return Ok(Committed::Refused) };
         let args = [

@@ -1,7 +1,7 @@
 //! Which versions this replica holds, and which the store held when it was last looked at.
 
 use crate::fleet::Reply;
-use crate::kvs::Resource;
+use crate::kvs::{Resource, Timestamp};
 use std::collections::HashMap;
 
 /// The versions of what this replica holds, and of what the store held when it was last looked at.
@@ -53,8 +53,8 @@ impl Versions {
     }
 
     /// The version to write what is here as.
-    pub(super) fn next(self) -> u64 {
-        if self.here > self.stored { self.here } else { self.stored + 1 }
+    pub(super) fn next(self, now: Timestamp) -> u64 {
+        if self.here > self.stored { self.here } else { version_after(self.stored, now) }
     }
 
     /// The newer one of the two.
@@ -75,6 +75,12 @@ impl Versions {
     }
 }
 
+/// The version that follows this one. As far as they can be, versions are milliseconds since 1970: what is
+/// published in a store that has lost everything is then newer than what any replica holds.
+pub(super) fn version_after(version: u64, now: Timestamp) -> u64 {
+    version.saturating_add(1).max(now.millis())
+}
+
 /// The number of a reply; 0 if it is none.
 pub(super) fn number(reply: &Reply) -> u64 {
     reply.number().and_then(|number| u64::try_from(number).ok()).unwrap_or(0)
@@ -89,14 +95,16 @@ mod tests {
         let mut versions = Versions::both(5);
         assert!(!versions.is_ahead());
         versions.note(7, false);
-        assert_eq!((versions.here, versions.next(), versions.highest()), (5, 8, 7));
+        let next = |versions: Versions| versions.next(Timestamp::from_millis(0));
+        assert_eq!((versions.here, next(versions), versions.highest()), (5, 8, 7));
         versions.note(7, true);
         assert_eq!((versions.here, versions.is_ahead()), (7, false));
         // The store has lost what it had, and this replica has been alone.
         versions.note(0, false);
-        assert_eq!((versions.is_ahead(), versions.next()), (true, 7));
+        assert_eq!((versions.is_ahead(), next(versions)), (true, 7));
         versions.settle(3);
-        assert_eq!((versions.is_ahead(), versions.next()), (true, 4));
+        assert_eq!((versions.is_ahead(), next(versions)), (true, 4));
+        assert_eq!(versions.next(Timestamp::from_millis(1000)), 1000, "newer than any version of before");
     }
 
     #[test]

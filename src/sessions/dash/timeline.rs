@@ -71,6 +71,8 @@ pub(in crate::sessions) struct Published {
     /// The length of the longest fragment.
     pub target: Duration,
     pub ended: bool,
+    /// When the fragments end that are not listed because they end too late.
+    pub withheld: Vec<Timestamp>,
 }
 
 /// Fragments remembered beyond those listed.
@@ -168,6 +170,7 @@ impl Timeline {
         until: Option<Timestamp>,
     ) -> Result<Published, &'static str> {
         let Manifest { declaration, root, available, ended, periods } = Manifest::parse(text)?;
+        let mut withheld = Vec::new();
         for (period_index, offered) in periods.iter().enumerate() {
             let leading = &offered.templates[0];
             let window = leading.segments.len().saturating_sub(self.window);
@@ -175,7 +178,9 @@ impl Timeline {
                 let offer = Offer { generation, period_index, available, period: offered, segment };
                 match self.place_of(&offer) {
                     Some(at) => self.update(at, &offer),
-                    None if until.is_some_and(|until| offer.clock_end(self.live) > until.millis()) => {}
+                    None if until.is_some_and(|until| offer.clock_end(self.live) > until.millis()) => {
+                        withheld.push(Timestamp::from_millis(offer.clock_end(self.live)));
+                    }
                     None if self.is_new(&offer) => self.add(&offer)?,
                     None => {}
                 }
@@ -187,19 +192,15 @@ impl Timeline {
         let target = Duration::from_millis(longest.unwrap_or(2000));
         // What replicas publish apart from each other, they publish with the same time, which follows from
         // what is listed.
-        if until.is_some()
-            && let Some((_, changed)) = &mut self.last
-        {
+        let mut published = now;
+        if until.is_some() {
             let newest = self.fragments.back().map_or(0, |newest| newest.end);
-            *changed = Timestamp::from_millis(newest.saturating_add(PUBLISHED_AFTER)).max(*changed);
+            published = Timestamp::from_millis(newest.saturating_add(PUBLISHED_AFTER));
+            let (_, changed) = self.last.get_or_insert_with(|| (String::new(), published));
+            *changed = published.max(*changed);
         }
-        let text = self.render(
-            &declaration,
-            root,
-            ended,
-            if until.is_some() { Timestamp::from_millis(0) } else { now },
-        )?;
-        Ok(Published { text, target, ended })
+        let text = self.render(&declaration, root, ended, published)?;
+        Ok(Published { text, target, ended, withheld })
     }
 
     pub(super) fn forget(&mut self) {

@@ -62,6 +62,9 @@ pub(in crate::sessions) struct Timeline {
     pub(super) shifted: BTreeSet<Generation>,
     /// It continues what an earlier process saved.
     pub(super) resumed: bool,
+    /// Other replicas list the same apart from this one.
+    #[serde(skip)]
+    beside_others: bool,
 }
 
 impl Timeline {
@@ -79,7 +82,13 @@ impl Timeline {
             media_times: MediaTimes::default(),
             shifted: BTreeSet::new(),
             resumed: false,
+            beside_others: false,
         }
+    }
+
+    /// Notes whether other replicas list the same apart from this one: what it has not listed, they have.
+    pub(in crate::sessions) fn note_others(&mut self, list_apart: bool) {
+        self.beside_others = list_apart;
     }
 
     /// Notes that the media of a session is shifted onto the one timeline: a fragment begins at its
@@ -153,7 +162,10 @@ impl Timeline {
         let missed = state.may_have_missed(&offered);
         // With a discontinuity ahead of each fragment, one left out would make tracks disagree on the count.
         let drops_old_fragments = !self.may_end && !self.always;
-        let is_away = |first: &Offered<'_>| state.was_away(first, self.target.seconds(), now);
+        let is_away = |first: &Offered<'_>| {
+            let listed_elsewhere = self.beside_others && state.has_skipped(generation, first);
+            !listed_elsewhere && state.was_away(first, self.target.seconds(), now)
+        };
         let mut away = drops_old_fragments && offered.get(fresh).is_some_and(is_away);
         if away || (drops_old_fragments && state.listed.is_empty()) {
             // This way tracks agree, and a process that starts after a camera's absence lists no more than

@@ -90,6 +90,12 @@ impl TrackPlaylist {
             && self.changed.age(now).as_millis() > absence(target)
     }
 
+    /// True if the session listed fragments between what is listed here and `first`, by its own count.
+    pub(super) fn has_skipped(&self, generation: Generation, first: &Offered<'_>) -> bool {
+        let (known, number) = self.upstream;
+        known == generation && first.upstream > number.saturating_add(1)
+    }
+
     /// True if fragments may have been listed meanwhile, between what is listed here and what is offered.
     pub(super) fn may_have_missed(&self, offered: &[Offered<'_>]) -> bool {
         self.listed.back().zip(offered.first()).is_some_and(|(last, first)| {

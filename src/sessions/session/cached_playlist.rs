@@ -54,6 +54,8 @@ struct PlaylistState {
     tried: Option<Instant>,
     /// Why the last load failed.
     failure: Option<Error>,
+    /// Another replica may have shown a newer one: the last one does not stand in while it is loaded.
+    doubted: bool,
 }
 
 /// How long the last good playlist stands in after a failure.
@@ -110,10 +112,15 @@ impl CachedPlaylist {
         self.lock().tried = Some(now);
     }
 
+    /// Notes that another replica may have shown a newer one, until it is known what is to be shown.
+    pub(super) fn doubt(&self) {
+        self.lock().doubted = true;
+    }
+
     /// Notes that the last one is the newest of all replicas, and the answer until then.
     pub(super) fn confirm(&self, asked: Instant, until: Instant) {
         let mut state = self.lock();
-        state.failure = None;
+        (state.failure, state.doubted) = (None, false);
         if let Some(last) = &mut state.last {
             last.asked = asked;
             last.until = Some(until);
@@ -127,13 +134,14 @@ impl CachedPlaylist {
             return false;
         };
         last.until = Some(until);
-        state.failure = None;
+        (state.failure, state.doubted) = (None, false);
         true
     }
 
     /// Notes how a load ended.
     pub(super) fn finish(&self, result: Result<Published, Error>) {
         let mut state = self.lock();
+        state.doubted = false;
         match result {
             Ok(published) => {
                 state.failure = None;
@@ -158,6 +166,9 @@ impl CachedPlaylist {
     /// The last good one while a load takes its time; `None` if there is none that still stands.
     pub(super) fn meanwhile(&self, now: Instant) -> Option<Playlist> {
         let state = self.lock();
+        if state.doubted {
+            return None;
+        }
         let how = state.failure.as_ref().map_or(StandsIn::ForAWhile, StandsIn::after);
         let last = state.last.as_ref().filter(|last| last.stands_in(how, now));
         last.and_then(|last| last.shown(&self.room, Outcome::Stale, now))

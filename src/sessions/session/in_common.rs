@@ -11,7 +11,7 @@ use super::shared::{SharedSession, lock};
 use super::spare_sessions::SpareSessions;
 use super::upstream_session::{LoadedPlaylist, UpstreamSession};
 use crate::fleet::Lease;
-use crate::kvs::{Protocol, Resource};
+use crate::kvs::{Protocol, Resource, Timestamp};
 use crate::sessions::common::{
     Committed, Common, Look, Publication, SessionLook, StoredContinuity, StoredPlaylist, StoredSession,
     StoredSessions, Verdict,
@@ -63,12 +63,14 @@ impl SharedSession {
     ) {
         let began = Instant::now();
         let longest = self.context.source.playlist_deadline();
-        let mut tried_again = false;
+        let (mut tried_again, mut asked_alone) = (false, false);
         while began.elapsed() < longest {
             let verdict = match self.look(common, resource, cached).await {
                 Ok(verdict) => verdict,
                 Err(_) => {
                     common.note_outage();
+                    // Others may have shown something newer than what is here.
+                    cached.doubt();
                     let found = self.read_replica(common, resource, cached).await;
                     // One answer that was late says little: it is tried once more.
                     let is_odd = found != AtReplica::Newer && common.is_well();
@@ -86,12 +88,21 @@ impl SharedSession {
                         return;
                     }
                     common.goes_alone();
-                    return self.show_alone(resource, cached).await;
+                    return self.show_alone(common, resource, cached).await;
                 }
             };
             match verdict {
                 Verdict::Fresh => return,
-                Verdict::Alone => return self.show_alone(resource, cached).await,
+                Verdict::Alone => {
+                    if asked_alone || self.loaded_alone(resource).is_some() {
+                        return self.show_alone(common, resource, cached).await;
+                    }
+                    // Another replica may publish while KVS is asked, and what it shows is newer: look again.
+                    if let Err(error) = self.load_alone(resource, cached).await {
+                        return self.load_failed(cached, error).await;
+                    }
+                    asked_alone = true;
+                }
                 Verdict::Failed(why) => return cached.finish(Err(failure(&why))),
                 Verdict::Yours(lease) => {
                     cached.begin(Instant::now());
@@ -219,7 +230,7 @@ impl SharedSession {
         state.current = Some(current);
     }
 
-    async fn take_over_playlist(
+    pub(super) async fn take_over_playlist(
         &self,
         cached: &CachedPlaylist,
         playlist: StoredPlaylist,
@@ -236,10 +247,14 @@ impl SharedSession {
     async fn load_for_all(self: &Arc<Self>, resource: &Resource) -> Result<(StoredPlaylist, Instant), Error> {
         let loaded = self.load_and_learn(resource).await?;
         let asked = loaded.asked;
-        Ok((self.merge_for_all(resource, loaded).await?, asked))
+        let (playlist, _) = self.merge_for_all(resource, loaded).await?;
+        Ok((playlist, asked))
     }
 
-    async fn load_and_learn(self: &Arc<Self>, resource: &Resource) -> Result<LoadedPlaylist, Error> {
+    pub(super) async fn load_and_learn(
+        self: &Arc<Self>,
+        resource: &Resource,
+    ) -> Result<LoadedPlaylist, Error> {
         let (session, answer, asked) = self.fetch_from_any(resource).await?;
         // Whichever replica opened the session, this one lists it first, or continues what is known.
         self.learn_target(&session.parameters).await;
@@ -247,11 +262,12 @@ impl SharedSession {
         Ok(LoadedPlaylist { session, answer, asked })
     }
 
-    async fn merge_for_all(
+    /// Merges what was loaded. Gives as well when the fragments end that are not listed yet.
+    pub(super) async fn merge_for_all(
         self: &Arc<Self>,
         resource: &Resource,
         loaded: LoadedPlaylist,
-    ) -> Result<StoredPlaylist, Error> {
+    ) -> Result<(StoredPlaylist, Vec<Timestamp>), Error> {
         let LoadedPlaylist { session, answer, .. } = loaded;
         let merged = self.merge(&session, resource, answer)?;
         if let Resource::MediaPlaylist { track } = resource {
@@ -264,7 +280,7 @@ impl SharedSession {
         }
         let target = u64::try_from(merged.target.as_millis()).unwrap_or(u64::MAX);
         let (generation, fixed) = (session.generation, merged.fixed);
-        Ok(StoredPlaylist { text: merged.text, target, generation, fixed })
+        Ok((StoredPlaylist { text: merged.text, target, generation, fixed }, merged.withheld))
     }
 
     async fn publish_for_all(
@@ -323,33 +339,6 @@ impl SharedSession {
             }
             Err(crate::fleet::Error::NotConnected) => AtReplica::NoReplica,
             Ok(None) | Err(_) => AtReplica::NothingNewer,
-        }
-    }
-
-    /// Goes on without the others. KVS is asked once a second, and what it lists is shown as it gets old
-    /// enough: all replicas that go alone show the same at the same time.
-    async fn show_alone(self: &Arc<Self>, resource: &Resource, cached: &CachedPlaylist) {
-        let kept = lock(&self.loaded_alone).get(resource).filter(|kept| kept.asked.elapsed() < PACE).cloned();
-        let loaded = match kept {
-            Some(kept) => kept,
-            None => {
-                cached.begin(Instant::now());
-                match self.load_and_learn(resource).await {
-                    Ok(loaded) => {
-                        lock(&self.loaded_alone).insert(resource.clone(), loaded.clone());
-                        loaded
-                    }
-                    Err(error) => return self.load_failed(cached, error).await,
-                }
-            }
-        };
-        let asked = loaded.asked;
-        match self.merge_for_all(resource, loaded).await {
-            Ok(playlist) => {
-                self.take_over_playlist(cached, playlist, asked, Instant::now()).await;
-                self.plan_ahead(resource, &[]);
-            }
-            Err(error) => self.load_failed(cached, error).await,
         }
     }
 

@@ -4,6 +4,7 @@
 //! takes the secrets out, finds out the times of the media, merges what KVS lists with what players have
 //! seen, and plans what is fetched ahead of requests.
 
+use super::alone::HELD_BACK;
 use super::cached_playlist::{CachedPlaylist, Playlist, Published};
 use super::media;
 use super::prefetch::FootageIndex;
@@ -18,6 +19,7 @@ use crate::playback::{self, Rewritten};
 use crate::sessions::dash::manifest;
 use crate::sessions::error::{Effect, Error};
 use crate::upstream;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
@@ -35,8 +37,6 @@ const FIXED_TARGET: Duration = Duration::from_secs(60);
 /// Playlists of footage are long, and wait longer for their turn under the quotas: so many times as long as
 /// those of the present.
 pub(super) const FOOTAGE_DEADLINES: u32 = 3;
-/// Fragments are shown this much later while every replica goes by itself: all have loaded them by then.
-const HELD_BACK: Duration = Duration::from_millis(2500);
 /// Longer playlists are stored off the runtime.
 const QUICK: usize = 64 << 10;
 
@@ -46,6 +46,8 @@ pub(super) struct Merged {
     pub(super) listed: Vec<Resource>,
     pub(super) target: Duration,
     pub(super) fixed: bool,
+    /// When the fragments end that are not listed yet because every replica goes by itself.
+    pub(super) withheld: Vec<Timestamp>,
 }
 
 impl SharedSession {
@@ -64,9 +66,14 @@ impl SharedSession {
         match cached.meanwhile(Instant::now()) {
             // Without a result `cached` has none either.
             None => drop(load.result().await),
-            Some(stale) => {
-                if timeout(self.context.config.patience.0, load.result()).await.is_err() {
-                    return Ok(cached.meanwhile(Instant::now()).unwrap_or(stale));
+            Some(_) => {
+                let mut result = pin!(load.result());
+                if timeout(self.context.config.patience.0, &mut result).await.is_err() {
+                    match cached.meanwhile(Instant::now()) {
+                        Some(last) => return Ok(last),
+                        // It does not stand in any more: only the load says what is to be shown.
+                        None => drop(result.await),
+                    }
                 }
             }
         }
@@ -178,7 +185,7 @@ impl SharedSession {
         answer: Rewritten,
         asked: Instant,
     ) -> Result<Published, Error> {
-        let Merged { text, listed, target, fixed } = self.merge(session, resource, answer)?;
+        let Merged { text, listed, target, fixed, .. } = self.merge(session, resource, answer)?;
         let text = self.store(text).await?;
         self.plan_ahead(resource, &listed);
         Ok(Published { text, asked, target, generation: session.generation, fixed, until: None })
@@ -191,16 +198,22 @@ impl SharedSession {
         resource: &Resource,
         answer: Rewritten,
     ) -> Result<Merged, Error> {
+        let mut withheld = Vec::new();
         let (text, listed, target, fixed) = match (resource, answer) {
             (Resource::MediaPlaylist { track }, Rewritten::Playlist(answer)) if self.key.is_live() => {
                 let mut listed = answer.media.map_err(Error::UnusablePlaylist)?;
                 let mut state = lock(&self.state);
                 let now = state.now();
                 let until = self.held_back(&state);
+                state.hls.note_others(until.is_some());
                 if let Some(until) = until {
                     listed.segments.retain(|segment| {
-                        let ends = segment.date.map(|date| date.plus(Duration::from_millis(segment.millis)));
-                        ends.is_none_or(|ends| ends <= until)
+                        let Some(date) = segment.date else { return true };
+                        let ends = date.plus(Duration::from_millis(segment.millis));
+                        if ends > until {
+                            withheld.push(ends);
+                        }
+                        ends <= until
                     });
                 }
                 let merged = state.hls.merge(*track, session.generation, &listed, now);
@@ -213,8 +226,7 @@ impl SharedSession {
                 (text, shown.resources(), target, fixed)
             }
             (_, Rewritten::Manifest(text)) if self.key.is_live() => {
-                let (text, target, ended) = self.merge_manifest(session, text)?;
-                (text, Vec::new(), target, ended)
+                return self.merge_manifest(session, text);
             }
             (_, Rewritten::Manifest(text)) => {
                 if self.key.is_whole_manifest() && manifest::listed(&text) >= usize::from(PLAYLIST_FRAGMENTS)
@@ -228,14 +240,12 @@ impl SharedSession {
             }
             (_, Rewritten::Playlist(answer)) => (answer.text, answer.resources, FIXED_TARGET, true),
         };
-        Ok(Merged { text, listed, target, fixed })
+        Ok(Merged { text, listed, target, fixed, withheld })
     }
 
-    /// The newest time that is shown while every replica goes by itself; `None` otherwise. What ended before
-    /// the store was away may have been shown by any of them, so all show it.
+    /// The newest time that is shown while every replica goes by itself; `None` otherwise.
     fn held_back(&self, state: &SessionState) -> Option<Timestamp> {
-        let since = self.common.as_ref()?.alone_since()?;
-        Some(state.now().minus(HELD_BACK).max(state.at(since)))
+        self.common.as_ref()?.is_alone().then(|| state.now().minus(HELD_BACK))
     }
 
     /// Stores a playlist for its viewers. A long one is compressed off the runtime.
@@ -263,23 +273,21 @@ impl SharedSession {
         Some(Published { text, asked: Instant::now(), ..last })
     }
 
-    fn merge_manifest(
-        &self,
-        session: &UpstreamSession,
-        text: String,
-    ) -> Result<(String, Duration, bool), Error> {
+    fn merge_manifest(&self, session: &UpstreamSession, text: String) -> Result<Merged, Error> {
+        let merged =
+            |text, target, fixed, withheld| Merged { text, listed: Vec::new(), target, fixed, withheld };
         let mut state = lock(&self.state);
         if state.pass_manifest {
-            return Ok((text, UNREAD_TARGET, false));
+            return Ok(merged(text, UNREAD_TARGET, false, Vec::new()));
         }
         let now = state.now();
         let until = self.held_back(&state);
         match state.dash.merge(session.generation, &text, now, until) {
-            Ok(merged) => Ok((merged.text, merged.target, merged.ended)),
+            Ok(shown) => Ok(merged(shown.text, shown.target, shown.ended, shown.withheld)),
             Err(strange) if state.dash.is_empty() => {
                 tracing::warn!(stream = self.key.stream_text(), "{strange}: it is passed on as it is");
                 state.pass_manifest = true;
-                Ok((text, UNREAD_TARGET, false))
+                Ok(merged(text, UNREAD_TARGET, false, Vec::new()))
             }
             Err(strange) => Err(Error::UnusablePlaylist(strange)),
         }

@@ -1,5 +1,6 @@
 //! One upstream session, or several in its place, and everything that its viewers share.
 
+mod alone;
 pub(super) mod cached_playlist;
 mod in_common;
 mod load;

@@ -73,14 +73,19 @@ impl QuotaBucket {
         self.lock().meter.add(f64::from(cost), Instant::now());
     }
 
-    /// From now on this bucket counts, because the shared store does not answer. What was taken there lately
-    /// is not known, and what was reserved ahead is still to be sent: so it begins with a second's debt.
-    pub(super) fn cut_off(&self) {
+    /// This bucket counts, because the shared store has not answered since then, or since now. What was taken
+    /// there lately is not known, and what was reserved ahead is still to be sent: so it had a second's debt
+    /// at that time, and has filled since.
+    pub(super) fn cut_off(&self, since: Option<Instant>) {
         let mut state = self.lock();
         let now = self.look(&mut state);
-        if state.cut_off.is_none_or(|at| now.saturating_duration_since(at) >= SECOND * 2) {
+        let since = since.unwrap_or(now);
+        if state.cut_off.is_none_or(|at| since.saturating_duration_since(at) >= SECOND * 2) {
             state.tokens.empty(self.rate, now.into_std());
             state.tokens.spend(self.rate.burst, self.rate, now.into_std());
+            let millis = u64::try_from(now.saturating_duration_since(since).as_millis()).unwrap_or(u64::MAX);
+            let gained = millis.saturating_mul(self.rate.per_second) / 1000;
+            state.tokens.give(gained, 0, self.rate, now.into_std());
         }
         state.cut_off = Some(now);
     }
@@ -384,15 +389,33 @@ mod tests {
     async fn in_place_of_a_store_it_begins_with_a_debt_of_a_second_once() {
         let bucket = QuotaBucket::new("x", 500);
         assert!(!bucket.was_cut_off());
-        bucket.cut_off();
+        bucket.cut_off(None);
         let start = Instant::now();
         bucket.take(100, &who("a"), soon()).await.unwrap();
         assert_eq!(start.elapsed().as_millis(), 1400, "500 of debt, 100 of cost, 100 of reserve");
-        bucket.cut_off();
+        bucket.cut_off(Some(start));
         bucket.take(100, &who("a"), soon()).await.unwrap();
         assert_eq!(start.elapsed().as_millis(), 1600, "no new debt while it goes on");
         tokio::time::advance(Duration::from_secs(3)).await;
         assert!(!bucket.was_cut_off());
+        bucket.cut_off(Some(start));
+        bucket.take(400, &who("a"), soon()).await.unwrap();
+        assert_eq!(start.elapsed().as_millis(), 4600, "the same outage");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_debt_is_that_of_the_time_when_the_store_went_away() {
+        let bucket = QuotaBucket::new("x", 500);
+        let start = Instant::now();
+        tokio::time::advance(Duration::from_millis(1200)).await;
+        bucket.cut_off(Some(start));
+        bucket.take(100, &who("a"), soon()).await.unwrap();
+        assert_eq!(start.elapsed().as_millis(), 1400, "500 of debt, 100 of cost, 100 of reserve");
+        tokio::time::advance(Duration::from_secs(5)).await;
+        let again = Instant::now();
+        bucket.cut_off(Some(again));
+        bucket.take(100, &who("a"), soon()).await.unwrap();
+        assert_eq!(again.elapsed().as_millis(), 1400, "another outage");
     }
 
     #[tokio::test(start_paused = true)]

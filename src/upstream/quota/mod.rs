@@ -203,7 +203,8 @@ impl Quotas {
                 }
                 Grant::Away => {
                     let replicas = shared.replicas();
-                    charged.iter().for_each(|charged| charged.bucket.cut_off());
+                    let since = shared.away_since(&group);
+                    charged.iter().for_each(|charged| charged.bucket.cut_off(since));
                     self.take_here(&charged, &request.principal, replicas, deadline, taken).await?;
                     if group.holds_connection() {
                         return self.connection(entry, request, replicas, deadline).await;

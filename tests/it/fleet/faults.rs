@@ -84,10 +84,8 @@ async fn a_primary_of_the_store_that_hangs_is_not_noticed() {
     assert_eq!(fleet.edge.reached_by("GetHLSStreamingSessionURL").await, 1);
 }
 
-/// Row 5: the whole store is away and comes back empty. Not met: for some tenths of a second one replica may show
-/// a list that is a fragment behind what another one has shown (docs/FLEET.md, "What fails, and what then").
+/// Row 5: the whole store is away and comes back empty.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "not met: lists go back by a fragment while replicas find together again"]
 async fn a_store_that_is_away_and_comes_back_empty_fails_no_answer_and_opens_no_session() {
     let redis = RefCell::new(Redis::standalone().await);
     let settings = redis.borrow().settings("");
@@ -102,7 +100,7 @@ async fn a_store_that_is_away_and_comes_back_empty_fails_no_answer_and_opens_no_
     println!("store away: HLS {hls:?}\nDASH {dash:?}");
     for seen in [&hls, &dash] {
         assert!(seen.failed.is_empty() && seen.differing.is_empty(), "{seen:#?}");
-        assert!(seen.steps >= 6, "{seen:#?}");
+        assert!(seen.steps >= 9, "{seen:#?}");
         assert!(seen.back.is_empty(), "{seen:#?}");
     }
     // All use the session of the time before; nobody had to open another one.

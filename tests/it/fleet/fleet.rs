@@ -3,7 +3,7 @@
 
 use crate::harness::{Answer, Edge, Replica, Setup};
 use crate::playback::{beside, media, tag};
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,6 @@ pub struct Fleet {
     pub replicas: Vec<Replica>,
     /// Those that the balancer sends requests to.
     present: RefCell<Vec<bool>>,
-    turn: Cell<usize>,
 }
 
 impl Fleet {
@@ -22,12 +21,12 @@ impl Fleet {
         let edge = Setup { more: settings, ..Setup::default() }.start().await;
         let replicas = edge.replicas(count, &[]).await;
         let present = RefCell::new(vec![true; count]);
-        Self { edge, replicas, present, turn: Cell::new(0) }
+        Self { edge, replicas, present }
     }
 
     /// The same with a new process in place of each, one after another.
     pub async fn replace(self) -> Self {
-        let Self { edge, replicas, present, turn } = self;
+        let Self { edge, replicas, present } = self;
         let mut new = Vec::new();
         for old in replicas {
             let replica = edge.start_replica(100 + new.len(), &[]);
@@ -35,7 +34,7 @@ impl Fleet {
             old.signal("TERM").await;
             new.push(replica);
         }
-        Self { edge, replicas: new, present, turn }
+        Self { edge, replicas: new, present }
     }
 
     /// The balancer sends nothing to it any more.
@@ -48,18 +47,15 @@ impl Fleet {
         self.present.borrow_mut()[replica] = true;
     }
 
-    /// An address of `edge` at the next replica.
-    fn next(&self, url: &str) -> String {
+    /// An address of `edge` at the replica that has the next turn.
+    fn next(&self, turn: &mut usize, url: &str) -> String {
         let present = self.present.borrow();
-        let mut turn = self.turn.get();
         loop {
-            turn += 1;
-            if present[turn % present.len()] {
-                break;
+            *turn += 1;
+            if present[*turn % present.len()] {
+                return url.replace(&self.edge.url, &self.replicas[*turn % present.len()].url());
             }
         }
-        self.turn.set(turn);
-        url.replace(&self.edge.url, &self.replicas[turn % present.len()].url())
     }
 }
 
@@ -78,6 +74,8 @@ pub struct Seen {
     pub compared: usize,
     /// The longest time between two steps.
     pub stalled: Duration,
+    /// The longest time that an answer took.
+    pub slowest: Duration,
     /// What the first and the last answer said.
     pub first: Vec<String>,
     pub last: Vec<String>,
@@ -102,11 +100,15 @@ pub async fn play(fleet: &Fleet, list: &str, lasts: Duration, meanwhile: impl As
     let http = &fleet.edge.http;
     let mut seen = Seen::default();
     let mut known = BTreeSet::new();
+    // Each player has turns of its own: two in step would leave replicas out.
+    let mut turn = 0;
     let (began, mut stepped) = (Instant::now(), Instant::now());
     while began.elapsed() < lasts {
         meanwhile(began.elapsed()).await;
-        let address = fleet.next(list);
+        let address = fleet.next(&mut turn, list);
+        let asked = Instant::now();
         let answer: Answer = http.get(&address, &[]).await;
+        seen.slowest = seen.slowest.max(asked.elapsed());
         seen.answers += 1;
         let at = format!("{:?} {}", began.elapsed(), &address[..22]);
         if answer.status != 200 {
@@ -133,7 +135,7 @@ pub async fn play(fleet: &Fleet, list: &str, lasts: Duration, meanwhile: impl As
             }
             let mut bodies = Vec::new();
             for _ in 0..2 {
-                let address = fleet.next(&beside(list, &uri));
+                let address = fleet.next(&mut turn, &beside(list, &uri));
                 let fragment = http.get(&address, &[]).await;
                 if fragment.status != 200 {
                     seen.failed.push(format!("{at}: {uri}: {} {}", fragment.status, fragment.text()));

@@ -88,6 +88,11 @@ impl SharedQuotas {
         u32::try_from(self.store.replicas()).unwrap_or(u32::MAX).max(1)
     }
 
+    /// Since when the store has not answered for this group, if that is known.
+    pub(super) fn away_since(&self, group: &ChargeGroup) -> Option<Instant> {
+        self.store.out_since(&self.store.keys().key(&group.unit, &KeyPart::Bucket("connections")))
+    }
+
     /// Waits for the call's turn here and for its time in the store, until `deadline` at most. `cold`: the
     /// store does not know what was spent lately, so buckets count as empty.
     pub(super) async fn reserve(
