@@ -90,7 +90,7 @@ impl Common {
         let is_found = found.is_some();
         let is_recent = version > 0 && Duration::from_millis(age) < RECENT;
         if version < have && !is_recent {
-            // The store has lost what it had: the others have been alone, even if this replica has not noticed.
+            // The store has lost what it had: the others have been alone, even if it was not noticed here.
             self.alone.begin();
         }
         if self.is_alone() && !is_recent && !self.alone.is_back() {

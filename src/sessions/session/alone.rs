@@ -73,8 +73,8 @@ impl SharedSession {
         }
     }
 
-    /// For how long it is not known whether another replica has shown what is withheld here: the store has not
-    /// answered since then.
+    /// For how long it is not known whether another replica has shown what is withheld here: the store has
+    /// not answered since then.
     fn unsure_for(&self, since: Instant, withheld: &[Timestamp]) -> Option<Duration> {
         let (now, since) = {
             let state = lock(&self.state);

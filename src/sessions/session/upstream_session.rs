@@ -41,8 +41,8 @@ pub(in crate::sessions) struct UpstreamSession {
 pub(super) struct WatchingReplicas(Option<Arc<AtomicU32>>);
 
 impl WatchingReplicas {
-    /// Of a session that has just begun, which replicas have in common or not. Until it is known how many have
-    /// viewers, its segments are shared: behind a balancer several are asked for it at once.
+    /// Of a session that has just begun, which replicas have in common or not. Until it is known how many
+    /// have viewers, its segments are shared: behind a balancer several are asked for it at once.
     pub(super) fn new(in_common: bool) -> Self {
         Self(in_common.then(|| Arc::new(AtomicU32::new(2))))
     }
