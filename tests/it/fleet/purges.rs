@@ -141,7 +141,8 @@ async fn footage_is_withheld_while_purges_cannot_be_learnt_if_that_is_wanted() {
     assert_eq!(snapshot.status, 503);
     assert_eq!(edge.get("/streams/cam-1", edge.alice()).await.status, 200, "what is no footage is served");
     assert_eq!(edge.http.get(&format!("{}/readyz", edge.admin), &[]).await.status, 200);
-    assert!(lag(&edge, &edge.admin).await > Some(9.0));
+    // The gauge is set at each attempt to read, in whole seconds.
+    assert!(lag(&edge, &edge.admin).await >= Some(8.0));
     redis.servers[0].signal("CONT");
     edge.until("it is served again", async || clip(&edge, &edge.url, start).await.status == 200).await;
 }
