@@ -81,7 +81,10 @@ impl Span {
     /// Says how durations are written.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         const HOW: &str = "write a duration such as 250ms, 60s, 40m, 12h or 7d";
-        let split = text.find(|c: char| !c.is_ascii_digit()).ok_or(HOW)?;
+        const UNIT: &str =
+            "a number alone has no unit: write a duration such as \"5s\", 250ms, 40m, 12h or 7d";
+        let how = if text.is_empty() { HOW } else { UNIT };
+        let split = text.find(|c: char| !c.is_ascii_digit()).ok_or(how)?;
         let number: u64 = text[..split].parse().map_err(|_| HOW)?;
         let millis = match &text[split..] {
             "ms" => 1,

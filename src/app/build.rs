@@ -12,7 +12,7 @@ use crate::net::cors::Cors;
 use crate::net::tls_tickets::TicketSecret;
 use crate::playback::Keys;
 use crate::policy::{AttributeType, Attributes, Policy};
-use crate::setting::Mistake;
+use crate::setting::{ByteSize, Mistake};
 use crate::sign_in::SignIn;
 use crate::telemetry::audit;
 use crate::{console, fleet, net};
@@ -20,6 +20,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a gateway is built for.
@@ -58,7 +59,9 @@ pub async fn gateway(
     let wrong = |mistakes: Vec<Mistake>| source.locate(&mistakes);
     let mut faults = Faults::default();
     let policy = faults.of(Policy::load(&config.policy, &attributes(config)));
-    for warning in policy.iter().flat_map(Policy::warnings).chain(&identity::warnings(&config.issuer)) {
+    let general = config.warnings(machine_memory());
+    let of_identity = identity::warnings(&config.issuer);
+    for warning in policy.iter().flat_map(Policy::warnings).chain(&of_identity).chain(&general) {
         tracing::warn!("{}", source.locate(std::slice::from_ref(warning)));
     }
     let keys = faults.of(Keys::load(&config.playback));
@@ -263,12 +266,35 @@ pub fn tls(config: &Config, source: &ConfigSource) -> Result<Option<net::tls::Lo
     loaded.map(Some).map_err(|error| source.locate(&[Mistake::at("server.tls", error.to_string())]))
 }
 
+/// The memory of this machine, if it says so.
+fn machine_memory() -> Option<ByteSize> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = total.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(ByteSize(kib << 10))
+}
+
+/// A configuration that is good.
+pub struct Checked {
+    /// What it holds, in one line.
+    pub summary: String,
+    /// What is allowed and probably not meant, one line each.
+    pub warnings: Vec<String>,
+}
+
+impl fmt::Display for Checked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.summary)?;
+        self.warnings.iter().try_for_each(|warning| write!(f, "\nwarning: {warning}"))
+    }
+}
+
 /// Builds everything once and drops it. Issuers and AWS get requests only if `online`. What is allowed and
 /// probably not meant follows the summary, one line each.
 ///
 /// # Errors
 /// Every mistake, each with its position.
-pub async fn check(source: &ConfigSource, online: bool) -> Result<String, InvalidConfig> {
+pub async fn check(source: &ConfigSource, online: bool) -> Result<Checked, InvalidConfig> {
     let mut config = Config::load(source)?;
     let log = audit::Sink::try_out(&config.log.audit)
         .map_err(|problem| source.locate(&[Mistake::at("log.audit", problem.to_string())]));
@@ -296,6 +322,7 @@ pub async fn check(source: &ConfigSource, online: bool) -> Result<String, Invali
             return Err(InvalidConfig { lines });
         }
     };
+    let mut found = Vec::new();
     let mut summary = format!(
         "configuration is good: {} issuer(s), {} [[aws]] entry(ies), {} policy(ies) in {} file(s)",
         config.issuer.len(),
@@ -322,11 +349,16 @@ pub async fn check(source: &ConfigSource, online: bool) -> Result<String, Invali
         summary.push_str("; keys, credentials and KVS answer");
         if let Some(fleet::Probed { summary: about, warnings }) = probed {
             summary.push_str(&format!("; {about}"));
-            warnings.iter().for_each(|warning| summary.push_str(&format!("\nwarning: {warning}")));
+            found.extend(warnings);
         }
     }
-    for warning in gateway.policy().warnings().iter().chain(&identity::warnings(&config.issuer)) {
-        summary.push_str(&format!("\nwarning: {}", source.locate(std::slice::from_ref(warning))));
+    let mut warnings = config.warnings(machine_memory());
+    if gateway.policy().is_empty() {
+        let problem = "there is no policy in these files: nobody may do anything";
+        warnings.push(Mistake::at("policy.files", problem));
     }
-    Ok(summary)
+    warnings.extend(gateway.policy().warnings().iter().cloned());
+    warnings.extend(identity::warnings(&config.issuer));
+    found.extend(warnings.iter().map(|warning| source.locate(std::slice::from_ref(warning)).to_string()));
+    Ok(Checked { summary, warnings: found })
 }

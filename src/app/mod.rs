@@ -19,7 +19,7 @@ mod run;
 mod signals;
 mod systemd;
 
-pub use build::policy;
+pub use build::{Checked, policy};
 pub use program::App;
 pub use run::{Running, until_stopped};
 
@@ -139,7 +139,7 @@ pub async fn start(source: ConfigSource, logging: Logging) -> anyhow::Result<Run
 ///
 /// # Errors
 /// The settings are refused.
-pub async fn check(source: &ConfigSource, online: bool) -> Result<String, InvalidConfig> {
+pub async fn check(source: &ConfigSource, online: bool) -> Result<Checked, InvalidConfig> {
     install_crypto();
     build::check(source, online).await
 }

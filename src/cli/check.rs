@@ -13,6 +13,7 @@ printed behind the summary, as `warning: file:line:column: key: problem`.
 
 Examples:
   kvs-edge check --config kvs-edge.toml
+  kvs-edge check --config kvs-edge.toml --strict      warnings are faults too, as in CI
   kvs-edge check --config kvs-edge.toml --online")]
 pub struct CheckArgs {
     #[command(flatten)]
@@ -20,6 +21,9 @@ pub struct CheckArgs {
     /// Also fetch key sets, obtain AWS credentials and call KVS once per [[aws]] entry
     #[arg(long)]
     online: bool,
+    /// Exit 2 if there are warnings
+    #[arg(long)]
+    strict: bool,
 }
 
 /// Checks and prints a summary.
@@ -29,8 +33,9 @@ pub struct CheckArgs {
 pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let source = args.file.source()?;
     super::setup::runtime()?.block_on(async {
-        let summary = app::check(&source, args.online).await?;
-        println!("{summary}");
-        Ok(ExitCode::SUCCESS)
+        let checked = app::check(&source, args.online).await?;
+        println!("{checked}");
+        let is_refused = args.strict && !checked.warnings.is_empty();
+        Ok(if is_refused { ExitCode::from(super::setup::REFUSED) } else { ExitCode::SUCCESS })
     })
 }

@@ -7,15 +7,17 @@ mod demo;
 #[cfg(feature = "emulator")]
 mod emulate;
 mod explain;
+mod healthcheck;
 mod print_config;
 mod serve;
 mod setup;
+mod shell;
 mod stream_args;
 mod token;
 mod who_can_see;
 
 use crate::config::InvalidConfig;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
 
 /// Kinesis Video Streams archived media without AWS credentials: a caching, authenticating reverse proxy.
@@ -53,12 +55,15 @@ enum Command {
     PrintConfig(print_config::PrintConfigArgs),
     Explain(explain::ExplainArgs),
     WhoCanSee(who_can_see::WhoCanSeeArgs),
+    Healthcheck(healthcheck::HealthcheckArgs),
     #[cfg(feature = "emulator")]
     Demo(demo::DemoArgs),
     #[cfg(feature = "emulator")]
     Emulate(emulate::EmulateArgs),
     Token(token::TokenArgs),
     Credentials(credentials::CredentialsArgs),
+    Completions(shell::CompletionsArgs),
+    Man(shell::ManArgs),
 }
 
 /// Parses the command line and runs the command.
@@ -70,6 +75,11 @@ pub fn run() -> ExitCode {
         Command::PrintConfig(args) => print_config::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::WhoCanSee(args) => who_can_see::run(&args),
+        Command::Healthcheck(args) => {
+            setup::runtime().and_then(|runtime| runtime.block_on(healthcheck::run(args)))
+        }
+        Command::Completions(args) => shell::completions(&args, Arguments::command()),
+        Command::Man(shell::ManArgs {}) => shell::man(Arguments::command()),
         #[cfg(feature = "emulator")]
         Command::Demo(args) => demo::run(&args),
         #[cfg(feature = "emulator")]

@@ -6,6 +6,7 @@
 mod environment;
 mod load;
 mod position;
+mod warnings;
 mod wording;
 
 pub use environment::ENVIRONMENT_PREFIX;

@@ -323,3 +323,90 @@ async fn explain_verifies_a_token_and_leaves_nothing_behind() {
     assert!(words(&stranger).contains("meant for somebody else"), "{}", words(&stranger));
     assert!(!folder.path().join("audit.log").exists());
 }
+
+#[tokio::test]
+async fn check_warns_of_what_is_probably_not_meant_and_strict_refuses_it() {
+    let folder = good_folder().await;
+    let file = folder.path().join("edge.toml");
+    let shown = file.to_str().unwrap();
+    let with = |from: &str, to: &str| GOOD.replacen(from, to, 1);
+    for (text, place, problem) in [
+        (with("eu-west-1", "eu-west"), "edge.toml:5:1: aws[0].region", "does not look like a region"),
+        (with("127.0.0.1:0", "0.0.0.0:8443"), "edge.toml:", "server.public_url"),
+        (with("127.0.0.1:0", "0.0.0.0:8443"), "edge.toml:2:1: server.listen", "plain HTTP"),
+        (
+            format!("{GOOD}[admin]\nlisten = \"0.0.0.0:9090\"\n"),
+            "edge.toml:14:1: admin.listen",
+            "all addresses",
+        ),
+        (with("127.0.0.1:0", "127.0.0.1:9090"), "admin.listen", "port 9090"),
+        (format!("{GOOD}[cache]\nmemory = \"1000TiB\"\n"), "edge.toml:14:1: cache.memory", "of this machine"),
+        (
+            format!("{GOOD}[cache]\nmax_age = \"3650d\"\n"),
+            "edge.toml:14:1: cache.max_age",
+            "longer than a year",
+        ),
+        (with("https://login.test/", "login.test"), "edge.toml:7:1: issuer[0].issuer", "no scheme"),
+    ] {
+        fs::write(&file, &text).unwrap();
+        let warned = kvs_edge(&["check", "--config", shown]).await;
+        let said = words(&warned);
+        let line = said.lines().find(|line| line.contains(place) && line.contains(problem));
+        assert!(
+            line.is_some_and(|line| line.starts_with("warning: ")),
+            "{said}\nshould hold {place} {problem}"
+        );
+        assert_eq!(warned.status.code(), Some(0), "{said}");
+        let strict = kvs_edge(&["check", "--config", shown, "--strict"]).await;
+        assert_eq!((strict.status.code(), words(&strict)), (Some(2), said));
+    }
+    fs::write(&file, GOOD).unwrap();
+    assert_eq!(kvs_edge(&["check", "--config", shown, "--strict"]).await.status.code(), Some(0));
+    fs::write(folder.path().join("p.cedar"), "// nothing yet\n").unwrap();
+    let empty = kvs_edge(&["check", "--config", shown]).await;
+    assert!(words(&empty).contains("nobody may do anything"), "{}", words(&empty));
+    fs::write(&file, format!("{GOOD}[sessions]\npatience = \"5\"\n")).unwrap();
+    let unit = kvs_edge(&["check", "--config", shown]).await;
+    assert_eq!(unit.status.code(), Some(2));
+    assert!(words(&unit).contains("has no unit: write a duration such as \"5s\""), "{}", words(&unit));
+}
+
+#[tokio::test]
+async fn a_health_check_says_whether_a_gateway_is_ready() {
+    let edge = Edge::start().await;
+    let file = edge.path("edge.toml");
+    let replica = edge.start_replica(0, &[]);
+    edge.until_ready(&replica).await;
+    let check = async |port: u16| {
+        let mut command = Command::new(binary());
+        command.args(["healthcheck", "--timeout", "5", "--config", file.to_str().unwrap()]);
+        run(command.env("KVS_EDGE__ADMIN__LISTEN", format!("127.0.0.1:{port}"))).await
+    };
+    let ready = check(replica.admin).await;
+    assert_eq!(ready.status.code(), Some(0), "{}", words(&ready));
+    let said: Value = serde_json::from_slice(&ready.stdout).unwrap();
+    assert_eq!(said["ready"], true);
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let away = check(nobody).await;
+    assert_eq!(away.status.code(), Some(1));
+    assert!(words(&away).contains("is kvs-edge running?"), "{}", words(&away));
+}
+
+#[tokio::test]
+async fn completions_and_the_manual_page_know_every_command() {
+    let help = words(&kvs_edge(&["--help"]).await);
+    let commands = help.lines().skip_while(|line| !line.starts_with("Commands:")).skip(1);
+    let commands: Vec<_> = commands.map_while(|line| line.split_whitespace().next()).collect();
+    assert!(commands.contains(&"healthcheck") && commands.contains(&"completions"), "{commands:?}");
+    let page = words(&kvs_edge(&["man"]).await);
+    assert!(page.contains(".TH kvs-edge 1"), "{page}");
+    for shell in ["bash", "zsh", "fish"] {
+        let script = words(&kvs_edge(&["completions", shell]).await);
+        for command in &commands {
+            assert!(script.contains(command), "{shell} {command}");
+        }
+    }
+    for command in commands.iter().filter(|command| **command != "help") {
+        assert!(page.contains(&format!(".SH \"{}\"", command.to_uppercase())), "{command}");
+    }
+}

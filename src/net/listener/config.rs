@@ -6,6 +6,7 @@ use crate::setting::{Mistake, Span};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 /// `[server]`.
@@ -161,6 +162,23 @@ impl ListenAddress {
             return Err(HOW);
         }
         Ok(Self::Tcp(text.to_owned()))
+    }
+
+    /// Host and port of a TCP address.
+    #[must_use]
+    pub fn host_and_port(&self) -> Option<(&str, u16)> {
+        let Self::Tcp(address) = self else { return None };
+        let (host, port) = address.rsplit_once(':')?;
+        Some((host.trim_start_matches('[').trim_end_matches(']'), port.parse().ok()?))
+    }
+
+    /// Whether other machines may reach it.
+    #[must_use]
+    pub fn is_public(&self) -> bool {
+        self.host_and_port().is_some_and(|(host, _)| {
+            let is_local = host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+            !is_local && !host.eq_ignore_ascii_case("localhost")
+        })
     }
 }
 
