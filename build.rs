@@ -21,14 +21,25 @@ fn main() -> io::Result<()> {
     if !files.contains_key("/index.html") {
         files = BTreeMap::from([("/index.html".to_owned(), console.join("unbuilt.html"))]);
     }
-    let mut table = String::from("static FILES: &[(&str, &str, &[u8])] = &[\n");
-    for (path, file) in &files {
-        let etag = format!("\"{:016x}\"", fnv(&fs::read(file)?));
-        writeln!(table, "    ({path:?}, {etag:?}, include_bytes!({file:?})),").expect("a string takes all");
+    let mut table = String::from("static FILES: &[(&str, &str, Bodies)] = &[\n");
+    for (path, file) in files.iter().filter(|(path, _)| !is_compressed(path)) {
+        let etag = format!("{:016x}", fnv(&fs::read(file)?));
+        let form = |ending: &str| match files.get(&format!("{path}.{ending}")) {
+            Some(file) => format!("Some(include_bytes!({file:?}))"),
+            None => "None".to_owned(),
+        };
+        let (brotli, gzip) = (form("br"), form("gz"));
+        let bodies = format!("Bodies {{ plain: include_bytes!({file:?}), brotli: {brotli}, gzip: {gzip} }}");
+        writeln!(table, "    ({path:?}, {etag:?}, {bodies}),").expect("a string takes all");
     }
     table.push_str("];\n");
     let out = PathBuf::from(env::var("OUT_DIR").expect("cargo sets it")).join("console_files.rs");
     fs::write(out, table)
+}
+
+/// Whether a file is a form of the one without its ending.
+fn is_compressed(path: &str) -> bool {
+    path.ends_with(".br") || path.ends_with(".gz")
 }
 
 fn collect(folder: &Path, prefix: &str, files: &mut BTreeMap<String, PathBuf>) -> io::Result<()> {

@@ -247,9 +247,10 @@ fn console_of(config: &Config) -> Console {
     let policy = HeaderValue::from_str(&console::csp(&sign_in_urls(config)))
         .unwrap_or(HeaderValue::from_static("default-src 'none'"));
     Console {
-        file: |path| {
-            let console::Asset { bytes, content_type, immutable, etag } = console::file(path)?;
-            Some(ConsoleFile { bytes, content_type, immutable, etag })
+        file: |path, takes| {
+            let asset = console::file(path, takes)?;
+            let console::Asset { bytes, encoding, varies, content_type, immutable, etag } = asset;
+            Some(ConsoleFile { bytes, encoding, varies, content_type, immutable, etag })
         },
         headers: headers.chain([(header::CONTENT_SECURITY_POLICY, policy)]).collect(),
         settings: console_settings(config),

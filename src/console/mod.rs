@@ -7,17 +7,29 @@
 
 include!(concat!(env!("OUT_DIR"), "/console_files.rs"));
 
-/// A file of the console, as it was built.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// A file in each form that the build made of it.
+#[derive(Clone, Copy)]
+struct Bodies {
+    plain: &'static [u8],
+    brotli: Option<&'static [u8]>,
+    gzip: Option<&'static [u8]>,
+}
+
+/// A file of the console, as it was built, in the smallest form that the client takes.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Asset {
     /// The body.
     pub bytes: &'static [u8],
+    /// The value of `Content-Encoding`; `None`: as it is.
+    pub encoding: Option<&'static str>,
+    /// Whether another client may get another form (`Vary`).
+    pub varies: bool,
     /// The value of `Content-Type`.
     pub content_type: &'static str,
     /// Whether the name changes whenever the bytes do, so that clients can cache it for ever.
     pub immutable: bool,
-    /// A strong `ETag`, in its quotes.
-    pub etag: &'static str,
+    /// A strong `ETag`, in its quotes: each form has its own (RFC 9110, 8.8.3.3).
+    pub etag: String,
 }
 
 impl Asset {
@@ -43,17 +55,27 @@ pub const SECURITY_HEADERS: &[(&str, &str)] = &[
 
 /// The file at a path: `/` is the page, `/console/…` its parts; `None` if there is none.
 ///
-/// The path is the request's, without query, compared byte for byte.
+/// The path is the request's, without query, compared byte for byte. `takes` says whether the client takes a
+/// coding.
 #[must_use]
-pub fn file(path: &str) -> Option<Asset> {
+pub fn file(path: &str, takes: &dyn Fn(&str) -> bool) -> Option<Asset> {
     let wanted = match path {
         "/" => "/index.html",
         "/favicon.ico" => "/icon.svg",
         _ if path.starts_with("/console/") => path,
         _ => return None,
     };
-    let (name, etag, bytes) = FILES.iter().find(|(name, ..)| *name == wanted)?;
-    Some(Asset { bytes, content_type: content_type(name), immutable: name.starts_with("/console/"), etag })
+    let (name, digest, bodies) = FILES.iter().find(|(name, ..)| *name == wanted)?;
+    let forms = [(bodies.brotli, "br"), (bodies.gzip, "gzip")];
+    let mut forms = forms.into_iter().filter_map(|(bytes, coding)| Some((bytes?, coding)));
+    let varies = forms.clone().next().is_some();
+    let (bytes, encoding) = match forms.find(|(_, coding)| takes(coding)) {
+        Some((bytes, coding)) => (bytes, Some(coding)),
+        None => (bodies.plain, None),
+    };
+    let etag = encoding.map_or_else(|| format!("\"{digest}\""), |coding| format!("\"{digest}-{coding}\""));
+    let (content_type, immutable) = (content_type(name), name.starts_with("/console/"));
+    Some(Asset { bytes, encoding, varies, content_type, immutable, etag })
 }
 
 /// Whether the page was built into this binary; without it `/` says how to build it.
@@ -108,9 +130,30 @@ fn content_type(name: &str) -> &'static str {
 mod tests {
     use super::*;
 
+    fn plain(path: &str) -> Option<Asset> {
+        file(path, &|_| false)
+    }
+
+    #[test]
+    fn a_client_gets_the_smallest_form_that_it_takes() {
+        for (name, _, bodies) in FILES.iter().filter(|(name, ..)| name.starts_with("/console/")) {
+            let [br, gz, as_is] =
+                ["br", "gzip", ""].map(|taken| file(name, &|coding| coding == taken).unwrap());
+            if bodies.brotli.is_none() {
+                continue;
+            }
+            assert_eq!([br.encoding, gz.encoding, as_is.encoding], [Some("br"), Some("gzip"), None]);
+            assert!(br.bytes.len() < gz.bytes.len() && gz.bytes.len() < as_is.bytes.len(), "{name}");
+            assert!(br.varies && as_is.varies && br.etag != gz.etag && gz.etag != as_is.etag);
+            let mut unpacked = Vec::new();
+            std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(gz.bytes), &mut unpacked).unwrap();
+            assert_eq!(unpacked, as_is.bytes);
+        }
+    }
+
     #[test]
     fn the_page_is_always_there_and_asks_each_time() {
-        let page = file("/").unwrap();
+        let page = plain("/").unwrap();
         assert_eq!(page.content_type, "text/html; charset=utf-8");
         assert_eq!(page.cache_control(), "no-cache");
         assert!(page.etag.starts_with('"') && page.etag.ends_with('"'));
@@ -124,10 +167,10 @@ mod tests {
         for path in
             ["", "/index.html", "/console/", "/console/../mod.rs", "/console/nothing.js", "/streams", "//"]
         {
-            assert_eq!(file(path), None, "{path}");
+            assert_eq!(plain(path), None, "{path}");
         }
         for (name, ..) in FILES.iter().filter(|(name, ..)| name.starts_with("/console/")) {
-            let asset = file(name).unwrap();
+            let asset = plain(name).unwrap();
             assert!(asset.immutable && asset.cache_control().contains("immutable"));
             assert_ne!(asset.content_type, "application/octet-stream", "{name}");
         }
@@ -139,7 +182,7 @@ mod tests {
         assert!(strict.starts_with("default-src 'none'; script-src 'self'; "));
         assert!(strict.contains("connect-src 'self'; "));
         assert!(!strict.contains("unsafe") && !strict.contains('*') && !strict.contains("data:"));
-        let page = std::str::from_utf8(file("/").unwrap().bytes).unwrap();
+        let page = std::str::from_utf8(plain("/").unwrap().bytes).unwrap();
         for inline in ["<style", "style=\"", "onclick", "<script>", "//cdn"] {
             assert!(!page.contains(inline), "{inline}");
         }

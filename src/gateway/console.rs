@@ -6,6 +6,7 @@ use super::error::Error;
 use super::record::Record;
 use super::reply::{self, Reply};
 use super::route::{NoRoute, Route};
+use crate::net::gzip;
 use crate::telemetry::request_labels;
 use bytes::Bytes;
 use http::StatusCode;
@@ -16,8 +17,8 @@ use serde_json::{Value, json};
 /// The console, handed in: its files belong to no caller, and the page makes all its other requests like any
 /// client.
 pub struct Console {
-    /// The file at a path.
-    pub file: fn(&str) -> Option<ConsoleFile>,
+    /// The file at a path, in the smallest form whose coding the client takes.
+    pub file: fn(&str, &dyn Fn(&str) -> bool) -> Option<ConsoleFile>,
     /// Headers of every file.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// What it must know before anybody has signed in.
@@ -28,12 +29,16 @@ pub struct Console {
 pub struct ConsoleFile {
     /// The body.
     pub bytes: &'static [u8],
+    /// Its coding, if it has one.
+    pub encoding: Option<&'static str>,
+    /// Whether other clients may get another form.
+    pub varies: bool,
     /// Its type.
     pub content_type: &'static str,
     /// Whether its name changes with its content.
     pub immutable: bool,
     /// Its entity tag, quotes included.
-    pub etag: &'static str,
+    pub etag: String,
 }
 
 impl Console {
@@ -73,14 +78,21 @@ impl Console {
     }
 
     fn asset(&self, path: &str, parts: &Parts) -> Result<Reply, Error> {
-        let asset = (self.file)(path).ok_or(NoRoute::Unknown)?;
+        let takes = |coding: &str| gzip::takes(&parts.headers, coding);
+        let asset = (self.file)(path, &takes).ok_or(NoRoute::Unknown)?;
         let mut reply = reply::text(Bytes::from_static(asset.bytes), asset.content_type);
         let keep = if asset.immutable { "public, max-age=31536000, immutable" } else { "no-cache" };
         reply.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(keep));
         for (name, value) in &self.headers {
             reply.headers.insert(name.clone(), value.clone());
         }
-        if let Ok(etag) = HeaderValue::from_str(asset.etag) {
+        if let Some(coding) = asset.encoding {
+            reply.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding));
+        }
+        if asset.varies {
+            reply.headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+        }
+        if let Ok(etag) = HeaderValue::from_str(&asset.etag) {
             if parts.headers.get(header::IF_NONE_MATCH) == Some(&etag) {
                 reply.status = StatusCode::NOT_MODIFIED;
                 reply.source = BodySource::Empty;

@@ -9,16 +9,22 @@ use http::header::ACCEPT_ENCODING;
 /// What fits in a packet anyway is sent as it is.
 pub const LEAST: usize = 1200;
 
-/// Whether a client takes gzip (RFC 9110, 12.5.3). One that does not say gets none.
+/// Whether a client takes gzip. One that does not say gets none.
 pub fn takes_gzip(headers: &HeaderMap) -> bool {
+    takes(headers, "gzip")
+}
+
+/// Whether a client takes a coding, such as `br` (RFC 9110, 12.5.3). One that does not say gets none.
+pub fn takes(headers: &HeaderMap, coding: &str) -> bool {
     let lines = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|line| line.to_str().ok());
     let (mut named, mut any) = (None, None);
-    for coding in lines.flat_map(|line| line.split(',')) {
-        let mut parts = coding.split(';').map(str::trim);
+    for listed in lines.flat_map(|line| line.split(',')) {
+        let mut parts = listed.split(';').map(str::trim);
         let name = parts.next().unwrap_or_default();
         let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
         let wanted = weight.is_none_or(|weight| weight.parse::<f32>().is_ok_and(|weight| weight > 0.0));
-        if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") {
+        let is_old_name = coding == "gzip" && name.eq_ignore_ascii_case("x-gzip");
+        if name.eq_ignore_ascii_case(coding) || is_old_name {
             named = Some(wanted);
         } else if name == "*" {
             any = Some(wanted);
@@ -71,6 +77,11 @@ mod tests {
             assert!(!takes(lines), "{lines:?}");
         }
         assert_eq!(tag("\"abc\""), "\"abc-gzip\"");
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, br;q=0"));
+        assert!(super::takes(&headers, "gzip") && !super::takes(&headers, "br"));
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("br"));
+        assert!(super::takes(&headers, "br") && !super::takes(&headers, "gzip"));
     }
 
     proptest! {

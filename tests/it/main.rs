@@ -18,6 +18,7 @@ mod bytes_counted;
 mod cli;
 mod conformance;
 mod console;
+mod console_files;
 mod crowding;
 mod crowds;
 mod dead_addresses;
