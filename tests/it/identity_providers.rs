@@ -652,7 +652,9 @@ async fn check(heading: &str, block: &str) {
     let source = ConfigSource::read(&folder.path().join("edge.toml"), std::iter::empty()).unwrap();
     let checked = kvs_edge::app::check(&source, false).await;
     let summary = checked.unwrap_or_else(|refused| panic!("{heading}: {refused:#}")).to_string();
-    assert!(!summary.contains("warning"), "{heading}: {summary}");
+    // Some issuers are bare names as they come, and `check` says what that means.
+    let mut warnings = summary.lines().filter(|line| line.starts_with("warning"));
+    assert!(warnings.all(|line| line.contains("has no scheme")), "{heading}: {summary}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -89,8 +89,9 @@ impl Common {
         let why = next().bytes().and_then(|why| String::from_utf8(why).ok());
         let is_found = found.is_some();
         let is_recent = version > 0 && Duration::from_millis(age) < RECENT;
-        if version < have && !is_recent {
+        if version == 0 && have > 0 {
             // The store has lost what it had: the others have been alone, even if it was not noticed here.
+            // After a failover that lost the last commit there is an older version: loading goes on.
             self.alone.begin();
         }
         if self.is_alone() && !is_recent && !self.alone.is_back() {
