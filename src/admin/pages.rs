@@ -2,6 +2,8 @@
 
 use super::hosts::Hosts;
 use super::operations::Admin;
+use crate::base::gzip::gzip;
+use crate::net::gzip::{LEAST, takes_gzip};
 use crate::telemetry::metrics;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -51,6 +53,7 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let head_only = request.method() == Method::HEAD;
+    let takes_gzip = takes_gzip(request.headers());
     let route = match hosts {
         Some(hosts) if !hosts.serves(host_of(&request)) => Err(problem(
             StatusCode::MISDIRECTED_REQUEST,
@@ -64,12 +67,28 @@ where
     };
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response.headers_mut().insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    if takes_gzip {
+        response = compressed(response).await;
+    }
     if head_only {
         let length = HeaderValue::from(response.body().size_hint().lower());
         response.headers_mut().insert(header::CONTENT_LENGTH, length);
         *response.body_mut() = Full::default();
     }
     response
+}
+
+/// A long page as gzip: the series of a thousand cameras shrink to a twentieth.
+async fn compressed(response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+    let (mut head, body) = response.into_parts();
+    // A body that is at hand does not fail.
+    let mut text = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    if text.len() >= LEAST {
+        text = gzip(&text);
+        head.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    head.headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    Response::from_parts(head, Full::from(text))
 }
 
 /// The host that a request names. The listener has checked that its header and its URL agree.
@@ -278,6 +297,23 @@ mod tests {
         assert_eq!(ask("POST", "/cache/warm", "{\"a\":1}").await.1, "{\"a\":1}\n");
         let by_query = ask("POST", "/cache/warm?stream=cam-1&start=2026-01-01T00%3A00:00Z", "").await.1;
         assert_eq!(by_query, "{\"stream\":\"cam-1\",\"start\":\"2026-01-01T00:00:00Z\"}\n");
+    }
+
+    #[tokio::test]
+    async fn long_pages_are_compressed_and_short_ones_are_not() {
+        for (length, is_compressed) in [(LEAST - 1, false), (LEAST, true)] {
+            let text = "a".repeat(length);
+            let (head, body) = compressed(typed("text/plain", text.clone())).await.into_parts();
+            assert_eq!(head.headers.contains_key(header::CONTENT_ENCODING), is_compressed, "{length}");
+            assert_eq!(head.headers[header::VARY], "Accept-Encoding");
+            let body = body.collect().await.unwrap().to_bytes();
+            let unpacked = if is_compressed {
+                std::io::read_to_string(flate2::read::GzDecoder::new(&body[..])).unwrap()
+            } else {
+                String::from_utf8(body.to_vec()).unwrap()
+            };
+            assert_eq!(unpacked, text);
+        }
     }
 
     #[tokio::test]

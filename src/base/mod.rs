@@ -7,6 +7,7 @@ pub mod fair;
 pub mod fair_slots;
 pub mod file_watch;
 pub mod glob;
+pub mod gzip;
 pub mod hex;
 pub mod percent;
 pub mod process_owner;

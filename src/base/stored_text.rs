@@ -4,14 +4,13 @@
 //! compressed form is kept. For other clients it is unpacked piece by piece while it is sent. A long text
 //! that had to make room is written anew for the next request.
 
+use super::gzip::gzip;
 use super::hex;
 use super::room::{Kept, Room};
 use aws_lc_rs::digest;
 use bytes::Bytes;
-use flate2::Compression;
 use flate2::read::GzDecoder;
-use flate2::write::GzEncoder;
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::sync::{Arc, OnceLock};
 
 /// A text for many readers.
@@ -143,15 +142,6 @@ impl Iterator for TextPieces {
             }
         }
     }
-}
-
-fn gzip(text: &[u8]) -> Bytes {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(text.len() / 8), Compression::fast());
-    // Writing into memory does not fail.
-    _ = encoder.write_all(text);
-    let mut packed = encoder.finish().unwrap_or_default();
-    packed.shrink_to_fit();
-    packed.into()
 }
 
 /// A text that stays in memory if it is short, and as long as there is room if it is long.
