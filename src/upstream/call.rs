@@ -14,7 +14,6 @@ use super::quota::Turn;
 use super::request::{Destination, KvsRequest, SMALL_JSON};
 use super::retry::{self, Attempts, NextStep, Sent};
 use super::shared_answers::{Asking, SharedAnswerName};
-use crate::aws::sign::{Scope, sign};
 use crate::base::clock;
 use crate::kvs::operations::GetDataEndpoint;
 use crate::kvs::{ApiName, Call, StreamName, StreamRef};
@@ -133,8 +132,9 @@ impl UpstreamState {
             _ => Some((entry.credentials.get().await?, entry.time(clock::now()))),
         };
         if let Some((keys, time)) = &signed {
-            let scope = Scope { region: &entry.config.region, service: "kinesisvideo" };
-            sign(&mut http, &request.body, keys, scope, *time)
+            entry
+                .signer
+                .sign(&mut http, &request.body, keys, *time)
                 .map_err(|e| Error::BrokenAnswer(format!("the request could not be signed: {e}")))?;
         }
         let pass = self

@@ -6,6 +6,7 @@ use super::metrics::Metrics;
 use super::origin::{Guard, Origin};
 use super::retry::SKEW;
 use crate::aws::credentials::{self, CachedCredentials, CredentialsSource, Role};
+use crate::aws::sign::Signer;
 use crate::aws::{Transport, hosts};
 use crate::kvs::{StreamArn, StreamRef};
 use crate::setting::{Mistake, SecretSource};
@@ -25,6 +26,7 @@ pub(super) struct AwsEntry {
     pub(super) control: Origin,
     pub(super) guard: Guard,
     pub(super) credentials: Arc<CachedCredentials>,
+    pub(super) signer: Signer,
     /// The region, shared with whatever is located here.
     pub(super) region: Arc<str>,
     /// The account: as configured, or as KVS has shown it in an ARN.
@@ -75,6 +77,7 @@ impl AwsEntry {
             control,
             guard: Guard::new(&config.region, endpoint),
             credentials: CachedCredentials::new(provider, metrics.expiry(&config.name)),
+            signer: Signer::new(&config.region, "kinesisvideo"),
             region: config.region.as_str().into(),
             account: config
                 .known_account()

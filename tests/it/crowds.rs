@@ -154,14 +154,14 @@ async fn live_is_at_most_one_playlist_interval_older_than_at_kvs() {
 
 /// A master playlist of the emulator's own.
 async fn kvs_session(edge: &Edge) -> String {
-    use kvs_edge::aws::sign::{Scope, sign};
+    use kvs_edge::aws::sign::Signer;
     let body = r#"{"StreamName":"cam-1","PlaybackMode":"LIVE","DisplayFragmentTimestamp":"ALWAYS","DiscontinuityMode":"ON_DISCONTINUITY"}"#;
     let mut request = http::Request::post(format!("{}/getHLSStreamingSessionURL", edge.emulator.url()))
         .header("content-type", "application/json")
         .body(bytes::Bytes::from_static(body.as_bytes()))
         .unwrap();
     let keys = aws_credential_types::Credentials::from_keys("AKIDEMULATOR", "emulator-secret", None);
-    let scope = Scope { region: "eu-west-1", service: "kinesisvideo" };
-    sign(&mut request, body.as_bytes(), &keys, scope, std::time::SystemTime::now()).unwrap();
+    let signer = Signer::new("eu-west-1", "kinesisvideo");
+    signer.sign(&mut request, body.as_bytes(), &keys, std::time::SystemTime::now()).unwrap();
     edge.http.exchange(request).await.json()["HLSStreamingSessionURL"].as_str().unwrap().to_owned()
 }

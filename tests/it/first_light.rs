@@ -1,7 +1,7 @@
 //! The whole path on real video: an SDK and a player get what the camera made, and nobody else gets anything.
 
 use crate::harness::{Edge, Setup, python, tool};
-use kvs_edge::aws::sign::{Scope, sign};
+use kvs_edge::aws::sign::Signer;
 use kvs_edge::kvs::Timestamp;
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime};
@@ -25,8 +25,8 @@ async fn a_clip_through_the_edge_is_the_clip_of_kvs_byte_for_byte() {
         .unwrap();
     let keys = aws_credential_types::Credentials::from_keys("AKIDEMULATOR", "emulator-secret", None);
     let text = body.to_string();
-    let scope = Scope { region: "eu-west-1", service: "kinesisvideo" };
-    sign(&mut request, text.as_bytes(), &keys, scope, SystemTime::now()).unwrap();
+    let signer = Signer::new("eu-west-1", "kinesisvideo");
+    signer.sign(&mut request, text.as_bytes(), &keys, SystemTime::now()).unwrap();
     let theirs = edge.http.exchange(request).await;
     assert_eq!(theirs.status, 200, "{}", theirs.text());
     assert!(ours.body.len() > 50_000, "{}", ours.body.len());

@@ -20,7 +20,7 @@ use super::health::{Failure, Health, ShardId};
 use super::metrics::{Backend, Metrics, Operation, OperationResult};
 use crate::aws;
 use crate::aws::credentials::{self, CachedCredentials};
-use crate::aws::sign::{Scope, sign};
+use crate::aws::sign::Signer;
 use crate::base::clock;
 use crate::base::task::OwnedTask;
 use crate::net::client::{self, Client, Limits, Options};
@@ -55,7 +55,7 @@ pub struct S3(Arc<BucketState>);
 
 struct BucketState {
     address: Address,
-    region: String,
+    signer: Signer,
     client: Client,
     credentials: Arc<CachedCredentials>,
     health: Health,
@@ -114,7 +114,7 @@ impl S3 {
         });
         Ok(Self(Arc::new(BucketState {
             address,
-            region: config.region.clone(),
+            signer: Signer::new(&config.region, "s3"),
             client: client.sibling(options),
             credentials,
             health: Health::default(),
@@ -299,12 +299,9 @@ impl S3 {
         keys: &Arc<Credentials>,
     ) -> Result<Request<Bytes>, Error> {
         const HASHED_AT_ONCE: usize = 256 << 10;
-        let (body, keys, region) = (body.clone(), keys.clone(), self.0.region.clone());
+        let (body, keys, store) = (body.clone(), keys.clone(), self.0.clone());
         let long = body.len() > HASHED_AT_ONCE;
-        let work = move || {
-            let scope = Scope { region: &region, service: "s3" };
-            sign(&mut request, &body, &keys, scope, clock::now()).map(|()| request)
-        };
+        let work = move || store.signer.sign(&mut request, &body, &keys, clock::now()).map(|()| request);
         if !long {
             return Ok(work()?);
         }

@@ -4,7 +4,7 @@ use crate::harness::python;
 use aws_credential_types::Credentials;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use kvs_edge::aws::sign::{Scope, sign};
+use kvs_edge::aws::sign::Signer;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -47,8 +47,8 @@ fn line((post, target, body, secret, token, region, seconds, typed): Case) -> St
         request.headers_mut().insert("content-type", content_type.parse().unwrap());
     }
     let keys = Credentials::from_keys("AKIDEXAMPLE", secret.clone(), token.clone());
-    let scope = Scope { region, service: "kinesisvideo" };
-    sign(&mut request, body.as_bytes(), &keys, scope, UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
+    let signer = Signer::new(region, "kinesisvideo");
+    signer.sign(&mut request, body.as_bytes(), &keys, UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
     serde_json::json!({
         "method": method, "url": url, "content_type": content_type, "body": STANDARD.encode(&body),
         "key": "AKIDEXAMPLE", "secret": secret, "token": token, "region": region, "seconds": seconds,
