@@ -26,9 +26,10 @@ pub struct Target {
     pub emulator: String,
     pub secrets: Secrets,
     issuer: Issuer,
-    gateway: Child,
+    pub gateway: Child,
     kvs: Child,
-    folder: tempfile::TempDir,
+    /// Where the processes run.
+    pub folder: tempfile::TempDir,
 }
 
 /// A port that was free a moment ago.
@@ -36,9 +37,12 @@ fn port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-fn start(folder: &Path, log: &str, arguments: &[&str]) -> Child {
+/// Starts a process of the real binary, run by the program `under` unless that is empty.
+fn start(under: &[&str], folder: &Path, log: &str, arguments: &[&str]) -> Child {
     let log = fs::File::create(folder.join(log)).unwrap();
-    Command::new(env!("CARGO_BIN_EXE_kvs-edge"))
+    let words: Vec<&str> = under.iter().chain(&[env!("CARGO_BIN_EXE_kvs-edge")]).copied().collect();
+    Command::new(words[0])
+        .args(&words[1..])
         .args(arguments)
         .current_dir(folder)
         .stdin(Stdio::null())
@@ -50,6 +54,11 @@ fn start(folder: &Path, log: &str, arguments: &[&str]) -> Child {
 
 impl Target {
     pub async fn start() -> Self {
+        Self::start_under(&[]).await
+    }
+
+    /// The same with a gateway that another program runs: a profiler and its arguments.
+    pub async fn start_under(profiler: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (public, admin, kvs) = (port(), port(), port());
         let issuer = Issuer::generate().unwrap();
@@ -64,11 +73,12 @@ impl Target {
         write("edge.toml", &settings(public, admin, kvs));
         let listen = format!("127.0.0.1:{kvs}");
         let emulator = start(
+            &[],
             folder.path(),
             "emulator.log",
             &["emulate", "--listen", &listen, "--config", "emulator.toml", "--allow-faults"],
         );
-        let gateway = start(folder.path(), "gateway.log", &["serve", "--config", "edge.toml"]);
+        let gateway = start(profiler, folder.path(), "gateway.log", &["serve", "--config", "edge.toml"]);
         let target = Self {
             url: format!("http://127.0.0.1:{public}"),
             address: format!("127.0.0.1:{public}"),
