@@ -27,7 +27,7 @@ use super::discontinuity::{Around, MOST_TAGS, beginning, following};
 use super::init_segments::InitSegments;
 use super::mark::{Mark, Position, REMEMBERED};
 use super::media_times::MediaTimes;
-use super::offered::{Offered, after_last_absence, offered};
+use super::offered::{Offered, after_last_absence, is_absence, offered};
 use super::pairs;
 use super::target_duration::{Recent, TargetDuration};
 use super::track_playlist::{Last, Listed, Numbered, TrackPlaylist};
@@ -197,7 +197,9 @@ impl Timeline {
             state.upstream = (generation, last.upstream);
             state.changed = now;
             for offered in &offered[fresh..] {
-                let gap = std::mem::take(&mut away) || state.is_gap(offered, self.target.seconds());
+                let gap = std::mem::take(&mut away)
+                    || state.is_gap(offered, self.target.seconds())
+                    || state.listed.is_empty() && self.is_gap_on_other_tracks(offered);
                 sequence = self.list(&mut state, generation, offered, sequence, gap, now) + 1;
             }
         }
@@ -379,6 +381,20 @@ impl Timeline {
         state.last = Some(Last { numbered, generation: source, shifted });
         state.listed.push_back(Listed { position: position.clone(), numbered, segment, most_millis });
         sequence
+    }
+
+    /// True if the other tracks have nothing for that long ahead of a fragment: a track that begins there counts
+    /// the discontinuity that they have, or will have.
+    fn is_gap_on_other_tracks(&self, next: &Offered<'_>) -> bool {
+        let before = |track: &TrackPlaylist| {
+            let index = track.listed.partition_point(|listed| listed.position < next.position);
+            let listed = track.listed.get(index.checked_sub(1)?)?;
+            Some((
+                listed.position.clone(),
+                is_absence(&listed.position, &listed.segment, next, self.target.seconds()),
+            ))
+        };
+        self.tracks.values().filter_map(before).max().is_some_and(|(_, is_absence)| is_absence)
     }
 
     fn around(&self, position: &Position) -> Around {

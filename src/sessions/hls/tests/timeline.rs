@@ -118,6 +118,30 @@ fn a_gap_in_time_becomes_a_discontinuity() {
     assert_eq!(tags, [false, false, false, true, false]);
 }
 
+/// The case that was seen: one track was loaded before a gap, the other one first behind it.
+#[test]
+fn a_track_that_begins_behind_a_gap_counts_it_as_the_others_do() {
+    let shown = Shown { dates: false, always: false, global: true };
+    let mut camera = Camera::new();
+    camera.record(1);
+    let mut timeline = Timeline::new(3, false, false);
+    let upstream = FakeSession::open(1, &camera, 3);
+    let mut load = |camera: &Camera, track: u8| {
+        let now = Timestamp::from_millis(camera.clock);
+        timeline.shift_times_of(1);
+        timeline.merge(track, 1, &upstream.playlist(camera, track, &shown), now).unwrap()
+    };
+    camera.pause(5);
+    load(&camera, 1);
+    camera.record(3);
+    let counts = [2, 1].map(|track| {
+        let playlist = load(&camera, track);
+        (numbers(&playlist)[0].clone(), playlist.discontinuities + playlist.segments[0].discontinuities)
+    });
+    assert_eq!(counts[0], counts[1]);
+    assert_eq!(counts[0].1, 1);
+}
+
 #[test]
 fn what_was_before_a_camera_s_absence_is_listed_no_more() {
     for always in [false, true] {

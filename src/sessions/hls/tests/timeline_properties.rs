@@ -63,7 +63,9 @@ impl Player {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(
+        std::env::var("KVS_EDGE_TEST_TIMELINES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(400)
+    ))]
     #[test]
     fn sequence_numbers_never_decrease_over_renewals_gaps_and_restarts(
         steps in steps(), always: bool, dates: bool, is_shifted: bool, n in 3..8_usize
