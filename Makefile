@@ -24,9 +24,10 @@ test: ## formatting, lints, all tests
 	cargo test --workspace --doc --quiet
 	PATH="$(CURDIR)/$(VENV)/bin:$(CURDIR)/target/node/bin:$$PATH" cargo nextest run --workspace
 
-check: test ## the same, plus fuzz targets, the cache's shared state under a model checker, and licences and sources of dependencies
+check: test ## the same, plus fuzz targets, the cache's shared state under a model checker, instructions of a request, and licences and sources of dependencies
 	@scripts/tools check
 	cargo run --quiet --target-dir target/model --manifest-path tests/model/Cargo.toml
+	cargo test --profile perf --test instructions -- --ignored --nocapture
 	scripts/fuzz 60
 	cargo deny --all-features check bans licenses sources
 

@@ -37,7 +37,7 @@ pub use streams::StreamList;
 
 use crate::cache::freshness::Rules;
 use crate::cache::{self, Cache, Found};
-use crate::kvs::StreamArn;
+use crate::kvs::{StreamArn, Timestamp};
 use crate::upstream::{Located, OnBehalfOf, Upstream};
 use remembered::{DecodedHours, LongFragments, NewestImages, StreamLists, Truncations};
 use std::sync::Arc;
@@ -87,6 +87,14 @@ impl Stream {
     #[must_use]
     pub fn retention(&self) -> Duration {
         self.0.retention
+    }
+
+    /// That an instant is older than what the stream keeps, in words; `None` if it is not.
+    #[must_use]
+    pub fn too_old(&self, parameter: &str, at: Timestamp, now: Timestamp) -> Option<String> {
+        let (hours, name) = (self.retention().as_secs() / 3600, self.arn().name());
+        let is_old = at.age(now) > self.retention();
+        is_old.then(|| format!("{parameter} is older than the {hours} h that {name} keeps"))
     }
 }
 

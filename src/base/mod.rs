@@ -12,6 +12,7 @@ pub mod hex;
 pub mod percent;
 pub mod process_owner;
 pub mod room;
+pub mod similar;
 pub mod single_flight;
 pub mod stored_text;
 pub mod task;

@@ -7,11 +7,13 @@ use super::error::Error;
 use super::limits::{self, Allowance, Callers};
 use super::permitted::Permitted;
 use super::record::Record;
+use super::streams::Streams;
 use crate::caller::Caller;
 use crate::kvs::Request;
 use crate::policy::{Policy, Reads, RequestContext, StreamFacts};
 use crate::telemetry::spans::Steps;
 use crate::upstream::{self, Located, Upstream};
+use http::Method;
 use http::request::Parts;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -26,6 +28,8 @@ pub(super) struct Authorizer {
     pub(super) rates: Arc<limits::Config>,
     /// What callers took.
     pub(super) callers: Callers,
+    /// Which stream was meant by a name that none has.
+    pub(super) streams: Streams,
 }
 
 impl Authorizer {
@@ -62,7 +66,13 @@ impl Authorizer {
         if let Some(absent) = absent {
             // What was judged were the facts of a stream with only a name: enough for a 404, not to show
             // footage.
-            return Err(absent.into());
+            let (error, caller) = (absent.into(), authenticated.caller());
+            return Err(match permit.request().stream() {
+                Some(stream) if parts.method != Method::POST => {
+                    self.streams.with_similar(error, stream.name(), caller, &context).await
+                }
+                _ => error,
+            });
         }
         record.allowed(matches!(authenticated, Authenticated::Capability(_)));
         record.step("authorize");

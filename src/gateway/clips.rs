@@ -116,7 +116,13 @@ impl Clips {
             self.archive.footage(&clip.stream, clock, range.start..end, permitted.now, on_behalf_of);
         if listing.await?.rows.is_empty() {
             let near = Nearest { before: None, after: None };
-            return Err(Error::NoFootage(nothing(&clip.stream, clock, range.start..end, &near)));
+            return Err(Error::NoFootage(nothing(
+                &clip.stream,
+                clock,
+                range.start..end,
+                &near,
+                permitted.now,
+            )));
         }
         let mut reply = Reply::empty(StatusCode::OK);
         let content_type = HeaderValue::from_static(MediaFormat::Mp4.content_type());
@@ -163,7 +169,7 @@ impl Clips {
             // Footage that policy does not permit is not named either.
             let may = |row: &ListedFragment| self.may_have(permitted, call, std::slice::from_ref(row));
             let near = Nearest { before: before.filter(may), after: after.filter(may) };
-            return Err(Error::NoFootage(nothing(stream, clock, range.start..end, &near)));
+            return Err(Error::NoFootage(nothing(stream, clock, range.start..end, &near, permitted.now)));
         }
         if let Some(beyond) = footage.rows.get(MOST_FRAGMENTS) {
             return Err(Error::Query { name: "end", problem: too_many(footage.rows.len(), beyond, clock) });
@@ -292,9 +298,11 @@ fn nothing(
     clock: SelectorType,
     range: std::ops::Range<Timestamp>,
     near: &Nearest,
+    now: Timestamp,
 ) -> String {
     let name = stream.arn().name();
     let mut text = format!("nothing is recorded of {name} from {} to {}", range.start, range.end);
+    text.extend(stream.too_old("start", range.start, now).map(|old| format!(": {old}")));
     let before = near.before.as_ref().map(|row| format!("ends at {}", row.start(clock).plus(row.length)));
     let after = near.after.as_ref().map(|row| format!("begins at {}", row.start(clock)));
     match (before, after) {

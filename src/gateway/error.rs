@@ -60,6 +60,9 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// A parameter that the page does not take, or whose value KVS would not take.
+    #[error("{0}")]
+    Parameter(String),
     /// A page token that we did not give out for this stream.
     #[error(transparent)]
     PageToken(#[from] ForeignPageToken),
@@ -81,6 +84,9 @@ pub enum Error {
     /// A stored fragment cannot be packaged: which one and why.
     #[error("{0}")]
     Package(String, Refusal),
+    /// There is no stream of this name, and perhaps which one was meant.
+    #[error("there is no stream {0}")]
+    NoStream(String),
     /// Nothing is recorded in a range; what is nearest to it, in words.
     #[error("{0}")]
     NoFootage(String),
@@ -102,6 +108,16 @@ pub enum Error {
     /// The audit log cannot be written, and it is required.
     #[error("the audit log cannot be written")]
     Audit,
+}
+
+impl Error {
+    /// KVS knows no stream of this name.
+    pub(super) fn is_unknown_stream(&self) -> bool {
+        match self {
+            Self::Upstream(error) => matches!(&**error, upstream::Error::Kvs(fault) if fault.is_not_found()),
+            _ => false,
+        }
+    }
 }
 
 impl From<upstream::Error> for Error {

@@ -6,6 +6,7 @@
 
 use super::error::Error;
 use super::link_target::target;
+use super::parameters;
 use super::permitted::Permitted;
 use super::playback_url::PlaybackUrls;
 use super::read::PAGE_EXPIRES;
@@ -14,11 +15,6 @@ use super::reply::Reply;
 use super::route::{ClipFile, Page};
 use crate::kvs::{Call, StreamName};
 use crate::playback::{Link, LinkFile};
-
-/// What a link to a clip seals of its query.
-const CLIP_PARAMETERS: [&str; 6] = ["start", "end", "clock", "trim", "format", "source"];
-/// What a link to a picture seals of its query.
-const SNAPSHOT_PARAMETERS: [&str; 5] = ["at", "clock", "width", "height", "max_age"];
 
 /// `{url, expires}`: a link to what the query names.
 ///
@@ -44,13 +40,13 @@ pub(super) async fn answer(
         }
     };
     let query = match file {
-        LinkFile::Snapshot => query.only_these(&SNAPSHOT_PARAMETERS),
+        LinkFile::Snapshot => query.only_these(&parameters::SNAPSHOT),
         LinkFile::Mp4Clip | LinkFile::MatroskaClip if query.text("end")?.is_some() => {
-            query.only_these(&CLIP_PARAMETERS)
+            query.only_these(&parameters::CLIP)
         }
         // A link is to the same footage whenever it is used.
         LinkFile::Mp4Clip | LinkFile::MatroskaClip => {
-            format!("{}&end={}", query.only_these(&CLIP_PARAMETERS), permitted.now)
+            format!("{}&end={}", query.only_these(&parameters::CLIP), permitted.now)
         }
     };
     let url = urls.link(permitted, Link { file, query }, expires, record).await?;

@@ -20,6 +20,7 @@ mod links;
 pub mod metrics;
 mod packaged_playback;
 mod pages;
+mod parameters;
 mod permitted;
 mod playback_url;
 mod player;
@@ -63,6 +64,7 @@ use http::header::{self, HeaderName};
 use http::{Method, StatusCode};
 use packaged_playback::PackagedPlayback;
 use pages::Pages;
+use permitted::Permitted;
 use playback_url::PlaybackUrls;
 use player::Player;
 use read::Reader;
@@ -174,6 +176,7 @@ impl Gateway {
                 audit: audit.clone(),
                 rates: parts.rates,
                 callers: parts.callers,
+                streams: streams.clone(),
             },
             api: Api {
                 archive: archive.clone(),
@@ -233,7 +236,12 @@ impl Gateway {
         match route {
             Route::Api(_) => self.api.answer(&permitted, record).await,
             Route::Page(page) => {
-                let reply = self.pages.answer(page, &permitted, record).await?;
+                let reply = match self.pages.answer(page, &permitted, record).await {
+                    Err(error) if error.is_unknown_stream() => {
+                        return Err(self.suggest(error, &permitted).await);
+                    }
+                    answered => answered?,
+                };
                 Ok(reply.with(header::VARY, self.authenticator.sources.vary().clone()))
             }
             Route::Link { file, .. } => {
@@ -246,6 +254,13 @@ impl Gateway {
                 Err(Error::Bug("the console is answered before a caller is known"))
             }
         }
+    }
+
+    /// A 404 with the stream that was probably meant.
+    async fn suggest(&self, error: Error, permitted: &Permitted) -> Error {
+        let Some(stream) = permitted.request().stream() else { return error };
+        let (streams, context) = (&self.pages.streams, &permitted.context);
+        streams.with_similar(error, stream.name(), permitted.caller(), context).await
     }
 
     /// Verifies tokens.

@@ -71,7 +71,12 @@ impl Pages {
 
     async fn list(&self, permitted: &Permitted, list: &ListStreams) -> Result<Reply, Error> {
         let size = list.max_results.map_or(streams::PAGE, usize::from);
-        let page = self.streams.page(permitted, list, size).await?;
+        let page = self.streams.page(permitted, list, size).await.map_err(|error| match error {
+            Error::PageToken(_) => {
+                Error::Parameter("next is no token that a page of /streams ended with".into())
+            }
+            other => other,
+        })?;
         let mut shown = Vec::with_capacity(page.streams.len());
         for (stream, facts) in page.streams {
             shown.push(self.streams.describe(permitted, facts, &stream.members()));
@@ -120,8 +125,10 @@ impl Pages {
         };
         if found.entry.length() == Some(0) {
             record.cache = found.outcome.as_str();
+            let old = permitted.stream(&self.archive).await?.too_old("at", image.at, permitted.now);
+            let old = old.map_or_else(String::new, |old| format!(": {old}"));
             return Err(Error::NoPicture(format!(
-                "{name} in the {} s up to {}; /streams/{name}/fragments lists what there is",
+                "{name} in the {} s up to {}{old}; /streams/{name}/fragments lists what there is",
                 span.as_secs(),
                 image.at,
             )));

@@ -22,6 +22,11 @@ impl<'a> Query<'a> {
         Self::from(parts.uri.query().unwrap_or_default())
     }
 
+    /// The names of all parameters.
+    pub fn names(&self) -> impl Iterator<Item = &'a str> {
+        self.0.iter().map(|(name, _)| *name)
+    }
+
     /// A parameter, percent-decoded.
     ///
     /// # Errors
@@ -49,12 +54,16 @@ impl<'a> Query<'a> {
         }
     }
 
-    /// A time: RFC 3339 or epoch seconds.
+    /// A time: RFC 3339, also with a space for the `T`, or epoch seconds.
     ///
     /// # Errors
     /// Neither of the two.
     pub fn time(&self, name: &'static str) -> Result<Option<Timestamp>, Error> {
-        let Some(text) = self.text(name)? else { return Ok(None) };
+        let Some(mut text) = self.text(name)? else { return Ok(None) };
+        // A form writes a space as `+`. Between date and time it is no sign.
+        if text.as_bytes().get(10) == Some(&b'+') {
+            text = text.replacen('+', " ", 1).into();
+        }
         Timestamp::parse(&text).map(Some).map_err(|problem| Error::Query { name, problem: problem.into() })
     }
 

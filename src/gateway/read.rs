@@ -7,6 +7,7 @@ use super::authenticated::Authenticated;
 use super::clip_options::ClipOptions;
 use super::error::Error;
 use super::link_target::target;
+use super::parameters;
 use super::query::Query;
 use super::record::Record;
 use super::route::{ClipFile, NoRoute, Page, Route};
@@ -77,10 +78,19 @@ impl Reader {
                 if link.file != *file {
                     return Err(NoRoute::Unknown.into());
                 }
-                Query::of(parts).check_absent(&LINKED_PARAMETERS)?;
+                let query = Query::of(parts);
+                query.check_absent(&parameters::CLIP)?;
+                query.check_absent(&parameters::SNAPSHOT)?;
                 Request::Call(read_link(&capability.stream, link, now)?)
             }
-            (Route::Page(page), _) => Request::Call(read_page(page, &Query::of(parts), now)?),
+            (Route::Page(page), _) => {
+                let query = Query::of(parts);
+                match page {
+                    Page::Link(name) => parameters::check_linked(&target(name, &query)?, &query)?,
+                    page => parameters::check(page, &query)?,
+                }
+                Request::Call(read_page(page, &query, now)?)
+            }
             (Route::Playback { .. } | Route::Link { .. } | Route::Console(_) | Route::SignIn(_), _) => {
                 return Err(Error::Bug("a route and a credential that do not fit"));
             }
@@ -122,10 +132,6 @@ pub(super) fn read_page(page: &Page, query: &Query<'_>, now: Timestamp) -> Resul
     })
 }
 
-/// What these parameters say is fixed by a link.
-const LINKED_PARAMETERS: [&str; 10] =
-    ["start", "end", "clock", "trim", "format", "source", "at", "width", "height", "max_age"];
-
 /// The call behind a link.
 pub(super) fn read_link(stream: &StreamRef, link: &Link, now: Timestamp) -> Result<Call, Error> {
     let query = Query::from(link.query.as_str());
@@ -141,7 +147,7 @@ fn clip(stream: StreamRef, file: ClipFile, query: &Query<'_>, now: Timestamp) ->
     let selector = FragmentSelector { kind: query.selector()?, range: query.range(now)? };
     let clip = GetClip { stream, selector };
     options.check(selector.range, now)?;
-    clip.check(now)?;
+    clip.check(now).map_err(parameters::in_own_words)?;
     Ok(clip)
 }
 
@@ -166,7 +172,7 @@ fn snapshot(stream: StreamRef, query: &Query<'_>, now: Timestamp) -> Result<GetI
         max_results: Some(13),
         next_token: None,
     };
-    call.check()?;
+    call.check().map_err(parameters::in_own_words)?;
     // KVS is asked for the last part of this only.
     call.range.start = call.range.start.minus(shown_lately);
     Ok(call)

@@ -73,7 +73,7 @@ impl Error {
             Self::Unbound => response(StatusCode::FORBIDDEN, NOT_AUTHORIZED, self.to_string()),
             Self::Invalid(invalid) => response(StatusCode::BAD_REQUEST, INVALID, invalid.to_string()),
             Self::Input(error) => response(of_input(error), INVALID, error.to_string()),
-            Self::Query { .. } | Self::PageToken(_) => {
+            Self::Query { .. } | Self::Parameter(_) | Self::PageToken(_) => {
                 response(StatusCode::BAD_REQUEST, INVALID, self.to_string())
             }
             Self::Denied(denied) if matches!(denied.reason(), policy::Reason::Unknown(_)) => {
@@ -103,6 +103,7 @@ impl Error {
                     if matches!(refusal, Refusal::Unsupported(_)) { UNSUPPORTED } else { UNREADABLE };
                 response(StatusCode::BAD_REQUEST, format, place.as_str())
             }
+            Self::NoStream(_) => response(StatusCode::NOT_FOUND, NOT_FOUND, self.to_string()),
             Self::NoFootage(_) => response(StatusCode::NOT_FOUND, NOT_FOUND, self.to_string()),
             Self::NoPicture(_) => response(StatusCode::NOT_FOUND, NOT_FOUND, self.to_string()),
             Self::Rate(limited) => ErrorResponse {

@@ -120,6 +120,12 @@ pub enum NoRoute {
     /// Nothing is here.
     #[error("there is nothing at this path; the calls are {}", calls())]
     Unknown,
+    /// Nothing is here below `/streams`.
+    #[error(
+        "there is nothing at this path; GET has /streams, /streams/{{name}}, and below /streams/{{name}}: \
+         {}", FILES.join(", ")
+    )]
+    UnknownPage,
     /// The path of a call in another letter case, which KVS would answer with an empty success (docs/KVS.md
     /// 3.6).
     #[error("paths are case-sensitive: this call's path is {right}")]
@@ -252,9 +258,22 @@ fn page(rest: &str) -> Result<Page, NoRoute> {
         "live.mpd" => play(Protocol::Dash, true),
         "vod.mpd" => play(Protocol::Dash, false),
         "link" => Page::Link(stream),
-        _ => return Err(NoRoute::Unknown),
+        _ => return Err(NoRoute::UnknownPage),
     })
 }
+
+/// What `page` takes behind a stream's name.
+const FILES: [&str; 9] = [
+    "fragments",
+    "clip.mp4",
+    "clip.mkv",
+    "snapshot.jpg",
+    "live.m3u8",
+    "vod.m3u8",
+    "live.mpd",
+    "vod.mpd",
+    "link",
+];
 
 #[cfg(test)]
 mod tests {
@@ -331,12 +350,18 @@ mod tests {
             "/clip/v1//clip.mp4",
             "/clip/v1/c4p/x/clip.mp4",
             "/clip/v1/clip.mp4",
-            "/streams/cam-1/",
-            "/streams/cam-1/x",
             "",
             "/getClip/",
         ] {
             assert_eq!(lost(Method::GET, path), NoRoute::Unknown, "{path}");
+        }
+        for path in ["/streams/cam-1/", "/streams/cam-1/x", "/streams/cam-1/clip.mp4/"] {
+            assert_eq!(lost(Method::GET, path), NoRoute::UnknownPage, "{path}");
+        }
+        for file in FILES {
+            let path = format!("/streams/cam-1/{file}");
+            assert!(Route::find(&Method::GET, &path).is_ok(), "{file}");
+            assert!(NoRoute::UnknownPage.to_string().contains(file));
         }
     }
 

@@ -10,6 +10,8 @@ use super::permitted::Permitted;
 use super::reply::Reply;
 use crate::archive::page_token::ForeignPageToken;
 use crate::archive::{Archive, ListedStream, StreamList};
+use crate::base::similar::nearest;
+use crate::caller::Caller;
 use crate::kvs::operations::ListStreams;
 use crate::kvs::{Operation, PlaybackMode, StreamArn, StreamName, StreamRef, TimeRange, Timestamp};
 use crate::policy::{Footage, Policy, Question, RequestContext, StreamFacts};
@@ -29,6 +31,9 @@ pub(super) const API_PAGE: usize = 10_000;
 pub(super) const PAGE: usize = super::read::MOST_STREAMS as usize;
 /// So many streams are decided on before other requests get a turn.
 const YIELD_EVERY: usize = 32;
+
+/// So many names are compared before other requests get a turn.
+const COMPARED_AT_ONCE: usize = 512;
 
 /// The lists of streams, as callers see them.
 #[derive(Clone)]
@@ -57,7 +62,6 @@ impl Streams {
         size: usize,
     ) -> Result<VisiblePage, Error> {
         let StreamList { streams, notes } = self.archive.streams(self.policy.reads().tags).await?;
-        let question = Question::about(Operation::ListStreams);
         let mut page = VisiblePage { streams: Vec::new(), next: None, notes };
         for (decided, stream) in after(&streams, list)?.iter().enumerate() {
             if decided % YIELD_EVERY == YIELD_EVERY - 1 {
@@ -67,11 +71,9 @@ impl Streams {
             if !list.prefix.as_ref().is_none_or(is_wanted) {
                 continue;
             }
-            let facts = self.facts(stream).await;
-            let context = RequestContext { stream: Some(facts.clone()), ..permitted.context.clone() };
-            if !self.policy.allows(permitted.caller(), &question, &context) {
+            let Some(facts) = self.visible(stream, permitted.caller(), &permitted.context).await else {
                 continue;
-            }
+            };
             if page.streams.len() == size {
                 page.next = page.streams.last().map(|(last, _)| STANDARD.encode(position(last)));
                 break;
@@ -79,6 +81,60 @@ impl Streams {
             page.streams.push((Arc::clone(stream), facts));
         }
         Ok(page)
+    }
+
+    /// What is known of a listed stream, if the caller may see it in lists.
+    async fn visible(
+        &self,
+        stream: &ListedStream,
+        caller: &Arc<Caller>,
+        context: &RequestContext,
+    ) -> Option<StreamFacts> {
+        let facts = self.facts(stream).await;
+        let context = RequestContext { stream: Some(facts.clone()), ..context.clone() };
+        let question = Question::about(Operation::ListStreams);
+        self.policy.allows(caller, &question, &context).then_some(facts)
+    }
+
+    /// A 404 of KVS with the stream that was probably meant, if the caller may see that one in lists.
+    pub(super) async fn with_similar(
+        &self,
+        error: Error,
+        wrong: &StreamName,
+        caller: &Arc<Caller>,
+        context: &RequestContext,
+    ) -> Error {
+        match self.similar(wrong, caller, context).await {
+            Some(near) => Error::NoStream(format!("{wrong}; did you mean {near}?")),
+            None => error,
+        }
+    }
+
+    /// The stream whose name is nearest to one that no stream has.
+    async fn similar(
+        &self,
+        wrong: &StreamName,
+        caller: &Arc<Caller>,
+        context: &RequestContext,
+    ) -> Option<StreamName> {
+        let StreamList { streams, .. } = self.archive.streams(self.policy.reads().tags).await.ok()?;
+        let mut near = Vec::new();
+        for some in streams.chunks(COMPARED_AT_ONCE) {
+            if some.iter().any(|stream| stream.name == *wrong) {
+                return None; // It exists; something else of it was not found.
+            }
+            let best = nearest(wrong.as_str(), some.iter().map(|stream| stream.name.as_str()));
+            near.extend(some.iter().find(|stream| Some(stream.name.as_str()) == best));
+            tokio::task::yield_now().await;
+        }
+        let mut visible = Vec::new();
+        for stream in near {
+            if self.visible(stream, caller, context).await.is_some() {
+                visible.push(&stream.name);
+            }
+        }
+        let best = nearest(wrong.as_str(), visible.iter().map(|name| name.as_str()))?;
+        visible.iter().find(|name| name.as_str() == best).map(|name| (*name).clone())
     }
 
     /// One stream: its description, what the caller may do with it now, when that ends, and what `live`

@@ -53,17 +53,20 @@ impl Timestamp {
         }
     }
 
-    /// Reads RFC 3339 (`2026-01-01T00:15:00.5Z`, offsets allowed) or seconds since the epoch, as people and
-    /// URLs write times.
+    /// Reads RFC 3339 (`2026-01-01T00:15:00.5Z`, offsets allowed, also a space for the `T`) or seconds since
+    /// the epoch, as people and URLs write times.
     ///
     /// # Errors
-    /// Says which two forms are read.
+    /// Says which two forms are read, or that the zone is missing.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         const FORMS: &str = "must be RFC 3339, such as 2026-01-01T00:15:00Z, or seconds since 1970";
         if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
             return text.parse::<f64>().map_err(|_| FORMS).and_then(Self::from_seconds);
         }
-        parse_rfc3339(text).ok_or(FORMS)
+        parse_rfc3339(text).ok_or_else(|| match parse_rfc3339(&format!("{text}Z")) {
+            Some(_) => "lacks its zone: add Z for UTC, or an offset such as +01:00",
+            None => FORMS,
+        })
     }
 
     /// How long ago this was, seen from `now`; zero if it lies ahead.

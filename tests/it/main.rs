@@ -42,6 +42,7 @@ mod limits;
 mod links;
 mod media_cache;
 mod memory;
+mod messages;
 mod one_credential;
 mod one_timeline;
 mod packaged_clips;

@@ -38,7 +38,7 @@ async fn streams_come_in_pages_that_hold_each_once() {
     // Without a limit all of them fit into one page.
     let all = edge.get("/streams", edge.alice()).await.json();
     assert_eq!((names(&all["streams"]), &all["next"]), (CAMERAS.to_vec(), &Value::Null));
-    for (query, message) in [("limit=0", "limit"), ("limit=1001", "limit"), ("next=x", "NextToken")] {
+    for (query, message) in [("limit=0", "limit"), ("limit=1001", "limit"), ("next=x", "next")] {
         let refused = edge.get(&format!("/streams?{query}"), edge.alice()).await;
         assert_eq!(refused.status, 400, "{query}");
         assert!(refused.message().contains(message), "{}", refused.message());

@@ -383,8 +383,8 @@ impl Timeline {
         sequence
     }
 
-    /// True if the other tracks have nothing for that long ahead of a fragment: a track that begins there counts
-    /// the discontinuity that they have, or will have.
+    /// True if the other tracks have nothing for that long ahead of a fragment: a track that begins there
+    /// counts the discontinuity that they have, or will have.
     fn is_gap_on_other_tracks(&self, next: &Offered<'_>) -> bool {
         let before = |track: &TrackPlaylist| {
             let index = track.listed.partition_point(|listed| listed.position < next.position);
