@@ -108,7 +108,9 @@ impl Object for JsonAnswer {
         let body = from.read(&self.call, self.longest()).await?;
         let body = known(self.call.operation(), body, from.upstream.own_host(&self.located)).await?;
         let now = Timestamp::from(clock::now());
-        let kind = parse(&body, is_complete).await.and_then(|complete| self.kind(complete));
+        let read = parse(&body, pictures).await;
+        from.upstream.received_images(read.map_or(0, |(pictures, _)| pictures));
+        let kind = read.and_then(|(_, complete)| self.kind(complete));
         let keep = match kind.map(|kind| from.keep(kind, now)) {
             None | Some(Keep::No) => Keep::For(BRIEFLY),
             Some(keep) => keep,
@@ -204,10 +206,11 @@ struct ImageRow {
     error: Option<IgnoredAny>,
 }
 
-/// Whether every row that should be a picture is one.
-fn is_complete(page: &AnswerPage<'_>, _: &str) -> bool {
-    let is_picture = |row: &ImageRow| row.content.is_some() && row.error.is_none();
-    page.images.as_ref().is_none_or(|rows| !rows.is_empty() && rows.iter().all(is_picture))
+/// How many pictures a page has, and whether every row that should be a picture is one.
+fn pictures(page: &AnswerPage<'_>, _: &str) -> (usize, bool) {
+    let Some(rows) = &page.images else { return (0, true) };
+    let pictures = rows.iter().filter(|row| row.content.is_some() && row.error.is_none()).count();
+    (pictures, !rows.is_empty() && pictures == rows.len())
 }
 
 /// KVS's token of the next page, and where it stands in the answer.
@@ -296,7 +299,7 @@ mod tests {
             (r#"{"Fragments":[]}"#, true),
         ] {
             let body = Bytes::from_static(page.as_bytes());
-            assert_eq!(parse(&body, is_complete).await, Some(complete), "{page}");
+            assert_eq!(parse(&body, pictures).await.map(|read| read.1), Some(complete), "{page}");
         }
     }
 

@@ -1,12 +1,17 @@
 //! Pictures: of an instant, and the newest one of a camera, for any number of callers.
+//!
+//! KVS bills each picture that it makes (docs/KVS.md 7), and shows nothing of a fragment that began ahead of
+//! the range of a call. So the fragment that holds the instant is listed first, and GetImages is called for
+//! one picture of it.
 
+use super::listing::drain;
 use super::{Archive, Error, Object, Source, Stream};
 use crate::base::clock;
 use crate::base::task::spawn_self_ending;
 use crate::cache::freshness::Kind;
 use crate::cache::{Fetched, Found, Head, Keep, Key, Outcome, Picture, Sharing};
-use crate::kvs::operations::GetImages;
-use crate::kvs::{Call, MediaFormat, Timestamp};
+use crate::kvs::operations::{FragmentSelector, GetImages, ImageFormat};
+use crate::kvs::{Call, ListedFragment, MediaFormat, TimeRange, Timestamp};
 use crate::net::body::whole;
 use crate::upstream::{self, Located, OnBehalfOf};
 use base64::Engine as _;
@@ -31,6 +36,18 @@ const INTERVAL: Duration = Duration::from_secs(2);
 const INTERVALS_KEPT: u32 = 3;
 /// The longest answer of GetImages for a snapshot.
 const LONGEST_ANSWER: usize = 100 << 20;
+/// Rows in a page of the list of fragments that an instant is looked for in. Nearly always all are in the
+/// first one.
+const LISTED: u16 = 100;
+/// Of how many fragments a picture is tried: the newest may have sound alone.
+const TRIED: usize = 2;
+/// The longest fragment, for those whose length KVS does not know (docs/KVS.md 4.1).
+const LONGEST_FRAGMENT: Duration = Duration::from_secs(20);
+/// The least time between two pictures of a call, in milliseconds (docs/KVS.md 4.5).
+const LEAST_INTERVAL: u64 = 200;
+/// Where fragments may not be listed, so many pictures are looked through, this many milliseconds apart.
+const LOOKED_THROUGH: u8 = 12;
+const LOOK_INTERVAL: u32 = 4000;
 
 /// The last picture of a range, at or before its end.
 #[derive(Clone)]
@@ -99,26 +116,19 @@ impl Object for Image {
         Key::image(self.stream.arn(), &self.picture())
     }
 
-    async fn fetch(mut self, from: Source) -> Result<Fetched, upstream::Error> {
+    async fn fetch(self, from: Source) -> Result<Fetched, upstream::Error> {
         let now = Timestamp::from(clock::now());
         let end = self.call.range.end.unwrap_or(self.at);
-        let arn = self.stream.arn().clone();
-        // Only where the last fragment may not be complete can more than one be needed.
-        let is_recent = end.age(now) < LONG_PICTURE_SPAN;
-        let is_long = is_recent && from.long_fragments.holds(&arn);
-        let mut found = self.look(&from, end, if is_long { LONG_PICTURE_SPAN } else { PICTURE_SPAN }).await?;
-        if found.is_none() && is_recent && !is_long {
-            found = self.look(&from, end, LONG_PICTURE_SPAN).await?;
-            from.long_fragments.note(arn);
-        }
+        let found = match self.fragments(&from, end).await {
+            Ok(rows) => self.picture_of(&from, &rows, end).await?,
+            Err(error) if error.is_access_denied() => self.look_through(&from, end).await?,
+            Err(error) => return Err(error),
+        };
         let keep = self.keep(&from, found.is_some(), now);
         let none = (self.looks_from(), Bytes::new());
         let (instant, bytes) = found.unwrap_or(none);
-        let mut head = Head::new(
-            HeaderValue::from_static(MediaFormat::Jpeg.content_type()),
-            Some(bytes.len() as u64),
-            now,
-        );
+        let mut head =
+            Head::new(HeaderValue::from_static(self.format().content_type()), Some(bytes.len() as u64), now);
         head.note = Some(instant.millis().to_string().into());
         Ok(Fetched { head, keep, body: whole(bytes) })
     }
@@ -140,21 +150,80 @@ impl Image {
         }
     }
 
-    /// The last picture within `span` of `end`, as far as the range was permitted.
-    async fn look(
-        &mut self,
+    /// The format of the picture.
+    #[must_use]
+    pub fn format(&self) -> MediaFormat {
+        match self.call.format {
+            ImageFormat::Jpeg => MediaFormat::Jpeg,
+            ImageFormat::Png => MediaFormat::Png,
+        }
+    }
+
+    /// The fragments that may hold `end`, or the last picture ahead of it.
+    async fn fragments(&self, from: &Source, end: Timestamp) -> Result<Vec<ListedFragment>, upstream::Error> {
+        let range = TimeRange { start: self.looks_from(), end: Some(end) };
+        let selector = FragmentSelector { kind: self.call.selector, range };
+        Ok(drain(from, selector, LISTED).await?.unwrap_or_default())
+    }
+
+    /// The picture of the last fragment that has one, at or before `end`.
+    async fn picture_of(
+        &self,
+        from: &Source,
+        rows: &[ListedFragment],
+        end: Timestamp,
+    ) -> Result<Option<(Timestamp, Bytes)>, upstream::Error> {
+        for row in rows.iter().rev().take(TRIED) {
+            let found = self.read(from, self.of_fragment(row, end)).await?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The call for one picture of a fragment, the last at or before `end`. It begins just ahead of the
+    /// fragment, where KVS shows nothing, so that the second of its two instants is the only picture.
+    fn of_fragment(&self, row: &ListedFragment, end: Timestamp) -> GetImages {
+        let start = row.start(self.call.selector);
+        let length = if row.length.is_zero() { LONGEST_FRAGMENT } else { row.length };
+        let last = end.min(start.plus(length).minus(Duration::from_millis(1))).max(start);
+        let ahead = start.minus(Duration::from_millis(1)).max(self.call.range.start.min(start));
+        let interval = last.millis().saturating_sub(ahead.millis());
+        let mut call = self.call.clone();
+        if interval < LEAST_INTERVAL {
+            call.range = TimeRange { start, end: Some(start) };
+            (call.sampling_interval, call.max_results) = (Some(LEAST_INTERVAL as u32), Some(1));
+        } else {
+            call.range = TimeRange { start: ahead, end: Some(last) };
+            (call.sampling_interval, call.max_results) = (u32::try_from(interval).ok(), Some(2));
+        }
+        call
+    }
+
+    /// The last picture of many, where IAM does not let fragments be listed.
+    async fn look_through(
+        &self,
         from: &Source,
         end: Timestamp,
-        span: Duration,
     ) -> Result<Option<(Timestamp, Bytes)>, upstream::Error> {
         let mut call = self.call.clone();
-        call.range.start = call.range.start.max(end.minus(span));
-        if let Some(interval) = call.sampling_interval {
-            let pictures = span.as_millis() / u128::from(interval.max(1)) + 1;
-            call.max_results = u8::try_from(pictures).ok();
-        }
+        call.range.start = self.looks_from();
+        (call.sampling_interval, call.max_results) = (Some(LOOK_INTERVAL), Some(LOOKED_THROUGH));
+        call.range.end = Some(end);
+        self.read(from, call).await
+    }
+
+    /// The last picture of an answer.
+    async fn read(
+        &self,
+        from: &Source,
+        call: GetImages,
+    ) -> Result<Option<(Timestamp, Bytes)>, upstream::Error> {
         let body = from.read(&Call::GetImages(call), LONGEST_ANSWER).await?;
-        last_picture(&body, self.call.range.end)
+        let (pictures, last) = last_picture(&body, self.call.range.end, self.format())?;
+        from.upstream.received_images(pictures);
+        Ok(last)
     }
 }
 
@@ -253,11 +322,12 @@ struct ImageRow<'a> {
     time: Option<f64>,
 }
 
-/// The last row that is a picture, at or before `end`; `None` if KVS has none.
+/// How many rows are pictures, and the last of them at or before `end`; `None` if KVS has none.
 fn last_picture(
     answer: &Bytes,
     end: Option<Timestamp>,
-) -> Result<Option<(Timestamp, Bytes)>, upstream::Error> {
+    format: MediaFormat,
+) -> Result<(usize, Option<(Timestamp, Bytes)>), upstream::Error> {
     let images: Images<'_> = serde_json::from_slice(answer)
         .map_err(|_| upstream::Error::BrokenAnswer("GetImages did not answer with JSON".into()))?;
     let rows = images.rows.unwrap_or_default();
@@ -267,10 +337,11 @@ fn last_picture(
         end.is_none_or(|end| at <= end).then(|| (at, Bytes::from(content)))
     });
     match last {
-        Some((_, picture)) if !MediaFormat::Jpeg.begins(&picture) => {
-            Err(upstream::Error::BrokenAnswer("GetImages answered with something that is no JPEG".into()))
+        Some((_, picture)) if !format.begins(&picture) => {
+            let what = format.content_type();
+            Err(upstream::Error::BrokenAnswer(format!("GetImages answered with something that is no {what}")))
         }
-        last => Ok(last),
+        last => Ok((rows.iter().filter(|row| row.content.is_some()).count(), last)),
     }
 }
 
@@ -286,12 +357,12 @@ mod tests {
         let rows = [row(1.0, b'a'), row(2.0, b'b'), none, row(9.0, b'z')];
         let answer = Bytes::from(serde_json::json!({ "Images": rows }).to_string());
         let at = |seconds: u64| Timestamp::from_millis(seconds * 1000);
-        let last = |end| last_picture(&answer, Some(at(end))).unwrap();
+        let last = |end| last_picture(&answer, Some(at(end)), MediaFormat::Jpeg).unwrap().1;
         assert_eq!(last(5), Some((at(2), picture(b'b').into())));
         assert_eq!(last(9), Some((at(9), picture(b'z').into())));
         assert_eq!(last(0), None);
         for bad in [&b"<html>"[..], br#"{"Images":[{"TimeStamp":1,"ImageContent":"aGk="}]}"#] {
-            assert!(last_picture(&Bytes::from_static(bad), None).is_err());
+            assert!(last_picture(&Bytes::from_static(bad), None, MediaFormat::Jpeg).is_err());
         }
     }
 }

@@ -39,7 +39,7 @@ use crate::cache::freshness::Rules;
 use crate::cache::{self, Cache, Found};
 use crate::kvs::{StreamArn, Timestamp};
 use crate::upstream::{Located, OnBehalfOf, Upstream};
-use remembered::{DecodedHours, LongFragments, NewestImages, StreamLists, Truncations};
+use remembered::{DecodedHours, NewestImages, StreamLists, Truncations};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,7 +54,6 @@ struct ArchiveState {
     batches: Batches,
     packaging: Packaging,
     newest_images: NewestImages,
-    long_fragments: LongFragments,
     truncations: Truncations,
     decoded_hours: DecodedHours,
     streams: StreamLists,
@@ -117,7 +116,6 @@ impl Archive {
             batches,
             packaging,
             newest_images: NewestImages::default(),
-            long_fragments: LongFragments::default(),
             truncations,
             decoded_hours: DecodedHours::default(),
             streams: StreamLists::default(),
@@ -181,7 +179,6 @@ impl Archive {
             located: object.located().clone(),
             rules: self.rules(object.retention()),
             on_behalf_of,
-            long_fragments: self.0.long_fragments.clone(),
         }
     }
 

@@ -1,6 +1,5 @@
 //! What can be asked of the archive, and what fetching it needs.
 
-use super::remembered::LongFragments;
 use crate::cache::freshness::{self, Kind, Rules};
 use crate::cache::{Cache, Fetched, Keep, Key, Share};
 use crate::kvs::{Call, Timestamp};
@@ -35,7 +34,6 @@ pub struct Source {
     pub(super) located: Located,
     pub(super) rules: Rules,
     pub(super) on_behalf_of: OnBehalfOf,
-    pub(super) long_fragments: LongFragments,
 }
 
 impl Source {

@@ -38,30 +38,6 @@ impl NewestImages {
     }
 }
 
-/// Cameras whose newest picture was not where it is looked for first: their fragments are long, or they are
-/// silent.
-#[derive(Clone)]
-pub(super) struct LongFragments(moka::sync::Cache<StreamArn, ()>);
-
-/// How long that is remembered.
-const LONG_FRAGMENTS: Duration = Duration::from_secs(600);
-
-impl Default for LongFragments {
-    fn default() -> Self {
-        Self(moka::sync::Cache::builder().max_capacity(CAMERAS).time_to_live(LONG_FRAGMENTS).build())
-    }
-}
-
-impl LongFragments {
-    pub(super) fn holds(&self, camera: &StreamArn) -> bool {
-        self.0.contains_key(camera)
-    }
-
-    pub(super) fn note(&self, camera: StreamArn) {
-        self.0.insert(camera, ());
-    }
-}
-
 /// A clip that KVS cuts short.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Truncation {

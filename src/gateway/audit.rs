@@ -52,7 +52,7 @@ impl Subject {
             Opens::Link(link) => {
                 let operation = match link.file {
                     LinkFile::Mp4Clip | LinkFile::MatroskaClip => Operation::GetClip,
-                    LinkFile::Snapshot => Operation::GetImages,
+                    LinkFile::Snapshot | LinkFile::PngSnapshot => Operation::GetImages,
                 };
                 Self { action: operation.name(), mode: None }
             }

@@ -3,10 +3,11 @@
 use super::error::Error;
 use super::query::Query;
 use super::route::{ClipFile, Page};
+use crate::kvs::operations::ImageFormat;
 use crate::kvs::{Protocol, StreamName};
 
 /// What `to` can be.
-const TARGETS: &str = "must be clip, clip.mkv, snapshot, live, vod, live.mpd or vod.mpd";
+const TARGETS: &str = "must be clip, clip.mkv, snapshot, snapshot.png, live, vod, live.mpd or vod.mpd";
 
 /// The page that a link is to lead to.
 ///
@@ -19,7 +20,8 @@ pub(super) fn target(stream: &StreamName, query: &Query<'_>) -> Result<Page, Err
     match query.text("to")?.as_deref() {
         Some("clip" | "clip.mp4") => Ok(Page::Clip(stream, ClipFile::Mp4)),
         Some("clip.mkv") => Ok(Page::Clip(stream, ClipFile::Matroska)),
-        Some("snapshot" | "snapshot.jpg") => Ok(Page::Snapshot(stream)),
+        Some("snapshot" | "snapshot.jpg") => Ok(Page::Snapshot(stream, ImageFormat::Jpeg)),
+        Some("snapshot.png") => Ok(Page::Snapshot(stream, ImageFormat::Png)),
         Some("live" | "live.m3u8") => play(stream, Protocol::Hls, true),
         Some("vod" | "vod.m3u8") => play(stream, Protocol::Hls, false),
         Some("live.mpd") => play(stream, Protocol::Dash, true),

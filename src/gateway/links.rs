@@ -13,6 +13,7 @@ use super::read::PAGE_EXPIRES;
 use super::record::Record;
 use super::reply::Reply;
 use super::route::{ClipFile, Page};
+use crate::kvs::operations::ImageFormat;
 use crate::kvs::{Call, StreamName};
 use crate::playback::{Link, LinkFile};
 
@@ -32,7 +33,8 @@ pub(super) async fn answer(
     let file = match target(stream, &query)? {
         Page::Clip(_, ClipFile::Mp4) => LinkFile::Mp4Clip,
         Page::Clip(_, ClipFile::Matroska) => LinkFile::MatroskaClip,
-        Page::Snapshot(_) => LinkFile::Snapshot,
+        Page::Snapshot(_, ImageFormat::Jpeg) => LinkFile::Snapshot,
+        Page::Snapshot(_, ImageFormat::Png) => LinkFile::PngSnapshot,
         _ => {
             let session = call.session().ok_or(Error::Bug("a link to playback without a session"))?;
             let url = urls.open(permitted, session, expires, record).await?;
@@ -40,7 +42,7 @@ pub(super) async fn answer(
         }
     };
     let query = match file {
-        LinkFile::Snapshot => query.only_these(&parameters::SNAPSHOT),
+        LinkFile::Snapshot | LinkFile::PngSnapshot => query.only_these(&parameters::SNAPSHOT),
         LinkFile::Mp4Clip | LinkFile::MatroskaClip if query.text("end")?.is_some() => {
             query.only_these(&parameters::CLIP)
         }

@@ -13,7 +13,7 @@ use super::streams::{self, Streams};
 use crate::archive::{Archive, FragmentList, Image, LONG_PICTURE_SPAN, PICTURE_SPAN, instant_shown};
 use crate::cache::Found;
 use crate::kvs::operations::{GetImages, ListFragments, ListStreams};
-use crate::kvs::{Call, MediaFormat, Request, StreamName};
+use crate::kvs::{Call, Request, StreamName};
 use crate::net::range;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
@@ -58,7 +58,7 @@ impl Pages {
             (Page::Clip(name, file), Call::GetClip(clip)) => {
                 self.clips.answer(permitted, (&name, file), clip, record).await
             }
-            (Page::Snapshot(name), Call::GetImages(images)) => {
+            (Page::Snapshot(name, _), Call::GetImages(images)) => {
                 self.snapshot(permitted, &name, images, record).await
             }
             (Page::Play { .. }, call) => self.play(permitted, call, record).await,
@@ -134,7 +134,7 @@ impl Pages {
             )));
         }
         let instant = instant_shown(&found);
-        let picture = (MediaFormat::Jpeg.content_type(), true);
+        let picture = (image.format().content_type(), true);
         let mut reply = media(found, permitted, picture, record).await?;
         if let Some(instant) = instant
             && let Ok(value) = HeaderValue::from_str(&instant.to_string())

@@ -24,7 +24,7 @@ fn of(page: &Page) -> (&'static str, &'static [&'static str]) {
         Page::Stream(_) => ("/streams/{name}", &[]),
         Page::Fragments(_) => ("fragments", &["start", "end", "clock"]),
         Page::Clip(..) => ("a clip", &CLIP),
-        Page::Snapshot(_) => ("a snapshot", &SNAPSHOT),
+        Page::Snapshot(..) => ("a snapshot", &SNAPSHOT),
         Page::Play { live: true, .. } => ("live playback", &["clock", "container", "silence"]),
         Page::Play { live: false, .. } => ("playback of a range", &["start", "end", "clock", "container"]),
         Page::Link(_) => ("link", &LINK),
@@ -84,6 +84,7 @@ pub(super) fn in_own_words(invalid: Invalid) -> Error {
 mod tests {
     use super::*;
     use crate::gateway::route::ClipFile;
+    use crate::kvs::operations::ImageFormat;
     use crate::kvs::{Protocol, StreamName};
     use proptest::prelude::*;
 
@@ -127,7 +128,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_query_is_taken_or_refused_without_panic(query in "\\PC{0,60}") {
-            let _ = check(&Page::Snapshot(cam()), &Query::from(query.as_str()));
+            let _ = check(&Page::Snapshot(cam(), ImageFormat::Jpeg), &Query::from(query.as_str()));
         }
     }
 }

@@ -122,7 +122,7 @@ pub(super) fn read_page(page: &Page, query: &Query<'_>, now: Timestamp) -> Resul
             })
         }
         Page::Clip(name, file) => Call::GetClip(clip(named(name), *file, query, now)?),
-        Page::Snapshot(name) => Call::GetImages(snapshot(named(name), query, now)?),
+        Page::Snapshot(name, format) => Call::GetImages(snapshot(named(name), *format, query, now)?),
         Page::Play { stream, protocol, live } => play(named(stream), *protocol, *live, query, now)?,
         // A link needs what it leads to.
         Page::Link(name) => match target(name, query)? {
@@ -138,7 +138,8 @@ pub(super) fn read_link(stream: &StreamRef, link: &Link, now: Timestamp) -> Resu
     Ok(match link.file {
         LinkFile::Mp4Clip => Call::GetClip(clip(stream.clone(), ClipFile::Mp4, &query, now)?),
         LinkFile::MatroskaClip => Call::GetClip(clip(stream.clone(), ClipFile::Matroska, &query, now)?),
-        LinkFile::Snapshot => Call::GetImages(snapshot(stream.clone(), &query, now)?),
+        LinkFile::Snapshot => Call::GetImages(snapshot(stream.clone(), ImageFormat::Jpeg, &query, now)?),
+        LinkFile::PngSnapshot => Call::GetImages(snapshot(stream.clone(), ImageFormat::Png, &query, now)?),
     })
 }
 
@@ -154,7 +155,12 @@ fn clip(stream: StreamRef, file: ClipFile, query: &Query<'_>, now: Timestamp) ->
 /// The pictures around an instant; the answer picks the nearest one at or before it. Without an instant, a
 /// picture that was fetched a moment ago may be shown, so the judged range reaches as far back as that
 /// picture may be.
-fn snapshot(stream: StreamRef, query: &Query<'_>, now: Timestamp) -> Result<GetImages, Error> {
+fn snapshot(
+    stream: StreamRef,
+    format: ImageFormat,
+    query: &Query<'_>,
+    now: Timestamp,
+) -> Result<GetImages, Error> {
     let asked = query.time("at")?;
     let max_age = query.max_age()?;
     let at = asked.unwrap_or(now);
@@ -164,12 +170,13 @@ fn snapshot(stream: StreamRef, query: &Query<'_>, now: Timestamp) -> Result<GetI
         stream,
         selector: query.selector()?,
         range: TimeRange { start: at.minus(PICTURE_SPAN), end: Some(at) },
-        sampling_interval: Some(2000),
-        format: ImageFormat::Jpeg,
+        // Which instants KVS is asked for follows from the fragment that holds the picture.
+        sampling_interval: None,
+        format,
         quality: None,
         width: query.number("width", 1, 3840)?,
         height: query.number("height", 1, 2160)?,
-        max_results: Some(13),
+        max_results: Some(1),
         next_token: None,
     };
     call.check().map_err(parameters::in_own_words)?;
@@ -238,7 +245,10 @@ mod tests {
         assert_eq!(clip.selector.range.start.millis(), 1_767_225_600_000);
         assert_eq!(clip.selector.range.end.unwrap().millis(), 1_767_225_630_500);
         let query = Query::from("at=2026-01-01T01%3A00%3A00%2B01:00&width=320&height=180");
-        let Call::GetImages(images) = read_page(&Page::Snapshot(cam), &query, NOW).unwrap() else { panic!() };
+        let Call::GetImages(images) = read_page(&Page::Snapshot(cam, ImageFormat::Png), &query, NOW).unwrap()
+        else {
+            panic!()
+        };
         assert_eq!(images.range.end.unwrap().millis(), 1_767_225_600_000);
     }
 
@@ -260,7 +270,11 @@ mod tests {
                 "start=2026-01-01T00:00:00Z&end=2026-01-01T00:01:01Z",
                 "end is in the future: it is 2026-01-01T00:01:00.000Z now",
             ),
-            (Page::Snapshot(cam.clone()), "width=0&height=5", "width must be from 1 to 3840"),
+            (
+                Page::Snapshot(cam.clone(), ImageFormat::Jpeg),
+                "width=0&height=5",
+                "width must be from 1 to 3840",
+            ),
             (Page::Fragments(cam), "start=10&clock=moon", "clock must be server or producer"),
         ] {
             let error = read_page(&page, &Query::from(query), NOW).unwrap_err().to_string();
@@ -273,7 +287,7 @@ mod tests {
         fn any_query_is_read_or_refused_without_panic(query in "\\PC{0,60}") {
             let cam = StreamName::parse("cam-1").unwrap();
             let clip = Page::Clip(cam.clone(), ClipFile::Mp4);
-            for page in [clip, Page::Snapshot(cam.clone()), Page::Fragments(cam.clone())] {
+            for page in [clip, Page::Snapshot(cam.clone(), ImageFormat::Jpeg), Page::Fragments(cam.clone())] {
                 let _ = read_page(&page, &Query::from(query.as_str()), NOW);
             }
             let _ = read_page(&Page::Clip(cam, ClipFile::Mp4), &Query::from(format!("start={query}").as_str()), NOW);

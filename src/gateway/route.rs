@@ -5,6 +5,7 @@
 //! and a second reading of the same path is how proxies are tricked (docs/THREATS.md, "Lessons of other
 //! proxies").
 
+use crate::kvs::operations::ImageFormat;
 use crate::kvs::{Operation, Protocol, StreamName};
 use crate::net::cors::Access;
 use crate::playback::LinkFile;
@@ -79,7 +80,7 @@ pub enum Page {
     /// A time range as one file.
     Clip(StreamName, ClipFile),
     /// One picture.
-    Snapshot(StreamName),
+    Snapshot(StreamName, ImageFormat),
     /// The way to a fresh playback URL.
     Play {
         /// Which stream.
@@ -100,7 +101,8 @@ impl Page {
         match file {
             LinkFile::Mp4Clip => Self::Clip(stream, ClipFile::Mp4),
             LinkFile::MatroskaClip => Self::Clip(stream, ClipFile::Matroska),
-            LinkFile::Snapshot => Self::Snapshot(stream),
+            LinkFile::Snapshot => Self::Snapshot(stream, ImageFormat::Jpeg),
+            LinkFile::PngSnapshot => Self::Snapshot(stream, ImageFormat::Png),
         }
     }
 }
@@ -252,7 +254,8 @@ fn page(rest: &str) -> Result<Page, NoRoute> {
         "fragments" => Page::Fragments(stream),
         "clip.mp4" => Page::Clip(stream, ClipFile::Mp4),
         "clip.mkv" => Page::Clip(stream, ClipFile::Matroska),
-        "snapshot.jpg" => Page::Snapshot(stream),
+        "snapshot.jpg" => Page::Snapshot(stream, ImageFormat::Jpeg),
+        "snapshot.png" => Page::Snapshot(stream, ImageFormat::Png),
         "live.m3u8" => play(Protocol::Hls, true),
         "vod.m3u8" => play(Protocol::Hls, false),
         "live.mpd" => play(Protocol::Dash, true),
@@ -263,11 +266,12 @@ fn page(rest: &str) -> Result<Page, NoRoute> {
 }
 
 /// What `page` takes behind a stream's name.
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "fragments",
     "clip.mp4",
     "clip.mkv",
     "snapshot.jpg",
+    "snapshot.png",
     "live.m3u8",
     "vod.m3u8",
     "live.mpd",
@@ -292,7 +296,8 @@ mod tests {
             ("/streams/cam-1/fragments", Page::Fragments(cam.clone())),
             ("/streams/cam-1/clip.mp4", Page::Clip(cam.clone(), ClipFile::Mp4)),
             ("/streams/cam-1/clip.mkv", Page::Clip(cam.clone(), ClipFile::Matroska)),
-            ("/streams/cam-1/snapshot.jpg", Page::Snapshot(cam.clone())),
+            ("/streams/cam-1/snapshot.jpg", Page::Snapshot(cam.clone(), ImageFormat::Jpeg)),
+            ("/streams/cam-1/snapshot.png", Page::Snapshot(cam.clone(), ImageFormat::Png)),
             ("/streams/cam-1/link", Page::Link(cam.clone())),
             (
                 "/streams/cam-1/live.m3u8",
@@ -312,6 +317,7 @@ mod tests {
             ("/clip/v1/c4p/clip.mp4", LinkFile::Mp4Clip),
             ("/clip/v1/c4p/clip.mkv", LinkFile::MatroskaClip),
             ("/image/v1/c4p/snapshot.jpg", LinkFile::Snapshot),
+            ("/image/v1/c4p/snapshot.png", LinkFile::PngSnapshot),
         ] {
             assert_eq!(Route::find(&Method::GET, path), Ok(Route::Link { file, capability: "c4p" }));
             assert_eq!(Route::find(&Method::POST, path), Err(NoRoute::Method { allow: READ }));

@@ -410,8 +410,12 @@ pub(super) mod tests {
                     }
                 },
             );
-        let file =
-            prop_oneof![Just(LinkFile::Mp4Clip), Just(LinkFile::MatroskaClip), Just(LinkFile::Snapshot)];
+        let file = prop_oneof![
+            Just(LinkFile::Mp4Clip),
+            Just(LinkFile::MatroskaClip),
+            Just(LinkFile::Snapshot),
+            Just(LinkFile::PngSnapshot)
+        ];
         let link = (file, "[!-~]{0,40}").prop_map(|(file, query)| Opens::Link(Link { file, query }));
         let opens = prop_oneof![session.prop_map(|session| Opens::Session(session.into())), link];
         let bind = proptest::option::of(prop_oneof![

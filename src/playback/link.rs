@@ -23,11 +23,13 @@ pub enum LinkFile {
     MatroskaClip,
     /// `snapshot.jpg`.
     Snapshot,
+    /// `snapshot.png`.
+    PngSnapshot,
 }
 
 impl LinkFile {
     /// All of them; the position is how a capability writes it.
-    pub const ALL: [Self; 3] = [Self::Mp4Clip, Self::MatroskaClip, Self::Snapshot];
+    pub const ALL: [Self; 4] = [Self::Mp4Clip, Self::MatroskaClip, Self::Snapshot, Self::PngSnapshot];
 
     /// Its name at the end of a path.
     #[must_use]
@@ -36,6 +38,7 @@ impl LinkFile {
             Self::Mp4Clip => "clip.mp4",
             Self::MatroskaClip => "clip.mkv",
             Self::Snapshot => "snapshot.jpg",
+            Self::PngSnapshot => "snapshot.png",
         }
     }
 
@@ -44,7 +47,7 @@ impl LinkFile {
     pub const fn folder(self) -> &'static str {
         match self {
             Self::Mp4Clip | Self::MatroskaClip => "/clip/v1/",
-            Self::Snapshot => "/image/v1/",
+            Self::Snapshot | Self::PngSnapshot => "/image/v1/",
         }
     }
 }
@@ -55,6 +58,7 @@ impl Link {
             LinkFile::Mp4Clip => 0,
             LinkFile::MatroskaClip => 1,
             LinkFile::Snapshot => 2,
+            LinkFile::PngSnapshot => 3,
         });
         to.text(&self.query);
     }

@@ -260,6 +260,11 @@ impl Upstream {
         }
     }
 
+    /// Counts pictures of an answer of GetImages, each of which KVS bills (docs/KVS.md 7).
+    pub fn received_images(&self, pictures: usize) {
+        self.0.metrics.images(pictures);
+    }
+
     /// The host that must not stand in what a stream's answers are passed on as, besides those that KVS names
     /// itself.
     #[must_use]

@@ -60,6 +60,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// IAM does not let us, rather than a signature that has run out.
+    #[must_use]
+    pub fn is_access_denied(&self) -> bool {
+        matches!(self, Self::Kvs(fault) if fault.is_refusal() && !fault.is_expired_credentials())
+    }
+
     /// True if it was our own bounds that kept us from asking.
     #[must_use]
     pub fn is_busy(&self) -> bool {

@@ -20,6 +20,7 @@ pub struct Metrics(Arc<UpstreamSeries>);
 
 struct UpstreamSeries {
     bytes: IntCounterVec,
+    images: IntCounter,
     requests: IntCounterVec,
     retries: IntCounterVec,
     points: IntCounterVec,
@@ -94,6 +95,8 @@ impl Metrics {
         for api in Self::apis() {
             bytes.with_label_values(&[api, OTHER_STREAM]);
         }
+        let images = opts("upstream_images_total", "Pictures received from KVS, which bills each");
+        let images = added(registry, IntCounter::with_opts(images)?)?;
         let points =
             counter("quota_points_total", "Points of KVS's quotas that were used", &["stream", "kind"])?;
         for kind in KINDS {
@@ -101,6 +104,7 @@ impl Metrics {
         }
         Ok(Self(Arc::new(UpstreamSeries {
             bytes,
+            images,
             points,
             utilization: added(
                 registry,
@@ -131,6 +135,10 @@ impl Metrics {
     pub(super) fn bytes(&self, api: &str, stream: Option<&str>) -> IntCounter {
         let label = stream.map(|stream| self.0.labels.label_of_existing(stream));
         self.0.bytes.with_label_values(&[api, label.as_deref().unwrap_or(OTHER_STREAM)])
+    }
+
+    pub(super) fn images(&self, pictures: usize) {
+        self.0.images.inc_by(pictures as u64);
     }
 
     pub(super) fn answered(&self, api: &str, code: &str, took: std::time::Duration) {

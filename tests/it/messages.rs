@@ -46,7 +46,7 @@ async fn every_mistake_is_named_with_its_remedy() {
         (format!("live.m3u8?{range}"), 400, "live playback takes clock, container, silence"),
         ("snapshot.jpg?width=320".to_owned(), 400, "height is required beside width"),
         (format!("link?to=clip&at={end}"), 400, "there is no parameter \"at\" here"),
-        ("clip.avi".to_owned(), 404, "fragments, clip.mp4, clip.mkv, snapshot.jpg, live.m3u8"),
+        ("clip.avi".to_owned(), 404, "fragments, clip.mp4, clip.mkv, snapshot.jpg, snapshot.png"),
         (String::new(), 404, "GET has /streams, /streams/{name}"),
         (format!("clip.mp4?{old}"), 404, "start is older than the 24 h that cam-1 keeps"),
         (format!("vod.m3u8?{old}"), 404, "start is older than the 24 h that cam-1 keeps"),

@@ -2,6 +2,7 @@
 
 use crate::harness::{Edge, Setup};
 use kvs_edge::kvs::Timestamp;
+use kvs_edge_emulator::{Producer, Timing};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -34,11 +35,50 @@ async fn the_newest_picture_is_found_while_a_long_fragment_is_on_its_way() {
     assert_eq!(picture.status, 200, "{}", picture.text());
     let shown = Timestamp::parse(picture.header("kvs-edge-image-time").unwrap()).unwrap();
     assert!((28.0..44.0).contains(&(now - shown.millis() as f64 / 1000.0)), "{shown}");
-    assert_eq!(edge.reached_by("GetImages").await, 2, "first where most cameras have it");
-    // From then on it is looked for there at once.
-    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
-    assert_eq!(edge.get("/streams/cam-1/snapshot.jpg?max_age=0", edge.alice()).await.status, 200);
-    assert_eq!(edge.reached_by("GetImages").await, 3);
+    assert_eq!(edge.reached_by("GetImages").await, 1);
+}
+
+/// Each instant of half a minute, of fragments that last up to 20 s: a picture, of which KVS made no more than were
+/// shown.
+#[tokio::test]
+async fn every_instant_of_long_fragments_has_its_picture_and_costs_one() {
+    for timing in [Timing::Regular, Timing::Jitter, Timing::Varied] {
+        let mut setup = Setup::default();
+        let producer = Producer { timing, ..Producer::default() };
+        setup.emulator.producers = [("cam-1".to_owned(), producer)].into();
+        let edge = setup.start().await;
+        let end = Timestamp::from(kvs_edge::base::clock::now()).millis() / 1000 - 300;
+        for step in 0..12 {
+            let at = end - 3 * step;
+            let path = format!("/streams/cam-1/snapshot.jpg?at={at}&width=64&height=36");
+            let picture = edge.get(&path, edge.alice()).await;
+            assert_eq!(picture.status, 200, "{timing:?}, {at}: {}", picture.text());
+            let shown = Timestamp::parse(picture.header("kvs-edge-image-time").unwrap()).unwrap();
+            assert!(at * 1000 - shown.millis() < 2000, "{timing:?}, {at}: {shown}");
+        }
+        assert_eq!(edge.metric("kvs_edge_upstream_images_total", &[]).await, 12.0, "{timing:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_picture_comes_as_png_too() {
+    let edge = Edge::start().await;
+    let at = Timestamp::from(kvs_edge::base::clock::now()).millis() / 1000 - 200;
+    let path = format!("/streams/cam-1/snapshot.png?at={at}&width=64&height=36");
+    let picture = edge.get(&path, edge.alice()).await;
+    assert_eq!(
+        (picture.status, picture.header("content-type")),
+        (200, Some("image/png")),
+        "{}",
+        picture.text()
+    );
+    assert!(picture.body.starts_with(b"\x89PNG\r\n\x1a\n"));
+    let link = edge
+        .get(&format!("/streams/cam-1/link?to=snapshot.png&at={at}&width=64&height=36"), edge.alice())
+        .await;
+    let url = link.json()["url"].as_str().unwrap().replacen("http://edge.test", &edge.url, 1);
+    assert!(url.contains("/image/v1/") && url.ends_with("/snapshot.png"), "{url}");
+    assert_eq!(edge.http.get(&url, &[]).await.body, picture.body);
 }
 
 #[tokio::test]

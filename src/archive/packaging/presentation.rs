@@ -18,7 +18,7 @@ use crate::kvs::{ListedFragment, Protocol, SegmentAddress, Timestamp};
 use crate::net::body::{Broken, ByteStream};
 use crate::package::Refusal;
 use crate::package::presentation::{Observation, Presentation, to_observe};
-use crate::upstream::{self, OnBehalfOf};
+use crate::upstream::OnBehalfOf;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -85,7 +85,7 @@ impl Archive {
             Error::Package { refusal, .. } => {
                 (memory.refused.entry(key).or_insert(()).is_fresh(), refusal.reason())
             }
-            Error::Upstream(error) if is_access_denied(error) => {
+            Error::Upstream(error) if error.is_access_denied() => {
                 (memory.denied.entry(stream.clone()).or_insert(()).is_fresh(), ACCESS_DENIED)
             }
             _ => return false,
@@ -221,9 +221,4 @@ impl Archive {
         let part = part.start as usize..part.end as usize;
         pieces::body(segment.pieces, part, self.0.packaging.metrics().bytes(protocol.as_str()))
     }
-}
-
-/// IAM does not let us, rather than a signature that has run out.
-fn is_access_denied(error: &upstream::Error) -> bool {
-    matches!(error, upstream::Error::Kvs(fault) if fault.is_refusal() && !fault.is_expired_credentials())
 }
