@@ -8,8 +8,11 @@ use crate::base::clock;
 use crate::base::file_watch::FileWatch;
 use crate::config::{Config, ConfigSource};
 use crate::kvs::Timestamp;
+use crate::net;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
 
 impl App {
     /// Reads the settings again and puts them into force as a whole.
@@ -35,6 +38,14 @@ impl App {
                 Err(problem)
             }
         }
+    }
+
+    /// Whether a TLS key, as it is written now, belongs to another certificate.
+    async fn has_half_renewed(&self) -> bool {
+        let config = self.source.again().ok().and_then(|source| Config::load(&source).ok());
+        let Some(tls) = config.and_then(|config| config.server.tls) else { return false };
+        let loading = tokio::task::spawn_blocking(move || net::tls::load(&tls));
+        matches!(loading.await, Ok(Err(net::tls::Error::Pair { .. })))
     }
 
     async fn rebuild(&self) -> Result<(), String> {
@@ -84,6 +95,20 @@ pub fn watch(source: &ConfigSource, config: &Config) -> FileWatch {
     FileWatch::new(files_of(source, config))
 }
 
+/// How long the renewal of a certificate may take: it and its key are often written one after the other.
+const RENEWAL: Duration = Duration::from_secs(15);
+
+/// Waits for the other file of a renewal while a key does not belong to its certificate.
+async fn renewal_ends(app: &App, files: &mut FileWatch) {
+    let deadline = Instant::now() + RENEWAL;
+    while app.has_half_renewed().await {
+        tracing::info!("a TLS key does not belong to its certificate yet: waiting for the other file");
+        if timeout_at(deadline, files.changed()).await.is_err() {
+            return; // The reload says what is wrong.
+        }
+    }
+}
+
 /// Reloads at SIGHUP, and when one of the `files` has changed.
 pub async fn on_signals_and_changes(app: Arc<App>, mut files: FileWatch) {
     use tokio::signal::unix::{SignalKind, signal};
@@ -91,7 +116,7 @@ pub async fn on_signals_and_changes(app: Arc<App>, mut files: FileWatch) {
     loop {
         tokio::select! {
             _ = hangup.recv() => {}
-            () = files.changed() => {}
+            () = files.changed() => renewal_ends(&app, &mut files).await,
         }
         files.watch_instead(files_of(&app.source, &app.config()));
         // A refusal is logged and counted there.

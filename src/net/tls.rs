@@ -121,6 +121,16 @@ pub enum Error {
         /// What is wrong, and what to do.
         problem: String,
     },
+    /// A key is that of another certificate: perhaps only one of the two has been renewed yet.
+    #[error("{}: does not belong to the certificate {}: {problem}", key.display(), certificate.display())]
+    Pair {
+        /// The file of the key.
+        key: PathBuf,
+        /// The file of the certificate.
+        certificate: PathBuf,
+        /// What rustls says.
+        problem: String,
+    },
     /// The files are readable but do not fit together.
     #[error(transparent)]
     Tls(#[from] rustls::Error),
@@ -255,8 +265,10 @@ impl Named {
             .ok_or_else(|| Error::file(certificate, "its first certificate is malformed"))?;
         let secret = PrivateKeyDer::from_pem_file(key)
             .map_err(|e| Error::file(key, format!("cannot be read as a PEM private key: {e}")))?;
-        let key = CertifiedKey::from_der(chain, secret, provider).map_err(|e| {
-            Error::file(key, format!("does not belong to the certificate {}: {e}", certificate.display()))
+        let key = CertifiedKey::from_der(chain, secret, provider).map_err(|e| Error::Pair {
+            key: key.to_owned(),
+            certificate: certificate.to_owned(),
+            problem: e.to_string(),
         })?;
         Ok(Self { key: Arc::new(key), names: own.names, expires: own.expires })
     }

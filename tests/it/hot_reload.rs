@@ -177,3 +177,36 @@ async fn a_reload_that_is_refused_late_leaves_the_calls_and_their_sessions_as_th
     let starts = lines.lines().filter(|line| line.contains("\"playback_start\"")).count();
     assert_eq!(starts, 1, "{lines}");
 }
+
+/// A self-signed certificate and its key, as PEM.
+fn certificate() -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    (made.cert.pem(), made.signing_key.serialize_pem())
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_renewed_in_two_files_is_no_error_in_between() {
+    let edge = Edge::start().await;
+    let (file, key_file) = (edge.path("tls.crt"), edge.path("tls.key"));
+    let write = |path: &std::path::Path, text: &str| fs::write(path, text).unwrap();
+    let (old, new) = (certificate(), certificate());
+    write(&file, &old.0);
+    write(&key_file, &old.1);
+    let quoted = |path: &std::path::Path| format!("\"{}\"", path.display());
+    let (file_setting, key_setting) = (quoted(&file), quoted(&key_file));
+    let tls = [
+        ("KVS_EDGE__SERVER__TLS__CERTIFICATE", &*file_setting),
+        ("KVS_EDGE__SERVER__TLS__KEY", &*key_setting),
+    ];
+    let served = Served::start(&edge, "edge.toml", &tls).await;
+    let log = || fs::read_to_string(edge.path("stdout.log")).unwrap();
+    write(&file, &new.0);
+    edge.until("the other file is waited for", || async { log().contains("waiting for the other file") })
+        .await;
+    write(&key_file, &new.1);
+    edge.until("the new certificate is in force", || async { log().contains("reloaded") }).await;
+    assert!(!log().contains("\"ERROR\"") && !log().contains("ERROR "), "{}", log());
+    let plain = edge.http.get(&served.url, &[]).await;
+    assert_eq!(plain.status, 400);
+    assert!(plain.message().contains("use https://"), "{}", plain.text());
+}

@@ -8,6 +8,7 @@ use super::http2_paths::PathCheck;
 use super::metrics::Rejection;
 use super::monitored_socket::{AHEAD, InputCheck, MonitoredSocket};
 use super::peer::{ConnectionInfo, Http, Peer};
+use super::plain_http;
 use super::protocol::{serve_http1, serve_http2};
 use super::request::answer;
 use super::socket::Socket;
@@ -97,6 +98,11 @@ async fn identify<H, F, B>(
     let secured = options.tls.as_ref().filter(|_| peer.is_some());
     match secured {
         None => serve_http(shared, state, socket, info).await,
+        Some(_) if plain_http::begins(&socket).await => {
+            options.metrics.reject(Rejection::Handshake);
+            // Boxed, as the handshake is.
+            Box::pin(plain_http::refuse(socket, state)).await;
+        }
         Some(tls) => {
             let acceptor = TlsAcceptor::from(tls.load_full());
             // Boxed: a connection without TLS should not hold the memory that a handshake takes.

@@ -19,6 +19,7 @@ mod memory_limit;
 mod metrics;
 mod monitored_socket;
 mod peer;
+mod plain_http;
 mod protocol;
 mod request;
 mod response_body;

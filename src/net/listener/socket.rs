@@ -194,6 +194,16 @@ macro_rules! either {
     };
 }
 
+impl Socket {
+    /// The first bytes, which stay to be read. A Unix socket shows none.
+    pub(super) async fn peek(&self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.peek(into).await,
+            Self::Unix(_) => Ok(0),
+        }
+    }
+}
+
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         either!(self, stream => Pin::new(stream).poll_read(cx, into))

@@ -220,6 +220,26 @@ async fn a_handshake_has_its_time() {
     let (edge, _) = edge(&files.config(false)).await;
     assert_eq!(edge.exchange(b"\x16\x03\x01").await, "");
     edge.rejects(Rejection::HandshakeTimeout).await;
-    assert!(!edge.exchange(GET).await.contains("HTTP/1.1"), "plain HTTP is not answered");
+}
+
+#[tokio::test]
+async fn plain_http_at_a_port_with_tls_is_answered_in_words() {
+    let files = Files::new();
+    let (edge, _) = edge(&files.config(false)).await;
+    for request in [GET_LAST, b"POST /getClip HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n{\"a\":1}.."] {
+        let mut stream = edge.connect().await;
+        stream.write_all(request).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        assert!(answer.contains("this port speaks TLS: use https://"), "{answer}");
+    }
     edge.rejects(Rejection::Handshake).await;
+    // A handshake comes through as before, and what is neither is no HTTP.
+    assert!(connect(&edge, &files, "one.example.crt", "one.example", b"http/1.1", None).await.is_ok());
+    let mut stream = edge.connect().await;
+    stream.write_all(b"\x00nonsense").await.unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await; // how it is closed does not matter
+    assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
 }
