@@ -16,6 +16,7 @@ mod binding;
 mod byte_ranges;
 mod bytes_counted;
 mod cli;
+mod clip_in_browser;
 mod conformance;
 mod console;
 mod console_files;
