@@ -59,7 +59,7 @@ impl World {
     }
 
     /// Asks and reads, at most `most` chunks; what it got if it read to the end.
-    fn ask(self: &Arc<Self>, most: usize) -> Option<Vec<u8>> {
+    fn request(self: &Arc<Self>, most: usize) -> Option<Vec<u8>> {
         if let Some(entry) = self.held() {
             return Some(entry.body.to_vec());
         }
@@ -131,10 +131,7 @@ impl World {
 
     /// What must hold once all is quiet.
     fn quiet(&self) {
-        assert!(
-            matches!(self.in_flight.join(KEY, || Some(entry(0))), Joined::Held(_)),
-            "the key is free"
-        );
+        assert!(matches!(self.in_flight.join(KEY, || Some(entry(0))), Joined::Held(_)), "the key is free");
         let version = self.version.load(Ordering::SeqCst) as u8;
         for tier in [&self.memory, &self.disk] {
             for entry in tier.lock().unwrap().values() {
@@ -184,11 +181,11 @@ fn explore(name: &str, scenario: impl Fn() + Send + Sync + Clone + 'static) {
     println!("{name}: {} orders", 2 * rounds);
 }
 
-fn askers(world: &Arc<World>, most: &[usize]) -> Vec<thread::JoinHandle<Option<Vec<u8>>>> {
+fn requests(world: &Arc<World>, most: &[usize]) -> Vec<thread::JoinHandle<Option<Vec<u8>>>> {
     most.iter()
         .map(|most| {
             let (world, most) = (Arc::clone(world), *most);
-            thread::spawn(move || world.ask(most))
+            thread::spawn(move || world.request(most))
         })
         .collect()
 }
@@ -196,49 +193,49 @@ fn askers(world: &Arc<World>, most: &[usize]) -> Vec<thread::JoinHandle<Option<V
 /// All scenarios.
 pub fn explore_all() {
     const ALL: usize = usize::MAX;
-    explore("those who ask at once cost one fetch", || {
+    explore("requests at the same time cost one fetch", || {
         let world = Arc::new(World::default());
-        for asker in askers(&world, &[ALL, ALL, ALL]) {
-            assert_eq!(asker.join().unwrap(), Some(vec![0; CHUNKS]));
+        for request in requests(&world, &[ALL, ALL, ALL]) {
+            assert_eq!(request.join().unwrap(), Some(vec![0; CHUNKS]));
         }
         assert_eq!(world.fetches.load(Ordering::SeqCst), 1);
         world.quiet();
     });
-    explore("a purge among askers", || {
+    explore("a purge among requests", || {
         let world = Arc::new(World::default());
-        let askers = askers(&world, &[ALL, ALL]);
+        let requests = requests(&world, &[ALL, ALL]);
         world.purge();
-        assert_eq!(world.ask(ALL), Some(vec![1; CHUNKS]), "who asks after a purge does not get the old");
-        askers.into_iter().for_each(|asker| sound(&asker.join().unwrap()));
+        assert_eq!(world.request(ALL), Some(vec![1; CHUNKS]), "a later request gets the new body");
+        requests.into_iter().for_each(|request| sound(&request.join().unwrap()));
         world.quiet();
     });
     explore("a purge of what is on the disk", || {
         let world = Arc::new(World::default());
         world.disk.lock().unwrap().insert(KEY.0, entry(0));
-        let askers = askers(&world, &[ALL, ALL]);
+        let requests = requests(&world, &[ALL, ALL]);
         world.purge();
-        assert_eq!(world.ask(ALL), Some(vec![1; CHUNKS]), "who asks after a purge does not get the old");
-        askers.into_iter().for_each(|asker| sound(&asker.join().unwrap()));
+        assert_eq!(world.request(ALL), Some(vec![1; CHUNKS]), "a later request gets the new body");
+        requests.into_iter().for_each(|request| sound(&request.join().unwrap()));
         world.quiet();
     });
     explore("all leave a body without a length in the middle or at its end", || {
         let world = Arc::new(World { unannounced: true, ..World::default() });
-        let askers = askers(&world, &[0, 2, 3]);
-        askers.into_iter().for_each(|asker| sound(&asker.join().unwrap()));
+        let requests = requests(&world, &[0, 2, 3]);
+        requests.into_iter().for_each(|request| sound(&request.join().unwrap()));
         world.quiet();
     });
     explore("some leave, one stays", || {
         let world = Arc::new(World::default());
-        let askers = askers(&world, &[0, 1, ALL]);
-        askers.into_iter().for_each(|asker| sound(&asker.join().unwrap()));
+        let requests = requests(&world, &[0, 1, ALL]);
+        requests.into_iter().for_each(|request| sound(&request.join().unwrap()));
         world.quiet();
     });
     explore("a body that breaks", || {
         let world = Arc::new(World::default());
         world.faults.store(1, Ordering::SeqCst);
-        let askers = askers(&world, &[ALL, 1, ALL]);
-        askers.into_iter().for_each(|asker| sound(&asker.join().unwrap()));
-        assert!(world.ask(ALL).is_some());
+        let requests = requests(&world, &[ALL, 1, ALL]);
+        requests.into_iter().for_each(|request| sound(&request.join().unwrap()));
+        assert!(world.request(ALL).is_some());
         world.quiet();
     });
 }
