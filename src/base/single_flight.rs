@@ -1,4 +1,4 @@
-//! Single flight: callers who ask for the same key at the same time share one execution of the work.
+//! Single flight: calls for the same key at the same time share one execution of the work.
 //!
 //! The work runs in a task of its own, so a caller that goes away takes nothing from the others. All callers
 //! get a clone of the one result, errors included. Nothing is cached: a caller who comes after the end starts

@@ -101,7 +101,7 @@ impl Drop for Attempt<'_> {
     }
 }
 
-/// Whether an error says that the server cannot serve, as opposed to what it was told to do.
+/// Whether an error says that the server cannot serve, as opposed to a command that it refuses.
 fn is_trouble(error: &RedisError) -> bool {
     !matches!(
         error.kind(),

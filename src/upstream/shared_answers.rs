@@ -1,4 +1,4 @@
-//! Answers of KVS that replicas share: endpoints, descriptions and tags. One replica asks for all.
+//! Answers of KVS that replicas share: endpoints, descriptions and tags. One replica fetches them for all.
 //!
 //! Looking is one script, which gives the answer, or the lease to ask KVS, or says that another replica is
 //! asking. A look followed by a write would let several replicas ask at once. What the store does not give in

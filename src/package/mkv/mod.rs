@@ -18,8 +18,8 @@ const MOST_BYTES: usize = 64 << 20;
 
 /// Reads a fragment that is here whole.
 ///
-/// A document of unknown size that was cut between two elements cannot be told from a whole one: its bytes
-/// must come from a body that ended as announced.
+/// A document of unknown size that was cut between two elements looks like a whole one: its bytes must come
+/// from a body that ended as announced.
 ///
 /// # Errors
 /// What about it is not understood; nothing is guessed.

@@ -1,4 +1,4 @@
-//! Explanations never disagree with decisions; how they are told is tested where they are printed.
+//! Explanations never disagree with decisions; their wording is tested where they are printed.
 
 use super::harness::*;
 use crate::policy::{ExplainedOutcome, Nearest, Question};

@@ -34,7 +34,7 @@ fn session(bearer: usize, id_token: usize, refresh: usize) -> Session {
     }
 }
 
-/// What a browser sends back of what it was told to keep, beside a cookie of somebody else.
+/// What a browser sends back of the cookies that it was given, beside a cookie of somebody else.
 fn sent(kept: &[HeaderValue]) -> HeaderMap {
     let pairs = kept.iter().map(|cookie| cookie.to_str().unwrap().split(';').next().unwrap().to_owned());
     let all: Vec<String> = pairs.chain(["other=1".to_owned()]).collect();
