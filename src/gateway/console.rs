@@ -6,6 +6,7 @@ use super::error::Error;
 use super::record::Record;
 use super::reply::{self, Reply};
 use super::route::{NoRoute, Route};
+use crate::identity;
 use crate::net::gzip;
 use crate::telemetry::request_labels;
 use bytes::Bytes;
@@ -42,7 +43,8 @@ pub struct ConsoleFile {
 }
 
 impl Console {
-    /// The answer to a path of the console. Only `/console/me` needs a credential.
+    /// The answer to a path of the console. Only `/console/me` needs a credential;
+    /// `/console/session` is `null` without one.
     ///
     /// # Errors
     /// There is no such file, or no caller.
@@ -56,23 +58,14 @@ impl Console {
         record.api = request_labels::CONSOLE;
         match path {
             "/console/config.json" => Ok(Reply::json(&self.settings)),
-            "/console/me" => {
-                let authenticated = authenticator.authenticate(&Route::Console(path), parts, record).await?;
-                let caller = authenticated.caller();
-                if caller.is_anonymous() {
-                    // The console asks this to learn whether somebody is signed in.
-                    return Err(Error::SignIn);
+            "/console/me" => Ok(Reply::json(&signed_in(path, parts, authenticator, record).await?)),
+            // The same without a refusal: browsers log each 401, and nobody has done anything wrong yet.
+            "/console/session" => match signed_in(path, parts, authenticator, record).await {
+                Err(Error::SignIn | Error::Identity(identity::Error::Missing { .. })) => {
+                    Ok(Reply::json(&Value::Null))
                 }
-                let carried = authenticator.sign_in.carried(&parts.headers);
-                let session = carried.session().filter(|session| session.issuer() == &*caller.issuer);
-                Ok(Reply::json(&json!({
-                    "subject": &*caller.subject,
-                    "issuer": &*caller.issuer,
-                    "groups": &caller.groups,
-                    "expires": caller.expires.to_string(),
-                    "signed_in": session.map(|session| json!({ "renews": session.is_renewable() })),
-                })))
-            }
+                found => Ok(Reply::json(&found?)),
+            },
             _ => self.asset(path, parts),
         }
     }
@@ -101,4 +94,31 @@ impl Console {
         }
         Ok(reply)
     }
+}
+
+/// The caller of a request as the page shows it.
+///
+/// # Errors
+/// There is no credential, or none that is good.
+async fn signed_in(
+    path: &str,
+    parts: &Parts,
+    authenticator: &Authenticator,
+    record: &mut Record,
+) -> Result<Value, Error> {
+    let authenticated = authenticator.authenticate(&Route::Console(path), parts, record).await?;
+    let caller = authenticated.caller();
+    if caller.is_anonymous() {
+        // The console asks this to learn whether somebody is signed in.
+        return Err(Error::SignIn);
+    }
+    let carried = authenticator.sign_in.carried(&parts.headers);
+    let session = carried.session().filter(|session| session.issuer() == &*caller.issuer);
+    Ok(json!({
+        "subject": &*caller.subject,
+        "issuer": &*caller.issuer,
+        "groups": &caller.groups,
+        "expires": caller.expires.to_string(),
+        "signed_in": session.map(|session| json!({ "renews": session.is_renewable() })),
+    }))
 }

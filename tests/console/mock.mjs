@@ -58,8 +58,9 @@ async function answer(request, response) {
   if (path === '/' || path.startsWith('/console/') && existsSync(join(dist, path))) return file(path === '/' ? '/index.html' : path, response);
   if (path === '/console/config.json') return json(response, { version: '0.1.0', issuers: JSON.parse(process.env.MOCK_ISSUERS ?? '[]') });
   if (path.startsWith('/hls/v1/')) return playback(path, query, request.headers, response);
+  if (path === '/console/session' && !request.headers.authorization) return json(response, null);
   const caller = authenticate(request);
-  if (path === '/console/me') return json(response, { subject: caller.sub, issuer: caller.iss, groups: caller.groups ?? [], expires: new Date(caller.exp * 1000).toISOString() });
+  if (path === '/console/me' || path === '/console/session') return json(response, { subject: caller.sub, issuer: caller.iss, groups: caller.groups ?? [], expires: new Date(caller.exp * 1000).toISOString() });
   if (path === '/streams') {
     const from = Number(query.get('next') ?? 0);
     const permitted = shown.filter((camera) => !camera.denied);

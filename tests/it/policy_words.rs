@@ -60,6 +60,7 @@ async fn without_a_credential_what_is_public_plays_and_nothing_else() {
         assert_eq!(anybody == 403, path.contains("cam-2"), "{path}: {anybody}");
     }
     assert_eq!(bare(&edge, "/console/me").await.status, 401);
+    assert_eq!(bare(&edge, "/console/session").await.text(), "null");
     // A credential that is not good is refused, not left out.
     for bad in ["Bearer x", "Bearer ", "Basic YTpi"] {
         let url = format!("{}/streams/cam-1/live.m3u8", edge.url);

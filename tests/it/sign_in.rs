@@ -177,6 +177,7 @@ async fn a_session_counts_at_every_replica_as_its_token_does_and_nowhere_else() 
     let edge = provider.edge().await;
     let mut browser = Browser::signed_in(&edge, &provider).await;
     let me = browser.get(&edge, "/console/me").await.json();
+    assert_eq!(browser.get(&edge, "/console/session").await.json(), me);
     assert_eq!((&me["subject"], &me["signed_in"]["renews"]), (&json!("carol"), &json!(true)));
     assert_eq!(browser.get(&edge, "/streams").await.status, 200);
     let (_running, other) = edge.another().await;
@@ -233,6 +234,7 @@ async fn only_the_console_renews_and_ends_a_session() {
     );
     assert!(browser.0.is_empty(), "{:?}", browser.0.keys());
     assert_eq!(browser.get(&edge, "/console/me").await.status, 401);
+    assert_eq!(browser.get(&edge, "/console/session").await.json(), json!(null));
     assert_eq!(browser.post(&edge, "/console/renew", &[OWN]).await.status, 401);
     assert_eq!(browser.post(&edge, "/console/sign-out", &[OWN]).await.json(), json!({ "location": null }));
 }

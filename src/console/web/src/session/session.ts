@@ -136,7 +136,8 @@ export class Session extends EventTarget {
 
   /** Asks who the gateway's cookie, or the access proxy, says that this is. */
   private async arrive(): Promise<void> {
-    const me = await this.api.me();
+    const me = await this.api.session();
+    if (!me) throw new Refused(401, '', text.session.ended);
     this.become(me.signed_in ? 'oidc' : 'proxy', undefined, me);
   }
 
