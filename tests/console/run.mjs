@@ -4,7 +4,7 @@
 import { launch } from './browser.mjs';
 import { makeWorld } from './world.mjs';
 
-const files = ['sign-in.mjs', 'wall.mjs', 'walls.mjs', 'camera.mjs', 'clip.mjs', 'trouble.mjs', 'access.mjs', 'oidc.mjs', 'proxy.mjs', 'crowd.mjs'];
+const files = ['sign-in.mjs', 'screens.mjs', 'wall.mjs', 'walls.mjs', 'camera.mjs', 'clip.mjs', 'trouble.mjs', 'access.mjs', 'oidc.mjs', 'proxy.mjs', 'crowd.mjs'];
 const words = process.argv.slice(2);
 const all = (await Promise.all(files.map((file) => import(`./e2e/${file}`)))).flatMap((module) => module.tests);
 const chosen = all.filter(({ name }) => words.length === 0 || words.some((word) => name.startsWith(word)));

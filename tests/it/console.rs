@@ -56,7 +56,7 @@ async fn downloads_outlast_broken_connections_and_can_be_cancelled() {
 
 #[tokio::test]
 async fn everybody_can_use_it() {
-    play(&["access", "crowd"]).await;
+    play(&["access", "screens", "crowd"]).await;
 }
 
 #[tokio::test]

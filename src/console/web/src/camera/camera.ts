@@ -18,6 +18,7 @@ import { duration, moment } from '../words';
 import { ClipPanel } from './clip';
 import { controls, jumpForm } from './controls';
 import { Deck } from './deck';
+import { fadeAtRest } from './full-screen';
 import { Info } from './info';
 import { actFor, type Acts } from './keys';
 import { Recordings } from './recordings';
@@ -105,6 +106,7 @@ function build(session: Session, root: HTMLElement, pill: HTMLElement, ending: H
   const show = () => { bar.show(); tell(deck, root, pill, loud); };
   ends.listen(deck, 'change', show);
   ends.listen(deck, 'state', show);
+  fadeAtRest(root, ends);
   ends.listen(deck.stage.video, 'dblclick', doing.full);
   ends.listen(deck.stage.root, 'click', () => deck.toggle());
   ends.add(onPreference(() => { show(); clip.show(); }));
