@@ -111,7 +111,7 @@ async function demo(binary, { cameras, issuers }) {
     const lasting = readFileSync(join(folder, `${subject}.jwt`), 'utf8').trim();
     if (seconds === undefined) return lasting;
     const { kid } = JSON.parse(Buffer.from(lasting.split('.')[0], 'base64url'));
-    return execFileSync(binary, ['token', '--key', key, '--kid', kid, '--issuer', 'http://127.0.0.1/demo-issuer', '--audience', 'kvs-edge', '--subject', subject, '--groups', groups[subject], '--ttl', `${seconds}s`], { encoding: 'utf8' }).trim();
+    return execFileSync(binary, ['token', '--key', key, `--kid=${kid}`, '--issuer', 'http://127.0.0.1/demo-issuer', '--audience', 'kvs-edge', '--subject', subject, '--groups', groups[subject], '--ttl', `${seconds}s`], { encoding: 'utf8' }).trim();
   };
   const may = async (who, name) => (await fetch(`${base}/streams/${name}`, { headers: { authorization: `Bearer ${await token(who)}` } })).ok;
   return {

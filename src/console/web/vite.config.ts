@@ -39,5 +39,5 @@ export default defineConfig({
     // hls.js is one chunk of 190 KB gzipped; it is loaded lazily, after the page stands.
     chunkSizeWarningLimit: 700,
   },
-  server: { proxy: Object.fromEntries(['/streams', '/getHLSStreamingSessionURL', '/hls', '/console/me', '/console/config.json', '/mock'].map((path) => [path, gateway])) },
+  server: { proxy: Object.fromEntries(['/streams', '/getHLSStreamingSessionURL', '/hls', '/console/me', '/console/session', '/console/config.json', '/mock'].map((path) => [path, gateway])) },
 });
