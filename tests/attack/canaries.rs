@@ -80,7 +80,9 @@ pub async fn planted(target: Arc<Target>, until: Until) -> Finding {
         ask(&target, &client, &token, n as u64, &mut finding).await;
     }
     for (place, text) in [("the log", target.log()), ("the audit log", target.audit())] {
-        target.secrets.search(place, text.as_bytes());
+        for line in text.lines() {
+            target.secrets.search(&format!("{place}: {line}"), line.as_bytes());
+        }
     }
     target.secrets.search("the metrics", target.metrics().await.as_bytes());
     finding
