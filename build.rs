@@ -4,9 +4,11 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
+    note_revision();
     let console = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("src/console");
     let dist = console.join("dist");
     // Cargo runs this script on every build while a path that it watches is missing, so an empty folder is
@@ -35,6 +37,29 @@ fn main() -> io::Result<()> {
     table.push_str("];\n");
     let out = PathBuf::from(env::var("OUT_DIR").expect("cargo sets it")).join("console_files.rs");
     fs::write(out, table)
+}
+
+/// The commit that a release build is made of and its date, by the environment or by git. A development build
+/// has none, so that a commit does not build everything anew.
+fn note_revision() {
+    let is_release = env::var("PROFILE").is_ok_and(|profile| profile == "release");
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").args(arguments).output().ok().filter(|_| is_release)?;
+        let text = String::from_utf8(output.stdout).ok().filter(|_| output.status.success())?;
+        Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+    };
+    if let Some(log) = git(&["rev-parse", "--git-path", "logs/HEAD"]) {
+        println!("cargo::rerun-if-changed={log}");
+    }
+    let values = [
+        ("KVS_EDGE_REVISION", git(&["rev-parse", "--short=12", "HEAD"])),
+        ("KVS_EDGE_DATE", git(&["log", "-1", "--format=%cs"])),
+    ];
+    for (name, of_git) in values {
+        println!("cargo::rerun-if-env-changed={name}");
+        let given = env::var(name).ok().filter(|value| !value.is_empty());
+        println!("cargo::rustc-env={name}={}", given.or(of_git).unwrap_or_else(|| "unknown".to_owned()));
+    }
 }
 
 /// Whether a file is a form of the one without its ending.

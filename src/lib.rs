@@ -26,6 +26,9 @@ pub mod admin;
 pub mod console;
 pub mod gateway;
 
+// accounting
+pub mod accounting;
+
 // services
 pub mod archive;
 pub mod sessions;

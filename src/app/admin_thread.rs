@@ -107,6 +107,7 @@ impl Admin for Operated {
 
     fn gather(&self) -> Vec<MetricFamily> {
         self.app.gateway().identity().show_metrics();
+        self.app.show_state();
         self.app.persistent.registries.gather()
     }
 

@@ -2,10 +2,11 @@
 
 use super::fleet::token_source;
 use super::persistent::{Calls, Persistent, Prepared, key_client, key_client_trusting};
+use crate::accounting::Recorder;
 use crate::archive::Archive;
 use crate::config::{Config, ConfigSource, InvalidConfig};
 use crate::fleet::SealingSecret;
-use crate::gateway::{self, Console, ConsoleFile, Gateway, Recorder};
+use crate::gateway::{self, Console, ConsoleFile, Gateway};
 use crate::identity::{self, Identity, TokenPlaces};
 use crate::net::client::{Client, Limits};
 use crate::net::cors::Cors;

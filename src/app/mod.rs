@@ -17,6 +17,8 @@ mod reload;
 mod reload_metrics;
 mod run;
 mod signals;
+mod start_line;
+mod state_metrics;
 mod systemd;
 
 pub use build::{Checked, policy};
@@ -128,7 +130,7 @@ pub async fn start(source: ConfigSource, logging: Logging) -> anyhow::Result<Run
     membership::begin(&app, &mut housekeeping);
     let beating = app.clone();
     housekeeping.spawn(async move { beating.heartbeat.run().await });
-    tracing::info!(listen = ?addresses, admin = ?admin_addresses, "serving");
+    start_line::log(&app, &addresses, &admin_addresses);
     systemd::ready("serving");
     let admin = admin_addresses;
     let serving = drain::Serving { drain, listeners, operators, housekeeping };

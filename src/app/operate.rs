@@ -28,10 +28,18 @@ impl App {
         let mut notes = gateway.identity().problems();
         notes.extend(gateway.upstream().problems());
         notes.extend(self.persistent.store.as_ref().and_then(fleet::Store::problem));
+        notes.extend(self.persistent.cache.problems());
+        notes.extend(gateway.audit().sink.trouble());
         notes.extend(self.presence.iter().flat_map(fleet::Presence::differences));
         let unready = self.readiness();
         notes.retain(|note| !unready.contains(note));
         notes
+    }
+
+    /// Sets the metrics of what a gateway can do without.
+    pub(super) fn show_state(&self) {
+        let disk_works = self.persistent.cache.problems().is_empty();
+        self.persistent.state_metrics.show(disk_works, self.gateway().audit().sink.trouble().is_none());
     }
 
     pub(super) fn sessions(&self) -> Value {

@@ -7,18 +7,19 @@
 //! only when the whole reload has succeeded ([`Persistent::adopt`]).
 
 use super::fleet::token_source;
+use super::state_metrics::StateMetrics;
 use crate::archive::prewarm::Warming;
 use crate::base::room::Room;
 use crate::config::Config;
 use crate::fleet::s3::S3;
-use crate::gateway::{self, Audit};
+use crate::gateway::Audit;
 use crate::net::client::{Client, Limits, Options};
 use crate::sessions::Sessions;
 use crate::setting::{Mistake, SecretSource};
 use crate::telemetry::audit;
 use crate::telemetry::metrics::{Registries, StreamLabels};
 use crate::telemetry::spans::{self, Tracer};
-use crate::{archive, cache, fleet, identity, net, sessions, upstream};
+use crate::{accounting, archive, cache, fleet, identity, net, sessions, upstream};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The parts that outlive a reload.
@@ -26,7 +27,7 @@ pub struct Persistent {
     /// Every metric family.
     pub registries: Registries,
     /// The gateway's metrics.
-    pub gateway: gateway::Metrics,
+    pub gateway: accounting::Metrics,
     /// The metrics of key sets.
     pub identity: identity::Metrics,
     /// The listener's metrics.
@@ -46,9 +47,11 @@ pub struct Persistent {
     /// Prefetches that operators started.
     pub warming: Warming,
     /// The rates that callers use.
-    pub callers: gateway::Callers,
+    pub callers: accounting::rates::Callers,
     /// Spans of requests.
     pub tracer: Option<Arc<Tracer>>,
+    /// What works of the parts that a gateway can do without.
+    pub(super) state_metrics: StateMetrics,
     upstream_metrics: upstream::Metrics,
     session_metrics: sessions::Metrics,
     calls: Mutex<Option<Calls>>,
@@ -120,7 +123,7 @@ impl Persistent {
         })?;
         let labels = StreamLabels::new(config.metrics.max_streams);
         let registry = registries.own();
-        let gateway = gateway::Metrics::register(registry, labels.clone())?;
+        let gateway = accounting::Metrics::register(registry, labels.clone())?;
         let room = Room::default();
         let cache_metrics = cache::Metrics::register(registry)?;
         let cache = match store.clone() {
@@ -143,12 +146,13 @@ impl Persistent {
             cache,
             room,
             warming: Warming::default(),
-            callers: gateway::Callers::default(),
+            callers: accounting::rates::Callers::default(),
             tracer: Tracer::start(&config.trace, collector()?, registry)?,
             upstream_metrics: upstream::Metrics::register(registry, labels.clone())?,
             session_metrics: sessions::Metrics::register(registry, move |name| {
                 labels.label(name).to_string()
             })?,
+            state_metrics: StateMetrics::register(registries.own())?,
             calls: Mutex::new(None),
             audit: Mutex::new(None),
             watch: Arc::new(audit::Viewings::new()),

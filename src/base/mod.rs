@@ -16,3 +16,4 @@ pub mod similar;
 pub mod single_flight;
 pub mod stored_text;
 pub mod task;
+pub mod version;

@@ -193,6 +193,12 @@ impl Cache {
         !self.0.below.is_empty()
     }
 
+    /// Why tiers below memory are not used at the moment, for `/readyz`.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        self.0.below.iter().filter_map(|store| store.problem()).collect()
+    }
+
     /// Waits until all orders to write to the tiers below memory are done, at most `patience` long. Gives
     /// whether they are. What was not written is absent later, nothing more.
     pub async fn flush(&self, patience: Duration) -> bool {

@@ -46,6 +46,11 @@ pub(super) trait Store: Send + Sync {
     /// Removes the objects of `target`; gives their number. May block.
     fn purge(&self, target: PurgeTarget) -> usize;
 
+    /// Why it is not used at the moment; `None` if it is.
+    fn problem(&self) -> Option<String> {
+        None
+    }
+
     /// Nothing waits to be written.
     fn idle(&self) -> bool;
 }

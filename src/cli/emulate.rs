@@ -26,9 +26,9 @@ A configuration, every key optional:
   quotas = false
 What cameras make (container, timing, codecs, …) and every fault: docs/EMULATOR.md")]
 pub struct EmulateArgs {
-    /// Where to listen
-    #[arg(long, default_value = "127.0.0.1:4567")]
-    listen: SocketAddr,
+    /// Where to listen; without it `listen` of the settings, 127.0.0.1:4567 by default
+    #[arg(long)]
+    listen: Option<SocketAddr>,
     /// Settings of the emulator, as TOML
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -46,13 +46,13 @@ pub fn run(args: &EmulateArgs) -> anyhow::Result<ExitCode> {
         Some(path) => super::setup::source(path)?.parse()?,
         None => emulator::Config::default(),
     };
-    config.listen = args.listen;
+    config.listen = args.listen.unwrap_or(config.listen);
+    let listen = config.listen;
     config.allow_faults |= args.allow_faults;
     super::setup::runtime()?.block_on(async {
         let (access_key, secret_key, region) =
             (config.access_key.clone(), config.secret_key.clone(), config.region.clone());
-        let running =
-            emulator::start(config).await.with_context(|| format!("cannot listen on {}", args.listen))?;
+        let running = emulator::start(config).await.with_context(|| format!("cannot listen on {listen}"))?;
         println!("emulator on {}, region {region}", running.url());
         println!("AWS_ACCESS_KEY_ID={access_key} AWS_SECRET_ACCESS_KEY={secret_key} AWS_REGION={region}");
         tokio::signal::ctrl_c().await?;

@@ -8,6 +8,7 @@ mod demo;
 mod emulate;
 mod explain;
 mod healthcheck;
+mod licenses;
 mod print_config;
 mod serve;
 mod setup;
@@ -22,7 +23,7 @@ use std::process::ExitCode;
 
 /// Kinesis Video Streams archived media without AWS credentials: a caching, authenticating reverse proxy.
 #[derive(Parser)]
-#[command(name = "kvs-edge", version, propagate_version = true)]
+#[command(name = "kvs-edge", version = crate::base::version::LONG, propagate_version = true)]
 #[command(arg_required_else_help = true, after_help = EXAMPLES)]
 struct Arguments {
     #[command(subcommand)]
@@ -63,6 +64,7 @@ enum Command {
     Token(token::TokenArgs),
     Credentials(credentials::CredentialsArgs),
     Completions(shell::CompletionsArgs),
+    Licenses(licenses::LicensesArgs),
     Man(shell::ManArgs),
 }
 
@@ -78,6 +80,7 @@ pub fn run() -> ExitCode {
         Command::Healthcheck(args) => {
             setup::runtime().and_then(|runtime| runtime.block_on(healthcheck::run(args)))
         }
+        Command::Licenses(licenses::LicensesArgs {}) => licenses::run(),
         Command::Completions(args) => shell::completions(&args, Arguments::command()),
         Command::Man(shell::ManArgs {}) => shell::man(Arguments::command()),
         #[cfg(feature = "emulator")]

@@ -13,7 +13,9 @@ pub use environment::ENVIRONMENT_PREFIX;
 pub use load::{ConfigSource, InvalidConfig};
 
 use crate::setting::Mistake;
-use crate::{admin, cache, gateway, identity, net, playback, policy, sessions, sign_in, telemetry, upstream};
+use crate::{
+    accounting, admin, cache, identity, net, playback, policy, sessions, sign_in, telemetry, upstream,
+};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -40,7 +42,7 @@ pub struct Config {
     /// Playback URLs.
     pub playback: playback::Config,
     /// Rates per caller.
-    pub rates: gateway::limits::Config,
+    pub rates: accounting::rates::Config,
     /// Shared playback sessions.
     pub sessions: sessions::Config,
     /// Media bytes.

@@ -1,12 +1,12 @@
 //! Answers the nine calls.
 
-use super::body::BodySource;
 use super::error::Error;
 use super::permitted::Permitted;
 use super::playback_url::PlaybackUrls;
-use super::record::Record;
 use super::reply::{CACHE_STATUS, Reply, cache_status, cache_status_of_parts};
 use super::streams::{API_PAGE, Streams, page_of};
+use crate::accounting::BodySource;
+use crate::accounting::Record;
 use crate::archive::{Archive, Clip, JsonAnswer, MATROSKA, page_token};
 use crate::kvs::operations::{GetClip, GetImages, GetMediaForFragmentList, ListFragments, ListStreams};
 use crate::kvs::{Call, MediaFormat, SelectorType, SessionParameters, TimeRange};

@@ -5,8 +5,8 @@
 
 use super::authenticated::Authenticated;
 use super::error::Error;
-use super::record::Record;
-use super::viewing::Viewing;
+use crate::accounting::Record;
+use crate::accounting::Viewing;
 use crate::kvs::{
     Operation, PackagedPart, PackagedResource, PlaybackMode, Request, Resource, SessionParameters,
 };

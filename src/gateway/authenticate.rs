@@ -3,8 +3,8 @@
 use super::audit::Audit;
 use super::authenticated::Authenticated;
 use super::error::Error;
-use super::record::Record;
 use super::route::Route;
+use crate::accounting::Record;
 use crate::caller::Caller;
 use crate::identity::{self, Credential, Identity, TokenPlaces};
 use crate::playback::{self, Bind, Binding, Keys, OpenedCapabilities};

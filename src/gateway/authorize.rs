@@ -4,10 +4,10 @@
 use super::audit::{Audit, Decided, Subject};
 use super::authenticated::Authenticated;
 use super::error::Error;
-use super::limits::{self, Allowance, Callers};
 use super::permitted::Permitted;
-use super::record::Record;
 use super::streams::Streams;
+use crate::accounting::Record;
+use crate::accounting::rates::{self, Allowance, Callers};
 use crate::caller::Caller;
 use crate::kvs::Request;
 use crate::policy::{Policy, Reads, RequestContext, StreamFacts};
@@ -25,7 +25,7 @@ pub(super) struct Authorizer {
     pub(super) upstream: Upstream,
     pub(super) audit: Audit,
     /// What one caller may take.
-    pub(super) rates: Arc<limits::Config>,
+    pub(super) rates: Arc<rates::Config>,
     /// What callers took.
     pub(super) callers: Callers,
     /// Which stream was meant by a name that none has.

@@ -1,9 +1,9 @@
 //! How a clip is to be made: what the query of `clip.mp4` and `clip.mkv` says besides its range.
 
 use super::error::Error;
-use super::query::Query;
 use super::route::ClipFile;
 use crate::kvs::{TimeRange, Timestamp};
+use crate::net::query::{Invalid, Query};
 use crate::package::clip::{Format, LONGEST_PLAIN};
 
 /// What is asked for.
@@ -35,7 +35,7 @@ impl ClipOptions {
         let exact = query.only("trim", "exact")?;
         let kvs = query.only("source", "kvs")?;
         let has_end = query.text("end")?.is_some();
-        let refused = |name, problem: &str| Err(Error::Query { name, problem: problem.into() });
+        let refused = |name, problem: &str| Err(Invalid::new(name, problem).into());
         let maker = match (file, plain, kvs) {
             (ClipFile::Matroska, true, _) => return refused("format", "is for clip.mp4 only"),
             (ClipFile::Matroska, _, true) => return refused("source", "is for clip.mp4 only"),
@@ -62,15 +62,12 @@ impl ClipOptions {
         let ClipMaker::Packaged(format) = self.maker else { return Ok(()) };
         let end = range.end.unwrap_or(now);
         if end > now {
-            return Err(Error::Query { name: "end", problem: format!("is in the future: it is {now} now") });
+            return Err(Invalid::new("end", format!("is in the future: it is {now} now")).into());
         }
         if format == Format::Plain && end > range.start.plus(LONGEST_PLAIN) {
-            return Err(Error::Query {
-                name: "end",
-                problem: "must be at most 2 hours after start with format=plain; leave format out for up to \
-                          24 hours"
-                    .into(),
-            });
+            let problem =
+                "must be at most 2 hours after start with format=plain; leave format out for up to 24 hours";
+            return Err(Invalid::new("end", problem).into());
         }
         Ok(())
     }

@@ -3,20 +3,21 @@
 //! Length, entity tag and index are known before the media is fetched, and every replica makes the same
 //! bytes, so any range, resume and conditional request of RFC 9110 holds across restarts and replicas.
 
-use super::body::BodySource;
 use super::clip_options::{ClipMaker, ClipOptions};
 use super::error::Error;
 use super::permitted::Permitted;
 use super::playback_url::PlaybackUrls;
-use super::record::Record;
 use super::reply::{self, CACHE_STATUS, ClientCache, MediaTerms, Reply, cache_status_of_parts};
 use super::route::ClipFile;
+use crate::accounting::BodySource;
+use crate::accounting::Record;
 use crate::archive::{Archive, Clip, Nearest, PackagedClip, Stream};
 use crate::kvs::bounds::CLIP_BYTES;
 use crate::kvs::operations::{FragmentSelector, GetClip};
 use crate::kvs::{
     Call, ListedFragment, MediaFormat, Request, SelectorType, StreamName, TimeRange, Timestamp,
 };
+use crate::net::query::Invalid;
 use crate::net::range;
 use crate::package::clip::{Format, MOST_FRAGMENTS};
 use crate::policy::{Denied, Permit, Policy};
@@ -172,7 +173,7 @@ impl Clips {
             return Err(Error::NoFootage(nothing(stream, clock, range.start..end, &near, permitted.now)));
         }
         if let Some(beyond) = footage.rows.get(MOST_FRAGMENTS) {
-            return Err(Error::Query { name: "end", problem: too_many(footage.rows.len(), beyond, clock) });
+            return Err(Invalid::new("end", too_many(footage.rows.len(), beyond, clock)).into());
         }
         let (rows, delivered) = self.permitted_part(permitted, call, footage.rows)?;
         let hidden = match rows.first() {

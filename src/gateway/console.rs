@@ -1,11 +1,10 @@
 //! Serves the console's files, and what the page asks about itself and its user.
 
 use super::authenticate::Authenticator;
-use super::body::BodySource;
 use super::error::Error;
-use super::record::Record;
 use super::reply::{self, Reply};
 use super::route::{NoRoute, Route};
+use crate::accounting::{BodySource, Record};
 use crate::identity;
 use crate::net::gzip;
 use crate::telemetry::request_labels;

@@ -1,10 +1,11 @@
 //! Why a request got no answer: the failures of every step, gathered. `refusal` says how each looks.
 
-use super::limits::Limited;
 use super::route::NoRoute;
+use crate::accounting::rates::Limited;
 use crate::archive::page_token::ForeignPageToken;
 use crate::kvs::{Invalid, Timestamp};
 use crate::net::body::Broken;
+use crate::net::query;
 use crate::net::request_body;
 use crate::package::Refusal;
 use crate::{archive, identity, playback, policy, sessions, sign_in, upstream};
@@ -53,13 +54,8 @@ pub enum Error {
     #[error(transparent)]
     Input(#[from] request_body::Error),
     /// The query of a plain GET.
-    #[error("{name} {problem}")]
-    Query {
-        /// Which parameter.
-        name: &'static str,
-        /// What is wrong with it.
-        problem: String,
-    },
+    #[error(transparent)]
+    Query(#[from] query::Invalid),
     /// A parameter that the page does not take, or whose value KVS would not take.
     #[error("{0}")]
     Parameter(String),

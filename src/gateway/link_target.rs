@@ -1,10 +1,10 @@
 //! What a link is to lead to: the `to` of `/streams/{name}/link`.
 
 use super::error::Error;
-use super::query::Query;
 use super::route::{ClipFile, Page};
 use crate::kvs::operations::ImageFormat;
 use crate::kvs::{Protocol, StreamName};
+use crate::net::query::{Invalid, Query};
 
 /// What `to` can be.
 const TARGETS: &str = "must be clip, clip.mkv, snapshot, snapshot.png, live, vod, live.mpd or vod.mpd";
@@ -15,7 +15,7 @@ const TARGETS: &str = "must be clip, clip.mkv, snapshot, snapshot.png, live, vod
 /// `to` is missing or unknown.
 pub(super) fn target(stream: &StreamName, query: &Query<'_>) -> Result<Page, Error> {
     let stream = stream.clone();
-    let refused = |problem: &str| Err(Error::Query { name: "to", problem: problem.into() });
+    let refused = |problem: &str| Err(Invalid::new("to", problem).into());
     let play = |stream, protocol, live| Ok(Page::Play { stream, protocol, live });
     match query.text("to")?.as_deref() {
         Some("clip" | "clip.mp4") => Ok(Page::Clip(stream, ClipFile::Mp4)),

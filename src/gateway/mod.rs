@@ -9,15 +9,13 @@ mod audit;
 mod authenticate;
 mod authenticated;
 mod authorize;
-mod body;
 mod clip_options;
 mod clips;
 mod console;
 mod error;
-pub mod limits;
+mod footage_query;
 mod link_target;
 mod links;
-pub mod metrics;
 mod packaged_playback;
 mod pages;
 mod parameters;
@@ -25,25 +23,18 @@ mod permitted;
 mod playback_url;
 mod player;
 mod prewarm_request;
-mod query;
 mod read;
-mod record;
-mod recorder;
 mod refusal;
 mod reply;
 mod route;
 mod sign_in;
 mod streams;
-mod viewing;
 
 pub use audit::Audit;
-pub use body::Body;
 pub use console::{Console, ConsoleFile};
-pub use limits::Callers;
-pub use metrics::Metrics;
-pub use record::Record;
-pub use recorder::{Incoming, Recorder};
 
+use crate::accounting::rates::{self, Callers};
+use crate::accounting::{Body, Incoming, Record, Recorder};
 use crate::archive::Archive;
 use crate::fleet::PurgeLog;
 use crate::identity::{Identity, TokenPlaces};
@@ -120,7 +111,7 @@ pub struct GatewayParts {
     /// The page for people.
     pub console: Console,
     /// What one caller may take.
-    pub rates: Arc<limits::Config>,
+    pub rates: Arc<rates::Config>,
     /// What callers took.
     pub callers: Callers,
     /// What other replicas were ordered to purge.

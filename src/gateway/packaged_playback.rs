@@ -6,11 +6,11 @@
 
 use super::audit::{Audit, Decided, Subject};
 use super::authenticated::Authenticated;
-use super::body::BodySource;
 use super::error::Error;
 use super::permitted::Permitted;
-use super::record::Record;
 use super::reply::{self, CACHE_STATUS, ClientCache, Reply, cache_status};
+use crate::accounting::BodySource;
+use crate::accounting::Record;
 use crate::archive::{Archive, FoundPresentation, FoundSegment, Presented, PresentedRange, TextKind};
 use crate::cache::Outcome;
 use crate::kvs::{

@@ -2,14 +2,15 @@
 
 use super::clips::Clips;
 use super::error::Error;
+use super::footage_query;
 use super::links;
 use super::permitted::Permitted;
 use super::playback_url::PlaybackUrls;
 use super::read::PAGE_EXPIRES;
-use super::record::Record;
 use super::reply::{self, ClientCache, MediaTerms, Reply};
 use super::route::Page;
 use super::streams::{self, Streams};
+use crate::accounting::Record;
 use crate::archive::{Archive, FragmentList, Image, LONG_PICTURE_SPAN, PICTURE_SPAN, instant_shown};
 use crate::cache::Found;
 use crate::kvs::operations::{GetImages, ListFragments, ListStreams};
@@ -110,7 +111,7 @@ impl Pages {
         record: &mut Record,
     ) -> Result<Reply, Error> {
         let query = permitted.query();
-        let (newest, max_age) = (query.text("at")?.is_none(), query.max_age()?);
+        let (newest, max_age) = (query.text("at")?.is_none(), footage_query::max_age(&query)?);
         let (images, span) = self.pictures(permitted, images);
         let image = Image::at_end(permitted.stream(&self.archive).await?, &images, permitted.now);
         if range::is_beyond(&permitted.parts.method, &permitted.parts.headers, LONGEST_PICTURE) {

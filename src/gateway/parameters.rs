@@ -2,10 +2,10 @@
 //! otherwise be left out without a word.
 
 use super::error::Error;
-use super::query::Query;
 use super::route::Page;
 use crate::base::similar::nearest;
 use crate::kvs::Invalid;
+use crate::net::query::Query;
 
 /// Of a clip.
 pub(super) const CLIP: [&str; 6] = ["start", "end", "clock", "trim", "format", "source"];

@@ -1,12 +1,12 @@
 //! A request that policy permits, with what its answer needs.
 
 use super::error::Error;
-use super::limits::Allowance;
-use super::query::Query;
-use super::record::Record;
+use crate::accounting::Record;
+use crate::accounting::rates::Allowance;
 use crate::archive::{Archive, Stream};
 use crate::caller::{Caller, SigningKey};
 use crate::kvs::{Call, Request, StreamRef, Timestamp};
+use crate::net::query::Query;
 use crate::playback::{OpenedCapability, Opens};
 use crate::policy::{Permit, RequestContext};
 use crate::telemetry::spans::Steps;
@@ -60,7 +60,7 @@ impl Permitted {
     pub(super) fn query(&self) -> Query<'_> {
         match self.capability.as_ref().map(|capability| &capability.opens) {
             Some(Opens::Link(link)) => Query::from(link.query.as_str()),
-            _ => Query::of(&self.parts),
+            _ => Query::from(self.parts.uri.query().unwrap_or_default()),
         }
     }
 

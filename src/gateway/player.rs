@@ -5,12 +5,12 @@
 //! when the viewer's right to it does.
 
 use super::audit::Audit;
-use super::body::BodySource;
 use super::error::Error;
 use super::packaged_playback::PackagedPlayback;
 use super::permitted::Permitted;
-use super::record::Record;
 use super::reply::{self, CACHE_STATUS, ClientCache, MediaTerms, Reply, cache_status_of_playlist};
+use crate::accounting::BodySource;
+use crate::accounting::Record;
 use crate::kvs::{Request, Resource, SessionParameters};
 use crate::net::{gzip, range};
 use crate::policy::Policy;

@@ -1,7 +1,6 @@
 //! An operator's request to fetch footage ahead of its viewers.
 
 use super::Gateway;
-use super::query::Query;
 use super::read::read_page;
 use super::route::{ClipFile, Page};
 use crate::archive::PresentedRange;
@@ -9,6 +8,7 @@ use crate::archive::prewarm::Order;
 use crate::base::clock;
 use crate::kvs::operations::GetClip;
 use crate::kvs::{Call, Protocol, StreamArn, StreamName, StreamRef, Timestamp};
+use crate::net::query::Query;
 use serde_json::Value;
 
 impl Gateway {

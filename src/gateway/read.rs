@@ -6,11 +6,11 @@
 use super::authenticated::Authenticated;
 use super::clip_options::ClipOptions;
 use super::error::Error;
+use super::footage_query;
 use super::link_target::target;
 use super::parameters;
-use super::query::Query;
-use super::record::Record;
 use super::route::{ClipFile, NoRoute, Page, Route};
+use crate::accounting::Record;
 use crate::archive::{PICTURE_SPAN, STALEST_PICTURE, page_token};
 use crate::kvs::operations::{
     DescribeStream, FragmentSelector, GetClip, GetDashStreamingSessionUrl, GetHlsStreamingSessionUrl,
@@ -21,6 +21,7 @@ use crate::kvs::{
     StreamRef, TimeRange, Timestamp,
 };
 use crate::net::listener::Limits;
+use crate::net::query::Query;
 use crate::net::request_body;
 use crate::playback::{Keys, Link, LinkFile, Opens};
 use crate::sessions;
@@ -78,13 +79,13 @@ impl Reader {
                 if link.file != *file {
                     return Err(NoRoute::Unknown.into());
                 }
-                let query = Query::of(parts);
-                query.check_absent(&parameters::CLIP)?;
-                query.check_absent(&parameters::SNAPSHOT)?;
+                let query = Query::from(parts.uri.query().unwrap_or_default());
+                query.check_absent(&parameters::CLIP, FIXED)?;
+                query.check_absent(&parameters::SNAPSHOT, FIXED)?;
                 Request::Call(read_link(&capability.stream, link, now)?)
             }
             (Route::Page(page), _) => {
-                let query = Query::of(parts);
+                let query = Query::from(parts.uri.query().unwrap_or_default());
                 match page {
                     Page::Link(name) => parameters::check_linked(&target(name, &query)?, &query)?,
                     page => parameters::check(page, &query)?,
@@ -113,7 +114,10 @@ pub(super) fn read_page(page: &Page, query: &Query<'_>, now: Timestamp) -> Resul
         }),
         Page::Stream(name) => Call::DescribeStream(DescribeStream { stream: named(name) }),
         Page::Fragments(name) => {
-            let selector = Some(FragmentSelector { kind: query.selector()?, range: query.range(now)? });
+            let selector = Some(FragmentSelector {
+                kind: footage_query::selector(query)?,
+                range: footage_query::range(query, now)?,
+            });
             Call::ListFragments(ListFragments {
                 stream: named(name),
                 selector,
@@ -132,6 +136,9 @@ pub(super) fn read_page(page: &Page, query: &Query<'_>, now: Timestamp) -> Resul
     })
 }
 
+/// Why a link takes none of the parameters of its plain address.
+const FIXED: &str = "is fixed by this link; make another";
+
 /// The call behind a link.
 pub(super) fn read_link(stream: &StreamRef, link: &Link, now: Timestamp) -> Result<Call, Error> {
     let query = Query::from(link.query.as_str());
@@ -145,7 +152,8 @@ pub(super) fn read_link(stream: &StreamRef, link: &Link, now: Timestamp) -> Resu
 
 fn clip(stream: StreamRef, file: ClipFile, query: &Query<'_>, now: Timestamp) -> Result<GetClip, Error> {
     let options = ClipOptions::read(query, file)?;
-    let selector = FragmentSelector { kind: query.selector()?, range: query.range(now)? };
+    let selector =
+        FragmentSelector { kind: footage_query::selector(query)?, range: footage_query::range(query, now)? };
     let clip = GetClip { stream, selector };
     options.check(selector.range, now)?;
     clip.check(now).map_err(parameters::in_own_words)?;
@@ -161,14 +169,14 @@ fn snapshot(
     query: &Query<'_>,
     now: Timestamp,
 ) -> Result<GetImages, Error> {
-    let asked = query.time("at")?;
-    let max_age = query.max_age()?;
+    let asked = footage_query::time(query, "at")?;
+    let max_age = footage_query::max_age(query)?;
     let at = asked.unwrap_or(now);
     let shown_lately =
         if asked.is_none() { max_age.unwrap_or_default().max(STALEST_PICTURE) } else { Duration::ZERO };
     let mut call = GetImages {
         stream,
-        selector: query.selector()?,
+        selector: footage_query::selector(query)?,
         range: TimeRange { start: at.minus(PICTURE_SPAN), end: Some(at) },
         // Which instants KVS is asked for follows from the fragment that holds the picture.
         sampling_interval: None,
@@ -192,14 +200,14 @@ fn play(
     query: &Query<'_>,
     now: Timestamp,
 ) -> Result<Call, Error> {
-    let range = if live { None } else { Some(query.range(now)?) };
+    let range = if live { None } else { Some(footage_query::range(query, now)?) };
     let session = SessionParameters {
         protocol,
         mode: if live { PlaybackMode::Live } else { PlaybackMode::OnDemand },
-        selector: query.selector()?,
+        selector: footage_query::selector(query)?,
         start: range.map(|range| range.start),
         end: range.and_then(|range| range.end),
-        container: query.container(protocol)?,
+        container: footage_query::container(query, protocol)?,
         // Calmer for players than KVS's default of ALWAYS (`docs/KVS.md` trap 22).
         discontinuity: if protocol == Protocol::Hls {
             DiscontinuityMode::OnDiscontinuity

@@ -5,11 +5,11 @@
 //! is KVS's own (docs/KVS.md 3.5), so that SDKs raise their typed exceptions. A message says what the caller
 //! can do. What only operators should know goes to the log.
 
-use super::body::BodySource;
 use super::error::Error;
-use super::record::Record;
 use super::reply::Reply;
 use super::route::NoRoute;
+use crate::accounting::BodySource;
+use crate::accounting::Record;
 use crate::kvs::{Fault, leak};
 use crate::net::request_body;
 use crate::package::Refusal;
@@ -73,7 +73,7 @@ impl Error {
             Self::Unbound => response(StatusCode::FORBIDDEN, NOT_AUTHORIZED, self.to_string()),
             Self::Invalid(invalid) => response(StatusCode::BAD_REQUEST, INVALID, invalid.to_string()),
             Self::Input(error) => response(of_input(error), INVALID, error.to_string()),
-            Self::Query { .. } | Self::Parameter(_) | Self::PageToken(_) => {
+            Self::Query(_) | Self::Parameter(_) | Self::PageToken(_) => {
                 response(StatusCode::BAD_REQUEST, INVALID, self.to_string())
             }
             Self::Denied(denied) if matches!(denied.reason(), policy::Reason::Unknown(_)) => {

@@ -2,8 +2,8 @@
 //!
 //! Headers are set here from an allow-list of our own making; nothing that KVS sent is passed on.
 
-use super::body::{Body, BodySource};
-use super::record::Record;
+use crate::accounting::Record;
+use crate::accounting::{Body, BodySource};
 use crate::archive::Truncation;
 use crate::base::stored_text::StoredText;
 use crate::cache::{Found, Outcome, Reading};

@@ -1,9 +1,9 @@
 //! The paths of signing in and out. What happens there is the part `sign_in`'s; this makes answers of it.
 
 use super::error::Error;
-use super::record::Record;
 use super::reply::Reply;
 use super::route::SignInStep;
+use crate::accounting::Record;
 use crate::sign_in::{Redirect, SignIn};
 use crate::telemetry::request_labels;
 use http::StatusCode;

@@ -4,10 +4,10 @@
 //! but the last name shown. Deciding yields to other requests now and then, so that 10,000 streams hold up no
 //! worker.
 
-use super::body::BodySource;
 use super::error::Error;
 use super::permitted::Permitted;
 use super::reply::Reply;
+use crate::accounting::BodySource;
 use crate::archive::page_token::ForeignPageToken;
 use crate::archive::{Archive, ListedStream, StreamList};
 use crate::base::similar::nearest;

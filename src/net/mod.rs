@@ -15,6 +15,7 @@ pub mod forwarded;
 pub mod gzip;
 pub mod listener;
 pub mod proxy_protocol;
+pub mod query;
 pub mod range;
 pub mod request_body;
 pub mod request_checks;

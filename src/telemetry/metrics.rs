@@ -1,6 +1,7 @@
 //! The registry, the families of every process (`process_*`, build), the bound on stream labels, and the text
 //! that Prometheus reads. Each part owns its families and registers them here.
 
+use crate::base::version;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, IntGaugeVec, Opts, Registry, TextEncoder};
@@ -42,9 +43,10 @@ impl Registries {
         registries.process.register(Box::new(Process::new()?))?;
         let build = IntGaugeVec::new(
             Opts::new("kvs_edge_build_info", "Always 1; the labels say which build this is"),
-            &["version", "os", "arch"],
+            &["version", "revision", "date", "os", "arch"],
         )?;
-        let labels = [env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH];
+        let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
+        let labels = [version::VERSION, version::REVISION, version::DATE, os, arch];
         build.with_label_values(&labels).set(1);
         registries.own.register(Box::new(build))?;
         Ok(registries)

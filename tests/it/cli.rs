@@ -410,3 +410,20 @@ async fn completions_and_the_manual_page_know_every_command() {
         assert!(page.contains(&format!(".SH \"{}\"", command.to_uppercase())), "{command}");
     }
 }
+
+#[tokio::test]
+async fn the_version_names_revision_and_date_and_the_licences_name_every_part() {
+    let version = words(&kvs_edge(&["--version"]).await);
+    let expected = format!("kvs-edge {} (revision ", env!("CARGO_PKG_VERSION"));
+    assert!(version.starts_with(&expected) && version.trim_end().ends_with(')'), "{version}");
+    let licences = kvs_edge(&["licenses"]).await;
+    assert!(licences.status.success(), "{}", words(&licences));
+    let text = String::from_utf8_lossy(&licences.stdout).into_owned();
+    for part in ["Apache License", "hls.js ", "rustls ", "aws-lc-sys ", "cedar-policy ", "Copyright (c)"] {
+        assert!(text.contains(part), "no {part:?}");
+    }
+    // Every crate of the lock file that is in the program.
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let checked = run(Command::new("python3").arg(root.join("scripts/notices")).arg("--check")).await;
+    assert!(checked.status.success(), "{}", words(&checked));
+}

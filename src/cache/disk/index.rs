@@ -34,6 +34,8 @@ pub(super) struct DiskState {
     pub(super) queued: AtomicU64,
     /// How many may.
     pub(super) most_queued: u64,
+    /// Why the folder could not be claimed at the last try.
+    pub(super) unclaimed: Mutex<Option<String>>,
     pub(super) writes: Health,
     pub(super) reads: Health,
     pub(super) gate: Arc<Semaphore>,
@@ -100,6 +102,24 @@ impl moka::Expiry<Key, Arc<IndexEntry>> for ByExpiry {
 }
 
 impl DiskState {
+    /// Notes how the last try to claim the folder went.
+    pub(super) fn note_claim(&self, failed: Option<&std::io::Error>) {
+        let problem = failed.map(ToString::to_string);
+        *lock(&self.unclaimed) = problem;
+    }
+
+    /// Why the tier is not used at the moment.
+    pub(super) fn problem(&self) -> Option<String> {
+        let folder = self.root.display();
+        if let Some(problem) = &*lock(&self.unclaimed) {
+            return Some(format!("the disk tier is off, since {folder} cannot be used: {problem}"));
+        }
+        let fails = |health: &Health, what: &str| {
+            health.is_paused().then(|| format!("the disk tier rests, since {folder} fails {what}"))
+        };
+        fails(&self.writes, "writes").or_else(|| fails(&self.reads, "reads"))
+    }
+
     /// A tier whose folder has yet to be claimed and searched.
     pub(super) fn new(config: &DiskConfig, budget: &Budget, metrics: &Metrics) -> Arc<Self> {
         let to_delete = Arc::new(Mutex::new(Vec::new()));
@@ -112,6 +132,7 @@ impl DiskState {
             next: AtomicU64::new(0),
             queued: AtomicU64::new(0),
             most_queued: MOST_QUEUED.min(budget.limit() / 8),
+            unclaimed: Mutex::default(),
             writes: Health::default(),
             reads: Health::default(),
             gate: Arc::new(Semaphore::new(READS)),

@@ -162,6 +162,10 @@ impl Store for Disk {
         self.state.open.load(Ordering::Acquire) && self.state.index.get(key).is_some_and(usable)
     }
 
+    fn problem(&self) -> Option<String> {
+        self.state.problem()
+    }
+
     fn idle(&self) -> bool {
         self.state.queued.load(Ordering::Relaxed) == 0
     }

@@ -72,8 +72,12 @@ fn claim(weak: &Weak<DiskState>, inbox: &Receiver<WriteOrder>) -> Option<File> {
     loop {
         let state = weak.upgrade()?;
         match try_claim(&state.root) {
-            Ok(claim) => return Some(claim),
+            Ok(claim) => {
+                state.note_claim(None);
+                return Some(claim);
+            }
             Err(error) => {
+                state.note_claim(Some(&error));
                 if let Some(silenced) = state.writes.may_warn() {
                     let folder = state.root.display();
                     let message = "the disk tier cannot use its folder and stays off";

@@ -26,7 +26,8 @@ const OWN: &str = "kvs_edge";
 /// The target of access lines.
 const ACCESS: &str = "access";
 /// The parts of kvs-edge, which follow its crate in a target.
-const PARTS: [&str; 22] = [
+const PARTS: [&str; 23] = [
+    "accounting",
     "admin",
     "app",
     "archive",

@@ -22,6 +22,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("assemble", &["app"]),
     ("settings", &["config"]),
     ("answer", &["gateway", "admin", "console"]),
+    ("accounting", &["accounting"]),
     ("services", &["archive", "sessions", "sign_in"]),
     ("parts", &["identity", "policy", "playback", "package", "cache", "upstream"]),
     ("base", &["kvs", "aws", "net", "telemetry", "fleet", "base", "caller", "setting"]),
@@ -78,6 +79,19 @@ fn no_two_files_import_each_other() {
 #[test]
 fn no_type_name_is_defined_three_times() {
     check(&["emulator", "src"], "these names mean three things", names::repeated_types);
+}
+
+/// The path of a request is read from top to bottom: what is not the path belongs to a lower part.
+#[test]
+fn the_gateway_is_no_more_than_the_path() {
+    const MOST_LINES: usize = 4_500;
+    let lines = |file: &PathBuf| {
+        let text = fs::read_to_string(file).unwrap();
+        text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().lines().count()
+    };
+    let gateway = sources().into_iter().filter(|file| part_of(file) == "gateway");
+    let all: usize = gateway.map(|file| lines(&file)).sum();
+    assert!(all <= MOST_LINES, "src/gateway has {all} lines without its tests");
 }
 
 #[test]

@@ -4,8 +4,8 @@
 //! The logic stays clear of counting; this file turns one record into metrics and the access line. It never
 //! holds a token, a capability or a KVS secret, so none can be logged.
 
-use super::limits::Allowance;
 use super::metrics::Metrics;
+use super::rates::Allowance;
 use super::viewing::Viewing;
 use crate::base::clock;
 use crate::caller::Caller;
@@ -64,7 +64,7 @@ pub struct Record {
     /// Whether the access line is written.
     pub logged: bool,
     /// Where media bytes count towards a viewing.
-    pub(super) viewing: Option<Viewing>,
+    pub viewing: Option<Viewing>,
     /// The caller's account, which body bytes are charged to.
     pub allowance: Option<Allowance>,
     /// `TLSv1_3` or `TLSv1_2`; none without TLS.
@@ -180,7 +180,7 @@ impl Record {
     }
 
     /// Counts that the caller has taken too much.
-    pub(super) fn limited(&self) {
+    pub fn limited(&self) {
         self.metrics.rejected.with_label_values(&[Rejection::Rate.as_str()]).inc();
     }
 
@@ -190,7 +190,7 @@ impl Record {
     }
 
     /// Bytes went to the socket.
-    pub(super) fn sent(&mut self, bytes: usize) {
+    pub fn sent(&mut self, bytes: usize) {
         if self.first_byte.is_none() {
             self.first_byte = Some(Instant::now());
         }
@@ -201,20 +201,20 @@ impl Record {
     }
 
     /// The source of the body failed; the connection will be aborted.
-    pub(super) fn broke(&mut self, broken: &Broken) {
+    pub fn broke(&mut self, broken: &Broken) {
         self.ending = Ending::Broken;
         self.reason = Some(broken.to_string());
     }
 
     /// The last byte left.
-    pub(super) fn ended(&mut self) {
+    pub fn ended(&mut self) {
         if self.ending == Ending::Open {
             self.ending = Ending::Whole;
         }
     }
 
     /// Writes everything down. Called once, by the body when it goes.
-    pub(super) fn write(&mut self) {
+    pub fn write(&mut self) {
         self.metrics.in_flight.dec();
         let first = self.first_byte.unwrap_or_else(Instant::now);
         let first_byte = first.duration_since(self.started);

@@ -17,17 +17,17 @@ pub struct Metrics(Arc<Families>);
 
 /// See [`Metrics`].
 pub struct Families {
-    pub(super) outgoing_bytes: IntCounterVec,
-    pub(super) requests: IntCounterVec,
-    pub(super) first_byte: HistogramVec,
-    pub(super) transfer: HistogramVec,
-    pub(super) in_flight: IntGauge,
-    pub(super) rejected: IntCounterVec,
-    pub(super) decisions: IntCounterVec,
+    pub outgoing_bytes: IntCounterVec,
+    pub requests: IntCounterVec,
+    pub first_byte: HistogramVec,
+    pub transfer: HistogramVec,
+    pub in_flight: IntGauge,
+    pub rejected: IntCounterVec,
+    pub decisions: IntCounterVec,
     /// The series that every request counts in.
-    pub(super) series: Series,
+    pub series: Series,
     /// `decisions` of what was allowed.
-    pub(super) allowed: IntCounter,
+    pub allowed: IntCounter,
 }
 
 impl Deref for Metrics {

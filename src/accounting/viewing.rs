@@ -8,22 +8,28 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Where the bytes of a request count. As long as it lives, the viewing has not ended.
-pub(super) struct Viewing {
-    pub(super) watch: Arc<Viewings>,
+pub struct Viewing {
+    /// The viewings of all callers.
+    pub watch: Arc<Viewings>,
     /// The viewing is one that `watch` knows.
-    pub(super) counts: bool,
-    pub(super) sessions: Sessions,
-    pub(super) key: SessionKey,
-    pub(super) viewer: ViewerId,
-    pub(super) viewing: Arc<str>,
-    pub(super) source_ip: IpAddr,
+    pub counts: bool,
+    /// Shared playback sessions, which count their viewers' bytes too.
+    pub sessions: Sessions,
+    /// Which of them is watched.
+    pub key: SessionKey,
+    /// By whom, as the session counts viewers.
+    pub viewer: ViewerId,
+    /// The identifier of the viewing.
+    pub viewing: Arc<str>,
+    /// Where the client is.
+    pub source_ip: IpAddr,
     /// The start of the footage that is shown, if the fragment says it.
-    pub(super) footage: Option<Timestamp>,
+    pub footage: Option<Timestamp>,
 }
 
 impl Viewing {
     /// Counts body bytes that left.
-    pub(super) fn shown(&self, bytes: u64) {
+    pub fn shown(&self, bytes: u64) {
         // An answer without a body, to HEAD or to a client that has left, showed no footage.
         if bytes > 0 {
             self.watch.shown(&self.viewing, self.source_ip, bytes, self.footage);

@@ -26,7 +26,7 @@ pub struct Recorder {
 
 impl Recorder {
     /// The record of a request that has just arrived. Ids and traces are taken from trusted proxies only.
-    pub(super) fn begin(&self, request: &Incoming, peer: &Peer) -> Box<Record> {
+    pub fn begin(&self, request: &Incoming, peer: &Peer) -> Box<Record> {
         let trusted = peer.is_trusted_proxy();
         let given = if trusted { trace::request_id_of(request.headers()) } else { None };
         let id = given.unwrap_or_else(trace::request_id);
