@@ -38,7 +38,7 @@ const INTERVALS_KEPT: u32 = 3;
 const LONGEST_ANSWER: usize = 100 << 20;
 /// Rows in a page of the list of fragments that an instant is looked for in. Nearly always all are in the
 /// first one.
-const LISTED: u16 = 100;
+const LISTED: u16 = 30;
 /// Of how many fragments a picture is tried: the newest may have sound alone.
 const TRIED: usize = 2;
 /// The longest fragment, for those whose length KVS does not know (docs/KVS.md 4.1).

@@ -59,7 +59,8 @@ fn faults() -> Vec<Value> {
         ),
         (302, String::new()),
         (400, format!("not JSON {PLANTED}")),
-        (403, format!("<Error><Message>{PLANTED}</Message></Error>")),
+        // The log shows what KVS says to operators, once it has been searched for hosts, tokens and ARNs.
+        (403, format!("<Error><Message>{text}</Message></Error>")),
     ] {
         faults.push(json!({"kind": "raw", "status": status, "headers": headers, "body": body}));
     }
