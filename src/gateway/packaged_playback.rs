@@ -62,11 +62,7 @@ impl PackagedPlayback {
         let presenting = self.archive.presentation(stream, &range, permitted.now, on_behalf_of);
         match permitted.steps.time("playlist", presenting).await? {
             Presented::Found(found, outcome) => Ok(Some((found, outcome))),
-            Presented::Nothing => {
-                let old = stream.too_old("start", range.range.start, permitted.now);
-                let old = old.map_or_else(String::new, |old| format!(" ({old})"));
-                Err(Error::NoFootage(format!("{NOTHING}{old}")))
-            }
+            Presented::Nothing => Err(Error::NoFootage(NOTHING.to_owned())),
             Presented::Refused => Ok(None),
         }
     }
