@@ -197,6 +197,9 @@ impl Archive {
         if self.lacks_sound(fragment) {
             footage.audio.clear();
         }
+        if self.producer.filler_bytes > 0 {
+            footage.fill(self.producer.filler_bytes);
+        }
         footage
     }
 

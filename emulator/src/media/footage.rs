@@ -1,6 +1,6 @@
 //! The samples of one fragment with their times: what every container is written from.
 
-use super::{FRAME_MILLIS, Recording, SoundCodec, TICKS_PER_MILLI, Track};
+use super::{FRAME_MILLIS, Recording, SoundCodec, TICKS_PER_MILLI, Track, VideoCodec};
 use bytes::Bytes;
 use std::ops::Range;
 
@@ -64,6 +64,23 @@ impl Footage {
         let video = video(recording, span);
         let audio = if sound == SoundCodec::None { Vec::new() } else { audio(recording, sound, span) };
         Self { recording, sound, video, audio, millis: span.end - span.start }
+    }
+
+    /// Adds filler data of so many bytes to each picture, as a NAL unit with its length ahead (ITU-T H.264,
+    /// 7.3.2.7; H.265, 7.3.2.8).
+    pub(crate) fn fill(&mut self, bytes: u32) {
+        const TRAILING: u8 = 0x80;
+        let header: &[u8] = match self.recording.codec {
+            VideoCodec::H264 | VideoCodec::H264BFrames => &[12],
+            VideoCodec::H265 => &[38 << 1, 1],
+        };
+        let mut unit = (header.len() as u32 + bytes + 1).to_be_bytes().to_vec();
+        unit.extend_from_slice(header);
+        unit.resize(unit.len() + bytes as usize, 0xff);
+        unit.push(TRAILING);
+        for sample in &mut self.video {
+            sample.data = [&sample.data[..], &unit].concat().into();
+        }
     }
 
     /// The tracks, in the order of their numbers. A track of sound is there even if it has no frame here.
@@ -151,7 +168,7 @@ pub(crate) const REORDER_MILLIS: u64 = 2 * FRAME_MILLIS;
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::{VideoCodec, WINDOW_FRAMES, WINDOW_MILLIS};
+    use super::super::{WINDOW_FRAMES, WINDOW_MILLIS};
     use super::*;
     use proptest::prelude::*;
 
@@ -176,6 +193,25 @@ pub(super) mod tests {
         let shown = frames.clone().map(|frame| frame * FRAME_MILLIS).collect();
         let span = Span { start, end: start + WINDOW_MILLIS, frames, shown, sound_delay: 0, loop_shift: 0 };
         Footage::new(Recording::of(codec, index), sound, &span)
+    }
+
+    #[test]
+    fn filler_is_one_more_whole_unit_of_each_picture() {
+        for kind in FOOTAGE {
+            let plain = footage(kind, 3);
+            let mut filled = footage(kind, 3);
+            filled.fill(1000);
+            let header = if kind.0 == VideoCodec::H265 { 2 } else { 1 };
+            for (before, after) in plain.video.iter().zip(&filled.video) {
+                assert_eq!(after.data.len(), before.data.len() + 4 + header + 1000 + 1);
+                let mut rest = &after.data[..];
+                while let Some((length, unit)) = rest.split_first_chunk::<4>() {
+                    rest = &unit[u32::from_be_bytes(*length) as usize..];
+                }
+                assert!(rest.is_empty());
+            }
+            assert_eq!(plain.size(&[Track::Audio]), filled.size(&[Track::Audio]));
+        }
     }
 
     proptest! {
