@@ -1,6 +1,6 @@
 # `make demo` and `make test` install what they need and are quick the second time.
 SHELL := /bin/bash
-.PHONY: demo test lint fmt check attack
+.PHONY: demo test lint fmt check attack fleet
 
 # Everything runs from this checkout; nothing is installed outside target/ but Debian packages.
 VENV := target/venv
@@ -39,3 +39,12 @@ attack: ## hostile clients of every kind beside ordinary users; prints a table a
 	@scripts/tools test
 	ATTACK_SECONDS=$(ATTACK_SECONDS) ATTACK_TOGETHER=$(ATTACK_TOGETHER) \
 	  cargo test --test attack -- --nocapture
+
+# How long each row of the table takes.
+FLEET_SECONDS ?= 12
+
+fleet: ## three replicas behind HAProxy while one thing after another fails; prints a table and fails on a breach
+	@scripts/tools test
+	@cargo build --bin kvs-edge
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" FLEET_SECONDS=$(FLEET_SECONDS) \
+	  cargo test --test fleet -- --ignored --nocapture

@@ -20,6 +20,7 @@ pub mod served;
 #[allow(unused_imports)] // what each promise uses differs
 pub use client::{Answer, Http};
 pub use edge::{Edge, Setup};
+#[allow(unused_imports)]
 pub use program::{python, python_with, run, tool};
 #[allow(unused_imports)]
 pub use replica::{Replica, free_port};
