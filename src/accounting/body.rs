@@ -17,9 +17,8 @@ pub struct Body {
     source: BodySource,
     /// What the source gave and did not fit into a piece.
     rest: Bytes,
-    /// How much goes in the next piece, and in one piece at most.
+    /// How much goes in one piece.
     piece: usize,
-    largest_piece: usize,
     /// Why the source gives nothing more.
     broken: Option<Broken>,
     /// What came before that had its chance to leave.
@@ -43,11 +42,8 @@ impl Body {
     /// A body that will write `record` when it is done.
     #[must_use]
     pub fn new(source: BodySource, record: Box<Record>) -> Self {
-        let is_http2 = record.protocol == http::Version::HTTP_2;
-        let (piece, largest_piece) =
-            if is_http2 { (PIECE_OF_HTTP2, PIECE_OF_HTTP2) } else { (FIRST_PIECE, LARGEST_PIECE) };
-        let record = Some(record);
-        Self { source, rest: Bytes::new(), piece, largest_piece, broken: None, flushed: false, record }
+        let piece = if record.protocol == http::Version::HTTP_2 { PIECE_OF_HTTP2 } else { PIECE };
+        Self { source, rest: Bytes::new(), piece, broken: None, flushed: false, record: Some(record) }
     }
 
     /// The next piece: what is left and whatever else the source has ready, up to the size of one.
@@ -71,7 +67,6 @@ impl Body {
                 break;
             }
         }
-        self.piece = (2 * self.piece).min(self.largest_piece);
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
@@ -174,12 +169,9 @@ impl Drop for Body {
     }
 }
 
-/// How much of a body at hand goes to the socket in its first piece. Each piece is twice as large as the one
-/// before, so that a client which leaves has been counted for about what it took, and a long body costs few
-/// writes.
-const FIRST_PIECE: usize = 256 << 10;
-/// What a piece grows to.
-const LARGEST_PIECE: usize = 1 << 20;
+/// How much of a body at hand goes to the socket in one piece: small enough that a client which leaves has
+/// been counted for what it took, large enough to cost nothing.
+const PIECE: usize = 256 * 1024;
 /// The same where hyper asks for the next piece only once the peer's window has let the last one go: at
 /// `limits.write_minimum` a piece takes as long as `limits.write_stall` gives it, so that a slow reader
 /// differs from one that reads nothing.
