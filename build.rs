@@ -44,7 +44,10 @@ fn main() -> io::Result<()> {
 fn note_revision() {
     let is_release = env::var("PROFILE").is_ok_and(|profile| profile == "release");
     let git = |arguments: &[&str]| {
-        let output = Command::new("git").args(arguments).output().ok().filter(|_| is_release)?;
+        if !is_release {
+            return None;
+        }
+        let output = Command::new("git").args(arguments).output().ok()?;
         let text = String::from_utf8(output.stdout).ok().filter(|_| output.status.success())?;
         Some(text.trim().to_owned()).filter(|text| !text.is_empty())
     };

@@ -32,7 +32,6 @@ const CONTENT_HASH: HeaderName = HeaderName::from_static("x-amz-content-sha256")
 pub struct Signer {
     region: String,
     service: &'static str,
-    path_style: PathStyle,
     keys: SigningKeys,
 }
 
@@ -41,8 +40,11 @@ impl Signer {
     /// hash of the body as a header.
     #[must_use]
     pub fn new(region: &str, service: &'static str) -> Self {
-        let path_style = if service == "s3" { PathStyle::AsItIs } else { PathStyle::Normalised };
-        Self { region: region.to_owned(), service, path_style, keys: SigningKeys::default() }
+        Self { region: region.to_owned(), service, keys: SigningKeys::default() }
+    }
+
+    fn is_s3(&self) -> bool {
+        self.service == "s3"
     }
 
     /// Signs `request`, whose body is `body`, as of `now`. Signature headers that it already has are
@@ -67,7 +69,7 @@ impl Signer {
         if let Some(token) = keys.session_token() {
             headers.insert(TOKEN, sensitive(token).map_err(|_| Error::Header(TOKEN))?);
         }
-        if self.service == "s3" {
+        if self.is_s3() {
             headers
                 .insert(CONTENT_HASH, HeaderValue::try_from(&hash).map_err(|_| Error::Header(CONTENT_HASH))?);
         }
@@ -83,7 +85,8 @@ impl Signer {
         keys: &Credentials,
         time: &str,
     ) -> Result<HeaderValue, Error> {
-        let Canonical { text, signed } = Canonical::of(request, hash, self.path_style)?;
+        let style = if self.is_s3() { PathStyle::AsItIs } else { PathStyle::Normalised };
+        let Canonical { text, signed } = Canonical::of(request, hash, style)?;
         let day = &time[..canonical::DAY];
         let scope = format!("{day}/{}/{}/aws4_request", self.region, self.service);
         let hashed = hex::encode(digest(&SHA256, text.as_bytes()).as_ref());
