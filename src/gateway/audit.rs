@@ -5,8 +5,7 @@
 
 use super::authenticated::Authenticated;
 use super::error::Error;
-use crate::accounting::Record;
-use crate::accounting::Viewing;
+use crate::accounting::{Record, Viewing};
 use crate::kvs::{
     Operation, PackagedPart, PackagedResource, PlaybackMode, Request, Resource, SessionParameters,
 };

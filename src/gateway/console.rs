@@ -58,7 +58,7 @@ impl Console {
         match path {
             "/console/config.json" => Ok(Reply::json(&self.settings)),
             "/console/me" => Ok(Reply::json(&signed_in(path, parts, authenticator, record).await?)),
-            // The same without a refusal: browsers log each 401, and nobody has done anything wrong yet.
+            // The same with `null` for a missing credential: browsers log each 401 as an error.
             "/console/session" => match signed_in(path, parts, authenticator, record).await {
                 Err(Error::SignIn | Error::Identity(identity::Error::Missing { .. })) => {
                     Ok(Reply::json(&Value::Null))
@@ -108,7 +108,7 @@ async fn signed_in(
     let authenticated = authenticator.authenticate(&Route::Console(path), parts, record).await?;
     let caller = authenticated.caller();
     if caller.is_anonymous() {
-        // The console asks this to learn whether somebody is signed in.
+        // The page learns by this that it must show the sign-in.
         return Err(Error::SignIn);
     }
     let carried = authenticator.sign_in.carried(&parts.headers);

@@ -107,8 +107,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// KVS knows no stream of this name.
-    pub(super) fn is_unknown_stream(&self) -> bool {
+    /// KVS has no stream of this name, or nothing of it that was asked for.
+    pub(super) fn is_not_found(&self) -> bool {
         match self {
             Self::Upstream(error) => matches!(&**error, upstream::Error::Kvs(fault) if fault.is_not_found()),
             _ => false,

@@ -228,7 +228,7 @@ impl Gateway {
             Route::Api(_) => self.api.answer(&permitted, record).await,
             Route::Page(page) => {
                 let reply = match self.pages.answer(page, &permitted, record).await {
-                    Err(error) if error.is_unknown_stream() => {
+                    Err(error) if error.is_not_found() => {
                         return Err(self.suggest(error, &permitted).await);
                     }
                     answered => answered?,

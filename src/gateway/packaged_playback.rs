@@ -9,8 +9,7 @@ use super::authenticated::Authenticated;
 use super::error::Error;
 use super::permitted::Permitted;
 use super::reply::{self, CACHE_STATUS, ClientCache, Reply, cache_status};
-use crate::accounting::BodySource;
-use crate::accounting::Record;
+use crate::accounting::{BodySource, Record};
 use crate::archive::{Archive, FoundPresentation, FoundSegment, Presented, PresentedRange, TextKind};
 use crate::cache::Outcome;
 use crate::kvs::{

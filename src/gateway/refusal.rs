@@ -8,8 +8,7 @@
 use super::error::Error;
 use super::reply::Reply;
 use super::route::NoRoute;
-use crate::accounting::BodySource;
-use crate::accounting::Record;
+use crate::accounting::{BodySource, Record};
 use crate::kvs::{Fault, leak};
 use crate::net::request_body;
 use crate::package::Refusal;

@@ -30,7 +30,7 @@ use target::Target;
 const REQUESTS: usize = 100;
 /// How much more than its bound a request may cost, in percent.
 const MORE: u64 = 10;
-/// So many kinds of bytes come from each request: the footage is old enough to be kept.
+/// How old the footage is, in seconds: enough to be kept.
 const SETTLED: u64 = 3600;
 
 #[tokio::test]

@@ -31,11 +31,11 @@ export const tests = [
     name: 'screens: nothing is outside or hidden from 320 to 2560 px, and the full screen is the picture',
     async run({ world, browser }) {
       const page = await openPage(browser, world);
-      const red = [];
-      page.on('console', (message) => { if (message.type() === 'error') red.push(`${message.text()} ${message.location().url}`); });
+      const errors = [];
+      page.on('console', (message) => { if (message.type() === 'error') errors.push(`${message.text()} ${message.location().url}`); });
       await page.goto(world.base);
       await page.locator('#token').waitFor();
-      assert.deepEqual(red, [], 'the sign-in page leaves no red line in the log of the browser');
+      assert.deepEqual(errors, [], 'the sign-in page causes no error in the log of the browser');
       await signIn(page, world, await world.token());
       await until(page, 'a tile is live', () => document.querySelector('.tile[data-state="live"]') !== null);
       const look = async (view) => {
@@ -56,7 +56,7 @@ export const tests = [
       });
       await until(page, 'the controls fade', () => getComputedStyle(document.querySelector('.desk')).opacity === '0');
       await page.mouse.move(300, 300);
-      await until(page, 'they come back with the hand', () => Number(getComputedStyle(document.querySelector('.desk')).opacity) > 0.9);
+      await until(page, 'they come back with the pointer', () => Number(getComputedStyle(document.querySelector('.desk')).opacity) > 0.9);
       await page.evaluate(() => document.exitFullscreen());
       assert.deepEqual(page.wrong, []);
     },

@@ -63,7 +63,7 @@ export class Api {
 
   config = async (): Promise<Config> => (await this.ask('/console/config.json', {}, undefined)).json();
   me = async (token = this.authorization()): Promise<Me> => this.object(await this.ask('/console/me', {}, token, true), true);
-  /** Who a cookie or an access proxy says that this is, or nothing; unlike `me` it leaves no red line in the browser's log. */
+  /** The caller of a cookie or an access proxy, or null; unlike `me` it causes no error in the browser's log. */
   session = async (): Promise<Me | null> => this.object(await this.ask('/console/session', {}, this.authorization(), true), true);
 
   /** New tokens for the gateway's session. */

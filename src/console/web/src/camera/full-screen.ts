@@ -1,8 +1,8 @@
-// On the full screen the controls go away while nobody moves, and come back with the hand or a key.
+// On the full screen the controls fade without input, and come back with a pointer movement or a key.
 
 import { mark, type Ends } from '../dom';
 
-/** How long nobody moves before the controls fade, in ms. */
+/** How long without input the controls stay, in ms. */
 const REST = 3000;
 
 export function fadeAtRest(root: HTMLElement, ends: Ends): void {
